@@ -1,0 +1,310 @@
+"""Typed configuration of every job: sections, their keys, defaults and meaning.
+
+Plain pydantic models and nothing else; ``deepfake.cli`` reads them from YAML and the command line.
+A key that is not here is an error, so each key is documented here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SPLITS = ("train", "val", "test")
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CatalogConfig(Section):
+    """Which videos there are, and what is known of them."""
+
+    layout: Literal["auto", "ffpp", "folders", "manifest"] = Field(
+        "auto", description="ffpp: the FaceForensics++ tree; folders: labels from folder names, if any; "
+        "manifest: a CSV or Parquet table; auto: whichever fits the input"
+    )
+    splits_dir: str | None = Field(
+        None, description="folder with the official train.json, val.json and test.json pair lists"
+    )
+    split_fractions: tuple[Fraction, Fraction, Fraction] = Field(
+        (0.72, 0.14, 0.14), description="train, val, test shares where no official split applies"
+    )
+    split_seed: int = Field(0, description="seed of the split by identity group")
+    assign_splits: dict[str, Literal["train", "val", "test"]] = Field(
+        default_factory=dict,
+        description='splits by hand, as glob pattern of video_id -> split, e.g. {"real/a*": "val"}',
+    )
+    datasets: list[str] | None = Field(None, description="keep only these FF++ datasets (youtube, actors)")
+    methods: list[str] | None = Field(None, description="keep only these manipulation methods")
+    compressions: list[str] | None = Field(None, description="keep only these compressions (raw, c23, c40)")
+
+    @model_validator(mode="after")
+    def _fractions_sum_to_one(self) -> CatalogConfig:
+        if abs(sum(self.split_fractions) - 1.0) > 1e-6:
+            raise ValueError(f"catalog.split_fractions must sum to 1, got {self.split_fractions}")
+        return self
+
+
+class SamplingConfig(Section):
+    """Which frames of a video are looked at, and the limits a video must keep."""
+
+    policy: Literal["every_n", "per_second", "count", "keyframes"] = Field(
+        "every_n", description="every_n: each n-th frame; per_second: n a second of presentation time; "
+        "count: n spread evenly; keyframes: key frames only (fast first look)"
+    )
+    every_n: int = Field(30, ge=1, description="distance in frames for every_n")
+    per_second: float = Field(1.0, gt=0, description="frames a second for per_second")
+    count: int = Field(32, ge=1, description="frames a video for count")
+    max_frames: int = Field(4096, ge=1, description="never look at more frames of one video than this")
+    max_pixels: int = Field(8192 * 4320, ge=1, description="larger frames are refused (status unsupported)")
+    max_duration_seconds: float = Field(
+        12 * 3600.0, gt=0, description="longer videos are refused (status unsupported)"
+    )
+    timeout_seconds: float = Field(
+        600.0, gt=0, description="a video that takes longer than this gets status timeout"
+    )
+
+
+class DetectorConfig(Section):
+    """How faces are found, and which of them are kept."""
+
+    name: Literal["auto", "haar", "yunet"] = Field(
+        "auto", description="auto: yunet where its model file is given or cached, haar otherwise"
+    )
+    yunet_model: str | None = Field(
+        None, description="path or URI of face_detection_yunet_2023mar.onnx (checksum verified)"
+    )
+    rows: int = Field(360, ge=64, description="frames are searched with the short side bounded to this")
+    min_face: float = Field(
+        0.125, gt=0, le=1, description="smallest face looked for, as a share of the frame's height"
+    )
+    yunet_threshold: float = Field(0.6, ge=0, le=1, description="lowest YuNet score that counts as a face")
+    haar_neighbors: int = Field(5, ge=1, description="overlapping hits that make a Haar detection")
+    keep: Literal["largest", "all", "track"] = Field(
+        "largest", description="largest: one face a frame; all: every face; track: every face that is "
+        "seen in at least min_track_frames sampled frames"
+    )
+    min_track_frames: int = Field(2, ge=1, description="shorter tracks are dropped when keep is track")
+    boxes: Literal["own", "from_original"] = Field(
+        "own", description="from_original: fakes of FF++ take the boxes of their frame-aligned original"
+    )
+
+
+class CropConfig(Section):
+    """How a face box becomes a stored image."""
+
+    size: int = Field(224, ge=32, le=1024, description="side of the square crop in pixels")
+    margin: float = Field(0.3, ge=0, le=2, description="added to each side, as a share of the box side")
+    format: Literal["png", "webp", "jpeg"] = Field(
+        "png", description="png and webp are lossless; jpeg uses one quality for both classes"
+    )
+    jpeg_quality: int = Field(95, ge=1, le=100, description="quality when format is jpeg")
+
+
+class ModelConfig(Section):
+    """EfficientNetB0 and its head."""
+
+    weights: str = Field(
+        "imagenet", description="imagenet, none, or the path of a backbone .weights.h5 file (no top)"
+    )
+    dense_units: int = Field(256, ge=1, description="width of the hidden dense layer")
+    l2: float = Field(1e-3, ge=0, description="L2 penalty on the hidden dense layer's kernel")
+    dropout: Fraction = Field(0.5, description="dropout before the hidden layer")
+    head_dropout: Fraction = Field(0.3, description="dropout before the output")
+
+
+class AugmentConfig(Section):
+    """Random changes to training crops; the same distribution for real and fake."""
+
+    enabled: bool = Field(True, description="augment training crops")
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    rotation_degrees: float = Field(5.0, ge=0, le=45, description="largest rotation to either side")
+    scale: Fraction = Field(0.05, description="largest relative change of scale")
+    brightness: Fraction = Field(0.1, description="largest relative change of brightness")
+    contrast: Fraction = Field(0.1, description="largest relative change of contrast")
+    jpeg: Fraction = Field(0.3, description="probability of JPEG compression")
+    jpeg_quality: tuple[int, int] = Field((40, 100), description="range of its quality")
+    blur: Fraction = Field(0.1, description="probability of a Gaussian blur")
+    noise: Fraction = Field(0.1, description="probability of Gaussian noise")
+    downscale: Fraction = Field(0.1, description="probability of scaling down and up again")
+    cutout: Fraction = Field(0.0, description="probability of a grey rectangle")
+
+
+class TrainingConfig(Section):
+    """The distributed training loop."""
+
+    epochs: int = Field(20, ge=1, description="most epochs trained")
+    workers: int = Field(1, ge=1, description="Ray Train worker processes")
+    use_gpu: bool = Field(False, description="one GPU for each worker")
+    threads_per_worker: int | None = Field(
+        None, ge=1, description="TensorFlow threads of a CPU worker (default: cores divided by workers)"
+    )
+    global_batch: int = Field(16, ge=1, description="crops a step over all workers together")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate")
+    trainable: Literal["head", "all"] = Field("all", description="head: the backbone stays frozen")
+    freeze_batch_norm: bool = Field(
+        False, description="keep the backbone's BatchNorm statistics and scales as loaded"
+    )
+    balance: Literal["none", "class", "method"] = Field(
+        "class", description="per epoch, draw as many fakes as reals; method: and all methods alike"
+    )
+    mixed_precision: Literal["none", "mixed_bfloat16", "mixed_float16"] = Field(
+        "none", description="compute type of the network's layers"
+    )
+    early_stopping_patience: int = Field(5, ge=0, description="epochs without a better val_loss")
+    reduce_lr_patience: int = Field(3, ge=0, description="epochs before the learning rate is reduced")
+    reduce_lr_factor: float = Field(0.2, gt=0, lt=1, description="by this factor")
+    min_learning_rate: float = Field(1e-6, ge=0, description="and never below this")
+    seed: int = Field(0, ge=0, description="seeds weights, order, augmentation and dropout")
+    train_split: str = Field("train", description="value of the split column to train on")
+    val_split: str = Field("val", description="value of the split column for model choice")
+    allow_overlap: bool = Field(
+        False, description="train although identities are shared between the splits (numbers will lie)"
+    )
+    max_failures: int = Field(3, ge=-1, description="worker failures survived before the job fails")
+    resume: bool = Field(True, description="go on from the last checkpoint found in the output")
+    deterministic: bool = Field(True, description="use deterministic TensorFlow kernels")
+
+
+class EvaluationConfig(Section):
+    """What is measured, on what."""
+
+    split: str = Field("test", description="value of the split column to evaluate; all: every crop")
+    aggregation: Literal["mean", "median", "max", "top_k"] = Field(
+        "mean", description="how frame scores become a video's score"
+    )
+    top_k: int = Field(5, ge=1, description="frames averaged by top_k")
+    bootstrap: int = Field(1000, ge=0, description="bootstrap resamples of videos for intervals")
+    seed: int = Field(0, ge=0, description="seed of the bootstrap")
+
+
+class ScoringConfig(Section):
+    """How an archive is scored."""
+
+    batch_size: int = Field(32, ge=1, description="crops scored at once")
+    aggregation: Literal["mean", "median", "max", "top_k"] = Field(
+        "mean", description="how frame scores become a track's and a video's score"
+    )
+    top_k: int = Field(5, ge=1, description="frames averaged by top_k")
+    min_faces: int = Field(1, ge=1, description="fewer faces than this give status too_short")
+    use_gpu: bool = Field(False, description="score on GPUs")
+
+
+class ReportConfig(Section):
+    """The pages and plots written for people."""
+
+    title: str | None = Field(None, description="heading of the page")
+    max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
+
+
+class StorageConfig(Section):
+    """How URIs are reached. Credentials come from the standard chain only, never from here."""
+
+    endpoint_url: str | None = Field(
+        None, description="S3 endpoint (default: AWS_ENDPOINT_URL, then AWS itself)"
+    )
+    region: str | None = Field(None, description="S3 region (default: the standard chain)")
+    anonymous: bool = Field(False, description="unsigned S3 requests, for public buckets")
+    max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")
+
+
+class RayConfig(Section):
+    """Where the work runs."""
+
+    address: str | None = Field(
+        None, description="a running cluster (auto, host:port, ray://...); default: RAY_ADDRESS, "
+        "else an embedded Ray on this machine"
+    )
+    num_cpus: int | None = Field(None, ge=1, description="CPUs of an embedded Ray (default: all)")
+    object_store_mb: int = Field(512, ge=80, description="object store of an embedded Ray, in MiB")
+    workers: int | None = Field(
+        None, ge=1, description="parallel workers of the job (default: one a CPU of the cluster)"
+    )
+
+
+class JobConfig(BaseModel):
+    """What every job takes besides its sections."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    row_sections: ClassVar[tuple[str, ...]] = ()  # the sections that decide what rows come out
+
+    output: str = Field(..., description="URI of the folder that the job writes")
+    limit: int | None = Field(None, ge=1, description="take only the first N videos")
+    dry_run: bool = Field(
+        False, alias="dry-run", description="print the resolved configuration and the plan, then exit"
+    )
+    max_failed: Fraction = Field(
+        0.05, alias="max-failed", description="share of videos that may fail before the exit status is 3"
+    )
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
+
+
+class PreprocessJobConfig(JobConfig):
+    """Videos to face crops."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop")
+
+    input: str = Field(..., description="URI of an FF++ root, a folder, a bucket or a manifest")
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    detector: DetectorConfig = Field(default_factory=DetectorConfig)
+    crop: CropConfig = Field(default_factory=CropConfig)
+
+
+class TrainJobConfig(JobConfig):
+    """Crops to a model bundle."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("model", "augment", "training")
+
+    input: str = Field(..., description="URI of a crops folder written by preprocess")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+class EvaluateJobConfig(JobConfig):
+    """A bundle's numbers on labelled crops."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("evaluation",)
+
+    input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
+    bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+class ScoreJobConfig(JobConfig):
+    """Scores for every video of an archive."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop", "scoring")
+
+    input: str = Field(..., description="URI of a folder, a bucket or a manifest of videos")
+    bundle: str = Field(..., description="URI of the model bundle")
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    detector: DetectorConfig | None = Field(
+        None, description="default: the detector that the bundle was trained with"
+    )
+    crop: CropConfig | None = Field(None, description="default: the crops that the bundle was trained on")
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+def sha256_of(value: Any) -> str:
+    """Hash of a JSON-representable value, the same on every machine and in every process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def config_sha256(config: JobConfig) -> str:
+    """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
+    return sha256_of({name: getattr(config, name).model_dump(mode="json") for name in config.row_sections})

@@ -1,0 +1,63 @@
+"""Start or join Ray for one job. Knows nothing of what the job does."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+import ray.data
+
+from deepfake.config import RayConfig
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def session(config: RayConfig) -> Iterator[None]:
+    """Ray, ready to use: the one already running in this process, a cluster, or an embedded one.
+
+    An embedded Ray is stopped at the end of the block; a cluster is only left.
+    """
+    if ray.is_initialized():
+        _quiet()
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, logging_level=logging.WARNING)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=config.num_cpus or os.cpu_count(),
+            object_store_memory=config.object_store_mb * 2**20,
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+        )
+    _quiet()
+    log.info("Ray on %g CPUs, %g GPUs", total("CPU"), total("GPU"))
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def total(resource: str) -> float:
+    """Amount of a resource in the whole cluster."""
+    return float(ray.cluster_resources().get(resource, 0.0))
+
+
+def workers(config: RayConfig) -> int:
+    """Parallel workers of a data job: as configured, else one for each CPU of the cluster."""
+    return config.workers or max(1, int(total("CPU")))
+
+
+def _quiet() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)

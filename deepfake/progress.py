@@ -1,0 +1,49 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts units of work; use as a context manager and call ``step`` as they finish."""
+
+    def __init__(self, what: str, total: int, every_seconds: float = 10.0) -> None:
+        self.what, self.total, self.every_seconds = what, total, every_seconds
+        self.done = 0
+        self._bar = tqdm(total=total, desc=what, unit="", smoothing=0.1) if sys.stderr.isatty() else None
+        self._started = self._last = time.monotonic()
+
+    def step(self, units: int = 1, note: str = "") -> None:
+        """``units`` more are done; ``note`` is shown beside the count."""
+        self.done += units
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(units)
+            return
+        now = time.monotonic()
+        if now - self._last >= self.every_seconds or self.done == self.total:
+            self._last = now
+            elapsed = now - self._started
+            remaining = elapsed / max(self.done, 1) * (self.total - self.done)
+            log.info(
+                "%s %d/%d (%.0f %%), %.0f s left%s",
+                self.what, self.done, self.total, 100 * self.done / max(self.total, 1), remaining,
+                f", {note}" if note else "",
+            )  # fmt: skip
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,247 @@
+"""The only place that turns a URI into a filesystem: local paths, ``file://`` and ``s3://``.
+
+Writing is all or nothing: a local file is renamed into place, an S3 object appears with its last request.
+Listing is sorted, so that two runs see the same archive in the same order.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote_to_bytes
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs
+
+from deepfake import tables
+from deepfake.config import StorageConfig
+from deepfake.errors import UsageError
+
+SCHEMES = ("file", "s3")
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One listed file."""
+
+    path: str  # relative to the listed root, POSIX separators, always valid Unicode
+    uri: str
+    size: int
+    modified: datetime | None
+
+
+class Storage:
+    """Files by URI. Cheap to make and to pickle; connections open on first use in each process."""
+
+    def __init__(self, config: StorageConfig | None = None) -> None:
+        self.config = config or StorageConfig()
+        self._filesystems: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Storage, (self.config,))
+
+    def locate(self, uri: str) -> tuple[Any, str]:
+        """``(fsspec filesystem, path on it)`` of a URI; raises ``UsageError`` for any other scheme."""
+        scheme, path = split_uri(uri)
+        if scheme not in self._filesystems:
+            self._filesystems[scheme] = self._connect(scheme)
+        return self._filesystems[scheme], path
+
+    def _connect(self, scheme: str) -> Any:
+        if scheme == "file":
+            return fsspec.filesystem("file")
+        try:
+            import s3fs
+        except ImportError as error:
+            raise UsageError("s3:// needs the extra 's3': pip install 'deepfake[s3]'") from error
+        client = {"region_name": self.config.region} if self.config.region else {}
+        return s3fs.S3FileSystem(
+            anon=self.config.anonymous,
+            endpoint_url=self.config.endpoint_url,
+            client_kwargs=client,
+            config_kwargs={"retries": {"max_attempts": self.config.max_attempts, "mode": "standard"}},
+            use_listings_cache=False,
+        )
+
+    def arrow(self, uri: str) -> tuple[pa.fs.FileSystem, str]:
+        """``(pyarrow filesystem, path on it)`` for readers that take those."""
+        filesystem, path = self.locate(uri)
+        if split_uri(uri)[0] == "file":
+            return pa.fs.LocalFileSystem(), path
+        return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), path
+
+    def open(self, uri: str) -> BinaryIO:
+        """An open binary file, positioned at its start, that can seek."""
+        filesystem, path = self.locate(uri)
+        return filesystem.open(path, "rb")
+
+    def read_bytes(self, uri: str) -> bytes:
+        """The whole content of a file."""
+        with self.open(uri) as file:
+            return file.read()
+
+    def read_text(self, uri: str) -> str:
+        """The whole content of a UTF-8 file."""
+        return self.read_bytes(uri).decode("utf-8")
+
+    def exists(self, uri: str) -> bool:
+        """Whether a file or folder is there."""
+        filesystem, path = self.locate(uri)
+        return bool(filesystem.exists(path))
+
+    def is_folder(self, uri: str) -> bool:
+        """Whether the URI is a folder (on S3: a prefix with objects below it)."""
+        filesystem, path = self.locate(uri)
+        return bool(filesystem.isdir(path))
+
+    def list_files(self, root: str) -> list[FileInfo]:
+        """Every file below a folder, sorted by path. Links to folders are not followed."""
+        scheme, path = split_uri(root)
+        if scheme == "file":
+            return sorted(_list_local(Path(path)), key=lambda info: info.path)
+        filesystem, _ = self.locate(root)
+        prefix = path.rstrip("/") + "/"
+        found = filesystem.find(path, detail=True)
+        return sorted(
+            (
+                FileInfo(key.removeprefix(prefix), f"{scheme}://{key}", int(info["size"]), info.get("LastModified"))
+                for key, info in found.items()
+                if info["type"] == "file" and key.startswith(prefix) and not key.endswith("/")
+            ),
+            key=lambda info: info.path,
+        )
+
+    def info(self, uri: str) -> FileInfo:
+        """Size and time of one file; raises ``FileNotFoundError``."""
+        filesystem, path = self.locate(uri)
+        found = filesystem.info(path)
+        modified = found.get("LastModified")
+        if modified is None and "mtime" in found:
+            modified = datetime.fromtimestamp(found["mtime"], UTC)
+        return FileInfo(PurePosixPath(path).name, uri, int(found["size"]), modified)
+
+    def write_bytes(self, uri: str, data: bytes) -> None:
+        """Write a file whole or not at all."""
+        filesystem, path = self.locate(uri)
+        if split_uri(uri)[0] != "file":
+            filesystem.pipe_file(path, data)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(target) as temporary:
+            temporary.write_bytes(data)
+
+    def write_text(self, uri: str, text: str) -> None:
+        """Write a UTF-8 file whole or not at all."""
+        self.write_bytes(uri, text.encode("utf-8"))
+
+    def write_table(self, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
+        """Write one Parquet file whole or not at all."""
+        if split_uri(uri)[0] != "file":
+            sink = io.BytesIO()
+            tables.write(table, sink, row_group_rows)
+            self.write_bytes(uri, sink.getvalue())
+            return
+        target = Path(split_uri(uri)[1])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(target) as temporary:
+            tables.write(table, temporary, row_group_rows)
+
+    def read_table(self, uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One Parquet file of table ``name``; raises ``tables.TableError`` where it is something else."""
+        with self.open(uri) as file:
+            return tables.read(file, name, columns, path=uri)
+
+    def upload_folder(self, local: Path, uri: str) -> None:
+        """Copy a local folder's files below a URI."""
+        for file in sorted(p for p in local.rglob("*") if p.is_file()):
+            self.write_bytes(join(uri, *file.relative_to(local).parts), file.read_bytes())
+
+    def download_folder(self, uri: str, local: Path) -> None:
+        """Copy the files below a URI into a local folder."""
+        for info in self.list_files(uri):
+            target = local / info.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read_bytes(info.uri))
+
+    def remove(self, uri: str) -> None:
+        """Remove a file or a whole folder; absent is fine."""
+        filesystem, path = self.locate(uri)
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``(scheme, path)`` of a URI or a local path; local paths come back absolute."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 (keeps odd bytes)
+    if scheme == "file":
+        return "file", os.fsdecode(unquote_to_bytes(rest))
+    if scheme not in SCHEMES:
+        raise UsageError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
+    return scheme, rest.rstrip("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """A URI below another."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def absolute(uri: str) -> str:
+    """The URI as any process can use it: local paths made absolute."""
+    scheme, path = split_uri(uri)
+    return local_uri(path) if scheme == "file" else f"{scheme}://{path}"
+
+
+def local_uri(path: str) -> str:
+    """The path itself, or a ``file://`` URI where its bytes are not valid Unicode."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(path))
+    return path
+
+
+def readable(path: str) -> str:
+    """A path as valid Unicode; bytes that are not come out as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _list_local(root: Path) -> Iterator[FileInfo]:
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in names:
+            path = Path(folder, name)
+            try:
+                status = path.stat()
+            except OSError:  # a dangling or looping link: listed, so that it gets a status
+                status = None
+            relative = readable(path.relative_to(root).as_posix())
+            yield FileInfo(
+                relative,
+                local_uri(str(path)),
+                status.st_size if status else 0,
+                datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
+            )
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place when the block ends without an error."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,270 @@
+"""Every Parquet schema of the project, column by column.
+
+Nothing else in the project spells out a table's columns. Each file carries in its metadata the table's
+name, the schema version, the hash of the configuration that made it and the package version; ``read``
+refuses a file of another table or version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfake import __version__
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """What became of a video. A score is null unless the status is ``ok``."""
+
+    OK = "ok"
+    NO_FACE = "no_face"
+    TOO_SHORT = "too_short"
+    DECODE_ERROR = "decode_error"
+    UNREADABLE = "unreadable"
+    UNSUPPORTED = "unsupported"
+    TIMEOUT = "timeout"
+    SKIPPED_DUPLICATE = "skipped_duplicate"
+
+
+# Statuses that count against the error budget: the job could not look at the footage.
+FAILURES = frozenset({Status.DECODE_ERROR, Status.UNREADABLE, Status.UNSUPPORTED, Status.TIMEOUT})
+
+BOX = pa.struct([(name, pa.float32()) for name in ("x", "y", "w", "h")])
+
+
+def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
+
+
+_PROVENANCE = [
+    _field("dataset", pa.string(), "youtube, actors, ... or the name of the listed folder"),
+    _field("label", pa.int8(), "0 real, 1 fake, null unknown"),
+    _field("method", pa.string(), "manipulation method; 'real' for originals; null unknown"),
+    _field("compression", pa.string(), "raw, c23, c40; null unknown"),
+    _field("split", pa.string(), "train, val or test; null where nothing is labelled"),
+    _field("target_id", pa.string(), "identity (clip) whose footage is shown"),
+    _field("source_id", pa.string(), "identity whose face or expression was put in; null for originals"),
+    _field("group_id", pa.string(), "connected component of identities; never crosses a split"),
+]
+
+_VIDEO_KEY = _field(
+    "video_id", pa.string(), "path relative to the listed root, POSIX separators; unique in a catalog", False
+)
+
+_FACE_KEY = [
+    _VIDEO_KEY,
+    _field("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),
+    _field("time_s", pa.float64(), "presentation time in seconds from the first frame", False),
+    _field("face_index", pa.int16(), "index of the face in its frame, largest first", False),
+    _field("track_id", pa.int32(), "one number for one person through the video"),
+    _field("box", BOX, "x, y, w, h in source pixels, before the margin", False),
+    _field("detector", pa.string(), "detector that found the face", False),
+    _field("detector_score", pa.float32(), "the detector's confidence; its scale is the detector's"),
+]
+
+CATALOG = pa.schema(
+    [
+        _VIDEO_KEY,
+        _field("uri", pa.string(), "where the file is", False),
+        _field("size_bytes", pa.int64(), "size as listed"),
+        _field("modified", pa.timestamp("us", tz="UTC"), "modification time as listed"),
+        *_PROVENANCE,
+    ]
+)
+
+CROPS = pa.schema(
+    [
+        *_FACE_KEY,
+        _field("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
+        _field("frame_width", pa.int32(), "width of the upright source frame", False),
+        _field("frame_height", pa.int32(), "height of the upright source frame", False),
+        _field("sharpness", pa.float32(), "variance of the crop's Laplacian (8-bit grey)"),
+        _field("crop", pa.binary(), "encoded square image, RGB uint8 once decoded, never normalised", False),
+        _field("crop_format", pa.string(), "png, webp or jpeg", False),
+        *_PROVENANCE,
+    ]
+)
+
+# One row for each video that preprocess or score looked at.
+VIDEOS = pa.schema(
+    [
+        _VIDEO_KEY,
+        _field("uri", pa.string(), "where the file is", False),
+        _field("status", pa.string(), "a Status", False),
+        _field("status_detail", pa.string(), "what went wrong, in words"),
+        _field("content_sha256", pa.string(), "hash of the bytes that were read"),
+        _field("size_bytes", pa.int64(), "size as read"),
+        _field("codec", pa.string(), "codec of the video stream, or of the image"),
+        _field("width", pa.int32(), "upright width in pixels"),
+        _field("height", pa.int32(), "upright height in pixels"),
+        _field("duration_s", pa.float64(), "presentation time of the last frame plus its length"),
+        _field("frames_total", pa.int32(), "frames in the container's index"),
+        _field("frames_sampled", pa.int32(), "frames looked at", False),
+        _field("frames_with_face", pa.int32(), "frames in which a face was kept", False),
+        _field("faces", pa.int32(), "crops kept", False),
+        _field("detector", pa.string(), "detector used"),
+        _field("decode_seconds", pa.float64(), "time spent opening and decoding"),
+        _field("detect_seconds", pa.float64(), "time spent finding faces"),
+        _field("crop_seconds", pa.float64(), "time spent cropping and encoding"),
+        *_PROVENANCE,
+    ]
+)
+
+FACE_SCORES = pa.schema(
+    [
+        *_FACE_KEY,
+        _field("score", pa.float64(), "probability-like score of fake in [0, 1]", False),
+        _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
+        _field("config_sha256", pa.string(), "the configuration that gave the row", False),
+        *_PROVENANCE,
+    ]
+)
+
+TRACK_SCORES = pa.schema(
+    [
+        _VIDEO_KEY,
+        _field("track_id", pa.int32(), "one number for one person through the video"),
+        _field("score", pa.float64(), "aggregated over the track's faces", False),
+        _field("faces", pa.int32(), "faces of the track", False),
+        _field("first_s", pa.float64(), "time of the first face", False),
+        _field("last_s", pa.float64(), "time of the last face", False),
+        _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
+        _field("config_sha256", pa.string(), "the configuration that gave the row", False),
+        *_PROVENANCE,
+    ]
+)
+
+VIDEO_SCORES = pa.schema(
+    [
+        _VIDEO_KEY,
+        _field("uri", pa.string(), "where the file is", False),
+        _field("status", pa.string(), "a Status", False),
+        _field("status_detail", pa.string(), "what went wrong, in words"),
+        _field("score", pa.float64(), "score of fake in [0, 1]; null unless status is ok"),
+        _field("verdict", pa.string(), "likely_real, uncertain, likely_fake; null without a score"),
+        _field("threshold", pa.float64(), "the bundle's threshold on the score"),
+        _field("frames_sampled", pa.int32(), "frames looked at", False),
+        _field("frames_with_face", pa.int32(), "frames in which a face was kept", False),
+        _field("faces", pa.int32(), "faces scored", False),
+        _field("tracks", pa.int32(), "tracks scored", False),
+        _field("worst_track_id", pa.int32(), "track with the highest score"),
+        _field("worst_frame_index", pa.int32(), "frame of the highest face score"),
+        _field("worst_time_s", pa.float64(), "its presentation time in seconds"),
+        _field("worst_face_score", pa.float64(), "the highest face score"),
+        _field("duration_s", pa.float64(), "duration in seconds"),
+        _field("content_sha256", pa.string(), "hash of the bytes that were read"),
+        _field("size_bytes", pa.int64(), "size as read"),
+        _field("detector", pa.string(), "detector used"),
+        _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
+        _field("config_sha256", pa.string(), "the configuration that gave the row", False),
+        _field("decode_seconds", pa.float64(), "time spent opening and decoding"),
+        _field("detect_seconds", pa.float64(), "time spent finding faces"),
+        *_PROVENANCE,
+    ]
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "catalog": CATALOG,
+    "crops": CROPS,
+    "videos": VIDEOS,
+    "face_scores": FACE_SCORES,
+    "track_scores": TRACK_SCORES,
+    "video_scores": VIDEO_SCORES,
+}
+
+PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in _PROVENANCE)
+
+
+class TableError(ValueError):
+    """A Parquet file is not the table that was asked for."""
+
+
+def columns(name: str) -> list[str]:
+    """Column names of a table, in order."""
+    return list(SCHEMAS[name].names)
+
+
+def schema(name: str, config_sha256: str | None = None) -> pa.Schema:
+    """Schema of table ``name`` with the metadata that its files carry."""
+    metadata = {
+        "deepfake.table": name,
+        "deepfake.schema_version": str(SCHEMA_VERSION),
+        "deepfake.version": __version__,
+    }
+    if config_sha256 is not None:
+        metadata["deepfake.config_sha256"] = config_sha256
+    return SCHEMAS[name].with_metadata(metadata)
+
+
+def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str | None = None) -> pa.Table:
+    """Rows as a table. A key that is no column raises ``TableError``; an absent nullable one is null."""
+    wanted = schema(name, config_sha256)
+    rows = list(rows)
+    known = set(wanted.names)
+    for row in rows:
+        if unknown := set(row) - known:
+            raise TableError(f"table {name}: no such column: {', '.join(sorted(unknown))}")
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
+    for field in wanted:
+        if not field.nullable and table[field.name].null_count:
+            raise TableError(f"table {name}: column {field.name} must not be null")
+    return table
+
+
+def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
+    """Raise ``TableError`` unless a Parquet file's schema is that of table ``name``."""
+    metadata = {k.decode(): v.decode() for k, v in (file_schema.metadata or {}).items() if k != b"ARROW:schema"}
+    found = metadata.get("deepfake.table")
+    if found is not None and found != name:
+        raise TableError(f"{path}: this is a {found} table, expected {name}")
+    version = metadata.get("deepfake.schema_version")
+    if version is not None and version != str(SCHEMA_VERSION):
+        raise TableError(
+            f"{path}: schema {version}, this version reads {SCHEMA_VERSION}; write it again with this version"
+        )
+    for field in SCHEMAS[name]:
+        index = file_schema.get_field_index(field.name)
+        if index < 0:
+            raise TableError(f"{path}: column {field.name!r} is missing; is it a {name} table?")
+        kind = file_schema.field(index).type
+        if kind != field.type:
+            raise TableError(f"{path}: column {field.name!r} is {kind}, expected {field.type}")
+
+
+def write(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
+    """Write one Parquet file to an open binary file. Encoded images are not compressed again."""
+    compression: Any = "zstd"
+    if "crop" in table.column_names:
+        compression = {name: "none" if name == "crop" else "zstd" for name in _leaves(table.schema)}
+    pq.write_table(
+        table, sink, compression=compression, row_group_size=row_group_rows, use_dictionary=_dictionary(table)
+    )
+
+
+def _leaves(arrow_schema: pa.Schema) -> list[str]:
+    names: list[str] = []
+    for field in arrow_schema:
+        if pa.types.is_struct(field.type):
+            names += [f"{field.name}.{child.name}" for child in field.type]
+        elif pa.types.is_list(field.type):
+            names.append(f"{field.name}.list.element")
+        else:
+            names.append(field.name)
+    return names
+
+
+def _dictionary(table: pa.Table) -> list[str]:
+    return [f.name for f in table.schema if pa.types.is_string(f.type)]
+
+
+def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
+    """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
+    with pq.ParquetFile(source) as file:
+        check_file(path or str(source), file.schema_arrow, name)
+        return file.read(columns=list(columns) if columns is not None else None)
