@@ -91,9 +91,6 @@ class DetectorConfig(Section):
         "seen in at least min_track_frames sampled frames"
     )
     min_track_frames: int = Field(2, ge=1, description="shorter tracks are dropped when keep is track")
-    boxes: Literal["own", "from_original"] = Field(
-        "own", description="from_original: fakes of FF++ take the boxes of their frame-aligned original"
-    )
 
 
 class CropConfig(Section):
@@ -117,6 +114,9 @@ class ModelConfig(Section):
     l2: float = Field(1e-3, ge=0, description="L2 penalty on the hidden dense layer's kernel")
     dropout: Fraction = Field(0.5, description="dropout before the hidden layer")
     head_dropout: Fraction = Field(0.3, description="dropout before the output")
+    drop_connect: Fraction = Field(
+        0.2, description="stochastic depth of the backbone's last block; off where the backbone is frozen"
+    )
 
 
 class AugmentConfig(Section):

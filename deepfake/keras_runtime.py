@@ -1,0 +1,70 @@
+"""TensorFlow and Keras 3, started the one way this project uses them.
+
+Nothing here knows of models or of Ray. Import Keras through ``start`` so that the environment is right first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import ModuleType
+
+log = logging.getLogger(__name__)
+
+
+def start(
+    threads: int | None = None,
+    seed: int | None = None,
+    deterministic: bool = False,
+    precision: str | None = None,
+) -> ModuleType:
+    """The ``keras`` module on TensorFlow.
+
+    ``threads`` bounds TensorFlow's own thread pools; it takes effect only before the first operation of a
+    process. ``precision`` is the name of a Keras dtype policy. GPU memory is taken as it is needed, so that
+    several workers can share a device.
+    """
+    # Ray's TensorflowTrainer sets this; it would swap Keras 3 for tf_keras.
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+
+    try:
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+    except RuntimeError as error:  # TensorFlow already runs in this process
+        log.debug("TensorFlow keeps its threads and memory settings: %s", error)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if precision is not None:
+        keras.mixed_precision.set_global_policy(precision)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    return keras
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide a score, without importing the heavy ones."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in (
+        "deepfake",
+        "keras",
+        "tensorflow",
+        "tensorflow-cpu",
+        "numpy",
+        "opencv-python-headless",
+        "ray",
+    ):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

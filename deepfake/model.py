@@ -1,0 +1,164 @@
+"""The network: EfficientNetB0 and its head. Building it, freezing parts of it, loading a backbone.
+
+Input contract, the same everywhere: ``(n, 224, 224, 3) uint8 RGB, 0..255``. The input layer is uint8 and
+Keras' EfficientNet rescales and normalises inside, so crops that were already divided by 255 cannot reach
+the network: as uint8 they would be all zero, and ``check_crops`` refuses every other type.
+Files, hashes and thresholds are ``deepfake.bundle``; the training loop is ``deepfake.training``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfake import keras_runtime
+from deepfake.config import ModelConfig
+from deepfake.errors import UsageError
+from deepfake.storage import Storage
+
+SIZE = 224
+INPUT_NAME = "crop"
+HEAD_PREFIX = "head_"
+LAST_CONVOLUTION = "top_activation"  # the backbone's output, where heat maps look
+_WEIGHTS_SUFFIX = ".weights.h5"
+_DEFAULT_DROP_CONNECT = 0.2  # what keras.applications builds EfficientNetB0 with
+
+
+def build(config: ModelConfig, storage: Storage | None = None) -> Any:
+    """A new ``keras.Model``: crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
+
+    The score is 1 for fake. The graph is flat and made of standard layers only, so the saved file opens with
+    plain ``keras.models.load_model``. Raises ``UsageError`` where the backbone's weights cannot be had.
+    """
+    keras = keras_runtime.start()
+    layers = keras.layers
+    crop = keras.Input((SIZE, SIZE, 3), dtype="uint8", name=INPUT_NAME)
+    backbone = _backbone(keras, crop, config.weights, storage or Storage())
+    x = layers.GlobalAveragePooling2D(name=HEAD_PREFIX + "pool")(backbone.output)
+    x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
+    x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
+    x = layers.Dense(
+        config.dense_units,
+        activation="relu",
+        kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
+        name=HEAD_PREFIX + "dense",
+    )(x)
+    x = layers.BatchNormalization(name=HEAD_PREFIX + "dense_norm")(x)
+    x = layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
+    # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=HEAD_PREFIX + "score")(x)
+    network = keras.Model(crop, score, name="deepfake_efficientnetb0")
+    for layer in backbone_layers(network):
+        if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
+            layer.rate *= config.drop_connect / _DEFAULT_DROP_CONNECT
+    return network
+
+
+def backbone_layers(network: Any) -> list[Any]:
+    """The layers of EfficientNetB0, from the rescaling to the last activation."""
+    return [layer for layer in network.layers if not layer.name.startswith(HEAD_PREFIX)]
+
+
+def set_trainable(network: Any, part: str, freeze_batch_norm: bool) -> None:
+    """Choose what learns: ``head`` or ``all``.
+
+    A frozen backbone runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
+    layers that are not trainable) and its stochastic depth is off. ``freeze_batch_norm`` does the former for
+    a backbone that otherwise learns.
+    """
+    keras = keras_runtime.start()
+    for layer in backbone_layers(network):
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = part == "all" and not (is_norm and freeze_batch_norm)
+        if part == "head" and isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+
+
+def for_inference(network: Any, config: ModelConfig) -> Any:
+    """A float32 copy of a trained network, as it is saved: whatever precision it was trained in.
+
+    Scores in bfloat16 differ by up to 0.3 from float32, so no bundle carries a mixed precision policy.
+    """
+    keras = keras_runtime.start()
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        copy = build(config.model_copy(update={"weights": "none"}))
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    for theirs, ours in zip(network.layers, copy.layers, strict=True):
+        ours.set_weights(theirs.get_weights())
+    return copy
+
+
+def check_crops(crops: np.ndarray) -> np.ndarray:
+    """The same array, if it is ``(n, 224, 224, 3) uint8``; otherwise ``UsageError`` that says what it is."""
+    if crops.dtype != np.uint8:
+        raise UsageError(
+            f"crops must be uint8 RGB in 0..255, got {crops.dtype}; do not divide by 255 or normalise: "
+            "the network does that inside"
+        )
+    if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3):
+        raise UsageError(f"crops must have shape (n, {SIZE}, {SIZE}, 3), got {crops.shape}")
+    return crops
+
+
+def check_contract(network: Any, where: str) -> None:
+    """Raise ``UsageError`` unless a loaded network takes and gives what ``build`` promises."""
+    shapes = [tuple(tensor.shape) for tensor in network.inputs]
+    kinds = [str(tensor.dtype) for tensor in network.inputs]
+    if shapes != [(None, SIZE, SIZE, 3)] or kinds != ["uint8"]:
+        raise UsageError(
+            f"{where}: the network takes {kinds} {shapes}, expected one uint8 input "
+            f"(None, {SIZE}, {SIZE}, 3); train it again with this version"
+        )
+    if tuple(network.output_shape) != (None, 1):
+        raise UsageError(f"{where}: the network gives {network.output_shape}, expected one score a crop")
+
+
+def check_weights(weights: str, storage: Storage) -> None:
+    """Raise ``UsageError`` early where ``model.weights`` cannot be had; ImageNet's go into Keras' cache."""
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        _backbone(keras_runtime.start(), None, weights, storage)
+        return
+    if not weights.endswith(_WEIGHTS_SUFFIX):
+        raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{_WEIGHTS_SUFFIX}")
+    if not storage.exists(weights):
+        raise UsageError(f"model.weights {weights}: no such file; {_REMEDY}")
+
+
+_REMEDY = (
+    "give --model.weights none (random) or --model.weights PATH of an EfficientNetB0 *.weights.h5 without top"
+)
+
+
+def _backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any:
+    def make(source: str | None) -> Any:
+        return keras.applications.EfficientNetB0(
+            include_top=False, weights=source, input_tensor=crop, input_shape=(SIZE, SIZE, 3)
+        )
+
+    if weights == "none":
+        return make(None)
+    if weights == "imagenet":
+        try:
+            return make("imagenet")
+        except Exception as error:  # Keras wraps every download error in a bare Exception
+            raise UsageError(
+                f"model.weights imagenet: could not be downloaded ({error}); {_REMEDY}"
+            ) from error
+    check_weights(weights, storage)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / f"backbone{_WEIGHTS_SUFFIX}"
+        local.write_bytes(storage.read_bytes(weights))
+        try:
+            return make(str(local))
+        except (ValueError, OSError, KeyError) as error:
+            raise UsageError(
+                f"model.weights {weights}: not an EfficientNetB0 without top ({error})"
+            ) from error
