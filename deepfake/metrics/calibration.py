@@ -1,0 +1,48 @@
+"""Whether a score of 0.8 means fake in eight of ten cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from deepfake.metrics.checks import checked
+
+BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017
+
+
+def reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> list[dict[str, Any]]:
+    """Equal-width bins of the score that hold at least one item, from low to high.
+
+    Each is ``lower, upper, n, mean_score, share_fake``. A bin is closed below and open above, the last
+    one closed on both sides.
+    """
+    y, s = checked(labels, scores)
+    index = np.minimum((s * bins).astype(np.int64), bins - 1)
+    result = []
+    for i in np.unique(index):
+        inside = index == i
+        result.append(
+            {
+                "lower": float(i / bins),
+                "upper": float((i + 1) / bins),
+                "n": int(inside.sum()),
+                "mean_score": float(s[inside].mean()),
+                "share_fake": float(y[inside].mean()),
+            }
+        )
+    return result
+
+
+def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> float | None:
+    """Mean distance between score and share of fakes over the bins, each weighted by its items.
+
+    Taken on the score of "fake" (Naeini et al. 2015), not on the confidence in the predicted class.
+    ``None`` without items.
+    """
+    found = reliability_bins(labels, scores, bins)
+    total = sum(b["n"] for b in found)
+    if not total:
+        return None
+    return float(sum(b["n"] * abs(b["mean_score"] - b["share_fake"]) for b in found) / total)

@@ -1,0 +1,102 @@
+"""How well scores tell fake from real: at one threshold, and over all thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import metrics as sk
+
+from deepfake.metrics.calibration import expected_calibration_error
+from deepfake.metrics.checks import Labels, Scores, both_classes, checked
+
+PARTIAL_AUC_MAX_FPR = 0.1
+
+
+def binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict[str, Any]:
+    """Every metric of one set of labels and scores.
+
+    Args:
+        labels: ``(n,)``, 0 real and 1 fake.
+        scores: ``(n,)`` in [0, 1]; ``score >= threshold`` is called fake.
+        threshold: the operating point of the metrics that need one.
+
+    Returns:
+        JSON-ready values; a metric that these data do not define is ``None``. ``partial_auc`` is the area
+        for false positive rates up to 0.1, standardised so that chance is 0.5 (McClish 1989).
+        ``confusion`` counts ``tn, fp, fn, tp`` with fake as the positive class.
+    """
+    y, s = checked(labels, scores)
+    return {
+        "n": int(y.size),
+        "n_real": int(y.size - y.sum()),
+        "n_fake": int(y.sum()),
+        "threshold": float(threshold),
+        **_at_threshold(y, s, threshold),
+        **_over_thresholds(y, s),
+        **_as_probabilities(y, s),
+    }
+
+
+def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float] | None:
+    """``(rate, threshold)`` where as many reals are called fake as fakes are called real, in shares.
+
+    The rate is read off the ROC curve, straight between its corners; the threshold is that of the nearest
+    corner. ``None`` unless both classes are there.
+    """
+    y, s = checked(labels, scores)
+    if not both_classes(y):
+        return None
+    fpr, tpr, thresholds = sk.roc_curve(y, s, drop_intermediate=False)
+    gap = fpr - (1.0 - tpr)  # rises from -1 (nothing called fake) to 1 (everything)
+    after = int(np.argmax(gap >= 0.0))
+    before = after - 1
+    share = -gap[before] / (gap[after] - gap[before])
+    rate = fpr[before] + share * (fpr[after] - fpr[before])
+    nearest = before if before > 0 and -gap[before] < gap[after] else after  # corner 0 has threshold inf
+    return float(rate), float(thresholds[nearest])
+
+
+def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
+    called = s >= threshold
+    tn, fp, fn, tp = (
+        (int(v) for v in sk.confusion_matrix(y, called, labels=[0, 1]).ravel()) if y.size else [0] * 4
+    )
+    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    return {
+        "accuracy": _ratio(tn + tp, y.size),
+        "balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "specificity": specificity,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "confusion": {"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+    }
+
+
+def _over_thresholds(y: Labels, s: Scores) -> dict[str, float | None]:
+    error = equal_error_rate(y, s)
+    if error is None:
+        return dict.fromkeys(("auc", "partial_auc", "ap", "eer", "eer_threshold"))
+    return {
+        "auc": float(sk.roc_auc_score(y, s)),
+        "partial_auc": float(sk.roc_auc_score(y, s, max_fpr=PARTIAL_AUC_MAX_FPR)),
+        "ap": float(sk.average_precision_score(y, s)),
+        "eer": error[0],
+        "eer_threshold": error[1],
+    }
+
+
+def _as_probabilities(y: Labels, s: Scores) -> dict[str, float | None]:
+    if not y.size:
+        return {"log_loss": None, "brier": None, "ece": None}
+    return {
+        "log_loss": float(sk.log_loss(y, s, labels=[0, 1])),
+        "brier": float(np.mean((s - y) ** 2)),
+        "ece": expected_calibration_error(y, s),
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,81 @@
+"""Thresholds on the score, and what they promise at a user's prevalence.
+
+Thresholds are chosen on validation data and then kept; choosing them on test data flatters every number
+that follows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import roc_curve
+
+from deepfake.metrics.checks import both_classes, checked
+
+
+def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """The threshold of the highest balanced accuracy (highest Youden J = TPR - FPR).
+
+    It lies halfway between the lowest score called fake and the next lower one, so that the last bits of
+    a score do not turn a verdict. Among equals, the one with the most even errors, then the highest.
+    Raises ``ValueError`` unless both classes are there.
+    """
+    y, s = checked(labels, scores)
+    if not both_classes(y):
+        raise ValueError(f"a threshold needs both classes; found {y.size} scores with {int(y.sum())} fakes")
+    fpr, tpr, thresholds = roc_curve(y, s, drop_intermediate=False)
+    fpr, tpr, thresholds = fpr[1:], tpr[1:], thresholds[1:]  # the first corner calls nothing fake
+    youden = np.round(tpr - fpr, 12)
+    unevenness = np.round(np.abs(fpr - (1.0 - tpr)), 12)
+    best = int(np.lexsort((-thresholds, unevenness, -youden))[0])
+    if best + 1 == thresholds.size:
+        return float(thresholds[best])
+    return _between(float(thresholds[best + 1]), float(thresholds[best]))
+
+
+def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
+    """The lowest threshold at which at most ``fpr`` of the reals are called fake.
+
+    With few reals this is above the highest of them: ``n`` reals can show no rate below ``1/n`` but 0.
+    The result may lie just above 1 where a real has score 1: then nothing may be called fake. Raises
+    ``ValueError`` without reals.
+    """
+    y, s = checked(labels, scores)
+    if not 0.0 <= fpr <= 1.0:
+        raise ValueError(f"a false positive rate lies in [0, 1], got {fpr}")
+    reals = np.sort(s[y == 0])[::-1]
+    if not reals.size:
+        raise ValueError("a threshold at a false positive rate needs real items, found none")
+    allowed = int(np.floor(fpr * reals.size + 1e-9))
+    if allowed >= reals.size:
+        return 0.0
+    limit = float(reals[allowed])  # the highest real that must not be called fake
+    above = s[s > limit]
+    return _between(limit, float(above.min())) if above.size else float(np.nextafter(limit, 2.0))
+
+
+def operating_point(labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, float | None]:
+    """``threshold, fpr, tpr`` on these data; a rate is ``None`` where its class is absent."""
+    y, s = checked(labels, scores)
+    called = s >= threshold
+    real, fake = called[y == 0], called[y == 1]
+    return {
+        "threshold": float(threshold),
+        "fpr": float(real.mean()) if real.size else None,
+        "tpr": float(fake.mean()) if fake.size else None,
+    }
+
+
+def precision_at_prevalence(tpr: float, fpr: float, prevalence: float) -> float | None:
+    """Share of fakes among what is called fake, where ``prevalence`` of all videos are fake (Bayes' rule).
+
+    ``None`` where nothing is ever called fake.
+    """
+    hits, false_alarms = tpr * prevalence, fpr * (1.0 - prevalence)
+    return hits / (hits + false_alarms) if hits + false_alarms > 0.0 else None
+
+
+def _between(low: float, high: float) -> float:
+    """A number above ``low`` and at most ``high``, halfway where floats allow."""
+    middle = low + (high - low) / 2
+    return middle if middle > low else high
