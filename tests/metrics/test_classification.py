@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -22,6 +22,7 @@ def arrays(items: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([i[0] for i in items]), np.array([i[1] for i in items])
 
 
+@settings(max_examples=40)
 @given(BOTH_CLASSES, SCORE)
 def test_every_metric_equals_scikit_learns(items: list[tuple[int, float]], threshold: float) -> None:
     y, s = arrays(items)

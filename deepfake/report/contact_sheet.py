@@ -1,0 +1,65 @@
+"""A grid of captioned crops as one PNG, to see at a glance whether the crops are upright faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Image = np.ndarray
+
+CAPTION_ROWS = 34
+GAP = 6
+PAPER, INK = 255, 40
+FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.38
+
+
+def build(images: Sequence[tuple[str, Image]], columns: int = 8, side: int = 160) -> bytes:
+    """PNG of a grid, row by row, each image above its caption.
+
+    Args:
+        images: ``(caption, (h, w, 3) uint8 RGB)``. A caption is cut to two lines; what is not ASCII in it
+            is shown as ``?``, for OpenCV's fonts have nothing else.
+        columns: images in a row.
+        side: images are scaled to fit into a square of so many pixels, keeping their shape.
+
+    Raises ``ValueError`` for no images, or an image that is not uint8 RGB.
+    """
+    if not images:
+        raise ValueError("a contact sheet needs at least one image")
+    columns = max(1, min(columns, len(images)))
+    rows = -(-len(images) // columns)
+    cell_h, cell_w = side + CAPTION_ROWS + GAP, side + GAP
+    sheet = np.full((rows * cell_h + GAP, columns * cell_w + GAP, 3), PAPER, np.uint8)
+    for i, (caption, image) in enumerate(images):
+        top, left = GAP + i // columns * cell_h, GAP + i % columns * cell_w
+        fitted = _fit(image, side, caption)
+        h, w = fitted.shape[:2]
+        y, x = top + (side - h) // 2, left + (side - w) // 2
+        sheet[y : y + h, x : x + w] = fitted
+        for line, words in enumerate(_lines(caption, side)):
+            at = (left, top + side + 13 + 15 * line)
+            cv2.putText(sheet, words, at, FONT, FONT_SCALE, (INK,) * 3, 1, cv2.LINE_AA)
+    ok, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    if not ok:
+        raise ValueError(f"could not encode a contact sheet of shape {sheet.shape} as PNG")
+    return png.tobytes()
+
+
+def _fit(image: Image, side: int, caption: str) -> Image:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"{caption}: expected (h, w, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    scale = side / max(image.shape[:2])
+    h, w = (max(1, round(length * scale)) for length in image.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, (w, h), interpolation=method)
+
+
+def _lines(caption: str, width: int) -> list[str]:
+    """At most two lines that fit; what is left out in the middle of the caption is marked by dots."""
+    text = "".join(c if " " <= c <= "~" else "?" for c in caption)
+    per_line = max(4, int(width / cv2.getTextSize("0" * 20, FONT, FONT_SCALE, 1)[0][0] * 20))
+    if len(text) > 2 * per_line:
+        text = text[: per_line - 2] + ".." + text[-per_line:]
+    return [part for part in (text[:per_line], text[per_line:]) if part]
