@@ -19,8 +19,9 @@ def build(images: Sequence[tuple[str, Image]], columns: int = 8, side: int = 160
     """PNG of a grid, row by row, each image above its caption.
 
     Args:
-        images: ``(caption, (h, w, 3) uint8 RGB)``. A caption is cut to two lines; what is not ASCII in it
-            is shown as ``?``, for OpenCV's fonts have nothing else.
+        images: ``(caption, (h, w, 3) uint8 RGB)``. A caption has two lines, broken at its newline if there
+            is one, and is cut to fit; what is not ASCII is shown as ``?``, for OpenCV's fonts have
+            nothing else.
         columns: images in a row.
         side: images are scaled to fit into a square of so many pixels, keeping their shape.
 
@@ -57,9 +58,11 @@ def _fit(image: Image, side: int, caption: str) -> Image:
 
 
 def _lines(caption: str, width: int) -> list[str]:
-    """At most two lines that fit; what is left out in the middle of the caption is marked by dots."""
-    text = "".join(c if " " <= c <= "~" else "?" for c in caption)
+    """At most two lines that fit; what is left out in the middle is marked by dots."""
     per_line = max(4, int(width / cv2.getTextSize("0" * 20, FONT, FONT_SCALE, 1)[0][0] * 20))
+    if caption.count("\n") == 1:
+        return [line for part in caption.split("\n") for line in _lines(part[-per_line:], width)]
+    text = "".join(c if " " <= c <= "~" else "?" for c in caption)
     if len(text) > 2 * per_line:
         text = text[: per_line - 2] + ".." + text[-per_line:]
     return [part for part in (text[:per_line], text[per_line:]) if part]

@@ -1,0 +1,124 @@
+"""Static pages from the templates beside this file: one environment, and text made safe to show.
+
+A page is one file that loads nothing from the network: styles and scripts are inside it, and its content
+security policy forbids anything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import unicodedata
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from deepfake import __version__
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **values: Any) -> str:
+    """A page as HTML text; every value is escaped unless it is ``Markup``."""
+    script = values.get("script")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: file:"
+    if script is not None:
+        digest = base64.b64encode(hashlib.sha256(str(script).encode("utf-8")).digest()).decode("ascii")
+        policy += f"; script-src 'sha256-{digest}'"
+    return _environment().get_template(template).render(policy=policy, version=__version__, **values)
+
+
+@cache
+def asset(name: str) -> Markup:
+    """A style sheet or script of our own, to be put into a page as it is."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that can stand inside ``<script type="application/json">`` whatever its strings hold."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def visible(text: str) -> str:
+    """Text in which nothing is hidden: control, format and odd space characters as ``\\n``, ``\\u202e``.
+
+    A file name may hold a newline, or a mark that reverses the direction of writing and so shows
+    ``exe.4pm`` for ``mp4.exe``. Letters of any script stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if _hidden(c) else c for c in text)
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Bytes as a ``data:`` URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def count(number: int | None) -> str:
+    """``12,345``; a dash for None."""
+    return "\u2013" if number is None else f"{number:,}"
+
+
+def decimal(number: float | None, places: int = 3) -> str:
+    """``0.975``; a dash for None, which means undefined."""
+    return "\u2013" if number is None else f"{number:.{places}f}"
+
+
+def percent(share: float | None, places: int = 1) -> str:
+    """``97.5 %``; a dash for None. Never rounds up to 100 or down to 0."""
+    if share is None:
+        return "\u2013"
+    nearest = round(100 * share, places)
+    step = 10.0**-places
+    if share < 1 and nearest >= 100:
+        nearest = 100 - step
+    if share > 0 and nearest <= 0:
+        return f"< {step:.{places}f} %"
+    return f"{nearest:.{places}f} %"
+
+
+def clock(tenths: int | None) -> str:
+    """``1:02:03.4`` or ``2:03.4`` from tenths of a second; a dash for None."""
+    if tenths is None:
+        return "\u2013"
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest // 10:02d}.{rest % 10}"
+    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "visible": visible,
+        "count": count,
+        "decimal": decimal,
+        "percent": percent,
+        "clock": clock,
+    }
+    environment.globals["asset"] = asset
+    return environment
+
+
+def _hidden(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp") or (category == "Zs" and character != " ")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,170 @@
+"""The page of an archive's scores: what was looked at, what was found, which video to look at first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.config import ReportConfig
+from deepfake.report import pages
+from deepfake.storage import Storage, join
+from deepfake.tables import FAILURES, Status
+
+PAGE = "report.html"
+THUMBNAILS = "thumbnails"
+PAGE_ROWS = 100  # rows that the table shows at once, and all that it shows without JavaScript
+BINS = 20
+
+STATUS_WORDS: dict[str, str] = {
+    Status.OK: "scored",
+    Status.NO_FACE: "no face was found in the frames looked at",
+    Status.TOO_SHORT: "too few faces or frames to judge",
+    Status.DECODE_ERROR: "damaged: it could not be decoded",
+    Status.UNREADABLE: "could not be opened as a video",
+    Status.UNSUPPORTED: "of a kind or size that is not analysed",
+    Status.TIMEOUT: "took longer than the time limit",
+    Status.SKIPPED_DUPLICATE: "same content as another file, which stands for it",
+}
+VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
+LABEL_WORDS = {0: "real", 1: "fake"}
+
+
+def write(
+    output: str,
+    storage: Storage,
+    videos: pa.Table,
+    thumbnails: Mapping[str, bytes] | None = None,
+    config: ReportConfig | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> str:
+    """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
+
+    Args:
+        videos: table ``video_scores``, in any order.
+        thumbnails: JPEG of the highest-scoring face by ``video_id``; the most suspicious
+            ``report.max_thumbnails`` are written.
+        facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
+    """
+    config = config or ReportConfig()
+    videos = most_suspicious_first(videos)
+    shown = _thumbnails_shown(videos, thumbnails or {}, config.max_thumbnails)
+    storage.remove(join(output, THUMBNAILS))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: storage.write_bytes(join(output, item[0]), item[1]), shown.values()))
+    uri = join(output, PAGE)
+    storage.write_text(
+        uri, page(videos, {row: name for row, (name, _) in shown.items()}, config, facts or {})
+    )
+    return uri
+
+
+def most_suspicious_first(videos: pa.Table) -> pa.Table:
+    """Scored videos from the highest score to the lowest, then the others by status; ties by name."""
+    unscored = pc.cast(pc.is_null(videos["score"]), pa.int8())
+    status = pc.if_else(pc.is_null(videos["score"]), videos["status"], "")
+    keyed = videos.append_column("_unscored", unscored).append_column("_status", status)
+    keys = [
+        ("_unscored", "ascending"),
+        ("score", "descending"),
+        ("_status", "ascending"),
+        ("video_id", "ascending"),
+    ]
+    return videos.take(pc.sort_indices(keyed, sort_keys=keys))
+
+
+def page(
+    videos: pa.Table, thumbnails: Mapping[int, str], config: ReportConfig, facts: Mapping[str, object]
+) -> str:
+    """The page's HTML; ``videos`` in the order to show, ``thumbnails`` as row -> relative path."""
+    statuses, verdicts = videos["status"].to_pylist(), videos["verdict"].to_pylist()
+    scores = np.array([s for s in videos["score"].to_pylist() if s is not None], np.float64)
+    by_status, by_verdict = Counter(statuses), Counter(v for v in verdicts if v is not None)
+    data = _data(videos, thumbnails)
+    thresholds = sorted({t for t in videos["threshold"].to_pylist() if t is not None})
+    return pages.render(
+        "scores.html",
+        title=config.title or "Deepfake scores",
+        script=pages.asset("scores.js"),
+        data=pages.script_json(data),
+        rows=[_row(data, i) for i in range(min(PAGE_ROWS, len(data["name"])))],
+        page_rows=PAGE_ROWS,
+        total=videos.num_rows,
+        scored=int(scores.size),
+        failed=sum(n for status, n in by_status.items() if status in FAILURES),
+        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in by_status.most_common()],
+        verdicts=[(words, v, by_verdict[v]) for v, words in VERDICT_WORDS.items()],
+        threshold=thresholds[0] if len(thresholds) == 1 else None,
+        histogram=_histogram(scores),
+        facts={label: value for label, value in facts.items() if value is not None},
+        labelled=any(label is not None for label in data["label"]),
+    )
+
+
+def _thumbnails_shown(
+    videos: pa.Table, thumbnails: Mapping[str, bytes], most: int
+) -> dict[int, tuple[str, bytes]]:
+    """Row -> (path below the output, JPEG) of the thumbnails to write. Names are hashes: always safe."""
+    shown: dict[int, tuple[str, bytes]] = {}
+    for row, video_id in enumerate(videos["video_id"].to_pylist()):
+        if len(shown) == most:
+            break
+        if video_id in thumbnails:
+            name = hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
+            shown[row] = (f"{THUMBNAILS}/{name}.jpg", thumbnails[video_id])
+    return shown
+
+
+def _data(videos: pa.Table, thumbnails: Mapping[int, str]) -> dict[str, Any]:
+    """Column-wise, as the script reads it; what the first rows are rendered from as well."""
+    status, verdict = videos["status"].to_pylist(), videos["verdict"].to_pylist()
+    status_words = sorted(set(status))
+    detail = enumerate(videos["status_detail"].to_pylist())
+    return {
+        "name": [pages.visible(name) for name in videos["video_id"].to_pylist()],
+        "score": [None if s is None else round(s, 3) for s in videos["score"].to_pylist()],
+        "status": [status_words.index(s) for s in status],
+        "statusKeys": status_words,
+        "statusWords": [STATUS_WORDS.get(s, s) for s in status_words],
+        "verdict": [None if v is None else list(VERDICT_WORDS).index(v) for v in verdict],
+        "verdictKeys": list(VERDICT_WORDS),
+        "verdictWords": list(VERDICT_WORDS.values()),
+        "frames": videos["frames_sampled"].to_pylist(),
+        "withFace": videos["frames_with_face"].to_pylist(),
+        "faces": videos["faces"].to_pylist(),
+        "worst": [None if t is None else round(10 * t) for t in videos["worst_time_s"].to_pylist()],
+        "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
+        "detail": {str(row): pages.visible(text) for row, text in detail if text},
+        "thumbnail": {str(row): path for row, path in thumbnails.items()},
+        "pageRows": PAGE_ROWS,
+    }
+
+
+def _row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
+    verdict = data["verdict"][i]
+    return {
+        **{
+            name: data[name][i] for name in ("name", "score", "frames", "withFace", "faces", "worst", "label")
+        },
+        "verdict_key": None if verdict is None else data["verdictKeys"][verdict],
+        "verdict": None if verdict is None else data["verdictWords"][verdict],
+        "status": data["statusWords"][data["status"][i]],
+        "detail": data["detail"].get(str(i)),
+        "thumbnail": data["thumbnail"].get(str(i)),
+    }
+
+
+def _histogram(scores: np.ndarray) -> list[dict[str, Any]]:
+    """Equal-width bins from 0 to 1: ``lower, upper, n, height`` with the height in [0, 1] of the highest."""
+    counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
+    highest = max(1, int(counts.max()))
+    return [
+        {"lower": float(a), "upper": float(b), "n": int(n), "height": float(n / highest)}
+        for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
