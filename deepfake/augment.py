@@ -1,0 +1,138 @@
+"""Stateless augmentation of one training crop. Plain numpy and OpenCV; knows nothing of labels or of Ray.
+
+What is done to a crop depends only on (seed, epoch, sample id): not on the worker, the order, or the class.
+Real and fake crops therefore see the same distribution of changes, and a resumed epoch sees the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deepfake.config import AugmentConfig
+
+_BLUR_SIGMA = (0.5, 1.5)  # pixels
+_NOISE_SIGMA = (2.0, 8.0)  # grey levels
+_DOWNSCALE = (0.4, 0.9)  # share of the side
+_CUTOUT = (0.1, 0.35)  # share of the side
+_GREY = 127
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Everything random about one sample, drawn in a fixed order so that options do not shift each other."""
+
+    flip: bool
+    degrees: float
+    scale: float
+    brightness: float
+    contrast: float
+    blur: float | None
+    noise: float | None
+    noise_seed: int
+    downscale: float | None
+    jpeg: int | None
+    cutout: tuple[float, float, float, float] | None  # x, y, w, h as shares of the side
+
+
+def draw(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> Draw:
+    """The changes that one sample gets in one epoch."""
+    key = f"{seed}|{epoch}|{sample_id}".encode("utf-8", "surrogatepass")
+    random = np.random.default_rng(int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big"))
+    chance = random.random(6)
+    signed = random.uniform(-1.0, 1.0, 4)
+    share = random.random(8)
+    low, high = config.jpeg_quality
+    noise_seed = int(random.integers(2**63))
+
+    def between(bounds: tuple[float, float], index: int) -> float:
+        return float(bounds[0] + (bounds[1] - bounds[0]) * share[index])
+
+    width, height = between(_CUTOUT, 4), between(_CUTOUT, 5)
+    return Draw(
+        flip=bool(chance[0] < config.flip),
+        degrees=float(signed[0] * config.rotation_degrees),
+        scale=float(1.0 + signed[1] * config.scale),
+        brightness=float(1.0 + signed[2] * config.brightness),
+        contrast=float(1.0 + signed[3] * config.contrast),
+        blur=between(_BLUR_SIGMA, 0) if chance[1] < config.blur else None,
+        noise=between(_NOISE_SIGMA, 1) if chance[2] < config.noise else None,
+        noise_seed=noise_seed,
+        downscale=between(_DOWNSCALE, 2) if chance[3] < config.downscale else None,
+        jpeg=min(high, low + int(share[3] * (high - low + 1))) if chance[4] < config.jpeg else None,
+        cutout=(
+            (float(share[6] * (1 - width)), float(share[7] * (1 - height)), width, height)
+            if chance[5] < config.cutout
+            else None
+        ),
+    )
+
+
+def apply(crop: np.ndarray, changes: Draw) -> np.ndarray:
+    """The changed crop, ``(h, w, 3) uint8 RGB`` like the one given, which stays as it was.
+
+    Geometry comes first, then light, then what cameras and uploads do: blur, noise, scaling, JPEG. Borders
+    that a rotation uncovers are filled by reflection: a black corner would tell which crops were rotated.
+    """
+    image = _geometry(crop, changes)
+    if changes.brightness != 1.0 or changes.contrast != 1.0:
+        image = _light(image, changes.brightness, changes.contrast)
+    if changes.blur is not None:
+        image = cv2.GaussianBlur(image, (0, 0), changes.blur, borderType=cv2.BORDER_REFLECT_101)
+    if changes.noise is not None:
+        random = np.random.default_rng(changes.noise_seed)
+        grain = random.standard_normal(image.shape, np.float32) * changes.noise
+        image = np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
+    if changes.downscale is not None:
+        image = _downscale(image, changes.downscale)
+    if changes.jpeg is not None:
+        image = _jpeg(image, changes.jpeg)
+    if changes.cutout is not None:
+        image = _cutout(image, changes.cutout)
+    return np.ascontiguousarray(image)
+
+
+def _geometry(crop: np.ndarray, changes: Draw) -> np.ndarray:
+    if changes.degrees == 0.0 and changes.scale == 1.0:
+        return crop[:, ::-1].copy() if changes.flip else crop.copy()
+    height, width = crop.shape[:2]
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(centre, changes.degrees, changes.scale)
+    if changes.flip:
+        mirror = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        matrix = matrix @ mirror
+    return cv2.warpAffine(
+        crop, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+
+
+def _light(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
+    mean = float(image.mean())
+    levels = (np.arange(256, dtype=np.float64) * brightness - mean) * contrast + mean
+    return cv2.LUT(image, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+
+
+def _downscale(image: np.ndarray, share: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = (max(1, round(width * share)), max(1, round(height * share)))
+    return cv2.resize(
+        cv2.resize(image, small, interpolation=cv2.INTER_AREA),
+        (width, height),
+        interpolation=cv2.INTER_LINEAR,
+    )
+
+
+def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[:, :, ::-1]
+
+
+def _cutout(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    height, width = image.shape[:2]
+    left, top = int(box[0] * width), int(box[1] * height)
+    result = image.copy()
+    result[top : top + int(box[3] * height), left : left + int(box[2] * width)] = _GREY
+    return result

@@ -1,0 +1,175 @@
+"""Batches of decoded crops for one training worker, streamed from Parquet by Ray Data.
+
+Ray's CPU tasks read, decode and augment; the worker holds no more than a few blocks, however large the
+data set. ``deepfake.plan`` decides what comes in which batch; ``deepfake.augment``, what augmentation does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import ray.data
+
+from deepfake import augment, cropset
+from deepfake.config import AugmentConfig
+from deepfake.cropset import Rows
+from deepfake.plan import EpochPlan, Share
+from deepfake.resources import WorkerResources
+from deepfake.storage import Storage, join
+
+_CHUNK = 16  # crops that a task hands out at once: 2.4 MB
+_BLOCK_BYTES = 8 * 2**20  # blocks this small keep the first batch from waiting for a whole window
+
+
+@dataclass(frozen=True)
+class Source:
+    """The crops of one split, and how they are read."""
+
+    uri: str
+    files: tuple[str, ...]
+    rows: Rows
+    storage: Storage
+    augment: AugmentConfig | None = None  # None: as stored
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's slice of a global batch; it may be empty."""
+
+    crops: np.ndarray  # (n, 224, 224, 3) uint8 RGB
+    positions: np.ndarray  # (n,) int64, places in the epoch
+
+
+@dataclass
+class InputWait:
+    """Seconds that the consumer of a stream spent waiting for it."""
+
+    seconds: float = field(default=0.0)
+
+
+def stream(
+    source: Source, plan: EpochPlan, share: Share, epoch: int, resources: WorkerResources, wait: InputWait
+) -> Iterator[Batch]:
+    """A worker's batches of one epoch, one for each of ``plan.steps``, empty slices included."""
+    blocks = _blocks(source, plan, share, epoch, resources) if len(share.positions) else iter(())
+    pending: list[tuple[np.ndarray, np.ndarray]] = []
+    start = 0
+    for size in share.sizes.tolist():
+        asked = time.monotonic()
+        while sum(len(positions) for positions, _ in pending) < size:
+            pending.append(next(blocks))
+        crops, positions, pending = _take(pending, size)
+        wait.seconds += time.monotonic() - asked
+        if not np.array_equal(positions, share.positions[start : start + size]):
+            raise RuntimeError("Ray Data delivered crops out of order; preserve_order must be on")
+        start += size
+        yield Batch(crops, positions)
+
+
+def _take(
+    pending: list[tuple[np.ndarray, np.ndarray]], size: int
+) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """The first ``size`` crops of the pending blocks, their positions, and what is left."""
+    crops = np.empty((size, *_SHAPE), np.uint8)
+    positions = np.empty(size, np.int64)
+    filled = 0
+    while filled < size:
+        block_positions, block_crops = pending[0]
+        count = min(size - filled, len(block_positions))
+        crops[filled : filled + count] = block_crops[:count]
+        positions[filled : filled + count] = block_positions[:count]
+        filled += count
+        if count == len(block_positions):
+            pending = pending[1:]
+        else:
+            pending = [(block_positions[count:], block_crops[count:]), *pending[1:]]
+    return crops, positions, pending
+
+
+_SHAPE = (224, 224, 3)
+
+
+def _blocks(
+    source: Source, plan: EpochPlan, share: Share, epoch: int, resources: WorkerResources
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """``(positions, crops)`` block by block, in the order of the share."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = _BLOCK_BYTES
+    context.execution_options.preserve_order = True
+    tasks = [_task_table(source.rows, plan, share.positions[start:stop]) for start, stop in share.windows]
+    dataset = ray.data.from_arrow(tasks).map_batches(
+        _Reader(source, epoch),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=resources.data_cpus,
+        concurrency=resources.data_tasks,
+    )
+    for block in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=1):
+        yield block["position"], block["crop"]
+
+
+def _task_table(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
+    """What one reading task needs to know: the places of its crops, in the order in which they are wanted."""
+    chosen = plan.rows[positions]
+    return pa.table(
+        {
+            "position": positions,
+            "file": rows.file[chosen],
+            "row_group": rows.row_group[chosen],
+            "row": rows.row[chosen],
+            "occurrence": plan.occurrence[positions],
+        }
+    )
+
+
+class _Reader:
+    """Reads, decodes and augments the crops of one window. Runs in Ray's tasks; holds no state."""
+
+    def __init__(self, source: Source, epoch: int) -> None:
+        # without the index of all rows, which each task would otherwise load
+        self.uri, self.files, self.storage = source.uri, source.files, source.storage
+        self.augment, self.seed, self.epoch = source.augment, source.seed, epoch
+
+    def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
+        cv2.setNumThreads(1)  # Ray runs one task a core already
+        places = {name: window[name].to_numpy() for name in window.column_names}
+        stored = self._read(places)
+        for start in range(0, len(window), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            crops = [
+                self._crop(file, stored[file][group, row], occurrence)
+                for file, group, row, occurrence in zip(
+                    *(places[name][chunk].tolist() for name in ("file", "row_group", "row", "occurrence")),
+                    strict=True,
+                )
+            ]
+            yield {"position": places["position"][chunk], "crop": np.stack(crops)}
+
+    def _read(self, places: dict[str, np.ndarray]) -> dict[int, dict[tuple[int, int], cropset.StoredCrop]]:
+        wanted: dict[int, dict[int, set[int]]] = {}
+        for file, group, row in zip(
+            places["file"].tolist(), places["row_group"].tolist(), places["row"].tolist(), strict=True
+        ):
+            wanted.setdefault(file, {}).setdefault(group, set()).add(row)
+        return {
+            file: cropset.read_stored(
+                self.uri, self.files[file], {g: sorted(rows) for g, rows in groups.items()}, self.storage
+            )
+            for file, groups in wanted.items()
+        }
+
+    def _crop(self, file: int, stored: cropset.StoredCrop, occurrence: int) -> np.ndarray:
+        where = f"{join(self.uri, self.files[file])}: {stored.sample_id}"
+        crop = cropset.decode(stored.encoded, where)
+        if self.augment is None or not self.augment.enabled:
+            return crop
+        name = f"{stored.sample_id}@{occurrence}" if occurrence else stored.sample_id
+        return augment.apply(crop, augment.draw(self.augment, self.seed, self.epoch, name))
