@@ -43,3 +43,15 @@ def ray_session() -> Iterator[None]:
 
     with session(RayConfig(address=None, num_cpus=2, object_store_mb=256)):
         yield
+
+
+@pytest.fixture(scope="session")
+def ffpp_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a small data set in the FF++ layout, with its official-style ``splits/``; read only.
+
+    6 originals and 6 fakes (each of the 4 methods) of 60 frames, 480x360, 30 fps; one person a split.
+    """
+    from deepfake.demo import make_dataset
+
+    root = tmp_path_factory.mktemp("data") / "ffpp_small"
+    return make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30).root
