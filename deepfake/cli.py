@@ -123,8 +123,10 @@ def load_config(model: type[Config], argv: Sequence[str], program: str = "job") 
     settings: Any = type(
         model.__name__,
         (model, BaseSettings),
-        {"model_config": SettingsConfigDict(extra="forbid", frozen=True, populate_by_name=True),
-         "__doc__": model.__doc__},
+        {
+            "model_config": SettingsConfigDict(extra="forbid", frozen=True, populate_by_name=True),
+            "__doc__": model.__doc__,
+        },
     )
     source: Any = CliSettingsSource(
         settings,

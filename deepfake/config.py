@@ -26,8 +26,9 @@ class CatalogConfig(Section):
     """Which videos there are, and what is known of them."""
 
     layout: Literal["auto", "ffpp", "folders", "manifest"] = Field(
-        "auto", description="ffpp: the FaceForensics++ tree; folders: labels from folder names, if any; "
-        "manifest: a CSV or Parquet table; auto: whichever fits the input"
+        "auto",
+        description="ffpp: the FaceForensics++ tree; folders: labels from folder names, if any; "
+        "manifest: a CSV or Parquet table; auto: whichever fits the input",
     )
     splits_dir: str | None = Field(
         None, description="folder with the official train.json, val.json and test.json pair lists"
@@ -55,8 +56,9 @@ class SamplingConfig(Section):
     """Which frames of a video are looked at, and the limits a video must keep."""
 
     policy: Literal["every_n", "per_second", "count", "keyframes"] = Field(
-        "every_n", description="every_n: each n-th frame; per_second: n a second of presentation time; "
-        "count: n spread evenly; keyframes: key frames only (fast first look)"
+        "every_n",
+        description="every_n: each n-th frame; per_second: n a second of presentation time; "
+        "count: n spread evenly; keyframes: key frames only (fast first look)",
     )
     every_n: int = Field(30, ge=1, description="distance in frames for every_n")
     per_second: float = Field(1.0, gt=0, description="frames a second for per_second")
@@ -87,8 +89,9 @@ class DetectorConfig(Section):
     yunet_threshold: float = Field(0.6, ge=0, le=1, description="lowest YuNet score that counts as a face")
     haar_neighbors: int = Field(5, ge=1, description="overlapping hits that make a Haar detection")
     keep: Literal["largest", "all", "track"] = Field(
-        "largest", description="largest: one face a frame; all: every face; track: every face that is "
-        "seen in at least min_track_frames sampled frames"
+        "largest",
+        description="largest: one face a frame, that of the most prominent person (largest, "
+        "surest, longest seen); all: every face; track: every face seen in min_track_frames sampled frames",
     )
     min_track_frames: int = Field(2, ge=1, description="shorter tracks are dropped when keep is track")
 
@@ -180,8 +183,17 @@ class EvaluationConfig(Section):
         "mean", description="how frame scores become a video's score"
     )
     top_k: int = Field(5, ge=1, description="frames averaged by top_k")
-    bootstrap: int = Field(1000, ge=0, description="bootstrap resamples of videos for intervals")
+    threshold: Fraction | None = Field(
+        None, description="score from which something is called fake (default: the bundle's, else 0.5)"
+    )
+    bootstrap: int = Field(1000, ge=0, description="bootstrap resamples for the intervals; 0: no intervals")
+    bootstrap_over: Literal["videos", "identities"] = Field(
+        "videos", description="what is resampled; identities are the groups that never cross a split"
+    )
     seed: int = Field(0, ge=0, description="seed of the bootstrap")
+    allow_overlap: bool = Field(
+        False, description="evaluate although the model was trained on the same identities (numbers will lie)"
+    )
 
 
 class ScoringConfig(Section):
@@ -218,8 +230,9 @@ class RayConfig(Section):
     """Where the work runs."""
 
     address: str | None = Field(
-        None, description="a running cluster (auto, host:port, ray://...); default: RAY_ADDRESS, "
-        "else an embedded Ray on this machine"
+        None,
+        description="a running cluster (auto, host:port, ray://...); default: RAY_ADDRESS, "
+        "else an embedded Ray on this machine",
     )
     num_cpus: int | None = Field(None, ge=1, description="CPUs of an embedded Ray (default: all)")
     object_store_mb: int = Field(512, ge=80, description="object store of an embedded Ray, in MiB")
@@ -305,6 +318,16 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# Keys that say where a file lies or how long to wait, not which rows come out.
+_NOT_IN_HASH = {"detector": {"yunet_model"}, "sampling": {"timeout_seconds"}}
+
+
 def config_sha256(config: JobConfig) -> str:
     """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
-    return sha256_of({name: getattr(config, name).model_dump(mode="json") for name in config.row_sections})
+    return sha256_of(
+        {
+            name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
+            for name in config.row_sections
+            if (section := getattr(config, name)) is not None
+        }
+    )

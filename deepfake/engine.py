@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,17 +27,23 @@ def session(config: RayConfig) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    logging.getLogger("ray").setLevel(logging.ERROR)
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, logging_level=logging.WARNING)
+        ray.init(address=address, logging_level=logging.ERROR)
     else:
+        # Ray's C++ side says on the terminal what its log files keep anyway.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address="local",
             num_cpus=config.num_cpus or os.cpu_count(),
             object_store_memory=config.object_store_mb * 2**20,
             include_dashboard=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
+    for signum, handler in handlers.items():  # Ray puts its own in their place
+        signal.signal(signum, handler)
     _quiet()
     log.info("Ray on %g CPUs, %g GPUs", total("CPU"), total("GPU"))
     try:
@@ -60,4 +67,4 @@ def _quiet() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -6,9 +6,9 @@ Listing is sorted, so that two runs see the same archive in the same order.
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,7 +112,9 @@ class Storage:
         found = filesystem.find(path, detail=True)
         return sorted(
             (
-                FileInfo(key.removeprefix(prefix), f"{scheme}://{key}", int(info["size"]), info.get("LastModified"))
+                FileInfo(
+                    key.removeprefix(prefix), f"{scheme}://{key}", int(info["size"]), info.get("LastModified")
+                )
                 for key, info in found.items()
                 if info["type"] == "file" and key.startswith(prefix) and not key.endswith("/")
             ),
@@ -128,16 +130,25 @@ class Storage:
             modified = datetime.fromtimestamp(found["mtime"], UTC)
         return FileInfo(PurePosixPath(path).name, uri, int(found["size"]), modified)
 
+    @contextmanager
+    def writing(self, uri: str) -> Iterator[Path]:
+        """A local path to write; when the block ends without an error the file is at ``uri``, whole."""
+        filesystem, path = self.locate(uri)
+        if split_uri(uri)[0] == "file":
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _replacing(target) as temporary:
+                yield temporary
+            return
+        with tempfile.TemporaryDirectory(prefix="deepfake-") as folder:
+            local = Path(folder, "upload")
+            yield local
+            filesystem.put_file(str(local), path)
+
     def write_bytes(self, uri: str, data: bytes) -> None:
         """Write a file whole or not at all."""
-        filesystem, path = self.locate(uri)
-        if split_uri(uri)[0] != "file":
-            filesystem.pipe_file(path, data)
-            return
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(target) as temporary:
-            temporary.write_bytes(data)
+        with self.writing(uri) as path:
+            path.write_bytes(data)
 
     def write_text(self, uri: str, text: str) -> None:
         """Write a UTF-8 file whole or not at all."""
@@ -145,15 +156,8 @@ class Storage:
 
     def write_table(self, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
         """Write one Parquet file whole or not at all."""
-        if split_uri(uri)[0] != "file":
-            sink = io.BytesIO()
-            tables.write(table, sink, row_group_rows)
-            self.write_bytes(uri, sink.getvalue())
-            return
-        target = Path(split_uri(uri)[1])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(target) as temporary:
-            tables.write(table, temporary, row_group_rows)
+        with self.writing(uri) as path:
+            tables.write(table, path, row_group_rows)
 
     def read_table(self, uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file of table ``name``; raises ``tables.TableError`` where it is something else."""

@@ -169,6 +169,37 @@ VIDEO_SCORES = pa.schema(
     ]
 )
 
+_METRICS = (
+    ("accuracy", "share called right at the threshold"),
+    ("balanced_accuracy", "mean of recall and specificity"),
+    ("precision", "share of fakes among what is called fake"),
+    ("recall", "share of fakes called fake"),
+    ("specificity", "share of reals called real"),
+    ("f1", "harmonic mean of precision and recall"),
+    ("auc", "area under the ROC curve"),
+    ("partial_auc", "the same up to FPR 0.1, standardised so that chance is 0.5"),
+    ("ap", "average precision"),
+    ("eer", "equal error rate"),
+    ("log_loss", "cross-entropy in nats"),
+    ("brier", "mean squared distance of score and label"),
+    ("ece", "expected calibration error, 15 bins"),
+)
+
+GROUP_METRICS = pa.schema(
+    [
+        _field("level", pa.string(), "video or frame", False),
+        _field("grouped_by", pa.string(), "all, method, compression or dataset", False),
+        _field("group", pa.string(), "the group; a method's fakes stand against all reals", False),
+        _field("n", pa.int64(), "videos or faces", False),
+        _field("n_real", pa.int64(), "of these, real", False),
+        _field("n_fake", pa.int64(), "of these, fake", False),
+        _field("threshold", pa.float64(), "score from which something is called fake", False),
+        *(_field(name, pa.float64(), f"{doc}; null where undefined") for name, doc in _METRICS),
+        _field("auc_low", pa.float64(), "lower end of the AUC's 95 % bootstrap interval"),
+        _field("auc_high", pa.float64(), "upper end"),
+    ]
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "catalog": CATALOG,
     "crops": CROPS,
@@ -176,6 +207,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "face_scores": FACE_SCORES,
     "track_scores": TRACK_SCORES,
     "video_scores": VIDEO_SCORES,
+    "group_metrics": GROUP_METRICS,
 }
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in _PROVENANCE)
@@ -219,7 +251,11 @@ def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str |
 
 def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
     """Raise ``TableError`` unless a Parquet file's schema is that of table ``name``."""
-    metadata = {k.decode(): v.decode() for k, v in (file_schema.metadata or {}).items() if k != b"ARROW:schema"}
+    metadata = {
+        key.decode(): value.decode()
+        for key, value in (file_schema.metadata or {}).items()
+        if key.startswith(b"deepfake.")
+    }
     found = metadata.get("deepfake.table")
     if found is not None and found != name:
         raise TableError(f"{path}: this is a {found} table, expected {name}")
@@ -237,14 +273,19 @@ def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
             raise TableError(f"{path}: column {field.name!r} is {kind}, expected {field.type}")
 
 
-def write(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
-    """Write one Parquet file to an open binary file. Encoded images are not compressed again."""
+def writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
+    """A Parquet writer for one of the tables. Encoded images are not compressed again."""
     compression: Any = "zstd"
-    if "crop" in table.column_names:
-        compression = {name: "none" if name == "crop" else "zstd" for name in _leaves(table.schema)}
-    pq.write_table(
-        table, sink, compression=compression, row_group_size=row_group_rows, use_dictionary=_dictionary(table)
-    )
+    if "crop" in table_schema.names:
+        compression = {name: "none" if name == "crop" else "zstd" for name in _leaves(table_schema)}
+    dictionary = [field.name for field in table_schema if pa.types.is_string(field.type)]
+    return pq.ParquetWriter(sink, table_schema, compression=compression, use_dictionary=dictionary)
+
+
+def write(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
+    """Write one Parquet file to a path or an open binary file."""
+    with writer(sink, table.schema) as file:
+        file.write_table(table, row_group_size=row_group_rows)
 
 
 def _leaves(arrow_schema: pa.Schema) -> list[str]:
@@ -257,10 +298,6 @@ def _leaves(arrow_schema: pa.Schema) -> list[str]:
         else:
             names.append(field.name)
     return names
-
-
-def _dictionary(table: pa.Table) -> list[str]:
-    return [f.name for f in table.schema if pa.types.is_string(f.type)]
 
 
 def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:

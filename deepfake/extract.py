@@ -1,0 +1,236 @@
+"""One video to face crops: open, sample, find, track, choose, cut. A plain function; Ray is elsewhere.
+
+Preprocess and score both go through here, so a face is cropped alike for training and for judgement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.faces import crops, tracks
+from deepfake.faces.detector import Detection, Detector, find
+from deepfake.storage import Storage, split_uri
+from deepfake.tables import PROVENANCE_COLUMNS, Status
+from deepfake.video import Frame, VideoError, VideoFile
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = 3  # faces a frame that may turn out to be the most prominent person's
+SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """What decides which crops come out of a video."""
+
+    sampling: SamplingConfig
+    detector: DetectorConfig
+    crop: CropConfig
+
+
+@dataclass
+class Extraction:
+    """A row of table ``videos`` and the rows of table ``crops`` that belong to it."""
+
+    video: dict[str, Any]
+    crops: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class _Clock:
+    """Seconds spent in each stage."""
+
+    decode: float = 0.0
+    detect: float = 0.0
+    crop: float = 0.0
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
+
+
+@dataclass
+class _Kept:
+    """One sampled frame: what was found, and the finished crops of the faces that may be kept."""
+
+    index: int
+    time_s: float
+    size: tuple[int, int]
+    faces: list[Detection]
+    images: dict[int, tuple[bytes, float]]  # by position in ``faces``: encoded crop, sharpness
+
+
+def extract(
+    entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage
+) -> Extraction:
+    """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
+    clock = _Clock()
+    video: dict[str, Any] = {
+        "video_id": entry["video_id"],
+        "uri": entry["uri"],
+        "size_bytes": entry.get("size_bytes"),
+        **{name: entry.get(name) for name in PROVENANCE_COLUMNS},
+        "frames_sampled": 0,
+        "frames_with_face": 0,
+        "faces": 0,
+        "detector": detector.name,
+    }
+    result = Extraction(video)
+    try:
+        _extract(result, entry, config, detector, storage, clock)
+    except VideoError as error:
+        result.crops.clear()
+        video |= {"status": error.status, "status_detail": str(error), "frames_with_face": 0, "faces": 0}
+    except (OSError, MemoryError) as error:
+        result.crops.clear()
+        video |= {
+            "status": Status.UNREADABLE,
+            "status_detail": _os_words(error),
+            "frames_with_face": 0,
+            "faces": 0,
+        }
+    for stage in ("decode", "detect", "crop"):
+        video[f"{stage}_seconds"] = getattr(clock, stage)
+    if video["status"] != Status.OK:
+        log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
+    return result
+
+
+def _extract(
+    result: Extraction,
+    entry: Mapping[str, Any],
+    config: ExtractConfig,
+    detector: Detector,
+    storage: Storage,
+    clock: _Clock,
+) -> None:
+    video = result.video
+    with clock.on("decode"):
+        file, video["content_sha256"], video["size_bytes"] = _read(entry["uri"], storage)
+    with file:
+        with clock.on("decode"):
+            source = VideoFile(file, config.sampling)
+        with source:
+            info = source.info
+            video |= {
+                "codec": info.codec,
+                "width": info.width,
+                "height": info.height,
+                "duration_s": info.duration_s,
+                "frames_total": info.frames_total,
+            }
+            kept = _find_faces(source, config, detector, clock)
+            incomplete = source.incomplete
+    video["frames_sampled"] = len(kept)
+    video["status_detail"] = incomplete
+    if not kept:
+        raise VideoError(Status.DECODE_ERROR, incomplete or "no frame could be decoded")
+    video["height"], video["width"] = kept[0].size
+    rows = _choose(kept, config.detector)
+    for frame, face_index, track_id in rows:
+        result.crops.append(_crop_row(video, frame, face_index, track_id, config.crop, detector.name))
+    video["frames_with_face"] = len({row["frame_index"] for row in result.crops})
+    video["faces"] = len(result.crops)
+    video["status"] = Status.OK if result.crops else Status.NO_FACE
+
+
+def _find_faces(source: VideoFile, config: ExtractConfig, detector: Detector, clock: _Clock) -> list[_Kept]:
+    """Look at every sampled frame; of each only the finished crops are kept, not the frame."""
+    kept: list[_Kept] = []
+    frames = source.sample()
+    while True:
+        with clock.on("decode"):
+            frame = next(frames, None)
+        if frame is None:
+            return kept
+        with clock.on("detect"):
+            faces = find(frame, detector, config.detector)
+        with clock.on("crop"):
+            kept.append(_cut(frame, faces, config))
+
+
+def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> _Kept:
+    """Crop at once, so that no frame outlives its turn. Who is most prominent is known only at the end."""
+    wanted = list(range(len(faces)))
+    if config.detector.keep == "largest":
+        wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
+    images = {i: crops.cut(frame.rgb(), faces[i], config.crop) for i in wanted}
+    encoded = {i: (crops.encode(image, config.crop), crops.sharpness(image)) for i, image in images.items()}
+    return _Kept(frame.index, frame.time_s, frame.size, faces, encoded)
+
+
+def _choose(kept: list[_Kept], config: DetectorConfig) -> list[tuple[_Kept, int, int]]:
+    """``(frame, face_index, track_id)`` of the faces that the policy keeps."""
+    faces = [frame.faces for frame in kept]
+    numbers = tracks.assign(faces)
+    weight = tracks.prominence(faces, numbers)
+    lengths = Counter(number for frame_numbers in numbers for number in frame_numbers)
+    chosen = []
+    for frame, frame_numbers in zip(kept, numbers, strict=True):
+        indices = sorted(frame.images)
+        if config.keep == "largest":
+            indices = sorted(indices, key=lambda i: -weight[frame_numbers[i]])[:1]
+        elif config.keep == "track":
+            indices = [i for i in indices if lengths[frame_numbers[i]] >= config.min_track_frames]
+        chosen += [(frame, i, frame_numbers[i]) for i in indices]
+    return chosen
+
+
+def _crop_row(
+    video: Mapping[str, Any], frame: _Kept, face_index: int, track_id: int, config: CropConfig, detector: str
+) -> dict[str, Any]:
+    face, (image, sharpness) = frame.faces[face_index], frame.images[face_index]
+    return {
+        "video_id": video["video_id"],
+        "frame_index": frame.index,
+        "time_s": frame.time_s,
+        "face_index": face_index,
+        "track_id": track_id,
+        "box": {"x": face.x, "y": face.y, "w": face.w, "h": face.h},
+        "detector": detector,
+        "detector_score": face.score,
+        "landmarks": None if face.landmarks is None else list(face.landmarks),
+        "frame_width": frame.size[1],
+        "frame_height": frame.size[0],
+        "sharpness": sharpness,
+        "crop": image,
+        "crop_format": config.format,
+        **{name: video[name] for name in PROVENANCE_COLUMNS},
+    }
+
+
+def _read(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
+    """``(seekable file at its start, sha256 of its bytes, size)``; remote files are fetched once."""
+    source = storage.open(uri)
+    if split_uri(uri)[0] == "file":
+        digest = hashlib.file_digest(cast(Any, source), "sha256").hexdigest()
+        size = source.tell()
+        source.seek(0)
+        return source, digest, size
+    hasher = hashlib.sha256()
+    spool: Any = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 (the caller closes it)
+    with source:
+        while block := source.read(8 * 2**20):
+            hasher.update(block)
+            spool.write(block)
+    size = spool.tell()
+    spool.seek(0)
+    return spool, hasher.hexdigest(), size
+
+
+def _os_words(error: BaseException) -> str:
+    """An operating system error without the path, which the row names already."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Faces: detectors behind one protocol, tracks through a video, and the one crop function."""

@@ -1,0 +1,70 @@
+"""The one crop function: a face box in a frame becomes a square image; and how that is stored."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from deepfake.config import CropConfig
+from deepfake.faces.detector import Detection
+
+
+def cut(rgb: np.ndarray, face: Detection, config: CropConfig) -> np.ndarray:
+    """The face with its margin, resized.
+
+    Parameters
+    ----------
+    rgb : (h, w, 3) uint8 RGB
+
+    Returns
+    -------
+    (config.size, config.size, 3) uint8 RGB. The square has the longer side of the box, widened by
+    ``config.margin`` of it on each side; where it leaves the frame, the frame is reflected, so that no
+    constant border tells anything.
+    """
+    side = max(1, round(max(face.w, face.h) * (1.0 + 2.0 * config.margin)))
+    left = round(face.x + face.w / 2.0 - side / 2.0)
+    top = round(face.y + face.h / 2.0 - side / 2.0)
+    height, width = rgb.shape[:2]
+    region = rgb[
+        max(0, top) : max(0, min(height, top + side)), max(0, left) : max(0, min(width, left + side))
+    ]
+    outside = (
+        max(0, -top),
+        max(0, top + side - height),
+        max(0, -left),
+        max(0, left + side - width),
+    )
+    if any(outside):
+        region = cv2.copyMakeBorder(region, *outside, cv2.BORDER_REFLECT)
+    interpolation = cv2.INTER_AREA if side > config.size else cv2.INTER_CUBIC
+    return cv2.resize(region, (config.size, config.size), interpolation=interpolation)
+
+
+def encode(crop: np.ndarray, config: CropConfig) -> bytes:
+    """A (n, n, 3) uint8 RGB crop as the bytes of an image file."""
+    suffix, options = {
+        "png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]),
+        "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100 means lossless
+        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]),
+    }[config.format]
+    written, data = cv2.imencode(suffix, cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)
+    if not written:
+        raise ValueError(f"a crop of shape {crop.shape} could not be encoded as {config.format}")
+    return data.tobytes()
+
+
+def sharpness(crop: np.ndarray) -> float:
+    """Variance of the Laplacian of the grey crop; low for blurred or enlarged faces."""
+    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The bytes of an image file as (h, w, 3) uint8 RGB; raises ``ValueError`` where they are damaged.
+
+    The only place where stored crops become pixels, and where BGR becomes RGB.
+    """
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"{len(data)} bytes that are no image")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -1,0 +1,89 @@
+"""YuNet through OpenCV's FaceDetectorYN: boxes, scores and five landmarks.
+
+The model file (MIT licence, OpenCV Zoo) is not part of the package: it comes from a path or URI, from
+the cache, or from a download whose checksum is pinned here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import urllib.error
+import urllib.request
+
+import cv2
+import numpy as np
+
+from deepfake.config import DetectorConfig
+from deepfake.errors import UsageError
+from deepfake.faces.detector import Detection, cache_folder
+from deepfake.storage import Storage, absolute
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "face_detection_yunet_2023mar.onnx"
+SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+DOWNLOAD = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
+
+
+class YuNetDetector:
+    """A detector from the bytes of the ONNX file."""
+
+    name = "yunet"
+
+    def __init__(self, model: bytes, threshold: float) -> None:
+        buffer = np.frombuffer(model, np.uint8)
+        self._network = cv2.FaceDetectorYN.create(
+            "onnx", buffer, np.empty(0, np.uint8), (320, 320), threshold, 0.3, 5000
+        )
+
+    def detect(self, bgr: np.ndarray, min_side: int) -> list[Detection]:
+        """Faces in a (h, w, 3) uint8 BGR image, in its pixels."""
+        height, width = bgr.shape[:2]
+        self._network.setInputSize((width, height))
+        _, faces = self._network.detect(bgr)
+        return [_detection(face) for face in (faces if faces is not None else ()) if face[3] >= min_side]
+
+
+def _detection(face: np.ndarray) -> Detection:
+    """A row of FaceDetectorYN: x, y, w, h, five points, score."""
+    x, y, w, h, *points, score = map(float, face)
+    return Detection(x, y, w, h, score, tuple(points))
+
+
+def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> str | None:
+    """URI of a model file whose checksum is right; None where there is none and ``download`` is off.
+
+    Raises ``UsageError`` where a configured file is absent or another one, or the download fails.
+    """
+    if config.yunet_model is not None:
+        uri = absolute(config.yunet_model)
+        try:
+            _check(uri, storage.read_bytes(uri))
+        except FileNotFoundError:
+            raise UsageError(f"detector.yunet_model: {uri}: no such file") from None
+        return uri
+    cached = cache_folder() / FILE_NAME
+    if cached.is_file():
+        _check(str(cached), cached.read_bytes())
+        return str(cached)
+    if not download:
+        return None
+    log.info("downloading %s to %s", DOWNLOAD, cached)
+    try:
+        with urllib.request.urlopen(DOWNLOAD, timeout=60) as response:
+            model = response.read()
+    except (urllib.error.URLError, OSError) as error:
+        raise UsageError(
+            f"the YuNet model could not be downloaded ({error}); get {FILE_NAME} from {DOWNLOAD} and name it "
+            f"with --detector.yunet_model, put it at {cached}, or use --detector.name haar"
+        ) from None
+    _check(DOWNLOAD, model)
+    storage.write_bytes(str(cached), model)
+    return str(cached)
+
+
+def _check(uri: str, model: bytes) -> None:
+    found = hashlib.sha256(model).hexdigest()
+    if found != SHA256:
+        raise UsageError(f"{uri}: sha256 {found[:12]}..., expected {SHA256[:12]}...; it is not {FILE_NAME}")

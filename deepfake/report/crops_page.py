@@ -1,0 +1,62 @@
+"""Contact sheets of a crops folder: one picture for each split and method, to look at before training."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from deepfake.faces.crops import decode
+from deepfake.report import contact_sheet
+from deepfake.staging import part_files
+from deepfake.storage import Storage, join
+
+FOLDER = "_contact_sheets"
+CROPS_A_SHEET = 48
+
+
+def write(root: str, storage: Storage) -> list[str]:
+    """Write a contact sheet for each split and method of the crops below ``root``; their URIs."""
+    places: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    for uri in part_files(root, storage):
+        with storage.open(uri) as file:
+            groups = pq.read_table(file, columns=["split", "method", "label"]).to_pylist()
+        for row, crop in enumerate(groups):
+            method = crop["method"] or {0: "real", 1: "fake"}.get(crop["label"], "unlabelled")
+            places[crop["split"] or "all", method].append((uri, row))
+    written = []
+    for (split, method), found in sorted(places.items()):
+        count = min(CROPS_A_SHEET, len(found))
+        chosen = [found[int(i)] for i in np.linspace(0, len(found) - 1, count).round()]
+        uri = join(root, FOLDER, f"{_file_name(split)}-{_file_name(method)}.png")
+        storage.write_bytes(uri, contact_sheet.build(_pictures(chosen, storage)))
+        written.append(uri)
+    return written
+
+
+def _pictures(chosen: Sequence[tuple[str, int]], storage: Storage) -> list[tuple[str, np.ndarray]]:
+    """Captions and images of rows, reading only the row groups that hold them."""
+    by_file: dict[str, list[int]] = defaultdict(list)
+    for uri, row in chosen:
+        by_file[uri].append(row)
+    pictures = []
+    for uri, rows in by_file.items():
+        with storage.open(uri) as source, pq.ParquetFile(source) as file:
+            starts = np.cumsum(
+                [0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]
+            )
+            for group in sorted({int(np.searchsorted(starts, row, side="right")) - 1 for row in rows}):
+                table = file.read_row_group(group, columns=["video_id", "frame_index", "crop"])
+                inside = [row - starts[group] for row in rows if starts[group] <= row < starts[group + 1]]
+                pictures += [
+                    (f"{crop['video_id']}\nframe {crop['frame_index']}", decode(crop["crop"]))
+                    for crop in table.take(inside).to_pylist()
+                ]
+    return pictures
+
+
+def _file_name(words: str) -> str:
+    return re.sub(r"[^\w-]+", "_", words) or "_"

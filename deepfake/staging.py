@@ -1,0 +1,210 @@
+"""An output folder that grows unit by unit and is whole at the end.
+
+While a job runs, each finished unit leaves one small Parquet file a table under ``_work/``; the last one
+written marks the unit complete. When all are there they are joined, in the order of the plan, into files
+of a sensible size, and the manifest is written. Everything is written whole or not at all and under names
+that depend on the plan alone, so any step may be interrupted and done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfake import __version__, tables
+from deepfake.errors import UsageError
+from deepfake.storage import Storage, join
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 256 * 2**20
+PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
+CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """One final file of one table, and the unit files it is joined from."""
+
+    table: str
+    uri: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A job's output folder. ``folders`` maps each table to its sub-folder ('' is the folder itself).
+
+    The table ``videos`` must be among them: its unit files mark a unit complete, and the joined one is
+    ``_manifest.parquet``.
+    """
+
+    root: str
+    storage: Storage
+    config_sha256: str
+    folders: Mapping[str, str]
+
+    def claim(self, description: Mapping[str, Any]) -> None:
+        """Make the folder this job's, or refuse one that holds rows of another configuration or input.
+
+        ``description`` goes into ``_config.json``, which readers of the output use.
+        """
+        uri = join(self.root, "_config.json")
+        mine = {"config_sha256": self.config_sha256, "version": __version__, **description}
+        if self.storage.exists(uri):
+            found = json.loads(self.storage.read_text(uri))
+            for key, what in (
+                ("config_sha256", "configuration"),
+                ("input", "input"),
+                ("bundle_sha256", "bundle"),
+            ):
+                if found.get(key) != mine.get(key):
+                    raise UsageError(
+                        f"{self.root}: holds rows of another {what} ({found.get(key)}, this job has "
+                        f"{mine.get(key)}); give another --output, or remove that folder first"
+                    )
+            return
+        self.storage.write_text(uri, json.dumps(mine, indent=2) + "\n")
+
+    def finished_videos(self) -> pa.Table | None:
+        """The manifest of an earlier, finished run; None where there is none."""
+        uri = join(self.root, "_manifest.parquet")
+        return self.storage.read_table(uri, "videos") if self.storage.exists(uri) else None
+
+    def finished_units(self) -> set[str]:
+        """Ids of the units that are complete, from one listing."""
+        uri = join(self.root, "_work", "videos")
+        if not self.storage.is_folder(uri):
+            return set()
+        return {
+            info.path.removesuffix(".parquet")
+            for info in self.storage.list_files(uri)
+            if info.path.endswith(".parquet") and not info.path.startswith(".")
+        }
+
+    def write_unit(self, unit_id: str, unit_tables: Mapping[str, pa.Table]) -> None:
+        """Write a unit's tables; ``videos`` last, which makes the unit complete."""
+        for name in sorted(unit_tables, key=lambda name: name == "videos"):
+            self.storage.write_table(self._unit_uri(name, unit_id), unit_tables[name], row_group_rows(name))
+
+    def read_units(self, name: str, unit_ids: Sequence[str]) -> pa.Table:
+        """One table of all these units, in their order."""
+        found = [self.storage.read_table(self._unit_uri(name, unit_id), name) for unit_id in unit_ids]
+        return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
+
+    def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
+        """The final files of a table, each joined from consecutive units."""
+        wanted = [self._unit_uri(name, unit_id) for unit_id in unit_ids]
+        folder = join(self.root, self.folders[name]) if self.folders[name] else self.root
+        sizes = {info.uri: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
+        first = len(self._listed_parts().get(name, []))  # a file that no manifest lists is written again
+        groups: list[list[str]] = []
+        room = 0
+        for uri in wanted:
+            if not groups or room < sizes[uri]:
+                groups.append([])
+                room = PART_BYTES
+            groups[-1].append(uri)
+            room -= sizes[uri]
+        return [
+            Part(name, join(folder, f"part-{first + i:05d}.parquet"), tuple(group))
+            for i, group in enumerate(groups)
+        ]
+
+    def join_part(self, part: Part) -> int:
+        """Write one final file from its units; memory holds one unit at a time. Returns its rows."""
+        rows = 0
+        schema = tables.schema(part.table, self.config_sha256)
+        with self.storage.writing(part.uri) as path, tables.writer(path, schema) as writer:
+            for table in regrouped(self._tables(part), row_group_rows(part.table)):
+                writer.write_table(table, row_group_size=row_group_rows(part.table))
+                rows += table.num_rows
+        return rows
+
+    def _tables(self, part: Part) -> Iterator[pa.Table]:
+        for uri in part.sources:
+            yield self.storage.read_table(uri, part.table)
+
+    def finish(self, videos: pa.Table, parts: Sequence[Part]) -> None:
+        """Write the manifest, which makes the output whole, and remove what was staged.
+
+        ``videos`` has a row for every video of the output, those of earlier runs included.
+        """
+        listed = {name: list(uris) for name, uris in self._listed_parts().items()}
+        for part in parts:
+            listed.setdefault(part.table, []).append(part.uri.rsplit("/", 1)[-1])
+        metadata = dict(tables.schema("videos", self.config_sha256).metadata)
+        metadata[PARTS_KEY] = json.dumps(listed).encode()
+        self.storage.write_table(
+            join(self.root, "_manifest.parquet"), videos.replace_schema_metadata(metadata)
+        )
+        self.storage.remove(join(self.root, "_work"))
+
+    def _listed_parts(self) -> dict[str, list[str]]:
+        """File names of each table that an earlier finished run wrote."""
+        uri = join(self.root, "_manifest.parquet")
+        if not self.storage.exists(uri):
+            return {}
+        with self.storage.open(uri) as file:
+            metadata = pq.read_schema(file).metadata or {}
+        return json.loads(metadata.get(PARTS_KEY, b"{}"))
+
+    def _unit_uri(self, name: str, unit_id: str) -> str:
+        return join(self.root, "_work", name, f"{unit_id}.parquet")
+
+
+def row_group_rows(name: str) -> int:
+    """Rows of a row group of table ``name``."""
+    return CROP_ROW_GROUP_ROWS if "crop" in tables.SCHEMAS[name].names else 65536
+
+
+def regrouped(source: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables whose lengths are multiples of ``rows``, the last excepted."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in source:
+        held.append(table)
+        count += table.num_rows
+        if count >= rows:
+            joined = pa.concat_tables(held)
+            whole = count - count % rows
+            yield joined.slice(0, whole)
+            held, count = [joined.slice(whole)], count - whole
+    if count:
+        yield pa.concat_tables(held)
+
+
+def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
+    """URIs of the final files of a table, in order; raises ``UsageError`` where there are none."""
+    where = join(root, folder) if folder else root
+    if not storage.exists(where):
+        raise UsageError(f"{where}: no such folder")
+    found = [
+        info.uri
+        for info in storage.list_files(where)
+        if info.path.endswith(".parquet") and not any(p.startswith(("_", ".")) for p in info.path.split("/"))
+    ]
+    if not found:
+        unfinished = storage.is_folder(join(root, "_work"))
+        hint = (
+            "the job that writes it has not finished; run it again to go on"
+            if unfinished
+            else "is it the right folder?"
+        )
+        raise UsageError(f"{where}: no Parquet files there; {hint}")
+    return found
+
+
+def count_rows(uris: Sequence[str], storage: Storage) -> int:
+    """Rows of Parquet files, from their footers."""
+    total = 0
+    for uri in uris:
+        with storage.open(uri) as file:
+            total += pq.ParquetFile(file).metadata.num_rows
+    return total
