@@ -1,0 +1,77 @@
+# Everything runs from .venv, made from the lock files. A second run finds its stamp and starts at once.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The lock covers Python 3.11 to 3.13; override with make PYTHON=...
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+# uv installs in seconds what takes pip minutes. It asks the index that pip is configured for. Where it
+# cannot be had, or cannot reach the index, pip does the same from the same lock.
+UV_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"
+install_lock = echo "Installing $(1) into $(VENV)"; \
+	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(1); } \
+	|| $(BIN)/python -m pip install --progress-bar off --require-hashes -r $(1)
+
+.PHONY: help install demo test check lint format types lock docs clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(VENV)/.installed ## Make .venv with what the jobs need: CPU TensorFlow, S3, the demo's faces
+
+demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS="--training.epochs 5")
+	@$(BIN)/python jobs/demo.py $(ARGS)
+
+test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## Lint, formatting and types only
+
+lint: $(VENV)/.installed-dev ## Lint and check formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## Check types
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## Format the code and mend what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed ## Write the generated pages of docs/ again
+	$(BIN)/python docs/generate.py
+
+# Versions of the tools that install the rest: uv, and what builds the project itself.
+TOOLS := uv==0.13.9 hatchling editables
+COMPILE = $(UV_INDEX) $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header -q
+
+lock: $(VENV)/.installed ## Resolve the dependencies again and write the lock files (ARGS="--upgrade")
+	$(COMPILE) $(ARGS) pyproject.toml --extra cpu --extra dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra cpu --extra s3 --extra demo -c requirements-dev.lock -o requirements.lock
+	printf '%s\n' $(TOOLS) | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-tools.lock
+
+clean: ## Remove .venv, the demo's output and every cache
+	rm -rf $(VENV) demo_output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.tools: requirements-tools.lock
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed; name it with make PYTHON=..." >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+		&& $(PYTHON) -m pip --python $(BIN)/python install -q pip; }
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements-tools.lock \
+		|| echo "uv cannot be had here: pip installs the rest, which takes a few minutes"
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.tools requirements.lock
+	@$(call install_lock,requirements.lock)
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e . || $(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@$(call install_lock,requirements-dev.lock)
+	@touch $@
