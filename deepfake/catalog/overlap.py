@@ -1,0 +1,125 @@
+"""Finds identities that are in more than one split, and splits that lack a class.
+
+Takes a catalog, a crops table or a score table: any with ``video_id`` and the provenance columns, one or
+many rows a video. A video without an identity counts as its group, and without a group as itself. Two clips
+of one person under different identities are not found here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.catalog.provenance import FAKE, REAL
+from deepfake.config import SPLITS
+from deepfake.errors import UsageError
+
+_NAMED = 10  # overlaps spelled out in a message
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Something that two splits share."""
+
+    kind: str  # identity, group or video
+    identity: str  # target_id or source_id; group_id or video_id where those are unknown
+    split_a: str
+    split_b: str
+    video_a: str  # an example in split_a
+    video_b: str  # an example in split_b
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.identity} is in {self.split_a} ({self.video_a}) "
+            f"and in {self.split_b} ({self.video_b})"
+        )
+
+
+def find(table: pa.Table) -> list[Overlap]:
+    """Every identity that more than one split has, once for each pair of splits, sorted."""
+    keys = _keys(table)
+    spread = keys.group_by(["kind", "key"]).aggregate([("split", "count_distinct")])
+    spread = spread.filter(pc.greater(spread["split_count_distinct"], 1))
+    shared = keys.filter(pc.is_in(keys["key"], pc.unique(spread["key"])))
+    seen: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for row in shared.to_pylist():
+        known = seen[row["kind"], row["key"]].setdefault(row["split"], row["video_id"])
+        seen[row["kind"], row["key"]][row["split"]] = min(known, row["video_id"])
+    overlaps = []
+    for (kind, identity), videos in seen.items():
+        for a, b in itertools.combinations(sorted(videos, key=_rank), 2):
+            overlaps.append(Overlap(kind, identity, a, b, videos[a], videos[b]))
+    return sorted(overlaps, key=lambda o: (_rank(o.split_a), _rank(o.split_b), o.kind, o.identity))
+
+
+def require_disjoint(table: pa.Table, splits: Sequence[str]) -> None:
+    """Raise ``UsageError`` where an identity is in more than one of ``splits``."""
+    overlaps = find(table.filter(pc.is_in(table["split"], pa.array(splits, pa.string()))))
+    if not overlaps:
+        return
+    pairs = sorted({f"{o.split_a} and {o.split_b}" for o in overlaps})
+    more = f"\n  and {len(overlaps) - _NAMED} more" if len(overlaps) > _NAMED else ""
+    raise UsageError(
+        f"identities are shared between {'; '.join(pairs)}, so no number would tell of new people:\n  "
+        + "\n  ".join(str(overlap) for overlap in overlaps[:_NAMED])
+        + more
+    )
+
+
+def require_both_classes(table: pa.Table, split: str) -> None:
+    """Raise ``UsageError`` unless ``split`` has real and fake videos."""
+    videos = _distinct(table, ["video_id", "split", "label"])
+    counts: dict[str, list[int]] = {}
+    for name, label in zip(videos["split"].to_pylist(), videos["label"].to_pylist(), strict=True):
+        count = counts.setdefault(name or "no split", [0, 0, 0])
+        count[2 if label is None else label] += 1
+    found = counts.get(split, [0, 0, 0])
+    if found[REAL] and found[FAKE]:
+        return
+    there = "; ".join(f"{name}: {_in_words(counts[name])}" for name in sorted(counts, key=_rank))
+    raise UsageError(
+        f"split {split!r} needs real and fake videos and has {_in_words(found)}. In the table there are "
+        f"{there or 'no videos'}"
+    )
+
+
+def _keys(table: pa.Table) -> pa.Table:
+    """``(kind, key, split, video_id)``, distinct, of every identity of every video that has a split."""
+    placed = table.filter(table["split"].is_valid())
+    videos = _distinct(placed, ["video_id", "split", "target_id", "source_id", "group_id"])
+    unnamed = pc.and_(videos["target_id"].is_null(), videos["source_id"].is_null())
+    by_group = videos.filter(pc.and_(unnamed, videos["group_id"].is_valid()))
+    by_itself = videos.filter(pc.and_(unnamed, videos["group_id"].is_null()))
+    parts = []
+    for kind, rows, column in (
+        ("identity", videos, "target_id"),
+        ("identity", videos, "source_id"),
+        ("group", by_group, "group_id"),
+        ("video", by_itself, "video_id"),
+    ):
+        rows = rows.filter(rows[column].is_valid())
+        kinds = pa.array([kind]).take(pa.array([0] * len(rows), pa.int32()))
+        parts.append(
+            pa.table(
+                {"kind": kinds, "key": rows[column], "split": rows["split"], "video_id": rows["video_id"]}
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _distinct(table: pa.Table, columns: list[str]) -> pa.Table:
+    return table.select(columns).group_by(columns).aggregate([])
+
+
+def _rank(split: str) -> tuple[int, str]:
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def _in_words(counts: Sequence[int]) -> str:
+    unlabelled = f" and {counts[2]} unlabelled" if counts[2] else ""
+    return f"{counts[REAL]} real, {counts[FAKE]} fake{unlabelled}"
