@@ -1,0 +1,221 @@
+"""Reads a catalog from a table that somebody wrote: one CSV or Parquet file, one row a video.
+
+Columns, by any of these names, in any order; all but the first are optional and others are ignored:
+
+- ``video_id``, ``path``, ``uri``, ``url``, ``filename`` or ``file``: relative to the manifest's folder,
+  absolute, or a URI
+- ``label``: 0, real, original or false; 1, fake, deepfake or true; empty or unknown where it is not known
+- ``method`` or ``generator``, ``compression``, ``dataset``, ``size_bytes``
+- ``split``: train, val or test; it wins over any other split but that of ``assign_splits``
+- ``target_id``, ``subject`` or ``identity`` (who is seen), and ``source_id``
+
+The files themselves are neither listed nor opened, and columns are handled whole: a manifest may have ten
+million rows.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import BinaryIO
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from deepfake import tables
+from deepfake.catalog.folders import SPLIT_FOLDERS
+from deepfake.catalog.provenance import FAKE, REAL
+from deepfake.errors import UsageError
+from deepfake.storage import SCHEMES, Storage, absolute
+
+EXTENSIONS = (".csv", ".parquet")
+
+LOCATION = ("uri", "path", "url", "filename", "file", "video_id")
+ALIASES: dict[str, tuple[str, ...]] = {
+    "video_id": ("video_id",),
+    "location": LOCATION,
+    "label": ("label",),
+    "method": ("method", "generator"),
+    "compression": ("compression",),
+    "split": ("split",),
+    "dataset": ("dataset",),
+    "target_id": ("target_id", "subject", "identity"),
+    "source_id": ("source_id",),
+    "size_bytes": ("size_bytes",),
+}
+LABELS: dict[str, int | None] = {
+    **dict.fromkeys(("0", "0.0", "real", "original", "genuine", "pristine", "false"), REAL),
+    **dict.fromkeys(("1", "1.0", "fake", "deepfake", "manipulated", "true"), FAKE),
+    **dict.fromkeys(("", "unknown", "none", "null", "nan"), None),
+}
+SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, "": None}
+
+_CSV = pyarrow.csv.ParseOptions(newlines_in_values=True)
+_SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
+
+
+def is_manifest(uri: str) -> bool:
+    """Whether the URI ends as a manifest's does."""
+    return uri.lower().endswith(EXTENSIONS)
+
+
+def read(uri: str, storage: Storage) -> pa.Table:
+    """The manifest as a catalog table, unsorted, with ``group_id`` null; raises ``UsageError``."""
+    raw = _columns(uri, storage)
+    rows = raw.num_rows
+    folder = absolute(uri).rpartition("/")[0]
+    path = _locations(uri, raw["location"])
+    video_id = _video_ids(uri, raw["video_id"], path, folder)
+    label = _mapped(uri, "label", raw["label"], LABELS, pa.int8(), "0, 1, real, fake, or empty where unknown")
+    is_real, is_fake = (pc.fill_null(pc.equal(label, value), False) for value in (REAL, FAKE))
+    method = pc.if_else(is_fake, pc.coalesce(raw["method"], pa.scalar("fake")), raw["method"])
+    own_name = pc.replace_substring_regex(video_id, r"([^/])\.[^./]+$", r"\1")
+    values = {
+        "video_id": video_id,
+        "uri": _uris(path, folder),
+        "size_bytes": _sizes(uri, raw["size_bytes"]),
+        "modified": pa.nulls(rows, pa.timestamp("us", tz="UTC")),
+        "dataset": pc.coalesce(raw["dataset"], pa.scalar(PurePosixPath(folder).name)),
+        "label": label,
+        "method": pc.if_else(is_real, pa.scalar("real"), method),
+        "compression": pc.if_else(pc.equal(raw["compression"], "c0"), pa.scalar("raw"), raw["compression"]),
+        "split": _mapped(uri, "split", raw["split"], SPLIT_NAMES, pa.string(), "train, val or test"),
+        "target_id": pc.coalesce(raw["target_id"], own_name),
+        "source_id": raw["source_id"],
+        "group_id": pa.nulls(rows, pa.string()),
+    }
+    return pa.table(values, schema=tables.schema("catalog"))
+
+
+def _columns(uri: str, storage: Storage) -> pa.Table:
+    """The columns we know, as strings under our names; what is empty or absent is null."""
+    try:
+        with storage.open(uri) as file:
+            names = _header(uri, file)
+        chosen = _choose(uri, names)
+        with storage.open(uri) as file:
+            table = _read(uri, file, names, sorted(set(chosen.values())))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
+    except pa.ArrowException as error:
+        raise UsageError(f"{uri}: cannot be read as a manifest: {error}") from None
+    if table.num_rows == 0:
+        raise UsageError(f"{uri}: the manifest has no rows")
+    nothing = pa.nulls(table.num_rows, pa.string())
+    found = {name: _texts(uri, column, table[column]) for name, column in chosen.items()}
+    return pa.table({name: found.get(name, nothing) for name in ALIASES})
+
+
+def _header(uri: str, file: BinaryIO) -> list[str]:
+    if uri.lower().endswith(".parquet"):
+        return list(pq.ParquetFile(file).schema_arrow.names)
+    with pyarrow.csv.open_csv(file, parse_options=_CSV) as reader:
+        return list(reader.schema.names)
+
+
+def _choose(uri: str, names: Sequence[str]) -> dict[str, str]:
+    """Our name -> the manifest's column."""
+    known: dict[str, str] = {}
+    for name in names:
+        known.setdefault(name.strip().lower(), name)
+    chosen = {
+        ours: next(known[alias] for alias in aliases if alias in known)
+        for ours, aliases in ALIASES.items()
+        if any(alias in known for alias in aliases)
+    }
+    if "location" not in chosen:
+        raise UsageError(
+            f"{uri}: no column says where the videos are; looked for {', '.join(LOCATION)}; "
+            f"found {', '.join(names) or 'no columns'}"
+        )
+    return chosen
+
+
+def _read(uri: str, file: BinaryIO, names: Sequence[str], wanted: list[str]) -> pa.Table:
+    if uri.lower().endswith(".parquet"):
+        return pq.ParquetFile(file).read(columns=wanted)
+    as_text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
+    )
+    return pyarrow.csv.read_csv(file, parse_options=_CSV, convert_options=as_text)
+
+
+def _texts(uri: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        column = column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise UsageError(f"{uri}: column {name!r} is {column.type}, expected text: {error}") from None
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+
+
+def _locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Paths with ``.`` and ``..`` resolved where they are relative; URIs and absolute paths as they are."""
+    if column.null_count:
+        raise UsageError(f"{uri}: row {_first(pc.is_null(column))}: no path")
+    has_scheme = pc.match_substring_regex(column, _SCHEME)
+    if pc.any(has_scheme).as_py():
+        schemes = pc.unique(pc.replace_substring_regex(column.filter(has_scheme), r"(?s)://.*", ""))
+        if unknown := sorted(set(schemes.to_pylist()) - set(SCHEMES)):
+            raise UsageError(
+                f"{uri}: paths with the scheme {', '.join(unknown)}, which is not supported; use "
+                "paths relative to the manifest, absolute paths, file:// or s3://"
+            )
+    is_relative = pc.invert(pc.or_(has_scheme, pc.starts_with(column, "/")))
+    is_odd = pc.and_(is_relative, pc.match_substring_regex(column, r"(^|/)\.{0,2}(/|$)"))
+    if not pc.any(is_odd).as_py():
+        return column
+    resolved = [posixpath.normpath(path) for path in column.filter(is_odd).to_pylist()]
+    return pc.replace_with_mask(column, is_odd.combine_chunks(), pa.array(resolved, pa.string()))
+
+
+def _uris(path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
+    is_whole = pc.match_substring_regex(path, rf"{_SCHEME}|^/")
+    below = path
+    if folder.startswith("file://"):  # a folder that is not valid Unicode: the URI's escapes go on to its end
+        below = pa.chunked_array([pa.array([quote(p) for p in path.to_pylist()], pa.string())])
+    return pc.if_else(is_whole, path, pc.binary_join_element_wise(folder, below, "/"))
+
+
+def _video_ids(uri: str, given: pa.ChunkedArray, path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
+    if given.null_count < len(given):
+        if given.null_count:
+            raise UsageError(f"{uri}: row {_first(pc.is_null(given))}: no video_id")
+        return given
+    below = pc.utf8_slice_codeunits(path, len(folder) + 1)
+    return pc.if_else(pc.starts_with(path, f"{folder}/"), below, path)
+
+
+def _sizes(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{uri}: size_bytes must be whole numbers: {error}") from None
+
+
+def _mapped(
+    uri: str,
+    name: str,
+    column: pa.ChunkedArray,
+    meaning: Mapping[str, int | str | None],
+    kind: pa.DataType,
+    expected: str,
+) -> pa.ChunkedArray:
+    """The column with each value replaced by its meaning; raises ``UsageError`` at one without."""
+    values = pc.unique(column)
+    meanings = []
+    for value in values.to_pylist():
+        word = (value or "").strip().lower()
+        if word not in meaning:
+            row = _first(pc.fill_null(pc.equal(column, value), False))
+            raise UsageError(f"{uri}: row {row}: {name} is {value!r}, expected {expected}")
+        meanings.append(meaning[word])
+    return pc.take(pa.array(meanings, kind), pc.index_in(column, values))
+
+
+def _first(mask: pa.ChunkedArray) -> int:
+    """Number of the first row for which the mask holds, counted from 1 after the header."""
+    return int(pc.index(mask, True).as_py()) + 1

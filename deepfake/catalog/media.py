@@ -1,0 +1,48 @@
+"""Which file names are footage, by their extension alone; nothing is opened here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_EXTENSIONS = frozenset(
+    f".{name}"
+    for names in (
+        "mp4 m4v mov qt 3gp 3g2 mkv webm avi divx wmv asf flv f4v ogv ogm mxf dv",  # containers
+        "mpg mpeg mpe m1v m2v mpv vob ts mts m2ts",  # MPEG streams
+        "h264 264 h265 265 hevc y4m mjpeg mjpg gif",  # bare streams and animations
+    )
+    for name in names.split()
+)
+
+
+def extension(path: str) -> str:
+    """The extension in lower case with its dot, or an empty string."""
+    return PurePosixPath(path).suffix.lower()
+
+
+def is_image(path: str) -> bool:
+    """Whether the name is that of a still image, which counts as a video of one frame."""
+    return extension(path) in IMAGE_EXTENSIONS
+
+
+def is_footage(path: str) -> bool:
+    """Whether the name is that of a video or a still image, and nothing hidden (a part with a dot first)."""
+    if path.startswith(".") or "/." in path:
+        return False
+    return extension(path) in VIDEO_EXTENSIONS or is_image(path)
+
+
+def without_extension(path: str) -> str:
+    """The path less its last extension."""
+    return path[: len(path) - len(PurePosixPath(path).suffix)]
+
+
+def count_extensions(paths: Iterable[str], most: int = 6) -> str:
+    """How many files of which extension, for messages: ``.txt (3), .json (1)``."""
+    counts = Counter(extension(path) or "no extension" for path in paths)
+    shown = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    more = f" and {len(shown) - most} more kinds" if len(shown) > most else ""
+    return ", ".join(f"{name} ({count})" for name, count in shown[:most]) + more
