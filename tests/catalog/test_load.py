@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deepfake import tables
+from deepfake.errors import UsageError
+
+
+def test_the_catalog_has_the_documented_schema_and_says_what_it_is(tree, load):
+    assert load(tree("real/a.mp4")).schema.equals(tables.schema("catalog"), check_metadata=True)
+
+
+def test_only_footage_that_is_not_hidden_is_listed(tree, load):
+    root = tree("b.MP4", "_a.mkv", "c.jpg", ".hidden.mp4", ".git/d.mp4", "notes.txt", "e.mp4.part")
+    assert load(root)["video_id"].to_pylist() == ["_a.mkv", "b.MP4", "c.jpg"]
+
+
+def test_file_names_that_are_no_unicode_are_listed_and_stay_distinct(tmp_path: Path, load):
+    (tmp_path / "two\nlines é.mp4").touch()
+    (tmp_path / r"x\xff.mp4").touch()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.mp4")).touch()
+    assert load(tmp_path)["video_id"].to_pylist() == ["two\nlines é.mp4", r"x\xff.mp4", r"x\xff~2.mp4"]
+
+
+def test_one_file_is_a_catalog_of_one_row_without_a_label(tree, load):
+    row = load(tree("fake/a.mp4") / "fake/a.mp4").to_pylist()[0]
+    assert (row["video_id"], row["label"], row["group_id"]) == ("a.mp4", None, "a")
+
+
+def test_a_path_that_is_absent_is_a_usage_error(tmp_path, load):
+    with pytest.raises(UsageError, match=r"absent.*there is nothing"):
+        load(tmp_path / "absent")
+
+
+def test_a_manifest_that_is_absent_is_a_usage_error(tmp_path, load):
+    with pytest.raises(UsageError, match=r"absent\.csv: looked for a manifest"):
+        load(tmp_path / "absent.csv")
+
+
+def test_an_empty_folder_is_a_usage_error(tree, load):
+    with pytest.raises(UsageError, match="the folder is empty"):
+        load(tree())
+
+
+def test_a_folder_without_videos_says_how_many_files_of_which_kinds_it_has(tree, load):
+    with pytest.raises(
+        UsageError, match=r"found 4 files: \.txt \(2\), \.csv \(1\), no extension \(1\); a man"
+    ):
+        load(tree("a.txt", "b.txt", "list.csv", "README"))
+
+
+def test_a_file_that_is_no_footage_is_a_usage_error(tree, load):
+    with pytest.raises(UsageError, match="neither a video nor an image nor a manifest"):
+        load(tree("a.txt") / "a.txt")
+
+
+CLIPS = [
+    "original_sequences/youtube/c23/videos/000.mp4",
+    "original_sequences/youtube/c40/videos/000.mp4",
+    "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
+    "manipulated_sequences/FaceSwap/c40/videos/000_003.mp4",
+    "original_sequences/actors/raw/videos/01__talk.mp4",
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"methods": ["Deepfakes"]}, [0, 1, 2, 4]),
+        ({"compressions": ["c23"]}, [0, 2]),
+        ({"compressions": ["c0"]}, [4]),
+        ({"datasets": ["youtube"], "methods": ["FaceSwap"], "compressions": ["c40"]}, [1, 3]),
+    ],
+)
+def test_filters_keep_what_they_name_and_a_filter_of_methods_keeps_originals(tree, load, options, kept):
+    assert load(tree(*CLIPS), **options)["video_id"].to_pylist() == sorted(CLIPS[i] for i in kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"methods": ["Deepfake"]},
+            r"methods \['Deepfake'\] keeps no video.*Deepfakes \(1\), FaceSwap \(1\)",
+        ),
+        ({"compressions": ["c15"]}, r"there are: c23 \(2\), c40 \(2\), raw \(1\)"),
+        ({"datasets": ["actors"], "compressions": ["c40"]}, "no video passes all"),
+    ],
+)
+def test_a_filter_that_keeps_nothing_says_which_values_there_are(tree, load, options, message):
+    with pytest.raises(UsageError, match=message):
+        load(tree(*CLIPS), **options)
+
+
+def test_a_filter_does_not_move_videos_between_splits(tree, load):
+    names = [f"{kind}/{i}.mp4" for kind in ("real", "fake/a", "fake/b") for i in range(20)]
+    root = tree(*names)
+    whole, part = (
+        dict(zip(*(table[k].to_pylist() for k in ("video_id", "split")), strict=True))
+        for table in (load(root), load(root, methods=["a"]))
+    )
+    assert part.items() <= whole.items()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepfake.errors import UsageError
+
+
+@pytest.fixture
+def csv(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "list.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_paths_are_relative_to_the_manifest_or_whole(csv, load):
+    path = csv("path\na/x.mp4\n./b/../b/y.mp4\n/mnt/z.mp4\ns3://bucket/w.mp4\n")
+    ids = dict(zip(*(load(path)[k].to_pylist() for k in ("video_id", "uri")), strict=True))
+    assert ids == {
+        "a/x.mp4": f"{path.parent}/a/x.mp4",
+        "b/y.mp4": f"{path.parent}/b/y.mp4",
+        "/mnt/z.mp4": "/mnt/z.mp4",
+        "s3://bucket/w.mp4": "s3://bucket/w.mp4",
+    }
+
+
+def test_an_absolute_path_below_the_manifest_has_the_same_id_as_the_relative_one(csv, load, tmp_path):
+    assert load(csv(f"path\n{tmp_path}/a/x.mp4\n"))["video_id"].to_pylist() == ["a/x.mp4"]
+
+
+def test_labels_are_understood_in_words_and_numbers(csv, load):
+    words = ["0", "1", "real", "FAKE", "True", "false", "", "unknown", "1.0"]
+    rows = "".join(f"{index}.mp4,{word}\n" for index, word in enumerate(words))
+    assert load(csv("path,label\n" + rows))["label"].to_pylist() == [0, 1, 0, 1, 1, 0, None, None, 1]
+
+
+def test_boolean_and_numeric_labels_of_a_parquet_file_mean_the_same_as_words(load, tmp_path):
+    for labels in ([False, True, None], [0, 1, None], [0.0, 1.0, None]):
+        pq.write_table(pa.table({"filename": ["a", "b", "c"], "label": labels}), tmp_path / "list.parquet")
+        assert load(tmp_path / "list.parquet")["label"].to_pylist() == [0, 1, None]
+
+
+def test_originals_have_the_method_real_whatever_made_them(csv, load):
+    table = load(csv("path,label,generator\na,real,studio\nb,fake,roop\nc,fake,\nd,,roop\n"))
+    assert table["method"].to_pylist() == ["real", "roop", "fake", "roop"]
+
+
+def test_a_method_column_is_preferred_to_a_generator_column(csv, load):
+    assert load(csv("generator,method,path,label\nx,y,a,1\n"))["method"].to_pylist() == ["y"]
+
+
+def test_one_subject_is_one_group_and_an_empty_subject_is_the_file_itself(csv, load):
+    table = load(csv("path,label,subject\na.mp4,real,ann\nb.mp4,fake,ann\nc.v2.mp4,real,\n"))
+    assert table["group_id"].to_pylist() == ["ann", "ann", "c.v2"]
+
+
+def test_a_split_column_wins_and_its_identities_are_followed(csv, load):
+    table = load(csv("path,label,subject,split\na,real,ann,validation\nb,fake,ann,\nc,,,test\n"))
+    assert table["split"].to_pylist() == ["val", "val", "test"]
+
+
+def test_columns_that_mean_nothing_here_are_ignored(csv, load):
+    assert load(csv("sha256,path,weather\n0,a.mp4,fine\n")).num_rows == 1
+
+
+def test_odd_file_names_come_through(csv, load):
+    names = ["a b.mp4", "naïve.mp4", "two\nlines.mp4", "comma, quoted.mp4", "50%.mp4", "#1.mp4"]
+    text = "path\n" + "".join(f'"{name}"\n' for name in names)
+    assert load(csv(text))["video_id"].to_pylist() == sorted(names)
+
+
+def test_a_catalog_written_as_parquet_reads_back_the_same(csv, load, tmp_path):
+    first = load(csv("path,label,subject,source_id\na,0,x,\nb,1,x,y\nc,0,y,\nd,1,z,\n"))
+    pq.write_table(first, tmp_path / "catalog.parquet")
+    assert load(tmp_path / "catalog.parquet").equals(first)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip,label\na,0\n", r"no column says where.*looked for uri, path.*found clip, label"),
+        ("path,label\na,0\nb,perhaps\n", r"row 2: label is 'perhaps'"),
+        ("path,split\na,train\nb,trian\n", r"row 2: split is 'trian'"),
+        ("path\na\nb\n./a\n", r"a is listed more than once"),
+        ("video_id,path\n1,a\n2,a\n", r"/a is listed more than once"),
+        ("path,label\na,0\n,1\n", r"row 2: no path"),
+        ("path\nftp://host/a.mp4\n", r"scheme ftp"),
+        ("path,size_bytes\na,big\n", r"size_bytes must be whole numbers"),
+        ("path,label\n", r"no rows"),
+        ("", r"cannot be read as a manifest"),
+        ("path,label\na,0,extra\n", r"cannot be read as a manifest"),
+    ],
+)
+def test_a_faulty_manifest_is_refused_with_the_place_of_the_fault(csv, load, text, message):
+    with pytest.raises(UsageError, match=message):
+        load(csv(text))
+
+
+def test_a_file_that_is_no_parquet_is_refused(load, tmp_path):
+    (tmp_path / "list.parquet").write_bytes(b"path\na.mp4\n")
+    with pytest.raises(UsageError, match="cannot be read as a manifest"):
+        load(tmp_path / "list.parquet")
+
+
+@pytest.mark.data
+def test_the_clips_own_manifest_lists_them_all_with_their_subjects(data: Path, load):
+    table = load(data / "videos" / "videos.csv")
+    assert Counter(table["label"].to_pylist()) == {0: 40, 1: 27, None: 2}
+    assert "ff519" in table["group_id"].to_pylist()
