@@ -24,7 +24,7 @@ help: ## Show this list
 
 install: $(VENV)/.installed ## Make .venv with what the jobs need: CPU TensorFlow, S3, the demo's faces
 
-demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS="--training.epochs 5")
+demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS="--epochs 5")
 	@$(BIN)/python jobs/demo.py $(ARGS)
 
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")

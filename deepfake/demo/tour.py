@@ -1,0 +1,97 @@
+"""The order in which the demo runs the jobs, each with the command line that a user would type."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake.config import DemoJobConfig
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job of the tour."""
+
+    name: str
+    says: str
+    arguments: tuple[str, ...]
+    look_at: tuple[str, ...]  # relative to the demo's output
+
+    def command(self, python: str, jobs: str) -> list[str]:
+        """The command, with the interpreter and the folder of the jobs as the user would write them."""
+        return [python, f"{jobs}/{self.name}.py", *self.arguments]
+
+
+def data_folder(output: str) -> Path:
+    """Where the data set is made."""
+    return Path(output, "data")
+
+
+def archive_folder(output: str) -> Path:
+    """Where the unlabelled archive is made."""
+    return Path(output, "archive")
+
+
+def steps(config: DemoJobConfig) -> list[Step]:
+    """Every job after the data set is there, in order."""
+    output = Path(config.output)
+    data, crops, model = data_folder(config.output), output / "crops", output / "model"
+    return [
+        Step(
+            "preprocess",
+            "videos to face crops",
+            _options(
+                ("input", data),
+                ("output", crops),
+                ("catalog.splits_dir", data / "splits"),
+                ("sampling.every_n", config.every_n),
+            ),
+            ("crops/_contact_sheets/train-real.png", "crops/_contact_sheets/train-FaceSwap.png"),
+        ),
+        Step(
+            "train",
+            f"a network from random weights, {config.epochs} short epochs, {config.workers} workers",
+            _options(
+                ("input", crops),
+                ("output", model),
+                ("model.weights", "none"),
+                ("training.epochs", config.epochs),
+                ("training.workers", config.workers),
+                ("training.seed", config.seed),
+            ),
+            ("model/plots/accuracy.png", "model/plots/loss.png"),
+        ),
+        Step(
+            "evaluate",
+            "numbers on the person that training never saw",
+            _options(
+                ("input", crops),
+                ("bundle", model),
+                ("output", output / "evaluation"),
+                ("evaluation.split", "test"),
+            ),
+            ("evaluation/index.html",),
+        ),
+        Step(
+            "score",
+            "an unlabelled archive, with a clip that shows nobody and a file that is no video",
+            _options(
+                ("input", archive_folder(config.output)),
+                ("bundle", model),
+                ("output", output / "scores"),
+                ("max-failed", 0.1),
+            ),
+            ("scores/index.html", "scores/video_scores.csv"),
+        ),
+    ]
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command as one line for the shell."""
+    return shlex.join(command)
+
+
+def _options(*pairs: tuple[str, object]) -> tuple[str, ...]:
+    return tuple(word for name, value in pairs for word in (f"--{name}", str(value)))
