@@ -33,8 +33,6 @@ def session(config: RayConfig) -> Iterator[None]:
     if address:
         ray.init(address=address, logging_level=logging.ERROR)
     else:
-        # Ray's C++ side says on the terminal what its log files keep anyway.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address="local",
             num_cpus=config.num_cpus or os.cpu_count(),

@@ -98,6 +98,11 @@ class Output:
         found = [self.storage.read_table(self._unit_uri(name, unit_id), name) for unit_id in unit_ids]
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
+    def read_all(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A whole table of the finished output."""
+        uris = part_files(self.root, self.storage, self.folders[name])
+        return pa.concat_tables([self.storage.read_table(uri, name, columns) for uri in uris])
+
     def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
         """The final files of a table, each joined from consecutive units."""
         wanted = [self._unit_uri(name, unit_id) for unit_id in unit_ids]

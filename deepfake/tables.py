@@ -140,6 +140,15 @@ TRACK_SCORES = pa.schema(
     ]
 )
 
+# The face that speaks most against a video: one row for each scored video.
+EVIDENCE = pa.schema(
+    [
+        *_FACE_KEY,
+        _field("score", pa.float64(), "its score", False),
+        _field("image", pa.binary(), "the crop as a small JPEG, for people to look at", False),
+    ]
+)
+
 VIDEO_SCORES = pa.schema(
     [
         _VIDEO_KEY,
@@ -206,6 +215,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "videos": VIDEOS,
     "face_scores": FACE_SCORES,
     "track_scores": TRACK_SCORES,
+    "evidence": EVIDENCE,
     "video_scores": VIDEO_SCORES,
     "group_metrics": GROUP_METRICS,
 }

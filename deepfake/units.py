@@ -1,0 +1,123 @@
+"""Work through the units of a plan with Ray Data; what preprocess and score have in common.
+
+A unit goes through Ray Data as one block: first its catalog rows, then one row that carries its tables.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from deepfake import tables
+from deepfake.config import DetectorConfig
+from deepfake.extract import ExtractConfig, extract
+from deepfake.faces.detector import Detector, make
+from deepfake.progress import Progress
+from deepfake.staging import Output, Part
+from deepfake.storage import Storage
+from deepfake.work import Unit
+
+log = logging.getLogger(__name__)
+
+UNIT_ID = "unit_id"
+
+
+def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
+    """A dataset of one block a unit: its catalog rows, each with the unit's id."""
+    return ray.data.from_blocks(
+        [
+            unit.rows.append_column(UNIT_ID, pa.array([unit.unit_id] * unit.rows.num_rows, pa.string()))
+            for unit in units
+        ]
+    )
+
+
+def waiting(units: list[Unit], output: Output) -> list[Unit]:
+    """Units that are not complete yet, the costliest first, so that none of them is the tail."""
+    finished = output.finished_units()
+    left = sorted((unit for unit in units if unit.unit_id not in finished), key=lambda unit: -unit.seconds)
+    if len(left) < len(units):
+        log.info("%d of %d units were finished before", len(units) - len(left), len(units))
+    return left
+
+
+def follow(results: ray.data.Dataset, total: int) -> None:
+    """Run a dataset of ``videos`` rows to its end, showing progress."""
+    frames = failed = 0
+    with Progress("videos", total) as progress:
+        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+            frames += sum(batch["frames_sampled"].to_pylist())
+            failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
+            progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
+
+
+def extract_unit(
+    block: pa.Table, config: ExtractConfig, storage: Storage, config_sha256: str
+) -> dict[str, Any]:
+    """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables."""
+    detector = _detector(config.detector, storage)
+    videos, crops = [], []
+    for entry in block.drop_columns([UNIT_ID]).to_pylist():
+        result = extract(entry, config, detector, storage)
+        videos.append(result.video)
+        crops += result.crops
+    return {
+        UNIT_ID: block[UNIT_ID][0].as_py(),
+        "videos": tables.from_rows("videos", videos, config_sha256),
+        "crops": tables.from_rows("crops", crops, config_sha256),
+    }
+
+
+def _detector(config: DetectorConfig, storage: Storage) -> Detector:
+    """The detector, loaded once in each worker process."""
+    return _cached_detector(config.model_dump_json(), storage.config.model_dump_json())
+
+
+@functools.lru_cache(maxsize=2)
+def _cached_detector(config: str, storage: str) -> Detector:
+    from deepfake.config import StorageConfig
+
+    return make(
+        DetectorConfig.model_validate_json(config), Storage(StorageConfig.model_validate_json(storage))
+    )
+
+
+def pack(unit: Mapping[str, Any]) -> pa.Table:
+    """A unit's tables as a block of one row, to hand it from one Ray Data operator to the next."""
+    return pa.table({key: [value if key == UNIT_ID else _to_ipc(value)] for key, value in unit.items()})
+
+
+def unpack(block: pa.Table) -> list[dict[str, Any]]:
+    """The units of a block that ``pack`` made (Ray may have joined several)."""
+    return [
+        {key: value if key == UNIT_ID else _from_ipc(value) for key, value in row.items()}
+        for row in block.to_pylist()
+    ]
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _from_ipc(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as stream:
+        return stream.read_all()
+
+
+def join_parts(output: Output, parts: Iterable[Part]) -> None:
+    """Write the final files from the units' files, in parallel."""
+    join: Callable[..., Any] = ray.remote(num_cpus=1)(_join_part).remote
+    ray.get([join(output, part) for part in parts])
+
+
+def _join_part(output: Output, part: Part) -> int:
+    return output.join_part(part)
