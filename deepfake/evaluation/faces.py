@@ -1,0 +1,141 @@
+"""Scores of stored crops, by Ray Data: tasks read and decode, actors that hold the bundle score.
+
+Only a window of decoded crops is in memory at a time. A score depends on its crop and the bundle alone, so
+the result is the same whatever the number of actors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import ray.data
+
+from deepfake import engine
+from deepfake.config import EvaluateJobConfig
+from deepfake.cropset import decode
+from deepfake.errors import JobError, UsageError
+from deepfake.evaluation.inputs import LabelledFaces
+from deepfake.progress import Progress
+from deepfake.storage import Storage
+from deepfake.tables import TableError
+
+_WINDOW = 256  # crops of one reading task: about 15 MB as stored
+_CHUNK = 32  # crops that it hands out at once: 4.8 MB decoded
+_READ_CPUS = 0.25  # reading waits and decodes; four beside one scoring actor never starve it
+_THREADS = 4  # of one CPU actor; TensorFlow gains little from more, and each actor holds a network
+
+
+def score(faces: LabelledFaces, bundle: str, storage: Storage, config: EvaluateJobConfig) -> np.ndarray:
+    """``(n,)`` float64 scores of the ``n`` selected crops, in their order. Needs a Ray session."""
+    resources = _resources(config)
+    dataset = (
+        ray.data.from_arrow(_windows(faces.table))
+        .map_batches(
+            _Reader(faces.files, storage),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=_READ_CPUS,
+        )
+        .map_batches(
+            _Scorer,
+            fn_constructor_args=(bundle, storage, config.scoring.batch_size, resources.threads),
+            batch_size=config.scoring.batch_size,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=resources.actors),
+            num_cpus=resources.actor_cpus,
+            num_gpus=1 if config.scoring.use_gpu else None,
+        )
+    )
+    scores = np.full(faces.table.num_rows, np.nan)
+    try:
+        with Progress("faces scored", scores.size) as progress:
+            for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
+                scores[batch["position"]] = batch["score"]
+                progress.step(len(batch["position"]))
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UsageError | TableError):
+            raise type(cause)(str(cause)) from None
+        raise JobError(f"scoring stopped: {cause or error}") from error
+    if missing := int(np.isnan(scores).sum()):
+        raise JobError(f"{missing} of {scores.size} faces came back without a score")
+    return scores
+
+
+@dataclass(frozen=True)
+class _Resources:
+    actors: int
+    actor_cpus: float
+    threads: int
+
+
+def _resources(config: EvaluateJobConfig) -> _Resources:
+    """Actors that all fit, and leave CPUs for the reading tasks that feed them."""
+    if config.scoring.use_gpu:
+        gpus = int(engine.total("GPU"))
+        if not gpus:
+            raise UsageError("--scoring.use_gpu: Ray sees no GPU on this cluster")
+        return _Resources(config.ray.workers or gpus, 1.0, _THREADS)
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    threads = max(1, int(min([cpus for cpus in nodes if cpus >= 1.0] + [float(_THREADS)])))
+    fitting = int(sum(cpus // threads for cpus in nodes))
+    return _Resources(max(1, min(config.ray.workers or fitting, fitting)), 0.75 * threads, threads)
+
+
+def _windows(table: pa.Table) -> list[pa.Table]:
+    """What each reading task needs to know: the places of its crops and of their scores."""
+    places = table.select(["file", "row_group", "row"])
+    places = places.append_column("position", pa.array(np.arange(len(places), dtype=np.int64)))
+    places = places.take(np.lexsort([places[name].to_numpy() for name in ("row", "row_group", "file")]))
+    return [places.slice(start, _WINDOW).combine_chunks() for start in range(0, len(places), _WINDOW)]
+
+
+class _Reader:
+    """Reads and decodes the crops of one window; holds no state."""
+
+    def __init__(self, files: tuple[str, ...], storage: Storage) -> None:
+        self.files, self.storage = files, storage
+
+    def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
+        cv2.setNumThreads(1)  # Ray runs several tasks a core already
+        groups: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        for place in window.to_pylist():
+            rows = groups.setdefault(place["file"], {}).setdefault(place["row_group"], [])
+            rows.append((place["row"], place["position"]))
+        for number, row_groups in groups.items():
+            with self.storage.open(self.files[number]) as source, pq.ParquetFile(source) as file:
+                for group, rows in row_groups.items():
+                    crops = file.read_row_group(group, columns=["crop"])["crop"]
+                    yield from self._decoded(rows, crops, self.files[number], group)
+
+    def _decoded(
+        self, rows: list[tuple[int, int]], crops: Any, name: str, group: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            images = [decode(crops[row].as_py(), f"{name}, row group {group}, row {row}") for row, _ in chunk]
+            yield {"position": np.array([position for _, position in chunk]), "crop": np.stack(images)}
+
+
+class _Scorer:
+    """Holds the bundle; one for each actor."""
+
+    def __init__(self, uri: str, storage: Storage, batch_size: int, threads: int) -> None:
+        from deepfake import keras_runtime
+        from deepfake.bundle import Bundle
+
+        keras_runtime.start(threads=threads)
+        self.bundle = Bundle.load(uri, storage, batch_size)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            "position": batch["position"],
+            "score": self.bundle.score(np.ascontiguousarray(batch["crop"])),
+        }

@@ -1,0 +1,175 @@
+"""Curves and histograms as matplotlib figures, in a light and a dark theme.
+
+Only matplotlib's object interface is used: no global state, so threads and tests do not disturb each other.
+Every function takes plain arrays and a theme and returns a ``Figure``; ``png`` turns it into bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+DPI = 160
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a plot. ``series`` are told apart by line style as well, and by colour-blind readers."""
+
+    name: str
+    paper: str
+    ink: str
+    soft: str
+    grid: str
+    series: tuple[str, ...]
+
+
+LIGHT = Theme("light", "#ffffff", "#1b1f24", "#57606a", "#e3e6ea", ("#1f5fbf", "#c2570c", "#12642f"))
+DARK = Theme("dark", "#14171b", "#e8ebef", "#a5afba", "#2b3138", ("#86b4ff", "#ffab70", "#7fd79b"))
+THEMES = (LIGHT, DARK)
+STYLES = ("-", "--", ":")
+
+Curve = tuple[str, np.ndarray, np.ndarray]  # name, (n,) labels, (n,) scores
+
+
+def axes(
+    theme: Theme, title: str, x: str, y: str, size: tuple[float, float] = (4.6, 3.7)
+) -> tuple[Figure, Any]:
+    """A figure with one pair of axes in a theme."""
+    figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot(facecolor=theme.paper)
+    ax.set_title(title, color=theme.ink, fontsize=11)
+    ax.set_xlabel(x, color=theme.ink)
+    ax.set_ylabel(y, color=theme.ink)
+    ax.tick_params(colors=theme.soft)
+    ax.grid(color=theme.grid, linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(theme.soft)
+    return figure, ax
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes each time."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=DPI, metadata={"Software": None})
+    return sink.getvalue()
+
+
+def legend(ax: Any, theme: Theme, **options: Any) -> None:
+    """A legend in the theme's colours."""
+    ax.legend(frameon=False, labelcolor=theme.ink, fontsize=9, **options)
+
+
+def roc(curves: Sequence[Curve], theme: Theme) -> Figure:
+    """ROC curves; each needs both classes."""
+    figure, ax = axes(theme, "ROC", "reals called fake (FPR)", "fakes called fake (TPR)")
+    ax.plot([0, 1], [0, 1], color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
+    for i, (name, labels, scores) in enumerate(curves):
+        fpr, tpr, _ = roc_curve(labels, scores)
+        ax.plot(fpr, tpr, **_line(theme, i), label=name)
+    _unit_square(ax)
+    legend(ax, theme, loc="lower right")
+    return figure
+
+
+def precision_recall(curves: Sequence[Curve], theme: Theme) -> Figure:
+    """Precision against recall; each curve needs both classes."""
+    figure, ax = axes(theme, "Precision and recall", "recall", "precision")
+    for i, (name, labels, scores) in enumerate(curves):
+        precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
+        ax.step(recall, precision, where="post", **_line(theme, i), label=name)
+        ax.axhline(np.mean(labels), color=theme.series[i], linewidth=0.8, linestyle=(0, (2, 4)))
+    _unit_square(ax)
+    legend(ax, theme, loc="lower left")
+    return figure
+
+
+def histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, theme: Theme, what: str) -> Figure:
+    """Scores of reals and of fakes, each as shares of its own class, with the threshold."""
+    figure, ax = axes(theme, f"Scores of {what}", "score", "share of the class")
+    edges = np.linspace(0, 1, 21)
+    for i, (name, label) in enumerate((("real", 0), ("fake", 1))):
+        own = scores[labels == label]
+        weights = np.full(own.size, 1 / max(1, own.size))
+        colour = theme.series[i]
+        ax.hist(own, edges, weights=weights, color=colour, alpha=0.45, label=f"{name} ({own.size:,})")
+        ax.hist(
+            own, edges, weights=weights, histtype="step", color=colour, linewidth=1.4, linestyle=STYLES[i]
+        )
+    ax.axvline(
+        threshold,
+        ymax=0.84,
+        color=theme.ink,
+        linewidth=1.2,
+        linestyle="--",
+        label=f"threshold {threshold:.3f}",
+    )
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.22 * max(0.05, ax.get_ylim()[1]))  # room for the legend above the bars
+    legend(ax, theme, loc="upper center", ncols=3, columnspacing=1.0, handlelength=1.4)
+    return figure
+
+
+def reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme) -> Figure:
+    """Share of fakes against mean score, by bin (``metrics.reliability_bins``); larger dots hold more."""
+    figure, ax = axes(theme, "Reliability", "mean score of the bin", "share of fakes in the bin")
+    ax.plot([0, 1], [0, 1], color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
+    for i, (name, bins) in enumerate(curves.items()):
+        x = [b["mean_score"] for b in bins]
+        y = [b["share_fake"] for b in bins]
+        total = sum(b["n"] for b in bins)
+        ax.plot(x, y, **_line(theme, i), label=name)
+        ax.scatter(
+            x, y, [12 + 180 * b["n"] / total for b in bins], color=theme.series[i], alpha=0.7, zorder=3
+        )
+    _unit_square(ax)
+    legend(ax, theme, loc="upper left")
+    return figure
+
+
+def confusion(counts: Mapping[str, int], theme: Theme, what: str) -> Figure:
+    """The confusion matrix with counts, shaded by the share of each true class."""
+    matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    figure, ax = axes(theme, f"Confusion matrix, {what}", "called", "is", (3.9, 3.4))
+    ax.grid(visible=False)
+    ax.set_xticks([0, 1], ["real", "fake"])
+    ax.set_yticks([0, 1], ["real", "fake"])
+    ax.set_xlim(-0.5, 1.5)
+    ax.set_ylim(1.5, -0.5)
+    for row in range(2):
+        for column in range(2):
+            share = shares[row, column]
+            ax.add_patch(_tile(column, row, share, theme))
+            words = f"{matrix[row, column]:,}\n{100 * share:.1f} %"
+            ax.text(column, row, words, ha="center", va="center", color=theme.ink, fontsize=12)
+    return figure
+
+
+def _tile(column: int, row: int, share: float, theme: Theme) -> Any:
+    from matplotlib.patches import Rectangle
+
+    # never darker than this, so that the number on it stays readable
+    return Rectangle(
+        (column - 0.49, row - 0.49), 0.98, 0.98, color=theme.series[0], alpha=0.06 + 0.34 * share
+    )
+
+
+def _line(theme: Theme, i: int) -> dict[str, Any]:
+    i %= len(theme.series)
+    return {"color": theme.series[i], "linestyle": STYLES[i], "linewidth": 1.8}
+
+
+def _unit_square(ax: Any) -> None:
+    ax.set_xlim(-0.01, 1.01)
+    ax.set_ylim(-0.01, 1.01)
