@@ -118,7 +118,7 @@
     cell(row, worst === null ? "number empty" : "number", worst === null ? "–" : clock(worst), "Look at");
     cell(row, "number", `${grouped(data.withFace[i])} of ${grouped(data.frames[i])}`, "Frames with a face");
     cell(row, "number", grouped(data.faces[i]), "Faces");
-    if (labelled) cell(row, data.label[i] === null ? "empty" : "", data.label[i] === null ? "–" : data.label[i], "Label");
+    if (labelled) cell(row, data.label[i] === null ? "label empty" : "label", data.label[i] === null ? "–" : data.label[i], "Label");
     return row;
   }
 
@@ -176,6 +176,7 @@
     byId("videos-heading").scrollIntoView();
   }));
 
+  byId("first").hidden = true;
   document.querySelectorAll(".controls, .pager").forEach((part) => { part.hidden = total <= 1; });
   describe();
 })();

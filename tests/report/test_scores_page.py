@@ -1,0 +1,204 @@
+"""The page of an archive's scores, as written and as it behaves in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from deepfake.config import ReportConfig
+from deepfake.report import pages, scores
+from deepfake.storage import Storage
+from deepfake.tables import Status
+from tests.report.score_tables import HOSTILE, video_row, video_table
+
+JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
+Opener = Callable[..., Page]
+
+
+def write(folder: Path, *rows: dict, **options: object) -> Path:
+    return Path(scores.write(str(folder), Storage(), video_table(*rows), **options))  # type: ignore[arg-type]
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#rows .name > bdi").all_inner_texts()
+
+
+def many(count: int) -> list[dict]:
+    return [video_row(f"v{i:04d}.mp4", (i * 7919 % count) / count) for i in range(count)]
+
+
+def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_status() -> None:
+    table = scores.most_suspicious_first(
+        video_table(
+            video_row("tie-b", 0.4),
+            video_row("unread", None, status="unreadable"),
+            video_row("low", 0.1),
+            video_row("faceless", None),
+            video_row("tie-a", 0.4),
+            video_row("high", 0.9),
+        )
+    )
+    assert table["video_id"].to_pylist() == ["high", "tie-a", "tie-b", "low", "faceless", "unread"]
+
+
+def test_every_status_and_verdict_has_words() -> None:
+    assert set(scores.STATUS_WORDS) == set(Status)
+    assert set(scores.VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
+
+
+def test_only_the_most_suspicious_thumbnails_are_written_under_harmless_names(tmp_path: Path) -> None:
+    rows = [video_row(f"../../{i}<b>.mp4", i / 10) for i in range(5)]
+    write(
+        tmp_path,
+        *rows,
+        thumbnails={row["video_id"]: JPEG for row in rows[:4]},
+        config=ReportConfig(max_thumbnails=2),
+    )
+    files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert len(files) == 3
+    assert all(re.fullmatch(r"report\.html|thumbnails/[0-9a-f]{24}\.jpg", name) for name in files)
+
+
+def test_writing_again_leaves_no_thumbnail_of_the_earlier_run(tmp_path: Path) -> None:
+    write(tmp_path, video_row("a", 0.5), thumbnails={"a": JPEG})
+    write(tmp_path, video_row("b", 0.5), thumbnails={"b": JPEG})
+    assert len(list(tmp_path.glob("thumbnails/*"))) == 1
+
+
+def test_an_empty_archive_still_has_a_page(tmp_path: Path) -> None:
+    assert "No video was found" in write(tmp_path).read_text()
+
+
+def test_the_same_table_gives_the_same_page_whatever_its_order(tmp_path: Path) -> None:
+    rows = many(20)
+    assert write(tmp_path / "a", *rows).read_bytes() == write(tmp_path / "b", *rows[::-1]).read_bytes()
+
+
+@pytest.mark.browser
+def test_the_rows_in_the_document_are_those_that_the_script_makes(tmp_path: Path, open_page: Opener) -> None:
+    rows = [
+        *many(30),
+        video_row("none.mp4", None, status_detail="moov <atom> missing"),
+        video_row("labelled.mp4", 0.0625, label=1, worst_time_s=3700.25, faces=12345),
+        video_row("picture.mp4", 0.99, label=0),
+    ]
+    page = open_page(write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}))
+    written = page.locator("#rows").inner_html()
+    page.locator("#search").fill("x")
+    page.locator("#search").fill("")
+    tidy = [
+        re.sub(r"\s+|style=\"[^\"]*\"", "", html) for html in (written, page.locator("#rows").inner_html())
+    ]
+    assert _attributes_sorted(tidy[0]) == _attributes_sorted(tidy[1])
+
+
+def _attributes_sorted(html: str) -> list[str]:
+    return ["".join(sorted(tag)) for tag in re.findall(r"<[^>]*>|[^<]+", html)]
+
+
+@pytest.mark.browser
+def test_a_click_on_a_heading_sorts_and_a_second_one_turns_round(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(
+        write(tmp_path, video_row("b", 0.2), video_row("a", 0.9), video_row("c", 0.5), video_row("d", None))
+    )
+    assert names(page) == ["a", "c", "b", "d"]
+    page.get_by_role("button", name="Score").click()
+    assert names(page) == ["b", "c", "a", "d"]
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert names(page) == ["a", "b", "c", "d"]
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert names(page) == ["d", "c", "b", "a"]
+    assert page.locator("th[aria-sort=descending]").inner_text() == "Video"
+
+
+@pytest.mark.browser
+def test_filters_by_name_status_verdict_and_score_work_together(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(
+        write(
+            tmp_path,
+            video_row("News/One.mp4", 0.9),
+            video_row("news/two.mp4", 0.6),
+            video_row("news/three.mp4", 0.2),
+            video_row("news/four.mp4", None),
+            video_row("sport/five.mp4", 0.8),
+        )
+    )
+    page.get_by_label("Name contains").fill("NEWS")
+    assert len(names(page)) == 4
+    page.locator("#verdict").select_option("likely fake (3)")
+    assert names(page) == ["News/One.mp4", "news/two.mp4"]
+    page.get_by_label("Score at least").fill("0.7")
+    assert names(page) == ["News/One.mp4"]
+    page.locator("#status").select_option(label=f"{scores.STATUS_WORDS['no_face']} (1)")
+    assert "No video fits" in page.locator("#rows").inner_text()
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.querySelectorAll('#rows tr').length === 5")
+
+
+@pytest.mark.browser
+def test_the_keyboard_alone_sorts_filters_and_pages(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(write(tmp_path, *many(250)))
+    page.locator("#search").focus()
+    page.keyboard.type("v00")
+    assert page.locator("#shown").inner_text().startswith("1 to 100 of 100")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Delete")
+    page.get_by_role("button", name="Next").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#shown").inner_text() == "101 to 200 of 250 videos"
+    page.get_by_role("button", name="Video", exact=True).focus()
+    page.keyboard.press("Space")
+    assert names(page)[0] == "v0000.mp4"
+
+
+@pytest.mark.browser
+def test_hostile_names_are_text_wherever_they_appear(tmp_path: Path, open_page: Opener) -> None:
+    rows = [video_row(name, 0.5 + i / 100, status_detail=name) for i, name in enumerate(HOSTILE)]
+    rows += [video_row(f"{name} ", None, status_detail=name) for name in HOSTILE]
+    config = ReportConfig(title="<script>alert(1)</script>")
+    page = open_page(write(tmp_path, *rows, config=config, facts={"Input": "<img src=x onerror=alert(1)>"}))
+    expected = {pages.visible(row["video_id"]) for row in rows}
+    texts = "[...document.querySelectorAll('#rows .name > bdi')].map(e => e.textContent)"
+    assert set(page.evaluate(texts)) == expected
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert set(page.evaluate(texts)) == expected
+    assert page.locator("script").count() == 2
+    assert page.locator("main img").count() == 0
+
+
+@pytest.mark.browser
+def test_without_javascript_the_first_rows_are_there_and_no_dead_controls(
+    tmp_path: Path, open_page: Opener
+) -> None:
+    page = open_page(write(tmp_path, *many(150)), java_script_enabled=False)
+    assert page.locator("#rows tr").count() == scores.PAGE_ROWS
+    assert page.get_by_text("The first 100 of 150 videos").is_visible()
+    assert not page.locator("#controls").is_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_never_wider_than_the_screen(tmp_path: Path, open_page: Opener, width: int) -> None:
+    rows = [video_row("x" * 300 + ".mp4", 0.7), video_row("folder/" * 40, None, status_detail="y" * 300)]
+    page = open_page(write(tmp_path, *rows), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_thumbnails_are_loaded_from_beside_the_page(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(write(tmp_path, video_row("a", 0.9), thumbnails={"a": JPEG}))
+    page.wait_for_function("document.images.length === 1 && document.images[0].naturalWidth === 8")
+
+
+def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
+    text = write(tmp_path, *many(10), video_row("none", None)).read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert data["score"] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, None]
+    assert "90.9 %" in text
