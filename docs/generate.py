@@ -1,0 +1,157 @@
+"""Writes docs/tables.md and docs/configuration.md from the schemas and the configuration models.
+
+python docs/generate.py
+"""
+
+import sys
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+DOCS = Path(__file__).resolve().parent
+sys.path[0] = str(DOCS.parent)
+
+from pydantic import BaseModel  # noqa: E402
+from pydantic.fields import FieldInfo  # noqa: E402
+from pydantic_core import PydanticUndefined  # noqa: E402
+
+from deepfake import config, tables  # noqa: E402
+
+JOBS: dict[str, type[config.JobConfig]] = {
+    "preprocess": config.PreprocessJobConfig,
+    "train": config.TrainJobConfig,
+    "evaluate": config.EvaluateJobConfig,
+    "score": config.ScoreJobConfig,
+    "demo": config.DemoJobConfig,
+}
+NOTICE = "<!-- Written by docs/generate.py (make docs); edit the source, not this page. -->\n"
+
+
+def tables_page() -> str:
+    """Every table, column by column."""
+    lines = [
+        "# Tables",
+        "",
+        NOTICE,
+        "Every Parquet file carries in its metadata `deepfake.table`, `deepfake.schema_version` "
+        f"(now {tables.SCHEMA_VERSION}), `deepfake.version` and, where a configuration decided its rows, "
+        "`deepfake.config_sha256`. A file of another table or version is refused when read.",
+        "",
+        "A score is null unless `status` is `ok`. The other values of `status`: "
+        + ", ".join(f"`{status.value}`" for status in tables.Status if status is not tables.Status.OK)
+        + ".",
+    ]
+    for name, schema in tables.SCHEMAS.items():
+        lines += ["", f"## {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
+        for field in schema:
+            meaning = _cell(field.metadata[b"doc"].decode())
+            null = "yes" if field.nullable else "no"
+            lines.append(f"| `{field.name}` | `{field.type}` | {null} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def configuration_page() -> str:
+    """Every key of every job, each section once."""
+    lines = [
+        "# Configuration",
+        "",
+        NOTICE,
+        "A job takes its values from the defaults below, then from `--config FILE.yaml` (which may be given "
+        "more than once), then from the command line: `--section.key value`, or in YAML",
+        "",
+        "```yaml",
+        "sampling:",
+        "  policy: per_second",
+        "  per_second: 2",
+        "```",
+        "",
+        "A key that does not exist, or a value of the wrong type, ends the job with status 2 and names it. "
+        "`--dry-run` prints the resolved configuration.",
+        "",
+        "## Every job",
+        "",
+        *_table(config.JobConfig, ""),
+    ]
+    sections: dict[str, tuple[type[BaseModel], list[str]]] = {}
+    for job, model in JOBS.items():
+        own = {k: v for k, v in model.model_fields.items() if not _inherited(k, v)}
+        for name, info in model.model_fields.items():
+            if section := _section(info.annotation):
+                sections.setdefault(name, (section, []))[1].append(job)
+        plain = [_row(k, v, "") for k, v in own.items() if not _section(v.annotation)]
+        taken = [f"`{k}`" for k, v in own.items() if _section(v.annotation)]
+        lines += ["", f"## {job}", ""]
+        if model.__doc__:
+            lines += [model.__doc__.strip(), ""]
+        if taken:
+            lines += [f"Sections: {', '.join(taken)}.", ""]
+        lines += [*_HEAD, *plain]
+    common = config.JobConfig.model_fields
+    for name, (section, jobs) in sorted(sections.items(), key=lambda item: item[0] in common):
+        where = "every job" if len(jobs) == len(JOBS) else ", ".join(jobs)
+        lines += ["", f"## Section {name}", "", f"{(section.__doc__ or '').strip()} Used by: {where}.", ""]
+        lines += _table(section, f"{name}.")
+    return "\n".join(lines) + "\n"
+
+
+def _inherited(name: str, info: FieldInfo) -> bool:
+    """Whether a key is every job's, with every job's default."""
+    base = config.JobConfig.model_fields.get(name)
+    return base is not None and (base.default, base.default_factory) == (info.default, info.default_factory)
+
+
+_HEAD = ["| key | type | default | meaning |", "|---|---|---|---|"]
+
+
+def _table(model: type[BaseModel], prefix: str) -> list[str]:
+    rows = [
+        _row(name, info, prefix) for name, info in model.model_fields.items() if not _section(info.annotation)
+    ]
+    return [*_HEAD, *rows]
+
+
+def _row(name: str, info: FieldInfo, prefix: str) -> str:
+    default = "required" if info.default is PydanticUndefined and info.is_required() else _default(info)
+    meaning = _cell(info.description or "")
+    return f"| `{prefix}{info.alias or name}` | {_cell(_kind(info.annotation))} | {default} | {meaning} |"
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True)
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        value = list(value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(str(value) for value in arguments)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(_kind(a) for a in arguments if a is not type(None))
+    if origin is not None:
+        inside = ", ".join(dict.fromkeys(_kind(a) for a in arguments if a is not Ellipsis))
+        return f"{origin.__name__} of {inside}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+PAGES = {"tables.md": tables_page, "configuration.md": configuration_page}
+
+if __name__ == "__main__":
+    for file_name, page in PAGES.items():
+        (DOCS / file_name).write_text(page(), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""The pages that people read agree with the code."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepfake import cli, config
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODELS: dict[str, type[config.JobConfig]] = {
+    "preprocess": config.PreprocessJobConfig,
+    "train": config.TrainJobConfig,
+    "evaluate": config.EvaluateJobConfig,
+    "score": config.ScoreJobConfig,
+    "demo": config.DemoJobConfig,
+}
+
+
+@pytest.mark.parametrize("name", ["tables.md", "configuration.md"])
+def test_generated_pages_are_up_to_date(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    pages: dict[str, Callable[[], str]] = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages[name](), "run: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert not missing
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Every line of the pages that runs a job, continuation lines joined."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        found += [
+            (page.name, match) for match in re.findall(r"^\s*(?:\S+ )*?\S*(jobs/\w+\.py .*)$", text, re.M)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_shown_command_lines_are_ones_that_the_jobs_understand(page: str, line: str) -> None:
+    job, *arguments = shlex.split(line, comments=True)
+    cli.load_config(MODELS[Path(job).stem], arguments)
+
+
+def test_there_are_command_lines_for_every_job() -> None:
+    assert {Path(line.split()[0]).stem for _, line in command_lines()} == set(MODELS) - {"demo"}
