@@ -155,7 +155,7 @@ def _find_faces(source: VideoFile, config: ExtractConfig, detector: Detector, cl
         with clock.on("decode"):
             frame = next(frames, None)
         if frame is None:
-            return kept
+            return sorted(kept, key=lambda frame: frame.index)
         with clock.on("detect"):
             faces = find(frame, detector, config.detector)
         with clock.on("crop"):

@@ -154,11 +154,14 @@ class VideoFile:
             self._container = None
 
     def sample(self) -> Iterator[Frame]:
-        """The frames that the sampling policy asks for, in presentation order."""
+        """The frames that the sampling policy asks for; see ``frames``."""
         return self.frames(choose(self.times, self.keyframes, self._config))
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
-        """The frames with these indices (presentation order, from 0); one that is damaged is left out."""
+        """The frames with these indices (presentation order, from 0); one that is damaged is left out.
+
+        They come in presentation order, but for those that had to be decoded a second time.
+        """
         if self._is_image:
             if 0 in indices:
                 yield Frame(0, 0.0, self._image)
@@ -239,7 +242,12 @@ class VideoFile:
             raise VideoError(Status.DECODE_ERROR, self.incomplete or "there are no frames in the stream")
         base = stream.time_base or Fraction(1, 1000)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._stamped = all(stamp is not None for stamp in stamps) and len(set(stamps)) == len(stamps)
+        self._stamped = (
+            # AVI numbers its packets in the order of decoding; FFmpeg passes that on as a time of showing.
+            self._container.format.name != "avi"
+            and all(stamp is not None for stamp in stamps)
+            and len(set(stamps)) == len(stamps)
+        )
         if self._stamped:
             order = np.argsort(np.array(stamps, np.int64), kind="stable")
             ordered = np.array(stamps, np.int64)[order]
@@ -263,45 +271,53 @@ class VideoFile:
     def _decode(self, wanted: np.ndarray) -> Iterator[Frame]:
         if not len(wanted):
             return
-        stream = self._open_stream()
-        frames = self._decode_stamped(stream, wanted) if self._stamped else self._decode_all(stream, wanted)
         delivered = 0
-        for frame in frames:
+        for frame in self._decode_stamped(wanted) if self._stamped else self._decode_all(wanted):
             delivered += 1
             yield frame
         if delivered < len(wanted) and self.incomplete is None:
             lost = len(wanted) - delivered
             self.incomplete = f"{lost} of {len(wanted)} sampled frames could not be decoded"
 
-    def _decode_stamped(self, stream: Any, wanted: np.ndarray) -> Iterator[Frame]:
-        """Decode what the wanted frames need, and pick them by their presentation stamp."""
-        context = stream.codec_context
+    def _decode_stamped(self, wanted: np.ndarray) -> Iterator[Frame]:
+        """Decode what the wanted frames need, and pick them by their presentation stamp.
+
+        Where what a container calls a key frame is not enough to start from (periodic intra refresh,
+        damage), the decoder withholds frames; those are decoded again from the start of the file.
+        """
         index_of = {int(self._stamps[self._order[i]]): int(i) for i in wanted}
         needed = needed_packets(self._stamps, self._packet_keys, set(index_of))
+        yield from self._decode_needed(needed, index_of)
+        if index_of and not needed[: int(np.flatnonzero(needed)[-1])].all():
+            yield from self._decode_needed(np.ones(len(needed), bool), index_of)
+
+    def _decode_needed(self, needed: np.ndarray, index_of: dict[int, int]) -> Iterator[Frame]:
+        """Send the needed packets; frames whose stamp is in ``index_of`` come out, and leave it."""
+        stream = self._open_stream()
+        context = stream.codec_context
         skip_disposable = self._disposable and context.field_order in PROGRESSIVE
-        pending = set(index_of)
+        wanted = set(index_of)
         previous = -1
-        position = -1
-        for packet in self._packets(stream):
-            position += 1
+        for position, packet in enumerate(self._packets(stream)):
             if position >= len(needed) or not needed[position]:
                 continue
             if position != previous + 1:  # a gap: nothing before it may be referred to
-                yield from self._picked(self._send(context, None), index_of, pending)
+                yield from self._picked(self._send(context, None), index_of)
                 context.flush_buffers()
             previous = position
-            context.skip_frame = "NONREF" if skip_disposable and packet.pts not in index_of else "DEFAULT"
+            context.skip_frame = "NONREF" if skip_disposable and packet.pts not in wanted else "DEFAULT"
             for picture in self._send(context, packet):
                 if picture.interlaced_frame:  # fields may come in packets of their own
                     skip_disposable = False
-                yield from self._picked([picture], index_of, pending)
-            if not pending:
+                yield from self._picked([picture], index_of)
+            if not index_of:
                 return
             self._check_time()
-        yield from self._picked(self._send(context, None), index_of, pending)
+        yield from self._picked(self._send(context, None), index_of)
 
-    def _decode_all(self, stream: Any, wanted: np.ndarray) -> Iterator[Frame]:
+    def _decode_all(self, wanted: np.ndarray) -> Iterator[Frame]:
         """Decode everything and count; for streams without usable stamps."""
+        stream = self._open_stream()
         context = stream.codec_context
         chosen, last = set(wanted.tolist()), int(wanted[-1])
         index = -1
@@ -314,15 +330,11 @@ class VideoFile:
                     return
             self._check_time()
 
-    def _picked(
-        self, pictures: Sequence[Any], index_of: dict[int, int], pending: set[int]
-    ) -> Iterator[Frame]:
+    def _picked(self, pictures: Sequence[Any], index_of: dict[int, int]) -> Iterator[Frame]:
         for picture in pictures:
-            if picture.pts in pending:
-                pending.discard(picture.pts)
-                if not picture.is_corrupt:
-                    index = index_of[picture.pts]
-                    yield self._frame(index, float(self.times[index]), picture)
+            if picture.pts in index_of and not picture.is_corrupt:
+                index = index_of.pop(picture.pts)
+                yield self._frame(index, float(self.times[index]), picture)
 
     def _frame(self, index: int, time_s: float, picture: Any) -> Frame:
         self._check_size(picture.width, picture.height)

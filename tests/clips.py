@@ -1,0 +1,66 @@
+"""Small video clips of moving, textured pictures, encoded by the tests themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+
+def picture(t: float, width: int = 192, height: int = 144) -> np.ndarray:
+    """(height, width, 3) uint8 RGB: a texture that moves with ``t`` in seconds, a bright disc on it."""
+    rng = np.random.default_rng(7)
+    texture = cv2.resize(rng.integers(0, 160, (24, 48, 3), np.uint8), (width * 2, height))
+    shift = int(40 * t) % width
+    image = np.ascontiguousarray(texture[:, shift : shift + width])
+    centre = (int(width * (0.5 + 0.3 * np.sin(2 * t))), int(height * (0.5 + 0.3 * np.cos(3 * t))))
+    cv2.circle(image, centre, height // 8, (250, 60, 30), -1)
+    return image
+
+
+def write_clip(
+    path: Path,
+    *,
+    codec: str = "libx264",
+    frames: int = 60,
+    rate: int = 25,
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    times: Sequence[float] | None = None,
+    rotation: int = 0,
+    size: tuple[int, int] = (192, 144),
+) -> Path:
+    """Encode a clip; ``times`` in seconds make a variable frame rate. The container is the suffix's."""
+    width, height = size
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if options:
+            stream.options = options
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for i in range(frames):
+            t = times[i] if times is not None else i / rate
+            frame = av.VideoFrame.from_ndarray(picture(t, width, height), format="rgb24")
+            if pix_fmt != "rgb24":
+                frame = frame.reformat(format=pix_fmt)
+            if times is not None:
+                frame.pts, frame.time_base = round(t * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def decode_everything(path: Path) -> list[np.ndarray]:
+    """(h, w, 3) uint8 RGB of every frame, with PyAV's plain loop."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]

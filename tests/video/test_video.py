@@ -1,0 +1,244 @@
+"""Decoding only what is wanted gives the pixels of decoding everything, and bad files say what they are."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfake.config import SamplingConfig
+from deepfake.tables import Status
+from deepfake.video import VideoError, VideoFile, needed_packets, open_local
+from tests.clips import decode_everything, picture, write_clip
+
+CODECS = {
+    "h264": {"codec": "libx264"},
+    "h264 b-pyramid, short groups": {
+        "codec": "libx264",
+        "options": {"x264-params": "keyint=24:bframes=4:b-pyramid=normal"},
+    },
+    "h264 open groups": {
+        "codec": "libx264",
+        "options": {"x264-params": "keyint=15:min-keyint=15:open-gop=1:bframes=3:scenecut=0"},
+    },
+    "h264 intra refresh": {
+        "codec": "libx264",
+        "options": {"x264-params": "keyint=20:intra-refresh=1:bframes=0"},
+    },
+    "h264 no b-frames": {"codec": "libx264", "options": {"x264-params": "bframes=0"}},
+    "h264 interlaced": {
+        "codec": "libx264",
+        "options": {"x264-params": "interlaced=1:tff=1:bframes=2"},
+    },
+    "h264 4:4:4": {"codec": "libx264", "pix_fmt": "yuv444p"},
+    "h264 10 bit": {"codec": "libx264", "pix_fmt": "yuv420p10le"},
+    "hevc": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=20"}},
+    "hevc temporal layers": {
+        "codec": "libx265",
+        "options": {"x265-params": "log-level=none:temporal-layers=3:b-adapt=0:bframes=7"},
+    },
+    "hevc 10 bit": {
+        "codec": "libx265",
+        "pix_fmt": "yuv420p10le",
+        "options": {"x265-params": "log-level=none"},
+    },
+    "mpeg4": {"codec": "mpeg4", "options": {"bf": "2", "g": "12"}},
+    "mpeg2": {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}, "suffix": ".ts"},
+    "mpeg1": {"codec": "mpeg1video", "options": {"bf": "2", "g": "12"}, "suffix": ".mpg"},
+    "vp9": {
+        "codec": "libvpx-vp9",
+        "options": {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "16"},
+        "suffix": ".webm",
+    },
+    "vp9 with alpha": {
+        "codec": "libvpx-vp9",
+        "pix_fmt": "yuva420p",
+        "options": {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "0"},
+        "suffix": ".webm",
+    },
+    "av1": {
+        "codec": "libsvtav1",
+        "options": {"preset": "12", "svtav1-params": "keyint=20"},
+        "suffix": ".mkv",
+    },
+    "mjpeg": {"codec": "mjpeg", "pix_fmt": "yuvj420p", "suffix": ".avi"},
+    "ffv1": {"codec": "ffv1", "pix_fmt": "yuv420p", "suffix": ".mkv"},
+    "h264 in avi, no stamps": {"codec": "libx264", "suffix": ".avi"},
+    "h264 elementary stream": {"codec": "libx264", "suffix": ".h264"},
+}
+
+
+@pytest.fixture(scope="module", params=CODECS, ids=lambda name: name.replace(" ", "-"))
+def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    how = dict(CODECS[request.param])
+    folder = tmp_path_factory.mktemp("clips")
+    return write_clip(folder / f"clip{how.pop('suffix', '.mp4')}", **how)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingConfig(every_n=1),
+        SamplingConfig(every_n=7),
+        SamplingConfig(every_n=30),
+        SamplingConfig(policy="count", count=3),
+        SamplingConfig(policy="per_second", per_second=3),
+        SamplingConfig(policy="keyframes"),
+    ],
+    ids=lambda config: f"{config.policy}-{config.every_n}",
+)
+def test_pixels_are_those_of_decoding_everything(clip: Path, sampling: SamplingConfig) -> None:
+    everything = decode_everything(clip)
+    with open_local(clip, sampling) as video:
+        sampled = [(frame.index, frame.rgb()) for frame in video.sample()]
+    assert sampled, "no frame came out"
+    assert video.incomplete is None
+    for index, rgb in sampled:
+        np.testing.assert_array_equal(rgb, everything[index], err_msg=f"frame {index}")
+
+
+@pytest.mark.data
+def test_pixels_of_every_real_clip_are_those_of_decoding_everything(data: Path) -> None:
+    clips = sorted([*data.glob("ffpp/**/*.mp4"), *data.glob("videos/*/*.m*")])
+    assert len(clips) == 76
+    for path in clips:
+        everything = decode_everything(path)
+        with open_local(path, SamplingConfig()) as video:
+            sampled = {frame.index: frame.rgb() for frame in video.sample()}
+        assert sorted(sampled) == list(range(0, len(everything), 30)), path
+        for index, rgb in sampled.items():
+            np.testing.assert_array_equal(rgb, everything[index], err_msg=f"{path} frame {index}")
+
+
+def test_frame_times_are_presentation_times_at_a_variable_frame_rate(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.08, 0.5, 0.54, 1.5, 1.54, 1.58, 3.0]
+    clip = write_clip(tmp_path / "vfr.mp4", frames=len(times), times=times)
+    with open_local(clip, SamplingConfig(policy="per_second", per_second=2)) as video:
+        sampled = [(frame.index, round(frame.time_s, 3)) for frame in video.sample()]
+    # On show at 0, .5, 1, 1.5, 2, 2.5, 3 s.
+    assert sampled == [(0, 0.0), (3, 0.5), (4, 0.54), (5, 1.5), (7, 1.58), (8, 3.0)]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_a_rotated_clip_comes_out_upright(tmp_path: Path, rotation: int) -> None:
+    clip = write_clip(tmp_path / "turned.mp4", frames=5, rotation=rotation)
+    plain = write_clip(tmp_path / "plain.mp4", frames=5)
+    with open_local(clip, SamplingConfig()) as turned, open_local(plain, SamplingConfig()) as straight:
+        upright, stored = next(turned.sample()), next(straight.sample())
+        # The display matrix asks for a counter-clockwise turn by so many degrees.
+        np.testing.assert_array_equal(upright.rgb(), np.rot90(stored.rgb(), rotation // 90))
+        small, scale = upright.small_bgr(72)
+        assert min(small.shape[:2]) == 72
+        assert scale == 0.5
+        assert upright.size == upright.rgb().shape[:2]
+
+
+def test_colours_are_rgb(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=1, pix_fmt="yuv444p", options={"crf": "1"})
+    with open_local(clip, SamplingConfig()) as video:
+        frame = next(video.sample())
+    np.testing.assert_allclose(frame.rgb().mean((0, 1)), picture(0.0).mean((0, 1)), atol=3)
+    small, _ = frame.small_bgr(72)
+    np.testing.assert_allclose(small.mean((0, 1))[::-1], picture(0.0).mean((0, 1)), atol=4)
+
+
+def test_a_still_image_is_a_video_of_one_frame_turned_as_its_exif_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by a quarter to show
+    Image.fromarray(picture(0.0)).save(tmp_path / "face.jpg", exif=exif, quality=95)
+    with open_local(tmp_path / "face.jpg", SamplingConfig()) as video:
+        frames = list(video.sample())
+    assert [(frame.index, frame.size) for frame in frames] == [(0, (192, 144))]
+    difference = np.abs(frames[0].rgb().astype(int) - np.rot90(picture(0.0), -1))
+    assert difference.mean() < 8
+
+
+def _status(content: bytes, config: SamplingConfig | None = None) -> Status:
+    with (
+        pytest.raises(VideoError) as caught,
+        VideoFile(io.BytesIO(content), config or SamplingConfig()) as video,
+    ):
+        if not list(video.sample()):
+            raise VideoError(Status.DECODE_ERROR, video.incomplete or "no frames")
+    return caught.value.status
+
+
+def test_an_empty_file_and_a_text_file_are_unreadable() -> None:
+    assert _status(b"") == Status.UNREADABLE
+    assert _status(b"this is not a video\n" * 100) == Status.UNREADABLE
+
+
+def test_sound_without_pictures_is_unsupported(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert _status((tmp_path / "sound.mp4").read_bytes()) == Status.UNSUPPORTED
+
+
+def test_a_clip_cut_off_in_the_middle_gives_the_frames_that_are_left(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "clip.mkv", frames=100, options={"x264-params": "keyint=10"})
+    content = whole.read_bytes()
+    with VideoFile(io.BytesIO(content[: len(content) // 2]), SamplingConfig(every_n=10)) as video:
+        frames = [frame.index for frame in video.sample()]
+    assert 0 < len(frames) < 10
+    assert frames == [10 * i for i in range(len(frames))]
+
+
+def test_an_mp4_whose_index_was_cut_off_is_unreadable(tmp_path: Path) -> None:
+    content = write_clip(tmp_path / "clip.mp4").read_bytes()
+    assert _status(content[: len(content) // 2]) == Status.UNREADABLE
+
+
+def test_limits_on_pixels_and_duration_give_unsupported(tmp_path: Path) -> None:
+    content = write_clip(tmp_path / "clip.mp4").read_bytes()
+    assert _status(content, SamplingConfig(max_pixels=100 * 100)) == Status.UNSUPPORTED
+    assert _status(content, SamplingConfig(max_duration_seconds=1.0)) == Status.UNSUPPORTED
+
+
+def test_an_image_that_unpacks_beyond_the_limit_is_refused_from_its_header() -> None:
+    _, data = cv2.imencode(".png", np.zeros((3000, 3000), np.uint8))
+    assert _status(data.tobytes(), SamplingConfig(max_pixels=1000 * 1000)) == Status.UNSUPPORTED
+
+
+def test_a_video_that_takes_too_long_gives_timeout(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    ticks = iter(range(10**6))
+    with (
+        pytest.raises(VideoError) as caught,
+        VideoFile(clip.open("rb"), SamplingConfig(timeout_seconds=20), clock=lambda: next(ticks)) as video,
+    ):
+        list(video.sample())
+    assert caught.value.status == Status.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {target}\n",
+        "ffconcat version 1.0\nfile file:{target}\n",
+        "<?xml version='1.0'?><MPD><Period><BaseURL>{target}</BaseURL></Period></MPD>",
+    ],
+    ids=["hls", "concat", "concat-protocol", "dash"],
+)
+def test_a_playlist_cannot_make_the_decoder_open_another_file(tmp_path: Path, playlist: str) -> None:
+    target = write_clip(tmp_path / "secret.mp4", frames=3)
+    before = target.stat().st_atime_ns
+    assert _status(playlist.format(target=target).encode()) == Status.UNREADABLE
+    assert target.stat().st_atime_ns == before
+
+
+def test_a_frame_of_an_open_group_is_decoded_from_the_key_frame_before() -> None:
+    # Decoding order I0 P3 B1 B2 | I6 B4 B5 P8: B4 and B5 are shown before I6 but decoded after it.
+    stamps = np.array([0, 3, 1, 2, 6, 4, 5, 8])
+    keys = np.array([1, 0, 0, 0, 1, 0, 0, 0], bool)
+    assert needed_packets(stamps, keys, {5}).tolist() == [True] * 7 + [False]
+    assert needed_packets(stamps, keys, {8}).tolist() == [False] * 4 + [True] * 4
