@@ -53,6 +53,7 @@ def measure(faces: pa.Table, config: EvaluationConfig, threshold: float) -> Resu
         faces: table ``face_scores`` without null labels.
         threshold: ``score >= threshold`` is called fake, on both levels.
     """
+    faces = faces.sort_by([(name, "ascending") for name in ("video_id", "frame_index", "face_index")])
     videos = metrics.video_table(faces, config.aggregation, config.top_k)
     return Results(
         video=_level("video", videos, config, threshold),

@@ -1,1 +1,1 @@
-"""Pages and plots for people. Reads finished tables and numbers; computes no metric and scores nothing."""
+"""Pages and plots for people. Reads finished tables and numbers; scores nothing."""

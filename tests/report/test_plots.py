@@ -1,0 +1,75 @@
+"""Plots as PNG, in both themes."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from deepfake import metrics
+from deepfake.report import plots
+
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+SCORES = np.array([0.1, 0.4, 0.4, 0.4, 0.8, 0.9])
+CURVES = [("videos", LABELS, SCORES), ("faces", LABELS, SCORES[::-1])]
+FIGURES = {
+    "roc": lambda theme: plots.roc(CURVES, theme),
+    "precision and recall": lambda theme: plots.precision_recall(CURVES, theme),
+    "histogram": lambda theme: plots.histogram(LABELS, SCORES, 0.5, theme, "videos"),
+    "reliability": lambda theme: plots.reliability({"a": metrics.reliability_bins(LABELS, SCORES)}, theme),
+    "confusion": lambda theme: plots.confusion({"tn": 3, "fp": 0, "fn": 1, "tp": 2}, theme, "videos"),
+}
+
+
+def pixels(png: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return image
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` (WCAG 2.1)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_plot_is_the_same_bytes_each_time_and_follows_its_theme(name: str) -> None:
+    light, dark = (plots.png(FIGURES[name](theme)) for theme in plots.THEMES)
+    assert light == plots.png(FIGURES[name](plots.LIGHT))
+    assert pixels(light).mean() > 190
+    assert pixels(dark).mean() < 80
+
+
+@pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)
+def test_text_and_lines_stand_out_from_the_paper(theme: plots.Theme) -> None:
+    paper = luminance(theme.paper)
+
+    def contrast(colour: str) -> float:
+        low, high = sorted((paper, luminance(colour)))
+        return (high + 0.05) / (low + 0.05)
+
+    assert contrast(theme.ink) >= 7
+    assert contrast(theme.soft) >= 4.5
+    assert min(map(contrast, theme.series)) >= 3
+
+
+def test_plots_drawn_by_several_threads_do_not_disturb_each_other() -> None:
+    expected = plots.png(FIGURES["roc"](plots.LIGHT))
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(plots.png(FIGURES["roc"](plots.LIGHT))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 3
+
+
+def test_a_class_without_items_leaves_an_empty_histogram() -> None:
+    plots.png(plots.histogram(np.ones(3), np.array([0.1, 0.2, 0.3]), 0.5, plots.LIGHT, "videos"))
