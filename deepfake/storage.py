@@ -6,8 +6,10 @@ Listing is sorted, so that two runs see the same archive in the same order.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +25,12 @@ import pyarrow.fs
 
 from deepfake import tables
 from deepfake.config import StorageConfig
-from deepfake.errors import UsageError
+from deepfake.errors import JobError, UsageError
+
+log = logging.getLogger(__name__)
 
 SCHEMES = ("file", "s3")
+KEYS_A_REQUEST = 1000  # that S3 deletes at once
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,35 @@ class Storage:
             return pa.fs.LocalFileSystem(), path
         return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), path
 
+    @contextmanager
+    def _reaching(self, uri: str) -> Iterator[tuple[Any, str]]:
+        """``locate``, with S3 failures in the block put in words that say what to do."""
+        filesystem, path = self.locate(uri)
+        if split_uri(uri)[0] == "file":
+            yield filesystem, path
+            return
+        from deepfake import s3_errors
+
+        try:
+            yield filesystem, path
+        except (UsageError, JobError):
+            raise
+        except Exception as error:
+            explained = s3_errors.explain(
+                error, uri, lambda bucket: filesystem.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1)
+            )
+            if explained is None:
+                raise
+            raise explained from error
+
     def open(self, uri: str) -> BinaryIO:
         """An open binary file, positioned at its start, that can seek."""
-        filesystem, path = self.locate(uri)
-        return filesystem.open(path, "rb")
+        with self._reaching(uri) as (filesystem, path):
+            return filesystem.open(path, "rb")
 
     def read_bytes(self, uri: str) -> bytes:
         """The whole content of a file."""
-        with self.open(uri) as file:
+        with self._reaching(uri), self.open(uri) as file:
             return file.read()
 
     def read_text(self, uri: str) -> str:
@@ -94,22 +120,28 @@ class Storage:
 
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""
-        filesystem, path = self.locate(uri)
-        return bool(filesystem.exists(path))
+        with self._reaching(uri) as (filesystem, path):
+            try:
+                filesystem.info(path)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if error.__cause__ is not None:  # a missing bucket is more than a missing file
+                    raise
+                return False
+        return True
 
     def is_folder(self, uri: str) -> bool:
         """Whether the URI is a folder (on S3: a prefix with objects below it)."""
-        filesystem, path = self.locate(uri)
-        return bool(filesystem.isdir(path))
+        with self._reaching(uri) as (filesystem, path):
+            return bool(filesystem.isdir(path))
 
     def list_files(self, root: str) -> list[FileInfo]:
         """Every file below a folder, sorted by path. Links to folders are not followed."""
         scheme, path = split_uri(root)
         if scheme == "file":
             return sorted(_list_local(Path(path)), key=lambda info: info.path)
-        filesystem, _ = self.locate(root)
         prefix = path.rstrip("/") + "/"
-        found = filesystem.find(path, detail=True)
+        with self._reaching(root) as (filesystem, _):
+            found = filesystem.find(path, detail=True)
         return sorted(
             (
                 FileInfo(
@@ -123,8 +155,8 @@ class Storage:
 
     def info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""
-        filesystem, path = self.locate(uri)
-        found = filesystem.info(path)
+        with self._reaching(uri) as (filesystem, path):
+            found = filesystem.info(path)
         modified = found.get("LastModified")
         if modified is None and "mtime" in found:
             modified = datetime.fromtimestamp(found["mtime"], UTC)
@@ -133,17 +165,18 @@ class Storage:
     @contextmanager
     def writing(self, uri: str) -> Iterator[Path]:
         """A local path to write; when the block ends without an error the file is at ``uri``, whole."""
-        filesystem, path = self.locate(uri)
-        if split_uri(uri)[0] == "file":
+        scheme, path = split_uri(uri)
+        if scheme == "file":
             target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             with _replacing(target) as temporary:
                 yield temporary
             return
         with tempfile.TemporaryDirectory(prefix="deepfake-") as folder:
             local = Path(folder, "upload")
             yield local
-            filesystem.put_file(str(local), path)
+            with self._reaching(uri) as (filesystem, path):
+                filesystem.put_file(str(local), path)
 
     def write_bytes(self, uri: str, data: bytes) -> None:
         """Write a file whole or not at all."""
@@ -178,20 +211,38 @@ class Storage:
 
     def remove(self, uri: str) -> None:
         """Remove a file or a whole folder; absent is fine."""
-        filesystem, path = self.locate(uri)
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
+        with self._reaching(uri) as (filesystem, path):
+            if split_uri(uri)[0] == "file":
+                if filesystem.exists(path):
+                    filesystem.rm(path, recursive=True)
+                return
+            # Not filesystem.rm, which takes [, ? and * in names for patterns.
+            keys = sorted(key.partition("/")[2] for key in filesystem.find(path))
+            for start in range(0, len(keys), KEYS_A_REQUEST):
+                batch = [{"Key": key} for key in keys[start : start + KEYS_A_REQUEST]]
+                answer = filesystem.call_s3(
+                    "delete_objects", Bucket=path.partition("/")[0], Delete={"Objects": batch, "Quiet": True}
+                )
+                for refused in answer.get("Errors", []):
+                    raise UsageError(f"{uri}: {refused['Key']} is not removed: {refused.get('Message')}")
 
 
 def split_uri(uri: str) -> tuple[str, str]:
     """``(scheme, path)`` of a URI or a local path; local paths come back absolute."""
     scheme, separator, rest = uri.partition("://")
+    if not uri:
+        raise UsageError("an empty path was given; name a file or a folder ('.' is the current one)")
     if not separator:
         return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 (keeps odd bytes)
     if scheme == "file":
-        return "file", os.fsdecode(unquote_to_bytes(rest))
+        path = os.fsdecode(unquote_to_bytes(rest.removeprefix("localhost")))
+        if not path.startswith("/"):
+            raise UsageError(f"{uri}: a file:// URI holds an absolute path, as in file:///data")
+        return "file", os.path.abspath(path)  # noqa: PTH100 (keeps odd bytes)
     if scheme not in SCHEMES:
         raise UsageError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
+    if not rest.strip("/"):
+        raise UsageError(f"{uri}: names no bucket, as in s3://bucket/folder")
     return scheme, rest.rstrip("/")
 
 
@@ -221,7 +272,7 @@ def readable(path: str) -> str:
 
 
 def _list_local(root: Path) -> Iterator[FileInfo]:
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_not_listed):
         folders.sort()
         for name in names:
             path = Path(folder, name)
@@ -229,6 +280,8 @@ def _list_local(root: Path) -> Iterator[FileInfo]:
                 status = path.stat()
             except OSError:  # a dangling or looping link: listed, so that it gets a status
                 status = None
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                continue  # a pipe or a device: opening one may wait for ever
             relative = readable(path.relative_to(root).as_posix())
             yield FileInfo(
                 relative,
@@ -238,10 +291,24 @@ def _list_local(root: Path) -> Iterator[FileInfo]:
             )
 
 
+def _not_listed(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        log.warning("%s: left out of the listing: %s", error.filename, error.strerror)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{folder}: cannot be a folder, since a file is in its place") from None
+    except PermissionError:
+        raise UsageError(f"{folder}: this folder may not be made here (permission denied)") from None
+
+
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its place when the block ends without an error."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import subprocess
+import sysconfig
+import time
+import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -55,3 +63,109 @@ def ffpp_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("data") / "ffpp_small"
     return make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30).root
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A real S3 server on this machine, which checks signatures and permissions."""
+
+    endpoint: str
+    bucket: str
+    environment: dict[str, str]  # for users of the server: its address and the owner's keys
+    reader: dict[str, str]  # the same with keys that may only read
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """SeaweedFS with one bucket; its data goes with the test's folder.
+
+    s3fs keeps its connections for good: a test that needs other credentials clears that cache.
+    """
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    folder = tmp_path_factory.mktemp("s3_server")
+    identities = [
+        {"name": "owner", "actions": ["Admin", "Read", "Write", "List"]},
+        {"name": "reader", "actions": ["Read:archive", "List:archive"]},
+    ]
+    for identity in identities:
+        name = identity["name"]
+        identity["credentials"] = [{"accessKey": f"{name}-key", "secretKey": f"{name}-secret-{uuid.uuid4()}"}]
+    (folder / "identities.json").write_text(json.dumps({"identities": identities}))
+    services = ("master", "volume", "filer", "s3")
+    listeners = [f"{service}.{kind}" for kind in ("port", "port.grpc") for service in services]
+    ports = dict(zip(listeners, _free_ports(len(listeners)), strict=True))
+    command = [
+        str(Path(sysconfig.get_path("scripts"), "weed")), "server", "-s3", f"-dir={folder}",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 'identities.json'}",
+        *(f"-{name}={port}" for name, port in ports.items()),
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.autoCreateBucket=false",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=128", "-volume.max=0",
+    ]  # fmt: skip
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    environments = [
+        {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": credential["accessKey"],
+            "AWS_SECRET_ACCESS_KEY": credential["secretKey"],
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        for identity in identities
+        for credential in identity["credentials"]
+    ]
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        _make_bucket("archive", environments[0], process, folder / "log.txt")
+        yield S3Server(endpoint, "archive", *environments)
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        process.kill()
+        process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _make_bucket(name: str, keys: dict[str, str], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Make the bucket and write to it, as soon as the server does; raises where it never does."""
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = botocore.session.Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=keys["AWS_ENDPOINT_URL"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    give_up = time.monotonic() + 120
+    while True:
+        try:
+            if name not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+                client.create_bucket(Bucket=name)
+            client.put_object(Bucket=name, Key="ready", Body=b"")
+        except (BotoCoreError, ClientError) as error:
+            try:
+                process.wait(0.1)  # the pause between two tries ends at once if the server does
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < give_up:
+                    continue
+            raise RuntimeError(f"the S3 server did not start: {error}\n{log.read_text()[-2000:]}") from error
+        return
+
+
+@pytest.fixture
+def s3_root(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of an empty folder on the S3 server; this process has the owner's credentials."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"

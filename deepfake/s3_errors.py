@@ -1,0 +1,85 @@
+"""S3 failures in words that say what to do. Credentials never appear in them.
+
+A bucket that cannot be used at all is the user's to mend; one object that may not be read is also a
+``PermissionError``, so that among a million videos it costs only its own row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore import exceptions as boto
+
+from deepfake.errors import JobError, UsageError
+
+_CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role; "
+    "a public bucket is read with --storage.anonymous true"
+)
+_REFUSED = {
+    "InvalidAccessKeyId": "the access key is not known to the server",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the session token has expired",
+    "InvalidToken": "the session token is not valid",
+    "TokenRefreshRequired": "the session token must be refreshed",
+    "RequestTimeTooSkewed": "this machine's clock is too far off",
+    "AuthorizationHeaderMalformed": "the request is signed for another region; give --storage.region",
+    "NotSignedUp": "the account has no S3",
+    "InvalidSecurity": "the credentials are not valid",
+}
+_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403"}
+_ELSEWHERE = {"PermanentRedirect", "301"}
+
+
+class AccessDenied(UsageError, PermissionError):
+    """One file that the credentials may not read or write."""
+
+
+def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exception | None:
+    """The exception to raise in place of ``error``; None where it says enough, such as a missing file.
+
+    The answer to a HEAD request carries no reason, so ``probe(bucket)`` is asked for a listing, whose
+    failure names one.
+    """
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    if isinstance(
+        error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError
+    ):
+        return UsageError(f"{uri}: no S3 credentials were found; {_CREDENTIALS}")
+    if isinstance(error, boto.ProfileNotFound | boto.SSOError | boto.TokenRetrievalError):
+        return UsageError(f"{uri}: {error}")
+    if isinstance(error, boto.ConnectionError | boto.HTTPClientError):
+        return JobError(
+            f"{uri}: the S3 server does not answer: {error}; "
+            "check the network, and --storage.endpoint_url or AWS_ENDPOINT_URL"
+        )
+    code = _code(error)
+    if code in {"403", "400"}:
+        code = _code(_failure(probe, bucket)) or code
+    if code in _REFUSED:
+        return UsageError(f"{uri}: bucket {bucket!r} refuses these credentials: {_REFUSED[code]}")
+    if code == "NoSuchBucket" or (code == "404" and uri.rstrip("/") == f"s3://{bucket}"):
+        return UsageError(f"{uri}: there is no bucket {bucket!r}; make it first, or mend its name")
+    if code in _ELSEWHERE:
+        return UsageError(f"{uri}: bucket {bucket!r} is in another region; give --storage.region")
+    if code in _DENIED:
+        return AccessDenied(f"{uri}: access denied; these credentials lack a permission on bucket {bucket!r}")
+    return None
+
+
+def _code(error: BaseException | None) -> str | None:
+    """S3's code for an error, or for what it was raised from."""
+    while error is not None:
+        if isinstance(error, boto.ClientError):
+            return str(error.response.get("Error", {}).get("Code"))
+        error = error.__cause__
+    return None
+
+
+def _failure(probe: Callable[[str], Any], bucket: str) -> BaseException | None:
+    try:
+        probe(bucket)
+    except (OSError, boto.BotoCoreError, boto.ClientError) as error:
+        return error
+    return None
