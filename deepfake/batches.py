@@ -110,7 +110,7 @@ def _blocks(
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=resources.data_cpus,
-        concurrency=resources.data_tasks,
+        compute=ray.data.TaskPoolStrategy(size=min(resources.data_tasks, len(tasks))),
     )
     for block in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=1):
         yield block["position"], block["crop"]

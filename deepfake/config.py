@@ -157,6 +157,9 @@ class TrainingConfig(Section):
     balance: Literal["none", "class", "method"] = Field(
         "class", description="per epoch, draw as many fakes as reals; method: and all methods alike"
     )
+    shuffle_row_groups: int = Field(
+        16, ge=1, description="row groups of the crops (64 each) that are shuffled and held at once"
+    )
     mixed_precision: Literal["none", "mixed_bfloat16", "mixed_float16"] = Field(
         "none", description="compute type of the network's layers"
     )
@@ -280,7 +283,6 @@ class TrainJobConfig(JobConfig):
     model: ModelConfig = Field(default_factory=ModelConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
-    report: ReportConfig = Field(default_factory=ReportConfig)
 
 
 class EvaluateJobConfig(JobConfig):

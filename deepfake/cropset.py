@@ -163,6 +163,17 @@ def split_rows(crops: CropSet, split: str) -> Rows:
     )
 
 
+def identities(table: pa.Table, split: str) -> list[str]:
+    """Every identity shown or used in a split, sorted; of videos without one the group, else the video."""
+    rows = table.filter(pc.equal(table["split"], split)).select(
+        ["video_id", "target_id", "source_id", "group_id"]
+    )
+    found: set[str] = set()
+    for row in rows.group_by(rows.column_names).aggregate([]).to_pylist():
+        found |= {row["target_id"], row["source_id"]} - {None} or {row["group_id"] or row["video_id"]}
+    return sorted(found)
+
+
 def sample_id(video_id: str, frame_index: int, face_index: int) -> str:
     """The name of a crop that augmentation is seeded by."""
     return f"{video_id}#{frame_index}#{face_index}"

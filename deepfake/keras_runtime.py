@@ -27,7 +27,7 @@ def start(
     # Ray's TensorflowTrainer sets this; it would swap Keras 3 for tf_keras.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet()
     import keras
     import tensorflow as tf
 
@@ -46,6 +46,12 @@ def start(
     if seed is not None:
         keras.utils.set_random_seed(seed)
     return keras
+
+
+def quiet() -> None:
+    """Let TensorFlow speak of errors only. For its C++ part this must come before its first import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def versions() -> dict[str, str]:

@@ -60,10 +60,23 @@ class EpochPlan:
         size = np.minimum(self.global_batch, len(self) - step * self.global_batch)
         owner = _owner(inside, size, world)
         mine = order[owner == rank]
-        sizes = np.bincount(step[owner == rank], minlength=self.steps)
+        return Share(mine, np.bincount(step[owner == rank], minlength=self.steps), self._windows(mine))
+
+    def stretch(self, rank: int, world: int, batch: int) -> Share:
+        """One unbroken stretch of the epoch for each worker, in batches of at most ``batch``.
+
+        For work in which the workers need not keep step.
+        """
+        mine = np.array_split(np.arange(len(self)), world)[rank]
+        sizes = np.full(-(-len(mine) // batch), batch, np.int64)
+        if len(mine) % batch:
+            sizes[-1] = len(mine) % batch
+        return Share(mine, sizes, self._windows(mine))
+
+    def _windows(self, mine: np.ndarray) -> tuple[tuple[int, int], ...]:
         cuts = np.flatnonzero(np.diff(self.window[mine])) + 1
         edges = [0, *cuts.tolist(), len(mine)]
-        return Share(mine, sizes, tuple((a, b) for a, b in pairwise(edges) if b > a))
+        return tuple((start, stop) for start, stop in pairwise(edges) if stop > start)
 
 
 def _owner(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarray:
@@ -91,12 +104,14 @@ def training_plan(
     return EpochPlan(chosen[order], occurrence[order], window[order], place[order], global_batch)
 
 
-def evaluation_plan(rows: Rows, batch: int, window_row_groups: int = 16) -> EpochPlan:
-    """Every row exactly once, in the order of the files."""
+def validation_plan(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
+    """Every row exactly once, in the order of the files, as one batch."""
     order = np.lexsort((rows.row, rows.row_group, rows.file))
     key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
     group = np.unique(key, return_inverse=True)[1]
-    return EpochPlan(order, np.zeros(len(order), np.int64), group // window_row_groups, group, batch)
+    return EpochPlan(
+        order, np.zeros(len(order), np.int64), group // window_row_groups, group, max(1, len(order))
+    )
 
 
 def select(rows: Rows, balance: str, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -209,6 +209,33 @@ GROUP_METRICS = pa.schema(
     ]
 )
 
+# One row for each epoch of a training run. Metrics are exact, over all crops that the epoch showed.
+HISTORY = pa.schema(
+    [
+        _field("epoch", pa.int32(), "counted from 1", False),
+        _field("steps", pa.int32(), "optimisation steps", False),
+        _field("crops", pa.int64(), "training crops shown", False),
+        _field("learning_rate", pa.float64(), "during the epoch", False),
+        _field("loss", pa.float64(), "mean binary cross-entropy of the training passes, with dropout", False),
+        _field("penalty", pa.float64(), "L2 penalty at the end of the epoch, not in loss", False),
+        *(
+            _field(name, pa.float64(), f"{name} of the training passes; null where undefined")
+            for name in ("accuracy", "precision", "recall", "auc")
+        ),
+        _field("val_loss", pa.float64(), "mean binary cross-entropy of all validation crops", False),
+        *(
+            _field(f"val_{name}", pa.float64(), f"{name} of validation; null where undefined")
+            for name in ("accuracy", "precision", "recall", "auc")
+        ),
+        _field("best", pa.bool_(), "whether val_loss was the lowest so far", False),
+        _field("train_seconds", pa.float64(), "time of the training steps, input included", False),
+        _field("val_seconds", pa.float64(), "time of validation", False),
+        _field(
+            "input_wait_seconds", pa.float64(), "part of train_seconds that rank 0 waited for crops", False
+        ),
+    ]
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "catalog": CATALOG,
     "crops": CROPS,
@@ -218,6 +245,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "evidence": EVIDENCE,
     "video_scores": VIDEO_SCORES,
     "group_metrics": GROUP_METRICS,
+    "history": HISTORY,
 }
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in _PROVENANCE)

@@ -1,0 +1,67 @@
+"""The state of a training run as a folder: ``state.json`` and ``arrays.npz``, nothing that can run code.
+
+Knows nothing of Keras or Ray: arrays and plain values in, the same out.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+_STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
+
+
+@dataclass
+class Progressed:
+    """How far a run has come."""
+
+    epoch: int = 0  # epochs that are complete
+    stopped: bool = False  # a callback asked to stop
+    best_epoch: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)  # one dict an epoch
+    callbacks: list[dict[str, Any]] = field(default_factory=list)  # plain attributes of each callback
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is not what this run can go on from."""
+
+
+def save(folder: Path, progressed: Progressed, arrays: Mapping[str, list[np.ndarray]]) -> None:
+    """Write a run's state; ``arrays`` are named lists, such as the weights."""
+    flat = {f"{name}/{i:04d}": value for name, values in arrays.items() for i, value in enumerate(values)}
+    with (folder / _ARRAYS_FILE).open("wb") as file:
+        np.savez(file, **flat)  # type: ignore[arg-type]
+    state = {"format": FORMAT, **vars(progressed)}
+    (folder / _STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> tuple[Progressed, dict[str, list[np.ndarray]]]:
+    """What ``save`` wrote; raises ``CheckpointError`` for anything else."""
+    try:
+        state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+        if state.pop("format") != FORMAT:
+            raise CheckpointError(f"{folder}: a checkpoint of another version; train without it")
+        arrays: dict[str, list[np.ndarray]] = {}
+        with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as stored:
+            for key in sorted(stored.files):
+                arrays.setdefault(key.rpartition("/")[0], []).append(stored[key])
+        return Progressed(**state), arrays
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{folder}: not a checkpoint of this version ({error})") from error
+
+
+def plain_state(instance: Any) -> dict[str, Any]:
+    """Those attributes of a callback that JSON can hold: its counters and best values."""
+    kinds = (bool, int, float, str, type(None))
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in vars(instance).items()
+        if isinstance(value, (*kinds, np.generic))
+    }

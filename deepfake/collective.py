@@ -1,0 +1,69 @@
+"""Sums over all training workers, with ``MultiWorkerMirroredStrategy`` as the wire and nothing else.
+
+Keras 3 cannot train under that strategy, so each worker has a plain Keras model and exchanges vectors here.
+TensorFlow gives each traced collective its own key, counted up in each process. So everything that holds one
+is traced once, with a fixed signature, in the same order on every worker. One worker needs no strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Collective:
+    """The workers of one training run. Make it before any other TensorFlow operation of the process."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        import tensorflow as tf
+
+        self.rank, self.world = rank, world
+        # reads TF_CONFIG, which Ray Train sets; NCCL between GPUs, a gRPC ring between CPUs
+        self._strategy = tf.distribute.MultiWorkerMirroredStrategy() if world > 1 else None
+        self._sums: dict[int, Any] = {}
+
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call ``function`` where it may use ``add`` and synchronised layers. For use inside a trace."""
+        return function(*arguments) if self._strategy is None else self._strategy.run(function, arguments)
+
+    def add(self, vector: Any) -> Any:
+        """Element-wise sum of a tensor over the workers. For use inside ``run``."""
+        import tensorflow as tf
+
+        if self._strategy is None:
+            return vector
+        # identity gives a constant the device that the strategy asks for
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(vector))
+
+    def prepare(self, *lengths: int) -> None:
+        """Trace ``sum`` for vectors of these lengths, in this order; also a barrier."""
+        import tensorflow as tf
+
+        for length in lengths:
+            if length not in self._sums:
+                function = tf.function(
+                    lambda vector: self.run(self.add, (vector,)),
+                    input_signature=[tf.TensorSpec([length], tf.float32)],
+                    autograph=False,
+                )
+                self._sums[length] = function.get_concrete_function()
+                self.sum(np.zeros(length, np.float32))
+
+    def sum(self, vector: np.ndarray) -> np.ndarray:
+        """Element-wise sum ``(n,) float32`` over the workers; ``prepare`` must have seen ``n``."""
+        import tensorflow as tf
+
+        return self._sums[len(vector)](tf.constant(vector, tf.float32)).numpy()
+
+    def from_first(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Rank 0's float arrays on every worker, so that all start from exactly the same weights."""
+        flat = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
+        self.prepare(len(flat))
+        first = self.sum(flat if self.rank == 0 else np.zeros_like(flat))
+        cuts = np.cumsum([array.size for array in arrays])[:-1]
+        return [
+            part.reshape(array.shape).astype(array.dtype)
+            for part, array in zip(np.split(first, cuts), arrays, strict=True)
+        ]

@@ -1,0 +1,41 @@
+"""Accuracy and loss over the epochs of a training run, as PNG images in a light and a dark theme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from deepfake.report import plots as base
+
+_PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
+
+
+def plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """File name to PNG of each plot: ``accuracy.png``, ``loss.png`` and their ``-dark`` twins."""
+    return {
+        f"{name}{'' if theme is base.LIGHT else '-dark'}.png": base.png(curve(history, name, title, theme))
+        for name, title in _PLOTS.items()
+        for theme in base.THEMES
+    }
+
+
+def curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: base.Theme) -> Figure:
+    """Training and validation values of one metric by epoch; the epoch that was kept is marked."""
+    figure, ax = base.axes(theme, title, "epoch", name)
+    epochs = [row["epoch"] for row in history]
+    for label, key, colour, style in (
+        ("training, with dropout and augmentation", name, theme.series[0], base.STYLES[0]),
+        ("validation", f"val_{name}", theme.series[1], base.STYLES[1]),
+    ):
+        values = [float("nan") if row[key] is None else row[key] for row in history]
+        ax.plot(epochs, values, style, color=colour, marker="o", markersize=3.5, label=label)
+    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    ax.axvline(best, color=theme.soft, linewidth=1, linestyle=":", label=f"kept: epoch {best}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if name == "accuracy":
+        ax.set_ylim(0, 1.02)
+    ax.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
+    return figure

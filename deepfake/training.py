@@ -1,0 +1,223 @@
+"""The training job: check the crops, run Ray Train, write the bundle.
+
+The worker's side is ``deepfake.training_loop``. Checkpoints live below ``<output>/_checkpoints`` while the
+job is unfinished; started again with the same output and configuration, it goes on from the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from deepfake import bundle, cropset, engine, keras_runtime, metrics, model
+from deepfake.bundle import BUNDLE_FILE, BundleInfo
+from deepfake.catalog.overlap import require_both_classes, require_disjoint
+from deepfake.cli import Outcome
+from deepfake.config import (
+    CropConfig,
+    DetectorConfig,
+    SamplingConfig,
+    Section,
+    TrainJobConfig,
+    config_sha256,
+    sha256_of,
+)
+from deepfake.cropset import CropSet, Rows
+from deepfake.errors import UsageError
+from deepfake.plan import training_plan
+from deepfake.report import training_plots
+from deepfake.resources import divide
+from deepfake.storage import Storage, absolute, join
+from deepfake.training_log import write_tables
+from deepfake.training_loop import Work, train_worker
+from deepfake.training_run import Run, prepare_environment, run_workers
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "_checkpoints"
+THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation crops"
+_RUN_FILE = "run.json"
+# Where and how fast training runs, not what comes out; a run may go on with other values.
+_FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
+
+
+def train(config: TrainJobConfig) -> Outcome:
+    """Train on a crops folder and leave a model bundle."""
+    storage = Storage(config.storage)
+    config = _with_absolute_uris(config)
+    crops = cropset.open_crops(config.input, storage, config.limit)
+    rows = checked_rows(crops, config)
+    plan = describe(rows, config)
+    if config.dry_run:
+        return Outcome(plan)
+    data_sha256 = crops.sha256()
+    identity = run_identity(config, data_sha256)
+    if _claim(config, storage, identity):
+        log.info("%s: this very training is finished already", config.output)
+        return _outcome(bundle.read_info(config.output, storage), plan, config)
+    model.check_weights(config.model.weights, storage)
+    prepare_environment()
+    started = time.monotonic()
+    with engine.session(config.ray):
+        resources = divide(engine.total("CPU"), config.training.workers, config.training.threads_per_worker)
+        run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
+        work = Work(config, crops.files, rows["train"], rows["val"], resources)
+        result = run_workers(run, train_worker, {"work": work}, storage)
+    info = _write_bundle(config, storage, crops, result, plan, identity, data_sha256)
+    storage.remove(join(config.output, CHECKPOINTS))
+    plan["training_seconds"] = round(time.monotonic() - started, 1)
+    return _outcome(info, plan, config)
+
+
+def _with_absolute_uris(config: TrainJobConfig) -> TrainJobConfig:
+    """Workers have another working directory."""
+    update: dict[str, Any] = {"input": absolute(config.input), "output": absolute(config.output)}
+    if config.model.weights not in ("imagenet", "none"):
+        weights = absolute(config.model.weights)
+        update["model"] = config.model.model_copy(update={"weights": weights})
+    return config.model_copy(update=update)
+
+
+def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
+    """The rows of the two splits, ``train`` and ``val``; ``UsageError`` where they would train a lie."""
+    training = config.training
+    stored = crops.config.get("crop") or {}
+    if stored.get("size", model.SIZE) != model.SIZE:
+        raise UsageError(
+            f"{crops.uri}: crops are {stored['size']} pixels wide, the network takes {model.SIZE}; run "
+            f"jobs/preprocess.py with --crop.size {model.SIZE}"
+        )
+    splits = (training.train_split, training.val_split)
+    if splits[0] == splits[1]:
+        raise UsageError(f"training.train_split and training.val_split are both {splits[0]!r}")
+    for split in splits:
+        require_both_classes(crops.table, split)
+    try:
+        require_disjoint(crops.table, splits)
+    except UsageError as error:
+        if not training.allow_overlap:
+            raise UsageError(f"{error}\n  --training.allow_overlap true trains all the same") from None
+        log.warning("%s", error)
+    return {"train": cropset.split_rows(crops, splits[0]), "val": cropset.split_rows(crops, splits[1])}
+
+
+def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:
+    """The plan in numbers: crops by split, class and method, and what an epoch is."""
+    training = config.training
+    found: dict[str, Any] = {}
+    for name, split in rows.items():
+        for label, word in ((0, "real"), (1, "fake")):
+            found[f"{name}_{word}_crops"] = int(np.count_nonzero(split.label == label))
+        fakes = split.method[split.label == 1]
+        found[f"{name}_fake_methods"] = {
+            split.methods[code]: int(count)
+            for code, count in zip(*np.unique(fakes, return_counts=True), strict=True)
+        }
+    first = training_plan(
+        rows["train"],
+        training.balance,
+        training.global_batch,
+        training.shuffle_row_groups,
+        training.seed,
+        0,
+    )
+    found |= {"crops_per_epoch": len(first), "steps_per_epoch": first.steps, "workers": training.workers}
+    return found
+
+
+def run_identity(config: TrainJobConfig, data_sha256: str) -> str:
+    """Hash of what decides the numbers of a run: data, model, augmentation, and the training recipe."""
+    sections = {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
+    sections["training"] = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
+    return sha256_of({"data": data_sha256, **sections})
+
+
+def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
+    """Make the output folder this run's own; true if it is finished. Refuses what another run left."""
+    marker = join(config.output, CHECKPOINTS, _RUN_FILE)
+    finished = storage.exists(join(config.output, BUNDLE_FILE))
+    unfinished = storage.exists(marker)
+    if not config.training.resume:
+        storage.remove(join(config.output, BUNDLE_FILE))
+        storage.remove(join(config.output, CHECKPOINTS))
+    elif finished or unfinished:
+        if unfinished:
+            found = json.loads(storage.read_text(marker)).get("identity")
+        else:
+            found = bundle.read_info(config.output, storage).training.get("identity")
+        if found != identity:
+            what = "an unfinished run" if unfinished else "a bundle"
+            raise UsageError(
+                f"{config.output}: holds {what} of other crops or another configuration; give another "
+                "--output, or --training.resume false to replace it"
+            )
+        if finished and not unfinished:
+            return True
+    storage.write_text(marker, json.dumps({"identity": identity}) + "\n")
+    return False
+
+
+def _write_bundle(
+    config: TrainJobConfig,
+    storage: Storage,
+    crops: CropSet,
+    result: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    identity: str,
+    data_sha256: str,
+) -> BundleInfo:
+    history = result["history"]
+    labels, scores = np.asarray(result["val_labels"]), np.asarray(result["val_scores"])
+    threshold = metrics.balanced_threshold(labels, scores)
+    config_hash = config_sha256(config)
+    write_tables(history, config.output, storage, config_hash)
+    for name, content in training_plots.plots(history).items():
+        storage.write_bytes(join(config.output, "plots", name), content)
+    splits = (config.training.train_split, config.training.val_split)
+    info = BundleInfo(
+        model_sha256=result["model_sha256"],
+        sampling=_section(crops, "sampling", SamplingConfig),
+        detector=_section(crops, "detector", DetectorConfig),
+        crop=_section(crops, "crop", CropConfig),
+        crops_config_sha256=crops.config.get("config_sha256"),
+        threshold=threshold,
+        threshold_rule=THRESHOLD_RULE,
+        training={
+            "identity": identity,
+            "data_sha256": data_sha256,
+            "config_sha256": config_hash,
+            "config": {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections},
+            "epochs_run": len(history),
+            "best_epoch": result["best_epoch"],
+            "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
+            "identities": {split: cropset.identities(crops.table, split) for split in splits},
+        },
+        metrics={"val": metrics.binary(labels, scores, threshold)},
+        versions=keras_runtime.versions(),
+    )
+    return bundle.write(config.output, storage, info)
+
+
+def _section(crops: CropSet, name: str, kind: type[Section]) -> Any:
+    found = crops.config.get(name)
+    return kind.model_validate(found) if isinstance(found, dict) else None
+
+
+def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
+    val = info.metrics["val"]
+    summary = {
+        **plan,
+        "epochs_run": info.training["epochs_run"],
+        "best_epoch": info.training["best_epoch"],
+        "val": {name: val[name] for name in ("accuracy", "precision", "recall", "f1", "auc", "eer")},
+        "threshold": info.threshold,
+        "bundle": config.output,
+        "bundle_sha256": info.sha256,
+    }
+    names = (bundle.MODEL_FILE, BUNDLE_FILE, "history.csv", "plots/accuracy.png", "plots/loss.png")
+    return Outcome(summary, look_at=[join(config.output, name) for name in names])

@@ -1,0 +1,149 @@
+"""One run of Ray Train: its resources, where its checkpoints go, and what is left of its wrapping of errors.
+
+Knows nothing of what the workers do; ``deepfake.training_loop`` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deepfake import engine, keras_runtime
+from deepfake.config import TrainingConfig
+from deepfake.errors import JobError, UsageError
+from deepfake.resources import WorkerResources
+from deepfake.storage import Storage, split_uri
+
+log = logging.getLogger(__name__)
+
+_START_TIMEOUT_SECONDS = 600  # a small machine takes a minute or two to start several TensorFlows
+
+
+@dataclass(frozen=True)
+class Run:
+    """What Ray Train needs to know of a run."""
+
+    name: str  # a run of the same name in the same place goes on from its last checkpoint
+    checkpoints: str  # URI
+    training: TrainingConfig
+    resources: WorkerResources
+
+
+def prepare_environment() -> None:
+    """Set what Ray's processes inherit; call before Ray is started."""
+    keras_runtime.quiet()
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_TIMEOUT_SECONDS))
+
+
+def run_workers(
+    run: Run, worker: Callable[[Mapping[str, Any]], Any], settings: dict[str, Any], storage: Storage
+) -> Any:
+    """Run ``worker(settings)`` on every worker until all have returned; what rank 0 returned.
+
+    Workers that die are started again from the last checkpoint, up to ``training.max_failures`` times.
+    """
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        LoggingConfig,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+    )
+
+    training = run.training
+    if training.use_gpu and engine.total("GPU") < training.workers:
+        raise UsageError(
+            f"--training.use_gpu with {training.workers} workers needs as many GPUs, "
+            f"Ray has {engine.total('GPU'):g}"
+        )
+    is_local = split_uri(run.checkpoints)[0] == "file"
+    filesystem, path = storage.arrow(run.checkpoints)
+    per_worker = {"CPU": run.resources.worker_cpus} | ({"GPU": 1.0} if training.use_gpu else {})
+    trainer = _trainer_class()(
+        worker,
+        train_loop_config=settings,
+        scaling_config=ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=training.use_gpu,
+            resources_per_worker=per_worker,
+            # CPU workers want cores of their own, GPU workers short wires
+            placement_strategy="PACK" if training.use_gpu else "SPREAD",
+        ),
+        run_config=RunConfig(
+            name=run.name,
+            storage_path=path,
+            storage_filesystem=None if is_local else filesystem,
+            failure_config=FailureConfig(max_failures=training.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        return _in_thread(trainer.fit).return_value
+    except TrainingFailedError as error:
+        raise JobError(f"training failed: {_first_cause(error)}") from error
+
+
+def _trainer_class() -> Any:
+    """TensorflowTrainer; without the watchers that need a cluster's state service where there is none."""
+    from ray.train.tensorflow import TensorflowTrainer
+
+    if _state_service_answers():
+        return TensorflowTrainer
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+    class EmbeddedTrainer(TensorflowTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            # this one logs once a second that it cannot reach the service
+            callbacks = super()._create_default_callbacks()
+            return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+    return EmbeddedTrainer
+
+
+def _state_service_answers() -> bool:
+    """Whether this Ray has a dashboard; an embedded one has not."""
+    import ray
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        list_nodes(address=ray.get_runtime_context().gcs_address, limit=1, timeout=5)
+    except (RayStateApiException, OSError):
+        return False
+    return True
+
+
+def _in_thread(function: Callable[[], Any]) -> Any:
+    """Call ``function`` beside the main thread, so that Ray Train leaves Ctrl-C to the job."""
+    outcome: dict[str, Any] = {}
+
+    def call() -> None:
+        try:
+            outcome["value"] = function()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            outcome["error"] = error
+
+    thread = threading.Thread(target=call, name="ray-train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def _first_cause(error: BaseException) -> str:
+    """The worker's own words out of Ray Train's wrapping."""
+    failures = getattr(error, "worker_failures", None) or {}
+    for rank, failure in sorted(failures.items()):
+        cause: BaseException = failure
+        while (deeper := getattr(cause, "cause", None) or cause.__cause__) is not None:
+            cause = deeper
+        return f"worker {rank}: {type(cause).__name__}: {cause}"
+    return str(error)
