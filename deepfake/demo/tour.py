@@ -76,7 +76,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
         ),
         Step(
             "score",
-            "an unlabelled archive, with a clip that shows nobody and a file that is no video",
+            "an unlabelled archive, with a picture that shows nobody and a file that is no video",
             _options(
                 ("input", archive_folder(config.output)),
                 ("bundle", model),

@@ -105,12 +105,12 @@ def test_an_output_that_is_not_a_local_folder_is_refused(demo: ModuleType) -> No
         demo.job(config.DemoJobConfig(output="s3://bucket/demo"))
 
 
-def test_the_archive_has_a_clip_without_a_face_and_a_broken_file(ffpp_small: Path, tmp_path: Path) -> None:
+def test_the_archive_has_a_picture_without_a_face_and_a_broken_file(ffpp_small: Path, tmp_path: Path) -> None:
     clips = sorted(ffpp_small.glob("original_sequences/*/*/videos/*.mp4"))[:2]
     assert make_archive(tmp_path / "archive", clips) == 4
     assert sorted(path.name for path in (tmp_path / "archive").iterdir()) == [
         "broken.mp4",
         "clip_01.mp4",
         "clip_02.mp4",
-        "no_people.mp4",
+        "rocket.jpg",
     ]

@@ -1,0 +1,49 @@
+"""The demo as a user runs it, smaller: every job in its own process on real clips."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(output: Path) -> str:
+    command = [sys.executable, "jobs/demo.py", "--output", str(output)]
+    command += ["--identities", "2", "--every_n", "30", "--epochs", "1", "--workers", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_job_of_the_demo_leaves_what_it_names_and_a_second_run_redoes_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "demo_output"
+    said = demo(output)
+    named = [
+        Path(line.split()[-1]) for line in said.rpartition("Summary")[2].splitlines() if "look at" in line
+    ]
+    assert len(named) >= 6
+    assert [path for path in named if not path.is_file()] == []
+    assert "mean nothing about real deepfakes" in said
+
+    scores = pq.read_table(output / "scores" / "video_scores").to_pylist()
+    assert {row["video_id"]: row["status"] for row in scores} == {
+        **{f"clip_{number:02d}.mp4": "ok" for number in range(1, 7)},
+        "rocket.jpg": "no_face",
+        "broken.mp4": "unreadable",
+    }
+    assert all((row["score"] is None) == (row["status"] != "ok") for row in scores)
+    summary = json.loads((output / "_summary.json").read_text())
+    assert list(summary["took"]) == ["data", "preprocess", "train", "evaluate", "score"]
+
+    kept = {p: p.stat().st_mtime_ns for p in output.rglob("*") if p.suffix in {".mp4", ".keras", ".parquet"}}
+    demo(output)
+    redone = [path for path, written in kept.items() if path.stat().st_mtime_ns != written]
+    assert [path for path in redone if "evaluation" not in path.parts and "archive" not in path.parts] == []
