@@ -67,6 +67,7 @@ def run(config: EvaluateJobConfig) -> tuple[dict[str, Any], list[str]]:
 
 def plan(config: EvaluateJobConfig, storage: Storage) -> Plan:
     """Find the faces and check all that can be checked; raises ``UsageError``."""
+    _require_own_output(config)
     loaded = inputs.load(config.input, storage)
     split = config.evaluation.split
     selected = inputs.select(loaded, split, config.limit)
@@ -108,6 +109,16 @@ def describe(planned: Plan) -> dict[str, Any]:
         "faces": table.num_rows,
         "threshold": planned.threshold,
     }
+
+
+def _require_own_output(config: EvaluateJobConfig) -> None:
+    """The output holds ``plots/`` and ``face_scores/`` of its own; what is read must not be replaced by it."""
+    for name, uri in (("input", config.input), ("bundle", config.bundle)):
+        if uri is not None and f"{absolute(uri)}/".startswith(f"{absolute(config.output)}/"):
+            raise UsageError(
+                f"--output {config.output} would write over --{name} {uri}; give another folder, such as "
+                f"{join(config.output, 'evaluation')}"
+            )
 
 
 def _require_one_bundle(faces: inputs.LabelledFaces, bundle: Bundle | None) -> None:
@@ -208,7 +219,7 @@ def _facts(planned: Plan, config: EvaluateJobConfig) -> dict[str, object]:
         )
     if bundle is not None:
         facts |= {"Model bundle": bundle.uri, "Bundle hash": bundle.sha256}
-        facts |= {f"Trained with {name}": version for name, version in bundle.info.versions.items()}
+        facts["Trained with"] = ", ".join(f"{name} {v}" for name, v in bundle.info.versions.items()) or None
     else:
         facts["Bundle hash"] = planned.faces.table["bundle_sha256"][0].as_py()
     return facts

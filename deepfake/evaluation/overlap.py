@@ -27,7 +27,7 @@ def require_unseen(
             None for a score table whose bundle is not at hand.
         everything: all faces of the input, whatever their split; stands in where the bundle names nothing.
     """
-    own = identities(table)
+    own, validation = identities(table), _validation_split(info)
     trained, source = _recorded(info.training) if info else None, "the bundle"
     if trained is None:
         source = "the input's own splits (the bundle's are not recorded)"
@@ -41,7 +41,7 @@ def require_unseen(
         if not shared:
             continue
         words = f"{len(shared)} of {len(own)} identities, by {source}: {_some(shared)}"
-        if name == split == VALIDATION:
+        if name == split == validation:
             found.append(
                 "This split was used to choose the model and its threshold, which flatters its numbers."
             )
@@ -92,6 +92,12 @@ def _recorded(training: Mapping[str, Any]) -> dict[str, frozenset[str]] | None:
     if not isinstance(recorded, Mapping):
         return None
     return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
+
+
+def _validation_split(info: BundleInfo | None) -> str:
+    """The split that the model and its threshold were chosen on."""
+    recorded = info.training.get("config", {}).get("training", {}) if info else {}
+    return str(recorded.get("val_split", VALIDATION))
 
 
 def _some(found: frozenset[str]) -> str:

@@ -69,7 +69,7 @@ def warnings(results: Results) -> list[str]:
     if few:
         found.append(
             f"There are only {' and '.join(few)} videos. Numbers from so few move a lot with each video; "
-            "read the intervals, and do not compare models by them."
+            "read the intervals, where there are enough videos for any, and do not compare models by them."
         )
     if overall["auc"] is not None and overall["auc"] < 0.5:
         found.append(

@@ -67,6 +67,15 @@ def test_measuring_on_validation_is_allowed_and_said() -> None:
     assert "choose the model" in warning
 
 
+def test_the_validation_split_is_the_one_that_training_used_under_whatever_name() -> None:
+    recorded = {"training": {"train_split": "a", "val_split": "b"}}
+    bundle = info(identities={"a": ["bob"], "b": ["eve"]}, config=recorded)
+    (warning,) = check(table(("eve", "b")), bundle, split="b")
+    assert "choose the model" in warning
+    with pytest.raises(UsageError, match="split a"):
+        check(table(("bob", "a")), bundle, split="a")
+
+
 @pytest.mark.parametrize("bundle", [info(), None], ids=["bundle names nothing", "no bundle"])
 def test_without_a_record_the_inputs_own_splits_stand_in(bundle: BundleInfo | None) -> None:
     with pytest.raises(UsageError, match="bob"):
