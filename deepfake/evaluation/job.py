@@ -112,7 +112,7 @@ def describe(planned: Plan) -> dict[str, Any]:
 
 
 def _require_own_output(config: EvaluateJobConfig) -> None:
-    """The output holds ``plots/`` and ``face_scores/`` of its own; what is read must not be replaced by it."""
+    """The output holds ``plots/`` and ``face_scores/`` of its own; they must not replace what is read."""
     for name, uri in (("input", config.input), ("bundle", config.bundle)):
         if uri is not None and f"{absolute(uri)}/".startswith(f"{absolute(config.output)}/"):
             raise UsageError(
