@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from deepfake import __version__
 from deepfake.config import JobConfig
@@ -56,19 +56,26 @@ def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[st
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _raise_stopped)
+    before = {signum: signal.signal(signum, _raise_stopped) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _run(model, job, sys.argv[1:] if argv is None else argv, program)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[str], program: str) -> int:
     started = time.monotonic()
     try:
-        config = load_config(model, sys.argv[1:] if argv is None else argv, program)
+        config = load_config(model, argv, program)
         if config.dry_run:
             print(_as_yaml(config))
         outcome = job(config)
     except (UsageError, TableError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {_words(error)}", file=sys.stderr)
         return BAD_USAGE
     except JobError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {_words(error)}", file=sys.stderr)
         return FAILED
     except Stopped as stop:
         print(f"{program}: {stop}; run the same command again to go on", file=sys.stderr)
@@ -114,11 +121,18 @@ def load_config(model: type[Config], argv: Sequence[str], program: str = "job") 
     valid = {name for name, _ in option_names(model)}
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", action="append", default=[])
-    known, rest = first.parse_known_args(_underscored(argv, model))
+    known, rest = first.parse_known_args(_spelled(argv, model))
     values: dict[str, Any] = {}
     for path in known.config:
-        values = _merged(values, read_yaml(path))
-    root = _Parser(valid, prog=program, description=model.__doc__, allow_abbrev=False)
+        values = _merged(values, _keyed(read_yaml(path), model))
+    needed = sorted(name for name, info in model.model_fields.items() if info.is_required())
+    root = _Parser(
+        valid,
+        prog=program,
+        usage=" ".join(["%(prog)s", *(f"--{name} URI" for name in needed), "[--section.key value ...]"]),
+        description=model.__doc__,
+        allow_abbrev=False,
+    )
     root.add_argument("--config", help="YAML file with any of the keys below; may be given more than once")
     settings: Any = type(
         model.__name__,
@@ -128,17 +142,18 @@ def load_config(model: type[Config], argv: Sequence[str], program: str = "job") 
             "__doc__": model.__doc__,
         },
     )
-    source: Any = CliSettingsSource(
-        settings,
-        root_parser=root,
-        cli_parse_args=list(rest),
-        cli_hide_none_type=True,
-        cli_implicit_flags=True,
-        parse_args_method=_Parser.parse_args,
-    )
-    values = _merged(values, source())
     try:
-        return model.model_validate(values)
+        source: Any = CliSettingsSource(
+            settings,
+            root_parser=root,
+            cli_parse_args=list(rest),
+            cli_hide_none_type=True,
+            cli_implicit_flags=True,
+            parse_args_method=_Parser.parse_args,
+        )
+        return model.model_validate(_merged(values, source()))
+    except SettingsError as error:
+        raise UsageError(str(error).replace(' from source "CliSettingsSource"', "")) from None
     except ValidationError as error:
         raise UsageError(_explain(error, valid)) from None
 
@@ -149,6 +164,8 @@ def read_yaml(path: str) -> dict[str, Any]:
         loaded = yaml.safe_load(Storage().read_text(path))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable configuration file: {error}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {error}") from None
     if loaded is None:
@@ -176,15 +193,45 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _underscored(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
-    """``--dry_run`` for ``--dry-run`` and ``--a.b-c`` for ``--a.b_c``: either spelling is understood."""
-    spelled = {name.replace("-", "_"): name for name, _ in option_names(model)}
-    result = []
-    for argument in argv:
+def _spelled(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """The command line as the parser takes it.
+
+    ``--dry_run`` means ``--dry-run`` and ``--a.b-c`` means ``--a.b_c``. A flag may be given a value as any
+    other option is: ``--a.b false``, ``--a.b=false`` and ``--no-a.b`` are the same.
+    """
+    fields = dict(option_names(model))
+    spelled = {name.replace("-", "_"): name for name in fields}
+    result: list[str] = []
+    waiting = list(argv)
+    while waiting:
+        argument = waiting.pop(0)
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
-            argument = f"--{spelled.get(name.replace('-', '_'), name)}{equals}{value}"
+            name = spelled.get(name.replace("-", "_"), name)
+            if name in fields and fields[name].annotation is bool:
+                if not equals and waiting and waiting[0].lower() in _TRUE | _FALSE:
+                    value = waiting.pop(0)
+                elif equals and value.lower() not in _TRUE | _FALSE:
+                    raise UsageError(f"{name}: expected true or false (got {value!r})")
+                equals, name = "", f"no-{name}" if value.lower() in _FALSE else name
+                value = ""
+            argument = f"--{name}{equals}{value}"
         result.append(argument)
+    return result
+
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+def _keyed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """A YAML file's keys as the command line spells them; a section with nothing in it is its defaults."""
+    result = dict(values)
+    for name, info in model.model_fields.items():
+        if info.alias and name in result:
+            result.setdefault(info.alias, result.pop(name))
+        is_section = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+        if is_section and name in result and result[name] is None:
+            del result[name]
     return result
 
 
@@ -198,7 +245,8 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(name: str, valid: set[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    sections = {option.partition(".")[0] for option in valid}
+    close = difflib.get_close_matches(name, valid | sections, n=1, cutoff=0.5)
     if not close:  # the right key in the wrong section
         last = {option.rpartition(".")[2]: option for option in valid}
         close = [last[m] for m in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=0.6)]
@@ -237,6 +285,11 @@ class _Parser(argparse.ArgumentParser):
                 )
             raise UsageError(f"unexpected {' '.join(words)!r}; options are written --section.key value")
         raise UsageError(message)
+
+
+def _words(error: Exception) -> str:
+    """The message for people; what a Ray task raised comes wrapped in that task's traceback."""
+    return str(getattr(error, "cause", None) or error)
 
 
 def _as_yaml(config: BaseModel) -> str:

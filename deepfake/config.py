@@ -19,7 +19,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class Section(BaseModel):
     """Base of every section: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CatalogConfig(Section):
@@ -38,7 +38,7 @@ class CatalogConfig(Section):
     )
     split_seed: int = Field(0, description="seed of the split by identity group")
     assign_splits: dict[str, Literal["train", "val", "test"]] = Field(
-        default_factory=dict,
+        {},
         description='splits by hand, as glob pattern of video_id -> split, e.g. {"real/a*": "val"}',
     )
     datasets: list[str] | None = Field(None, description="keep only these FF++ datasets (youtube, actors)")
