@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 256 * 2**20
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
+_PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
 
 
@@ -58,7 +60,10 @@ class Output:
         uri = join(self.root, "_config.json")
         mine = {"config_sha256": self.config_sha256, "version": __version__, **description}
         if self.storage.exists(uri):
-            found = json.loads(self.storage.read_text(uri))
+            try:
+                found = json.loads(self.storage.read_text(uri))
+            except ValueError as error:
+                raise UsageError(f"{uri}: not valid JSON ({error}); give another --output") from None
             for key, what in (
                 ("config_sha256", "configuration"),
                 ("input", "input"),
@@ -105,20 +110,19 @@ class Output:
 
     def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
         """The final files of a table, each joined from consecutive units."""
-        wanted = [self._unit_uri(name, unit_id) for unit_id in unit_ids]
-        folder = join(self.root, self.folders[name]) if self.folders[name] else self.root
-        sizes = {info.uri: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
-        first = len(self._listed_parts().get(name, []))  # a file that no manifest lists is written again
+        sizes = {info.path: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
+        first = len(listed_parts(self.root, self.storage).get(name, []))  # what is not listed is rewritten
         groups: list[list[str]] = []
         room = 0
-        for uri in wanted:
-            if not groups or room < sizes[uri]:
+        for unit_id in unit_ids:
+            size = sizes[f"{unit_id}.parquet"]
+            if not groups or room < size:
                 groups.append([])
                 room = PART_BYTES
-            groups[-1].append(uri)
-            room -= sizes[uri]
+            groups[-1].append(self._unit_uri(name, unit_id))
+            room -= size
         return [
-            Part(name, join(folder, f"part-{first + i:05d}.parquet"), tuple(group))
+            Part(name, join(self._folder(name), f"part-{first + i:05d}.parquet"), tuple(group))
             for i, group in enumerate(groups)
         ]
 
@@ -141,9 +145,10 @@ class Output:
 
         ``videos`` has a row for every video of the output, those of earlier runs included.
         """
-        listed = {name: list(uris) for name, uris in self._listed_parts().items()}
+        listed = {name: list(files) for name, files in listed_parts(self.root, self.storage).items()}
         for part in parts:
             listed.setdefault(part.table, []).append(part.uri.rsplit("/", 1)[-1])
+        self._remove_strays(listed)
         metadata = dict(tables.schema("videos", self.config_sha256).metadata)
         metadata[PARTS_KEY] = json.dumps(listed).encode()
         self.storage.write_table(
@@ -151,14 +156,16 @@ class Output:
         )
         self.storage.remove(join(self.root, "_work"))
 
-    def _listed_parts(self) -> dict[str, list[str]]:
-        """File names of each table that an earlier finished run wrote."""
-        uri = join(self.root, "_manifest.parquet")
-        if not self.storage.exists(uri):
-            return {}
-        with self.storage.open(uri) as file:
-            metadata = pq.read_schema(file).metadata or {}
-        return json.loads(metadata.get(PARTS_KEY, b"{}"))
+    def _remove_strays(self, listed: Mapping[str, Sequence[str]]) -> None:
+        """Remove part files of an interrupted run that was to write more of them than this one did."""
+        for name in self.folders:
+            if name != "videos":
+                for info in self.storage.list_files(self._folder(name)):
+                    if _PART_FILE.fullmatch(info.path) and info.path not in listed.get(name, ()):
+                        self.storage.remove(info.uri)
+
+    def _folder(self, name: str) -> str:
+        return join(self.root, self.folders[name]) if self.folders[name] else self.root
 
     def _unit_uri(self, name: str, unit_id: str) -> str:
         return join(self.root, "_work", name, f"{unit_id}.parquet")
@@ -185,31 +192,34 @@ def regrouped(source: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
+def listed_parts(root: str, storage: Storage) -> dict[str, list[str]]:
+    """File names of each table that finished runs wrote, from the manifest; empty where there is none."""
+    uri = join(root, "_manifest.parquet")
+    if not storage.exists(uri):
+        return {}
+    with storage.open(uri) as file:
+        metadata = pq.read_schema(file).metadata or {}
+    return json.loads(metadata.get(PARTS_KEY, b"{}"))
+
+
 def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
-    """URIs of the final files of a table, in order; raises ``UsageError`` where there are none."""
+    """URIs of the final files of a table, in order: crops, or the table that ``folder`` is named after.
+
+    Files of a run that has not finished are left out. Raises ``UsageError`` where there are no others.
+    """
     where = join(root, folder) if folder else root
     if not storage.exists(where):
         raise UsageError(f"{where}: no such folder")
+    listed = listed_parts(root, storage)
+    unfinished = not listed and storage.is_folder(join(root, "_work"))
     found = [
         info.uri
         for info in storage.list_files(where)
         if info.path.endswith(".parquet") and not any(p.startswith(("_", ".")) for p in info.path.split("/"))
-    ]
+        and (not listed or info.path in listed.get(folder or "crops", ()))
+    ]  # fmt: skip
+    if unfinished:
+        raise UsageError(f"{where}: the job that writes it has not finished; run it again to go on")
     if not found:
-        unfinished = storage.is_folder(join(root, "_work"))
-        hint = (
-            "the job that writes it has not finished; run it again to go on"
-            if unfinished
-            else "is it the right folder?"
-        )
-        raise UsageError(f"{where}: no Parquet files there; {hint}")
+        raise UsageError(f"{where}: no Parquet files there; is it the right folder?")
     return found
-
-
-def count_rows(uris: Sequence[str], storage: Storage) -> int:
-    """Rows of Parquet files, from their footers."""
-    total = 0
-    for uri in uris:
-        with storage.open(uri) as file:
-            total += pq.ParquetFile(file).metadata.num_rows
-    return total

@@ -273,18 +273,33 @@ def schema(name: str, config_sha256: str | None = None) -> pa.Schema:
 
 
 def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str | None = None) -> pa.Table:
-    """Rows as a table. A key that is no column raises ``TableError``; an absent nullable one is null."""
+    """Rows as a table; an absent nullable column is null.
+
+    Raises ``TableError`` for a key that is no column, a value of another type, a null that may not be.
+    """
     wanted = schema(name, config_sha256)
     rows = list(rows)
     known = set(wanted.names)
     for row in rows:
         if unknown := set(row) - known:
             raise TableError(f"table {name}: no such column: {', '.join(sorted(unknown))}")
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
+    try:
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
+    except pa.ArrowException:
+        for field in wanted:
+            _check_values(name, field, rows)
+        raise
     for field in wanted:
         if not field.nullable and table[field.name].null_count:
             raise TableError(f"table {name}: column {field.name} must not be null")
     return table
+
+
+def _check_values(name: str, field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        pa.array([row.get(field.name) for row in rows], field.type)
+    except pa.ArrowException as error:
+        raise TableError(f"table {name}: column {field.name} is {field.type}: {error}") from None
 
 
 def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
@@ -340,6 +355,10 @@ def _leaves(arrow_schema: pa.Schema) -> list[str]:
 
 def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
     """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with pq.ParquetFile(source) as file:
-        check_file(path or str(source), file.schema_arrow, name)
-        return file.read(columns=list(columns) if columns is not None else None)
+    where = path or str(source)
+    try:
+        with pq.ParquetFile(source) as file:
+            check_file(where, file.schema_arrow, name)
+            return file.read(columns=list(columns) if columns is not None else None)
+    except pa.ArrowInvalid as error:
+        raise TableError(f"{where}: not a whole Parquet file: {error}") from None

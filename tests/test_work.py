@@ -1,0 +1,98 @@
+"""The plan of a job: whole, in order, and the same on every run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepfake import tables, work
+from deepfake.work import Unit, plan
+from tests.rows import catalog_row
+
+CONFIG = "c" * 64
+MODIFIED = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+def catalog(sizes: list[int | None], suffix: str = ".mp4", **values: Any) -> pa.Table:
+    rows = [
+        catalog_row(f"{i:05d}{suffix}", size_bytes=size, **{"modified": MODIFIED, **values})
+        for i, size in enumerate(sizes)
+    ]
+    return tables.from_rows("catalog", rows)
+
+
+def ids(units: list[Unit]) -> list[str]:
+    return [unit.unit_id for unit in units]
+
+
+SIZES = st.lists(st.one_of(st.none(), st.integers(0, 10**10)), max_size=80)
+
+
+@given(SIZES)
+def test_units_cover_every_row_once_in_the_catalogs_order(sizes: list[int | None]) -> None:
+    listed = catalog(sizes)
+    units = plan(listed, CONFIG)
+    found = [video_id for unit in units for video_id in unit.rows["video_id"].to_pylist()]
+    assert found == listed["video_id"].to_pylist()
+    assert all(unit.rows.num_rows for unit in units)
+    assert len(set(ids(units))) == len(units)
+
+
+@given(SIZES)
+def test_a_plan_made_again_is_the_same(sizes: list[int | None]) -> None:
+    chunked = pa.concat_tables([catalog(sizes).slice(i, 1) for i in range(len(sizes))] or [catalog([])])
+    assert ids(plan(catalog(sizes), CONFIG)) == ids(plan(chunked, CONFIG))
+
+
+@given(SIZES)
+def test_no_unit_could_lose_its_last_video_and_still_be_worth_a_task(sizes: list[int | None]) -> None:
+    units = plan(catalog(sizes), CONFIG)
+    target = np.clip(sum(unit.seconds for unit in units) / work.UNITS, 1.0, 60.0)
+    for unit in units:
+        assert unit.seconds == pytest.approx(work.estimate(unit.rows).sum())
+        assert work.estimate(unit.rows)[:-1].sum() < target
+
+
+@pytest.mark.parametrize(
+    ("videos", "size", "low", "high"),
+    [(3, 2 * 10**6, 2, 3), (7000, 2 * 10**6, 200, 260), (100_000, 10**6, 1600, 1700)],
+)
+def test_a_small_job_has_a_unit_for_each_core_and_a_huge_one_units_of_a_minute(videos, size, low, high):
+    names = pa.array([f"{i:07d}.mp4" for i in range(videos)])
+    listed = pa.table({
+        "video_id": names, "size_bytes": pa.array(np.full(videos, size)), "modified": pa.nulls(videos)
+    })  # fmt: skip
+    assert low <= len(plan(listed, CONFIG)) <= high
+
+
+def test_a_large_video_stands_alone_and_images_are_bundled() -> None:
+    assert [unit.rows.num_rows for unit in plan(catalog([10**9, 10**9, 10**9]), CONFIG)] == [1, 1, 1]
+    assert len(plan(catalog([50_000] * 20, suffix=".jpg"), CONFIG)) == 1
+
+
+def test_a_units_id_changes_with_the_configuration_the_name_the_size_and_the_time() -> None:
+    (before,) = ids(plan(catalog([10]), CONFIG))
+    others = [
+        plan(catalog([10]), "d" * 64),
+        plan(catalog([11]), CONFIG),
+        plan(catalog([None]), CONFIG),
+        plan(catalog([10], suffix=".mkv"), CONFIG),
+        plan(catalog([10], modified=MODIFIED + timedelta(microseconds=1)), CONFIG),
+        plan(catalog([10], modified=None), CONFIG),
+    ]
+    assert before not in {unit_id for units in others for unit_id in ids(units)}
+
+
+def test_a_units_id_does_not_change_with_what_is_known_of_its_videos_or_where_they_lie() -> None:
+    moved = catalog([10], uri="s3://bucket/00000.mp4", label=1, split="train")
+    assert ids(plan(moved, CONFIG)) == ids(plan(catalog([10]), CONFIG))
+
+
+def test_a_units_id_fits_a_file_name_and_nothing_else() -> None:
+    assert all(unit_id.isalnum() and len(unit_id) == 16 for unit_id in ids(plan(catalog([10] * 9), CONFIG)))
