@@ -157,7 +157,7 @@ def _find_faces(source: VideoFile, config: ExtractConfig, detector: Detector, cl
         if frame is None:
             return sorted(kept, key=lambda frame: frame.index)
         with clock.on("detect"):
-            faces = find(frame, detector, config.detector)
+            faces = find(frame, detector)
         with clock.on("crop"):
             kept.append(_cut(frame, faces, config))
 
@@ -167,7 +167,7 @@ def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> _Kept:
     wanted = list(range(len(faces)))
     if config.detector.keep == "largest":
         wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
-    images = {i: crops.cut(frame.rgb(), faces[i], config.crop) for i in wanted}
+    images = {i: crops.cut(frame, faces[i], config.crop) for i in wanted}
     encoded = {i: (crops.encode(image, config.crop), crops.sharpness(image)) for i, image in images.items()}
     return _Kept(frame.index, frame.time_s, frame.size, faces, encoded)
 

@@ -17,6 +17,7 @@ from deepfake.extract import ExtractConfig, Extraction, extract
 from deepfake.faces.crops import decode
 from deepfake.faces.detector import Detection
 from deepfake.storage import Storage
+from deepfake.video import Frame
 from tests.clips import write_clip
 
 
@@ -28,7 +29,7 @@ class ScriptedDetector:
     def __init__(self, frames: list[list[Detection]]) -> None:
         self._frames = iter(frames)
 
-    def detect(self, bgr: np.ndarray, min_side: int) -> list[Detection]:
+    def detect(self, frame: Frame) -> list[Detection]:
         return next(self._frames)
 
 

@@ -1,6 +1,7 @@
 """What a face detector is, and which one a configuration means.
 
-A detector sees one small image and answers in its pixels; ``find`` bounds the image and scales back.
+A detector looks at each frame by itself, so a face's box never depends on which other frames were looked
+at. It chooses at which sizes to look; it answers in the frame's pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import cv2
-import numpy as np
 
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
@@ -37,6 +37,13 @@ class Detection:
         """Pixels of the box."""
         return self.w * self.h
 
+    def moved(self, x: float, y: float) -> Detection:
+        """The same face in an image whose origin lies at ``(-x, -y)``."""
+        points = self.landmarks
+        if points is not None:
+            points = tuple(v + (y if i % 2 else x) for i, v in enumerate(points))
+        return replace(self, x=self.x + x, y=self.y + y, landmarks=points)
+
     def scaled(self, factor: float) -> Detection:
         """The same face in an image ``factor`` times as large."""
         points = None if self.landmarks is None else tuple(v * factor for v in self.landmarks)
@@ -46,26 +53,25 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces in one image."""
+    """Finds faces in one frame."""
 
     name: str
 
-    def detect(self, bgr: np.ndarray, min_side: int) -> list[Detection]:
-        """Faces at least ``min_side`` pixels high in a (h, w, 3) uint8 BGR image, in any order."""
+    def detect(self, frame: Frame) -> list[Detection]:
+        """Faces of an upright frame in its pixels, in any order."""
         ...
 
 
-def find(frame: Frame, detector: Detector, config: DetectorConfig) -> list[Detection]:
-    """Faces of a frame in source pixels, largest first (ties: left, then upper, first)."""
-    image, scale = frame.small_bgr(config.rows)
-    found = detector.detect(image, max(1, round(config.min_face * image.shape[0])))
+def find(frame: Frame, detector: Detector) -> list[Detection]:
+    """Faces that touch the frame, largest first (ties: left, then upper, first)."""
     height, width = frame.size
     inside = [
         face
-        for face in (d.scaled(1.0 / scale) for d in found)
-        if face.w > 0 and face.h > 0 and face.x < width and face.y < height
-        and face.x + face.w > 0 and face.y + face.h > 0
-    ]  # fmt: skip
+        for face in detector.detect(frame)
+        if min(face.w, face.h) >= 1
+        and min(face.x + face.w, width) - max(face.x, 0) >= 1
+        and min(face.y + face.h, height) - max(face.y, 0) >= 1
+    ]
     return sorted(inside, key=lambda face: (-face.area, face.x, face.y))
 
 
@@ -92,13 +98,13 @@ def make(config: DetectorConfig, storage: Storage) -> Detector:
     if config.name == "haar":
         from deepfake.faces.haar import HaarDetector
 
-        return HaarDetector(neighbors=config.haar_neighbors)
+        return HaarDetector(config)
     if config.name == "yunet":
         from deepfake.faces import yunet
 
         if config.yunet_model is None:
             raise UsageError("detector.name yunet needs detector.yunet_model")
-        return yunet.YuNetDetector(storage.read_bytes(config.yunet_model), config.yunet_threshold)
+        return yunet.YuNetDetector(config, storage.read_bytes(config.yunet_model))
     raise UsageError(f"detector.name {config.name!r} was not resolved")
 
 

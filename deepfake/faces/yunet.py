@@ -18,6 +18,7 @@ from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.faces.detector import Detection, cache_folder
 from deepfake.storage import Storage, absolute
+from deepfake.video import Frame
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +28,43 @@ DOWNLOAD = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_
 
 
 class YuNetDetector:
-    """A detector from the bytes of the ONNX file."""
+    """A detector from the bytes of the ONNX file.
+
+    Where one face is wanted, half the rows are looked at first (a quarter of the time), and all of them
+    only where that finds nothing.
+    """
 
     name = "yunet"
 
-    def __init__(self, model: bytes, threshold: float) -> None:
-        buffer = np.frombuffer(model, np.uint8)
+    def __init__(self, config: DetectorConfig, model: bytes) -> None:
+        self._config = config
         self._network = cv2.FaceDetectorYN.create(
-            "onnx", buffer, np.empty(0, np.uint8), (320, 320), threshold, 0.3, 5000
+            "onnx",
+            np.frombuffer(model, np.uint8),
+            np.empty(0, np.uint8),
+            (320, 320),
+            config.yunet_threshold,
+            0.3,  # overlap at which the weaker of two boxes is dropped
+            5000,
         )
 
-    def detect(self, bgr: np.ndarray, min_side: int) -> list[Detection]:
-        """Faces in a (h, w, 3) uint8 BGR image, in its pixels."""
+    def detect(self, frame: Frame) -> list[Detection]:
+        """Faces of an upright frame in its pixels."""
+        rows = self._config.rows
+        found = self._look(frame, max(1, rows // 2)) if self._config.keep == "largest" else []
+        return found or self._look(frame, rows)
+
+    def _look(self, frame: Frame, rows: int) -> list[Detection]:
+        bgr, scale = frame.small_bgr(rows)
         height, width = bgr.shape[:2]
         self._network.setInputSize((width, height))
         _, faces = self._network.detect(bgr)
-        return [_detection(face) for face in (faces if faces is not None else ()) if face[3] >= min_side]
+        smallest = self._config.min_face * height
+        return [
+            _detection(face).scaled(1.0 / scale)
+            for face in (faces if faces is not None else ())
+            if face[3] >= smallest
+        ]
 
 
 def _detection(face: np.ndarray) -> Detection:

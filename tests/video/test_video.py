@@ -138,6 +138,21 @@ def test_a_rotated_clip_comes_out_upright(tmp_path: Path, rotation: int) -> None
         assert upright.size == upright.rgb().shape[:2]
 
 
+@pytest.mark.parametrize("rotation", [0, 90])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le"])
+def test_a_part_converted_alone_has_the_pixels_of_the_whole(
+    tmp_path: Path, pix_fmt: str, rotation: int
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=1, pix_fmt=pix_fmt, rotation=rotation, size=(190, 142))
+    with open_local(clip, SamplingConfig()) as video:
+        frame = next(video.sample())
+    height, width = frame.size
+    parts = [(0, 0, width, height), (31, 17, 98, 100), (width - 33, height - 41, width, height), (5, 6, 6, 7)]
+    converted = [frame.region(*part) for part in parts]  # before rgb() keeps the whole
+    for (left, top, right, bottom), part in zip(parts, converted, strict=True):
+        np.testing.assert_array_equal(part, frame.rgb()[top:bottom, left:right])
+
+
 def test_colours_are_rgb(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=1, pix_fmt="yuv444p", options={"crf": "1"})
     with open_local(clip, SamplingConfig()) as video:
