@@ -9,6 +9,8 @@ from pathlib import Path
 
 from deepfake.config import DemoJobConfig
 
+TITLE = "Demo: these scores mean nothing about real deepfakes"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -71,6 +73,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
                 ("bundle", model),
                 ("output", output / "evaluation"),
                 ("evaluation.split", "test"),
+                ("report.title", TITLE),
             ),
             ("evaluation/report.html",),
         ),
@@ -82,6 +85,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
                 ("bundle", model),
                 ("output", output / "scores"),
                 ("max-failed", 0.2),
+                ("report.title", TITLE),
             ),
             ("scores/report.html", "scores/video_scores.csv"),
         ),

@@ -23,7 +23,7 @@ def demo(output: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_job_of_the_demo_leaves_what_it_names_and_a_second_run_redoes_nothing(tmp_path: Path) -> None:
+def test_every_job_of_the_demo_runs_and_leaves_what_it_names(tmp_path: Path) -> None:
     output = tmp_path / "demo_output"
     said = demo(output)
     named = [
@@ -42,8 +42,3 @@ def test_every_job_of_the_demo_leaves_what_it_names_and_a_second_run_redoes_noth
     assert all((row["score"] is None) == (row["status"] != "ok") for row in scores)
     summary = json.loads((output / "_summary.json").read_text())
     assert list(summary["took"]) == ["data", "preprocess", "train", "evaluate", "score"]
-
-    kept = {p: p.stat().st_mtime_ns for p in output.rglob("*") if p.suffix in {".mp4", ".keras", ".parquet"}}
-    demo(output)
-    redone = [path for path, written in kept.items() if path.stat().st_mtime_ns != written]
-    assert [path for path in redone if "evaluation" not in path.parts and "archive" not in path.parts] == []
