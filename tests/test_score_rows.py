@@ -1,0 +1,161 @@
+"""From scored crops to rows, with a scorer whose answer is easy to know: how bright a crop is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from deepfake import score_rows, tables
+from deepfake.config import ScoringConfig
+from deepfake.metrics import aggregate
+from deepfake.score_rows import score_crops, score_tables
+from deepfake.tables import Status
+from tests.rows import crop_row, video_row
+
+
+@dataclass
+class Brightness:
+    """Scores a crop by its mean value: black 0, white 1."""
+
+    sha256: str = "b" * 64
+    threshold: float = 0.5
+    asked: list[int] = field(default_factory=list)
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        assert crops.dtype == np.uint8 and crops.shape[1:] == (224, 224, 3)
+        self.asked.append(len(crops))
+        return crops.mean(axis=(1, 2, 3)) / 255
+
+
+def score(videos: list[dict[str, Any]], crops: list[dict[str, Any]], **options: Any) -> dict[str, list[dict]]:
+    made = score_tables(
+        tables.from_rows("videos", videos),
+        tables.from_rows("crops", crops),
+        Brightness(),
+        ScoringConfig(**options),
+        "c" * 64,
+    )
+    for name, table in made.items():
+        assert table.schema.equals(tables.schema(name, "c" * 64), check_metadata=True)
+    return {name: table.to_pylist() for name, table in made.items()}
+
+
+def crops_of(video_id: str, greys: list[int], **values: Any) -> list[dict[str, Any]]:
+    return [crop_row(video_id, i, grey, **values) for i, grey in enumerate(greys)]
+
+
+GREYS = [51, 204, 102, 255, 0]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "top_k"), [("mean", 5), ("median", 5), ("max", 5), ("top_k", 2), ("top_k", 9)]
+)
+def test_a_videos_and_a_tracks_score_are_what_the_metrics_make_of_the_faces(
+    aggregation: Any, top_k: int
+) -> None:
+    crops = crops_of("a", GREYS)
+    for i, crop in enumerate(crops):
+        crop["track_id"] = i % 2
+    made = score([video_row("a")], crops, aggregation=aggregation, top_k=top_k)
+    faces = [grey / 255 for grey in GREYS]
+    assert [row["score"] for row in made["face_scores"]] == faces
+    assert made["video_scores"][0]["score"] == aggregate(faces, aggregation, top_k)
+    assert [row["score"] for row in made["track_scores"]] == [
+        aggregate(faces[i::2], aggregation, top_k) for i in range(2)
+    ]
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
+def test_a_video_without_an_answer_keeps_its_status_and_has_no_score(status: Status) -> None:
+    made = score([video_row("a", status=status, status_detail="why", faces=0)], [])
+    (row,) = made["video_scores"]
+    assert (row["status"], row["status_detail"]) == (status, "why")
+    absent = ("score", "verdict", "worst_track_id", "worst_frame_index", "worst_time_s", "worst_face_score")
+    assert {row[name] for name in absent} == {None}
+    assert made["face_scores"] == made["track_scores"] == made["evidence"] == []
+
+
+def test_too_few_faces_give_too_short_and_the_faces_keep_their_scores() -> None:
+    made = score([video_row("a", faces=2)], crops_of("a", [10, 250]), min_faces=3)
+    (row,) = made["video_scores"]
+    assert (row["status"], row["score"], row["tracks"]) == (Status.TOO_SHORT, None, 0)
+    assert row["status_detail"] == "2 faces, scoring.min_faces is 3"
+    assert len(made["face_scores"]) == 2
+    assert made["track_scores"] == made["evidence"] == []
+    assert (
+        score([video_row("a")], crops_of("a", [10, 250, 9]), min_faces=3)["video_scores"][0]["status"] == "ok"
+    )
+
+
+def test_the_worst_face_is_the_highest_and_of_several_the_earliest() -> None:
+    crops = crops_of("a", [10, 250, 30, 250], track_id=0)
+    crops[2]["track_id"] = 7
+    (row,) = score([video_row("a")], crops)["video_scores"]
+    assert (row["worst_frame_index"], row["worst_time_s"], row["worst_face_score"]) == (1, 1 / 25, 250 / 255)
+    assert (row["worst_track_id"], row["tracks"]) == (0, 2)
+
+
+def test_the_evidence_is_the_worst_face_as_a_small_jpeg() -> None:
+    made = score([video_row("a"), video_row("b")], [*crops_of("a", [10, 200]), *crops_of("b", [90])])
+    assert [(row["video_id"], row["frame_index"]) for row in made["evidence"]] == [("a", 1), ("b", 0)]
+    image = cv2.imdecode(np.frombuffer(made["evidence"][0]["image"], np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (score_rows.THUMBNAIL_SIDE, score_rows.THUMBNAIL_SIDE, 3)
+    assert np.abs(image.astype(int) - 200).max() <= 2
+
+
+@pytest.mark.parametrize(("grey", "verdict"), [(127, "likely_real"), (128, "likely_fake")])
+def test_the_verdict_goes_by_the_bundles_threshold(grey: int, verdict: str) -> None:
+    (row,) = score([video_row("a")], crops_of("a", [grey]))["video_scores"]
+    assert (row["verdict"], row["threshold"]) == (verdict, 0.5)
+
+
+def test_a_score_equal_to_the_threshold_is_called_fake() -> None:
+    videos, crops = (
+        tables.from_rows(n, r) for n, r in (("videos", [video_row("a")]), ("crops", crops_of("a", [51])))
+    )
+    made = score_tables(videos, crops, Brightness(threshold=51 / 255), ScoringConfig(), "c" * 64)
+    assert made["video_scores"]["verdict"].to_pylist() == ["likely_fake"]
+
+
+def test_every_video_has_one_row_in_the_order_given_and_only_its_own_faces_count() -> None:
+    videos = [video_row("b"), video_row("a", status="no_face", faces=0), video_row("c")]
+    crops = [*crops_of("b", [0, 51]), *crops_of("c", [255])]
+    rows = score(videos, crops)["video_scores"]
+    assert [(row["video_id"], row["score"]) for row in rows] == [("b", 0.1), ("a", None), ("c", 1.0)]
+
+
+def test_a_tracks_row_tells_when_it_was_seen() -> None:
+    crops = crops_of("a", [1, 2, 3, 4])
+    for crop, track in zip(crops, [5, 2, 5, 5], strict=True):
+        crop["track_id"] = track
+    rows = score([video_row("a")], crops)["track_scores"]
+    assert [(row["track_id"], row["faces"], row["first_s"], row["last_s"]) for row in rows] == [
+        (2, 1, 1 / 25, 1 / 25),
+        (5, 3, 0.0, 3 / 25),
+    ]
+
+
+def test_every_row_names_the_bundle_and_the_configuration_and_carries_the_label() -> None:
+    known = {"label": 1, "method": "Deepfakes", "split": "test", "group_id": "g"}
+    made = score([video_row("a", **known)], crops_of("a", [9], **known))
+    for name in ("face_scores", "track_scores", "video_scores"):
+        (row,) = made[name]
+        assert row.items() >= {"bundle_sha256": "b" * 64, "config_sha256": "c" * 64, **known}.items()
+
+
+def test_a_long_video_is_scored_in_pieces_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = [crop["crop"] for crop in crops_of("a", list(range(0, 250, 10)))]
+    whole, pieces = Brightness(), Brightness()
+    before = score_crops(encoded, whole)
+    monkeypatch.setattr(score_rows, "CROPS_AT_ONCE", 10)
+    assert np.array_equal(score_crops(encoded, pieces), before)
+    assert (whole.asked, pieces.asked) == ([25], [10, 10, 5])
+
+
+def test_no_crops_need_no_scorer() -> None:
+    assert score_crops([], Brightness()).shape == (0,)
+    assert all(isinstance(rows, list) and not rows for rows in score([], []).values())
