@@ -71,6 +71,13 @@ class SamplingConfig(Section):
     timeout_seconds: float = Field(
         600.0, gt=0, description="a video that takes longer than this gets status timeout"
     )
+    isolate: bool = Field(
+        True, description="extract in child processes, so that a file that crashes or hangs the decoder "
+        "costs that video and nothing else"
+    )
+    max_memory_mb: int = Field(
+        4096, ge=256, description="memory that such a child may take for one video, in MiB"
+    )
 
 
 class DetectorConfig(Section):
@@ -138,6 +145,13 @@ class AugmentConfig(Section):
     downscale: Fraction = Field(0.1, description="probability of scaling down and up again")
     cutout: Fraction = Field(0.0, description="probability of a grey rectangle")
 
+    @model_validator(mode="after")
+    def _quality_is_a_range(self) -> AugmentConfig:
+        low, high = self.jpeg_quality
+        if not 1 <= low <= high <= 100:
+            raise ValueError(f"augment.jpeg_quality must be two numbers in 1..100, rising, got {low}, {high}")
+        return self
+
 
 class TrainingConfig(Section):
     """The distributed training loop."""
@@ -155,7 +169,9 @@ class TrainingConfig(Section):
         False, description="keep the backbone's BatchNorm statistics and scales as loaded"
     )
     balance: Literal["none", "class", "method"] = Field(
-        "class", description="per epoch, draw as many fakes as reals; method: and all methods alike"
+        "class",
+        description="none: every crop once an epoch; class: as many fakes as reals, others of the larger "
+        "class in the next epoch; method: and as many of each manipulation method",
     )
     shuffle_row_groups: int = Field(
         16, ge=1, description="row groups of the crops (64 each) that are shuffled and held at once"
@@ -174,7 +190,9 @@ class TrainingConfig(Section):
         False, description="train although identities are shared between the splits (numbers will lie)"
     )
     max_failures: int = Field(3, ge=-1, description="worker failures survived before the job fails")
-    resume: bool = Field(True, description="go on from the last checkpoint found in the output")
+    resume: bool = Field(
+        True, description="go on from the output's last checkpoint; false: replace what the output holds"
+    )
     deterministic: bool = Field(True, description="use deterministic TensorFlow kernels")
 
 
@@ -216,6 +234,13 @@ class ReportConfig(Section):
 
     title: str | None = Field(None, description="heading of the page")
     max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
+
+
+class BenchmarkConfig(Section):
+    """How often everything is measured."""
+
+    runs: int = Field(3, ge=1, description="runs; everything is measured in turn in each, medians count")
+    copies: int = Field(3, ge=1, description="times that the clips are taken over in a run")
 
 
 class StorageConfig(Section):
@@ -314,6 +339,12 @@ class ScoreJobConfig(JobConfig):
     report: ReportConfig = Field(default_factory=ReportConfig)
 
 
+class BenchmarkJobConfig(PreprocessJobConfig):
+    """The rate of preprocessing beside the naive loop and the decoding floor, on a few clips."""
+
+    benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
+
+
 class DemoJobConfig(JobConfig):
     """Every job in turn, on a small data set made on the spot."""
 
@@ -332,7 +363,7 @@ def sha256_of(value: Any) -> str:
 
 
 # Keys that say where a file lies or how long to wait, not which rows come out.
-_NOT_IN_HASH = {"detector": {"yunet_model"}, "sampling": {"timeout_seconds"}}
+_NOT_IN_HASH = {"detector": {"yunet_model"}, "sampling": {"timeout_seconds", "isolate", "max_memory_mb"}}
 
 
 def config_sha256(config: JobConfig) -> str:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
+import cv2
+
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.faces import crops, tracks
 from deepfake.faces.detector import Detection, Detector, find
@@ -78,7 +80,27 @@ def extract(
 ) -> Extraction:
     """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
     clock = _Clock()
-    video: dict[str, Any] = {
+    video = video_row(entry) | {"detector": detector.name}
+    result = Extraction(video)
+    try:
+        _extract(result, entry, config, detector, storage, clock)
+    except VideoError as error:
+        result.crops.clear()
+        video |= {"status": error.status, "status_detail": str(error), "frames_with_face": 0, "faces": 0}
+    except (OSError, MemoryError, cv2.error) as error:
+        result.crops.clear()
+        status = Status.UNREADABLE if isinstance(error, OSError) else Status.DECODE_ERROR
+        video |= {"status": status, "status_detail": _words(error), "frames_with_face": 0, "faces": 0}
+    for stage in ("decode", "detect", "crop"):
+        video[f"{stage}_seconds"] = getattr(clock, stage)
+    if video["status"] != Status.OK:
+        log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
+    return result
+
+
+def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of table ``videos`` before anything was read; its status is still to come."""
+    return {
         "video_id": entry["video_id"],
         "uri": entry["uri"],
         "size_bytes": entry.get("size_bytes"),
@@ -86,27 +108,7 @@ def extract(
         "frames_sampled": 0,
         "frames_with_face": 0,
         "faces": 0,
-        "detector": detector.name,
     }
-    result = Extraction(video)
-    try:
-        _extract(result, entry, config, detector, storage, clock)
-    except VideoError as error:
-        result.crops.clear()
-        video |= {"status": error.status, "status_detail": str(error), "frames_with_face": 0, "faces": 0}
-    except (OSError, MemoryError) as error:
-        result.crops.clear()
-        video |= {
-            "status": Status.UNREADABLE,
-            "status_detail": _os_words(error),
-            "frames_with_face": 0,
-            "faces": 0,
-        }
-    for stage in ("decode", "detect", "crop"):
-        video[f"{stage}_seconds"] = getattr(clock, stage)
-    if video["status"] != Status.OK:
-        log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
-    return result
 
 
 def _extract(
@@ -231,6 +233,8 @@ def _read(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     return spool, hasher.hexdigest(), size
 
 
-def _os_words(error: BaseException) -> str:
-    """An operating system error without the path, which the row names already."""
+def _words(error: BaseException) -> str:
+    """An error without the path, which the row names already."""
+    if isinstance(error, MemoryError):
+        return "more memory is needed than sampling.max_memory_mb"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

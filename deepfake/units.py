@@ -15,9 +15,10 @@ import ray
 import ray.data
 
 from deepfake import tables
-from deepfake.config import DetectorConfig
-from deepfake.extract import ExtractConfig, extract
-from deepfake.faces.detector import Detector, make
+from deepfake.config import StorageConfig
+from deepfake.extract import ExtractConfig, Extraction, extract
+from deepfake.faces.detector import make
+from deepfake.isolation import IsolatedExtractor
 from deepfake.progress import Progress
 from deepfake.staging import Output, Part
 from deepfake.storage import Storage
@@ -61,10 +62,10 @@ def extract_unit(
     block: pa.Table, config: ExtractConfig, storage: Storage, config_sha256: str
 ) -> dict[str, Any]:
     """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables."""
-    detector = _detector(config.detector, storage)
+    extract_one = _extractor(config, storage)
     videos, crops = [], []
     for entry in block.drop_columns([UNIT_ID]).to_pylist():
-        result = extract(entry, config, detector, storage)
+        result = extract_one(entry)
         videos.append(result.video)
         crops += result.crops
     return {
@@ -74,18 +75,17 @@ def extract_unit(
     }
 
 
-def _detector(config: DetectorConfig, storage: Storage) -> Detector:
-    """The detector, loaded once in each worker process."""
-    return _cached_detector(config.model_dump_json(), storage.config.model_dump_json())
+@functools.lru_cache(maxsize=1)
+def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Callable[..., Extraction]:
+    if config.sampling.isolate:
+        return IsolatedExtractor(config, Storage(storage)).extract
+    detector = make(config.detector, Storage(storage))
+    return lambda entry: extract(entry, config, detector, Storage(storage))
 
 
-@functools.lru_cache(maxsize=2)
-def _cached_detector(config: str, storage: str) -> Detector:
-    from deepfake.config import StorageConfig
-
-    return make(
-        DetectorConfig.model_validate_json(config), Storage(StorageConfig.model_validate_json(storage))
-    )
+def _extractor(config: ExtractConfig, storage: Storage) -> Callable[..., Extraction]:
+    """What extracts a video, with its detector loaded once in each worker process."""
+    return _cached_extractor(config, storage.config)
 
 
 def pack(unit: Mapping[str, Any]) -> pa.Table:

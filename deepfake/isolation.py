@@ -1,0 +1,228 @@
+"""Extraction in a child process, so that a hostile file can cost a video but never a job.
+
+A decoder that crashes takes the child with it, one that hangs is killed at its time limit, and memory is
+bounded. The child answers with Arrow tables, never with pickles, so that whoever took it over through a
+video could not run code in the worker.
+
+Run as a program (``python -m deepfake.isolation``), this module is the child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from deepfake import tables
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
+from deepfake.extract import ExtractConfig, Extraction, extract, video_row
+from deepfake.faces.detector import Detector, make
+from deepfake.storage import Storage
+from deepfake.tables import Status
+
+log = logging.getLogger(__name__)
+
+PROGRAM = (sys.executable, "-m", "deepfake.isolation")
+GRACE_SECONDS = 10.0  # beyond the video's own limit, before the child is killed
+START_SECONDS = 120.0  # for imports on a busy machine
+ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
+
+_LENGTH = struct.Struct("<q")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class ChildDied(Exception):
+    """The child ended, or was killed, before it answered."""
+
+
+class IsolatedExtractor:
+    """Extracts videos in a child process of its own, which is started again when it dies."""
+
+    def __init__(self, config: ExtractConfig, storage: Storage, program: Sequence[str] = PROGRAM) -> None:
+        self._config = config
+        self._settings = {
+            "sampling": config.sampling.model_dump(mode="json"),
+            "detector": config.detector.model_dump(mode="json"),
+            "crop": config.crop.model_dump(mode="json"),
+            "storage": storage.config.model_dump(mode="json"),
+        }
+        self._program = tuple(program)
+        self._child: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
+
+    def extract(self, entry: Mapping[str, Any]) -> Extraction:
+        """Crops of one catalog row; a file that kills or stalls the decoder gets a status."""
+        words = ""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._ask(entry)
+            except TimeoutError:
+                self.close()
+                limit = self._config.sampling.timeout_seconds
+                return _failed(
+                    entry, Status.TIMEOUT, f"took longer than sampling.timeout_seconds {limit:g}; stopped"
+                )
+            except ChildDied as death:
+                words = str(death)
+                log.warning("%s: %s", entry["video_id"], words)
+                self.close()
+        return _failed(entry, Status.DECODE_ERROR, words)
+
+    def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _ask(self, entry: Mapping[str, Any]) -> Extraction:
+        child = self._running()
+        assert child.stdin is not None and child.stdout is not None
+        deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
+        try:
+            _write(child.stdin, json.dumps(dict(entry), default=_as_text).encode())
+            videos = _table(_read(child.stdout, deadline))
+            crops = _table(_read(child.stdout, deadline))
+        except (EOFError, BrokenPipeError, pa.ArrowInvalid) as error:
+            raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
+        return Extraction(videos.to_pylist()[0], crops.to_pylist())
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        self.close()
+        self._child = subprocess.Popen(
+            self._program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        assert self._child.stdin is not None and self._child.stdout is not None
+        try:
+            _write(self._child.stdin, json.dumps(self._settings).encode())
+            _read(self._child.stdout, time.monotonic() + START_SECONDS)
+        except (EOFError, BrokenPipeError, TimeoutError) as error:
+            raise ChildDied(f"the extraction process did not start ({self._how_it_ended()})") from error
+        return self._child
+
+    def _how_it_ended(self) -> str:
+        assert self._child is not None
+        try:
+            code = self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "no sensible answer"
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+def serve(extract_one: Callable[..., Extraction] = extract) -> None:
+    """The child's life: settings in, then a catalog row in and two tables out, until the pipe closes."""
+    _die_with_parent()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with answers
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    settings = json.loads(_read(requests))
+    config = ExtractConfig(
+        SamplingConfig.model_validate(settings["sampling"]),
+        DetectorConfig.model_validate(settings["detector"]),
+        CropConfig.model_validate(settings["crop"]),
+    )
+    storage = Storage(StorageConfig.model_validate(settings["storage"]))
+    detector: Detector = make(config.detector, storage)
+    _bound_memory(config.sampling.max_memory_mb)
+    _write(answers, b"ready")
+    while True:
+        try:
+            entry = json.loads(_read(requests))
+        except EOFError:
+            return
+        result = extract_one(entry, config, detector, storage)
+        _write(answers, _ipc(tables.from_rows("videos", [result.video])))
+        _write(answers, _ipc(tables.from_rows("crops", result.crops)))
+
+
+def _failed(entry: Mapping[str, Any], status: Status, words: str) -> Extraction:
+    return Extraction({**video_row(entry), "status": status, "status_detail": words})
+
+
+def _die_with_parent() -> None:
+    """Linux: be killed when the worker is, however it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _bound_memory(megabytes: int) -> None:
+    """Linux: no more address space than this beyond what the libraries have mapped; no core files."""
+    if sys.platform != "linux":
+        return
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    limit = mapped + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _write(pipe: Any, message: bytes) -> None:
+    for part in (_LENGTH.pack(len(message)), message):
+        view = memoryview(part)
+        while view:
+            view = view[pipe.write(view) :]
+
+
+def _read(pipe: BinaryIO | Any, deadline: float | None = None) -> bytes:
+    """One message; raises ``EOFError`` at the end of the pipe and ``TimeoutError`` past the deadline."""
+    (length,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size, deadline))
+    return _exactly(pipe, length, deadline)
+
+
+def _exactly(pipe: Any, length: int, deadline: float | None) -> bytes:
+    parts = bytearray()
+    while len(parts) < length:
+        if deadline is not None:
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+        block = pipe.read(min(length - len(parts), 2**20))
+        if not block:
+            raise EOFError
+        parts += block
+    return bytes(parts)
+
+
+def _ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _table(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as stream:
+        return stream.read_all()
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} in a catalog row")
+
+
+if __name__ == "__main__":
+    serve()

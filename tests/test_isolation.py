@@ -1,0 +1,120 @@
+"""Videos that crash, hang or swell cost themselves and nothing else."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.extract import ExtractConfig, extract
+from deepfake.faces.detector import make
+from deepfake.isolation import IsolatedExtractor
+from deepfake.storage import Storage
+from deepfake.tables import Status
+
+CHILD = (sys.executable, str(Path(__file__).with_name("hostile_child.py")))
+CONFIG = ExtractConfig(
+    SamplingConfig(timeout_seconds=3, max_memory_mb=1024), DetectorConfig(name="haar"), CropConfig()
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[IsolatedExtractor]:
+    from deepfake import isolation
+
+    monkeypatch_module.setattr(isolation, "GRACE_SECONDS", 1.0)
+    extractor = IsolatedExtractor(CONFIG, Storage(), CHILD)
+    yield extractor
+    extractor.close()
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture
+def named(ffpp_small: Path, tmp_path: Path) -> Any:
+    """A good clip under any name, as a catalog row."""
+    clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
+
+    def entry(name: str) -> dict[str, Any]:
+        shutil.copy(clip, tmp_path / name)
+        return {"video_id": name, "uri": str(tmp_path / name), "label": 0}
+
+    return entry
+
+
+def _without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.endswith("_seconds")}
+
+
+def test_a_good_video_comes_out_as_without_isolation(hostile: IsolatedExtractor, named: Any) -> None:
+    entry = named("good.mp4")
+    isolated = hostile.extract(entry)
+    plain = extract(entry, CONFIG, make(CONFIG.detector, Storage()), Storage())
+    assert isolated.video["status"] == "ok"
+    assert _without_times(isolated.video).items() >= _without_times(plain.video).items()
+    assert [row["crop"] for row in isolated.crops] == [row["crop"] for row in plain.crops]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("crash.mp4", Status.DECODE_ERROR, "SIGSEGV"),
+        ("hang.mp4", Status.TIMEOUT, "sampling.timeout_seconds 3"),
+        ("memory.mp4", Status.DECODE_ERROR, "exit status 1"),
+    ],
+)
+def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_fine(
+    hostile: IsolatedExtractor, named: Any, name: str, status: Status, words: str
+) -> None:
+    failed = hostile.extract(named(name))
+    assert failed.video["status"] == status
+    assert words in failed.video["status_detail"]
+    assert not failed.crops
+    assert hostile.extract(named("good.mp4")).video["status"] == "ok"
+
+
+def test_a_crash_that_does_not_happen_again_costs_nothing(hostile: IsolatedExtractor, named: Any) -> None:
+    assert hostile.extract(named("once.mp4")).video["status"] == "ok"
+
+
+def test_what_a_library_prints_does_not_mix_with_the_answers(hostile: IsolatedExtractor, named: Any) -> None:
+    assert hostile.extract(named("chatty.mp4")).video["status"] == "ok"
+
+
+def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
+    entry = named("good.mp4")
+    script = (
+        "import os, signal, sys\n"
+        "from tests.test_isolation import CONFIG\n"
+        "from deepfake.isolation import IsolatedExtractor\n"
+        "from deepfake.storage import Storage\n"
+        "extractor = IsolatedExtractor(CONFIG, Storage())\n"
+        f"extractor.extract({entry!r})\n"
+        "print(extractor._child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    # A file descriptor of the process tells when it has ended, whoever's child it was.
+    watched = os.pidfd_open(child)
+    parent.kill()
+    parent.wait()
+    ready, _, _ = select.select([watched], [], [], 30)
+    os.close(watched)
+    assert ready, "the child outlived its parent"
