@@ -44,6 +44,9 @@ class CatalogConfig(Section):
     datasets: list[str] | None = Field(None, description="keep only these FF++ datasets (youtube, actors)")
     methods: list[str] | None = Field(None, description="keep only these manipulation methods")
     compressions: list[str] | None = Field(None, description="keep only these compressions (raw, c23, c40)")
+    dedupe: bool = Field(
+        True, description="files with the same bytes are decoded once; copies get status skipped_duplicate"
+    )
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> CatalogConfig:
@@ -72,8 +75,9 @@ class SamplingConfig(Section):
         600.0, gt=0, description="a video that takes longer than this gets status timeout"
     )
     isolate: bool = Field(
-        True, description="extract in child processes, so that a file that crashes or hangs the decoder "
-        "costs that video and nothing else"
+        True,
+        description="extract in child processes, so that a file that crashes or hangs the decoder "
+        "costs that video and nothing else",
     )
     max_memory_mb: int = Field(
         4096, ge=256, description="memory that such a child may take for one video, in MiB"
@@ -101,6 +105,11 @@ class DetectorConfig(Section):
         "surest, longest seen); all: every face; track: every face seen in min_track_frames sampled frames",
     )
     min_track_frames: int = Field(2, ge=1, description="shorter tracks are dropped when keep is track")
+    boxes: Literal["own", "from_original"] = Field(
+        "own",
+        description="from_original: fakes of FF++ are cropped where their frame-aligned original "
+        "has its faces, so that crop geometry cannot tell real from fake",
+    )
 
 
 class CropConfig(Section):
@@ -243,6 +252,37 @@ class BenchmarkConfig(Section):
     copies: int = Field(3, ge=1, description="times that the clips are taken over in a run")
 
 
+class LeakcheckConfig(Section):
+    """What counts as a leak between splits, and which leaks make the job fail."""
+
+    conversion_dict: str | None = Field(
+        None,
+        description="FaceForensics++'s conversion_dict.json, which tells the upload of each clip "
+        "(default: the one in catalog.splits_dir, if there)",
+    )
+    fail_on: list[
+        Literal["identity", "duplicate", "upload", "near_duplicate", "label_conflict", "probe"]
+    ] = Field(
+        ["identity", "duplicate"], description="findings that give exit status 1; all others only warn"
+    )
+    pixels: bool = Field(True, description="look at the pictures; false: tables and file hashes only")
+    max_hash_distance: int = Field(
+        6, ge=0, le=7, description="bits of 64 in which the perceptual hashes of near duplicates may differ"
+    )
+    max_pixel_difference: float = Field(
+        0.03, ge=0, le=2, description="and 1 - correlation of their 16x16 thumbnails, at most"
+    )
+    probe_auc: float = Field(
+        0.6, ge=0.5, le=1, description="a probe with a higher AUC warns, if its interval is above 0.5"
+    )
+    probe_min_videos: int = Field(
+        20, ge=5, description="with fewer real or fake videos than this no probe says anything"
+    )
+    crops_per_video: int = Field(8, ge=1, description="crops of each video that the probes learn from")
+    bootstrap: int = Field(1000, ge=0, description="bootstrap resamples for the probes' intervals")
+    seed: int = Field(0, ge=0, description="seed of folds, probes and bootstrap")
+
+
 class StorageConfig(Section):
     """How URIs are reached. Credentials come from the standard chain only, never from here."""
 
@@ -336,6 +376,19 @@ class ScoreJobConfig(JobConfig):
     )
     crop: CropConfig | None = Field(None, description="default: the crops that the bundle was trained on")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+class LeakcheckJobConfig(JobConfig):
+    """What the splits of a data set share, and what gives fakes away without looking at faces."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("catalog", "leakcheck")
+
+    input: str = Field(
+        ..., description="URI of a crops folder written by preprocess, or of anything preprocess takes"
+    )
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    leakcheck: LeakcheckConfig = Field(default_factory=LeakcheckConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
 
 

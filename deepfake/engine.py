@@ -35,7 +35,7 @@ def session(config: RayConfig) -> Iterator[None]:
     else:
         ray.init(
             address="local",
-            num_cpus=config.num_cpus or os.cpu_count(),
+            num_cpus=config.num_cpus or cores(),
             object_store_memory=config.object_store_mb * 2**20,
             include_dashboard=False,
             logging_level=logging.ERROR,
@@ -48,6 +48,11 @@ def session(config: RayConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def cores() -> int:
+    """CPUs of this machine."""
+    return os.cpu_count() or 1
 
 
 def total(resource: str) -> float:

@@ -10,7 +10,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
@@ -134,7 +134,7 @@ def _extract(
                 "duration_s": info.duration_s,
                 "frames_total": info.frames_total,
             }
-            kept = _find_faces(source, config, detector, clock)
+            kept = _find_faces(source, config, _looker(entry, config, detector, storage, clock), clock)
             incomplete = source.incomplete
     video["frames_sampled"] = len(kept)
     video["status_detail"] = incomplete
@@ -149,7 +149,36 @@ def _extract(
     video["status"] = Status.OK if result.crops else Status.NO_FACE
 
 
-def _find_faces(source: VideoFile, config: ExtractConfig, detector: Detector, clock: _Clock) -> list[_Kept]:
+Look = Callable[[Frame], list[Detection]]
+
+
+def _looker(
+    entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage, clock: _Clock
+) -> Look:
+    """What finds the faces of a frame: the detector, or the faces of the frame-aligned original."""
+    original = entry.get("original_uri")
+    if config.detector.boxes == "own" or original is None:
+        return lambda frame: find(frame, detector)
+    with storage.open(original) as file, VideoFile(file, config.sampling) as source:
+        found = {
+            kept.index: (kept.size, kept.faces)
+            for kept in _find_faces(source, config, lambda frame: find(frame, detector), clock)
+        }
+
+    def look(frame: Frame) -> list[Detection]:
+        size, faces = found.get(frame.index, (frame.size, []))
+        if size != frame.size:
+            raise VideoError(
+                Status.UNSUPPORTED,
+                f"frames of {frame.size[1]}x{frame.size[0]} pixels, those of its original are "
+                f"{size[1]}x{size[0]}: its boxes do not fit (detector.boxes from_original)",
+            )
+        return faces
+
+    return look
+
+
+def _find_faces(source: VideoFile, config: ExtractConfig, look: Look, clock: _Clock) -> list[_Kept]:
     """Look at every sampled frame; of each only the finished crops are kept, not the frame."""
     kept: list[_Kept] = []
     frames = source.sample()
@@ -159,7 +188,7 @@ def _find_faces(source: VideoFile, config: ExtractConfig, detector: Detector, cl
         if frame is None:
             return sorted(kept, key=lambda frame: frame.index)
         with clock.on("detect"):
-            faces = find(frame, detector)
+            faces = look(frame)
         with clock.on("crop"):
             kept.append(_cut(frame, faces, config))
 

@@ -12,17 +12,17 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import ray.data
 
-from deepfake import catalog, engine, tables, units
+from deepfake import engine, tables, todo, units, yields
 from deepfake.config import PreprocessJobConfig, config_sha256
-from deepfake.errors import UsageError
 from deepfake.extract import ExtractConfig
 from deepfake.faces.detector import resolve
 from deepfake.report import crops_page
 from deepfake.staging import Output
-from deepfake.storage import Storage, absolute
-from deepfake.work import Unit, plan
+from deepfake.storage import Storage, absolute, join
+from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +43,26 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
             "detector": resolve(config.detector, storage),
         }
     )
-    listed = catalog.load(config.input, config.catalog, storage)
-    if config.limit is not None:
-        listed = listed.slice(0, config.limit)
     output = Output(config.output, storage, config_sha256(config), FOLDERS)
-    earlier = output.finished_videos()
-    todo = plan(missing(listed, earlier), output.config_sha256)
+    listed = todo.listed(config, output)
     if config.dry_run:
-        return planned(listed, todo, output), []
+        return todo.planned(listed, config, output, output.config_sha256), []
     sections = config.model_dump(mode="json", include={"catalog", "sampling", "detector", "crop"})
     output.claim({"input": config.input, **sections})
     with engine.session(config.ray):
         working = time.monotonic()
-        make_crops(todo, config, output)
-        videos = finish(todo, output, earlier)
+        work = todo.choose(listed, config, output, output.config_sha256)
+        make_crops(work.units, config, output)
+        videos = finish(work, output)
         seconds = time.monotonic() - working
+    write_yield(videos, output)
     sheets = crops_page.write(config.output, storage) if any(videos["faces"].to_pylist()) else []
     return summary(videos, config, seconds, time.monotonic() - started), sheets
 
 
-def make_crops(todo: list[Unit], config: PreprocessJobConfig, output: Output) -> None:
+def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> None:
     """Work through the units that are not complete yet; each leaves its crops in the output."""
-    waiting = units.waiting(todo, output)
+    waiting = units.waiting(plan, output)
     if not waiting:
         return
     total = sum(unit.rows.num_rows for unit in waiting)
@@ -90,52 +88,25 @@ def make_unit(block: pa.Table, config: ExtractConfig, output: Output) -> pa.Tabl
     return made["videos"]
 
 
-def finish(todo: list[Unit], output: Output, earlier: pa.Table | None) -> pa.Table:
+def finish(work: todo.Todo, output: Output) -> pa.Table:
     """Join the units' files and write the manifest; the videos of the whole output, sorted."""
-    if not todo and earlier is not None:
-        return earlier
-    ids = [unit.unit_id for unit in todo]
-    videos = output.read_units("videos", ids)
-    if earlier is not None:
-        videos = pa.concat_tables([earlier, videos]).sort_by("video_id")
-    parts = output.parts("crops", ids)
-    units.join_parts(output, parts)
-    output.finish(videos, parts)
-    return videos
+    if work.nothing_new:
+        assert work.earlier is not None
+        return work.earlier
+    copies = {"videos": tables.from_rows("videos", work.copies, output.config_sha256)}
+    return units.finish(
+        work, output, {**copies, "crops": tables.from_rows("crops", [], output.config_sha256)}
+    )
 
 
-def missing(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
-    """Catalog rows that an earlier finished run has not done; refuses files that have changed since."""
-    if earlier is None:
-        return listed
-    done = dict(zip(earlier["video_id"].to_pylist(), earlier["size_bytes"].to_pylist(), strict=True))
-    names, sizes = listed["video_id"].to_pylist(), listed["size_bytes"].to_pylist()
-    changed = [
-        name
-        for name, size in zip(names, sizes, strict=True)
-        if name in done and None not in (size, done[name]) and size != done[name]
-    ]
-    if changed:
-        raise UsageError(
-            f"{len(changed)} videos have changed since the output was made, the first is {changed[0]}; "
-            "write to another --output"
-        )
-    return listed.filter(pa.array([name not in done for name in names], pa.bool_()))
-
-
-def planned(listed: pa.Table, todo: list[Unit], output: Output) -> dict[str, Any]:
-    """What a run would do, for ``--dry-run``."""
-    finished = output.finished_units()
-    waiting = [unit for unit in todo if unit.unit_id not in finished]
-    return {
-        "videos": listed.num_rows,
-        "bytes": sum(size or 0 for size in listed["size_bytes"].to_pylist()),
-        "by_label": dict(Counter(str(value) for value in listed["label"].to_pylist())),
-        "by_split": dict(Counter(str(value) for value in listed["split"].to_pylist())),
-        "videos_done": listed.num_rows - sum(unit.rows.num_rows for unit in waiting),
-        "units_to_do": len(waiting),
-        "output": output.root,
-    }
+def write_yield(videos: pa.Table, output: Output) -> None:
+    """The yield table as ``_yield.csv``; a warning where it differs between the classes."""
+    rows = yields.table(videos)
+    with output.storage.writing(join(output.root, "_yield.csv")) as path:
+        pa.csv.write_csv(pa.Table.from_pylist(rows), path)
+    log.info("faces found\n%s", yields.words(rows))
+    if words := yields.warning(rows):
+        log.warning("%s", words)
 
 
 def summary(

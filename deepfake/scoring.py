@@ -15,17 +15,23 @@ import pyarrow as pa
 import pyarrow.csv
 import ray.data
 
-from deepfake import catalog, engine, keras_runtime, tables, units
+from deepfake import engine, keras_runtime, tables, todo, units
 from deepfake.bundle import Bundle
-from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, config_sha256, sha256_of
+from deepfake.config import (
+    CropConfig,
+    DetectorConfig,
+    ScoreJobConfig,
+    ScoringConfig,
+    config_sha256,
+    sha256_of,
+)
 from deepfake.extract import ExtractConfig
 from deepfake.faces.detector import resolve
-from deepfake.preprocess import missing, planned
 from deepfake.report import scores as page
 from deepfake.score_rows import score_tables
 from deepfake.staging import Output
 from deepfake.storage import Storage, absolute, join
-from deepfake.work import Unit, plan
+from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +53,18 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
     storage = Storage(config.storage)
     bundle = Bundle.load(absolute(config.bundle), storage)
     config = resolved(config, bundle, storage)
-    listed = catalog.load(config.input, config.catalog, storage)
-    if config.limit is not None:
-        listed = listed.slice(0, config.limit)
     output = Output(config.output, storage, config_sha256(config), FOLDERS)
-    earlier = output.finished_videos()
-    todo = plan(missing(listed, earlier), sha256_of([output.config_sha256, bundle.sha256]))
+    identity = sha256_of([output.config_sha256, bundle.sha256])
+    listed = todo.listed(config, output)
     if config.dry_run:
-        return planned(listed, todo, output), []
+        return todo.planned(listed, config, output, identity), []
     sections = config.model_dump(mode="json", include=set(config.row_sections))
     output.claim({"input": config.input, "bundle": config.bundle, "bundle_sha256": bundle.sha256, **sections})
     with engine.session(config.ray):
         working = time.monotonic()
-        make_scores(todo, config, output)
-        finish(todo, output, earlier)
+        work = todo.choose(listed, config, output, identity)
+        make_scores(work.units, config, output)
+        finish(work, output, bundle)
         seconds = time.monotonic() - working
     videos = output.read_all("video_scores")
     look_at = write_for_people(videos, config, output, bundle)
@@ -71,9 +75,9 @@ def resolved(config: ScoreJobConfig, bundle: Bundle, storage: Storage) -> ScoreJ
     """The configuration with the bundle's detector and crops in force, and absolute URIs."""
     detector = config.detector or bundle.detector or DetectorConfig()
     crop = config.crop or bundle.crop or CropConfig()
-    detector = resolve(detector, storage)
+    detector = resolve(detector.model_copy(update={"boxes": "own"}), storage)
     for name, mine, trained in (("detector", detector, bundle.detector), ("crop", crop, bundle.crop)):
-        kept = {"yunet_model"}
+        kept = {"yunet_model", "boxes"}
         if trained is not None and mine.model_dump(exclude=kept) != trained.model_dump(exclude=kept):
             log.warning(
                 "the %s section differs from the one that the bundle was trained with; "
@@ -91,9 +95,9 @@ def resolved(config: ScoreJobConfig, bundle: Bundle, storage: Storage) -> ScoreJ
     )
 
 
-def make_scores(todo: list[Unit], config: ScoreJobConfig, output: Output) -> None:
+def make_scores(plan: list[Unit], config: ScoreJobConfig, output: Output) -> None:
     """Work through the units that are not complete yet; each leaves its tables in the output."""
-    waiting = units.waiting(todo, output)
+    waiting = units.waiting(plan, output)
     if not waiting:
         return
     total = sum(unit.rows.num_rows for unit in waiting)
@@ -161,17 +165,14 @@ class CutAndScoreUnit:
         return self._scorer.score(units.extract_unit(block, **self._stages))
 
 
-def finish(todo: list[Unit], output: Output, earlier: pa.Table | None) -> None:
-    """Join the units' files and write the manifest."""
-    if not todo and earlier is not None:
+def finish(work: todo.Todo, output: Output, bundle: Bundle) -> None:
+    """Join the units' files and write the manifest. A copy has a row that names what stands for it."""
+    if work.nothing_new:
         return
-    ids = [unit.unit_id for unit in todo]
-    videos = output.read_units("videos", ids)
-    if earlier is not None:
-        videos = pa.concat_tables([earlier, videos]).sort_by("video_id")
-    parts = [part for name in FOLDERS if name != "videos" for part in output.parts(name, ids)]
-    units.join_parts(output, parts)
-    output.finish(videos, parts)
+    videos = tables.from_rows("videos", work.copies, output.config_sha256)
+    crops = tables.from_rows("crops", [], output.config_sha256)
+    made = score_tables(videos, crops, bundle, ScoringConfig(), output.config_sha256)
+    units.finish(work, output, {"videos": videos, **made})
 
 
 def write_for_people(videos: pa.Table, config: ScoreJobConfig, output: Output, bundle: Bundle) -> list[str]:

@@ -98,6 +98,7 @@ VIDEOS = pa.schema(
         _field("uri", pa.string(), "where the file is", False),
         _field("status", pa.string(), "a Status", False),
         _field("status_detail", pa.string(), "what went wrong, in words"),
+        _field("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         _field("content_sha256", pa.string(), "hash of the bytes that were read"),
         _field("size_bytes", pa.int64(), "size as read"),
         _field("codec", pa.string(), "codec of the video stream, or of the image"),
@@ -155,6 +156,7 @@ VIDEO_SCORES = pa.schema(
         _field("uri", pa.string(), "where the file is", False),
         _field("status", pa.string(), "a Status", False),
         _field("status_detail", pa.string(), "what went wrong, in words"),
+        _field("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         _field("score", pa.float64(), "score of fake in [0, 1]; null unless status is ok"),
         _field("verdict", pa.string(), "likely_real, uncertain, likely_fake; null without a score"),
         _field("threshold", pa.float64(), "the bundle's threshold on the score"),
@@ -236,6 +238,34 @@ HISTORY = pa.schema(
     ]
 )
 
+# What splits share, one row for each shared thing and pair of videos. Of a pair, a stands in split_a.
+OVERLAPS = pa.schema(
+    [
+        _field(
+            "kind",
+            pa.string(),
+            "identity, group, video, upload, duplicate_file, duplicate_crop, near_duplicate, label_conflict",
+            False,
+        ),
+        _field(
+            "scope", pa.string(), "input: of the videos at hand; official_split: of FF++'s own lists", False
+        ),
+        _field("key", pa.string(), "what is shared: identity, upload or content hash; null where only alike"),
+        _field("split_a", pa.string(), "split of the first; null where it has none"),
+        _field("split_b", pa.string(), "split of the second"),
+        _field("video_a", pa.string(), "video_id in split_a, or the clip on the official list", False),
+        _field("video_b", pa.string(), "video_id in split_b, or the clip on the official list", False),
+        _field("label_a", pa.int8(), "label of video_a"),
+        _field("label_b", pa.int8(), "label of video_b"),
+        _field("frame_a", pa.int32(), "frame of video_a's crop that is in video_b too; the closest one"),
+        _field("frame_b", pa.int32(), "frame of video_b's crop"),
+        _field("hash_distance", pa.int16(), "bits of 64 in which the crops' perceptual hashes differ"),
+        _field("pixel_difference", pa.float64(), "1 - correlation of the crops' 16x16 grey thumbnails"),
+        _field("mirrored", pa.bool_(), "whether one is the mirror image of the other"),
+        _field("crop_pairs", pa.int64(), "pairs of crops of these two videos that are alike"),
+    ]
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "catalog": CATALOG,
     "crops": CROPS,
@@ -246,6 +276,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "video_scores": VIDEO_SCORES,
     "group_metrics": GROUP_METRICS,
     "history": HISTORY,
+    "overlaps": OVERLAPS,
 }
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in _PROVENANCE)

@@ -22,6 +22,7 @@ from deepfake.isolation import IsolatedExtractor
 from deepfake.progress import Progress
 from deepfake.staging import Output, Part
 from deepfake.storage import Storage
+from deepfake.todo import Todo
 from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,25 @@ def _to_ipc(table: pa.Table) -> bytes:
 def _from_ipc(data: bytes) -> pa.Table:
     with pa.ipc.open_stream(data) as stream:
         return stream.read_all()
+
+
+def finish(work: Todo, output: Output, copies: Mapping[str, pa.Table]) -> pa.Table:
+    """Join the units' files of all tables and write the manifest; the videos of the whole output, sorted.
+
+    ``copies`` are the tables' rows of copies, which went through no unit.
+    """
+    ids = [unit.unit_id for unit in work.units]
+    if work.copies:
+        output.write_unit(work.copies_id, copies)
+        ids.append(work.copies_id)
+    videos = output.read_units("videos", ids)
+    if work.earlier is not None:
+        videos = pa.concat_tables([work.earlier, videos])
+    parts = [part for name in output.folders if name != "videos" for part in output.parts(name, ids)]
+    join_parts(output, parts)
+    videos = videos.sort_by("video_id")
+    output.finish(videos, parts)
+    return videos
 
 
 def join_parts(output: Output, parts: Iterable[Part]) -> None:

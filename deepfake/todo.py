@@ -1,0 +1,144 @@
+"""What a run has to do: the catalog, less what an earlier run has done, less copies of the same bytes.
+
+The same for preprocess and score. Ray is used only to hash files that may be copies.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+
+from deepfake import catalog, duplicates, engine
+from deepfake.catalog import originals
+from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
+from deepfake.errors import UsageError
+from deepfake.extract import ExtractConfig, extract
+from deepfake.faces.detector import make
+from deepfake.staging import Output
+from deepfake.work import Unit, plan
+
+log = logging.getLogger(__name__)
+
+HASH_ROWS = 256  # files a task
+PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The work of one run."""
+
+    units: list[Unit]
+    copies: list[dict[str, Any]]  # ``videos`` rows of copies, which need no work
+    copies_id: str  # names the copies as units are named
+    earlier: pa.Table | None  # the manifest of an earlier finished run
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether an earlier run has done everything."""
+        return self.earlier is not None and not self.units and not self.copies
+
+
+def listed(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
+    """The catalog of the job's input, as far as ``--limit`` goes."""
+    found = catalog.load(config.input, config.catalog, output.storage)
+    if config.detector is not None and config.detector.boxes == "from_original":
+        found = originals.attach(found)
+    return found if config.limit is None else found.slice(0, config.limit)
+
+
+def choose(
+    videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
+) -> Todo:
+    """The units to work through. ``identity`` names what decides the rows; needs a Ray session."""
+    earlier = output.finished_videos()
+    rest = missing(videos, earlier)
+    copies: list[dict[str, Any]] = []
+    if config.catalog.dedupe:
+        found = duplicates.separate(rest, earlier, _hashes(duplicates.suspects(rest, earlier), output))
+        rest, copies = found.rest, found.skipped
+        if copies:
+            log.info("%d videos are copies of others and are left out", len(copies))
+    names = [identity, *(row["video_id"] for row in copies)]
+    return Todo(plan(rest, identity), copies, sha256_of(names)[:16], earlier)
+
+
+def missing(videos: pa.Table, earlier: pa.Table | None) -> pa.Table:
+    """Catalog rows that an earlier finished run has not done; refuses files that have changed since."""
+    if earlier is None:
+        return videos
+    done = dict(zip(earlier["video_id"].to_pylist(), earlier["size_bytes"].to_pylist(), strict=True))
+    names, sizes = videos["video_id"].to_pylist(), videos["size_bytes"].to_pylist()
+    changed = [
+        name
+        for name, size in zip(names, sizes, strict=True)
+        if name in done and None not in (size, done[name]) and size != done[name]
+    ]
+    if changed:
+        raise UsageError(
+            f"{len(changed)} videos have changed since the output was made, the first is {changed[0]}; "
+            "write to another --output"
+        )
+    return videos.filter(pa.array([name not in done for name in names], pa.bool_()))
+
+
+def planned(
+    videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
+) -> dict[str, Any]:
+    """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
+    units = plan(missing(videos, output.finished_videos()), identity)
+    finished = output.finished_units()
+    waiting = [unit for unit in units if unit.unit_id not in finished]
+    cores = config.ray.num_cpus or engine.cores()
+    seconds = _expected_core_seconds(waiting, config, output)
+    return {
+        "videos": videos.num_rows,
+        "bytes": sum(size or 0 for size in videos["size_bytes"].to_pylist()),
+        "by_label": dict(Counter(str(value) for value in videos["label"].to_pylist())),
+        "by_split": dict(Counter(str(value) for value in videos["split"].to_pylist())),
+        "videos_done": videos.num_rows - sum(unit.rows.num_rows for unit in waiting),
+        "videos_to_do": sum(unit.rows.num_rows for unit in waiting),
+        "units_to_do": len(waiting),
+        "extraction_would_take": f"about {seconds / cores:.0f} s on {cores} cores, by {PROBES} videos tried",
+        "output": output.root,
+    }
+
+
+def _expected_core_seconds(
+    units: list[Unit], config: PreprocessJobConfig | ScoreJobConfig, output: Output
+) -> float:
+    """The plan's own estimate, scaled by what a few videos of typical cost really take."""
+    if not units or config.detector is None or config.crop is None:
+        return 0.0
+    ordered = sorted(units, key=lambda unit: unit.seconds)
+    picks = {int(i) for i in np.linspace(0, len(ordered) - 1, PROBES + 2)[1:-1]}
+    extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+    detector = make(config.detector, output.storage)
+    tried = estimated = 0.0
+    for unit in (ordered[i] for i in sorted(picks)):
+        started = time.perf_counter()
+        extract(unit.rows.slice(0, 1).to_pylist()[0], extraction, detector, output.storage)
+        tried += time.perf_counter() - started
+        estimated += unit.seconds / unit.rows.num_rows
+    return sum(unit.seconds for unit in units) * tried / estimated
+
+
+def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
+    """Content hashes of catalog rows by video_id."""
+    if not rows.num_rows:
+        return {}
+    narrow = rows.select(["video_id", "uri"])
+    blocks = [narrow.slice(start, HASH_ROWS) for start in range(0, rows.num_rows, HASH_ROWS)]
+    hashed = ray.data.from_blocks(blocks).map_batches(
+        duplicates.hash_rows, fn_args=(output.storage,), batch_size=None, batch_format="pyarrow"
+    )
+    found: dict[str, str | None] = {}
+    for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow"):
+        found.update(zip(batch["video_id"].to_pylist(), batch["content_sha256"].to_pylist(), strict=True))
+    return found
