@@ -40,6 +40,7 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
     failed_share: float = 0.0
     look_at: Sequence[str] = ()  # URIs worth opening
+    problem: str | None = None  # why the exit status is 1 although the job did its work
 
 
 class Stopped(BaseException):
@@ -56,6 +57,8 @@ def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[st
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
+    for library in ("botocore", "aiobotocore"):  # they tell of every place where they found a setting
+        logging.getLogger(library).setLevel(logging.WARNING)
     before = {signum: signal.signal(signum, _raise_stopped) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         return _run(model, job, sys.argv[1:] if argv is None else argv, program)
@@ -87,7 +90,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
         "wall_seconds": round(time.monotonic() - started, 2),
     }
     over_budget = outcome.failed_share > config.max_failed
-    summary["exit_status"] = OVER_ERROR_BUDGET if over_budget else DONE
+    summary["exit_status"] = FAILED if outcome.problem else OVER_ERROR_BUDGET if over_budget else DONE
     if not config.dry_run:
         Storage(config.storage).write_text(
             join(config.output, "_summary.json"), json.dumps(summary, indent=2, default=str) + "\n"
@@ -99,6 +102,8 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
             f"{config.max_failed:.1%}",
             file=sys.stderr,
         )
+    if outcome.problem:
+        print(f"{program}: {outcome.problem}", file=sys.stderr)
     return int(summary["exit_status"])
 
 
