@@ -260,10 +260,8 @@ class LeakcheckConfig(Section):
         description="FaceForensics++'s conversion_dict.json, which tells the upload of each clip "
         "(default: the one in catalog.splits_dir, if there)",
     )
-    fail_on: list[
-        Literal["identity", "duplicate", "upload", "near_duplicate", "label_conflict", "probe"]
-    ] = Field(
-        ["identity", "duplicate"], description="findings that give exit status 1; all others only warn"
+    fail_on: list[Literal["identity", "duplicate", "upload", "near_duplicate", "label_conflict", "probe"]] = (
+        Field(["identity", "duplicate"], description="findings that give exit status 1; all others only warn")
     )
     pixels: bool = Field(True, description="look at the pictures; false: tables and file hashes only")
     max_hash_distance: int = Field(

@@ -1,0 +1,67 @@
+"""Ray Data's streams deliver exactly the planned crops, whatever the number of workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake import augment, batches, cropset
+from deepfake.config import AugmentConfig
+from deepfake.plan import training_plan
+from deepfake.resources import divide
+from deepfake.storage import Storage
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+AUGMENT = AugmentConfig(jpeg=0.5, noise=0.5)
+
+
+def streamed(folder: Path, world: int, batch: int = 5) -> tuple[list[list[int]], dict[int, np.ndarray]]:
+    """Slice sizes of each worker, and the pixels at each position of epoch 3."""
+    storage = Storage()
+    crops = cropset.open_crops(str(folder), storage)
+    rows = cropset.split_rows(crops, "train")
+    plan = training_plan(rows, "method", batch, 2, 5, 3)
+    source = batches.Source(str(folder), crops.files, rows, storage, AUGMENT, seed=5)
+    sizes, pixels = [], {}
+    for rank in range(world):
+        wait = batches.InputWait()
+        share = plan.share(rank, world)
+        found = list(batches.stream(source, plan, share, 3, divide(2, world), wait))
+        sizes.append([len(batch.crops) for batch in found])
+        for batch_ in found:
+            pixels.update(zip(batch_.positions.tolist(), batch_.crops, strict=True))
+        assert wait.seconds > 0
+    return sizes, pixels
+
+
+def test_three_workers_see_the_pixels_that_one_would_see(small_crops: Path) -> None:
+    (one,), alone = streamed(small_crops, 1)
+    three, together = streamed(small_crops, 3)
+    assert [sum(step) for step in zip(*three, strict=True)] == one
+    assert alone.keys() == together.keys() == set(range(36))
+    for position, crop in alone.items():
+        np.testing.assert_array_equal(crop, together[position])
+
+
+def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Path) -> None:
+    sizes, pixels = streamed(small_crops, 3, batch=2)
+    assert len(pixels) == 36
+    assert sizes[2] == [0] * 18
+
+
+def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) -> None:
+    storage = Storage()
+    crops = cropset.open_crops(str(small_crops), storage)
+    rows = cropset.split_rows(crops, "train")
+    plan = training_plan(rows, "method", 5, 2, 5, 3)
+    _, pixels = streamed(small_crops, 1)
+    for position in (0, 7, 35):
+        row = int(plan.rows[position])
+        group, place = int(rows.row_group[row]), int(rows.row[row])
+        name = crops.files[rows.file[row]]
+        stored = cropset.read_stored(str(small_crops), name, {group: [place]}, storage)[group, place]
+        changes = augment.draw(AUGMENT, 5, 3, stored.sample_id)
+        expected = augment.apply(cropset.decode(stored.encoded), changes)
+        np.testing.assert_array_equal(pixels[position], expected)

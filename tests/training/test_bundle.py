@@ -1,0 +1,159 @@
+"""The model bundle: opens anywhere, and is not believed unverified."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake import bundle, keras_runtime, model
+from deepfake.bundle import Bundle
+from deepfake.config import CropConfig, DetectorConfig, ModelConfig
+from deepfake.errors import UsageError
+from deepfake.storage import Storage
+
+OPEN_WITH_KERAS_ALONE = """
+import sys
+import keras, numpy as np
+network = keras.models.load_model(sys.argv[1])
+np.save(sys.argv[3], network.predict(np.load(sys.argv[2]), verbose=0)[:, 0])
+assert not [name for name in sys.modules if name.startswith("deepfake")]
+"""
+
+
+@pytest.fixture(scope="module")
+def crops() -> np.ndarray:
+    random = np.random.default_rng(1)
+    blocks = random.integers(0, 256, (9, 7, 7, 3), np.uint8)
+    return np.ascontiguousarray(blocks.repeat(32, 1).repeat(32, 2))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path:
+    keras = keras_runtime.start(threads=2, seed=3)
+    network = model.build(ModelConfig(weights="none"))
+    # the scores of random weights lie within 1e-5 of each other: spread them over (0, 1)
+    last = network.get_layer("head_score")
+    features = np.asarray(keras.Model(network.input, last.input)(crops, training=False))
+    logits = features @ last.get_weights()[0]
+    gain = 1 / logits.std()
+    last.set_weights([last.get_weights()[0] * gain, -logits.mean(0) * gain])
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    bundle.save(
+        str(folder),
+        Storage(),
+        network,
+        threshold=0.4,
+        crop=CropConfig(margin=0.2),
+        detector=DetectorConfig(name="haar"),
+        versions=keras_runtime.versions(),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(written: Path) -> Bundle:
+    return Bundle.load(str(written), Storage(), batch_size=4)
+
+
+@pytest.fixture
+def copied(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "model"))
+
+
+def test_plain_keras_opens_it_and_gives_the_same_scores(
+    written: Path, loaded: Bundle, crops: np.ndarray, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "crops.npy", crops)
+    subprocess.run(
+        [sys.executable, "-c", OPEN_WITH_KERAS_ALONE, written / bundle.MODEL_FILE,
+         tmp_path / "crops.npy", tmp_path / "scores.npy"],
+        check=True, cwd=tmp_path, timeout=300,
+    )  # fmt: skip
+    ours = loaded.score(crops)
+    assert ours.dtype == np.float64 and ours.std() > 0.1
+    np.testing.assert_allclose(ours, np.load(tmp_path / "scores.npy"), atol=1e-5)
+
+
+def test_a_score_does_not_depend_on_what_is_scored_with_it(loaded: Bundle, crops: np.ndarray) -> None:
+    together = loaded.score(crops)
+    alone = np.concatenate([loaded.score(crop[None]) for crop in crops])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(loaded.score(crops[::-1].copy())[::-1], together, atol=1e-5)
+    assert loaded.score(crops[:0]).shape == (0,)
+
+
+def test_only_uint8_crops_are_scored(loaded: Bundle, crops: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="do not divide by 255"):
+        loaded.score(crops / 255.0)
+    with pytest.raises(UsageError, match="must be uint8"):
+        loaded.score(crops.astype(np.float32))
+
+
+def test_it_knows_how_its_crops_were_made(loaded: Bundle) -> None:
+    assert loaded.threshold == 0.4
+    assert loaded.crop == CropConfig(margin=0.2)
+    assert loaded.detector == DetectorConfig(name="haar")
+    assert loaded.info.versions["keras"]
+    assert len(loaded.sha256) == 64
+
+
+def test_the_contract_is_written_out(written: Path) -> None:
+    found = json.loads((written / "bundle.json").read_text())["input"]
+    assert found == {
+        "colour": "RGB", "dtype": "uint8", "minimum": 0, "maximum": 255, "size": 224,
+        "normalised": "inside the network",
+    }  # fmt: skip
+
+
+def test_a_changed_network_is_refused(copied: Path) -> None:
+    path = copied / bundle.MODEL_FILE
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"improved_deepfake_model\.keras: sha256 is .* changed or damaged"):
+        Bundle.load(str(copied), Storage())
+
+
+@pytest.mark.parametrize("key", ["threshold", "crop", "calibration"])
+def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
+    path = copied / "bundle.json"
+    content = json.loads(path.read_text())
+    content[key] = {"threshold": 0.9, "crop": None, "calibration": {"temperature": 2}}[key]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="changed by hand"):
+        Bundle.load(str(copied), Storage())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("colour", "BGR"), ("maximum", 1), ("size", 380), ("dtype", "float32")]
+)
+def test_another_input_contract_is_refused(copied: Path, key: str, value: object) -> None:
+    path = copied / "bundle.json"
+    content = json.loads(path.read_text())
+    content["input"][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=rf"bundle\.json: input\.{key} is {value!r}"):
+        Bundle.load(str(copied), Storage())
+
+
+@pytest.mark.parametrize("what", ["absent", "empty", "format", "not JSON", "no network"])
+def test_what_is_no_bundle_is_an_error_that_names_it(copied: Path, what: str) -> None:
+    path = copied / "bundle.json"
+    if what == "absent":
+        shutil.rmtree(copied)
+    elif what == "empty":
+        path.unlink()
+    elif what == "format":
+        path.write_text('{"format": 2}')
+    elif what == "not JSON":
+        path.write_text("{")
+    else:
+        (copied / bundle.MODEL_FILE).unlink()
+    with pytest.raises(UsageError, match=str(copied)):
+        Bundle.load(str(copied), Storage())

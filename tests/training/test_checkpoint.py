@@ -1,0 +1,65 @@
+"""Checkpoints hold arrays and plain values, and nothing that could run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake.checkpoint import CheckpointError, Progressed, load, plain_state, save
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
+    progressed = Progressed(3, False, 2, [{"epoch": 1, "val_loss": 0.1 + 0.2}], [{"wait": 1, "best": None}])
+    arrays = {
+        "network": [np.arange(6.0).reshape(2, 3), np.float32(4)],
+        "seeds": [np.array([1, 2], np.uint32)],
+    }
+    save(tmp_path, progressed, arrays)
+    found, stored = load(tmp_path)
+    assert found == progressed
+    assert stored.keys() == arrays.keys()
+    for name, values in arrays.items():
+        for value, other in zip(values, stored[name], strict=True):
+            np.testing.assert_array_equal(value, other)
+            assert np.asarray(value).dtype == other.dtype
+
+
+def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
+    save(tmp_path, Progressed(), {"network": [np.array(i) for i in range(300)]})
+    assert [int(value) for value in load(tmp_path)[1]["network"]] == list(range(300))
+
+
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, Progressed(), {})
+    np.savez(tmp_path / "arrays.npz", **{"network/0000": np.array([{}], object)})
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "version", "truncated", "unknown key"])
+def test_a_damaged_checkpoint_is_an_error_that_names_the_folder(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, Progressed(), {"network": [np.zeros(1000)]})
+    state = tmp_path / "state.json"
+    content = json.loads(state.read_text())
+    if damage == "missing":
+        state.unlink()
+    elif damage == "version":
+        state.write_text(json.dumps(content | {"format": 99}))
+    elif damage == "unknown key":
+        state.write_text(json.dumps(content | {"surprise": 1}))
+    else:
+        (tmp_path / "arrays.npz").write_bytes((tmp_path / "arrays.npz").read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load(tmp_path)
+
+
+def test_a_callbacks_counters_are_kept_and_its_objects_are_not() -> None:
+    class Callback:
+        def __init__(self) -> None:
+            self.wait, self.best, self.monitor = 2, np.float32(0.5), "val_loss"
+            self.model, self.op = object(), np.less
+
+    assert plain_state(Callback()) == {"wait": 2, "best": 0.5, "monitor": "val_loss"}

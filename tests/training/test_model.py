@@ -1,0 +1,153 @@
+"""The network's input contract, and what of it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepfake import keras_runtime, model
+from deepfake.config import ModelConfig
+from deepfake.errors import UsageError
+from deepfake.storage import Storage
+
+UNTRAINED = ModelConfig(weights="none")
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    return keras_runtime.start(threads=2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def network(keras: Any) -> Any:
+    return model.build(UNTRAINED)
+
+
+def crops(count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 224, 224, 3), np.uint8)
+
+
+def activations(keras: Any, network: Any, layer: str, images: np.ndarray) -> np.ndarray:
+    part = keras.Model(network.inputs, network.get_layer(layer).output)
+    return np.asarray(part(images, training=False))
+
+
+def test_the_first_layers_see_what_keras_applications_expects(keras: Any, network: Any) -> None:
+    pristine = keras.applications.EfficientNetB0(include_top=False, weights=None)
+    by_type = {type(layer).__name__: layer.name for layer in reversed(pristine.layers)}
+    rescaling, normalization = by_type["Rescaling"], by_type["Normalization"]
+    ours = {type(layer).__name__: layer.name for layer in reversed(network.layers)}
+    images = crops()
+    pristine.get_layer("stem_conv").set_weights(network.get_layer("stem_conv").get_weights())
+    for mine, theirs in (
+        (ours["Rescaling"], rescaling),
+        (ours["Normalization"], normalization),
+        ("stem_conv", "stem_conv"),
+    ):
+        # keras.applications documents RGB floats in 0..255
+        expected = activations(keras, pristine, theirs, images.astype("float32"))
+        np.testing.assert_array_equal(activations(keras, network, mine, images), expected)
+    assert activations(keras, network, ours["Rescaling"], images).max() == pytest.approx(1.0)
+
+
+def test_the_input_is_uint8_and_a_score_is_one_number_in_0_to_1(network: Any) -> None:
+    assert str(network.inputs[0].dtype) == "uint8"
+    model.check_contract(network, "here")
+    scores = np.asarray(network(crops(), training=False))
+    assert scores.shape == (2, 1) and scores.dtype == np.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_divided_crops_reach_the_network_as_black(network: Any) -> None:
+    divided = crops().astype("float32") / 255 * 0.999
+    black = np.zeros((2, 224, 224, 3), np.uint8)
+    np.testing.assert_array_equal(network.predict(divided, verbose=0), network.predict(black, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (crops() / 255.0, "must be uint8 RGB in 0..255, got float64; do not divide by 255"),
+        (crops().astype(np.int32), "got int32"),
+        (crops()[0], r"must have shape \(n, 224, 224, 3\), got \(224, 224, 3\)"),
+        (crops()[:, :100], "must have shape"),
+        (crops()[..., :1], "must have shape"),
+    ],
+)
+def test_other_arrays_are_refused(wrong: np.ndarray, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        model.check_crops(wrong)
+
+
+def test_a_network_of_another_contract_is_refused(keras: Any) -> None:
+    inputs = keras.Input((128, 128, 3))
+    other = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    with pytest.raises(UsageError, match=r"x\.keras: the network takes .*128"):
+        model.check_contract(other, "x.keras")
+
+
+def test_a_frozen_backbone_learns_nothing_and_drops_nothing(keras: Any) -> None:
+    frozen = model.build(UNTRAINED.model_copy(update={"dropout": 0.0, "head_dropout": 0.0}))
+    model.set_trainable(frozen, "head", freeze_batch_norm=False)
+    names = {variable.path.split("/")[0] for variable in frozen.trainable_variables}
+    assert names == {"head_norm", "head_dense", "head_dense_norm", "head_score"}
+    top = keras.Model(frozen.inputs, frozen.get_layer(model.LAST_CONVOLUTION).output)
+    training, inference = (np.asarray(top(crops(), training=t)) for t in (True, False))
+    np.testing.assert_array_equal(training, inference)
+
+
+def test_batch_norm_alone_can_be_frozen(keras: Any, network: Any) -> None:
+    model.set_trainable(network, "all", freeze_batch_norm=True)
+    norms = [x for x in model.backbone_layers(network) if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) == 49
+    assert not any(layer.trainable for layer in norms)
+    assert network.get_layer("stem_conv").trainable and network.get_layer("head_norm").trainable
+    model.set_trainable(network, "all", freeze_batch_norm=False)
+    assert all(layer.trainable for layer in network.layers)
+
+
+def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any) -> None:
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = model.build(UNTRAINED)
+        saved = model.for_inference(mixed, UNTRAINED)
+        assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in saved.layers} <= {"float32", "uint8"}
+    for before, after in zip(mixed.get_weights(), saved.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_weights_that_are_not_there_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.weights\.h5: no such file; give --model\.weights none"):
+        model.check_weights(str(tmp_path / "nowhere.weights.h5"), Storage())
+    with pytest.raises(UsageError, match="expected imagenet, none or a file"):
+        model.check_weights("imagenette", Storage())
+
+
+def test_weights_of_something_else_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.weights.h5"
+    path.write_bytes(b"not HDF5")
+    with pytest.raises(UsageError, match=str(path)):
+        model.build(ModelConfig(weights=str(path)))
+
+
+def test_a_failed_download_names_the_alternatives(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", fail)
+    with pytest.raises(UsageError, match=r"URL fetch failure.*--model\.weights none.*--model\.weights PATH"):
+        model.check_weights("imagenet", Storage())
+
+
+@pytest.mark.data
+def test_a_backbone_from_a_file_is_loaded(data: Path) -> None:
+    path = data / "weights" / "efficientnetb0_transfer_notop.weights.h5"
+    loaded = model.build(ModelConfig(weights=str(path)))
+    kernel = loaded.get_layer("stem_conv").get_weights()[0]
+    assert np.abs(kernel).max() > 0.5  # freshly drawn ones stay below 0.4

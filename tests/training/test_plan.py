@@ -1,0 +1,131 @@
+"""Which crops an epoch shows: balanced, seeded, and the same for any number of workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepfake.cropset import Rows
+from deepfake.plan import select, training_plan, validation_plan
+
+
+@st.composite
+def some_rows(draw: st.DrawFn) -> Rows:
+    """Crops of both classes and up to four methods, scattered over files and row groups."""
+    counts = [draw(st.integers(1, 40)) for _ in range(1 + draw(st.integers(1, 4)))]
+    method = np.repeat(np.arange(len(counts)), counts).astype(np.int16)  # 0 is real
+    order = np.random.default_rng(draw(st.integers(0, 99))).permutation(len(method))
+    method = method[order]
+    place = np.arange(len(method))
+    group_rows = draw(st.integers(1, 16))
+    return Rows(
+        file=(place // (3 * group_rows)).astype(np.int32),
+        row_group=(place // group_rows % 3).astype(np.int32),
+        row=(place % group_rows).astype(np.int32),
+        label=(method > 0).astype(np.int8),
+        method=method,
+        methods=("real", "a", "b", "c", "d")[: len(counts)],
+    )
+
+
+BALANCE = st.sampled_from(["none", "class", "method"])
+
+
+@given(some_rows(), BALANCE, st.integers(1, 33), st.integers(1, 7), st.integers(1, 4), st.integers(0, 5))
+def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
+    rows: Rows, balance: str, batch: int, world: int, window: int, epoch: int
+) -> None:
+    plan = training_plan(rows, balance, batch, window, 7, epoch)
+    shares = [plan.share(rank, world) for rank in range(world)]
+    ends = [np.concatenate([[0], np.cumsum(share.sizes)]) for share in shares]
+    for step in range(plan.steps):
+        slices = [s.positions[e[step] : e[step + 1]] for s, e in zip(shares, ends, strict=True)]
+        assert sorted(np.concatenate(slices)) == plan.batch(step).tolist()
+        assert max(map(len, slices)) - min(map(len, slices)) <= 1
+    assert all(len(share.positions) == end[-1] for share, end in zip(shares, ends, strict=True))
+
+
+@given(some_rows(), st.integers(1, 33), st.integers(1, 5), st.integers(1, 4))
+def test_a_worker_holds_one_window_at_a_time(rows: Rows, batch: int, world: int, window: int) -> None:
+    plan = training_plan(rows, "none", batch, window, 0, 0)
+    for rank in range(world):
+        share = plan.share(rank, world)
+        covered = [p for start, stop in share.windows for p in range(start, stop)]
+        assert covered == list(range(len(share.positions)))
+        for start, stop in share.windows:
+            chosen = plan.rows[share.positions[start:stop]]
+            groups = set(zip(rows.file[chosen], rows.row_group[chosen], strict=True))
+            assert len(groups) <= window
+
+
+@given(some_rows(), st.integers(1, 6), st.integers(1, 9))
+def test_validation_shows_every_crop_exactly_once(rows: Rows, world: int, batch: int) -> None:
+    plan = validation_plan(rows)
+    shares = [plan.stretch(rank, world, batch) for rank in range(world)]
+    shown = plan.rows[np.concatenate([share.positions for share in shares])]
+    assert sorted(shown) == list(range(len(rows)))
+    for share in shares:
+        assert share.sizes.sum() == len(share.positions)
+        assert share.sizes.max(initial=0) <= batch
+
+
+@given(some_rows(), st.integers(0, 9))
+def test_class_balance_shows_as_many_fakes_as_reals(rows: Rows, epoch: int) -> None:
+    chosen, occurrence = select(rows, "class", 3, epoch)
+    smaller = np.bincount(rows.label, minlength=2).min()
+    assert np.bincount(rows.label[chosen], minlength=2).tolist() == [smaller, smaller]
+    assert len(set(zip(chosen, occurrence, strict=True))) == len(chosen)
+
+
+@given(some_rows(), st.integers(0, 9))
+def test_method_balance_shows_all_methods_alike(rows: Rows, epoch: int) -> None:
+    chosen, occurrence = select(rows, "method", 3, epoch)
+    shown = np.bincount(rows.method[chosen], minlength=len(rows.methods))
+    assert shown[0] == shown[1:].sum() == np.bincount(rows.label, minlength=2).min()
+    assert shown[1:].max() - shown[1:].min() <= 1
+    for row in set(chosen.tolist()):
+        seen = occurrence[chosen == row]
+        assert sorted(seen) == list(range(len(seen)))
+
+
+@given(some_rows())
+def test_in_time_every_crop_of_the_larger_class_is_shown_equally_often(rows: Rows) -> None:
+    counts = np.bincount(rows.label, minlength=2)
+    epochs = int(counts.max())  # then counts.max() * counts.min() draws fall on counts.max() crops
+    shown = np.concatenate([select(rows, "class", 1, epoch)[0] for epoch in range(epochs)])
+    larger = rows.label == counts.argmax()
+    assert set(np.bincount(shown, minlength=len(rows))[larger]) == {int(counts.min())}
+
+
+@given(some_rows(), BALANCE, st.integers(0, 2**40))
+def test_the_plan_follows_from_seed_and_epoch(rows: Rows, balance: str, seed: int) -> None:
+    first, again = (training_plan(rows, balance, 4, 2, seed, 1) for _ in range(2))
+    np.testing.assert_array_equal(first.rows, again.rows)
+    np.testing.assert_array_equal(first.occurrence, again.occurrence)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    count = 200
+    rows = Rows(*(np.zeros(count, np.int32) for _ in range(2)), np.arange(count), *(
+        np.arange(count) % 2 for _ in range(2)
+    ), ("real", "fake"))  # fmt: skip
+    orders = {
+        tuple(training_plan(rows, "none", 8, 4, seed, epoch).rows) for seed in (0, 1) for epoch in (0, 1)
+    }
+    assert len(orders) == 4
+
+
+@pytest.mark.parametrize("world", [1, 3, 8])
+def test_rows_of_a_row_group_stay_with_few_workers(world: int) -> None:
+    count, group = 4096, 64
+    place = np.arange(count)
+    rows = Rows(place // 1024, place // group % 16, place % group, place % 2, place % 2, ("real", "fake"))
+    plan = training_plan(rows, "none", 256, 16, 0, 0)
+    reads = 0
+    for rank in range(world):
+        share = plan.share(rank, world)
+        for start, stop in share.windows:
+            reads += len(set(plan.group[share.positions[start:stop]].tolist()))
+    assert reads < 64 * (1 + world) / 2 + 1  # all workers reading every group would be 64 * world

@@ -1,0 +1,117 @@
+"""The training job: what it refuses, what it plans, what it leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepfake.cli import load_config
+from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.errors import UsageError
+from deepfake.training import run_identity, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def job(crops: Path, output: Path, **training: Any) -> TrainJobConfig:
+    return TrainJobConfig(
+        input=str(crops),
+        output=str(output),
+        model=ModelConfig(weights="none"),
+        training=TrainingConfig(**training),
+    )
+
+
+def test_a_split_without_a_class_stops_with_the_counts_and_status_2(make_crops, tmp_path: Path) -> None:
+    folder = make_crops((("train", 0, 2, 2), ("train", 1, 1, 2), ("val", 1, 3, 2)))
+    done = subprocess.run(
+        [sys.executable, ROOT / "jobs" / "train.py", "--input", folder, "--output", tmp_path / "model"],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "split 'val' needs real and fake videos" in done.stderr and "3 fake" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_identities_shared_by_the_splits_stop_it_and_are_named(make_crops, tmp_path: Path) -> None:
+    folder = make_crops(source_id="the-same-person")
+    with pytest.raises(UsageError, match=r"(?s)the-same-person.*--training.allow_overlap true"):
+        train(job(folder, tmp_path / "model"))
+
+
+def test_an_overlap_can_be_allowed_and_is_still_said(make_crops, tmp_path: Path, caplog) -> None:
+    folder = make_crops(source_id="the-same-person")
+    plan = job(folder, tmp_path / "model", allow_overlap=True).model_copy(update={"dry_run": True})
+    train(plan)
+    assert "the-same-person" in caplog.text
+
+
+def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, tmp_path: Path) -> None:
+    plan = job(small_crops, tmp_path / "model", global_batch=8).model_copy(update={"dry_run": True})
+    summary = train(plan).summary
+    assert summary["train_real_crops"] == 18 and summary["train_fake_crops"] == 24
+    assert summary["train_fake_methods"] == {"Deepfakes": 12, "FaceSwap": 12}
+    assert summary["val_real_crops"] == summary["val_fake_crops"] == 8
+    assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
+    assert not (tmp_path / "model").exists()
+
+
+def test_training_and_validating_on_one_split_is_refused(small_crops: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="both 'train'"):
+        train(job(small_crops, tmp_path / "model", val_split="train"))
+
+
+def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tmp_path: Path) -> None:
+    folder = make_crops()
+    config = folder / "_config.json"
+    config.write_text(config.read_text().replace('"size": 224', '"size": 128'))
+    with pytest.raises(UsageError, match=r"128 pixels wide.*--crop.size 224"):
+        train(job(folder, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("what", ["bundle.json", "_checkpoints/run.json"])
+def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, what: str) -> None:
+    from deepfake.bundle import BundleInfo, write
+    from deepfake.storage import Storage
+
+    output = tmp_path / "model"
+    if what == "bundle.json":
+        info = BundleInfo(model_sha256="0" * 64, threshold=0.5, training={"identity": "another"})
+        write(str(output), Storage(), info)
+    else:
+        (output / "_checkpoints").mkdir(parents=True)
+        (output / what).write_text('{"identity": "another"}')
+    with pytest.raises(UsageError, match=f"{output}: holds .* --training.resume false"):
+        train(job(small_crops, output))
+
+
+def test_a_run_keeps_its_identity_on_another_machine_and_loses_it_with_another_recipe(tmp_path: Path) -> None:
+    base = job(tmp_path, tmp_path)
+    same = (job(tmp_path, tmp_path, workers=4), job(tmp_path, tmp_path, use_gpu=True, threads_per_worker=2))
+    other = (
+        job(tmp_path, tmp_path, seed=1),
+        job(tmp_path, tmp_path, global_batch=8),
+        base.model_copy(update={"augment": AugmentConfig(flip=0)}),
+        base.model_copy(update={"model": ModelConfig(weights="none", dropout=0)}),
+    )
+    assert {run_identity(config, "data") for config in same} == {run_identity(base, "data")}
+    assert run_identity(base, "data") not in {run_identity(config, "data") for config in other}
+    assert run_identity(base, "other data") != run_identity(base, "data")
+
+
+def test_the_packaged_defaults_are_the_defaults() -> None:
+    packaged = yaml.safe_load((ROOT / "configs" / "train.yaml").read_text())
+    for section, model in (("model", ModelConfig), ("augment", AugmentConfig), ("training", TrainingConfig)):
+        assert packaged[section] == model().model_dump(mode="json"), section
+
+
+def test_the_first_recipe_is_a_valid_configuration() -> None:
+    recipe = ROOT / "configs" / "recipes" / "seed.yaml"
+    config = load_config(TrainJobConfig, ["--config", str(recipe), "--input", "crops", "--output", "model"])
+    assert config.training.trainable == "head" and config.training.balance == "none"
+    assert config.augment.rotation_degrees == 5 and config.augment.jpeg == 0

@@ -1,0 +1,221 @@
+"""Real training on Ray: two worker processes, kills and restarts, and the same numbers each time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from deepfake import cropset, metrics, tables
+from deepfake.bundle import MODEL_FILE, Bundle
+from deepfake.config import CropConfig
+from deepfake.storage import Storage
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 3
+WORKER_LINE = re.compile(r"worker (\d) of (\d): process (\d+)")
+EPOCH_LINE = re.compile(r"epoch (\d)/\d  loss ")
+pytestmark = pytest.mark.slow
+
+
+def command(crops: Path, output: Path, workers: int) -> list[str]:
+    options = {
+        "input": crops,
+        "output": output,
+        "model.weights": "none",
+        "model.dropout": 0,
+        "model.head_dropout": 0,
+        "training.trainable": "head",
+        "training.epochs": EPOCHS,
+        "training.workers": workers,
+        "training.global_batch": 8,
+        "training.learning_rate": 0.01,
+        "ray.num_cpus": 2,
+        "ray.object_store_mb": 256,
+    }
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    return [sys.executable, str(ROOT / "jobs" / "train.py"), *words]
+
+
+def environment() -> dict[str, str]:
+    """Without the token and address that other tests' clusters may have left."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+
+def run(crops: Path, output: Path, workers: int) -> str:
+    """The job's output, both streams."""
+    done = subprocess.run(
+        command(crops, output, workers), env=environment(), cwd=output.parent, timeout=500, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def history(output: Path) -> list[dict[str, Any]]:
+    """The history without times."""
+    rows = pq.read_table(output / "history.parquet").to_pylist()
+    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in rows]
+
+
+def weights(output: Path) -> list[np.ndarray]:
+    return Bundle.load(str(output), Storage()).network.get_weights()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished job of two workers: its output folder and what it printed."""
+    output = tmp_path_factory.mktemp("two") / "model"
+    return output, run(small_crops, output, 2)
+
+
+def test_two_workers_are_two_processes_and_each_epoch_is_one_line(undisturbed: tuple[Path, str]) -> None:
+    output, printed = undisturbed
+    processes = {(rank, process) for rank, _, process in WORKER_LINE.findall(printed)}
+    assert {rank for rank, _ in processes} == {"0", "1"}
+    assert len({process for _, process in processes}) == 2
+    assert [int(number) for number in EPOCH_LINE.findall(printed)] == [1, 2, 3]
+    assert "Summary" in printed and str(output) in printed
+    assert "Traceback" not in printed and "PlacementGroupCleaner" not in printed
+
+
+def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path, str]) -> None:
+    output, _ = undisturbed
+    loaded = Bundle.load(str(output), Storage())
+    assert loaded.crop == CropConfig(margin=0.25)
+    assert loaded.detector is not None and loaded.detector.name == "haar"
+    assert loaded.info.training["identities"]["val"] == [
+        f"val-{k}-{i}" for k in ("fake", "real") for i in (0, 1)
+    ]
+    assert loaded.info.training["epochs_run"] == EPOCHS
+    with (output / "history.parquet").open("rb") as file:
+        assert tables.read(file, "history").num_rows == EPOCHS
+    assert len((output / "history.csv").read_text().splitlines()) == EPOCHS + 1
+    for name in ("accuracy", "loss", "accuracy-dark", "loss-dark"):
+        assert (output / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "_summary.json").exists() and not (output / "_checkpoints").exists()
+
+
+def test_tensorboard_shows_what_the_history_says(undisturbed: tuple[Path, str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    output, _ = undisturbed
+    events = EventAccumulator(str(output / "tensorboard"))
+    events.Reload()
+    assert {"train/loss", "val/loss", "val/auc", "train/learning_rate"} <= set(events.Tags()["tensors"])
+    from tensorflow import make_ndarray
+
+    values = [float(make_ndarray(event.tensor_proto)) for event in events.Tensors("val/loss")]
+    np.testing.assert_allclose(values, [row["val_loss"] for row in history(output)], rtol=1e-6)
+
+
+def test_validation_metrics_are_those_of_the_saved_network(
+    undisturbed: tuple[Path, str], small_crops: Path
+) -> None:
+    output, _ = undisturbed
+    storage = Storage()
+    loaded = Bundle.load(str(output), storage)
+    crops = cropset.open_crops(str(small_crops), storage)
+    rows = cropset.split_rows(crops, "val")
+    images = []
+    for file, group, row in zip(rows.file, rows.row_group, rows.row, strict=True):
+        stored = cropset.read_stored(str(small_crops), crops.files[file], {int(group): [int(row)]}, storage)
+        images.append(cropset.decode(stored[int(group), int(row)].encoded))
+    exact = metrics.binary(rows.label, loaded.score(np.stack(images)), loaded.threshold)
+    recorded = loaded.info.metrics["val"]
+    assert recorded["confusion"] == exact["confusion"]
+    for name in ("auc", "log_loss", "eer", "accuracy"):
+        assert recorded[name] == pytest.approx(exact[name], abs=1e-5), name
+    best = next(row for row in history(output) if row["epoch"] == loaded.info.training["best_epoch"])
+    assert best["val_loss"] == min(row["val_loss"] for row in history(output))
+    assert best["val_loss"] == pytest.approx(exact["log_loss"], abs=1e-5)
+
+
+def test_one_worker_learns_what_two_learn(
+    undisturbed: tuple[Path, str], small_crops: Path, tmp_path: Path
+) -> None:
+    output, _ = undisturbed
+    run(small_crops, tmp_path / "model", 1)
+    for one, two in zip(history(tmp_path / "model"), history(output), strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            expected = two[name] if two[name] is None else pytest.approx(two[name], rel=1e-3, abs=1e-4)
+            assert value == expected, name
+
+
+def test_a_finished_job_started_again_does_nothing(undisturbed: tuple[Path, str], small_crops: Path) -> None:
+    output, _ = undisturbed
+    before = (output / MODEL_FILE).read_bytes()
+    printed = run(small_crops, output, 2)
+    assert "finished already" in printed
+    assert (output / MODEL_FILE).read_bytes() == before
+
+
+class Job:
+    """A running job whose lines can be waited for."""
+
+    def __init__(self, words: list[str], folder: Path) -> None:
+        self.process = subprocess.Popen(
+            words, env=environment(), cwd=folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self._lines: Iterator[str] = iter(self.process.stdout)
+        self.printed = ""
+
+    def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:
+        """The next line that matches."""
+        for line in self._lines:
+            self.printed += line
+            if found := pattern.search(line):
+                return found
+        raise AssertionError(f"{pattern.pattern} never came:\n{self.printed}")
+
+    def finish(self) -> int:
+        """The exit status, after reading what is left."""
+        for line in self._lines:
+            self.printed += line
+        return self.process.wait(timeout=300)
+
+
+def test_a_killed_worker_and_a_stopped_job_end_with_the_numbers_of_an_undisturbed_run(
+    undisturbed: tuple[Path, str], small_crops: Path, tmp_path: Path
+) -> None:
+    expected, _ = undisturbed
+    output = tmp_path / "model"
+    words = command(small_crops, output, 2)
+
+    first = Job(words, tmp_path)
+    victim = first.wait_for(re.compile(r"worker 1 of 2: process (\d+)"))
+    first.wait_for(re.compile(r"epoch 1/3  loss "))
+    os.kill(int(victim[1]), signal.SIGKILL)  # somewhere in the second epoch
+    first.wait_for(re.compile(r"epoch 2/3  loss "))
+    assert "going on after epoch 1" in first.printed
+    first.process.send_signal(signal.SIGTERM)
+    assert first.finish() == 128 + signal.SIGTERM
+    assert not (output / "bundle.json").exists()
+
+    printed = run(small_crops, output, 2)
+    assert "going on after epoch 2" in printed
+    assert history(output) == history(expected)
+    for mine, theirs in zip(weights(output), weights(expected), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_another_configuration_does_not_mix_with_what_the_output_holds(
+    undisturbed: tuple[Path, str], small_crops: Path
+) -> None:
+    output, _ = undisturbed
+    words = [*command(small_crops, output, 2), "--training.seed", "5"]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "another configuration" in done.stderr and "--training.resume false" in done.stderr
