@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import stat
 import tempfile
 import time
 from collections import Counter
@@ -245,8 +247,11 @@ def _crop_row(
 
 def _read(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     """``(seekable file at its start, sha256 of its bytes, size)``; remote files are fetched once."""
+    scheme, path = split_uri(uri)
+    if scheme == "file" and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (keeps odd bytes)
+        raise VideoError(Status.UNSUPPORTED, "not a regular file")  # opening a pipe would wait for ever
     source = storage.open(uri)
-    if split_uri(uri)[0] == "file":
+    if scheme == "file":
         digest = hashlib.file_digest(cast(Any, source), "sha256").hexdigest()
         size = source.tell()
         source.seek(0)
