@@ -22,6 +22,7 @@ JOBS: dict[str, type[config.JobConfig]] = {
     "train": config.TrainJobConfig,
     "evaluate": config.EvaluateJobConfig,
     "score": config.ScoreJobConfig,
+    "benchmark": config.BenchmarkJobConfig,
     "demo": config.DemoJobConfig,
 }
 NOTICE = "<!-- Written by docs/generate.py (make docs); edit the source, not this page. -->\n"

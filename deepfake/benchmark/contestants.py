@@ -1,0 +1,164 @@
+"""Everything that is measured: what it is called, and one pass of it over some clips."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfake import engine, preprocess
+from deepfake.benchmark import baselines, results
+from deepfake.benchmark.baselines import Tally
+from deepfake.benchmark.clips import Clip, write_manifest
+from deepfake.benchmark.processes import Processes
+from deepfake.benchmark.results import Measured
+from deepfake.benchmark.stages import decode, stages
+from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
+from deepfake.errors import JobError
+from deepfake.extract import ExtractConfig
+from deepfake.tables import FAILURES, Status
+
+log = logging.getLogger(__name__)
+
+WARMING_CLIPS = 4  # for each worker: at least two units of work, however small the clips
+
+Sample = tuple[float, Tally]  # seconds, and what came out
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something to measure; one pass over the clips may give the time of several stages."""
+
+    measured: tuple[Measured, ...]
+    run: Callable[[Sequence[Clip]], tuple[Sample, ...]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measurement needs."""
+
+    config: BenchmarkJobConfig
+    processes: Processes
+    workers: int
+    folder: Path
+
+
+def line_up(bench: Bench, detectors: Sequence[DetectorConfig], threads: bool) -> list[Contestant]:
+    """Everything that is measured, in the order of each run."""
+    workers = bench.workers
+    result = [
+        Contestant(
+            (Measured("naive", "OpenCV reads every frame, Haar at full size, PNG files", workers, True),),
+            functools.partial(_naive, bench, threads),
+        ),
+        Contestant(
+            (Measured("floor", "the reference frames decoded, nothing else", workers, True),),
+            functools.partial(_floor, bench),
+        ),
+        Contestant(
+            (Measured("decode", "the sampled frames decoded, not converted", 1, False),),
+            functools.partial(_decode, bench),
+        ),
+    ]
+    for detector in detectors:
+        result.append(
+            Contestant(
+                (
+                    Measured(f"detect_{detector.name}", "sampled frames searched", 1, False),
+                    Measured(f"crop_{detector.name}", "faces cut, resized, encoded", 1, False),
+                ),
+                functools.partial(_stages, bench, detector),
+            )
+        )
+    cpus = int(engine.total("CPU"))
+    for detector in detectors:
+        for count in sorted({workers, *(n for n in (1, 2) if n <= cpus)}, reverse=True):
+            name = results.job_name(detector.name, count, workers)
+            result.append(
+                Contestant(
+                    (Measured(name, "the whole preprocess job, Parquet written", count, True),),
+                    functools.partial(_job, bench, detector, count),
+                )
+            )
+    return result
+
+
+def naive_threads(bench: Bench, clips: Sequence[Clip]) -> dict[str, Any]:
+    """The naive loop with OpenCV's threads on and off, once each: the faster is measured.
+
+    Several processes of several threads each may stand in each other's way, or fill each other's gaps.
+    """
+    _floor(bench, clips)  # files and processes warm
+    seconds = {name: _naive(bench, name == "on", clips)[0][0] for name in ("on", "off")}
+    faster = min(seconds, key=seconds.__getitem__)
+    log.info("naive loop, OpenCV's threads on %.2f s, off %.2f s", seconds["on"], seconds["off"])
+    return {"faster": faster, **{f"{name}_seconds": round(value, 4) for name, value in seconds.items()}}
+
+
+def _naive(bench: Bench, threads: bool, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        calls = [(clip.path, folder, bench.config, threads) for clip in clips]
+        return (_timed(lambda: bench.processes.map(baselines.naive, calls)),)
+
+
+def _floor(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    calls = [(clip.path, bench.config.sampling.every_n) for clip in clips]
+    return (_timed(lambda: bench.processes.map(baselines.floor, calls)),)
+
+
+def _decode(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    calls = [(clip.path, bench.config.sampling) for clip in clips]
+    return (_timed(lambda: bench.processes.map(decode, calls, width=1)),)
+
+
+def _stages(bench: Bench, detector: DetectorConfig, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    extract = ExtractConfig(bench.config.sampling, detector, bench.config.crop)
+    spent = bench.processes.map(
+        stages, [(clip.path, extract, bench.config.storage) for clip in clips], width=1
+    )
+    tally = sum((one.tally for one in spent), Tally())
+    return (sum(one.detect for one in spent), tally), (sum(one.crop for one in spent), tally)
+
+
+def _timed(work: Callable[[], list[Tally]]) -> Sample:
+    started = time.perf_counter()
+    tallies = work()
+    return time.perf_counter() - started, sum(tallies, Tally())
+
+
+def _job(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    """From a manifest to finished Parquet files, contact sheets included; Ray is running already.
+
+    The shortest clips go first, unmeasured, so that every worker has its detector loaded: a worker that
+    did another contestant's clips has to load this one's.
+    """
+    _preprocess(bench, detector, workers, clips[-WARMING_CLIPS * workers :])
+    return (_preprocess(bench, detector, workers, clips),)
+
+
+def _preprocess(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> Sample:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        own = {name: getattr(bench.config, name) for name in PreprocessJobConfig.model_fields}
+        config = PreprocessJobConfig(
+            **own
+            | {
+                "input": write_manifest(clips, Path(folder) / "clips.csv"),
+                "output": f"{folder}/crops",
+                "limit": None,
+                "catalog": CatalogConfig(layout="manifest", dedupe=False),
+                "detector": detector,
+                "ray": bench.config.ray.model_copy(update={"workers": workers}),
+            }
+        )
+        started = time.perf_counter()
+        summary, _ = preprocess.run(config)
+        seconds = time.perf_counter() - started
+    statuses = summary["by_status"]
+    if wrong := {name: statuses[name] for name in (*FAILURES, Status.SKIPPED_DUPLICATE) if name in statuses}:
+        raise JobError(f"the preprocess job left out some of the clips, so nothing can be compared: {wrong}")
+    return seconds, Tally(summary["frames_sampled"], summary["faces"])
