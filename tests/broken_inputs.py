@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,9 +73,9 @@ def _write_special(folder: Path, mp4: bytes, mov: bytes, webm: bytes) -> None:
     (folder / "16384.webm").write_bytes(
         webm.replace(b"\x9d\x01\x2a\xc0\x00\x90\x00", b"\x9d\x01\x2a\xff\x3f\xff\x3f")
     )
-    (folder / "16384.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 16384, 16384, 8, 2, 0, 0, 0, 0)
-    )
+    header = b"IHDR" + struct.pack(">IIBBBBB", 16384, 16384, 8, 2, 0, 0, 0)
+    checksum = struct.pack(">I", zlib.crc32(header))
+    (folder / "16384.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum)
     (folder / "lying duration.mp4").write_bytes(_long_durations(mp4))
     (folder / "name with spaces .mp4").write_bytes(mp4[:2000])
     (folder / "new\nline.mp4").write_bytes(mp4[:2000])
