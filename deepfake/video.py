@@ -214,7 +214,9 @@ class VideoFile:
             # Only the header: an image that would unpack to gigabytes is refused before it does.
             with Image.open(self._file) as header:
                 width, height, kind = *header.size, (header.format or "image").lower()
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise VideoError(Status.UNSUPPORTED, str(error)) from error
+        except (UnidentifiedImageError, OSError, ValueError) as error:
             raise VideoError(Status.UNREADABLE, f"not an image that can be read: {error}") from error
         self._check_size(width, height)
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

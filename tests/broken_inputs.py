@@ -75,7 +75,9 @@ def _write_special(folder: Path, mp4: bytes, mov: bytes, webm: bytes) -> None:
     )
     header = b"IHDR" + struct.pack(">IIBBBBB", 16384, 16384, 8, 2, 0, 0, 0)
     checksum = struct.pack(">I", zlib.crc32(header))
-    (folder / "16384.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum)
+    data = struct.pack(">I", 10) + b"IDAT" + bytes(10)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum + data
+    (folder / "16384.png").write_bytes(png)
     (folder / "lying duration.mp4").write_bytes(_long_durations(mp4))
     (folder / "name with spaces .mp4").write_bytes(mp4[:2000])
     (folder / "new\nline.mp4").write_bytes(mp4[:2000])
