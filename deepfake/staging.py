@@ -211,7 +211,8 @@ def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
     if not storage.exists(where):
         raise UsageError(f"{where}: no such folder")
     listed = listed_parts(root, storage)
-    unfinished = not listed and storage.is_folder(join(root, "_work"))
+    claimed = not listed and storage.exists(join(root, "_config.json"))
+    unfinished = claimed and storage.is_folder(join(root, "_work"))
     found = [
         info.uri
         for info in storage.list_files(where)

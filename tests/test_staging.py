@@ -105,6 +105,7 @@ def test_writing_a_units_tables_ends_with_videos(tmp_path: Path) -> None:
 
 
 def test_nothing_is_readable_before_the_job_has_finished(output: Output) -> None:
+    output.claim({})
     write_all(output)
     join_all(output)
     assert output.finished_videos() is None
