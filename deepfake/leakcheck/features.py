@@ -1,0 +1,146 @@
+"""What is known of crops and videos besides the faces, as numbers in named groups; probes learn from it.
+
+Nothing here should tell fake from real. Where it does, a detector can learn it instead of the forgery.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# group -> its features; the group is what a warning names first
+GROUPS: dict[str, tuple[str, ...]] = {
+    "border pixels": ("corner_black", "edge_black", "edge_constant", "edge_repeated"),
+    "box": ("box_x", "box_y", "box_aspect", "box_area", "box_outside"),
+    "source size": ("box_side",),
+    "colour": ("brightness", "contrast", "red_minus_green", "blue_minus_green"),
+    "sharpness": ("sharpness",),
+    "compressed size": ("crop_bits_per_pixel",),
+    "detection": ("detector_score", "share_with_face", "faces_per_frame"),
+    "resolution": ("width", "height"),
+    "codec": ("codec", "file_type"),
+    "duration": ("duration_s", "frames_total", "frames_per_second"),
+    "bit rate": ("bits_per_second", "bits_per_pixel"),
+}
+WORDS = {
+    "corner_black": "share of black pixels in the corners",
+    "edge_black": "share of black pixels at the edge",
+    "edge_constant": "share of the edge that does not change along it",
+    "edge_repeated": "share of the edge that repeats the pixels inside it",
+    "box_x": "where the face is across the frame",
+    "box_y": "where the face is down the frame",
+    "box_aspect": "width of the face box over its height",
+    "box_area": "share of the frame that the face box covers",
+    "box_outside": "how far the face box leaves the frame",
+    "box_side": "size of the face in source pixels",
+    "brightness": "mean grey level",
+    "contrast": "standard deviation of the grey levels",
+    "red_minus_green": "mean red less mean green",
+    "blue_minus_green": "mean blue less mean green",
+    "sharpness": "log of the variance of the Laplacian",
+    "crop_bits_per_pixel": "bits a pixel of the stored picture",
+    "detector_score": "the detector's confidence",
+    "share_with_face": "share of the sampled frames with a face",
+    "faces_per_frame": "faces a sampled frame",
+    "width": "width of the video",
+    "height": "height of the video",
+    "codec": "codec",
+    "file_type": "extension of the file name",
+    "duration_s": "duration",
+    "frames_total": "number of frames",
+    "frames_per_second": "frame rate",
+    "bits_per_second": "bit rate",
+    "bits_per_pixel": "bits a pixel of the video",
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled pictures for the probes, some of each video; arrays of one length, sorted by video."""
+
+    values: dict[str, np.ndarray]  # feature -> (n,) float64, nan where not known
+    label: np.ndarray  # (n,) int8, 0 real, 1 fake
+    video: np.ndarray  # (n,) int64, number of the video
+    group: np.ndarray  # (n,) int64, number of the identity group
+
+    def videos(self, label: int) -> int:
+        """How many videos of a class there are."""
+        return len(np.unique(self.video[self.label == label]))
+
+
+def collect(pictures: pa.Table, videos: pa.Table, crops_per_video: int) -> Samples:
+    """Samples of the labelled videos that were looked at, evenly over each video's crops.
+
+    ``pictures`` is ``reading.PICTURES`` sorted by video; ``videos`` is table ``videos`` sorted by it.
+    """
+    known = videos.filter(pc.is_valid(videos["label"]))
+    rows = pictures.filter(pc.is_in(pictures["video_id"], known["video_id"]))
+    rows = rows.filter(rows["brightness"].is_valid())
+    place = pc.index_in(rows["video_id"], known["video_id"].combine_chunks()).to_numpy().astype(np.int64)
+    chosen = _evenly(place, crops_per_video)
+    rows, place = rows.take(chosen), place[chosen]
+    of_video = {name: values[place] for name, values in _of_videos(known).items()}
+    names = [name for group in GROUPS.values() for name in group if name not in of_video]
+    own = {name: _floats(rows[name]) for name in names}
+    identity = pc.coalesce(known["group_id"], known["target_id"], known["video_id"])
+    group = np.unique(identity.to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
+    label = known["label"].to_numpy().astype(np.int8)
+    return Samples({**own, **of_video}, label[place], place, group[place].astype(np.int64))
+
+
+def _of_videos(videos: pa.Table) -> dict[str, np.ndarray]:
+    """Features of whole files, one value a video."""
+    size, duration, frames, width, height, sampled, with_face, faces = (
+        _floats(videos[name])
+        for name in (
+            "size_bytes", "duration_s", "frames_total", "width", "height", "frames_sampled",
+            "frames_with_face", "faces",
+        )
+    )  # fmt: skip
+    types = [PurePosixPath(name).suffix.lower() for name in videos["video_id"].to_pylist()]
+    return {
+        "width": width,
+        "height": height,
+        "codec": _codes(videos["codec"].to_pylist()),
+        "file_type": _codes(types),
+        "duration_s": duration,
+        "frames_total": frames,
+        "frames_per_second": _ratio(frames, duration),
+        "bits_per_second": _ratio(8 * size, duration),
+        "bits_per_pixel": _ratio(8 * size, width * height * frames),
+        "share_with_face": _ratio(with_face, sampled),
+        "faces_per_frame": _ratio(faces, sampled),
+    }
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    return column.cast(pa.float64()).to_numpy().astype(np.float64)
+
+
+def _codes(names: Sequence[str | None]) -> np.ndarray:
+    """Names as numbers, the most frequent first, so that a single cut can part the rare from the usual."""
+    counts = Counter(name for name in names if name)
+    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    number = {name: float(index) for index, name in enumerate(ordered)}
+    return np.array([number.get(name or "", np.nan) for name in names])
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def _evenly(video: np.ndarray, most: int) -> np.ndarray:
+    """Positions of at most ``most`` rows of each video, each in the middle of its share."""
+    starts = np.flatnonzero(np.diff(video, prepend=-1))
+    sizes = np.diff(np.append(starts, len(video)))
+    chosen = [
+        start + (np.arange(size) if size <= most else ((np.arange(most) + 0.5) * size / most).astype(int))
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+    ]
+    return np.concatenate(chosen) if chosen else np.empty(0, np.int64)

@@ -1,0 +1,23 @@
+"""What the splits of a data set share, and what gives its fakes away without looking at faces.
+
+python jobs/leakcheck.py --input OUT/crops --output OUT/leakcheck --catalog.splits_dir SPLITS
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from deepfake import cli  # noqa: E402
+from deepfake.config import LeakcheckJobConfig  # noqa: E402
+from deepfake.leakcheck import job as leakcheck  # noqa: E402
+
+
+def job(config: LeakcheckJobConfig) -> cli.Outcome:
+    """Run the job and say how it went."""
+    summary, look_at, problem, failed = leakcheck.run(config)
+    return cli.Outcome(summary, failed, look_at, problem)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(LeakcheckJobConfig, job))
