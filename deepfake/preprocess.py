@@ -92,6 +92,7 @@ def finish(work: todo.Todo, output: Output) -> pa.Table:
     """Join the units' files and write the manifest; the videos of the whole output, sorted."""
     if work.nothing_new:
         assert work.earlier is not None
+        output.discard_staged()
         return work.earlier
     copies = {"videos": tables.from_rows("videos", work.copies, output.config_sha256)}
     return units.finish(

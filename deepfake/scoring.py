@@ -168,6 +168,7 @@ class CutAndScoreUnit:
 def finish(work: todo.Todo, output: Output, bundle: Bundle) -> None:
     """Join the units' files and write the manifest. A copy has a row that names what stands for it."""
     if work.nothing_new:
+        output.discard_staged()
         return
     videos = tables.from_rows("videos", work.copies, output.config_sha256)
     crops = tables.from_rows("crops", [], output.config_sha256)

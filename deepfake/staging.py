@@ -154,6 +154,10 @@ class Output:
         self.storage.write_table(
             join(self.root, "_manifest.parquet"), videos.replace_schema_metadata(metadata)
         )
+        self.discard_staged()
+
+    def discard_staged(self) -> None:
+        """Remove what was staged; the final files hold it all."""
         self.storage.remove(join(self.root, "_work"))
 
     def _remove_strays(self, listed: Mapping[str, Sequence[str]]) -> None:

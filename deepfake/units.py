@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
+import ray.exceptions
 
 from deepfake import tables
 from deepfake.config import StorageConfig
+from deepfake.errors import JobError, UsageError
 from deepfake.extract import ExtractConfig, Extraction, extract
 from deepfake.faces.detector import make
 from deepfake.isolation import IsolatedExtractor
@@ -52,11 +55,25 @@ def waiting(units: list[Unit], output: Output) -> list[Unit]:
 def follow(results: ray.data.Dataset, total: int) -> None:
     """Run a dataset of ``videos`` rows to its end, showing progress."""
     frames = failed = 0
-    with Progress("videos", total) as progress:
+    with Progress("videos", total) as progress, _plain_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
             frames += sum(batch["frames_sampled"].to_pylist())
             failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
             progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """An error that is meant for the user, raised in a worker, as itself again."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, UsageError | JobError):
+                raise type(cause)(str(cause)) from None
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
 
 
 def extract_unit(

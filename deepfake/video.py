@@ -246,6 +246,7 @@ class VideoFile:
         try:
             self._container = av.open(
                 self._file,
+                mode="r",  # else taken from the file, and a temporary one is open for both
                 metadata_errors="ignore",
                 # Nothing inside a container can make FFmpeg open another file or a connection.
                 options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},

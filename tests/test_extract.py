@@ -98,7 +98,10 @@ def test_bad_files_get_a_status_and_never_an_exception(tmp_path: Path) -> None:
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "noise.mp4").write_bytes(os.urandom(5000))
-    for name in ("empty.mp4", "text.mp4", "loop.mp4", "folder.mp4", "noise.mp4", "absent.mp4"):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in ("folder.mp4", "pipe.mp4"):
+        assert _extract(tmp_path / name, ScriptedDetector([])).video["status"] == tables.Status.UNSUPPORTED
+    for name in ("empty.mp4", "text.mp4", "loop.mp4", "noise.mp4", "absent.mp4"):
         result = _extract(tmp_path / name, ScriptedDetector([]))
         assert result.video["status"] == tables.Status.UNREADABLE, name
         assert result.video["status_detail"], name

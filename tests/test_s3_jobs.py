@@ -41,7 +41,6 @@ def rows(output: str, name: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="PyAV opens a spooled file for writing unless told mode='r'")
 def test_preprocess_from_s3_to_s3_gives_the_rows_of_a_local_run(
     ffpp_small: Path, s3_root: str, s3_server: S3Server, tmp_path: Path
 ) -> None:

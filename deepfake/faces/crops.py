@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -26,8 +28,8 @@ def cut(frame: Frame, face: Detection, config: CropConfig) -> np.ndarray:
     must touch the frame.
     """
     side = max(1, round(max(face.w, face.h) * (1.0 + 2.0 * config.margin)))
-    left = round(face.x + face.w / 2.0 - side / 2.0)
-    top = round(face.y + face.h / 2.0 - side / 2.0)
+    left = math.floor(face.x + face.w / 2.0 - side / 2.0 + 0.5)  # not round(): it goes to the even neighbour
+    top = math.floor(face.y + face.h / 2.0 - side / 2.0 + 0.5)
     height, width = frame.size
     right, bottom = left + side, top + side
     region = frame.region(max(0, left), max(0, top), min(width, right), min(height, bottom))
@@ -61,7 +63,7 @@ def decode(data: bytes) -> np.ndarray:
 
     The only place where stored crops become pixels, and where BGR becomes RGB.
     """
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise ValueError(f"{len(data)} bytes that are no image")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

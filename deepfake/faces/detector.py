@@ -69,8 +69,8 @@ def find(frame: Frame, detector: Detector) -> list[Detection]:
         face
         for face in detector.detect(frame)
         if min(face.w, face.h) >= 1
-        and min(face.x + face.w, width) - max(face.x, 0) >= 1
-        and min(face.y + face.h, height) - max(face.y, 0) >= 1
+        and min(face.x + face.w, width) - max(face.x, 0) >= 2
+        and min(face.y + face.h, height) - max(face.y, 0) >= 2
     ]
     return sorted(inside, key=lambda face: (-face.area, face.x, face.y))
 
