@@ -26,6 +26,7 @@ ALL = "all"
 KEY = ("video_id", "frame_index", "face_index")
 _SCORE_COLUMNS = ("score", "bundle_sha256", "config_sha256")
 _KEY_COLUMNS = tuple(name for name in tables.columns("face_scores") if name not in _SCORE_COLUMNS)
+_VIDEO_COLUMNS = ("video_id", "split", "label", "status", "content_sha256")
 _READERS = 8  # files whose footers and columns are fetched at once; matters on S3 only
 
 
@@ -39,7 +40,7 @@ class LabelledFaces:
     table: pa.Table  # key and provenance columns, sorted by key; of crops file, row_group, row; else score
     config: Mapping[str, Any]  # what the job that wrote them left in _config.json; empty where absent
     unlabelled: int = 0  # rows left out because they have no label
-    videos: pa.Table | None = None  # video_id, split, label of every video looked at; None where unknown
+    videos: pa.Table | None = None  # of every video looked at _VIDEO_COLUMNS; None where unknown
 
 
 def load(uri: str, storage: Storage) -> LabelledFaces:
@@ -146,7 +147,7 @@ def _videos(uri: str, storage: Storage) -> pa.Table | None:
     manifest = join(uri, "_manifest.parquet")
     if not storage.exists(manifest):
         return None
-    return storage.read_table(manifest, "videos", ["video_id", "split", "label"])
+    return storage.read_table(manifest, "videos", list(_VIDEO_COLUMNS))
 
 
 def _config(uri: str, storage: Storage) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def plan(config: EvaluateJobConfig, storage: Storage) -> Plan:
     info = bundle.info if bundle else None
     allowed = config.evaluation.allow_overlap
     warnings = overlap.require_unseen(selected.table, info, loaded.table, split, allowed)
+    warnings += overlap.require_no_copies(loaded.videos, info, loaded.table, split, allowed)
     if info is not None and loaded.kind == "crops":
         warnings += overlap.crop_differences(info, loaded.config)
     if selected.unlabelled:

@@ -1,4 +1,4 @@
-"""Whether a model is measured on people it was trained on, and on crops cut as those it was trained on."""
+"""Whether a model is measured on people or files it was trained on, and on crops cut as in training."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from deepfake.bundle import BundleInfo
 from deepfake.errors import UsageError
+from deepfake.leakcheck.duplicates import require_no_duplicates
 
 VALIDATION = "val"
 TRAINING_SPLITS = ("train", VALIDATION)
@@ -57,6 +58,33 @@ def require_unseen(
             )
     if not any(trained.values()):
         found.append("It could not be checked whether the model was trained on the same people.")
+    return found
+
+
+def require_no_copies(
+    videos: pa.Table | None, info: BundleInfo | None, everything: pa.Table, split: str, allowed: bool
+) -> list[str]:
+    """What the page must say of copies of training videos in the split; ``UsageError`` unless ``allowed``.
+
+    ``videos`` is the manifest of the faces, ``everything`` all of them. Splits of data that the bundle was
+    not trained on are not compared: nobody has trained on their training split.
+    """
+    if videos is None:
+        return []
+    recorded = _recorded(info.training) if info else None
+    found = []
+    for name in TRAINING_SPLITS if recorded is None else recorded:
+        here = identities(everything.filter(pc.equal(everything["split"], name)))
+        if name == split or (recorded is not None and not here & recorded[name]):
+            continue
+        try:
+            require_no_duplicates(videos, [name, split])
+        except UsageError as error:
+            if not allowed:
+                raise UsageError(
+                    f"{error}\n--evaluation.allow_overlap true gives such numbers all the same"
+                ) from None
+            found.append(f"Videos of this split are copies of videos used in training (split {name}).")
     return found
 
 

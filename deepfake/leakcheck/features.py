@@ -77,17 +77,23 @@ class Samples:
 def collect(pictures: pa.Table, videos: pa.Table, crops_per_video: int) -> Samples:
     """Samples of the labelled videos that were looked at, evenly over each video's crops.
 
+    Where no picture was looked at at all, each video is one sample of what is known of its file.
+
     ``pictures`` is ``reading.PICTURES`` sorted by video; ``videos`` is table ``videos`` sorted by it.
     """
     known = videos.filter(pc.is_valid(videos["label"]))
     rows = pictures.filter(pc.is_in(pictures["video_id"], known["video_id"]))
     rows = rows.filter(rows["brightness"].is_valid())
-    place = pc.index_in(rows["video_id"], known["video_id"].combine_chunks()).to_numpy().astype(np.int64)
-    chosen = _evenly(place, crops_per_video)
-    rows, place = rows.take(chosen), place[chosen]
-    of_video = {name: values[place] for name, values in _of_videos(known).items()}
-    names = [name for group in GROUPS.values() for name in group if name not in of_video]
-    own = {name: _floats(rows[name]) for name in names}
+    facts = _of_videos(known)
+    if pictures.num_rows:
+        place = pc.index_in(rows["video_id"], known["video_id"].combine_chunks()).to_numpy().astype(np.int64)
+        chosen = _evenly(place, crops_per_video)
+        rows, place = rows.take(chosen), place[chosen]
+        names = [name for group in GROUPS.values() for name in group if name not in facts]
+        own = {name: _floats(rows[name]) for name in names}
+    else:
+        place, own = np.arange(known.num_rows), {}
+    of_video = {name: values[place] for name, values in facts.items()}
     identity = pc.coalesce(known["group_id"], known["target_id"], known["video_id"])
     group = np.unique(identity.to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
     label = known["label"].to_numpy().astype(np.int8)

@@ -174,7 +174,7 @@ def _beyond(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
 
 
 def _stills(loaded: Material, pictures: pa.Table) -> pa.Table:
-    """Pictures whose equality means a copy: two videos may well begin with the same title card."""
+    """Pictures whose equality means a copy: two videos may well show the same title card."""
     if loaded.kind == "crops":
         return pictures
     is_still = pc.and_(pc.equal(pictures["duration_s"], 0.0), pc.equal(pictures["frames_total"], 1))
@@ -184,9 +184,11 @@ def _stills(loaded: Material, pictures: pa.Table) -> pa.Table:
 def _with_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
     """A catalog's videos with what was found out by opening the files."""
     place = pc.index_in(videos["video_id"], pictures["video_id"].combine_chunks())
-    for name in ("content_sha256", "codec", "width", "height", "duration_s", "frames_total"):
+    for name in ("content_sha256", "size_bytes", "codec", "width", "height", "duration_s", "frames_total"):
         index = videos.schema.get_field_index(name)
-        videos = videos.set_column(index, videos.schema.field(index), pictures[name].take(place))
+        videos = videos.set_column(
+            index, videos.schema.field(index), pc.coalesce(pictures[name].take(place), videos[name])
+        )
     return videos
 
 

@@ -60,28 +60,36 @@ def border(picture: np.ndarray) -> dict[str, float]:
     A rotation that leaves black corners, a padded crop and a letterbox all show here.
     """
     height, width = picture.shape[:2]
-    black = picture.max(axis=2) <= _BLACK
     h, w = max(2, height // 16), max(2, width // 16)
-    corners = [black[y, x] for y in (slice(h), slice(-h, None)) for x in (slice(w), slice(-w, None))]
-    ring = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
-    steps = np.concatenate([np.abs(np.diff(side.astype(np.int16), axis=0)).max(axis=1) for side in ring])
-    inside = np.concatenate(
-        [
-            np.abs(picture[a].astype(np.int16) - picture[b]).max(axis=-1)
-            for a, b in ((np.s_[0], np.s_[1]), (np.s_[-1], np.s_[-2]), (np.s_[:, 0], np.s_[:, 1]),
-                         (np.s_[:, -1], np.s_[:, -2]))
-        ]
-    )  # fmt: skip
+    corners = [picture[y, x] for y in (slice(h), slice(-h, None)) for x in (slice(w), slice(-w, None))]
+    sides = [(picture[0], picture[1]), (picture[-1], picture[-2]),
+             (picture[:, 0], picture[:, 1]), (picture[:, -1], picture[:, -2])]  # fmt: skip
+    outer, inner = (np.concatenate(rows).astype(np.int16) for rows in zip(*sides, strict=True))
+    along = np.concatenate([_change(side[1:], side[:-1]) for side, _ in sides])
     return {
-        "corner_black": float(np.mean([corner.mean() for corner in corners])),
-        "edge_black": float(np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]]).mean()),
-        "edge_constant": float((steps <= 1).mean()),
-        "edge_repeated": float((inside <= 1).mean()),
+        "corner_black": float(np.mean([_is_black(corner).mean() for corner in corners])),
+        "edge_black": float(_is_black(outer).mean()),
+        "edge_constant": float((along <= 1).mean()),
+        "edge_repeated": float((_change(outer, inner) <= 1).mean()),
     }
 
 
+def _is_black(pixels: np.ndarray) -> np.ndarray:
+    return pixels.max(axis=-1) <= _BLACK
+
+
+def _change(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The largest difference of any channel."""
+    return np.abs(a.astype(np.int16) - b.astype(np.int16)).max(axis=-1)
+
+
 def appearance(picture: np.ndarray) -> dict[str, float]:
-    """Mean brightness, contrast, colour and sharpness (log of the variance of the Laplacian)."""
+    """Mean brightness, contrast, colour and sharpness (log of the variance of the Laplacian).
+
+    Of the middle three quarters, so that a border does not show here as well.
+    """
+    height, width = picture.shape[:2]
+    picture = picture[height // 8 : height - height // 8, width // 8 : width - width // 8]
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     red, green, blue = cv2.mean(picture)[:3]
     mean, deviation = cv2.meanStdDev(grey)

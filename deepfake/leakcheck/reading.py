@@ -1,12 +1,13 @@
 """Looks at every picture once, with Ray Data: stored crops, or the files of a catalog.
 
 A task reads a few row groups, or a few files, and hands back some hundred bytes for each picture; no task
-holds more than a window of decoded pictures. Of a video in a catalog, the first key frame stands for it.
+holds more than a window of decoded pictures. A video of a catalog is stood for by its middle key frame.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,7 @@ PICTURES = pa.schema(
         *((name, pa.float32()) for name in _NUMBERS),
         # of a file of a catalog:
         ("content_sha256", pa.string()),
+        ("size_bytes", pa.int64()),
         ("codec", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -72,7 +74,7 @@ _CROP_COLUMNS = [
 _WINDOW = 64  # crops held decoded or encoded at once by a task
 _TASK_ROWS = 512  # crops a task
 _TASK_FILES = 64  # files a task
-_FIRST_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
+_ONE_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
 
 
 def read(material: Material, pixels: bool, workers: int, storage: Storage) -> pa.Table:
@@ -129,9 +131,9 @@ def encoded_pictures(
     return found
 
 
-def first_frame(uri: str, storage: Storage) -> Any:
+def one_frame(uri: str, storage: Storage) -> Any:
     """The picture that stands for a file, (h, w, 3) uint8 RGB; raises ``VideoError``."""
-    with storage.open(uri) as file, VideoFile(file, _FIRST_KEY_FRAME) as source:
+    with storage.open(uri) as file, VideoFile(file, _ONE_KEY_FRAME) as source:
         return next(source.sample()).rgb()
 
 
@@ -228,7 +230,7 @@ def _box(crop: dict[str, Any]) -> dict[str, float]:
 
 
 class _LookAtFiles:
-    """Hashes files, and looks at an image or at a video's first key frame; holds no state."""
+    """Hashes files, and looks at an image or at one key frame of a video; holds no state."""
 
     def __init__(self, pixels: bool, storage: Storage) -> None:
         self.pixels, self.storage = pixels, storage
@@ -243,6 +245,8 @@ class _LookAtFiles:
         row |= {"frame_index": 0, "face_index": 0}
         try:
             with self.storage.open(entry["uri"]) as file:
+                row["size_bytes"] = file.seek(0, io.SEEK_END)
+                file.seek(0)
                 if entry["hash"]:
                     row["content_sha256"] = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
                     file.seek(0)
@@ -255,7 +259,7 @@ class _LookAtFiles:
 
 
 def _facts(file: Any) -> dict[str, Any]:
-    with VideoFile(file, _FIRST_KEY_FRAME) as source:
+    with VideoFile(file, _ONE_KEY_FRAME) as source:
         info, frame = source.info, next(source.sample(), None)
     if frame is None:
         return {"problem": "no frame could be decoded"}

@@ -20,7 +20,7 @@ SIDE = 112
 _KINDS = ("near_duplicate", "duplicate_crop", "duplicate_file", "label_conflict")
 _MOST_PAIRS = 60  # a page of 60 pairs is about 700 kB
 
-Key = tuple[str, int | None]  # video_id, frame_index; None: the video's first
+Key = tuple[str, int | None]  # video_id, frame_index; None: any frame
 
 
 def pairs(
@@ -48,7 +48,7 @@ def pairs(
     uris = dict(zip(material.videos["video_id"].to_pylist(), material.videos["uri"].to_pylist(), strict=True))
     for key in keys:
         try:
-            found[key] = _small(reading.first_frame(uris[key[0]], storage))
+            found[key] = _small(reading.one_frame(uris[key[0]], storage))
         except (VideoError, OSError):
             continue  # it was counted as unreadable when it was looked at
     return found

@@ -20,6 +20,7 @@ MODELS: dict[str, type[config.JobConfig]] = {
     "train": config.TrainJobConfig,
     "evaluate": config.EvaluateJobConfig,
     "score": config.ScoreJobConfig,
+    "leakcheck": config.LeakcheckJobConfig,
     "benchmark": config.BenchmarkJobConfig,
     "demo": config.DemoJobConfig,
 }

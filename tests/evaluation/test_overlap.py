@@ -14,6 +14,7 @@ from deepfake.config import CropConfig, DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.evaluation import overlap
 from tests.evaluation.faces import scored
+from tests.rows import video_row
 
 
 def info(**training: Any) -> BundleInfo:
@@ -98,3 +99,40 @@ def test_crops_cut_otherwise_than_in_training_are_named() -> None:
 def test_crops_cut_alike_need_no_word_though_an_unused_quality_differs() -> None:
     crop = CropConfig(margin=0.3, jpeg_quality=10).model_dump(mode="json")
     assert overlap.crop_differences(info(), {"crop": crop, "detector": {"name": "haar"}}) == []
+
+
+def manifest(*rows: tuple[str, str, str]) -> pa.Table:
+    """Rows of (video, content, split)."""
+    return tables.from_rows(
+        "videos", [video_row(name, content_sha256=content, split=split) for name, content, split in rows]
+    )
+
+
+def copies(
+    videos: pa.Table, bundle: BundleInfo | None, split: str = "test", allowed: bool = False
+) -> list[str]:
+    faces = table(("ann", "train"), ("bob", "val"), ("cay", "test"))
+    return overlap.require_no_copies(videos, bundle, faces, split, allowed)
+
+
+def test_a_copy_of_a_training_video_stops_the_evaluation_unless_it_is_allowed() -> None:
+    videos = manifest(("a", "aa", "train"), ("b", "aa", "test"))
+    with pytest.raises(UsageError, match=r"a \(train\) and b \(test\)[^?]*--evaluation.allow_overlap true"):
+        copies(videos, info(identities={"train": ["ann"], "val": ["bob"]}))
+    with pytest.raises(UsageError, match="train and test"):
+        copies(videos, None)
+    assert copies(videos, None, allowed=True) == [
+        "Videos of this split are copies of videos used in training (split train)."
+    ]
+
+
+def test_copies_between_other_splits_than_those_measured_do_not_matter() -> None:
+    videos = manifest(("a", "aa", "train"), ("b", "aa", "val"), ("c", "cc", "test"))
+    assert copies(videos, info(identities={"train": ["ann"], "val": ["bob"]})) == []
+    with pytest.raises(UsageError, match="train and val"):
+        copies(videos, None, split="val")
+
+
+def test_copies_in_data_that_the_bundle_was_not_trained_on_do_not_matter() -> None:
+    videos = manifest(("a", "aa", "train"), ("b", "aa", "test"))
+    assert copies(videos, info(identities={"train": ["eve"], "val": ["fay"]})) == []
