@@ -53,8 +53,9 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Ray Train's entry: train, and on rank 0 save the network; returns what the driver needs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s",
                         datefmt="%H:%M:%S")  # fmt: skip
-    for name in ("ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in list(logging.root.manager.loggerDict):  # Ray sets the level of some of them one by one
+        if name.startswith(("ray.train", "ray.data")):
+            logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.train.get_context()
     worker = Worker(settings["work"], context.get_world_rank(), context.get_world_size())
     found = ray.train.get_checkpoint()
