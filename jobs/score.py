@@ -1,6 +1,6 @@
 """Score every video of an archive with a model bundle.
 
-    python jobs/score.py --bundle OUT/model --input ARCHIVE --output OUT/scores
+python jobs/score.py --bundle OUT/model --input ARCHIVE --output OUT/scores
 """
 
 import sys
