@@ -60,8 +60,8 @@ class Probe:
         """What to tell people of a shortcut."""
         best = self.features[0]
         return (
-            f"{self.group} alone tell fakes from reals: AUC {_auc(self)}. Most telling: {best.name} "
-            f"({best.meaning}), higher in {best.higher_in}, AUC {best.auc:.2f} by itself"
+            f"fakes can be told from reals by {self.group} alone: AUC {_auc(self)}. Most telling: "
+            f"{best.name} ({best.meaning}), higher in {best.higher_in}, AUC {best.auc:.2f} by itself"
         )
 
 
@@ -136,13 +136,18 @@ def _probe(
     auc = float(roc_auc_score(label, mean))
     interval = bootstrap_interval(label, mean, identity, n=config.bootstrap, seed=config.seed)
     low, high = interval or (None, None)
-    verdict: Verdict = "none"
-    if auc > config.probe_auc:
-        sure = low > 0.5 if low is not None else not config.bootstrap
-        verdict = "shortcut" if sure else "unclear"
     alone = [_alone(name, samples, video, first) for name in present]
     ordered = tuple(sorted((one for one in alone if one), key=lambda feature: -feature.auc))
-    return Probe(group, verdict, auc, low, high, ordered)
+    return Probe(group, _verdict(auc, low, high, config), auc, low, high, ordered)
+
+
+def _verdict(auc: float, low: float | None, high: float | None, config: LeakcheckConfig) -> Verdict:
+    """``unclear`` where the interval leaves open which side of the limit it is on, or reaches chance."""
+    if low is None or high is None:
+        return "unclear" if config.bootstrap else "shortcut" if auc > config.probe_auc else "none"
+    if auc > config.probe_auc:
+        return "shortcut" if low > 0.5 else "unclear"
+    return "unclear" if high > config.probe_auc else "none"
 
 
 def _fitted(values: np.ndarray, label: np.ndarray, seed: int) -> HistGradientBoostingClassifier:

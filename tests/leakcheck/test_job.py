@@ -121,7 +121,7 @@ def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
         p for p in json.loads((out / "leakcheck.json").read_text())["probes"] if p["group"] == "border pixels"
     ]
     assert border["auc"] > 0.6 and border["low"] > 0.5
-    assert "border pixels alone tell fakes from reals: AUC" in (out / "report.html").read_text()
+    assert "fakes can be told from reals by border pixels alone: AUC" in (out / "report.html").read_text()
     assert (out / "plots" / "probes.png").exists()
     assert "border pixels shortcut" in capsys.readouterr().out
     assert leakcheck("--input", uri, "--output", out, "--leakcheck.fail_on", '["probe"]') == cli.FAILED

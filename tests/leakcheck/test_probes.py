@@ -47,7 +47,7 @@ def test_black_corners_of_rotated_fakes_are_caught_and_named() -> None:
     assert border.auc is not None and border.auc > 0.9
     assert border.features[0].name in ("corner_black", "edge_black", "edge_constant", "edge_repeated")
     assert border.features[0].higher_in == "fakes"
-    assert border.warning().startswith("border pixels alone tell fakes from reals: AUC")
+    assert border.warning().startswith("fakes can be told from reals by border pixels alone: AUC")
     assert border in probes.shortcuts(list(found.values()))
 
 
@@ -136,3 +136,19 @@ def test_border_numbers_tell_black_bars_from_pictures() -> None:
     plain, bars = pictures.border(face(1)), pictures.border(barred)
     assert plain["edge_black"] < 0.05 and bars["edge_black"] > 0.5
     assert bars["corner_black"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "high", "verdict"),
+    [
+        (0.7, 0.55, 0.8, "shortcut"),
+        (0.7, 0.45, 0.9, "unclear"),
+        (0.55, 0.4, 0.7, "unclear"),
+        (0.51, 0.47, 0.55, "none"),
+        (0.7, None, None, "unclear"),
+    ],
+)
+def test_a_verdict_is_given_only_where_the_interval_allows_one(
+    auc: float, low: float | None, high: float | None, verdict: str
+) -> None:
+    assert probes._verdict(auc, low, high, CONFIG) == verdict
