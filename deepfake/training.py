@@ -29,6 +29,7 @@ from deepfake.config import (
 )
 from deepfake.cropset import CropSet, Rows
 from deepfake.errors import UsageError
+from deepfake.leakcheck.duplicates import require_no_duplicates
 from deepfake.plan import training_plan
 from deepfake.report import training_plots
 from deepfake.resources import divide
@@ -99,11 +100,20 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         require_both_classes(crops.table, split)
     try:
         require_disjoint(crops.table, splits)
+        _require_no_copies(crops.uri, Storage(config.storage), splits)
     except UsageError as error:
         if not training.allow_overlap:
             raise UsageError(f"{error}\n  --training.allow_overlap true trains all the same") from None
         log.warning("%s", error)
     return {"train": cropset.split_rows(crops, splits[0]), "val": cropset.split_rows(crops, splits[1])}
+
+
+def _require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
+    """Refuse the same bytes in both splits, where the crops' manifest knows the bytes."""
+    manifest = join(crops_uri, "_manifest.parquet")
+    if storage.exists(manifest):
+        columns = ["video_id", "split", "label", "status", "content_sha256"]
+        require_no_duplicates(storage.read_table(manifest, "videos", columns), list(splits))
 
 
 def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:

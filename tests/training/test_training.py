@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from deepfake import tables, training
 from deepfake.cli import load_config
 from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.errors import UsageError
+from deepfake.storage import Storage
 from deepfake.training import run_identity, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,3 +117,16 @@ def test_the_first_recipe_is_a_valid_configuration() -> None:
     config = load_config(TrainJobConfig, ["--config", str(recipe), "--input", "crops", "--output", "model"])
     assert config.training.trainable == "head" and config.training.balance == "none"
     assert config.augment.rotation_degrees == 5 and config.augment.jpeg == 0
+
+
+def test_a_copy_of_a_training_video_in_validation_is_refused_by_name(tmp_path: Path) -> None:
+    rows = [
+        {
+            "video_id": name, "uri": name, "status": "ok", "content_sha256": "0" * 64, "label": 0,
+            "split": split, "frames_sampled": 1, "frames_with_face": 1, "faces": 1,
+        }
+        for name, split in (("a.mp4", "train"), ("b.mp4", "val"))
+    ]  # fmt: skip
+    Storage().write_table(str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
+    with pytest.raises(UsageError, match=r"a\.mp4.*b\.mp4"):
+        training._require_no_copies(str(tmp_path), Storage(), ("train", "val"))
