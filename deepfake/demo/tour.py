@@ -53,6 +53,12 @@ def steps(config: DemoJobConfig) -> list[Step]:
             ("crops/_contact_sheets/train-real.png", "crops/_contact_sheets/train-FaceSwap.png"),
         ),
         Step(
+            "leakcheck",
+            "what the splits share, and what gives fakes away without looking at faces",
+            _options(("input", crops), ("output", output / "leakcheck"), ("report.title", TITLE)),
+            ("leakcheck/report.html",),
+        ),
+        Step(
             "train",
             f"a network from random weights, {config.epochs} short epochs, {config.workers} workers",
             _options(

@@ -20,6 +20,7 @@ from deepfake.errors import UsageError
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 MODELS: dict[str, type[config.JobConfig]] = {
     "preprocess": config.PreprocessJobConfig,
+    "leakcheck": config.LeakcheckJobConfig,
     "train": config.TrainJobConfig,
     "evaluate": config.EvaluateJobConfig,
     "score": config.ScoreJobConfig,
@@ -72,7 +73,7 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
     with pytest.raises(SystemExit) as stopped:
         demo.job(config.DemoJobConfig(output=str(tmp_path)))
     assert stopped.value.code == 3
-    assert ran == ["preprocess.py", "train.py"]
+    assert ran == ["preprocess.py", "leakcheck.py", "train.py"]
     out, err = capfd.readouterr()
     assert "jobs/train.py ended with exit status 3" in err
     assert "mean nothing about real deepfakes" in out

@@ -41,4 +41,4 @@ def test_every_job_of_the_demo_runs_and_leaves_what_it_names(tmp_path: Path) -> 
     }
     assert all((row["score"] is None) == (row["status"] != "ok") for row in scores)
     summary = json.loads((output / "_summary.json").read_text())
-    assert list(summary["took"]) == ["data", "preprocess", "train", "evaluate", "score"]
+    assert list(summary["took"]) == ["data", "preprocess", "leakcheck", "train", "evaluate", "score"]
