@@ -51,11 +51,7 @@ class Work:
 
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Ray Train's entry: train, and on rank 0 save the network; returns what the driver needs."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-                        datefmt="%H:%M:%S")  # fmt: skip
-    for name in list(logging.root.manager.loggerDict):  # Ray sets the level of some of them one by one
-        if name.startswith(("ray.train", "ray.data")):
-            logging.getLogger(name).setLevel(logging.ERROR)
+    _speak()
     context = ray.train.get_context()
     worker = Worker(settings["work"], context.get_world_rank(), context.get_world_size())
     found = ray.train.get_checkpoint()
@@ -65,6 +61,15 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     while worker.epoch_follows():
         worker.run_epoch()
     return worker.finish()
+
+
+def _speak() -> None:
+    """Let this project's log through from a worker, and not Ray's: one of its loggers is named by a path."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("deepfake").setLevel(logging.INFO)
+    for name in ("ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Worker:

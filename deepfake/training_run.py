@@ -21,6 +21,7 @@ from deepfake.storage import Storage, split_uri
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 600  # a small machine takes a minute or two to start several TensorFlows
+_POLL_SECONDS = 0.5  # an epoch's checkpoint counts once Ray Train has asked all workers for it
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def prepare_environment() -> None:
     """Set what Ray's processes inherit; call before Ray is started."""
     keras_runtime.quiet()
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_TIMEOUT_SECONDS))
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_SECONDS))
 
 
 def run_workers(

