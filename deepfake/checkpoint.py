@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = 1
-_STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
+STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
 
 
 @dataclass
@@ -39,13 +39,13 @@ def save(folder: Path, progressed: Progressed, arrays: Mapping[str, list[np.ndar
     with (folder / _ARRAYS_FILE).open("wb") as file:
         np.savez(file, **flat)  # type: ignore[arg-type]
     state = {"format": FORMAT, **vars(progressed)}
-    (folder / _STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    (folder / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> tuple[Progressed, dict[str, list[np.ndarray]]]:
     """What ``save`` wrote; raises ``CheckpointError`` for anything else."""
     try:
-        state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         if state.pop("format") != FORMAT:
             raise CheckpointError(f"{folder}: a checkpoint of another version; train without it")
         arrays: dict[str, list[np.ndarray]] = {}

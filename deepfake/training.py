@@ -17,6 +17,7 @@ import numpy as np
 from deepfake import bundle, cropset, engine, keras_runtime, metrics, model
 from deepfake.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.catalog.overlap import require_both_classes, require_disjoint
+from deepfake.checkpoint import STATE_FILE
 from deepfake.cli import Outcome
 from deepfake.config import (
     CropConfig,
@@ -58,10 +59,10 @@ def train(config: TrainJobConfig) -> Outcome:
         return Outcome(plan)
     data_sha256 = crops.sha256()
     identity = run_identity(config, data_sha256)
+    model.check_weights(config.model.weights, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
         return _outcome(bundle.read_info(config.output, storage), plan, config)
-    model.check_weights(config.model.weights, storage)
     prepare_environment()
     started = time.monotonic()
     with engine.session(config.ray):
@@ -151,7 +152,7 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
     """Make the output folder this run's own; true if it is finished. Refuses what another run left."""
     marker = join(config.output, CHECKPOINTS, _RUN_FILE)
     finished = storage.exists(join(config.output, BUNDLE_FILE))
-    unfinished = storage.exists(marker)
+    unfinished = storage.exists(marker) and _has_checkpoint(config, storage)
     if not config.training.resume:
         storage.remove(join(config.output, BUNDLE_FILE))
         storage.remove(join(config.output, CHECKPOINTS))
@@ -170,6 +171,12 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
             return True
     storage.write_text(marker, json.dumps({"identity": identity}) + "\n")
     return False
+
+
+def _has_checkpoint(config: TrainJobConfig, storage: Storage) -> bool:
+    """Whether there is work in the output that would be lost; a run that failed at its start left none."""
+    files = storage.list_files(join(config.output, CHECKPOINTS))
+    return any(info.path.endswith(STATE_FILE) for info in files)
 
 
 def _write_bundle(

@@ -76,7 +76,7 @@ def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tm
         train(job(folder, tmp_path / "model"))
 
 
-@pytest.mark.parametrize("what", ["bundle.json", "_checkpoints/run.json"])
+@pytest.mark.parametrize("what", ["bundle.json", "_checkpoints"])
 def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, what: str) -> None:
     from deepfake.bundle import BundleInfo, write
     from deepfake.storage import Storage
@@ -86,8 +86,9 @@ def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, 
         info = BundleInfo(model_sha256="0" * 64, threshold=0.5, training={"identity": "another"})
         write(str(output), Storage(), info)
     else:
-        (output / "_checkpoints").mkdir(parents=True)
-        (output / what).write_text('{"identity": "another"}')
+        (output / "_checkpoints" / "another" / "epoch-00001").mkdir(parents=True)
+        (output / "_checkpoints" / "run.json").write_text('{"identity": "another"}')
+        (output / "_checkpoints" / "another" / "epoch-00001" / "state.json").write_text("{}")
     with pytest.raises(UsageError, match=f"{output}: holds .* --training.resume false"):
         train(job(small_crops, output))
 
