@@ -23,6 +23,9 @@ class Collective:
         # reads TF_CONFIG, which Ray Train sets; NCCL between GPUs, a gRPC ring between CPUs
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy() if world > 1 else None
         self._sums: dict[int, Any] = {}
+        # Inside a trace: 1 where this worker's rows count in sums over all rows, 0 where they only stand in
+        # for an empty slice.
+        self.present: Any = 1.0
 
     def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Call ``function`` where it may use ``add`` and synchronised layers. For use inside a trace."""

@@ -12,8 +12,11 @@ import ray
 import ray.data
 
 from deepfake.config import RayConfig
+from deepfake.errors import JobError
 
 log = logging.getLogger(__name__)
+
+START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
 
 
 @contextmanager
@@ -29,17 +32,7 @@ def session(config: RayConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     logging.getLogger("ray").setLevel(logging.ERROR)
-    address = config.address or os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, logging_level=logging.ERROR)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=config.num_cpus or cores(),
-            object_store_memory=config.object_store_mb * 2**20,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-        )
+    _start(config)
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
     _quiet()
@@ -48,6 +41,43 @@ def session(config: RayConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(config: RayConfig) -> None:
+    """Join the cluster that is asked for, or start an embedded Ray; ``JobError`` where neither works."""
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(address=address, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
+            raise JobError(
+                f"no Ray cluster answers at {address!r} ({_first_line(error)}); start one, or leave out "
+                "--ray.address and RAY_ADDRESS to run on this machine"
+            ) from error
+        return
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=config.num_cpus or cores(),
+                object_store_memory=config.object_store_mb * 2**20,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except (RuntimeError, TimeoutError, OSError) as error:  # Ray waits half a minute for its processes
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                raise JobError(
+                    f"Ray did not start on this machine ({_first_line(error)}); it may be overloaded or out "
+                    "of memory: free some, or lower --ray.num_cpus and --ray.object_store_mb"
+                ) from error
+            log.warning("Ray did not start (%s); trying once more", _first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def cores() -> int:

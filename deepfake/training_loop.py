@@ -24,6 +24,7 @@ from deepfake.checkpoint import CheckpointError, Progressed
 from deepfake.collective import Collective
 from deepfake.config import TrainJobConfig
 from deepfake.cropset import Rows
+from deepfake.global_norm import with_global_norms
 from deepfake.plan import training_plan, validation_plan
 from deepfake.progress import Progress
 from deepfake.resources import WorkerResources
@@ -85,8 +86,9 @@ class Worker:
         self.collective = Collective(rank, world)
         log.info("worker %d of %d: process %d, %s threads", rank, world, os.getpid(), threads or "all")
 
-        self.network = model.build(work.config.model, self.storage)
-        model.set_trainable(self.network, settings.trainable, settings.freeze_batch_norm)
+        network = model.build(work.config.model, self.storage)
+        model.set_trainable(network, settings.trainable, settings.freeze_batch_norm)
+        self.network = with_global_norms(network, self.collective)
         self.network.compile(self.keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
         self.optimizer.build(self.network.trainable_variables)

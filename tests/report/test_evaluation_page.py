@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from deepfake import tables
 from deepfake.config import EvaluationConfig
@@ -41,7 +41,8 @@ def test_it_fits_the_screen_and_shows_its_plots_in_the_readers_colours(
 ) -> None:
     page = open_page(path, color_scheme=scheme, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.wait_for_function("[...document.images].every((image) => image.naturalWidth > 0)")
+    for image in page.locator("img").all():  # no wait_for_function: the page's policy forbids eval
+        expect(image).not_to_have_js_property("naturalWidth", 0)
     source = page.locator("picture").first
     shown = source.locator("img").evaluate("(image) => image.currentSrc")
     light = source.locator("img").get_attribute("src")

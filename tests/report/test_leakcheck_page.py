@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from deepfake.leakcheck import findings
 from deepfake.leakcheck.findings import Finding
@@ -61,7 +61,8 @@ def test_it_fits_the_screen_and_shows_its_plot_in_the_readers_colours(
 ) -> None:
     page = open_page(path, color_scheme=scheme, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.wait_for_function("[...document.images].every((image) => image.naturalWidth > 0)")
+    for image in page.locator("img").all():  # no wait_for_function: the page's policy forbids eval
+        expect(image).not_to_have_js_property("naturalWidth", 0)
     source = page.locator("figure picture")
     shown = source.locator("img").evaluate("(image) => image.currentSrc")
     assert (shown == source.locator("img").get_attribute("src")) == (scheme == "light")

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from deepfake.config import ReportConfig
 from deepfake.report import pages, scores
@@ -139,7 +139,7 @@ def test_filters_by_name_status_verdict_and_score_work_together(tmp_path: Path, 
     page.locator("#status").select_option(label=f"{scores.STATUS_WORDS['no_face']} (1)")
     assert "No video fits" in page.locator("#rows").inner_text()
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.querySelectorAll('#rows tr').length === 5")
+    expect(page.locator("#rows tr")).to_have_count(5)
 
 
 @pytest.mark.browser
@@ -194,7 +194,7 @@ def test_the_page_is_never_wider_than_the_screen(tmp_path: Path, open_page: Open
 @pytest.mark.browser
 def test_thumbnails_are_loaded_from_beside_the_page(tmp_path: Path, open_page: Opener) -> None:
     page = open_page(write(tmp_path, video_row("a", 0.9), thumbnails={"a": JPEG}))
-    page.wait_for_function("document.images.length === 1 && document.images[0].naturalWidth === 8")
+    expect(page.locator("img")).to_have_js_property("naturalWidth", 8)
 
 
 def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:

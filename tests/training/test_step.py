@@ -20,6 +20,7 @@ keras = keras_runtime.start(threads=1, seed=rank)
 from deepfake.collective import Collective
 collective = Collective(rank, world)
 import numpy as np
+from deepfake.global_norm import with_global_norms
 from deepfake.step import TrainStep
 L = keras.layers
 x = crop = keras.Input((224, 224, 3), dtype="uint8")
@@ -28,7 +29,7 @@ x = L.Conv2D(4, 9, strides=8, use_bias=False)(x)
 x = L.ReLU()(L.BatchNormalization(momentum=0.9)(x))
 x = L.BatchNormalization(momentum=0.9)(L.GlobalAveragePooling2D()(x))
 x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01))(x)
-network = keras.Model(crop, x)
+network = with_global_norms(keras.Model(crop, x), collective)
 network.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")  # Adam would amplify the last bits
 network.optimizer.build(network.trainable_variables)
 network.set_weights(collective.from_first(network.get_weights()))
