@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from deepfake.errors import JobError
 
 log = logging.getLogger(__name__)
 
+KNOCK_SECONDS = 20.0
 START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
 
 
@@ -48,6 +50,7 @@ def _start(config: RayConfig) -> None:
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
         try:
+            _knock(address)
             ray.init(address=address, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
             raise JobError(
@@ -73,6 +76,13 @@ def _start(config: RayConfig) -> None:
                     "of memory: free some, or lower --ray.num_cpus and --ray.object_store_mb"
                 ) from error
             log.warning("Ray did not start (%s); trying once more", _first_line(error))
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` where nothing listens at ``host:port``: Ray itself would try for many minutes."""
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if separator and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _first_line(error: BaseException) -> str:
