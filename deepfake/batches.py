@@ -105,7 +105,9 @@ def _blocks(
     context.target_max_block_size = _BLOCK_BYTES
     context.execution_options.preserve_order = True
     tasks = [_task_table(source.rows, plan, share.positions[start:stop]) for start, stop in share.windows]
-    dataset = ray.data.from_arrow(tasks).map_batches(
+    # Not from_arrow: it counts rows in a task of a whole CPU, which the other workers' tasks may hold until
+    # this worker joins their all-reduce.
+    dataset = ray.data.from_blocks(tasks).map_batches(
         _Reader(source, epoch),
         batch_size=None,
         batch_format="pyarrow",

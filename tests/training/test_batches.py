@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from deepfake import augment, batches, cropset
 from deepfake.config import AugmentConfig
@@ -49,6 +51,37 @@ def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Pat
     sizes, pixels = streamed(small_crops, 3, batch=2)
     assert len(pixels) == 36
     assert sizes[2] == [0] * 18
+
+
+def test_a_stream_needs_no_cpu_but_those_of_its_own_tasks(small_crops: Path) -> None:
+    """Other workers' tasks keep theirs until all workers have taken the step: waiting for one is for ever."""
+    mine = divide(2, 2)
+    held = 2 - mine.data_cpus * mine.data_tasks
+
+    @ray.remote(num_cpus=held)
+    class Other:
+        def ready(self) -> bool:
+            return True
+
+    other = Other.remote()
+    assert ray.get(other.ready.remote())
+    storage = Storage()
+    crops = cropset.open_crops(str(small_crops), storage)
+    rows = cropset.split_rows(crops, "train")
+    plan = training_plan(rows, "method", 5, 2, 5, 3)
+    source = batches.Source(str(small_crops), crops.files, rows, storage, AUGMENT, seed=5)
+    taken: list[int] = []
+
+    def take() -> None:
+        for batch in batches.stream(source, plan, plan.share(0, 2), 3, mine, batches.InputWait()):
+            taken.append(len(batch.crops))
+
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
+    taker.join(timeout=120)
+    ray.kill(other)
+    assert not taker.is_alive()
+    assert sum(taken) == len(plan.share(0, 2).positions)
 
 
 def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) -> None:
