@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepfake import keras_runtime
+from deepfake import keras_runtime, model
 from deepfake.collective import Collective
 
 
@@ -24,15 +24,11 @@ def with_global_norms(network: Any, collective: Collective) -> Any:
     keras = keras_runtime.start()
     layer_class = _layer_class(keras, collective)
 
-    def clone(layer: Any) -> Any:
-        kind = type(layer)
-        if kind is keras.layers.BatchNormalization and layer.trainable:
-            kind = layer_class
-        return kind.from_config(layer.get_config())
+    def kind(layer: Any) -> Any:
+        learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
+        return layer_class if learns else type(layer)
 
-    copy = keras.models.clone_model(network, clone_function=clone)
-    copy.set_weights(network.get_weights())
-    return copy
+    return model.rebuilt(network, kind)
 
 
 def _layer_class(keras: Any, collective: Collective) -> Any:

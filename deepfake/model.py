@@ -9,7 +9,9 @@ Files, hashes and thresholds are ``deepfake.bundle``; the training loop is ``dee
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -77,20 +79,48 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool) -> None:
             layer.rate = 0.0
 
 
-def for_inference(network: Any, config: ModelConfig) -> Any:
-    """A float32 copy of a trained network, as it is saved: whatever precision it was trained in.
+def for_inference(network: Any) -> Any:
+    """A float32 copy of a trained network, of Keras' own layers, as it is saved.
 
     Scores in bfloat16 differ by up to 0.3 from float32, so no bundle carries a mixed precision policy.
     """
     keras = keras_runtime.start()
+
+    def kind(layer: Any) -> Any:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        return keras.layers.BatchNormalization if is_norm else type(layer)
+
     policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("float32")
+    keras.mixed_precision.set_dtype_policy("float32")  # of the input, which has no configuration of its own
     try:
-        copy = build(config.model_copy(update={"weights": "none"}))
+        return rebuilt(network, kind, {"dtype": "float32"})
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
-    for theirs, ours in zip(network.layers, copy.layers, strict=True):
-        ours.set_weights(theirs.get_weights())
+
+
+def rebuilt(
+    network: Any, kind: Callable[[Any], Any], update: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """A copy with the same graph and weights, each layer of class ``kind(layer)``.
+
+    ``update`` changes every layer's configuration, but for the input's.
+    """
+    keras = keras_runtime.start()
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.InputLayer):
+            config |= update
+        return kind(layer).from_config(config)
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    for layer in network.layers:  # by name: a copy may list its layers in another order
+        if not layer.weights:
+            continue
+        ours = copy.get_layer(layer.name)
+        ours.set_weights(layer.get_weights())
+        if isinstance(ours, keras.layers.Normalization):
+            ours.finalize_state()  # it computes with constants made of its weights
     return copy
 
 

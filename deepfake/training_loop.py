@@ -244,13 +244,13 @@ class Worker:
         self.network.set_weights(self.best)
         scores = self.best_scores
         if self.settings.mixed_precision != "none":  # what is saved computes in float32
-            scores = self._validate(ScoreStep(model.for_inference(self.network, self.work.config.model)))
+            scores = self._validate(ScoreStep(model.for_inference(self.network)))
         result: dict[str, Any] = {
             "history": self.progressed.history,
             "best_epoch": self.progressed.best_epoch,
         }
         if self.rank == 0:
-            content = bundle.network_bytes(model.for_inference(self.network, self.work.config.model))
+            content = bundle.network_bytes(model.for_inference(self.network))
             self.storage.write_bytes(join(self.work.config.output, bundle.MODEL_FILE), content)
             result["model_sha256"] = hashlib.sha256(content).hexdigest()
             result["val_scores"] = scores.tolist()

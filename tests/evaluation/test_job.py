@@ -135,7 +135,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     bundles.save(
         uri,
         STORAGE,
-        model.for_inference(model.build(config), config),
+        model.for_inference(model.build(config)),
         threshold=0.25,
         training={"identities": {"train": ["bob"]}},
         crop=CropConfig(),

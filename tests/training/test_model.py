@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from deepfake import keras_runtime, model
+from deepfake.collective import Collective
 from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
+from deepfake.global_norm import with_global_norms
 from deepfake.storage import Storage
 
 UNTRAINED = ModelConfig(weights="none")
@@ -113,13 +116,40 @@ def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
         mixed = model.build(UNTRAINED)
-        saved = model.for_inference(mixed, UNTRAINED)
+        saved = model.for_inference(mixed)
         assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     assert {layer.compute_dtype for layer in saved.layers} <= {"float32", "uint8"}
     for before, after in zip(mixed.get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does(
+    keras: Any, tmp_path: Path
+) -> None:
+    """Loaded backbones carry the mean and variance of their own data, which Keras holds as constants too."""
+    network = model.build(UNTRAINED)
+    (norm,) = [layer for layer in network.layers if isinstance(layer, keras.layers.Normalization)]
+    norm.set_weights([np.full(3, 0.45, np.float32), np.full(3, 0.05, np.float32), np.int64(1)])
+    norm.finalize_state()
+    crops = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
+
+    def first_features(net: Any) -> np.ndarray:
+        return np.asarray(keras.Model(net.inputs, net.get_layer("stem_conv").output)(crops))
+
+    expected = first_features(network)
+    two_workers = SimpleNamespace(world=2, present=1.0)
+    trained = with_global_norms(network, cast(Collective, two_workers))
+    saved = model.for_inference(trained)
+    saved.save(tmp_path / "a.keras")
+    loaded = keras.models.load_model(tmp_path / "a.keras")
+    for copy in (trained, saved, loaded):
+        np.testing.assert_allclose(first_features(copy), expected, atol=1e-5)
+    assert {type(layer).__module__.split(".")[0] for layer in saved.layers} == {"keras"}
+    norm.set_weights([np.zeros(3, np.float32), np.ones(3, np.float32), np.int64(1)])
+    norm.finalize_state()
+    assert np.abs(first_features(network) - expected).max() > 0.1  # it matters
 
 
 def test_weights_that_are_not_there_are_an_error_with_a_remedy(tmp_path: Path) -> None:
