@@ -52,7 +52,9 @@ COMPILE = $(UV_INDEX) $(BIN)/uv pip compile --universal --generate-hashes --no-e
 
 lock: $(VENV)/.installed ## Resolve the dependencies again and write the lock files (ARGS="--upgrade")
 	$(COMPILE) $(ARGS) pyproject.toml --extra cpu --extra dev -o requirements-dev.lock
-	$(COMPILE) pyproject.toml --extra cpu --extra s3 --extra demo -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) pyproject.toml --extra cpu --extra s3 --extra aws --extra demo -c requirements-dev.lock -o requirements.lock
+	$(subst --universal,--python-platform x86_64-manylinux_2_28 --python-version 3.12,$(COMPILE)) pyproject.toml \
+		--extra gpu --extra s3 --extra aws -c requirements-dev.lock -o requirements-gpu.lock
 	printf '%s\n' $(TOOLS) | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-tools.lock
 
 clean: ## Remove .venv, the demo's output and every cache

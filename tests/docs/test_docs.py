@@ -14,7 +14,12 @@ import pytest
 from deepfake import cli, config
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "cluster" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 MODELS: dict[str, type[config.JobConfig]] = {
     "preprocess": config.PreprocessJobConfig,
     "train": config.TrainJobConfig,
