@@ -36,17 +36,27 @@ class Draw:
     downscale: float | None
     jpeg: int | None
     cutout: tuple[float, float, float, float] | None  # x, y, w, h as shares of the side
+    hue_degrees: float = 0.0
+    saturation: float = 1.0
+    rgb_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # grey levels
+
+
+def random_of(seed: int, epoch: int, sample_id: str, purpose: str = "") -> np.random.Generator:
+    """The random numbers of one sample in one epoch, others for each purpose."""
+    name = f"{seed}|{epoch}|{sample_id}" + (f"|{purpose}" if purpose else "")
+    key = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(key, "big"))
 
 
 def draw(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> Draw:
     """The changes that one sample gets in one epoch."""
-    key = f"{seed}|{epoch}|{sample_id}".encode("utf-8", "surrogatepass")
-    random = np.random.default_rng(int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big"))
+    random = random_of(seed, epoch, sample_id)
     chance = random.random(6)
     signed = random.uniform(-1.0, 1.0, 4)
     share = random.random(8)
     low, high = config.jpeg_quality
     noise_seed = int(random.integers(2**63))
+    hue, saturation, *rgb = random.uniform(-1.0, 1.0, 5).tolist()
 
     def between(bounds: tuple[float, float], index: int) -> float:
         return float(bounds[0] + (bounds[1] - bounds[0]) * share[index])
@@ -68,18 +78,27 @@ def draw(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> Draw:
             if chance[5] < config.cutout
             else None
         ),
+        hue_degrees=hue * config.hue_degrees,
+        saturation=1.0 + saturation * config.saturation,
+        rgb_shift=(rgb[0] * config.rgb_shift, rgb[1] * config.rgb_shift, rgb[2] * config.rgb_shift),
     )
 
 
 def apply(crop: np.ndarray, changes: Draw) -> np.ndarray:
     """The changed crop, ``(h, w, 3) uint8 RGB`` like the one given, which stays as it was.
 
-    Geometry comes first, then light, then what cameras and uploads do: blur, noise, scaling, JPEG. Borders
-    that a rotation uncovers are filled by reflection: a black corner would tell which crops were rotated.
+    Geometry comes first, then light and colour, then what cameras and uploads do: blur, noise, scaling, JPEG.
+    Borders that a rotation uncovers are filled by reflection: a black corner would tell which crops were
+    rotated.
     """
-    image = _geometry(crop, changes)
-    if changes.brightness != 1.0 or changes.contrast != 1.0:
-        image = _light(image, changes.brightness, changes.contrast)
+    image = recolour(
+        geometry(crop, changes),
+        changes.brightness,
+        changes.contrast,
+        changes.hue_degrees,
+        changes.saturation,
+        changes.rgb_shift,
+    )
     if changes.blur is not None:
         image = cv2.GaussianBlur(image, (0, 0), changes.blur, borderType=cv2.BORDER_REFLECT_101)
     if changes.noise is not None:
@@ -95,9 +114,10 @@ def apply(crop: np.ndarray, changes: Draw) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def _geometry(crop: np.ndarray, changes: Draw) -> np.ndarray:
+def geometry(crop: np.ndarray, changes: Draw) -> np.ndarray:
+    """The crop flipped, turned and scaled only; for what goes with it, such as a mask ``(h, w)``."""
     if changes.degrees == 0.0 and changes.scale == 1.0:
-        return crop[:, ::-1].copy() if changes.flip else crop.copy()
+        return cv2.flip(crop, 1) if changes.flip else crop.copy()
     height, width = crop.shape[:2]
     centre = ((width - 1) / 2, (height - 1) / 2)
     matrix = cv2.getRotationMatrix2D(centre, changes.degrees, changes.scale)
@@ -109,10 +129,28 @@ def _geometry(crop: np.ndarray, changes: Draw) -> np.ndarray:
     )
 
 
-def _light(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
-    mean = float(image.mean())
-    levels = (np.arange(256, dtype=np.float64) * brightness - mean) * contrast + mean
-    return cv2.LUT(image, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+def recolour(
+    image: np.ndarray,
+    brightness: float = 1.0,
+    contrast: float = 1.0,
+    hue_degrees: float = 0.0,
+    saturation: float = 1.0,
+    shift: tuple[float, ...] = (0.0, 0.0, 0.0),
+) -> np.ndarray:
+    """``(h, w, 3) uint8 RGB`` in other light and colours; the same array where nothing is asked for.
+
+    All of it is one linear map of each pixel's three values: hue turns about the grey axis, saturation is
+    the distance from it, contrast that from the mean; ``shift`` is in grey levels.
+    """
+    if (brightness, contrast, hue_degrees, saturation) == (1.0, 1.0, 0.0, 1.0) and not any(shift):
+        return image
+    grey = np.full((3, 3), 1.0 / 3.0)
+    angle = np.deg2rad(hue_degrees)
+    across = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3.0)
+    turn = np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) * across  # of what is not grey (Rodrigues)
+    linear = contrast * brightness * (grey + saturation * turn)
+    offset = (1.0 - contrast) * float(image.mean()) + np.asarray(shift)
+    return cv2.transform(image, np.column_stack([linear, offset]))
 
 
 def _downscale(image: np.ndarray, share: float) -> np.ndarray:

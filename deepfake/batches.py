@@ -1,7 +1,8 @@
 """Batches of decoded crops for one training worker, streamed from Parquet by Ray Data.
 
 Ray's CPU tasks read, decode and augment; the worker holds no more than a few blocks, however large the
-data set. ``deepfake.plan`` decides what comes in which batch; ``deepfake.augment``, what augmentation does.
+data set. ``deepfake.plan`` decides what comes in which batch, ``deepfake.sbi`` makes fakes out of reals and
+``deepfake.augment`` does the rest.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
-from deepfake import augment, cropset
-from deepfake.config import AugmentConfig
+from deepfake import augment, cropset, sbi
+from deepfake.config import AugmentConfig, CropConfig
 from deepfake.cropset import Rows
 from deepfake.plan import EpochPlan, Share
 from deepfake.resources import WorkerResources
+from deepfake.selection import Kind
 from deepfake.storage import Storage, join
 
 _CHUNK = 16  # crops that a task hands out at once: 2.4 MB
@@ -36,6 +38,7 @@ class Source:
     storage: Storage
     augment: AugmentConfig | None = None  # None: as stored
     seed: int = 0
+    crop: CropConfig | None = None  # how the crops were cut; needed where fakes are made of them
 
 
 @dataclass(frozen=True)
@@ -128,32 +131,57 @@ def _task_table(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
             "row_group": rows.row_group[chosen],
             "row": rows.row[chosen],
             "occurrence": plan.occurrence[positions],
+            "kind": plan.kind[positions],
         }
     )
 
 
 class _Reader:
-    """Reads, decodes and augments the crops of one window. Runs in Ray's tasks; holds no state."""
+    """Reads, decodes, blends and augments the crops of one window. Runs in Ray's tasks; holds no state."""
 
     def __init__(self, source: Source, epoch: int) -> None:
         # without the index of all rows, which each task would otherwise load
         self.uri, self.files, self.storage = source.uri, source.files, source.storage
-        self.augment, self.seed, self.epoch = source.augment, source.seed, epoch
+        self.augment, self.seed, self.epoch, self.crop = source.augment, source.seed, epoch, source.crop
 
     def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
         cv2.setNumThreads(1)  # Ray runs one task a core already
         places = {name: window[name].to_numpy() for name in window.column_names}
-        stored = self._read(places)
+        crops = self._crops(places)
         for start in range(0, len(window), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            crops = [
-                self._crop(file, stored[file][group, row], occurrence)
-                for file, group, row, occurrence in zip(
-                    *(places[name][chunk].tolist() for name in ("file", "row_group", "row", "occurrence")),
-                    strict=True,
-                )
-            ]
-            yield {"position": places["position"][chunk], "crop": np.stack(crops)}
+            positions = places["position"][start : start + _CHUNK]
+            yield {"position": positions, "crop": np.stack([next(crops) for _ in positions])}
+
+    def _crops(self, places: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
+        """One crop after the other; the two of a pair follow each other."""
+        stored = self._read(places)
+        name, pair = "", None
+        names = ("file", "row_group", "row", "occurrence", "kind")
+        for file, group, row, occurrence, kind in zip(*(places[n].tolist() for n in names), strict=True):
+            found = stored[file][group, row]
+            where = f"{join(self.uri, self.files[file])}: {found.sample_id}"
+            if kind not in (Kind.BLENDED, Kind.BESIDE):  # those take the name of the crop before them
+                name = f"{found.sample_id}@{occurrence}" if occurrence else found.sample_id
+            if kind == Kind.BLENDED and pair is not None:
+                image = pair.fake
+            else:
+                image, pair = cropset.decode(found.encoded, where), None
+            if kind == Kind.TARGET:
+                pair = self._blended(image, found, name)
+                image = pair.real
+            yield self._augmented(image, name)
+
+    def _blended(self, crop: np.ndarray, stored: cropset.StoredCrop, name: str) -> sbi.Pair:
+        if self.crop is None:
+            raise ValueError("batches of self-blended images need Source.crop")
+        assert stored.box is not None  # it was read with the crop
+        face = sbi.face_in_crop(stored.box, stored.landmarks, self.crop)
+        return sbi.self_blend(crop, face, self.seed, self.epoch, name)
+
+    def _augmented(self, crop: np.ndarray, name: str) -> np.ndarray:
+        if self.augment is None or not self.augment.enabled:
+            return crop
+        return augment.apply(crop, augment.draw(self.augment, self.seed, self.epoch, name))
 
     def _read(self, places: dict[str, np.ndarray]) -> dict[int, dict[tuple[int, int], cropset.StoredCrop]]:
         wanted: dict[int, dict[int, set[int]]] = {}
@@ -161,17 +189,14 @@ class _Reader:
             places["file"].tolist(), places["row_group"].tolist(), places["row"].tolist(), strict=True
         ):
             wanted.setdefault(file, {}).setdefault(group, set()).add(row)
+        with_faces = bool((places["kind"] == Kind.TARGET).any())
         return {
             file: cropset.read_stored(
-                self.uri, self.files[file], {g: sorted(rows) for g, rows in groups.items()}, self.storage
+                self.uri,
+                self.files[file],
+                {group: sorted(rows) for group, rows in groups.items()},
+                self.storage,
+                with_faces,
             )
             for file, groups in wanted.items()
         }
-
-    def _crop(self, file: int, stored: cropset.StoredCrop, occurrence: int) -> np.ndarray:
-        where = f"{join(self.uri, self.files[file])}: {stored.sample_id}"
-        crop = cropset.decode(stored.encoded, where)
-        if self.augment is None or not self.augment.enabled:
-            return crop
-        name = f"{stored.sample_id}@{occurrence}" if occurrence else stored.sample_id
-        return augment.apply(crop, augment.draw(self.augment, self.seed, self.epoch, name))

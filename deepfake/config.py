@@ -142,11 +142,21 @@ class AugmentConfig(Section):
     """Random changes to training crops; the same distribution for real and fake."""
 
     enabled: bool = Field(True, description="augment training crops")
+    fakes: Literal["real", "sbi", "mix"] = Field(
+        "real",
+        description="real: the data set's fakes; sbi: self-blended images, a real and a fake made of each "
+        "real crop, and none of the data set's fakes; mix: half of the fakes are self-blended",
+    )
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
     rotation_degrees: float = Field(5.0, ge=0, le=45, description="largest rotation to either side")
     scale: Fraction = Field(0.05, description="largest relative change of scale")
     brightness: Fraction = Field(0.1, description="largest relative change of brightness")
     contrast: Fraction = Field(0.1, description="largest relative change of contrast")
+    hue_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the hue to either side")
+    saturation: Fraction = Field(0.1, description="largest relative change of saturation")
+    rgb_shift: float = Field(
+        10.0, ge=0, le=128, description="largest change of each colour channel, in grey levels of 256"
+    )
     jpeg: Fraction = Field(0.3, description="probability of JPEG compression")
     jpeg_quality: tuple[int, int] = Field((40, 100), description="range of its quality")
     blur: Fraction = Field(0.1, description="probability of a Gaussian blur")
@@ -177,10 +187,11 @@ class TrainingConfig(Section):
     freeze_batch_norm: bool = Field(
         False, description="keep the backbone's BatchNorm statistics and scales as loaded"
     )
-    balance: Literal["none", "class", "method"] = Field(
+    balance: Literal["none", "class", "method", "paired"] = Field(
         "class",
         description="none: every crop once an epoch; class: as many fakes as reals, others of the larger "
-        "class in the next epoch; method: and as many of each manipulation method",
+        "class in the next epoch; method: and as many of each manipulation method; paired: each real beside "
+        "a fake of the same frame, in one batch and augmented alike",
     )
     shuffle_row_groups: int = Field(
         16, ge=1, description="row groups of the crops (64 each) that are shuffled and held at once"

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from deepfake import tables
 from deepfake.errors import UsageError
+from deepfake.pairing import originals
 from deepfake.storage import Storage, join
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class Rows:
     label: np.ndarray  # int8, 0 real, 1 fake
     method: np.ndarray  # int16, index into methods
     methods: tuple[str, ...]
+    # int64, for each fake the row of its original's crop of the same frame, -1 where there is none
+    original: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -140,8 +143,11 @@ def _read_config(uri: str, storage: Storage) -> dict[str, Any]:
     return found
 
 
-def split_rows(crops: CropSet, split: str) -> Rows:
-    """The labelled crops of a split, in the order of the files. Unlabelled ones are left out, and said so."""
+def split_rows(crops: CropSet, split: str, with_originals: bool = False) -> Rows:
+    """The labelled crops of a split, in the order of the files. Unlabelled ones are left out, and said so.
+
+    ``with_originals`` looks up which real crop belongs beside each fake.
+    """
     table = crops.table.filter(pc.equal(crops.table["split"], split))
     labelled = table.filter(pc.is_valid(table["label"]))
     if skipped := len(table) - len(labelled):
@@ -160,6 +166,7 @@ def split_rows(crops: CropSet, split: str) -> Rows:
         array(labelled["label"], np.int8),
         array(codes, np.int16),
         methods,
+        originals(labelled) if with_originals else None,
     )
 
 
@@ -185,20 +192,35 @@ class StoredCrop:
 
     sample_id: str
     encoded: bytes
+    box: tuple[float, float, float, float] | None = None  # x, y, w, h in the frame's pixels, if asked for
+    landmarks: np.ndarray | None = None  # (5, 2) in the frame's pixels, if asked for and known
 
 
 def read_stored(
-    uri: str, name: str, row_groups: Mapping[int, Sequence[int]], storage: Storage
+    uri: str,
+    name: str,
+    row_groups: Mapping[int, Sequence[int]],
+    storage: Storage,
+    with_faces: bool = False,
 ) -> dict[tuple[int, int], StoredCrop]:
-    """Chosen rows of one file, by ``(row group, row)``. Reads those row groups and no others."""
+    """Chosen rows of one file, by ``(row group, row)``. Reads those row groups and no others.
+
+    ``with_faces`` reads boxes and landmarks too.
+    """
     found: dict[tuple[int, int], StoredCrop] = {}
-    columns = ["video_id", "frame_index", "face_index", "crop"]
+    columns = ["video_id", "frame_index", "face_index", "crop", *(["box", "landmarks"] * with_faces)]
     with storage.open(join(uri, name)) as source, pq.ParquetFile(source) as file:
         for group, rows in row_groups.items():
             taken = file.read_row_group(group, columns=columns).take(pa.array(rows, pa.int64()))
             for row, values in zip(rows, taken.to_pylist(), strict=True):
                 identity = sample_id(values["video_id"], values["frame_index"], values["face_index"])
-                found[group, row] = StoredCrop(identity, values["crop"])
+                box, landmarks = values.get("box"), values.get("landmarks")
+                found[group, row] = StoredCrop(
+                    identity,
+                    values["crop"],
+                    (box["x"], box["y"], box["w"], box["h"]) if box else None,
+                    np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
+                )
     return found
 
 

@@ -1,7 +1,7 @@
 """Which crops an epoch shows, in which order, and which worker reads which. Pure numpy, no input or output.
 
 Everything follows from (seed, epoch) and the index; the number of workers only cuts the same global batches
-into more slices.
+into more slices. ``deepfake.selection`` decides what is shown and what stays together.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from deepfake.cropset import Rows
+from deepfake.selection import Selection, random, select
 
-_SELECT, _GROUPS, _WINDOW = 1, 2, 3  # what a random stream is for, so that no two share their numbers
+_GROUPS, _WINDOW = 2, 3  # what a random stream is for, so that no two share their numbers
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ class EpochPlan:
 
     rows: np.ndarray  # int64, index into Rows
     occurrence: np.ndarray  # int64, how often the row was already shown in this epoch
+    kind: np.ndarray  # int8, a selection.Kind
+    label: np.ndarray  # int8, 0 real, 1 fake: of what is shown, which a self-blended fake's row is not
+    unit: np.ndarray  # int64, rises by one with each crop or pair of crops that stay together
     window: np.ndarray  # int64, rises
     group: np.ndarray  # int64, place of the row's row group within the epoch's order of row groups
-    global_batch: int
+    cuts: np.ndarray  # (steps + 1,) int64, positions at which batches begin, and the end
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,24 +45,27 @@ class EpochPlan:
     @property
     def steps(self) -> int:
         """Steps in the epoch; the last batch may be smaller."""
-        return -(-len(self) // self.global_batch)
+        return len(self.cuts) - 1
 
     def batch(self, step: int) -> np.ndarray:
         """Positions ``(<= global_batch,) int64`` of one global batch."""
-        return np.arange(step * self.global_batch, min((step + 1) * self.global_batch, len(self)))
+        return np.arange(self.cuts[step], self.cuts[step + 1])
 
     def share(self, rank: int, world: int) -> Share:
-        """The slices of worker ``rank`` of ``world``: near-equal parts of each global batch.
+        """The slices of worker ``rank`` of ``world``: near-equal parts of each global batch, pairs whole.
 
         Which row of a batch goes to whom does not matter to the gradient, so rows of one row group are kept
         together: each worker then reads few of a window's row groups instead of all of them.
         """
         position = np.arange(len(self))
-        step = position // self.global_batch
-        order = np.lexsort((position, self.group, self.window, step))
-        inside = position % self.global_batch  # rank of each sorted entry within its step
-        size = np.minimum(self.global_batch, len(self) - step * self.global_batch)
-        owner = _owner(inside, size, world)
+        step = np.repeat(np.arange(self.steps), np.diff(self.cuts))
+        leads = np.diff(self.unit, prepend=-1) > 0
+        lead_group = self.group[leads][self.unit]  # so that a pair is not torn apart
+        order = np.lexsort((position, lead_group, self.window, step))
+        place = np.cumsum(leads[order]) - 1  # of each sorted entry's unit
+        units = np.bincount(step[leads], minlength=self.steps)
+        inside = place - (np.cumsum(units) - units)[step]
+        owner = _owner(inside, units[step], world)
         mine = order[owner == rank]
         return Share(mine, np.bincount(step[owner == rank], minlength=self.steps), self._windows(mine))
 
@@ -88,20 +95,93 @@ def _owner(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarray:
 
 
 def training_plan(
-    rows: Rows, balance: str, global_batch: int, shuffle_row_groups: int, seed: int, epoch: int
+    rows: Rows,
+    balance: str,
+    global_batch: int,
+    shuffle_row_groups: int,
+    seed: int,
+    epoch: int,
+    fakes: str = "real",
 ) -> EpochPlan:
     """The shuffled, balanced plan of one training epoch.
 
     Row groups are put in random order and taken ``shuffle_row_groups`` at a time; rows are shuffled within
     such a window. That reads each row group about once and holds one window in memory, not the data set.
+    A fake beside its original comes with it, from whichever row group it is in.
     """
-    chosen, occurrence = select(rows, balance, seed, epoch)
-    key = rows.file[chosen].astype(np.int64) << 32 | rows.row_group[chosen]
+    chosen = select(rows, balance, seed, epoch, fakes)
+    key = rows.file[chosen.rows].astype(np.int64) << 32 | rows.row_group[chosen.rows]
     groups, code = np.unique(key, return_inverse=True)
-    place = _random(seed, _GROUPS, epoch).permutation(len(groups))[code]
-    window = place // shuffle_row_groups
-    order = np.lexsort((_random(seed, _WINDOW, epoch).random(len(chosen)), window))
-    return EpochPlan(chosen[order], occurrence[order], window[order], place[order], global_batch)
+    place = random(seed, _GROUPS, epoch).permutation(len(groups))[code]
+    leads = np.diff(chosen.unit, prepend=-1) > 0
+    # Fakes beside their originals come from as many row groups again.
+    span = max(1, shuffle_row_groups // 2) if balance == "paired" else shuffle_row_groups
+    window = place[leads] // span  # of each unit
+    order = np.lexsort((random(seed, _WINDOW, epoch).random(len(window)), window))
+    pair = np.bincount(chosen.unit, minlength=len(window)) > 1
+    if pair.any():
+        order, window = _singles_in_twos(order, window, pair)
+    sorted_units = np.empty(len(order), np.int64)
+    sorted_units[order] = np.arange(len(order))
+    unit = sorted_units[chosen.unit]
+    positions = np.argsort(unit, kind="stable")
+    unit = unit[positions]
+    return _plan(chosen, rows, positions, unit, window[order][unit], place[positions], global_batch)
+
+
+def _singles_in_twos(
+    order: np.ndarray, window: np.ndarray, pair: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Order and windows in which crops that stand alone come in twos, a last odd one at the end.
+
+    Otherwise a pair would now and then find one place left in a batch, and the batch would stay short. A
+    single whose window has an odd number of them is read with the single that comes next.
+    """
+    singles = order[~pair[order]]
+    window = window.copy()
+    even = len(singles) // 2 * 2
+    window[singles[1:even:2]] = window[singles[:even:2]]
+    window[singles[even:]] = window.max()
+    slot = np.empty(len(order), np.int64)  # where the unit, or the first of the two, was drawn to be
+    slot[order] = np.arange(len(order))
+    slot[singles[1:even:2]] = slot[singles[:even:2]]
+    slot[singles[even:]] = len(order)
+    rank = np.zeros(len(order), np.int64)
+    rank[singles[1:even:2]] = 1
+    return np.lexsort((rank, slot, window)), window
+
+
+def _plan(
+    chosen: Selection,
+    rows: Rows,
+    positions: np.ndarray,
+    unit: np.ndarray,
+    window: np.ndarray,
+    group: np.ndarray,
+    global_batch: int,
+) -> EpochPlan:
+    return EpochPlan(
+        chosen.rows[positions],
+        chosen.occurrence[positions],
+        chosen.kind[positions],
+        chosen.labels(rows)[positions],
+        unit,
+        window,
+        group,
+        _cuts(unit, global_batch),
+    )
+
+
+def _cuts(unit: np.ndarray, batch: int) -> np.ndarray:
+    """Where batches begin, and the end: as large as they may be without tearing a unit apart."""
+    ends = np.append(np.flatnonzero(np.diff(unit)) + 1, len(unit))
+    if len(ends) == len(unit):
+        return np.append(np.arange(0, len(unit), batch), len(unit))
+    cuts = [0]
+    while cuts[-1] < len(unit):
+        fitting = ends[np.searchsorted(ends, cuts[-1] + batch, "right") - 1]
+        cuts.append(int(fitting if fitting > cuts[-1] else ends[np.searchsorted(ends, cuts[-1], "right")]))
+    return np.array(cuts)
 
 
 def validation_plan(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
@@ -109,60 +189,6 @@ def validation_plan(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
     order = np.lexsort((rows.row, rows.row_group, rows.file))
     key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
     group = np.unique(key, return_inverse=True)[1]
-    return EpochPlan(
-        order, np.zeros(len(order), np.int64), group // window_row_groups, group, max(1, len(order))
-    )
-
-
-def select(rows: Rows, balance: str, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that an epoch shows, and how often each was shown before in it: ``(n,) int64`` twice.
-
-    ``none``: each row once. ``class``: as many fakes as reals, as many as the smaller class has. ``method``:
-    the same, and the fakes' share is divided evenly over the methods, which shows rows of a rare method more
-    than once. From epoch to epoch the choice goes on where it stopped, so that in time all are shown.
-    """
-    if balance == "none":
-        return np.arange(len(rows)), np.zeros(len(rows), np.int64)
-    reals, fakes = (np.flatnonzero(rows.label == label) for label in (0, 1))
-    quota = min(len(reals), len(fakes))
-    strata = [(reals, quota)]
-    if balance == "class":
-        strata.append((fakes, quota))
-    else:
-        methods = np.unique(rows.method[fakes])
-        turn = np.roll(methods, epoch % max(len(methods), 1))  # who gets the remainder changes
-        for number, method in enumerate(turn):
-            size = quota // len(turn) + (number < quota % len(turn))
-            strata.append((fakes[rows.method[fakes] == method], size))
-        strata[1:] = sorted(strata[1:], key=lambda stratum: int(stratum[0][0]))
-    chosen, occurrence = [], []
-    for number, (members, size) in enumerate(strata):
-        # methods' sizes differ by the remainder; starting at epoch * (largest size) overlaps nothing
-        stride = size if balance == "class" or number == 0 else -(-quota // (len(strata) - 1))
-        taken, seen = _turns(members, epoch * stride, size, (seed, number))
-        chosen.append(taken)
-        occurrence.append(seen)
-    return np.concatenate(chosen), np.concatenate(occurrence)
-
-
-def _turns(members: np.ndarray, start: int, size: int, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """``size`` members from ``start`` on in an endless row of fresh permutations, and their occurrences."""
-    if not len(members) or not size:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    first, last = start // len(members), (start + size - 1) // len(members)
-    seed, stratum = key
-    line = np.concatenate(
-        [_random(seed, _SELECT, stratum, turn).permutation(members) for turn in range(first, last + 1)]
-    )
-    taken = line[start - first * len(members) :][:size]
-    order = np.argsort(taken, kind="stable")
-    ordered = taken[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    run = np.repeat(starts, np.diff(np.append(starts, size)))
-    occurrence = np.empty(size, np.int64)
-    occurrence[order] = np.arange(size) - run
-    return taken, occurrence
-
-
-def _random(*key: int) -> np.random.Generator:
-    return np.random.default_rng(key)
+    everything = Selection.stored(np.arange(len(rows)))
+    unit = np.arange(len(rows))
+    return _plan(everything, rows, order, unit, group // window_row_groups, group, max(1, len(rows)))

@@ -34,6 +34,7 @@ from deepfake.leakcheck.duplicates import require_no_duplicates
 from deepfake.plan import training_plan
 from deepfake.report import training_plots
 from deepfake.resources import divide
+from deepfake.selection import Kind
 from deepfake.storage import Storage, absolute, join
 from deepfake.training_log import write_tables
 from deepfake.training_loop import Work, train_worker
@@ -68,7 +69,8 @@ def train(config: TrainJobConfig) -> Outcome:
     with engine.session(config.ray):
         resources = divide(engine.total("CPU"), config.training.workers, config.training.threads_per_worker)
         run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
-        work = Work(config, crops.files, rows["train"], rows["val"], resources)
+        cut = _section(crops, "crop", CropConfig)
+        work = Work(config, crops.files, rows["train"], rows["val"], resources, cut)
         result = run_workers(run, train_worker, {"work": work}, storage)
     info = _write_bundle(config, storage, crops, result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
@@ -97,7 +99,13 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
     splits = (training.train_split, training.val_split)
     if splits[0] == splits[1]:
         raise UsageError(f"training.train_split and training.val_split are both {splits[0]!r}")
-    for split in splits:
+    if config.augment.fakes != "real" and not isinstance(crops.config.get("crop"), dict):
+        raise UsageError(
+            f"{crops.uri}: without {cropset.CONFIG_FILE} it is not known where the faces are in these crops; "
+            "run jobs/preprocess.py again, or use --augment.fakes real"
+        )
+    only_reals = config.augment.fakes == "sbi"  # the fakes are made of them
+    for split in splits[only_reals:]:
         require_both_classes(crops.table, split)
     try:
         require_disjoint(crops.table, splits)
@@ -106,7 +114,15 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         if not training.allow_overlap:
             raise UsageError(f"{error}\n  --training.allow_overlap true trains all the same") from None
         log.warning("%s", error)
-    return {"train": cropset.split_rows(crops, splits[0]), "val": cropset.split_rows(crops, splits[1])}
+    rows = cropset.split_rows(crops, splits[0], with_originals=training.balance == "paired")
+    if not (rows.label == 0).any():  # where fakes are made of reals, this is all that is needed
+        raise UsageError(f"{crops.uri}: split {splits[0]!r} has no real crops to make fakes of")
+    if rows.original is not None and config.augment.fakes != "sbi" and not (rows.original >= 0).any():
+        raise UsageError(
+            f"{crops.uri}: training.balance is paired, and no fake of split {splits[0]!r} has its original "
+            "there: a real video of the same target_id, data set and compression, with a crop of that frame"
+        )
+    return {"train": rows, "val": cropset.split_rows(crops, splits[1])}
 
 
 def _require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
@@ -136,8 +152,13 @@ def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]
         training.shuffle_row_groups,
         training.seed,
         0,
+        config.augment.fakes,
     )
     found |= {"crops_per_epoch": len(first), "steps_per_epoch": first.steps, "workers": training.workers}
+    if blended := int(np.count_nonzero(first.kind == Kind.BLENDED)):
+        found["self_blended_per_epoch"] = blended
+    if beside := int(np.count_nonzero(first.kind == Kind.BESIDE)):
+        found["fakes_beside_their_original_per_epoch"] = beside
     return found
 
 

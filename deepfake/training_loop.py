@@ -22,7 +22,7 @@ import ray.train
 from deepfake import batches, bundle, checkpoint, keras_runtime, metrics, model
 from deepfake.checkpoint import CheckpointError, Progressed
 from deepfake.collective import Collective
-from deepfake.config import TrainJobConfig
+from deepfake.config import CropConfig, TrainJobConfig
 from deepfake.cropset import Rows
 from deepfake.global_norm import with_global_norms
 from deepfake.plan import training_plan, validation_plan
@@ -48,6 +48,7 @@ class Work:
     train: Rows
     val: Rows
     resources: WorkerResources
+    crop: CropConfig | None = None  # how the crops were cut
 
 
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,11 +119,20 @@ class Worker:
             self.storage,
             config.augment if augmented else None,
             config.training.seed,
+            self.work.crop,
         )
 
     def _plan(self, epoch: int) -> Any:
         s = self.settings
-        return training_plan(self.work.train, s.balance, s.global_batch, s.shuffle_row_groups, s.seed, epoch)
+        return training_plan(
+            self.work.train,
+            s.balance,
+            s.global_batch,
+            s.shuffle_row_groups,
+            s.seed,
+            epoch,
+            self.work.config.augment.fakes,
+        )
 
     def _shift_seeds(self, ranks: int) -> None:
         """Give each worker dropout masks of its own; checkpoints hold rank 0's."""
@@ -158,7 +168,7 @@ class Worker:
     def _train(self, epoch: int) -> dict[str, Any]:
         plan = self._plan(epoch)
         share = plan.share(self.rank, self.world)
-        labels = self.work.train.label[plan.rows]
+        labels = plan.label
         scores = np.zeros(len(plan), np.float32)
         wait = batches.InputWait()
         started = time.monotonic()

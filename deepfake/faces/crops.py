@@ -27,9 +27,7 @@ def cut(frame: Frame, face: Detection, config: CropConfig) -> np.ndarray:
     leaves the frame, the frame is reflected, so that no constant border tells anything. The face's box
     must touch the frame.
     """
-    side = max(1, round(max(face.w, face.h) * (1.0 + 2.0 * config.margin)))
-    left = math.floor(face.x + face.w / 2.0 - side / 2.0 + 0.5)  # not round(): it goes to the even neighbour
-    top = math.floor(face.y + face.h / 2.0 - side / 2.0 + 0.5)
+    left, top, side = square((face.x, face.y, face.w, face.h), config)
     height, width = frame.size
     right, bottom = left + side, top + side
     region = frame.region(max(0, left), max(0, top), min(width, right), min(height, bottom))
@@ -38,6 +36,20 @@ def cut(frame: Frame, face: Detection, config: CropConfig) -> np.ndarray:
         region = cv2.copyMakeBorder(region, *outside, cv2.BORDER_REFLECT)
     interpolation = cv2.INTER_AREA if side > config.size else cv2.INTER_CUBIC
     return cv2.resize(region, (config.size, config.size), interpolation=interpolation)
+
+
+def square(box: tuple[float, float, float, float], config: CropConfig) -> tuple[int, int, int]:
+    """Left, top and side, in the frame's pixels, of what the crop of a face box ``x, y, w, h`` shows."""
+    x, y, w, h = box
+    side = max(1, round(max(w, h) * (1.0 + 2.0 * config.margin)))
+    left = math.floor(x + w / 2.0 - side / 2.0 + 0.5)  # not round(): it goes to the even neighbour
+    return left, math.floor(y + h / 2.0 - side / 2.0 + 0.5), side
+
+
+def into_crop(points: np.ndarray, box: tuple[float, float, float, float], config: CropConfig) -> np.ndarray:
+    """Points ``(n, 2)`` of the frame in the pixels of the crop that ``cut`` makes of the face box."""
+    left, top, side = square(box, config)
+    return (np.asarray(points, np.float64) - (left, top) + 0.5) * (config.size / side) - 0.5
 
 
 def encode(crop: np.ndarray, config: CropConfig) -> bytes:

@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from deepfake.augment import Draw, apply, draw
-from deepfake.config import AugmentConfig
+from deepfake import tables
+from deepfake.augment import Draw, apply, draw, recolour
+from deepfake.config import AugmentConfig, LeakcheckConfig
+from deepfake.leakcheck import features, probes
+from tests.leakcheck.made import crop, face, looked_at, videos_of
 
 EVERYTHING = AugmentConfig(flip=1, jpeg=1, blur=1, noise=1, downscale=1, cutout=1, rotation_degrees=20)
 NOTHING = Draw(False, 0.0, 1.0, 1.0, 1.0, None, None, 0, None, None, None)
@@ -80,7 +83,7 @@ def test_real_and_fake_samples_get_the_same_distribution() -> None:
     draws = {
         kind: [draw(config, 0, 0, f"{kind}/{i}.mp4#0#0") for i in range(4000)] for kind in ("real", "fake")
     }
-    for name in ("flip", "degrees", "scale", "brightness", "contrast"):
+    for name in ("flip", "degrees", "scale", "brightness", "contrast", "hue_degrees", "saturation"):
         means, spreads = zip(
             *((np.mean(v), np.std(v)) for v in ([getattr(d, name) for d in ds] for ds in draws.values())),
             strict=True,
@@ -91,6 +94,56 @@ def test_real_and_fake_samples_get_the_same_distribution() -> None:
         shares = [np.mean([getattr(d, name) is not None for d in ds]) for ds in draws.values()]
         assert shares[0] == pytest.approx(getattr(config, name), abs=0.03), name
         assert shares[1] == pytest.approx(getattr(config, name), abs=0.03), name
+
+
+def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> None:
+    """The same drawn faces under both names: whatever told them apart would be augmentation's own mark."""
+    config = AugmentConfig(
+        rotation_degrees=15, jpeg=0.5, blur=0.3, noise=0.3, downscale=0.3, cutout=0.3, rgb_shift=20
+    )
+    images = []
+    for number in range(80):
+        label, name = number % 2, f"{('real', 'fake')[number % 2]}/{number:03d}.mp4"
+        images += [
+            (name, apply(face(2 * number + i), draw(config, 0, 0, f"{name}#{i}#0")), label, "train")
+            for i in range(2)
+        ]
+    rows = [crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
+    videos = tables.from_rows("videos", videos_of(rows))
+    settings_ = LeakcheckConfig(bootstrap=300)
+    found = probes.run(features.collect(looked_at(images), videos, settings_.crops_per_video), settings_)
+    measured = {probe.group: probe for probe in found if probe.auc is not None}
+    assert {"border pixels", "colour", "sharpness"} <= measured.keys()
+    for probe in measured.values():
+        assert probe.low is not None and probe.low < 0.5 and probe.verdict != "shortcut", probe
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.floats(0.7, 1.3), st.floats(0.7, 1.3), st.floats(-30, 30), st.floats(0.5, 1.5),
+    st.tuples(*[st.floats(-20, 20)] * 3),
+)  # fmt: skip
+def test_colours_change_by_one_linear_map(
+    brightness: float, contrast: float, hue: float, saturation: float, shift: tuple[float, float, float]
+) -> None:
+    image = noise_image()
+    value = image.astype(np.float64)
+    grey = value.mean(axis=2, keepdims=True)
+    axis = np.ones(3) / np.sqrt(3)
+    angle = np.deg2rad(hue)
+    off_grey = value - grey  # turned about the grey axis, and stretched
+    turned = off_grey * np.cos(angle) + np.cross(np.broadcast_to(axis, value.shape), off_grey) * np.sin(angle)
+    expected = brightness * (grey + saturation * turned)
+    expected = (expected - value.mean()) * contrast + value.mean() + shift
+    found = recolour(image, brightness, contrast, hue, saturation, shift)
+    np.testing.assert_allclose(found, np.clip(expected, 0, 255), atol=1.01)
+
+
+def test_grey_stays_grey_under_hue_and_saturation() -> None:
+    ramp = np.repeat(np.arange(224, dtype=np.uint8)[None, :, None], 224, 0).repeat(3, 2)
+    np.testing.assert_allclose(
+        recolour(ramp, hue_degrees=40.0, saturation=1.5).astype(int), ramp.astype(int), atol=1
+    )
 
 
 def test_jpeg_quality_must_be_a_range() -> None:

@@ -6,26 +6,40 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import ray
 
-from deepfake import augment, batches, cropset
-from deepfake.config import AugmentConfig
-from deepfake.plan import training_plan
+from deepfake import augment, batches, cropset, sbi, tables
+from deepfake.config import AugmentConfig, CropConfig
+from deepfake.plan import EpochPlan, training_plan
 from deepfake.resources import divide
+from deepfake.selection import Kind
 from deepfake.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 AUGMENT = AugmentConfig(jpeg=0.5, noise=0.5)
 
 
-def streamed(folder: Path, world: int, batch: int = 5) -> tuple[list[list[int]], dict[int, np.ndarray]]:
-    """Slice sizes of each worker, and the pixels at each position of epoch 3."""
+CROP = CropConfig(margin=0.25)
+
+
+def planned(
+    folder: Path, batch: int = 5, balance: str = "method", fakes: str = "real"
+) -> tuple[batches.Source, EpochPlan]:
+    """The training crops, and the plan of epoch 3."""
     storage = Storage()
     crops = cropset.open_crops(str(folder), storage)
-    rows = cropset.split_rows(crops, "train")
-    plan = training_plan(rows, "method", batch, 2, 5, 3)
-    source = batches.Source(str(folder), crops.files, rows, storage, AUGMENT, seed=5)
+    rows = cropset.split_rows(crops, "train", with_originals=balance == "paired")
+    plan = training_plan(rows, balance, batch, 2, 5, 3, fakes)
+    return batches.Source(str(folder), crops.files, rows, storage, AUGMENT, 5, CROP), plan
+
+
+def streamed(
+    folder: Path, world: int, batch: int = 5, balance: str = "method", fakes: str = "real"
+) -> tuple[list[list[int]], dict[int, np.ndarray]]:
+    """Slice sizes of each worker, and the pixels at each position of epoch 3."""
+    source, plan = planned(folder, batch, balance, fakes)
     sizes, pixels = [], {}
     for rank in range(world):
         wait = batches.InputWait()
@@ -98,3 +112,55 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
         changes = augment.draw(AUGMENT, 5, 3, stored.sample_id)
         expected = augment.apply(cropset.decode(stored.encoded), changes)
         np.testing.assert_array_equal(pixels[position], expected)
+
+
+def stored_at(source: batches.Source, row: int) -> cropset.StoredCrop:
+    rows = source.rows
+    group, place = int(rows.row_group[row]), int(rows.row[row])
+    name = source.files[rows.file[row]]
+    return cropset.read_stored(source.uri, name, {group: [place]}, source.storage, with_faces=True)[
+        group, place
+    ]
+
+
+def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(make_crops) -> None:
+    landmarks = [31.0, 40.0, 71.0, 40.0, 51.0, 60.0, 36.0, 82.0, 66.0, 82.0]
+    folder = make_crops(landmarks=landmarks)
+    (_,), alone = streamed(folder, 1, fakes="mix")
+    _, together = streamed(folder, 3, fakes="mix")
+    assert alone.keys() == together.keys()
+    for position, crop in alone.items():
+        np.testing.assert_array_equal(crop, together[position])
+
+    source, plan = planned(folder, fakes="mix")
+    blended = np.flatnonzero(plan.kind == Kind.BLENDED)
+    assert len(blended) == 9  # of 18 fakes
+    for position in blended.tolist():
+        stored = stored_at(source, int(plan.rows[position]))
+        assert stored.box is not None
+        face = sbi.face_in_crop(stored.box, stored.landmarks, CROP)
+        pair = sbi.self_blend(cropset.decode(stored.encoded), face, 5, 3, stored.sample_id)
+        assert pair.shape in sbi.SHAPES  # the landmarks came with the crop
+        changes = augment.draw(AUGMENT, 5, 3, stored.sample_id)
+        np.testing.assert_array_equal(alone[position - 1], augment.apply(pair.real, changes))
+        np.testing.assert_array_equal(alone[position], augment.apply(pair.fake, changes))
+        assert plan.label[position] == 1 and plan.label[position - 1] == 0
+
+
+def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
+    # real and fake 0, 1, 2 show the same footage; fake 3 has no original
+    folder = make_crops(target_id=None)
+    for path in sorted(folder.glob("part-*.parquet")):
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            row["target_id"] = f"{row['split']}-{row['video_id'][-7:-4]}"
+        Storage().write_table(str(path), tables.from_rows("crops", rows), 8)
+    source, plan = planned(folder, balance="paired")
+    (_,), alone = streamed(folder, 1, balance="paired")
+    beside = np.flatnonzero(plan.kind == Kind.BESIDE)
+    assert len(beside) == 18
+    for position in beside.tolist():
+        original, fake = (stored_at(source, int(plan.rows[place])) for place in (position - 1, position))
+        assert original.sample_id == fake.sample_id.replace("fake", "real")
+        changes = augment.draw(AUGMENT, 5, 3, original.sample_id)
+        np.testing.assert_array_equal(alone[position], augment.apply(cropset.decode(fake.encoded), changes))

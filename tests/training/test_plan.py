@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.cropset import Rows
-from deepfake.plan import select, training_plan, validation_plan
+from deepfake.plan import training_plan, validation_plan
+from deepfake.selection import Kind, Selection, select
 
 
 @st.composite
@@ -16,8 +17,11 @@ def some_rows(draw: st.DrawFn) -> Rows:
     """Crops of both classes and up to four methods, scattered over files and row groups."""
     counts = [draw(st.integers(1, 40)) for _ in range(1 + draw(st.integers(1, 4)))]
     method = np.repeat(np.arange(len(counts)), counts).astype(np.int16)  # 0 is real
-    order = np.random.default_rng(draw(st.integers(0, 99))).permutation(len(method))
-    method = method[order]
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    method = method[random.permutation(len(method))]
+    # fakes have an original among half of the reals, or none
+    parents = np.append(np.flatnonzero(method == 0)[::2], -1)
+    original = np.where(method > 0, random.choice(parents, len(method)), -1)
     place = np.arange(len(method))
     group_rows = draw(st.integers(1, 16))
     return Rows(
@@ -27,23 +31,29 @@ def some_rows(draw: st.DrawFn) -> Rows:
         label=(method > 0).astype(np.int8),
         method=method,
         methods=("real", "a", "b", "c", "d")[: len(counts)],
+        original=original,
     )
 
 
-BALANCE = st.sampled_from(["none", "class", "method"])
+BALANCE = st.sampled_from(["none", "class", "method", "paired"])
+FAKES = st.sampled_from(["real", "sbi", "mix"])
 
 
-@given(some_rows(), BALANCE, st.integers(1, 33), st.integers(1, 7), st.integers(1, 4), st.integers(0, 5))
+@given(
+    some_rows(), BALANCE, FAKES, st.integers(1, 33), st.integers(1, 7), st.integers(1, 4), st.integers(0, 5)
+)
 def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
-    rows: Rows, balance: str, batch: int, world: int, window: int, epoch: int
+    rows: Rows, balance: str, fakes: str, batch: int, world: int, window: int, epoch: int
 ) -> None:
-    plan = training_plan(rows, balance, batch, window, 7, epoch)
+    plan = training_plan(rows, balance, batch, window, 7, epoch, fakes)
     shares = [plan.share(rank, world) for rank in range(world)]
     ends = [np.concatenate([[0], np.cumsum(share.sizes)]) for share in shares]
     for step in range(plan.steps):
         slices = [s.positions[e[step] : e[step + 1]] for s, e in zip(shares, ends, strict=True)]
         assert sorted(np.concatenate(slices)) == plan.batch(step).tolist()
-        assert max(map(len, slices)) - min(map(len, slices)) <= 1
+        units = [len(set(plan.unit[part])) for part in slices]
+        assert sum(units) == len(set(plan.unit[plan.batch(step)]))  # no pair is torn apart
+        assert max(units) - min(units) <= 1
     assert all(len(share.positions) == end[-1] for share, end in zip(shares, ends, strict=True))
 
 
@@ -73,7 +83,8 @@ def test_validation_shows_every_crop_exactly_once(rows: Rows, world: int, batch:
 
 @given(some_rows(), st.integers(0, 9))
 def test_class_balance_shows_as_many_fakes_as_reals(rows: Rows, epoch: int) -> None:
-    chosen, occurrence = select(rows, "class", 3, epoch)
+    selection = select(rows, "class", 3, epoch)
+    chosen, occurrence = selection.rows, selection.occurrence
     smaller = np.bincount(rows.label, minlength=2).min()
     assert np.bincount(rows.label[chosen], minlength=2).tolist() == [smaller, smaller]
     assert len(set(zip(chosen, occurrence, strict=True))) == len(chosen)
@@ -81,7 +92,8 @@ def test_class_balance_shows_as_many_fakes_as_reals(rows: Rows, epoch: int) -> N
 
 @given(some_rows(), st.integers(0, 9))
 def test_method_balance_shows_all_methods_alike(rows: Rows, epoch: int) -> None:
-    chosen, occurrence = select(rows, "method", 3, epoch)
+    selection = select(rows, "method", 3, epoch)
+    chosen, occurrence = selection.rows, selection.occurrence
     shown = np.bincount(rows.method[chosen], minlength=len(rows.methods))
     assert shown[0] == shown[1:].sum() == np.bincount(rows.label, minlength=2).min()
     assert shown[1:].max() - shown[1:].min() <= 1
@@ -94,14 +106,79 @@ def test_method_balance_shows_all_methods_alike(rows: Rows, epoch: int) -> None:
 def test_in_time_every_crop_of_the_larger_class_is_shown_equally_often(rows: Rows) -> None:
     counts = np.bincount(rows.label, minlength=2)
     epochs = int(counts.max())  # then counts.max() * counts.min() draws fall on counts.max() crops
-    shown = np.concatenate([select(rows, "class", 1, epoch)[0] for epoch in range(epochs)])
+    shown = np.concatenate([select(rows, "class", 1, epoch).rows for epoch in range(epochs)])
     larger = rows.label == counts.argmax()
     assert set(np.bincount(shown, minlength=len(rows))[larger]) == {int(counts.min())}
 
 
-@given(some_rows(), BALANCE, st.integers(0, 2**40))
-def test_the_plan_follows_from_seed_and_epoch(rows: Rows, balance: str, seed: int) -> None:
-    first, again = (training_plan(rows, balance, 4, 2, seed, 1) for _ in range(2))
+def kinds(selection: Selection, kind: Kind) -> np.ndarray:
+    return selection.rows[selection.kind == kind]
+
+
+@given(some_rows(), BALANCE, st.integers(0, 9))
+def test_self_blended_fakes_are_made_of_each_real_once_and_no_other_fake_is_shown(
+    rows: Rows, balance: str, epoch: int
+) -> None:
+    found = select(rows, balance, 3, epoch, "sbi")
+    reals = np.flatnonzero(rows.label == 0)
+    assert sorted(kinds(found, Kind.TARGET)) == sorted(kinds(found, Kind.BLENDED)) == reals.tolist()
+    assert len(found.rows) == 2 * len(reals) and found.labels(rows).mean() == 0.5
+
+
+@given(some_rows(), BALANCE, st.integers(0, 9))
+def test_in_a_mix_half_of_the_fakes_are_self_blended(rows: Rows, balance: str, epoch: int) -> None:
+    found = select(rows, balance, 3, epoch, "mix")
+    labels = found.labels(rows)
+    blended, fakes = len(kinds(found, Kind.BLENDED)), int(labels.sum())
+    if balance == "none":
+        assert blended == min(np.count_nonzero(rows.label == 0), fakes // 2)
+    else:
+        assert fakes - 2 * blended in (0, 1) and fakes == len(labels) - fakes
+    shown = list(zip(found.rows[labels == 0], found.occurrence[labels == 0], strict=True))
+    assert len(set(shown)) == len(shown)  # each real once, or else augmented as another
+
+
+@given(some_rows(), BALANCE, FAKES, st.integers(1, 16), st.integers(1, 4), st.integers(0, 5))
+def test_the_two_of_a_pair_follow_each_other_in_one_batch_with_the_real_first(
+    rows: Rows, balance: str, fakes: str, pairs: int, window: int, epoch: int
+) -> None:
+    plan = training_plan(rows, balance, 2 * pairs, window, 7, epoch, fakes)
+    followers = np.flatnonzero(np.isin(plan.kind, (Kind.BLENDED, Kind.BESIDE)))
+    step = np.repeat(np.arange(plan.steps), np.diff(plan.cuts))
+    for place in followers:
+        lead, follower = plan.rows[place - 1], plan.rows[place]
+        assert step[place - 1] == step[place] and plan.unit[place - 1] == plan.unit[place]
+        assert plan.label[place - 1] == 0 and plan.label[place] == 1
+        assert plan.window[place - 1] == plan.window[place]
+        if plan.kind[place] == Kind.BLENDED:
+            assert plan.kind[place - 1] == Kind.TARGET and lead == follower
+        else:
+            assert rows.original is not None and rows.original[follower] == lead
+    assert np.diff(plan.cuts)[:-1].tolist() == [2 * pairs] * (plan.steps - 1)  # all full but the last
+    assert (np.diff(plan.window) >= 0).all()
+
+
+@given(some_rows(), st.integers(0, 9))
+def test_paired_reals_are_shown_beside_a_fake_of_their_own(rows: Rows, epoch: int) -> None:
+    assert rows.original is not None
+    found = select(rows, "paired", 3, epoch)
+    labels = found.labels(rows)
+    assert np.count_nonzero(labels == 0) == labels.sum()
+    beside = rows.original[kinds(found, Kind.BESIDE)]
+    assert sorted(beside) == sorted(set(rows.original[rows.original >= 0]))  # each of them once
+
+
+@given(some_rows())
+def test_in_time_every_fake_is_shown_beside_its_original(rows: Rows) -> None:
+    assert rows.original is not None
+    epochs = int(np.bincount(rows.original[rows.original >= 0], minlength=1).max())
+    shown = [kinds(select(rows, "paired", 3, epoch), Kind.BESIDE) for epoch in range(epochs)]
+    assert set(np.concatenate([*shown, []]).tolist()) == set(np.flatnonzero(rows.original >= 0).tolist())
+
+
+@given(some_rows(), BALANCE, FAKES, st.integers(0, 2**40))
+def test_the_plan_follows_from_seed_and_epoch(rows: Rows, balance: str, fakes: str, seed: int) -> None:
+    first, again = (training_plan(rows, balance, 4, 2, seed, 1, fakes) for _ in range(2))
     np.testing.assert_array_equal(first.rows, again.rows)
     np.testing.assert_array_equal(first.occurrence, again.occurrence)
 

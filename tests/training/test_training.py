@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -63,6 +64,42 @@ def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, t
     assert not (tmp_path / "model").exists()
 
 
+def test_self_blended_training_needs_no_fakes_but_must_know_how_crops_were_cut(
+    make_crops, tmp_path: Path
+) -> None:
+    folder = make_crops((("train", 0, 3, 6), ("val", 0, 2, 4), ("val", 1, 2, 4)))
+    plan = TrainJobConfig(
+        input=str(folder),
+        output=str(tmp_path / "model"),
+        model=ModelConfig(weights="none"),
+        augment=AugmentConfig(fakes="sbi"),
+        training=TrainingConfig(global_batch=8),
+        dry_run=True,
+    )
+    summary = train(plan).summary
+    assert summary["train_fake_crops"] == 0 and summary["self_blended_per_epoch"] == 18
+    assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
+    (folder / "_config.json").unlink()
+    with pytest.raises(UsageError, match=r"_config.json .*--augment.fakes real"):
+        train(plan)
+
+
+def test_paired_training_is_refused_where_no_fake_has_its_original(
+    make_crops, small_crops: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"balance is paired.*target_id"):
+        train(job(small_crops, tmp_path / "model", balance="paired"))
+    folder = make_crops((("train", 0, 1, 6), ("train", 1, 1, 4), ("val", 0, 1, 4), ("val", 1, 1, 4)))
+    for path in folder.glob("part-*.parquet"):
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            row["target_id"] = row["group_id"] = row["split"]
+        Storage().write_table(str(path), tables.from_rows("crops", rows))
+    plan = job(folder, tmp_path / "model", balance="paired").model_copy(update={"dry_run": True})
+    summary = train(plan).summary
+    assert summary["fakes_beside_their_original_per_epoch"] == 4 and summary["crops_per_epoch"] == 8
+
+
 def test_training_and_validating_on_one_split_is_refused(small_crops: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="both 'train'"):
         train(job(small_crops, tmp_path / "model", val_split="train"))
@@ -111,6 +148,12 @@ def test_the_packaged_defaults_are_the_defaults() -> None:
     packaged = yaml.safe_load((ROOT / "configs" / "train.yaml").read_text())
     for section, model in (("model", ModelConfig), ("augment", AugmentConfig), ("training", TrainingConfig)):
         assert packaged[section] == model().model_dump(mode="json"), section
+
+
+def test_the_self_blending_recipe_is_a_valid_configuration() -> None:
+    recipe = ROOT / "configs" / "recipes" / "sbi.yaml"
+    config = load_config(TrainJobConfig, ["--config", str(recipe), "--input", "crops", "--output", "model"])
+    assert config.augment.fakes == "sbi" and config.training.freeze_batch_norm
 
 
 def test_the_first_recipe_is_a_valid_configuration() -> None:
