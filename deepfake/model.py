@@ -24,6 +24,7 @@ from deepfake.storage import Storage
 SIZE = 224
 INPUT_NAME = "crop"
 HEAD_PREFIX = "head_"
+SCORE = HEAD_PREFIX + "score"  # the last layer
 LAST_CONVOLUTION = "top_activation"  # the backbone's output, where heat maps look
 _WEIGHTS_SUFFIX = ".weights.h5"
 _DEFAULT_DROP_CONNECT = 0.2  # what keras.applications builds EfficientNetB0 with
@@ -51,7 +52,7 @@ def build(config: ModelConfig, storage: Storage | None = None) -> Any:
     x = layers.BatchNormalization(name=HEAD_PREFIX + "dense_norm")(x)
     x = layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
-    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=HEAD_PREFIX + "score")(x)
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE)(x)
     network = keras.Model(crop, score, name="deepfake_efficientnetb0")
     for layer in backbone_layers(network):
         if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
