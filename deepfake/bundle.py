@@ -80,6 +80,9 @@ class Bundle:
         self.batch_size = batch_size
         self._network_file = network_file
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Bundle, (self.info, self._network_file, self.uri, self.batch_size))
+
     @classmethod
     def load(cls, uri: str, storage: Storage | None = None, batch_size: int = 32) -> Bundle:
         """Read and verify a bundle; raises ``UsageError`` that names the folder and what to do."""
@@ -135,13 +138,16 @@ class Bundle:
 
     @cached_property
     def _forward(self) -> Any:
+        return self.concrete_function(self.batch_size)
+
+    def concrete_function(self, batch: int | None) -> Any:
+        """The network as a ``tf.function`` of ``batch`` crops (None: of any number)."""
         import tensorflow as tf
 
-        shape = [self.batch_size, model.SIZE, model.SIZE, 3]
         network = self.network
         return tf.function(
             lambda crops: network(crops, training=False),
-            input_signature=[tf.TensorSpec(shape, tf.uint8)],
+            input_signature=[tf.TensorSpec([batch, model.SIZE, model.SIZE, 3], tf.uint8, name="crop")],
             autograph=False,
         ).get_concrete_function()
 

@@ -10,7 +10,9 @@ import hashlib
 import json
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from deepfake.budget import Budget
 
 SPLITS = ("train", "val", "test")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -240,12 +242,36 @@ class EvaluationConfig(Section):
 class ScoringConfig(Section):
     """How an archive is scored."""
 
-    batch_size: int = Field(32, ge=1, description="crops scored at once")
+    runtime: Literal["auto", "tensorflow", "openvino"] = Field(
+        "auto",
+        description="what computes the scores; auto: OpenVINO on CPUs where it gives TensorFlow's scores, "
+        "TensorFlow on GPUs",
+    )
+    batch_size: int = Field(32, ge=1, description="crops that TensorFlow scores at once")
     aggregation: Literal["mean", "median", "max", "top_k"] = Field(
         "mean", description="how frame scores become a track's and a video's score"
     )
-    top_k: int = Field(5, ge=1, description="frames averaged by top_k")
+    top_k: int = Field(5, ge=1, description="scores averaged by top_k")
+    over_tracks: Literal["faces", "mean", "max", "top_k"] = Field(
+        "faces",
+        description="faces: a video's score is made of all its faces; mean, max, top_k: of its tracks' "
+        "scores, so that one faked person among several counts (with detector.keep all or track)",
+    )
+    threshold: Fraction | None = Field(
+        None, description="score that divides real from fake (default: the bundle's)"
+    )
+    uncertain: Fraction = Field(
+        0.05, description="scores nearer to the threshold than this get the verdict uncertain"
+    )
+    smooth_seconds: float = Field(
+        3.0, ge=0, description="window over which a track's scores are averaged to find its segments"
+    )
     min_faces: int = Field(1, ge=1, description="fewer faces than this give status too_short")
+    keep_crops: bool = Field(
+        False,
+        description="write the crops too: the output can then be the --input of another bundle's job, "
+        "which decodes nothing",
+    )
     use_gpu: bool = Field(False, description="score on GPUs")
 
 
@@ -254,6 +280,16 @@ class ReportConfig(Section):
 
     title: str | None = Field(None, description="heading of the page")
     max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
+    pages: int = Field(
+        100,
+        ge=0,
+        description="videos with a page of their own: likely fake or uncertain, highest score first",
+    )
+    frames: int = Field(4, ge=0, description="frames shown on such a page")
+    prevalence: list[Fraction] = Field(
+        [0.5, 0.1, 0.01, 0.001],
+        description="shares of fakes among all videos for which the page says how many alarms are right",
+    )
 
 
 class BenchmarkConfig(Section):
@@ -376,8 +412,22 @@ class ScoreJobConfig(JobConfig):
 
     row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop", "scoring")
 
-    input: str = Field(..., description="URI of a folder, a bucket or a manifest of videos")
+    input: str = Field(
+        ...,
+        description="URI of a folder, a bucket or a manifest of videos; or of crops that preprocess or an "
+        "earlier score job kept",
+    )
     bundle: str = Field(..., description="URI of the model bundle")
+    budget: str | None = Field(
+        None,
+        description="stop after so much new work, as in 2h, 90m or '500 videos'; the tables then hold what "
+        "was done, and the same command goes on",
+    )
+    compare_with: str | None = Field(
+        None,
+        alias="compare-with",
+        description="URI of another output of this job; what changed against it is written and summed up",
+    )
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     detector: DetectorConfig | None = Field(
@@ -386,6 +436,32 @@ class ScoreJobConfig(JobConfig):
     crop: CropConfig | None = Field(None, description="default: the crops that the bundle was trained on")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_is_understood(cls, text: str | None) -> str | None:
+        if text is not None:
+            Budget.parse(text)
+        return text
+
+
+class VerifyJobConfig(JobConfig):
+    """Scores some videos of a finished output again, from the source files, and reports what differs."""
+
+    verify: str = Field(..., description="URI of the score job's output to verify")
+    output: str = Field("", description="URI of the folder for the report (default: VERIFY/verification)")
+    bundle: str | None = Field(None, description="URI of the bundle (default: where it was then)")
+    sample: int = Field(20, ge=1, description="videos to score again, chosen at random")
+    seed: int = Field(0, ge=0, description="seed of that choice")
+    tolerance: float = Field(1e-3, ge=0, description="largest difference between two scores that is none")
+    runtime: Literal["auto", "tensorflow", "openvino"] = Field("auto", description="see scoring.runtime")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _output_beside_what_is_verified(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("verify") and not values.get("output"):
+            return {**values, "output": f"{str(values['verify']).rstrip('/')}/verification"}
+        return values
 
 
 class LeakcheckJobConfig(JobConfig):
@@ -425,7 +501,11 @@ def sha256_of(value: Any) -> str:
 
 
 # Keys that say where a file lies or how long to wait, not which rows come out.
-_NOT_IN_HASH = {"detector": {"yunet_model"}, "sampling": {"timeout_seconds", "isolate", "max_memory_mb"}}
+_NOT_IN_HASH = {
+    "detector": {"yunet_model"},
+    "sampling": {"timeout_seconds", "isolate", "max_memory_mb"},
+    "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
+}
 
 
 def config_sha256(config: JobConfig) -> str:

@@ -65,7 +65,9 @@ def versions() -> dict[str, str]:
         "keras",
         "tensorflow",
         "tensorflow-cpu",
+        "openvino",
         "numpy",
+        "av",
         "opencv-python-headless",
         "ray",
     ):

@@ -6,40 +6,51 @@ GPUs, CPU tasks cut and GPU actors score, streaming into each other.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import ray
 import ray.data
 
-from deepfake import engine, keras_runtime, tables, todo, units
+from deepfake import engine, kept_crops, lock, runtimes, score_changes, score_report, tables, todo, units
+from deepfake.budget import Budget
 from deepfake.bundle import Bundle
 from deepfake.config import (
     CropConfig,
     DetectorConfig,
     ScoreJobConfig,
-    ScoringConfig,
     config_sha256,
     sha256_of,
 )
 from deepfake.extract import ExtractConfig
 from deepfake.faces.detector import resolve
-from deepfake.report import scores as page
-from deepfake.score_rows import score_tables
+from deepfake.kept_crops import KeptCrops
+from deepfake.runtimes import Network, Scorer
+from deepfake.score_rows import Judgement, score_crops, score_tables
 from deepfake.staging import Output
-from deepfake.storage import Storage, absolute, join
+from deepfake.storage import Storage, absolute
+from deepfake.verdicts import operating_point
 from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
+
+Stage = Callable[[pa.Table], dict[str, Any]]  # a unit's rows to its id, videos and crops
+
+UNITS_AT_ONCE = 4  # that a GPU scores together, so that its batches are full
 
 FOLDERS = {
     "videos": "",
     "video_scores": "video_scores",
     "track_scores": "track_scores",
     "face_scores": "face_scores",
+    "segments": "segments",
     "evidence": "evidence",
 }
 
@@ -52,33 +63,112 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
     started = time.monotonic()
     storage = Storage(config.storage)
     bundle = Bundle.load(absolute(config.bundle), storage)
-    config = resolved(config, bundle, storage)
-    output = Output(config.output, storage, config_sha256(config), FOLDERS)
+    kept = kept_crops.find(absolute(config.input), storage)
+    config = resolved(config, bundle, storage, kept)
+    folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS
+    output = Output(config.output, storage, config_sha256(config), folders)
     identity = sha256_of([output.config_sha256, bundle.sha256])
-    listed = todo.listed(config, output)
+    if config.compare_with is not None:
+        score_changes.bundle_of(config.compare_with, storage)  # wrong ones are told before hours of work
+    listed = todo.listed(config, output) if kept is None else kept.videos.slice(0, config.limit)
     if config.dry_run:
-        return todo.planned(listed, config, output, identity), []
+        return planned(listed, config, output, identity), []
     sections = config.model_dump(mode="json", include=set(config.row_sections))
-    output.claim({"input": config.input, "bundle": config.bundle, "bundle_sha256": bundle.sha256, **sections})
-    with engine.session(config.ray):
+    with lock.held(config.output, storage) as mine, engine.session(config.ray):
+        output.claim(
+            {"input": config.input, "bundle": config.bundle, "bundle_sha256": bundle.sha256, **sections}
+        )
         working = time.monotonic()
-        work = todo.choose(listed, config, output, identity)
-        make_scores(work.units, config, output)
-        finish(work, output, bundle)
+        budget = Budget.parse(config.budget) if config.budget else Budget()
+        work = chosen(listed, config, output, identity, budget)
+        network = runtimes.prepare(bundle, storage, config.scoring.runtime, config.scoring.use_gpu)
+        judgement = Judgement(
+            config.scoring,
+            operating_point(bundle.info, config.scoring),
+            bundle.sha256,
+            output.config_sha256,
+            network.made_with,
+        )
+        make_scores(work.units, config, output, network, judgement, budget.deadline())
+        mine.check()
+        work = reached(work, output)
+        finish(work, output, judgement)
         seconds = time.monotonic() - working
-    videos = output.read_all("video_scores")
-    look_at = write_for_people(videos, config, output, bundle)
-    return summary(videos, config, bundle, seconds, time.monotonic() - started), look_at
+        videos = output.read_all("video_scores")
+        look_at = score_report.write(
+            videos, config, output, judgement.point, f"{config.bundle} ({bundle.sha256[:12]})"
+        )
+        numbers = summary(videos, config, bundle, seconds, time.monotonic() - started)
+        numbers["left_for_the_next_run"] = left(listed, videos)
+        if config.compare_with is not None:
+            before = absolute(config.compare_with)
+            numbers |= score_changes.write(config.output, before, storage, output.config_sha256)
+            look_at.append(numbers["changes"])
+    return numbers, look_at
 
 
-def resolved(config: ScoreJobConfig, bundle: Bundle, storage: Storage) -> ScoreJobConfig:
-    """The configuration with the bundle's detector and crops in force, and absolute URIs."""
-    detector = config.detector or bundle.detector or DetectorConfig()
-    crop = config.crop or bundle.crop or CropConfig()
-    detector = resolve(detector.model_copy(update={"boxes": "own"}), storage)
+def chosen(
+    listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, budget: Budget
+) -> todo.Todo:
+    """The work of this run: what no earlier one has done, as far as a budget in videos goes."""
+    earlier = output.finished_videos()
+    rest = todo.missing(listed, earlier).slice(0, budget.videos)
+    if kept_crops.PLACES in listed.column_names:
+        return todo.Todo(kept_crops.plan(rest, identity), [], "", earlier)
+    return todo.choose(rest, config, output, identity)
+
+
+def reached(work: todo.Todo, output: Output) -> todo.Todo:
+    """What is complete of the work, where a budget in hours has ended it early."""
+    finished = output.finished_units()
+    done = [unit for unit in work.units if unit.unit_id in finished]
+    if len(done) == len(work.units):
+        return work
+    log.info("the budget is spent: %d of %d units are done", len(done), len(work.units))
+    names = {name for unit in done for name in unit.rows["video_id"].to_pylist()}
+    if work.earlier is not None:
+        names.update(work.earlier["video_id"].to_pylist())
+    copies = [row for row in work.copies if row["duplicate_of"] in names]
+    return dataclasses.replace(work, units=done, copies=copies)
+
+
+def left(listed: pa.Table, videos: pa.Table) -> int:
+    """Videos that the budget left for the next run."""
+    done = set(videos["video_id"].to_pylist())
+    return sum(name not in done for name in listed["video_id"].to_pylist())
+
+
+def planned(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str) -> dict[str, Any]:
+    """What a run would do, for ``--dry-run``."""
+    if kept_crops.PLACES not in listed.column_names:
+        return todo.planned(listed, config, output, identity)
+    rest = todo.missing(listed, output.finished_videos())
+    return {
+        "videos": listed.num_rows,
+        "videos_to_do": rest.num_rows,
+        "units_to_do": len(kept_crops.plan(rest, identity)),
+        "crops": sum(rest["faces"].to_pylist()),
+        "output": output.root,
+    }
+
+
+def resolved(
+    config: ScoreJobConfig, bundle: Bundle, storage: Storage, kept: KeptCrops | None = None
+) -> ScoreJobConfig:
+    """The configuration with the bundle's detector and crops in force, and absolute URIs.
+
+    Crops that were kept are as they are: their own sampling, detector and crop sections apply.
+    """
+    if kept is not None:
+        config = config.model_copy(update={"sampling": kept.sampling})
+        detector, crop = kept.detector, kept.crop
+    else:
+        crop = config.crop or bundle.crop or CropConfig()
+        detector = config.detector or bundle.detector or DetectorConfig()
+        detector = resolve(detector.model_copy(update={"boxes": "own"}), storage)
     for name, mine, trained in (("detector", detector, bundle.detector), ("crop", crop, bundle.crop)):
-        kept = {"yunet_model", "boxes"}
-        if trained is not None and mine.model_dump(exclude=kept) != trained.model_dump(exclude=kept):
+        free = {"yunet_model", "boxes"}
+        if trained is not None and mine.model_dump(exclude=free) != trained.model_dump(exclude=free):
             log.warning(
                 "the %s section differs from the one that the bundle was trained with; "
                 "its threshold may not hold",
@@ -95,113 +185,126 @@ def resolved(config: ScoreJobConfig, bundle: Bundle, storage: Storage) -> ScoreJ
     )
 
 
-def make_scores(plan: list[Unit], config: ScoreJobConfig, output: Output) -> None:
-    """Work through the units that are not complete yet; each leaves its tables in the output."""
+def make_scores(
+    plan: list[Unit],
+    config: ScoreJobConfig,
+    output: Output,
+    network: Network,
+    judgement: Judgement,
+    deadline: float | None = None,
+) -> None:
+    """Work through the units that are not complete yet; each leaves its tables in the output.
+
+    No unit is begun after the ``deadline`` (``time.time()``), but for each worker's first.
+    """
     waiting = units.waiting(plan, output)
     if not waiting:
         return
     total = sum(unit.rows.num_rows for unit in waiting)
-    log.info("%d videos to do in %d units", total, len(waiting))
+    log.info("%d videos to do in %d units, by %s", total, len(waiting), network.made_with)
     workers = min(engine.workers(config.ray), len(waiting))
-    assert config.detector is not None and config.crop is not None  # resolved
-    stages = {
-        "config": ExtractConfig(config.sampling, config.detector, config.crop),
-        "storage": output.storage,
-        "config_sha256": output.config_sha256,
-    }
+    stage: Stage
+    if kept_crops.PLACES in waiting[0].rows.column_names:
+        stage = partial(kept_crops.read_unit, storage=output.storage, config_sha256=output.config_sha256)
+    else:
+        assert config.detector is not None and config.crop is not None  # resolved
+        stage = partial(
+            units.extract_unit,
+            config=ExtractConfig(config.sampling, config.detector, config.crop),
+            storage=output.storage,
+            config_sha256=output.config_sha256,
+        )
     blocks = units.blocks(waiting)
-    common: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
-    scorer = {"job": config, "output": output}
+    # Serialised by hand: Ray warns at length of references among an actor's arguments, which could be lost
+    # before a restart; one that was serialised so stays until the job ends.
+    place = ray.cloudpickle.dumps(ray.put(network))
+    scorer = {"network": place, "output": output, "judgement": judgement}
     if config.scoring.use_gpu:
         gpus = max(1, int(engine.total("GPU")))
         results = blocks.map_batches(
-            cut_unit, fn_kwargs=stages, num_cpus=1,
-            compute=ray.data.TaskPoolStrategy(size=workers), **common,
+            cut_unit, fn_kwargs={"stage": stage, "deadline": deadline}, num_cpus=1, batch_size=None,
+            batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=workers),
         ).map_batches(
-            ScoreUnits, fn_constructor_kwargs=scorer, num_gpus=1,
-            compute=ray.data.ActorPoolStrategy(size=gpus), **common,
+            ScoreUnits, fn_constructor_kwargs=scorer, num_gpus=1, batch_size=UNITS_AT_ONCE,
+            batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=gpus),
         )  # fmt: skip
     else:
         results = blocks.map_batches(
-            CutAndScoreUnit, fn_constructor_kwargs={"stages": stages, "scorer": scorer}, num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(size=workers), **common,
+            CutAndScoreUnit, num_cpus=1, batch_size=None, batch_format="pyarrow",
+            fn_constructor_kwargs={"stage": stage, "deadline": deadline, "scorer": {**scorer, "threads": 1}},
+            compute=ray.data.ActorPoolStrategy(size=workers),
         )  # fmt: skip
     units.follow(results, total)
 
 
-def cut_unit(block: pa.Table, **stages: Any) -> pa.Table:
+def cut_unit(block: pa.Table, stage: Stage, deadline: float | None) -> pa.Table:
     """One unit's catalog rows to its videos and crops, packed into one row."""
-    return units.pack(units.extract_unit(block, **stages))
+    if deadline is not None and time.time() > deadline:
+        return pa.table({})
+    return units.pack(stage(block))
 
 
 class ScoreUnits:
-    """Packed units to scores, written to the output; answers their ``videos`` rows. One bundle a process."""
+    """Packed units to scores, written to the output; answers their ``videos`` rows. One network a process.
 
-    def __init__(self, job: ScoreJobConfig, output: Output) -> None:
-        keras_runtime.start(threads=None if job.scoring.use_gpu else 1)
-        self._job, self._output = job, output
-        self._bundle = Bundle.load(job.bundle, output.storage, job.scoring.batch_size)
+    ``network`` is the serialised reference to a ``Network``.
+    """
+
+    def __init__(
+        self, network: bytes, output: Output, judgement: Judgement, threads: int | None = None
+    ) -> None:
+        self._network, self._threads = network, threads
+        self._output, self._judgement = output, judgement
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        return pa.concat_tables([self.score(unit) for unit in units.unpack(block)])
+        unpacked = units.unpack(block)
+        return self.score(unpacked) if unpacked else tables.from_rows("videos", [])
 
-    def score(self, unit: dict[str, Any]) -> pa.Table:
-        """Score one unit and write its tables."""
-        made = score_tables(
-            unit["videos"], unit["crops"], self._bundle, self._job.scoring, self._output.config_sha256
-        )
-        self._output.write_unit(unit[units.UNIT_ID], {"videos": unit["videos"], **made})
-        return unit["videos"]
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return ray.get(ray.cloudpickle.loads(self._network)).scorer(self._threads)
+
+    def score(self, unpacked: list[dict[str, Any]]) -> pa.Table:
+        """Score units together, so that batches fill up, and write the tables of each."""
+        encoded = [data for unit in unpacked for data in unit["crops"]["crop"].to_pylist()]
+        scores = score_crops(encoded, lambda crops: self._scorer.score(crops))
+        crops_kept = "crops" in self._output.folders
+        for unit in unpacked:
+            count = unit["crops"].num_rows
+            made = score_tables(unit["videos"], unit["crops"], scores[:count], self._judgement)
+            if crops_kept:
+                made["crops"] = unit["crops"]
+            self._output.write_unit(unit[units.UNIT_ID], {"videos": unit["videos"], **made})
+            scores = scores[count:]
+        return pa.concat_tables([unit["videos"] for unit in unpacked])
 
 
 class CutAndScoreUnit:
     """Both stages in one process, for machines without GPUs, so that no core waits for the other stage."""
 
-    def __init__(self, stages: dict[str, Any], scorer: dict[str, Any]) -> None:
-        self._stages = stages
+    def __init__(self, stage: Stage, deadline: float | None, scorer: dict[str, Any]) -> None:
+        self._stage, self._deadline = stage, deadline
         self._scorer = ScoreUnits(**scorer)
+        self._begun = False  # so that a short budget gets somewhere, however long a worker takes to start
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        return self._scorer.score(units.extract_unit(block, **self._stages))
+        if self._begun and self._deadline is not None and time.time() > self._deadline:
+            return tables.from_rows("videos", [])
+        self._begun = True
+        return self._scorer.score([self._stage(block)])
 
 
-def finish(work: todo.Todo, output: Output, bundle: Bundle) -> None:
+def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
     """Join the units' files and write the manifest. A copy has a row that names what stands for it."""
     if work.nothing_new:
         output.discard_staged()
         return
     videos = tables.from_rows("videos", work.copies, output.config_sha256)
     crops = tables.from_rows("crops", [], output.config_sha256)
-    made = score_tables(videos, crops, bundle, ScoringConfig(), output.config_sha256)
+    made = score_tables(videos, crops, np.empty(0), judgement)
+    if "crops" in output.folders:
+        made["crops"] = crops
     units.finish(work, output, {"videos": videos, **made})
-
-
-def write_for_people(videos: pa.Table, config: ScoreJobConfig, output: Output, bundle: Bundle) -> list[str]:
-    """The CSV of the videos and the page; their URIs."""
-    csv = join(config.output, "video_scores.csv")
-    with output.storage.writing(csv) as path:
-        pa.csv.write_csv(page.most_suspicious_first(videos), path)
-    evidence = output.read_all("evidence", ["video_id", "score", "image"]).sort_by([("score", "descending")])
-    shown = evidence.slice(0, config.report.max_thumbnails)
-    thumbnails = dict(zip(shown["video_id"].to_pylist(), shown["image"].to_pylist(), strict=True))
-    facts = {
-        "Archive": config.input,
-        "Model bundle": f"{config.bundle} ({bundle.sha256[:12]})",
-        "Detector": config.detector.name if config.detector else None,
-        "Frames": _sampling_words(config),
-        "Threshold": f"{bundle.threshold:.3f} ({bundle.info.threshold_rule})",
-    }
-    return [page.write(config.output, output.storage, videos, thumbnails, config.report, facts), csv]
-
-
-def _sampling_words(config: ScoreJobConfig) -> str:
-    sampling = config.sampling
-    return {
-        "every_n": f"every {sampling.every_n}th frame",
-        "per_second": f"{sampling.per_second:g} a second",
-        "count": f"{sampling.count} a video, evenly spread",
-        "keyframes": "key frames only",
-    }[sampling.policy]
 
 
 def summary(

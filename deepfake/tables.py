@@ -135,7 +135,34 @@ TRACK_SCORES = pa.schema(
         _field("faces", pa.int32(), "faces of the track", False),
         _field("first_s", pa.float64(), "time of the first face", False),
         _field("last_s", pa.float64(), "time of the last face", False),
+        _field("face_size_px", pa.float32(), "median longer side of its boxes in source pixels", False),
+        _field("sharpness", pa.float32(), "median sharpness of its crops (variance of the Laplacian)"),
+        _field(
+            "segments",
+            pa.int32(),
+            "stretches in which it looks fake (table segments)",
+            False,
+        ),
         _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
+        _field("config_sha256", pa.string(), "the configuration that gave the row", False),
+        *_PROVENANCE,
+    ]
+)
+
+# Where a track looks fake: one row for each stretch.
+SEGMENTS = pa.schema(
+    [
+        _VIDEO_KEY,
+        _field("track_id", pa.int32(), "one number for one person through the video"),
+        _field("segment_index", pa.int32(), "counted from 0 in each video, by start", False),
+        _field("start_s", pa.float64(), "where the track's smoothed score reaches the threshold", False),
+        _field("end_s", pa.float64(), "where it leaves it", False),
+        _field("faces", pa.int32(), "faces of the track that were looked at in it", False),
+        _field("mean_score", pa.float64(), "mean of their scores", False),
+        _field("highest_score", pa.float64(), "the highest of them", False),
+        _field("highest_frame_index", pa.int32(), "its frame", False),
+        _field("threshold", pa.float64(), "the threshold", False),
+        _field("bundle_sha256", pa.string(), "the model bundle that gave the scores", False),
         _field("config_sha256", pa.string(), "the configuration that gave the row", False),
         *_PROVENANCE,
     ]
@@ -159,7 +186,10 @@ VIDEO_SCORES = pa.schema(
         _field("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         _field("score", pa.float64(), "score of fake in [0, 1]; null unless status is ok"),
         _field("verdict", pa.string(), "likely_real, uncertain, likely_fake; null without a score"),
-        _field("threshold", pa.float64(), "the bundle's threshold on the score"),
+        _field("threshold", pa.float64(), "score that divides real from fake"),
+        _field("operating_point", pa.string(), "how that threshold was chosen"),
+        _field("uncertain_from", pa.float64(), "lower scores are likely_real"),
+        _field("uncertain_to", pa.float64(), "scores from here are likely_fake"),
         _field("frames_sampled", pa.int32(), "frames looked at", False),
         _field("frames_with_face", pa.int32(), "frames in which a face was kept", False),
         _field("faces", pa.int32(), "faces scored", False),
@@ -168,15 +198,39 @@ VIDEO_SCORES = pa.schema(
         _field("worst_frame_index", pa.int32(), "frame of the highest face score"),
         _field("worst_time_s", pa.float64(), "its presentation time in seconds"),
         _field("worst_face_score", pa.float64(), "the highest face score"),
+        _field("segments", pa.int32(), "stretches in which a track looks fake"),
+        _field("segment_seconds", pa.float64(), "seconds that they cover together"),
+        _field("longest_track_s", pa.float64(), "from the first to the last face of the longest track"),
+        _field("face_size_px", pa.float32(), "median longer side of the face boxes in source pixels"),
+        _field("sharpness", pa.float32(), "median sharpness of the crops (variance of the Laplacian)"),
         _field("duration_s", pa.float64(), "duration in seconds"),
         _field("content_sha256", pa.string(), "hash of the bytes that were read"),
         _field("size_bytes", pa.int64(), "size as read"),
         _field("detector", pa.string(), "detector used"),
         _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
         _field("config_sha256", pa.string(), "the configuration that gave the row", False),
+        _field("made_with", pa.string(), "versions of what decoded, detected and scored"),
         _field("decode_seconds", pa.float64(), "time spent opening and decoding"),
         _field("detect_seconds", pa.float64(), "time spent finding faces"),
         *_PROVENANCE,
+    ]
+)
+
+# Two outputs of the score job, video by video.
+CHANGES = pa.schema(
+    [
+        _field("video_id", pa.string(), "path relative to the listed root; in either output", False),
+        *(
+            _field(f"{name}_{when}", kind, f"{name} {words}; null where the video is not in it")
+            for when, words in (("before", "in the earlier output"), ("after", "in this output"))
+            for name, kind in (
+                ("content_sha256", pa.string()),
+                ("status", pa.string()),
+                ("score", pa.float64()),
+                ("verdict", pa.string()),
+            )
+        ),
+        _field("difference", pa.float64(), "score_after - score_before; null unless both are there"),
     ]
 )
 
@@ -272,8 +326,10 @@ SCHEMAS: dict[str, pa.Schema] = {
     "videos": VIDEOS,
     "face_scores": FACE_SCORES,
     "track_scores": TRACK_SCORES,
+    "segments": SEGMENTS,
     "evidence": EVIDENCE,
     "video_scores": VIDEO_SCORES,
+    "changes": CHANGES,
     "group_metrics": GROUP_METRICS,
     "history": HISTORY,
     "overlaps": OVERLAPS,

@@ -22,6 +22,7 @@ JOBS: dict[str, type[config.JobConfig]] = {
     "train": config.TrainJobConfig,
     "evaluate": config.EvaluateJobConfig,
     "score": config.ScoreJobConfig,
+    "score --verify": config.VerifyJobConfig,
     "leakcheck": config.LeakcheckJobConfig,
     "benchmark": config.BenchmarkJobConfig,
     "demo": config.DemoJobConfig,

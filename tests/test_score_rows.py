@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -12,32 +11,28 @@ import pytest
 from deepfake import score_rows, tables
 from deepfake.config import ScoringConfig
 from deepfake.metrics import aggregate
-from deepfake.score_rows import score_crops, score_tables
+from deepfake.score_rows import Judgement, score_crops, score_tables
 from deepfake.tables import Status
+from deepfake.verdicts import OperatingPoint
 from tests.rows import crop_row, video_row
 
 
-@dataclass
-class Brightness:
+def brightness(crops: np.ndarray) -> np.ndarray:
     """Scores a crop by its mean value: black 0, white 1."""
-
-    sha256: str = "b" * 64
-    threshold: float = 0.5
-    asked: list[int] = field(default_factory=list)
-
-    def score(self, crops: np.ndarray) -> np.ndarray:
-        assert crops.dtype == np.uint8 and crops.shape[1:] == (224, 224, 3)
-        self.asked.append(len(crops))
-        return crops.mean(axis=(1, 2, 3)) / 255
+    assert crops.dtype == np.uint8 and crops.shape[1:] == (224, 224, 3)
+    return crops.mean(axis=(1, 2, 3)) / 255
 
 
-def score(videos: list[dict[str, Any]], crops: list[dict[str, Any]], **options: Any) -> dict[str, list[dict]]:
+def score(
+    videos: list[dict[str, Any]], crops: list[dict[str, Any]], threshold: float = 0.5, **options: Any
+) -> dict[str, list[dict]]:
+    config = ScoringConfig(**options)
+    point = OperatingPoint("test", threshold, threshold - config.uncertain, threshold + config.uncertain)
     made = score_tables(
         tables.from_rows("videos", videos),
         tables.from_rows("crops", crops),
-        Brightness(),
-        ScoringConfig(**options),
-        "c" * 64,
+        score_crops([crop["crop"] for crop in crops], brightness),
+        Judgement(config, point, "b" * 64, "c" * 64, "versions"),
     )
     for name, table in made.items():
         assert table.schema.equals(tables.schema(name, "c" * 64), check_metadata=True)
@@ -107,18 +102,61 @@ def test_the_evidence_is_the_worst_face_as_a_small_jpeg() -> None:
     assert np.abs(image.astype(int) - 200).max() <= 2
 
 
-@pytest.mark.parametrize(("grey", "verdict"), [(127, "likely_real"), (128, "likely_fake")])
-def test_the_verdict_goes_by_the_bundles_threshold(grey: int, verdict: str) -> None:
-    (row,) = score([video_row("a")], crops_of("a", [grey]))["video_scores"]
-    assert (row["verdict"], row["threshold"]) == (verdict, 0.5)
+@pytest.mark.parametrize(
+    ("grey", "verdict"),
+    [
+        (101, "likely_real"),
+        (127, "uncertain"),
+        (128, "uncertain"),
+        (153, "likely_fake"),
+        (255, "likely_fake"),
+    ],
+)
+def test_the_verdict_is_uncertain_near_the_threshold(grey: int, verdict: str) -> None:
+    (row,) = score([video_row("a")], crops_of("a", [grey]), uncertain=0.1)["video_scores"]
+    assert (row["verdict"], row["threshold"], row["operating_point"]) == (verdict, 0.5, "test")
+    assert (row["uncertain_from"], row["uncertain_to"]) == (0.4, 0.6)
 
 
-def test_a_score_equal_to_the_threshold_is_called_fake() -> None:
-    videos, crops = (
-        tables.from_rows(n, r) for n, r in (("videos", [video_row("a")]), ("crops", crops_of("a", [51])))
-    )
-    made = score_tables(videos, crops, Brightness(threshold=51 / 255), ScoringConfig(), "c" * 64)
-    assert made["video_scores"]["verdict"].to_pylist() == ["likely_fake"]
+def test_without_a_band_a_score_equal_to_the_threshold_is_called_fake() -> None:
+    made = score([video_row("a")], crops_of("a", [51]), threshold=51 / 255, uncertain=0.0)
+    assert made["video_scores"][0]["verdict"] == "likely_fake"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("faces", 0.8 / 3), ("max", 0.8), ("mean", 0.4), ("top_k", 0.4)]
+)
+def test_one_faked_person_among_several_counts_by_policy(policy: Any, expected: float) -> None:
+    crops = crops_of("a", [204, 0, 0])
+    for crop, track in zip(crops, [1, 0, 0], strict=True):
+        crop["track_id"] = track
+    made = score([video_row("a")], crops, over_tracks=policy, top_k=2)
+    assert made["video_scores"][0]["score"] == pytest.approx(expected)
+    assert made["video_scores"][0]["worst_track_id"] == 1
+
+
+def test_segments_say_when_which_track_looks_fake() -> None:
+    crops = crops_of("a", [0, 255, 255, 0, 255])
+    for second, crop in enumerate(crops):
+        crop["time_s"] = float(second)
+    other = [{**crop, "track_id": 3, "face_index": 1} for crop in crops_of("a", [0, 0, 200])]
+    made = score([video_row("a")], [*crops, *other], smooth_seconds=0.0)
+    assert [
+        (row["segment_index"], row["track_id"], row["start_s"], row["end_s"], row["faces"])
+        for row in made["segments"]
+    ] == [(0, 3, 0.06, 0.08, 1), (1, 0, 0.5, 2.5, 2), (2, 0, 3.5, 4.0, 1)]
+    assert made["segments"][1]["highest_frame_index"] == 1
+    (video,) = made["video_scores"]
+    assert (video["segments"], video["segment_seconds"]) == (3, pytest.approx(2.52))
+    assert [row["segments"] for row in made["track_scores"]] == [2, 1]
+
+
+def test_certainty_columns_are_medians_over_the_scored_faces() -> None:
+    crops = crops_of("a", [9, 9, 9])
+    for crop, side, sharp in zip(crops, [20.0, 90.0, 50.0], [5.0, 1.0, 3.0], strict=True):
+        crop["box"], crop["sharpness"] = {"x": 0.0, "y": 0.0, "w": side, "h": 10.0}, sharp
+    (row,) = score([video_row("a")], crops)["video_scores"]
+    assert (row["face_size_px"], row["sharpness"], row["longest_track_s"]) == (50.0, 3.0, 2 / 25)
 
 
 def test_every_video_has_one_row_in_the_order_given_and_only_its_own_faces_count() -> None:
@@ -149,13 +187,18 @@ def test_every_row_names_the_bundle_and_the_configuration_and_carries_the_label(
 
 def test_a_long_video_is_scored_in_pieces_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = [crop["crop"] for crop in crops_of("a", list(range(0, 250, 10)))]
-    whole, pieces = Brightness(), Brightness()
-    before = score_crops(encoded, whole)
+    asked: list[int] = []
+
+    def counting(crops: np.ndarray) -> np.ndarray:
+        asked.append(len(crops))
+        return brightness(crops)
+
+    before = score_crops(encoded, brightness)
     monkeypatch.setattr(score_rows, "CROPS_AT_ONCE", 10)
-    assert np.array_equal(score_crops(encoded, pieces), before)
-    assert (whole.asked, pieces.asked) == ([25], [10, 10, 5])
+    assert np.array_equal(score_crops(encoded, counting), before)
+    assert asked == [10, 10, 5]
 
 
 def test_no_crops_need_no_scorer() -> None:
-    assert score_crops([], Brightness()).shape == (0,)
+    assert score_crops([], brightness).shape == (0,)
     assert all(isinstance(rows, list) and not rows for rows in score([], []).values())

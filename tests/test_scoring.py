@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from deepfake import bundle as bundles
-from deepfake import keras_runtime, model, preprocess, scoring
-from deepfake.config import ModelConfig, PreprocessJobConfig, ScoreJobConfig
+from deepfake import keras_runtime, lock, model, preprocess, scoring, tables, verification
+from deepfake.config import ModelConfig, PreprocessJobConfig, ScoreJobConfig, VerifyJobConfig
 from deepfake.errors import UsageError
 from deepfake.faces.crops import decode
 from deepfake.storage import Storage
@@ -36,7 +38,7 @@ def _config(archive: Path, bundle: str, output: Path, **more: Any) -> ScoreJobCo
         "bundle": bundle,
         "output": str(output),
         "detector": {"name": "haar"},
-        "scoring": {"batch_size": 8},
+        "scoring": {"keep_crops": True},
     }
     return ScoreJobConfig.model_validate(base | more)
 
@@ -71,7 +73,7 @@ def test_every_video_has_a_score_or_a_status_and_never_half_for_want_of_an_answe
     good, bad = videos[videos["status"] == "ok"], videos[videos["status"] != "ok"]
     assert len(good) == 3
     assert good["score"].between(0, 1).all()
-    assert set(good["verdict"]) <= {"likely_real", "likely_fake"}
+    assert set(good["verdict"]) <= {"likely_real", "uncertain", "likely_fake"}
     assert bad["score"].isna().all()
     assert bad["verdict"].isna().all()
     assert bad["status_detail"].notna().all()
@@ -96,15 +98,117 @@ def test_scores_are_the_bundles_scores_of_the_crops_that_preprocess_makes(
     np.testing.assert_allclose(videos.loc[means.index, "score"], means, atol=1e-9)
 
 
+def test_every_row_names_what_made_it(scored: Path) -> None:
+    videos = pd.read_parquet(scored / "video_scores")
+    assert videos["made_with"].str.contains("openvino").all()
+    assert pd.read_parquet(scored / "segments").columns.tolist() == tables.columns("segments")
+
+
 def test_the_page_and_the_csv_name_every_video(scored: Path, archive: Path) -> None:
     csv = pd.read_csv(scored / "video_scores.csv")
     assert len(csv) == 6
     assert csv["score"].dropna().is_monotonic_decreasing
+    lines = [json.loads(line) for line in (scored / "video_scores.jsonl").read_text().splitlines()]
+    assert [line["video_id"] for line in lines] == csv["video_id"].tolist()
     page = (scored / "report.html").read_text()
     assert "<script>alert(1)" not in page
     for name in ("one.mp4", "sub folder/two.mp4", "empty.mp4", "text.mp4", "cut.mp4"):
         assert name in page
     assert len(list((scored / "thumbnails").iterdir())) == 3
+
+
+@pytest.fixture(scope="module")
+def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = str(tmp_path_factory.mktemp("other"))
+    keras_runtime.start(seed=4)
+    bundles.save(
+        uri, Storage(), model.build(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
+    )
+    return uri
+
+
+def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
+    scored: Path, other_bundle: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "again"
+    job = _config(scored, other_bundle, output, compare_with=str(scored))
+    numbers, _ = scoring.run(job)
+    faces = pd.read_parquet(output / "face_scores")
+    assert not Path(job.input, "one.mp4").exists()  # there is nothing but crops to score
+    crops = pd.read_parquet(scored / "crops")
+    expected = bundles.Bundle.load(other_bundle).score(np.stack([decode(data) for data in crops["crop"]]))
+    np.testing.assert_allclose(faces["score"], expected, atol=1e-4)
+    before, now = (pd.read_parquet(folder / "video_scores") for folder in (scored, output))
+    same = ["video_id", "status", "status_detail", "content_sha256", "frames_sampled", "faces"]
+    pd.testing.assert_frame_equal(now[same], before[same])
+    changes = pd.read_parquet(output / "changes.parquet").set_index("video_id")
+    assert len(changes) == 6
+    difference = (now.set_index("video_id")["score"] - before.set_index("video_id")["score"]).loc[
+        changes.index
+    ]
+    np.testing.assert_allclose(changes["difference"], difference)
+    assert numbers["largest_difference"] == pytest.approx(difference.abs().max())
+
+
+def test_a_verified_output_has_the_scores_that_its_source_files_give(
+    scored: Path, archive: Path, tmp_path: Path
+) -> None:
+    config = VerifyJobConfig(verify=str(scored), sample=6, output=str(tmp_path))
+    numbers, problem = verification.run(config)
+    assert problem is None
+    assert (numbers["videos"], numbers["differing"]) == (6, 0)
+    assert numbers["largest_difference"] < 1e-6
+    assert VerifyJobConfig(verify=str(scored)).output == f"{scored}/verification"
+
+
+def test_verification_finds_scores_and_files_that_were_changed(
+    scored: Path, archive: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(scored, copy)
+    (part,) = (copy / "video_scores").glob("*.parquet")
+    table = pq.read_table(part)
+    rows = table.to_pylist()
+    good = [row for row in rows if row["status"] == "ok"]
+    good[0]["score"] += 0.1
+    good[1]["content_sha256"] = "0" * 64
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), part)
+    numbers, problem = verification.run(VerifyJobConfig(verify=str(copy), sample=6))
+    assert problem is not None and numbers["differing"] == 2
+    report = json.loads((copy / "verification/verification.json").read_text())
+    words = {video["video_id"]: video["differences"] for video in report["videos"]}
+    assert "score was" in words[good[0]["video_id"]][0]
+    assert words[good[1]["video_id"]] == ["the file's bytes have changed"]
+
+
+@pytest.mark.parametrize("budget", ["2 videos", "0.001s"])
+def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
+    archive: Path, bundle: str, scored: Path, tmp_path: Path, ray_session: None, budget: str
+) -> None:
+    output = tmp_path / "scores"
+    numbers, _ = scoring.run(_config(archive, bundle, output, budget=budget))
+    done = len(pd.read_parquet(output / "video_scores"))
+    assert numbers["left_for_the_next_run"] == 6 - done
+    assert 0 < done <= 2 if budget == "2 videos" else done > 0
+    numbers, _ = scoring.run(_config(archive, bundle, output))
+    assert numbers["left_for_the_next_run"] == 0
+    timed = [name for name in tables.columns("video_scores") if name.endswith("_seconds")]
+    now, expected = (
+        pd.read_parquet(folder / "video_scores")
+        .drop(columns=timed)
+        .sort_values("video_id", ignore_index=True)
+        for folder in (output, scored)
+    )
+    pd.testing.assert_frame_equal(now, expected)
+
+
+def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str, tmp_path: Path) -> None:
+    with (
+        lock.held(str(tmp_path / "scores"), Storage(), beat_seconds=0.05),
+        pytest.raises(UsageError, match="another job is writing"),
+    ):
+        scoring.run(_config(archive, bundle, tmp_path / "scores"))
+    assert not (tmp_path / "scores").joinpath("_config.json").exists()
 
 
 def test_new_videos_are_scored_and_the_others_left_as_they_are(
@@ -122,12 +226,9 @@ def test_new_videos_are_scored_and_the_others_left_as_they_are(
     assert pq.read_metadata(output / "_manifest.parquet").num_rows == 2
 
 
-def test_rows_of_another_bundle_are_refused(scored: Path, archive: Path, tmp_path: Path) -> None:
-    keras_runtime.start(seed=4)
-    other = str(tmp_path / "bundle")
-    bundles.save(other, Storage(), model.build(ModelConfig(weights="none")), threshold=0.5)
+def test_rows_of_another_bundle_are_refused(scored: Path, archive: Path, other_bundle: str) -> None:
     with pytest.raises(UsageError, match="another bundle"):
-        scoring.run(_config(archive, other, scored))
+        scoring.run(_config(archive, other_bundle, scored))
 
 
 def test_a_folder_that_is_no_bundle_is_refused_by_name(archive: Path, tmp_path: Path) -> None:

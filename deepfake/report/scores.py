@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.config import ReportConfig
+from deepfake.metrics import precision_at_prevalence
 from deepfake.report import pages
 from deepfake.storage import Storage, join
 from deepfake.tables import FAILURES, Status
+from deepfake.verdicts import OperatingPoint
 
 PAGE = "report.html"
 THUMBNAILS = "thumbnails"
@@ -43,6 +46,8 @@ def write(
     thumbnails: Mapping[str, bytes] | None = None,
     config: ReportConfig | None = None,
     facts: Mapping[str, object] | None = None,
+    links: Mapping[str, str] | None = None,
+    point: OperatingPoint | None = None,
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
@@ -51,6 +56,8 @@ def write(
         thumbnails: JPEG of the highest-scoring face by ``video_id``; the most suspicious
             ``report.max_thumbnails`` are written.
         facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
+        links: paths of the videos' own pages, relative to this one, by ``video_id``.
+        point: the operating point in force, for what its error rates mean at the user's prevalence.
     """
     config = config or ReportConfig()
     videos = most_suspicious_first(videos)
@@ -59,9 +66,10 @@ def write(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda item: storage.write_bytes(join(output, item[0]), item[1]), shown.values()))
     uri = join(output, PAGE)
-    storage.write_text(
-        uri, page(videos, {row: name for row, (name, _) in shown.items()}, config, facts or {})
-    )
+    paths = {row: name for row, (name, _) in shown.items()}
+    rows = enumerate(videos["video_id"].to_pylist()) if links else ()
+    linked = {row: links[name] for row, name in rows if name in links} if links else {}
+    storage.write_text(uri, page(videos, paths, config, facts or {}, linked, point))
     return uri
 
 
@@ -80,13 +88,18 @@ def most_suspicious_first(videos: pa.Table) -> pa.Table:
 
 
 def page(
-    videos: pa.Table, thumbnails: Mapping[int, str], config: ReportConfig, facts: Mapping[str, object]
+    videos: pa.Table,
+    thumbnails: Mapping[int, str],
+    config: ReportConfig,
+    facts: Mapping[str, object],
+    links: Mapping[int, str] = MappingProxyType({}),
+    point: OperatingPoint | None = None,
 ) -> str:
-    """The page's HTML; ``videos`` in the order to show, ``thumbnails`` as row -> relative path."""
+    """The page's HTML; ``videos`` in the order to show, ``thumbnails`` and ``links`` as row -> path."""
     statuses, verdicts = videos["status"].to_pylist(), videos["verdict"].to_pylist()
     scores = np.array([s for s in videos["score"].to_pylist() if s is not None], np.float64)
     by_status, by_verdict = Counter(statuses), Counter(v for v in verdicts if v is not None)
-    data = _data(videos, thumbnails)
+    data = _data(videos, thumbnails, links)
     thresholds = sorted({t for t in videos["threshold"].to_pylist() if t is not None})
     return pages.render(
         "scores.html",
@@ -103,8 +116,17 @@ def page(
         threshold=thresholds[0] if len(thresholds) == 1 else None,
         histogram=_histogram(scores),
         facts={label: value for label, value in facts.items() if value is not None},
+        point=point,
+        alarms=alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
     )
+
+
+def alarms(point: OperatingPoint | None, prevalence: Sequence[float]) -> list[tuple[float, float | None]]:
+    """``(prevalence, share of the alarms that are right)``; empty where the error rates are not known."""
+    if point is None or point.fpr is None or point.tpr is None:
+        return []
+    return [(share, precision_at_prevalence(point.tpr, point.fpr, share)) for share in prevalence]
 
 
 def _thumbnails_shown(
@@ -121,7 +143,7 @@ def _thumbnails_shown(
     return shown
 
 
-def _data(videos: pa.Table, thumbnails: Mapping[int, str]) -> dict[str, Any]:
+def _data(videos: pa.Table, thumbnails: Mapping[int, str], links: Mapping[int, str]) -> dict[str, Any]:
     """Column-wise, as the script reads it; what the first rows are rendered from as well."""
     status, verdict = videos["status"].to_pylist(), videos["verdict"].to_pylist()
     status_words = sorted(set(status))
@@ -142,6 +164,7 @@ def _data(videos: pa.Table, thumbnails: Mapping[int, str]) -> dict[str, Any]:
         "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
         "detail": {str(row): pages.visible(text) for row, text in detail if text},
         "thumbnail": {str(row): path for row, path in thumbnails.items()},
+        "page": {str(row): path for row, path in links.items()},
         "pageRows": PAGE_ROWS,
     }
 
@@ -157,6 +180,7 @@ def _row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
         "status": data["statusWords"][data["status"][i]],
         "detail": data["detail"].get(str(i)),
         "thumbnail": data["thumbnail"].get(str(i)),
+        "page": data["page"].get(str(i)),
     }
 
 

@@ -16,6 +16,7 @@ from deepfake.config import ReportConfig
 from deepfake.report import pages, scores
 from deepfake.storage import Storage
 from deepfake.tables import Status
+from deepfake.verdicts import OperatingPoint
 from tests.report.score_tables import HOSTILE, video_row, video_table
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
@@ -27,7 +28,7 @@ def write(folder: Path, *rows: dict, **options: object) -> Path:
 
 
 def names(page: Page) -> list[str]:
-    return page.locator("#rows .name > bdi").all_inner_texts()
+    return page.locator("#rows .name > bdi, #rows .name > a").all_inner_texts()
 
 
 def many(count: int) -> list[dict]:
@@ -89,7 +90,7 @@ def test_the_rows_in_the_document_are_those_that_the_script_makes(tmp_path: Path
         video_row("labelled.mp4", 0.0625, label=1, worst_time_s=3700.25, faces=12345),
         video_row("picture.mp4", 0.99, label=0),
     ]
-    page = open_page(write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}))
+    page = open_page(write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}, links={"v0001.mp4": "x.html"}))
     written = page.locator("#rows").inner_html()
     page.locator("#search").fill("x")
     page.locator("#search").fill("")
@@ -165,7 +166,7 @@ def test_hostile_names_are_text_wherever_they_appear(tmp_path: Path, open_page: 
     config = ReportConfig(title="<script>alert(1)</script>")
     page = open_page(write(tmp_path, *rows, config=config, facts={"Input": "<img src=x onerror=alert(1)>"}))
     expected = {pages.visible(row["video_id"]) for row in rows}
-    texts = "[...document.querySelectorAll('#rows .name > bdi')].map(e => e.textContent)"
+    texts = "[...document.querySelectorAll('#rows .name > bdi, #rows .name > a')].map(e => e.textContent)"
     assert set(page.evaluate(texts)) == expected
     page.get_by_role("button", name="Video", exact=True).click()
     assert set(page.evaluate(texts)) == expected
@@ -195,6 +196,30 @@ def test_the_page_is_never_wider_than_the_screen(tmp_path: Path, open_page: Open
 def test_thumbnails_are_loaded_from_beside_the_page(tmp_path: Path, open_page: Opener) -> None:
     page = open_page(write(tmp_path, video_row("a", 0.9), thumbnails={"a": JPEG}))
     expect(page.locator("img")).to_have_js_property("naturalWidth", 8)
+
+
+@pytest.mark.browser
+def test_a_suspicious_video_leads_to_its_own_page_before_and_after_sorting(
+    tmp_path: Path, open_page: Opener
+) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/a.html").write_text("<title>a</title><link rel=icon href=data:,>")
+    rows = [video_row("a", 0.9), video_row("b", 0.2)]
+    page = open_page(write(tmp_path, *rows, links={"a": "pages/a.html"}))
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert page.locator("#rows a").all_inner_texts() == ["a"]
+    page.get_by_role("link", name="a", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/pages/a.html")
+
+
+def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: Path) -> None:
+    point = OperatingPoint("balanced", 0.5, 0.45, 0.55, fpr=0.03, tpr=0.95)
+    config = ReportConfig(prevalence=[0.5, 0.01])
+    text = write(tmp_path, video_row("a", 0.9), point=point, config=config).read_text()
+    assert "97.0 %" in text and "24.2 %" in text
+    unknown = write(tmp_path, video_row("a", 0.9), point=OperatingPoint("own", 0.5, 0.45, 0.55)).read_text()
+    assert "carries no error rates" in unknown
 
 
 def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:

@@ -98,7 +98,13 @@
     const name = element("th", "name");
     name.scope = "row";
     name.setAttribute("role", "rowheader");
-    name.append(element("bdi", "", data.name[i]));
+    const words = element("bdi", "", data.name[i]);
+    if (data.page[i]) {
+      const link = element("a");
+      link.href = data.page[i];
+      link.append(words);
+      name.append(link);
+    } else name.append(words);
     const score = data.score[i];
     if (score === null) {
       const why = element("span", "why", data.statusWords[data.status[i]]);

@@ -1,0 +1,173 @@
+"""What a score job leaves for people: CSV, JSON Lines, the index page, a page for each suspicious video."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import ray
+import ray.exceptions
+
+from deepfake import evidence
+from deepfake.config import CropConfig, SamplingConfig, ScoreJobConfig
+from deepfake.evidence import Shown
+from deepfake.report import scores as index
+from deepfake.report import video_pages
+from deepfake.report.video_pages import Case, Picture
+from deepfake.staging import Output, part_files
+from deepfake.storage import Storage, join
+from deepfake.verdicts import OperatingPoint
+
+log = logging.getLogger(__name__)
+
+SUSPICIOUS = ("likely_fake", "uncertain")
+VIDEOS_AT_ONCE = 16  # whose pictures are held at a time: some 16 MB
+
+Row = dict[str, Any]
+
+
+def write(
+    videos: pa.Table, config: ScoreJobConfig, output: Output, point: OperatingPoint, bundle: str
+) -> list[str]:
+    """Write everything; the URIs to look at. Needs a Ray session.
+
+    ``videos`` is table ``video_scores``; ``bundle`` names the model in words.
+    """
+    ordered = index.most_suspicious_first(videos)
+    csv = write_tables(ordered, output)
+    links = write_pages(ordered, config, output)
+    faces = output.read_all("evidence", ["video_id", "score", "image"]).sort_by([("score", "descending")])
+    shown = faces.slice(0, config.report.max_thumbnails)
+    thumbnails = dict(zip(shown["video_id"].to_pylist(), shown["image"].to_pylist(), strict=True))
+    facts = {
+        "Archive": config.input,
+        "Model bundle": bundle,
+        "Detector": config.detector.name if config.detector else None,
+        "Frames": sampling_words(config.sampling),
+        "Threshold": f"{point.threshold:.3f} ({point.name})",
+    }
+    return [
+        index.write(config.output, output.storage, ordered, thumbnails, config.report, facts, links, point),
+        csv,
+    ]
+
+
+def write_tables(ordered: pa.Table, output: Output) -> str:
+    """The videos as CSV and as JSON Lines; the URI of the former."""
+    csv, json_lines = (join(output.root, f"video_scores.{suffix}") for suffix in ("csv", "jsonl"))
+    with output.storage.writing(csv) as path:
+        pa.csv.write_csv(ordered, path)
+    with output.storage.writing(json_lines) as path, path.open("w", encoding="utf-8") as file:
+        for batch in ordered.to_batches(max_chunksize=1024):
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+    return csv
+
+
+def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> dict[str, str]:
+    """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
+    output.storage.remove(join(output.root, video_pages.FOLDER))
+    suspicious = ordered.filter(pc.is_in(ordered["verdict"], pa.array(SUSPICIOUS)))
+    videos = suspicious.slice(0, config.report.pages).to_pylist()
+    if not videos:
+        return {}
+    names = pa.array([video["video_id"] for video in videos], pa.string())
+    faces, tracks, found = (
+        rows_of(output, table, names) for table in ("face_scores", "track_scores", "segments")
+    )
+    links = {}
+    for start in range(0, len(videos), VIDEOS_AT_ONCE):
+        some = videos[start : start + VIDEOS_AT_ONCE]
+        chosen = [
+            evidence.choose(faces[video["video_id"]], found[video["video_id"]], config.report.frames)
+            for video in some
+        ]
+        for video, pictures in zip(some, shown(some, chosen, config, output.storage), strict=True):
+            name = video["video_id"]
+            case = Case(video, tracks[name], faces[name], found[name])
+            links[name] = _write_page(case, pictures, config, output)
+    return links
+
+
+def rows_of(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
+    """The rows of some videos, by video_id; of the whole table only one part is in memory at a time."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for part in part_files(output.root, output.storage, output.folders[table]):
+        whole = output.storage.read_table(part, table)
+        for row in whole.filter(pc.is_in(whole["video_id"], names)).to_pylist():
+            rows[row["video_id"]].append(row)
+    return rows
+
+
+def shown(
+    videos: Sequence[Row], chosen: Sequence[Sequence[Row]], config: ScoreJobConfig, storage: Storage
+) -> Iterator[list[Shown]]:
+    """The pictures of each video, decoded in parallel; none where a decoder crashes."""
+    assert config.crop is not None  # resolved
+    show = ray.remote(num_cpus=1, max_retries=0)(_show).remote
+    waiting: list[Any] = [
+        show(video["uri"], faces, config.sampling, config.crop, storage)
+        for video, faces in zip(videos, chosen, strict=True)
+    ]
+    for video, future in zip(videos, waiting, strict=True):
+        try:
+            yield ray.get(future)
+        except ray.exceptions.RayError as error:
+            log.warning("%s: its frames cannot be shown: %s", video["video_id"], error)
+            yield []
+
+
+def _show(
+    uri: str, faces: Sequence[Row], sampling: SamplingConfig, crop: CropConfig, storage: Storage
+) -> list[Shown]:
+    return evidence.show(uri, faces, sampling, crop, storage)
+
+
+def _write_page(case: Case, pictures: Sequence[Shown], config: ScoreJobConfig, output: Output) -> str:
+    """Write a video's page and pictures; its path relative to the output."""
+    assert config.detector is not None  # resolved
+    stem = video_pages.file_name(case.video["video_id"])
+    laid = []
+    for number, picture in enumerate(pictures, 1):
+        files = {"frame": f"{stem}-{number}-frame.jpg", "crop": f"{stem}-{number}-face.jpg"}
+        output.storage.write_bytes(join(output.root, video_pages.FOLDER, files["frame"]), picture.frame)
+        output.storage.write_bytes(join(output.root, video_pages.FOLDER, files["crop"]), picture.crop_jpeg)
+        face = picture.face
+        laid.append(
+            Picture(
+                time_s=face["time_s"],
+                frame_index=face["frame_index"],
+                track=video_pages.number_of(face["track_id"], case.tracks),
+                score=face["score"],
+                heat=None,
+                width=picture.width,
+                height=picture.height,
+                box=face["box"],
+                **files,
+            )
+        )
+    html = video_pages.page(
+        Case(case.video, case.tracks, case.faces, case.segments, laid),
+        config.scoring.smooth_seconds,
+        config.detector.keep,
+        sampling_words(config.sampling),
+        f"../{index.PAGE}",
+    )
+    path = f"{video_pages.FOLDER}/{stem}.html"
+    output.storage.write_text(join(output.root, path), html)
+    return path
+
+
+def sampling_words(sampling: SamplingConfig) -> str:
+    """Which frames are looked at."""
+    return {
+        "every_n": f"every {sampling.every_n}th frame",
+        "per_second": f"{sampling.per_second:g} a second",
+        "count": f"{sampling.count} a video, evenly spread",
+        "keyframes": "key frames only",
+    }[sampling.policy]

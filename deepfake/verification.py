@@ -1,0 +1,165 @@
+"""Score some videos of a finished output again, from their source files, and say what differs.
+
+What an auditor runs: nothing of the earlier run is used but its tables, its configuration and the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake import engine, runtimes, tables
+from deepfake.bundle import Bundle
+from deepfake.config import ScoreJobConfig, VerifyJobConfig, config_sha256
+from deepfake.errors import UsageError
+from deepfake.extract import ExtractConfig
+from deepfake.isolation import IsolatedExtractor
+from deepfake.progress import Progress
+from deepfake.score_rows import Judgement, score_crops, score_tables
+from deepfake.staging import part_files
+from deepfake.storage import Storage, absolute, join
+from deepfake.tables import Status
+from deepfake.verdicts import operating_point
+
+log = logging.getLogger(__name__)
+
+FILE = "verification.json"
+_COMPARED = ("content_sha256", "status", "verdict", "frames_sampled", "frames_with_face", "faces")
+
+
+def run(config: VerifyJobConfig) -> tuple[dict[str, Any], str | None]:
+    """Verify an output; the summary, and in words what is wrong with it, if anything.
+
+    Raises ``UsageError`` where it is no output of the score job, or the bundle is another one.
+    """
+    storage = Storage(config.storage)
+    root = absolute(config.verify)
+    job, bundle = _as_it_was(root, config, storage)
+    sampled = sample(_videos(root, storage), config.sample, config.seed)
+    checks = _again(sampled, job, bundle, storage, config)
+    differing = [check for check in checks if check["differences"]]
+    report = join(config.output, FILE)
+    storage.write_text(report, json.dumps({"tolerance": config.tolerance, "videos": checks}, indent=2) + "\n")
+    for check in differing:
+        log.warning("%s: %s", check["video_id"], "; ".join(check["differences"]))
+    differences = [check["score_difference"] for check in checks if check["score_difference"] is not None]
+    summary = {
+        "verified": root,
+        "bundle_sha256": bundle.sha256,
+        "videos": len(checks),
+        "differing": len(differing),
+        "largest_difference": max(differences, default=None),
+        "tolerance": config.tolerance,
+        "report": report,
+    }
+    words = f"{len(differing)} of {len(checks)} videos differ; {report} says how" if differing else None
+    return summary, words
+
+
+def sample(videos: pa.Table, count: int, seed: int) -> pa.Table:
+    """So many videos at random, copies left out, in the table's order."""
+    whole = videos.filter(
+        pa.array([status != Status.SKIPPED_DUPLICATE for status in videos["status"].to_pylist()], pa.bool_())
+    )
+    chosen = np.random.default_rng(seed).permutation(whole.num_rows)[:count]
+    return whole.take(pa.array(np.sort(chosen)))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> list[str]:
+    """What differs between two rows of ``video_scores``, in words; scores within the tolerance do not."""
+    found = []
+    if before["content_sha256"] != now["content_sha256"] and before["content_sha256"] is not None:
+        found.append("the file's bytes have changed")
+    for name in _COMPARED[1:]:
+        if before[name] != now[name]:
+            found.append(f"{name} was {before[name]}, is {now[name]}")
+    if before["score"] is not None and now["score"] is not None:
+        by = abs(before["score"] - now["score"])
+        if by > tolerance:
+            found.append(f"score was {before['score']:.4f}, is {now['score']:.4f}")
+        elif before["verdict"] != now["verdict"]:  # on the very edge: no difference worth the name
+            found = [words for words in found if not words.startswith("verdict ")]
+    return found
+
+
+def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
+    """The configuration and the bundle that the output was made with."""
+    uri = join(root, "_config.json")
+    if not storage.exists(uri):
+        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} is missing")
+    described = json.loads(storage.read_text(uri))
+    if "bundle_sha256" not in described:
+        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} names no bundle")
+    bundle = Bundle.load(absolute(config.bundle or described["bundle"]), storage)
+    if bundle.sha256 != described["bundle_sha256"]:
+        raise UsageError(
+            f"{bundle.uri}: bundle {bundle.sha256[:12]}, the output was made with "
+            f"{described['bundle_sha256'][:12]}; name that one with --bundle"
+        )
+    sections = {name: described[name] for name in ScoreJobConfig.row_sections if name in described}
+    job = ScoreJobConfig.model_validate(
+        {
+            "input": described["input"],
+            "output": root,
+            "bundle": bundle.uri,
+            "storage": config.storage,
+            **sections,
+        }
+    )
+    return job, bundle
+
+
+def _videos(root: str, storage: Storage) -> pa.Table:
+    parts = part_files(root, storage, "video_scores")
+    return pa.concat_tables([storage.read_table(uri, "video_scores") for uri in parts])
+
+
+def _again(
+    sampled: pa.Table, job: ScoreJobConfig, bundle: Bundle, storage: Storage, config: VerifyJobConfig
+) -> list[dict[str, Any]]:
+    """Each sampled video once more, a few at a time."""
+    assert job.detector is not None and job.crop is not None  # as scoring resolved them
+    extraction = ExtractConfig(job.sampling, job.detector, job.crop)
+    network = runtimes.prepare(bundle, storage, config.runtime)
+    judgement = Judgement(
+        job.scoring, operating_point(bundle.info, job.scoring), bundle.sha256, config_sha256(job)
+    )
+    scorer, one_at_a_time = network.scorer(), threading.Lock()
+    local = threading.local()
+
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        if not hasattr(local, "extractor"):
+            local.extractor = IsolatedExtractor(extraction, storage)
+        made = local.extractor.extract({**row, "modified": None})
+        videos = tables.from_rows("videos", [made.video])
+        crops = tables.from_rows("crops", made.crops)
+        with one_at_a_time:
+            scores = score_crops(crops["crop"].to_pylist(), scorer.score)
+        (now,) = score_tables(videos, crops, scores, judgement)["video_scores"].to_pylist()
+        both = None not in (row["score"], now["score"])
+        return {
+            "video_id": row["video_id"],
+            "uri": row["uri"],
+            "made_with": row["made_with"],
+            "score": row["score"],
+            "score_now": now["score"],
+            "score_difference": abs(row["score"] - now["score"]) if both else None,
+            "differences": differences(row, now, config.tolerance),
+        }
+
+    checks = []
+    with (
+        Progress("videos verified", sampled.num_rows) as progress,
+        ThreadPoolExecutor(min(engine.cores(), max(1, sampled.num_rows))) as pool,
+    ):
+        for made in pool.map(check, sampled.to_pylist()):
+            checks.append(made)
+            progress.step()
+    return checks

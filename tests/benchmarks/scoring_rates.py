@@ -1,0 +1,192 @@
+"""How fast the score job is beside loops that people write; says rates and ratios, asserts nothing.
+
+python -m tests.benchmarks.scoring_rates --input CLIPS [--copies 3] [--runs 1] [--yunet FILE]
+    [--backbone WEIGHTS.h5] [--skip naive]
+
+On the same clips, in turn:
+
+- bare: one process, one thread, no Ray, no isolation, nothing written: the project's own decoding, detection
+  and crops, and the network on the same runtime, video after video. The job is measured against it times the
+  number of workers.
+- naive: OpenCV reads every frame, Haar at full size on each n-th, Keras ``predict`` on each face alone, as
+  many processes as there are workers.
+- job: ``jobs/score.py``'s work from the plan to the joined tables, on an embedded Ray that already runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from deepfake import bundle as bundles
+from deepfake import engine, keras_runtime, model, runtimes, scoring
+from deepfake.bundle import Bundle
+from deepfake.catalog.media import is_footage
+from deepfake.config import CropConfig, DetectorConfig, ModelConfig, RayConfig, SamplingConfig, ScoreJobConfig
+from deepfake.faces.crops import cut
+from deepfake.faces.detector import find, make, resolve
+from deepfake.storage import Storage
+from deepfake.video import VideoError, VideoFile
+
+EVERY_N = 30
+
+
+def say(line: str) -> None:
+    """One line at once, so that a slow step is seen."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def bare(clips: list[str], network: runtimes.Network, detector: DetectorConfig) -> tuple[float, int]:
+    """``(seconds, frames looked at)`` of the shortest loop that gives the same scores, on one thread."""
+    cv2.setNumThreads(1)
+    scorer = network.scorer(threads=1)
+    searcher = make(detector, Storage())
+    sampling, crop = SamplingConfig(every_n=EVERY_N), CropConfig()
+    started, frames = time.perf_counter(), 0
+    for clip in clips:
+        faces = []
+        try:
+            with open(clip, "rb") as file, VideoFile(file, sampling) as source:
+                for frame in source.sample():
+                    frames += 1
+                    found = find(frame, searcher)
+                    if found:
+                        largest = max(found, key=lambda face: face.area * face.score)
+                        faces.append(cut(frame, largest, crop))
+        except VideoError:
+            continue
+        if faces:
+            scorer.score(np.stack(faces))
+    return time.perf_counter() - started, frames
+
+
+def bare_twice(clips: list[str], network: runtimes.Network, detector: DetectorConfig, workers: int) -> float:
+    """Frames a second of so many bare loops at once, each with its share of the clips."""
+    shares = [clips[i::workers] for i in range(workers)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        made = list(pool.map(bare, shares, [network] * workers, [detector] * workers))
+    return sum(frames for _, frames in made) / max(seconds for seconds, _ in made)
+
+
+def naive(clips: list[str], uri: str) -> tuple[float, int]:
+    """``(seconds, frames looked at)`` of the loop that people write, with its defaults but one thread."""
+    keras_runtime.start(threads=1)
+    cv2.setNumThreads(1)
+    network = Bundle.load(uri).network
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    network.predict(np.zeros((1, model.SIZE, model.SIZE, 3), np.uint8), verbose=0)  # compiles
+    started, frames = time.perf_counter(), 0
+    for clip in clips:
+        capture = cv2.VideoCapture(clip)
+        index = 0
+        while True:
+            there, frame = capture.read()
+            if not there:
+                break
+            if index % EVERY_N == 0:
+                frames += 1
+                boxes = cascade.detectMultiScale(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), 1.1, 5)
+                if len(boxes):
+                    x, y, w, h = max(boxes, key=lambda box: box[2] * box[3])
+                    face = cv2.resize(frame[y : y + h, x : x + w], (model.SIZE, model.SIZE))[..., ::-1]
+                    network.predict(face[None], verbose=0)
+            index += 1
+        capture.release()
+    return time.perf_counter() - started, frames
+
+
+def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[str, Any]:
+    """The job's summary; needs a Ray session."""
+    with tempfile.TemporaryDirectory() as output:
+        config = ScoreJobConfig.model_validate(
+            {
+                "input": folder,
+                "output": output,
+                "bundle": uri,
+                "detector": detector,
+                "catalog": {"dedupe": False},
+                "sampling": {"every_n": EVERY_N},
+                "crop": {},
+                "ray": {"workers": workers},
+            }
+        )
+        return scoring.run(config)[0]
+
+
+def make_bundle(folder: Path, backbone: str | None) -> str:
+    """A bundle whose head is random; rates do not depend on what a network has learnt."""
+    keras_runtime.start(seed=0)
+    network = model.build(ModelConfig(weights=backbone or "none"))
+    bundles.save(str(folder), Storage(), network, threshold=0.5, threshold_rule="none")
+    return str(folder)
+
+
+def main() -> None:
+    """Lay the clips out as often as asked for, and measure everything in turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--copies", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--yunet", default=None)
+    parser.add_argument("--backbone", default=None)
+    parser.add_argument("--skip", nargs="*", default=[], choices=["naive", "bare"])
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    workers = os.cpu_count() or 1
+    named = DetectorConfig(name="yunet" if options.yunet else "haar", yunet_model=options.yunet)
+    detector = resolve(named, Storage())
+    with tempfile.TemporaryDirectory() as made:
+        archive = Path(made, "archive")
+        for number in range(options.copies):
+            for clip in sorted(p for p in Path(options.input).rglob("*") if is_footage(p.name)):
+                target = archive / str(number) / clip.relative_to(options.input)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(clip, target)
+        clips = [str(path) for path in sorted(archive.rglob("*")) if path.is_file()]
+        uri = make_bundle(Path(made, "bundle"), options.backbone)
+        network = runtimes.prepare(Bundle.load(uri), Storage())
+        rates: dict[str, list[float]] = {}
+        with engine.session(RayConfig(num_cpus=workers)):
+            job(str(archive / "0"), uri, detector, workers)  # workers' first imports come from a cold disk
+            for _ in range(options.runs):
+                if "bare" not in options.skip:
+                    seconds, frames = bare(clips, network, detector)
+                    rates.setdefault("bare, 1 process", []).append(frames / seconds)
+                    together = bare_twice(clips, network, detector, workers)
+                    rates.setdefault(f"bare, {workers} processes", []).append(together)
+                summary = job(str(archive), uri, detector, workers)
+                rates.setdefault("job", []).append(summary["frames_per_second"])
+                say(f"job: {summary['videos_per_hour']} videos/h, {summary['by_status']}")
+                if "naive" not in options.skip:
+                    shares = [clips[i::workers] for i in range(workers)]
+                    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                        found = list(pool.map(naive, shares, [uri] * workers))
+                    rate = sum(n for _, n in found) / max(seconds for seconds, _ in found)
+                    rates.setdefault("naive", []).append(rate)
+    say(f"{len(clips)} clips, {workers} workers, {network.made_with}, {detector.name}")
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name, rate in medians.items():
+        say(f"{name:<20} {rate:7.2f} frames/s   {[round(value, 2) for value in rates[name]]}")
+    if "bare, 1 process" in medians:
+        say(f"job / (bare x {workers})  {medians['job'] / medians['bare, 1 process'] / workers:.2f}")
+        say(f"job / bare at once  {medians['job'] / medians[f'bare, {workers} processes']:.2f}")
+    if "naive" in medians:
+        say(f"job / naive         {medians['job'] / medians['naive']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
