@@ -267,12 +267,27 @@ class ScoringConfig(Section):
         3.0, ge=0, description="window over which a track's scores are averaged to find its segments"
     )
     min_faces: int = Field(1, ge=1, description="fewer faces than this give status too_short")
+    first_pass: int = Field(
+        0,
+        ge=0,
+        description="look at so many key frames of each video first, and at the whole only where their score "
+        "is near the threshold; 0: always at the whole",
+    )
+    first_pass_margin: Fraction = Field(
+        0.25, description="a first score further from the threshold than this stands"
+    )
     keep_crops: bool = Field(
         False,
         description="write the crops too: the output can then be the --input of another bundle's job, "
         "which decodes nothing",
     )
     use_gpu: bool = Field(False, description="score on GPUs")
+
+    @model_validator(mode="after")
+    def _first_pass_is_for_cpus(self) -> ScoringConfig:
+        if self.first_pass and self.use_gpu:
+            raise ValueError("first_pass works on CPUs only; leave out use_gpu")
+        return self
 
 
 class ReportConfig(Section):
@@ -286,6 +301,9 @@ class ReportConfig(Section):
         description="videos with a page of their own: likely fake or uncertain, highest score first",
     )
     frames: int = Field(4, ge=0, description="frames shown on such a page")
+    heat_maps: bool = Field(
+        True, description="and where in the faces the network looked; takes TensorFlow's start"
+    )
     prevalence: list[Fraction] = Field(
         [0.5, 0.1, 0.01, 0.001],
         description="shares of fakes among all videos for which the page says how many alarms are right",

@@ -30,18 +30,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """A face in its frame: JPEGs of the frame, made small, and of the crop that was scored."""
+    """A face in its frame: the frame as a small JPEG, and the crop that was scored."""
 
     face: Row  # of table face_scores
     frame: bytes
     width: int  # of the source frame, in pixels
     height: int
     crop: np.ndarray  # (224, 224, 3) uint8 RGB
-
-    @property
-    def crop_jpeg(self) -> bytes:
-        """The crop as JPEG."""
-        return _jpeg(self.crop)
 
 
 def choose(faces: Sequence[Row], segments: Sequence[Row], count: int) -> list[Row]:
@@ -100,10 +95,11 @@ def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
     small = cv2.resize(
         picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
     )
-    return Shown(face, _jpeg(small), width, height, crops.cut(frame, found, config))
+    return Shown(face, jpeg(small), width, height, crops.cut(frame, found, config))
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def jpeg(picture: np.ndarray) -> bytes:
+    """A (h, w, 3) uint8 RGB picture as JPEG, for people to look at."""
     written, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
     if not written:
         raise ValueError(f"a picture of shape {picture.shape} could not be encoded")

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -27,6 +28,7 @@ from deepfake.verdicts import OperatingPoint
 log = logging.getLogger(__name__)
 
 SUSPICIOUS = ("likely_fake", "uncertain")
+HEAT_CROPS = 8  # at a time: gradients take memory
 VIDEOS_AT_ONCE = 16  # whose pictures are held at a time: some 16 MB
 
 Row = dict[str, Any]
@@ -87,10 +89,12 @@ def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> di
             evidence.choose(faces[video["video_id"]], found[video["video_id"]], config.report.frames)
             for video in some
         ]
-        for video, pictures in zip(some, shown(some, chosen, config, output.storage), strict=True):
+        pictures = list(shown(some, chosen, config, output.storage))
+        heat = iter(heated([one.crop for several in pictures for one in several], config, output.storage))
+        for video, several in zip(some, pictures, strict=True):
             name = video["video_id"]
             case = Case(video, tracks[name], faces[name], found[name])
-            links[name] = _write_page(case, pictures, config, output)
+            links[name] = _write_page(case, [(one, next(heat)) for one in several], config, output)
     return links
 
 
@@ -128,15 +132,43 @@ def _show(
     return evidence.show(uri, faces, sampling, crop, storage)
 
 
-def _write_page(case: Case, pictures: Sequence[Shown], config: ScoreJobConfig, output: Output) -> str:
+def heated(crops: Sequence[np.ndarray], config: ScoreJobConfig, storage: Storage) -> list[bytes | None]:
+    """Each crop under its heat map, as JPEG; None where heat maps are off or cannot be made.
+
+    They take gradients, which only TensorFlow has: it runs in a process of Ray's, once for many crops.
+    """
+    if not crops or not config.report.heat_maps:
+        return [None] * len(crops)
+    heat = ray.remote(num_cpus=1, max_retries=0)(_heated).remote
+    try:
+        return list(ray.get(heat(np.stack(crops), config.bundle, storage)))
+    except ray.exceptions.RayError as error:
+        log.warning("heat maps could not be made: %s", error)
+        return [None] * len(crops)
+
+
+def _heated(crops: np.ndarray, bundle: str, storage: Storage) -> list[bytes]:
+    from deepfake import explain, keras_runtime
+    from deepfake.bundle import Bundle
+
+    keras_runtime.start(threads=1)
+    maps = explain.heat_maps(Bundle.load(bundle, storage, batch_size=HEAT_CROPS), crops)
+    return [evidence.jpeg(explain.overlay(crop, heat)) for crop, heat in zip(crops, maps, strict=True)]
+
+
+def _write_page(
+    case: Case, pictures: Sequence[tuple[Shown, bytes | None]], config: ScoreJobConfig, output: Output
+) -> str:
     """Write a video's page and pictures; its path relative to the output."""
     assert config.detector is not None  # resolved
     stem = video_pages.file_name(case.video["video_id"])
     laid = []
-    for number, picture in enumerate(pictures, 1):
-        files = {"frame": f"{stem}-{number}-frame.jpg", "crop": f"{stem}-{number}-face.jpg"}
-        output.storage.write_bytes(join(output.root, video_pages.FOLDER, files["frame"]), picture.frame)
-        output.storage.write_bytes(join(output.root, video_pages.FOLDER, files["crop"]), picture.crop_jpeg)
+    for number, (picture, heat) in enumerate(pictures, 1):
+        written = {"frame": picture.frame, "crop": evidence.jpeg(picture.crop), "heat": heat}
+        for what, content in written.items():
+            if content is not None:
+                uri = join(output.root, video_pages.FOLDER, f"{stem}-{number}-{what}.jpg")
+                output.storage.write_bytes(uri, content)
         face = picture.face
         laid.append(
             Picture(
@@ -144,11 +176,12 @@ def _write_page(case: Case, pictures: Sequence[Shown], config: ScoreJobConfig, o
                 frame_index=face["frame_index"],
                 track=video_pages.number_of(face["track_id"], case.tracks),
                 score=face["score"],
-                heat=None,
                 width=picture.width,
                 height=picture.height,
                 box=face["box"],
-                **files,
+                frame=f"{stem}-{number}-frame.jpg",
+                crop=f"{stem}-{number}-crop.jpg",
+                heat=f"{stem}-{number}-heat.jpg" if heat is not None else None,
             )
         )
     html = video_pages.page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -51,13 +52,17 @@ def score_crops(encoded: Sequence[bytes], score: Callable[[np.ndarray], np.ndarr
 
 
 def score_tables(
-    videos: pa.Table, crops: pa.Table, scores: np.ndarray, judgement: Judgement
+    videos: pa.Table,
+    crops: pa.Table,
+    scores: np.ndarray,
+    judgement: Judgement,
+    passes: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, pa.Table]:
     """The tables named in ``TABLES`` of some videos.
 
     ``videos`` and ``crops`` are the tables of those names, ``crops`` sorted as preprocess leaves it;
     ``scores`` are (n,) float64, one for each crop. A video with fewer faces than ``scoring.min_faces``
-    gets status ``too_short`` and no score.
+    gets status ``too_short`` and no score. ``passes`` is the column of that name, by video_id.
     """
     faces: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row, score in zip(crops.to_pylist(), scores, strict=True):
@@ -71,7 +76,8 @@ def score_tables(
         judged = [_Track.of(group, judgement) for group in _by_track(found)] if scored else []
         rows["track_scores"] += [{**track.row(), **stamp} for track in judged]
         rows["segments"] += [{**row, **stamp} for row in _segment_rows(judged, judgement)]
-        rows["video_scores"].append({**_video(video, found, judged, judgement), **stamp})
+        answer = _video(video, found, judged, judgement)
+        rows["video_scores"].append({**answer, "passes": passes.get(video["video_id"]), **stamp})
         if scored:
             rows["evidence"].append(_evidence(_worst(found)))
     return {name: tables.from_rows(name, rows[name], judgement.config_sha256) for name in TABLES}

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +19,18 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from deepfake import engine, kept_crops, lock, runtimes, score_changes, score_report, tables, todo, units
+from deepfake import (
+    engine,
+    first_pass,
+    kept_crops,
+    lock,
+    runtimes,
+    score_changes,
+    score_report,
+    tables,
+    todo,
+    units,
+)
 from deepfake.budget import Budget
 from deepfake.bundle import Bundle
 from deepfake.config import (
@@ -31,6 +42,7 @@ from deepfake.config import (
 )
 from deepfake.extract import ExtractConfig
 from deepfake.faces.detector import resolve
+from deepfake.first_pass import Stage
 from deepfake.kept_crops import KeptCrops
 from deepfake.runtimes import Network, Scorer
 from deepfake.score_rows import Judgement, score_crops, score_tables
@@ -40,8 +52,6 @@ from deepfake.verdicts import operating_point
 from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
-
-Stage = Callable[[pa.Table], dict[str, Any]]  # a unit's rows to its id, videos and crops
 
 UNITS_AT_ONCE = 4  # that a GPU scores together, so that its batches are full
 
@@ -100,6 +110,8 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         )
         numbers = summary(videos, config, bundle, seconds, time.monotonic() - started)
         numbers["left_for_the_next_run"] = left(listed, videos)
+        if config.scoring.first_pass:
+            numbers |= first_pass.saved(videos, config.sampling)
         if config.compare_with is not None:
             before = absolute(config.compare_with)
             numbers |= score_changes.write(config.output, before, storage, output.config_sha256)
@@ -229,12 +241,24 @@ def make_scores(
             batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=gpus),
         )  # fmt: skip
     else:
+        first = first_stage(stage, config)
         results = blocks.map_batches(
             CutAndScoreUnit, num_cpus=1, batch_size=None, batch_format="pyarrow",
-            fn_constructor_kwargs={"stage": stage, "deadline": deadline, "scorer": {**scorer, "threads": 1}},
+            fn_constructor_kwargs={
+                "stage": stage, "first": first, "deadline": deadline, "scorer": {**scorer, "threads": 1},
+            },
             compute=ray.data.ActorPoolStrategy(size=workers),
         )  # fmt: skip
     units.follow(results, total)
+
+
+def first_stage(stage: Stage, config: ScoreJobConfig) -> Stage | None:
+    """The first look of two, if there are to be two; crops that were kept are looked at once."""
+    if not config.scoring.first_pass or not isinstance(stage, partial) or "config" not in stage.keywords:
+        return None
+    extraction: ExtractConfig = stage.keywords["config"]
+    quick = first_pass.quick(extraction.sampling, config.scoring)
+    return partial(stage, config=dataclasses.replace(extraction, sampling=quick))
 
 
 def cut_unit(block: pa.Table, stage: Stage, deadline: float | None) -> pa.Table:
@@ -267,23 +291,41 @@ class ScoreUnits:
     def score(self, unpacked: list[dict[str, Any]]) -> pa.Table:
         """Score units together, so that batches fill up, and write the tables of each."""
         encoded = [data for unit in unpacked for data in unit["crops"]["crop"].to_pylist()]
-        scores = score_crops(encoded, lambda crops: self._scorer.score(crops))
-        crops_kept = "crops" in self._output.folders
+        scores = score_crops(encoded, self.score_crops)
         for unit in unpacked:
             count = unit["crops"].num_rows
-            made = score_tables(unit["videos"], unit["crops"], scores[:count], self._judgement)
-            if crops_kept:
-                made["crops"] = unit["crops"]
-            self._output.write_unit(unit[units.UNIT_ID], {"videos": unit["videos"], **made})
+            self.write(unit, scores[:count], {})
             scores = scores[count:]
         return pa.concat_tables([unit["videos"] for unit in unpacked])
+
+    def look(self, block: pa.Table, first: Stage, whole: Stage) -> pa.Table:
+        """Score one unit by a first look, and a whole one where that leaves doubt; write its tables."""
+        judgement = self._judgement
+        looked = first_pass.look(
+            block, first, whole, self.score_crops, judgement.scoring, judgement.point.threshold
+        )
+        self.write(looked.unit, looked.scores, looked.passes)
+        return looked.unit["videos"]
+
+    def score_crops(self, crops: np.ndarray) -> np.ndarray:
+        """See ``Scorer``; the network starts with its first crops."""
+        return self._scorer.score(crops)
+
+    def write(self, unit: dict[str, Any], scores: np.ndarray, passes: Mapping[str, int]) -> None:
+        """Write the tables of one unit."""
+        made = score_tables(unit["videos"], unit["crops"], scores, self._judgement, passes)
+        if "crops" in self._output.folders:
+            made["crops"] = unit["crops"]
+        self._output.write_unit(unit[units.UNIT_ID], {"videos": unit["videos"], **made})
 
 
 class CutAndScoreUnit:
     """Both stages in one process, for machines without GPUs, so that no core waits for the other stage."""
 
-    def __init__(self, stage: Stage, deadline: float | None, scorer: dict[str, Any]) -> None:
-        self._stage, self._deadline = stage, deadline
+    def __init__(
+        self, stage: Stage, first: Stage | None, deadline: float | None, scorer: dict[str, Any]
+    ) -> None:
+        self._stage, self._first, self._deadline = stage, first, deadline
         self._scorer = ScoreUnits(**scorer)
         self._begun = False  # so that a short budget gets somewhere, however long a worker takes to start
 
@@ -291,6 +333,8 @@ class CutAndScoreUnit:
         if self._begun and self._deadline is not None and time.time() > self._deadline:
             return tables.from_rows("videos", [])
         self._begun = True
+        if self._first is not None:
+            return self._scorer.look(block, self._first, self._stage)
         return self._scorer.score([self._stage(block)])
 
 

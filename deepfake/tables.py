@@ -204,6 +204,8 @@ VIDEO_SCORES = pa.schema(
         _field("face_size_px", pa.float32(), "median longer side of the face boxes in source pixels"),
         _field("sharpness", pa.float32(), "median sharpness of the crops (variance of the Laplacian)"),
         _field("duration_s", pa.float64(), "duration in seconds"),
+        _field("frames_total", pa.int32(), "frames in the container's index"),
+        _field("passes", pa.int8(), "1: settled by the first look, 2: looked at whole; null: no first look"),
         _field("content_sha256", pa.string(), "hash of the bytes that were read"),
         _field("size_bytes", pa.int64(), "size as read"),
         _field("detector", pa.string(), "detector used"),

@@ -93,7 +93,7 @@ def extract_unit(
     }
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
 def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Callable[..., Extraction]:
     if config.sampling.isolate:
         return IsolatedExtractor(config, Storage(storage)).extract

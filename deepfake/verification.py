@@ -5,6 +5,7 @@ What an auditor runs: nothing of the earlier run is used but its tables, its con
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deepfake import engine, runtimes, tables
+from deepfake import engine, first_pass, runtimes, tables
 from deepfake.bundle import Bundle
 from deepfake.config import ScoreJobConfig, VerifyJobConfig, config_sha256
 from deepfake.errors import UsageError
@@ -31,6 +32,7 @@ from deepfake.verdicts import operating_point
 log = logging.getLogger(__name__)
 
 FILE = "verification.json"
+_ENTRY = ("video_id", "uri", "size_bytes", *tables.PROVENANCE_COLUMNS)
 _COMPARED = ("content_sha256", "status", "verdict", "frames_sampled", "frames_with_face", "faces")
 
 
@@ -121,6 +123,17 @@ def _videos(root: str, storage: Storage) -> pa.Table:
     return pa.concat_tables([storage.read_table(uri, "video_scores") for uri in parts])
 
 
+def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:
+    def extract(block: pa.Table) -> dict[str, Any]:
+        made = [extractor.extract({**entry, "modified": None}) for entry in block.to_pylist()]
+        return {
+            "videos": tables.from_rows("videos", [one.video for one in made]),
+            "crops": tables.from_rows("crops", [row for one in made for row in one.crops]),
+        }
+
+    return extract
+
+
 def _again(
     sampled: pa.Table, job: ScoreJobConfig, bundle: Bundle, storage: Storage, config: VerifyJobConfig
 ) -> list[dict[str, Any]]:
@@ -134,15 +147,27 @@ def _again(
     scorer, one_at_a_time = network.scorer(), threading.Lock()
     local = threading.local()
 
-    def check(row: dict[str, Any]) -> dict[str, Any]:
-        if not hasattr(local, "extractor"):
-            local.extractor = IsolatedExtractor(extraction, storage)
-        made = local.extractor.extract({**row, "modified": None})
-        videos = tables.from_rows("videos", [made.video])
-        crops = tables.from_rows("crops", made.crops)
+    def score(crops: np.ndarray) -> np.ndarray:
         with one_at_a_time:
-            scores = score_crops(crops["crop"].to_pylist(), scorer.score)
-        (now,) = score_tables(videos, crops, scores, judgement)["video_scores"].to_pylist()
+            return scorer.score(crops)
+
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        if not hasattr(local, "whole"):
+            local.whole, local.first = (
+                _stage(IsolatedExtractor(dataclasses.replace(extraction, sampling=sampling), storage))
+                for sampling in (job.sampling, first_pass.quick(job.sampling, job.scoring))
+            )
+        entry = pa.Table.from_pylist([{name: row[name] for name in _ENTRY}])
+        if row["passes"] is not None:
+            looked = first_pass.look(
+                entry, local.first, local.whole, score, job.scoring, judgement.point.threshold
+            )
+            unit, scores = looked.unit, looked.scores
+        else:
+            unit = local.whole(entry)
+            scores = score_crops(unit["crops"]["crop"].to_pylist(), score)
+        made = score_tables(unit["videos"], unit["crops"], scores, judgement)
+        (now,) = made["video_scores"].to_pylist()
         both = None not in (row["score"], now["score"])
         return {
             "video_id": row["video_id"],

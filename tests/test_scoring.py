@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from deepfake import keras_runtime, lock, model, preprocess, scoring, tables, ve
 from deepfake.config import ModelConfig, PreprocessJobConfig, ScoreJobConfig, VerifyJobConfig
 from deepfake.errors import UsageError
 from deepfake.faces.crops import decode
+from deepfake.report import video_pages
 from deepfake.storage import Storage
 
 
@@ -115,6 +117,22 @@ def test_the_page_and_the_csv_name_every_video(scored: Path, archive: Path) -> N
     for name in ("one.mp4", "sub folder/two.mp4", "empty.mp4", "text.mp4", "cut.mp4"):
         assert name in page
     assert len(list((scored / "thumbnails").iterdir())) == 3
+
+
+def test_a_suspicious_video_has_a_page_with_frames_faces_and_heat_maps(scored: Path) -> None:
+    videos = pd.read_parquet(scored / "video_scores")
+    suspicious = videos[videos["verdict"].isin(["uncertain", "likely_fake"])]
+    assert len(suspicious)
+    folder = scored / "video_pages"
+    index = (scored / "report.html").read_text()
+    for name in suspicious["video_id"]:
+        stem = video_pages.file_name(name)
+        page = (folder / f"{stem}.html").read_text()
+        assert f"video_pages/{stem}.html" in index
+        pictures = re.findall(r'src="([^"]+)"', page)
+        assert pictures and all((folder / picture).is_file() for picture in pictures)
+        assert {picture.rsplit("-", 1)[1] for picture in pictures} == {"frame.jpg", "crop.jpg", "heat.jpg"}
+    assert len(list(folder.glob("*.html"))) == len(suspicious)
 
 
 @pytest.fixture(scope="module")
