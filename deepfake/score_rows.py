@@ -180,7 +180,7 @@ def _video(
         "worst_time_s": worst["time_s"],
         "worst_face_score": worst["score"],
         "segments": sum(len(track.found) for track in judged),
-        "segment_seconds": segments.covered_seconds([s for track in judged for s in track.found]),
+        "segments_s": segments.covered_seconds([s for track in judged for s in track.found]),
         "longest_track_s": max(track.faces[-1]["time_s"] - track.faces[0]["time_s"] for track in judged),
         **_quality(faces),
     }

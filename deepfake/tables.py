@@ -199,7 +199,7 @@ VIDEO_SCORES = pa.schema(
         _field("worst_time_s", pa.float64(), "its presentation time in seconds"),
         _field("worst_face_score", pa.float64(), "the highest face score"),
         _field("segments", pa.int32(), "stretches in which a track looks fake"),
-        _field("segment_seconds", pa.float64(), "seconds that they cover together"),
+        _field("segments_s", pa.float64(), "seconds that they cover together"),
         _field("longest_track_s", pa.float64(), "from the first to the last face of the longest track"),
         _field("face_size_px", pa.float32(), "median longer side of the face boxes in source pixels"),
         _field("sharpness", pa.float32(), "median sharpness of the crops (variance of the Laplacian)"),

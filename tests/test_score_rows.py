@@ -147,7 +147,7 @@ def test_segments_say_when_which_track_looks_fake() -> None:
     ] == [(0, 3, 0.06, 0.08, 1), (1, 0, 0.5, 2.5, 2), (2, 0, 3.5, 4.0, 1)]
     assert made["segments"][1]["highest_frame_index"] == 1
     (video,) = made["video_scores"]
-    assert (video["segments"], video["segment_seconds"]) == (3, pytest.approx(2.52))
+    assert (video["segments"], video["segments_s"]) == (3, pytest.approx(2.52))
     assert [row["segments"] for row in made["track_scores"]] == [2, 1]
 
 

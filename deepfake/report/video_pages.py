@@ -102,7 +102,7 @@ def facts(video: Row) -> dict[str, str]:
         "Longest track": _seconds(video["longest_track_s"]),
         "Face size (median)": f"{video['face_size_px']:.0f} pixels" if video["face_size_px"] else None,
         "Sharpness (median)": f"{video['sharpness']:.0f}" if video["sharpness"] is not None else None,
-        "Looks fake for": _seconds(video["segment_seconds"]),
+        "Looks fake for": _seconds(video["segments_s"]),
         "Length": _seconds(video["duration_s"]),
     }
     return {label: words for label, words in made.items() if words is not None}

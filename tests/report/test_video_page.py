@@ -41,7 +41,7 @@ def case(name: str = "a.mp4", pictures: tuple[Picture, ...] = (), **video: Any) 
         "longest_track_s": 9.0,
         "face_size_px": 180.0,
         "sharpness": 300.0,
-        "segment_seconds": 4.0,
+        "segments_s": 4.0,
         **video,
     }
     tracks = [

@@ -1,0 +1,117 @@
+"""Killed at a random moment, worker or job, scoring ends with the very rows of an undisturbed run.
+
+Once each by default; ``DEEPFAKE_KILLS=20`` has it twenty times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepfake import bundle as bundles
+from deepfake import keras_runtime, model, tables
+from deepfake.config import ModelConfig
+from deepfake.storage import Storage
+from tests.test_kills import ROOT, _descendants, _wait_for_units
+
+TIMES = int(os.environ.get("DEEPFAKE_KILLS", "1"))
+TABLES = ("video_scores", "track_scores", "face_scores", "segments")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = str(tmp_path_factory.mktemp("bundle"))
+    keras_runtime.start(seed=3)
+    bundles.save(
+        uri, Storage(), model.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
+    )
+    return uri
+
+
+def _command(source: Path, output: Path, bundle: str) -> list[str]:
+    return [
+        sys.executable, str(ROOT / "jobs/score.py"), "--input", str(source), "--output", str(output),
+        "--bundle", bundle, "--detector.name", "haar", "--sampling.every_n", "4", "--report.pages", "0",
+        "--ray.num_cpus", "2", "--ray.object_store_mb", "100",
+    ]  # fmt: skip
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _workers(pid: int) -> list[int]:
+    found = []
+    for child in _descendants(pid):
+        try:
+            title = Path(f"/proc/{child}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if title.startswith(b"ray::") and b"CutAndScoreUnit" in title:
+            found.append(child)
+    return found
+
+
+def _rows(output: Path) -> list[pd.DataFrame]:
+    """All tables, without what differs from run to run: seconds spent."""
+    made = []
+    for name in TABLES:
+        timed = [column for column in tables.columns(name) if column.endswith("_seconds")]
+        made.append(pd.read_parquet(output / name).drop(columns=timed))
+    return made
+
+
+def _assert_same(output: Path, expected: list[pd.DataFrame]) -> None:
+    for found, wanted in zip(_rows(output), expected, strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    ffpp_small: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory
+) -> list[pd.DataFrame]:
+    output = tmp_path_factory.mktemp("undisturbed") / "scores"
+    subprocess.run(_command(ffpp_small, output, bundle), check=True, capture_output=True)
+    return _rows(output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_a_killed_scoring_worker_changes_nothing(
+    undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    job = _start(_command(ffpp_small, tmp_path / "scores", bundle))
+    assert _wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    victims: list[int] = []
+    while not victims and job.poll() is None:
+        victims = _workers(job.pid)
+    os.kill(rng.choice(victims), signal.SIGKILL)
+    assert job.wait(timeout=300) == 0
+    _assert_same(tmp_path / "scores", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_a_killed_scoring_job_goes_on_when_started_again(
+    undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(1000 + seed)
+    command = _command(ffpp_small, tmp_path / "scores", bundle)
+    job = _start(command)
+    assert _wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    job.kill()
+    job.wait()
+    assert (tmp_path / "scores/_lock.json").exists()
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "left by a job that has died; taken over" in again.stderr
+    assert "units were finished before" in again.stderr
+    _assert_same(tmp_path / "scores", undisturbed)
+    assert not (tmp_path / "scores/_lock.json").exists()
