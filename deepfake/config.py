@@ -304,6 +304,9 @@ class ReportConfig(Section):
     heat_maps: bool = Field(
         True, description="and where in the faces the network looked; takes TensorFlow's start"
     )
+    checksums: bool = Field(
+        False, description="write SHA256SUMS of the output's files, for sha256sum --check and for signing"
+    )
     prevalence: list[Fraction] = Field(
         [0.5, 0.1, 0.01, 0.001],
         description="shares of fakes among all videos for which the page says how many alarms are right",

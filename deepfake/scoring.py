@@ -20,6 +20,7 @@ import ray
 import ray.data
 
 from deepfake import (
+    checksums,
     engine,
     first_pass,
     kept_crops,
@@ -116,6 +117,8 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
             before = absolute(config.compare_with)
             numbers |= score_changes.write(config.output, before, storage, output.config_sha256)
             look_at.append(numbers["changes"])
+        if config.report.checksums:
+            numbers["checksums"] = checksums.write(config.output, storage)
     return numbers, look_at
 
 
