@@ -44,22 +44,15 @@ def choose(faces: Sequence[Row], segments: Sequence[Row], count: int) -> list[Ro
 
     ``faces`` and ``segments`` are one video's rows of those tables. Of one frame at most one is shown.
     """
-    peaks = sorted(segments, key=lambda row: (-row["mean_score"], row["start_s"]))
-    order = [
-        max(
-            (face for face in faces if _in_segment(face, segment)),
-            key=lambda face: (face["score"], -face["frame_index"]),
-            default=None,
-        )
-        for segment in peaks
-    ]
-    order += sorted(faces, key=lambda face: (-face["score"], face["frame_index"]))
+    by_score = sorted(faces, key=lambda face: (-face["score"], face["frame_index"]))
+    order: list[Row] = []
+    for segment in sorted(segments, key=lambda row: (-row["mean_score"], row["start_s"])):
+        order += [face for face in by_score if _in_segment(face, segment)][:1]
     chosen: dict[int, Row] = {}
-    for face in order:
+    for face in [*order, *by_score]:
         if len(chosen) == count:
             break
-        if face is not None:
-            chosen.setdefault(face["frame_index"], face)
+        chosen.setdefault(face["frame_index"], face)
     return [chosen[index] for index in sorted(chosen)]
 
 

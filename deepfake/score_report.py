@@ -31,7 +31,7 @@ SUSPICIOUS = ("likely_fake", "uncertain")
 HEAT_CROPS = 8  # at a time: gradients take memory
 VIDEOS_AT_ONCE = 16  # whose pictures are held at a time: some 16 MB
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
 def write(
