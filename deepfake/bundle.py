@@ -132,7 +132,13 @@ class Bundle:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_FILE
             path.write_bytes(self._network_file)
-            network = keras.models.load_model(path, compile=False, safe_mode=True)
+            try:
+                network = keras.models.load_model(path, compile=False, safe_mode=True)
+            except ValueError as error:
+                raise UsageError(
+                    f"{join(self.uri, MODEL_FILE)}: not a network that loads in safe mode, in which a file "
+                    f"may carry no code ({str(error).strip().splitlines()[0]}); use a bundle of jobs/train.py"
+                ) from error
         model.check_contract(network, join(self.uri, MODEL_FILE))
         return network
 

@@ -142,6 +142,21 @@ def test_another_input_contract_is_refused(copied: Path, key: str, value: object
         Bundle.load(str(copied), Storage())
 
 
+def test_a_network_that_carries_code_of_its_own_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
+    """Hashes prove nothing here: whoever made the bundle made them too."""
+    keras = keras_runtime.start()
+    mark = str(tmp_path / "ran")
+    crops = keras.Input((224, 224, 3), dtype="uint8")
+    evil = keras.layers.Lambda(lambda x: (open(mark, "w").close(), x[:, 0, 0, :1])[1])
+    network = keras.Model(crops, evil(crops))
+    Path(mark).unlink()  # it ran while it was made
+    bundle.save(str(tmp_path / "model"), Storage(), network, threshold=0.5)
+    Path(mark).unlink(missing_ok=True)
+    with pytest.raises(UsageError, match="not a network that loads in safe mode"):
+        Bundle.load(str(tmp_path / "model"), Storage()).score(np.zeros((1, 224, 224, 3), np.uint8))
+    assert not Path(mark).exists()
+
+
 @pytest.mark.parametrize("what", ["absent", "empty", "format", "not JSON", "no network"])
 def test_what_is_no_bundle_is_an_error_that_names_it(copied: Path, what: str) -> None:
     path = copied / "bundle.json"
