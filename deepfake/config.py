@@ -234,6 +234,12 @@ class EvaluationConfig(Section):
         "videos", description="what is resampled; identities are the groups that never cross a split"
     )
     seed: int = Field(0, ge=0, description="seed of the bootstrap")
+    heat_maps: int = Field(
+        0,
+        ge=0,
+        description="show heat maps of so many of the worst errors, and measure how much of the heat falls "
+        "on a blending that is known; 0: none",
+    )
     allow_overlap: bool = Field(
         False, description="evaluate although the model was trained on the same identities (numbers will lie)"
     )
@@ -524,6 +530,7 @@ def sha256_of(value: Any) -> str:
 # Keys that say where a file lies or how long to wait, not which rows come out.
 _NOT_IN_HASH = {
     "detector": {"yunet_model"},
+    "evaluation": {"heat_maps"},
     "sampling": {"timeout_seconds", "isolate", "max_memory_mb"},
     "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
 }

@@ -23,7 +23,7 @@ from deepfake.storage import Storage
 
 SHEET = "heat_maps.png"
 _BLENDED = 64  # reals that fakes are made of, at most
-_COLUMNS = 8  # crop and heat in turn
+_COLUMNS = 4  # crop and heat in turn
 
 
 @dataclass(frozen=True)

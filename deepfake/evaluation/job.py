@@ -16,6 +16,7 @@ from deepfake.bundle import Bundle
 from deepfake.config import EvaluateJobConfig, config_sha256
 from deepfake.errors import UsageError
 from deepfake.evaluation import faces as ray_faces
+from deepfake.evaluation import heat as heat_maps
 from deepfake.evaluation import inputs, overlap, results
 from deepfake.report import evaluation as page
 from deepfake.storage import Storage, absolute, join
@@ -53,7 +54,8 @@ def run(config: EvaluateJobConfig) -> tuple[dict[str, Any], list[str]]:
     scored = _scored(planned, config, storage)
     measured = results.measure(scored, config.evaluation, planned.threshold)
     warnings = [*results.warnings(measured), *planned.warnings]
-    looked_at = _write(scored, measured, warnings, planned, config, storage)
+    heat = _heat(planned, scored, config, storage)
+    looked_at = _write(scored, measured, warnings, heat, planned, config, storage)
     return {
         **describe(planned),
         **measured.counts(),
@@ -76,6 +78,8 @@ def plan(config: EvaluateJobConfig, storage: Storage) -> Plan:
         raise UsageError(f"{config.input}: these are crops, so --bundle is required to score them")
     if loaded.kind == "face_scores":
         _require_one_bundle(selected, bundle)
+        if config.evaluation.heat_maps:
+            raise UsageError(f"{config.input}: --evaluation.heat_maps needs crops, these are scores")
     info = bundle.info if bundle else None
     allowed = config.evaluation.allow_overlap
     warnings = overlap.require_unseen(selected.table, info, loaded.table, split, allowed)
@@ -153,15 +157,36 @@ def _scored(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> pa.Ta
     )
 
 
+def _heat(
+    planned: Plan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
+) -> heat_maps.Heat | None:
+    selected, count = planned.faces, config.evaluation.heat_maps
+    if not count:
+        return None
+    assert planned.bundle is not None  # plan() saw to it
+    scores = scored["score"].to_numpy()
+    return heat_maps.look(
+        selected.table,
+        selected.files,
+        scores,
+        planned.threshold,
+        planned.bundle,
+        storage,
+        count,
+        selected.config,
+    )
+
+
 def _write(
     scored: pa.Table,
     measured: results.Results,
     warnings: list[str],
+    heat: heat_maps.Heat | None,
     planned: Plan,
     config: EvaluateJobConfig,
     storage: Storage,
 ) -> list[str]:
-    for old in ("metrics.json", page.PAGE, "face_scores", page.PLOTS):
+    for old in ("metrics.json", page.PAGE, "face_scores", page.PLOTS, heat_maps.SHEET):
         storage.remove(join(config.output, old))
     for part, start in enumerate(range(0, scored.num_rows, ROWS_A_FILE)):
         uri = join(config.output, "face_scores", f"part-{part:05d}.parquet")
@@ -174,17 +199,30 @@ def _write(
     pyarrow.csv.write_csv(groups, sink)
     storage.write_bytes(join(config.output, "per_group.csv"), sink.getvalue())
     report = page.write(
-        config.output, storage, measured, warnings, config.report, _facts(planned, config), planned.missed
+        config.output,
+        storage,
+        measured,
+        warnings,
+        config.report,
+        _facts(planned, config),
+        planned.missed,
+        heat,
     )
+    if heat is not None and heat.sheet is not None:
+        storage.write_bytes(join(config.output, heat_maps.SHEET), heat.sheet)
     metrics_uri = join(config.output, "metrics.json")
     storage.write_text(
-        metrics_uri, json.dumps(_as_json(measured, warnings, planned, config), indent=2) + "\n"
+        metrics_uri, json.dumps(_as_json(measured, warnings, heat, planned, config), indent=2) + "\n"
     )
     return [report, metrics_uri]
 
 
 def _as_json(
-    measured: results.Results, warnings: list[str], planned: Plan, config: EvaluateJobConfig
+    measured: results.Results,
+    warnings: list[str],
+    heat: heat_maps.Heat | None,
+    planned: Plan,
+    config: EvaluateJobConfig,
 ) -> dict[str, Any]:
     return {
         "split": config.evaluation.split,
@@ -196,6 +234,7 @@ def _as_json(
         "threshold": {"value": planned.threshold, "from": planned.threshold_from},
         "videos_without_face": planned.missed,
         "warnings": warnings,
+        "heat_maps": heat.as_json() if heat else None,
         **{
             name: {"overall": level.overall, "groups": level.groups}
             for name, level in (("video", measured.video), ("frame", measured.frame))

@@ -65,6 +65,16 @@ class Results(Protocol):
     def threshold(self) -> float: ...
 
 
+class Heat(Protocol):
+    """Heat maps, as ``evaluation.heat`` makes them."""
+
+    @property
+    def errors(self) -> int: ...
+    @property
+    def sheet(self) -> bytes | None: ...
+    def in_words(self) -> str | None: ...
+
+
 def write(
     output: str,
     storage: Storage,
@@ -73,6 +83,7 @@ def write(
     config: ReportConfig | None = None,
     facts: Mapping[str, object] | None = None,
     missed: int | None = None,
+    heat: Heat | None = None,
 ) -> str:
     """Write ``plots/*.png`` and ``report.html`` below ``output``; returns the page's URI.
 
@@ -84,7 +95,7 @@ def write(
     for name, png in drawn[plots.LIGHT.name].items():
         storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
     uri = join(output, PAGE)
-    storage.write_text(uri, page(results, warnings, drawn, config, facts or {}, missed))
+    storage.write_text(uri, page(results, warnings, drawn, config, facts or {}, missed, heat))
     return uri
 
 
@@ -95,6 +106,7 @@ def page(
     config: ReportConfig,
     facts: Mapping[str, object],
     missed: int | None = None,
+    heat: Heat | None = None,
 ) -> str:
     """The page's HTML; ``drawn`` holds the plots as theme -> name -> PNG."""
     levels = {"video": results.video, "frame": results.frame}
@@ -109,6 +121,8 @@ def page(
         facts={label: value for label, value in facts.items() if value is not None},
         threshold=results.threshold,
         missed=missed,
+        heat=heat,
+        heat_sheet=Markup(pages.data_uri(heat.sheet, "image/png")) if heat and heat.sheet else None,
     )
 
 

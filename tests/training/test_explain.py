@@ -16,28 +16,14 @@ from deepfake.errors import UsageError
 from deepfake.explain import BlendHeat, HeatMaps, blend_heat, heat_maps, overlay, share_inside
 from deepfake.sbi import Face
 from deepfake.storage import Storage
+from tests import small_bundle
 
 SIDE = model.SIZE
 
 
 @pytest.fixture(scope="module")
 def red_is_fake(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of a small network that calls a crop fake for red places and real for blue ones."""
-    keras = keras_runtime.start(threads=1)
-    layers = keras.layers
-    crop = keras.Input((SIDE, SIDE, 3), dtype="uint8", name=model.INPUT_NAME)
-    x = layers.Rescaling(1 / 255)(crop)
-    x = layers.AveragePooling2D(32)(x)
-    x = layers.Conv2D(2, 1, activation="relu", name=model.LAST_CONVOLUTION)(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    network = keras.Model(crop, layers.Dense(1, activation="sigmoid", name=model.SCORE)(x))
-    more_red_than_blue = np.array([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])[None, None]
-    network.get_layer(model.LAST_CONVOLUTION).set_weights([more_red_than_blue, np.zeros(2)])
-    # steep enough that the sigmoid is saturated, as it is where a network is sure
-    network.get_layer(model.SCORE).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])
-    folder = str(tmp_path_factory.mktemp("red") / "model")
-    bundle.save(folder, Storage(), network, threshold=0.5)
-    return Bundle.load(folder, batch_size=2)
+    return small_bundle.red_is_fake(str(tmp_path_factory.mktemp("red") / "model"), batch_size=2)
 
 
 def crop_with(red: tuple[int, int] | None, blue: tuple[int, int] | None = None) -> np.ndarray:
