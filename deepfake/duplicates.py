@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.extract import video_row
 from deepfake.storage import Storage
 from deepfake.tables import Status
 
 log = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,12 @@ class Duplicates:
 
 def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
     """Rows whose size another row, or a video of an earlier run, has too."""
-    sizes = Counter(listed["size_bytes"].to_pylist())
+    sizes = listed["size_bytes"]
+    counts = pc.value_counts(sizes)
+    shared = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if earlier is not None:
-        sizes.update(set(earlier["size_bytes"].to_pylist()))
-    shared = [size is not None and size > 0 and sizes[size] > 1 for size in listed["size_bytes"].to_pylist()]
-    return listed.filter(pa.array(shared, pa.bool_()))
+        shared = pa.concat_arrays([shared, pc.unique(earlier["size_bytes"]).cast(shared.type)])
+    return listed.filter(pc.and_(pc.is_in(sizes, shared), pc.fill_null(pc.greater(sizes, 0), False)))
 
 
 def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
@@ -63,17 +68,22 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
             if row["content_sha256"] and row["status"] != Status.SKIPPED_DUPLICATE:
                 first.setdefault((row["content_sha256"], row["label"]), row["video_id"])
                 labels[row["content_sha256"]].add(row["label"])
-    keep, skipped = [], []
-    for row in listed.to_pylist():
-        digest = hashes.get(row["video_id"])
-        original = row["video_id"]
-        if digest is not None:
-            original = first.setdefault((digest, row["label"]), row["video_id"])
-            labels[digest].add(row["label"])
-            if len(labels[digest]) == 2 and original == row["video_id"]:
-                log.warning("%s: the same bytes are there under another label", row["video_id"])
-        keep.append(original == row["video_id"])
-        if not keep[-1]:
+    hashed = pa.array([name for name, digest in hashes.items() if digest is not None], pa.string())
+    is_hashed = pc.is_in(listed["video_id"], hashed).to_numpy()
+    keep = np.ones(listed.num_rows, bool)
+    skipped = []
+    # Only rows that were hashed become Python objects: an archive may have ten million others.
+    for position, row in zip(
+        np.flatnonzero(is_hashed), _rows(listed.filter(pa.array(is_hashed))), strict=True
+    ):
+        digest = hashes[row["video_id"]]
+        assert digest is not None
+        original = first.setdefault((digest, row["label"]), row["video_id"])
+        labels[digest].add(row["label"])
+        if len(labels[digest]) == 2 and original == row["video_id"]:
+            log.warning("%s: the same bytes are there under another label", row["video_id"])
+        keep[position] = original == row["video_id"]
+        if not keep[position]:
             skipped.append(
                 {
                     **video_row(row),
@@ -83,4 +93,10 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
                     "content_sha256": digest,
                 }
             )
-    return Duplicates(listed.filter(pa.array(keep, pa.bool_())), skipped)
+    return Duplicates(listed.filter(pa.array(keep)), skipped)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows one after another, never all at once."""
+    for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
+        yield from batch.to_pylist()

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from deepfake.storage import Storage, join
 
 log = logging.getLogger(__name__)
 
+READERS = 16  # small files read at once: on S3 each is mostly waiting
 PART_BYTES = 256 * 2**20
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
@@ -100,7 +102,9 @@ class Output:
 
     def read_units(self, name: str, unit_ids: Sequence[str]) -> pa.Table:
         """One table of all these units, in their order."""
-        found = [self.storage.read_table(self._unit_uri(name, unit_id), name) for unit_id in unit_ids]
+        with ThreadPoolExecutor(READERS) as pool:
+            uris = [self._unit_uri(name, unit_id) for unit_id in unit_ids]
+            found = list(pool.map(lambda uri: self.storage.read_table(uri, name), uris))
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
     def read_all(self, name: str, columns: list[str] | None = None) -> pa.Table:

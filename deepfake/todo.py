@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from deepfake import catalog, duplicates, engine
@@ -73,19 +74,15 @@ def missing(videos: pa.Table, earlier: pa.Table | None) -> pa.Table:
     """Catalog rows that an earlier finished run has not done; refuses files that have changed since."""
     if earlier is None:
         return videos
-    done = dict(zip(earlier["video_id"].to_pylist(), earlier["size_bytes"].to_pylist(), strict=True))
-    names, sizes = videos["video_id"].to_pylist(), videos["size_bytes"].to_pylist()
-    changed = [
-        name
-        for name, size in zip(names, sizes, strict=True)
-        if name in done and None not in (size, done[name]) and size != done[name]
-    ]
-    if changed:
+    place = pc.index_in(videos["video_id"], earlier["video_id"])
+    before = earlier["size_bytes"].take(place)  # null where the video is new, or its size was not known
+    changed = videos["video_id"].filter(pc.fill_null(pc.not_equal(videos["size_bytes"], before), False))
+    if len(changed):
         raise UsageError(
             f"{len(changed)} videos have changed since the output was made, the first is {changed[0]}; "
             "write to another --output"
         )
-    return videos.filter(pa.array([name not in done for name in names], pa.bool_()))
+    return videos.filter(pc.is_null(place))
 
 
 def planned(
@@ -99,7 +96,7 @@ def planned(
     seconds = _expected_core_seconds(waiting, config, output)
     return {
         "videos": videos.num_rows,
-        "bytes": sum(size or 0 for size in videos["size_bytes"].to_pylist()),
+        "bytes": pc.sum(videos["size_bytes"]).as_py() or 0,
         "by_label": dict(Counter(str(value) for value in videos["label"].to_pylist())),
         "by_split": dict(Counter(str(value) for value in videos["split"].to_pylist())),
         "videos_done": videos.num_rows - sum(unit.rows.num_rows for unit in waiting),

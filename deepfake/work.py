@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from deepfake.catalog import is_image
+from deepfake.catalog.media import are_images
 from deepfake.config import sha256_of
 
 # Rough seconds of one core, only ever compared with each other: measured on FF++ c23 clips at every
@@ -24,6 +24,9 @@ UNKNOWN_SIZE_SECONDS = 2.0
 
 MIN_UNIT_SECONDS, MAX_UNIT_SECONDS = 1.0, 60.0
 UNITS = 256  # aimed at, between these bounds
+# More than this the driver, the object store and a listing of finished units should not hold; the units of a
+# larger archive take longer than MAX_UNIT_SECONDS each.
+MOST_UNITS = 100_000
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,10 @@ def plan(catalog: pa.Table, config_sha256: str) -> list[Unit]:
     another configuration never match an old unit.
     """
     seconds = estimate(catalog)
-    target = float(np.clip(seconds.sum() / UNITS, MIN_UNIT_SECONDS, MAX_UNIT_SECONDS))
+    total = float(seconds.sum())
+    target = max(float(np.clip(total / UNITS, MIN_UNIT_SECONDS, MAX_UNIT_SECONDS)), total / MOST_UNITS)
     units = []
+    catalog = catalog.combine_chunks()  # a slice of many chunks would look through all of them
     for start, stop in _cuts(seconds, target):
         rows = catalog.slice(start, stop - start)
         key = rows.select(["video_id", "size_bytes", "modified"]).to_pydict()
@@ -58,18 +63,16 @@ def estimate(catalog: pa.Table) -> np.ndarray:
     video = np.where(
         np.isnan(size), UNKNOWN_SIZE_SECONDS, VIDEO_SECONDS + np.nan_to_num(size) / 1e6 * SECONDS_PER_MEGABYTE
     )
-    image = np.array([is_image(path) for path in catalog["video_id"].to_pylist()], bool)
+    image = are_images(catalog["video_id"]).to_numpy()
     return np.where(image, IMAGE_SECONDS, video)
 
 
 def _cuts(seconds: np.ndarray, target: float) -> Sequence[tuple[int, int]]:
     """``(start, stop)`` of runs that each reach the target cost, the last excepted."""
-    cuts, start, total = [], 0, 0.0
-    for i, cost in enumerate(seconds):
-        total += float(cost)
-        if total >= target:
-            cuts.append((start, i + 1))
-            start, total = i + 1, 0.0
-    if start < len(seconds):
-        cuts.append((start, len(seconds)))
+    until = np.cumsum(seconds)
+    cuts, start, before = [], 0, 0.0
+    while start < len(seconds):
+        stop = min(int(np.searchsorted(until, before + target)) + 1, len(seconds))
+        cuts.append((start, stop))
+        start, before = stop, float(until[stop - 1])
     return cuts

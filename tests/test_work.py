@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake import tables, work
+from deepfake.catalog.media import are_images, is_image
 from deepfake.work import Unit, plan
 from tests.rows import catalog_row
 
@@ -96,3 +97,21 @@ def test_a_units_id_does_not_change_with_what_is_known_of_its_videos_or_where_th
 
 def test_a_units_id_fits_a_file_name_and_nothing_else() -> None:
     assert all(unit_id.isalnum() and len(unit_id) == 16 for unit_id in ids(plan(catalog([10] * 9), CONFIG)))
+
+
+def test_the_largest_archive_has_no_more_units_than_can_be_held_and_they_are_alike() -> None:
+    sizes = np.random.default_rng(0).lognormal(np.log(4e8), 1.0, 300_000).astype(np.int64)
+    names = pa.array([f"{i:07d}.mp4" for i in range(len(sizes))])
+    listed = pa.table({
+        "video_id": names, "size_bytes": pa.array(sizes), "modified": pa.nulls(len(sizes))
+    })  # fmt: skip
+    units = plan(listed, CONFIG)
+    assert 50_000 < len(units) <= work.MOST_UNITS
+    assert sum(unit.rows.num_rows for unit in units) == len(sizes)
+
+
+@given(st.lists(st.text(st.sampled_from("ab./ \n~"), max_size=4), max_size=5))
+def test_many_names_are_told_from_images_as_one_is(stems: list[str]) -> None:
+    names = [stem + end for stem in [*stems, "x"] for end in (".jpg", ".JPEG", ".mp4", ".png ", ".tif\n", "")]
+    found = are_images(pa.chunked_array([pa.array(names, pa.string())]))
+    assert found.to_pylist() == [is_image(name) for name in names]

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_EXTENSIONS = frozenset(
     f".{name}"
@@ -26,6 +29,12 @@ def extension(path: str) -> str:
 def is_image(path: str) -> bool:
     """Whether the name is that of a still image, which counts as a video of one frame."""
     return extension(path) in IMAGE_EXTENSIONS
+
+
+def are_images(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``is_image`` of each of many names: a chunked array of booleans."""
+    extensions = "|".join(name[1:] for name in sorted(IMAGE_EXTENSIONS))
+    return pc.match_substring_regex(paths, rf"(?is)[^/]\.({extensions})\z")
 
 
 def is_footage(path: str) -> bool:
