@@ -34,5 +34,5 @@ def test_a_size_that_was_or_is_not_known_is_no_change() -> None:
 
 
 def test_changed_videos_are_counted_and_the_first_is_named() -> None:
-    with pytest.raises(UsageError, match="2 videos have changed .* the first is b; write to another"):
+    with pytest.raises(UsageError, match=r"2 videos have changed .* the first is b; write to another"):
         todo.missing(catalog(a=1, b=3, c=4, d=5), earlier(a=1, b=2, c=3))
