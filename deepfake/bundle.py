@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepfake import keras_runtime, model
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
+from deepfake.decisions import Calibration, OperatingPoint, UncertainBand
 from deepfake.errors import UsageError
 from deepfake.storage import Storage, join
 
@@ -29,6 +30,8 @@ BUNDLE_FILE = "bundle.json"
 FORMAT = 1
 # The keys that decide a score or what it is called; ``sha256`` covers exactly these.
 _IDENTITY = ("format", "model_sha256", "input", "sampling", "detector", "crop", "threshold", "calibration")
+# Keys that came later; a bundle without them keeps the hash that it was sealed with.
+_IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain")
 
 
 class InputContract(BaseModel):
@@ -60,7 +63,10 @@ class BundleInfo(BaseModel):
     crops_config_sha256: str | None = None
     threshold: float = Field(ge=0.0, le=1.0)
     threshold_rule: str = ""
-    calibration: dict[str, Any] | None = None
+    # what a video is judged by, each by the way of aggregating: mean, median, max, top_k
+    operating_points: dict[str, tuple[OperatingPoint, ...]] = Field(default_factory=dict)
+    uncertain: dict[str, UncertainBand] = Field(default_factory=dict)
+    calibration: dict[str, Calibration] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
@@ -68,7 +74,8 @@ class BundleInfo(BaseModel):
     def identity(self) -> str:
         """Hash of everything that decides a score."""
         dumped = self.model_dump(mode="json")
-        return sha256_of({key: dumped[key] for key in _IDENTITY})
+        keys = [*_IDENTITY, *(key for key in _IDENTITY_WHERE_PRESENT if dumped[key])]
+        return sha256_of({key: dumped[key] for key in keys})
 
 
 class Bundle:
@@ -109,6 +116,37 @@ class Bundle:
     def threshold(self) -> float:
         """Scores at or above this are called fake; chosen on validation."""
         return self.info.threshold
+
+    def operating_points(self, aggregation: str = "mean") -> tuple[OperatingPoint, ...]:
+        """Thresholds on the video score that is aggregated so; empty where validation gave none."""
+        return self.info.operating_points.get(aggregation, ())
+
+    def operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
+        """One of them by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
+        found = {point.name: point for point in self.operating_points(aggregation)}
+        if name not in found:
+            there = ", ".join(found) or "none; train the bundle again with this version"
+            raise UsageError(
+                f"{self.uri}: no operating point {name!r} for aggregation {aggregation}; there are: {there}"
+            )
+        return found[name]
+
+    def uncertain_band(self, aggregation: str = "mean") -> UncertainBand | None:
+        """The video scores that are better left undecided; None where validation gave no band."""
+        return self.info.uncertain.get(aggregation)
+
+    def calibrate(
+        self, scores: np.ndarray, aggregation: str = "mean", prevalence: float | None = None
+    ) -> np.ndarray | None:
+        """Probabilities ``(n,) float64`` that videos with these scores ``(n,)`` are fake.
+
+        They hold where as many videos are fake as in validation, or ``prevalence`` of them. None where the
+        bundle has no calibration for the aggregation, or had too few people to make one.
+        """
+        calibration = (self.info.calibration or {}).get(aggregation)
+        if calibration is None or not calibration.log_loss:
+            return None
+        return calibration(scores, prevalence)
 
     @property
     def sampling(self) -> SamplingConfig | None:

@@ -143,14 +143,19 @@ def _read_config(uri: str, storage: Storage) -> dict[str, Any]:
     return found
 
 
+def labelled_crops(table: pa.Table, split: str) -> pa.Table:
+    """Those rows of an index that are labelled and of a split, in the order that they have."""
+    return table.filter(pc.and_(pc.equal(table["split"], split), pc.is_valid(table["label"])))
+
+
 def split_rows(crops: CropSet, split: str, with_originals: bool = False) -> Rows:
     """The labelled crops of a split, in the order of the files. Unlabelled ones are left out, and said so.
 
     ``with_originals`` looks up which real crop belongs beside each fake.
     """
-    table = crops.table.filter(pc.equal(crops.table["split"], split))
-    labelled = table.filter(pc.is_valid(table["label"]))
-    if skipped := len(table) - len(labelled):
+    labelled = labelled_crops(crops.table, split)
+    of_split = pc.sum(pc.equal(crops.table["split"], split)).as_py() or 0
+    if skipped := of_split - len(labelled):
         log.warning("%s: %d crops of split %s have no label and are not used", crops.uri, skipped, split)
     named = pc.fill_null(labelled["method"], "unknown")
     methods = tuple(sorted(pc.unique(named).to_pylist()))

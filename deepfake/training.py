@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake import bundle, cropset, engine, keras_runtime, metrics, model
+from deepfake import bundle, cropset, engine, keras_runtime, model, validation
 from deepfake.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.catalog.overlap import require_both_classes, require_disjoint
 from deepfake.checkpoint import STATE_FILE
@@ -32,7 +32,7 @@ from deepfake.cropset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.leakcheck.duplicates import require_no_duplicates
 from deepfake.plan import training_plan
-from deepfake.report import training_plots
+from deepfake.report import model_card, training_plots
 from deepfake.resources import divide
 from deepfake.selection import Kind
 from deepfake.storage import Storage, absolute, join
@@ -43,7 +43,6 @@ from deepfake.training_run import Run, prepare_environment, run_workers
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "_checkpoints"
-THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation crops"
 _RUN_FILE = "run.json"
 # Where and how fast training runs, not what comes out; a run may go on with other values.
 _FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
@@ -210,21 +209,18 @@ def _write_bundle(
     data_sha256: str,
 ) -> BundleInfo:
     history = result["history"]
-    labels, scores = np.asarray(result["val_labels"]), np.asarray(result["val_scores"])
-    threshold = metrics.balanced_threshold(labels, scores)
     config_hash = config_sha256(config)
     write_tables(history, config.output, storage, config_hash)
     for name, content in training_plots.plots(history).items():
         storage.write_bytes(join(config.output, "plots", name), content)
     splits = (config.training.train_split, config.training.val_split)
+    scored = validation.faces(crops, config.training.val_split, np.asarray(result["val_scores"]))
     info = BundleInfo(
         model_sha256=result["model_sha256"],
         sampling=_section(crops, "sampling", SamplingConfig),
         detector=_section(crops, "detector", DetectorConfig),
         crop=_section(crops, "crop", CropConfig),
         crops_config_sha256=crops.config.get("config_sha256"),
-        threshold=threshold,
-        threshold_rule=THRESHOLD_RULE,
         training={
             "identity": identity,
             "data_sha256": data_sha256,
@@ -235,9 +231,11 @@ def _write_bundle(
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
             "identities": {split: cropset.identities(crops.table, split) for split in splits},
         },
-        metrics={"val": metrics.binary(labels, scores, threshold)},
         versions=keras_runtime.versions(),
+        **validation.bundle_fields(scored),
     )
+    card = model_card.render(info.model_copy(update={"sha256": info.identity()}))
+    storage.write_text(join(config.output, model_card.FILE), card)
     return bundle.write(config.output, storage, info)
 
 
@@ -253,9 +251,17 @@ def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) 
         "epochs_run": info.training["epochs_run"],
         "best_epoch": info.training["best_epoch"],
         "val": {name: val[name] for name in ("accuracy", "precision", "recall", "f1", "auc", "eer")},
+        "val_video_auc": info.metrics.get("val_video", {}).get("auc"),
         "threshold": info.threshold,
         "bundle": config.output,
         "bundle_sha256": info.sha256,
     }
-    names = (bundle.MODEL_FILE, BUNDLE_FILE, "history.csv", "plots/accuracy.png", "plots/loss.png")
+    names = (
+        bundle.MODEL_FILE,
+        BUNDLE_FILE,
+        model_card.FILE,
+        "history.csv",
+        "plots/accuracy.png",
+        "plots/loss.png",
+    )
     return Outcome(summary, look_at=[join(config.output, name) for name in names])

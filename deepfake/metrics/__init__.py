@@ -7,8 +7,9 @@ The score is that of "fake": high means manipulated, and ``score >= threshold`` 
 Knows nothing of files, tables' origin, Ray or pages.
 """
 
+from deepfake.metrics.abstention import BAND_ERROR, at_coverages, judged, uncertain_band
 from deepfake.metrics.aggregation import POLICIES, aggregate, video_table
-from deepfake.metrics.bootstrap import Interval, bootstrap_interval
+from deepfake.metrics.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from deepfake.metrics.calibration import expected_calibration_error, reliability_bins
 from deepfake.metrics.classification import binary, equal_error_rate
 from deepfake.metrics.operating_points import (
@@ -17,19 +18,27 @@ from deepfake.metrics.operating_points import (
     precision_at_prevalence,
     threshold_at_fpr,
 )
+from deepfake.metrics.proportions import precision_interval, share_interval
 
 __all__ = [
+    "BAND_ERROR",
     "POLICIES",
     "Interval",
     "aggregate",
+    "at_coverages",
     "balanced_threshold",
     "binary",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "equal_error_rate",
     "expected_calibration_error",
+    "judged",
     "operating_point",
     "precision_at_prevalence",
+    "precision_interval",
     "reliability_bins",
+    "share_interval",
     "threshold_at_fpr",
+    "uncertain_band",
     "video_table",
 ]

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deepfake.metrics import resampled
 from deepfake.metrics.checks import Labels, Scores, checked
 
 Metric = Callable[[Labels, Scores], float | None]
@@ -63,6 +64,44 @@ def bootstrap_interval(
             values.append(value)
     if 2 * len(values) < n:
         return None
+    return _percentiles(values, level)
+
+
+def bootstrap_intervals(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    threshold: float = 0.5,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval | None]:
+    """Intervals of every metric of ``binary`` at once, from the same resamples as ``bootstrap_interval``.
+
+    ``None`` for all where an interval would say nothing, and for each metric that more than half of the
+    resamples leave undefined.
+    """
+    y, s = checked(labels, scores)
+    names = np.asarray(groups)
+    if names.shape != y.shape:
+        raise ValueError(f"{names.shape} groups for {y.shape} scores")
+    unique, codes = np.unique(names, return_inverse=True)
+    if n == 0 or any(np.unique(codes[y == c]).size < 2 for c in (0, 1)):
+        return dict.fromkeys(resampled.NAMES)
+    measure = resampled.Resampled(y, s, threshold)
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[float]] = {name: [] for name in resampled.NAMES}
+    for _ in range(n):
+        counts = np.bincount(rng.integers(0, unique.size, unique.size), minlength=unique.size)
+        for name, value in measure(counts[codes]).items():
+            if value is not None:
+                found[name].append(value)
+    return {
+        name: _percentiles(values, level) if 2 * len(values) >= n else None for name, values in found.items()
+    }
+
+
+def _percentiles(values: list[float], level: float) -> Interval:
     tail = (1.0 - level) / 2
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return Interval(float(low), float(high))

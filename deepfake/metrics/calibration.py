@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from deepfake.metrics.checks import checked
+from deepfake.metrics.checks import Scores, checked
 
 BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017
 
@@ -19,7 +19,7 @@ def reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> 
     one closed on both sides.
     """
     y, s = checked(labels, scores)
-    index = np.minimum((s * bins).astype(np.int64), bins - 1)
+    index = bin_index(s, bins)
     result = []
     for i in np.unique(index):
         inside = index == i
@@ -33,6 +33,11 @@ def reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> 
             }
         )
     return result
+
+
+def bin_index(scores: Scores, bins: int) -> NDArray[np.int64]:
+    """The equal-width bin of each score, from 0."""
+    return np.minimum((scores * bins).astype(np.int64), bins - 1)
 
 
 def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> float | None:

@@ -23,8 +23,9 @@ def binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict
         threshold: the operating point of the metrics that need one.
 
     Returns:
-        JSON-ready values; a metric that these data do not define is ``None``. ``partial_auc`` is the area
-        for false positive rates up to 0.1, standardised so that chance is 0.5 (McClish 1989).
+        JSON-ready values; a metric that these data do not define is ``None``. ``precision`` and ``recall``
+        are those of the fakes, ``precision_real`` and ``specificity`` those of the reals. ``partial_auc`` is
+        the area for false positive rates up to 0.1, standardised so that chance is 0.5 (McClish 1989).
         ``confusion`` counts ``tn, fp, fn, tp`` with fake as the positive class.
     """
     y, s = checked(labels, scores)
@@ -68,6 +69,7 @@ def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
         "accuracy": _ratio(tn + tp, y.size),
         "balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
         "precision": _ratio(tp, tp + fp),
+        "precision_real": _ratio(tn, tn + fn),
         "recall": recall,
         "specificity": specificity,
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),

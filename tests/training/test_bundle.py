@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from deepfake import bundle, keras_runtime, model
+from deepfake import bundle, decisions, keras_runtime, model
 from deepfake.bundle import Bundle
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig
 from deepfake.errors import UsageError
@@ -120,11 +121,16 @@ def test_a_changed_network_is_refused(copied: Path) -> None:
         Bundle.load(str(copied), Storage())
 
 
-@pytest.mark.parametrize("key", ["threshold", "crop", "calibration"])
+@pytest.mark.parametrize("key", ["threshold", "crop", "calibration", "uncertain"])
 def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
     path = copied / "bundle.json"
     content = json.loads(path.read_text())
-    content[key] = {"threshold": 0.9, "crop": None, "calibration": {"temperature": 2}}[key]
+    curve = {"method": "platt", "slope": 2, "offset": 1, "share_of_fakes": 0.5, "log_loss": {}}
+    band = {"low": 0.1, "high": 0.9, "error": 0.05}
+    changed = {
+        "threshold": 0.9, "crop": None, "calibration": {"mean": curve}, "uncertain": {"mean": band},
+    }  # fmt: skip
+    content[key] = changed[key]
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match="changed by hand"):
         Bundle.load(str(copied), Storage())
@@ -172,3 +178,44 @@ def test_what_is_no_bundle_is_an_error_that_names_it(copied: Path, what: str) ->
         (copied / bundle.MODEL_FILE).unlink()
     with pytest.raises(UsageError, match=str(copied)):
         Bundle.load(str(copied), Storage())
+
+
+def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    faces = pa.table(
+        {
+            "video_id": [f"{i}.mp4" for i in range(80)],
+            "frame_index": [0] * 80,
+            "label": labels,
+            "score": np.clip(random.normal(0.4 + 0.2 * labels, 0.1), 0, 1),
+        }
+    )
+    chosen = decisions.choose(faces)
+    info = bundle.read_info(str(written), Storage()).model_copy(
+        update={
+            "operating_points": {name: found.operating_points for name, found in chosen.items()},
+            "uncertain": {name: found.uncertain for name, found in chosen.items()},
+            "calibration": {name: found.calibration for name, found in chosen.items()},
+        }
+    )
+    bundle.write(str(tmp_path), Storage(), info)
+    shutil.copy(written / bundle.MODEL_FILE, tmp_path)
+    found = Bundle.load(str(tmp_path), Storage())
+    assert found.sha256 != Bundle.load(str(written), Storage()).sha256
+    assert found.operating_points("max") == chosen["max"].operating_points
+    assert found.operating_point("fpr_0.01") == chosen["mean"].operating_points[1]
+    assert found.uncertain_band() == chosen["mean"].uncertain
+    scores = np.array([0.3, 0.5, 0.7])
+    probabilities, rare = found.calibrate(scores), found.calibrate(scores, prevalence=0.01)
+    assert probabilities is not None and rare is not None
+    assert probabilities == pytest.approx(chosen["mean"].calibration(scores))
+    assert (rare < probabilities).all()
+    with pytest.raises(UsageError, match=r"no operating point 'fpr_1'.*balanced, fpr_0\.01, fpr_0\.001"):
+        found.operating_point("fpr_1")
+
+
+def test_a_bundle_without_decisions_is_uncalibrated(loaded: Bundle) -> None:
+    assert loaded.operating_points() == ()
+    assert loaded.uncertain_band() is None
+    assert loaded.calibrate(np.array([0.5])) is None

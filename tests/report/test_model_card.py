@@ -1,0 +1,62 @@
+"""The card that comes with a bundle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake import validation
+from deepfake.bundle import BundleInfo
+from deepfake.config import CropConfig, DetectorConfig
+from deepfake.report import model_card
+
+
+def info(videos: int = 30) -> BundleInfo:
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], videos)
+    scored = pa.table(
+        {
+            "video_id": [f"{i}.mp4" for i in range(2 * videos)],
+            "frame_index": [0] * (2 * videos),
+            "label": labels,
+            "group_id": pa.array([f"g{i // 2}" for i in range(2 * videos)]),
+            "score": np.clip(random.normal(0.4 + 0.2 * labels, 0.1), 0, 1),
+        }
+    )
+    return BundleInfo(
+        model_sha256="ab" * 32,
+        detector=DetectorConfig(name="yunet"),
+        crop=CropConfig(margin=0.25),
+        training={
+            "crops": {
+                "train_real_crops": 1200,
+                "train_fake_crops": 3400,
+                "train_fake_methods": {"A|B": 3400},
+            },
+            "identities": {"train": ["a", "b"], "val": ["c"]},
+            "config": {"training": {"epochs": 4, "use_gpu": False, "threads_per_worker": None}},
+            "epochs_run": 4,
+            "best_epoch": 3,
+        },
+        **validation.bundle_fields(scored),
+    )
+
+
+def test_it_tells_data_recipe_numbers_with_intervals_and_limits() -> None:
+    made = info()
+    text = model_card.render(made)
+    assert r"| train | 1,200 | 3,400 | A\|B 3,400 |" in text
+    assert "2 in train, 1 in val" in text
+    assert "epochs 4, use_gpu no" in text and "the weights are those of epoch 3" in text
+    video = made.metrics["val_video"]
+    low, high = video["intervals"]["auc"]
+    assert f"| AUC | {video['auc']:.3f} [{low:.3f}, {high:.3f}] |" in text
+    assert "30 real validation videos cannot show a false positive rate of 1 %" in text
+    assert "face swaps and facial reenactment" in text
+
+
+def test_it_does_not_claim_what_a_bundle_lacks() -> None:
+    text = model_card.render(BundleInfo(model_sha256="ab" * 32, threshold=0.5))
+    assert "Threshold 0.5000 (rule not recorded); no others." in text
+    assert "None recorded." in text
+    assert "Faces found by not recorded" not in text

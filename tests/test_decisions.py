@@ -1,0 +1,73 @@
+"""What a bundle decides with, from the scores of validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from deepfake import decisions, metrics
+
+
+def faces(videos: int = 40, frames: int = 3, seed: int = 0) -> pa.Table:
+    random = np.random.default_rng(seed)
+    rows = [
+        {
+            "video_id": f"{label}-{i:03d}",
+            "frame_index": frame,
+            "label": label,
+            "score": float(np.clip(random.normal(0.35 + 0.3 * label, 0.15), 0, 1)),
+            "group_id": f"{label}-{i // 2}",
+        }
+        for label in (0, 1)
+        for i in range(videos)
+        for frame in range(frames)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def test_thresholds_are_of_videos_one_set_for_each_way_of_aggregating() -> None:
+    table = faces()
+    chosen = decisions.choose(table)
+    assert set(chosen) == set(metrics.POLICIES)
+    for policy, decision in chosen.items():
+        videos = metrics.video_table(table, policy, decisions.TOP_K)
+        y, s = videos["label"].to_numpy(), videos["score"].to_numpy()
+        balanced, one_percent, _ = decision.operating_points
+        assert balanced.threshold == metrics.balanced_threshold(y, s)
+        assert one_percent.threshold == metrics.threshold_at_fpr(y, s, 0.01)
+        assert (balanced.real_videos, balanced.fake_videos) == (40, 40)
+        assert balanced.tpr == pytest.approx((s[y == 1] >= balanced.threshold).mean())
+    assert chosen["max"].operating_points[0].threshold > chosen["mean"].operating_points[0].threshold
+
+
+def test_a_rate_that_the_videos_are_too_few_for_says_so() -> None:
+    balanced, one_percent, one_in_a_thousand = decisions.choose(faces(videos=120))["mean"].operating_points
+    assert balanced.note is None and one_percent.note is None
+    assert one_in_a_thousand.note is not None
+    assert "120 real validation videos cannot show" in one_in_a_thousand.note
+    assert one_in_a_thousand.fpr == 0.0
+    assert one_in_a_thousand.fpr_interval[1] == pytest.approx(0.03, abs=0.002)
+
+
+def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> None:
+    calibration = decisions.choose(faces())["mean"].calibration
+    assert calibration.method != "none"  # these scores huddle around one half
+    scores = np.linspace(0, 1, 11)
+    here, rare = calibration(scores), calibration(scores, prevalence=0.01)
+    assert (np.diff(here) > 0).all()
+    assert (rare < here)[1:-1].all()
+    assert calibration(scores, prevalence=0.5) == pytest.approx(here)
+
+
+def test_few_people_leave_the_score_as_it_is_and_say_so() -> None:
+    calibration = decisions.choose(faces(videos=8))["mean"].calibration
+    assert calibration.method == "none"
+    assert calibration.note is not None and "at least 10 identities" in calibration.note
+    assert calibration(np.array([0.2, 0.9])).tolist() == [0.2, 0.9]
+
+
+def test_one_class_is_refused() -> None:
+    table = faces(videos=3)
+    with pytest.raises(ValueError, match="both classes"):
+        decisions.choose(table.filter(pa.compute.equal(table["label"], 1)))
