@@ -7,7 +7,7 @@ split. It looks at names and tables only: whether a file can be decoded is found
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake import tables
-from deepfake.catalog import ffpp, folders, manifest, splits
+from deepfake.catalog import ffpp, folders, layouts, manifest, splits
 from deepfake.catalog.media import (
     IMAGE_EXTENSIONS,
     VIDEO_EXTENSIONS,
@@ -60,7 +60,7 @@ def _listed(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     footage = sorted((f for f in files if is_footage(f.path)), key=lambda info: (info.path, info.uri))
     if not footage:
         raise UsageError(_nothing_found(uri, files))
-    if config.layout != "folders":
+    if config.layout in ("auto", "ffpp"):
         clips = [ffpp.parse(f"{root}/{info.path}") for info in footage]
         if any(clips):
             return _ffpp_table(uri, footage, clips, root, root_name, config)
@@ -73,7 +73,26 @@ def _listed(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
                 "manipulated_sequences/Deepfakes/c23/videos/*.mp4 and the like; "
                 f"found {_examples(footage)}; --catalog.layout folders takes files as they are"
             )
+    known = layouts.describe(config.layout, files, footage, root, storage)
+    if known:
+        return _table_of_layouts(uri, footage, known, root_name)
+    if config.layout in layouts.LAYOUTS:
+        raise UsageError(
+            f"{uri}: not laid out as {config.layout}: looked for {layouts.LOOKED_FOR[config.layout]}; "
+            f"found {_examples(footage)}"
+        )
     return _table(footage, folders.describe([info.path for info in footage], root_name))
+
+
+def _table_of_layouts(
+    uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root_name: str
+) -> pa.Table:
+    """Clips that a layout knows, and other footage by its folders' names."""
+    others = [info.path for info in footage if info.path not in known]
+    if others:
+        log.info("%s: %d files are taken by their folders' names, such as %s", uri, len(others), others[0])
+    named = dict(zip(others, folders.describe(others, root_name), strict=True))
+    return _table(footage, [known.get(info.path) or named[info.path] for info in footage])
 
 
 def _ffpp_table(

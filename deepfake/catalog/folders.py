@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from deepfake.catalog import celeb_df
 from deepfake.catalog.media import without_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 
@@ -22,7 +23,6 @@ FAKE_WORDS = frozenset(
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 _WORDS = re.compile(r"[^\W\d_]+")
-_CELEB = re.compile(r"(id\d+)(?:_(id\d+))?_\d+\Z")
 _CONTAINERS = frozenset(
     {"clips", "crops", "data", "faces", "frames", "images", "media", "sequences", "video", "videos"}
 )
@@ -78,10 +78,9 @@ def _provenance(path: str, placed: Placement, root_name: str) -> Provenance:
     folder, _, name = path.rpartition("/")
     target: str = without_extension(path)
     source: str | None = None
-    celeb = _CELEB.match(without_extension(name)) if "celeb" in f"{root_name}/{folder}".lower() else None
-    if celeb is not None:
-        target = f"celeb/{celeb[1]}"
-        source = f"celeb/{celeb[2]}" if celeb[2] else None
+    people = celeb_df.people(name) if "celeb" in f"{root_name}/{folder}".lower() else None
+    if people is not None:
+        target, source = people
     return Provenance(root_name or None, target, placed.label, placed.method, None, placed.split, source)
 
 
