@@ -27,10 +27,11 @@ class Section(BaseModel):
 class CatalogConfig(Section):
     """Which videos there are, and what is known of them."""
 
-    layout: Literal["auto", "ffpp", "folders", "manifest"] = Field(
+    layout: Literal["auto", "ffpp", "celeb_df", "dfdc", "dfd", "folders", "manifest"] = Field(
         "auto",
-        description="ffpp: the FaceForensics++ tree; folders: labels from folder names, if any; "
-        "manifest: a CSV or Parquet table; auto: whichever fits the input",
+        description="ffpp: the FaceForensics++ tree; celeb_df: Celeb-DF v1 or v2; dfdc: parts with their "
+        "metadata.json; dfd: DeepFakeDetection's actors outside FF++'s tree; folders: labels from folder "
+        "names, if any; manifest: a CSV or Parquet table; auto: whichever fits the input",
     )
     splits_dir: str | None = Field(
         None, description="folder with the official train.json, val.json and test.json pair lists"
@@ -233,6 +234,19 @@ class EvaluationConfig(Section):
     bootstrap_over: Literal["videos", "identities"] = Field(
         "videos", description="what is resampled; identities are the groups that never cross a split"
     )
+    prevalence: float = Field(
+        0.01, gt=0, lt=1, description="share of fakes among your videos, for the precision to expect there"
+    )
+    also_split: str = Field("all", description="value of the split column to evaluate of the inputs in also")
+    robustness: bool = Field(
+        False, description="also score crops made worse: JPEG, resizing, blur, noise, fewer frames, video CRF"
+    )
+    robustness_crops: int = Field(
+        512, ge=2, description="crops that are made worse, at most 8 of a video, as many real as fake videos"
+    )
+    robustness_videos: int = Field(
+        20, ge=0, description="videos compressed again at each CRF, where the files can be reached; 0: none"
+    )
     seed: int = Field(0, ge=0, description="seed of the bootstrap")
     heat_maps: int = Field(
         0,
@@ -428,6 +442,7 @@ class EvaluateJobConfig(JobConfig):
     row_sections: ClassVar[tuple[str, ...]] = ("evaluation",)
 
     input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
+    also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
     bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
@@ -530,7 +545,7 @@ def sha256_of(value: Any) -> str:
 # Keys that say where a file lies or how long to wait, not which rows come out.
 _NOT_IN_HASH = {
     "detector": {"yunet_model"},
-    "evaluation": {"heat_maps"},
+    "evaluation": {"heat_maps", "prevalence", "robustness", "robustness_crops", "robustness_videos"},
     "sampling": {"timeout_seconds", "isolate", "max_memory_mb"},
     "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
 }

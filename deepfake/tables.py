@@ -240,6 +240,7 @@ _METRICS = (
     ("accuracy", "share called right at the threshold"),
     ("balanced_accuracy", "mean of recall and specificity"),
     ("precision", "share of fakes among what is called fake"),
+    ("precision_real", "share of reals among what is called real"),
     ("recall", "share of fakes called fake"),
     ("specificity", "share of reals called real"),
     ("f1", "harmonic mean of precision and recall"),
@@ -254,10 +255,12 @@ _METRICS = (
 
 GROUP_METRICS = pa.schema(
     [
-        _field("level", pa.string(), "video or frame", False),
-        _field("grouped_by", pa.string(), "all, method, compression or dataset", False),
+        _field("level", pa.string(), "video, track or frame", False),
+        _field(
+            "grouped_by", pa.string(), "all, method, compression, dataset, face size or track length", False
+        ),
         _field("group", pa.string(), "the group; a method's fakes stand against all reals", False),
-        _field("n", pa.int64(), "videos or faces", False),
+        _field("n", pa.int64(), "videos, tracks or faces", False),
         _field("n_real", pa.int64(), "of these, real", False),
         _field("n_fake", pa.int64(), "of these, fake", False),
         _field("threshold", pa.float64(), "score from which something is called fake", False),

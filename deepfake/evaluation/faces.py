@@ -6,7 +6,7 @@ the result is the same whatever the number of actors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from deepfake import engine
 from deepfake.config import EvaluateJobConfig
 from deepfake.cropset import decode
 from deepfake.errors import JobError, UsageError
+from deepfake.evaluation.changes import NONE, Change
 from deepfake.evaluation.inputs import LabelledFaces
 from deepfake.progress import Progress
 from deepfake.storage import Storage
@@ -32,13 +33,22 @@ _READ_CPUS = 0.25  # reading waits and decodes; four beside one scoring actor ne
 _THREADS = 4  # of one CPU actor; TensorFlow gains little from more, and each actor holds a network
 
 
-def score(faces: LabelledFaces, bundle: str, storage: Storage, config: EvaluateJobConfig) -> np.ndarray:
-    """``(n,)`` float64 scores of the ``n`` selected crops, in their order. Needs a Ray session."""
+def score(
+    faces: LabelledFaces,
+    bundle: str,
+    storage: Storage,
+    config: EvaluateJobConfig,
+    changes: Sequence[Change] = (NONE,),
+) -> np.ndarray:
+    """``(changes, n)`` float64 scores of the ``n`` selected crops, in their order. Needs a Ray session.
+
+    Each crop is read and decoded once, and scored once for each change made to it.
+    """
     resources = _resources(config)
     dataset = (
         ray.data.from_arrow(_windows(faces.table))
         .map_batches(
-            _Reader(faces.files, storage),
+            _Reader(faces.files, storage, tuple(changes)),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=_READ_CPUS,
@@ -53,11 +63,11 @@ def score(faces: LabelledFaces, bundle: str, storage: Storage, config: EvaluateJ
             num_gpus=1 if config.scoring.use_gpu else None,
         )
     )
-    scores = np.full(faces.table.num_rows, np.nan)
+    scores = np.full((len(changes), faces.table.num_rows), np.nan)
     try:
         with Progress("faces scored", scores.size) as progress:
             for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-                scores[batch["position"]] = batch["score"]
+                scores[batch["change"], batch["position"]] = batch["score"]
                 progress.step(len(batch["position"]))
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
@@ -100,8 +110,8 @@ def _windows(table: pa.Table) -> list[pa.Table]:
 class _Reader:
     """Reads and decodes the crops of one window; holds no state."""
 
-    def __init__(self, files: tuple[str, ...], storage: Storage) -> None:
-        self.files, self.storage = files, storage
+    def __init__(self, files: tuple[str, ...], storage: Storage, changes: tuple[Change, ...]) -> None:
+        self.files, self.storage, self.changes = files, storage, changes
 
     def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
         cv2.setNumThreads(1)  # Ray runs several tasks a core already
@@ -121,7 +131,13 @@ class _Reader:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             images = [decode(crops[row].as_py(), f"{name}, row group {group}, row {row}") for row, _ in chunk]
-            yield {"position": np.array([position for _, position in chunk]), "crop": np.stack(images)}
+            positions = np.array([position for _, position in chunk])
+            for number, change in enumerate(self.changes):
+                yield {
+                    "change": np.full(len(chunk), number, np.int16),
+                    "position": positions,
+                    "crop": np.stack([change(image) for image in images]),
+                }
 
 
 class _Scorer:
@@ -136,6 +152,7 @@ class _Scorer:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
+            "change": batch["change"],
             "position": batch["position"],
             "score": self.bundle.score(np.ascontiguousarray(batch["crop"])),
         }

@@ -26,7 +26,10 @@ ALL = "all"
 KEY = ("video_id", "frame_index", "face_index")
 _SCORE_COLUMNS = ("score", "bundle_sha256", "config_sha256")
 _KEY_COLUMNS = tuple(name for name in tables.columns("face_scores") if name not in _SCORE_COLUMNS)
-_VIDEO_COLUMNS = ("video_id", "split", "label", "status", "content_sha256")
+_VIDEO_COLUMNS = (
+    "video_id", "uri", "split", "label", "status", "content_sha256", "duration_s",
+    "dataset", "method", "compression", "target_id", "source_id", "group_id",
+)  # fmt: skip
 _READERS = 8  # files whose footers and columns are fetched at once; matters on S3 only
 
 

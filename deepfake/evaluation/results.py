@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,23 @@ import pyarrow.compute as pc
 
 from deepfake import metrics
 from deepfake.config import EvaluationConfig
+from deepfake.evaluation import judgement, strata
+from deepfake.evaluation.judgement import Judgement
 
-LEVELS = ("video", "frame")
+LEVELS = ("video", "track", "frame")
 SMALL = 50  # videos of a class below which the page warns
-INTERVALS = ("auc", "accuracy", "balanced_accuracy")
+MEANINGFUL = 5  # items of each class below which a group is not among the weakest
+
+# name, words, what is aggregated within a track; the highest track then stands for the video
+AGGREGATIONS: tuple[tuple[str, str, bool], ...] = (
+    ("mean", "mean of all faces", False),
+    ("median", "median of all faces", False),
+    ("top_k", "mean of the {k} highest faces", False),
+    ("max", "highest face", False),
+    ("mean", "highest track, by the mean of its faces", True),
+    ("median", "highest track, by the median of its faces", True),
+    ("top_k", "highest track, by the mean of its {k} highest faces", True),
+)
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Results:
-    """An evaluation's numbers. ``frame`` has one item a face, ``video`` one a video."""
+    """An evaluation's numbers: one item a face in ``frame``, a track in ``track``, a video in ``video``."""
 
     video: Level
+    track: Level
     frame: Level
     threshold: float
+    aggregations: list[dict[str, Any]] = field(default_factory=list)  # ways to a video's score, compared
+    judgement: Judgement = field(default_factory=Judgement)
 
     def counts(self) -> dict[str, int]:
         """How many videos and faces of each class were measured."""
@@ -42,23 +59,45 @@ class Results:
             "videos": self.video.overall["n"],
             "real_videos": self.video.overall["n_real"],
             "fake_videos": self.video.overall["n_fake"],
+            "tracks": self.track.overall["n"],
             "faces": self.frame.overall["n"],
         }
 
+    def weakest(self, count: int = 5) -> list[dict[str, Any]]:
+        """The groups of videos with the lowest AUC, of all groupings that tell any apart."""
+        known = [row for row in self.video.groups if row["auc"] is not None]
+        rows = [row for row in known if row["grouped_by"] != "all"]
+        groups = Counter(row["grouped_by"] for row in rows)
+        rows = [
+            row
+            for row in rows
+            if groups[row["grouped_by"]] > 1 and min(row["n_real"], row["n_fake"]) >= MEANINGFUL
+        ]
+        return sorted(rows, key=lambda row: (row["auc"], row["grouped_by"], row["group"]))[:count]
 
-def measure(faces: pa.Table, config: EvaluationConfig, threshold: float) -> Results:
+
+def measure(
+    faces: pa.Table, config: EvaluationConfig, threshold: float, decided: judgement.Decided | None = None
+) -> Results:
     """Every number of labelled face scores.
 
     Args:
         faces: table ``face_scores`` without null labels.
-        threshold: ``score >= threshold`` is called fake, on both levels.
+        threshold: ``score >= threshold`` is called fake, on all levels.
+        decided: what the bundle's validation chose, where there is a bundle.
     """
     faces = faces.sort_by([(name, "ascending") for name in ("video_id", "frame_index", "face_index")])
-    videos = metrics.video_table(faces, config.aggregation, config.top_k)
+    faces = strata.with_columns(faces.combine_chunks())
+    tracks = strata.aggregated(faces, "track", config.aggregation, config.top_k)
+    videos = strata.aggregated(faces, "video", config.aggregation, config.top_k)
+    video = _level("video", videos, config, threshold)
     return Results(
-        video=_level("video", videos, config, threshold),
+        video=video,
+        track=_level("track", tracks, config, threshold),
         frame=_level("frame", faces, config, threshold),
         threshold=threshold,
+        aggregations=_aggregations(faces, config),
+        judgement=judgement.judge(video.labels, video.scores, threshold, config, decided),
     )
 
 
@@ -80,21 +119,17 @@ def warnings(results: Results) -> list[str]:
 
 
 def _level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
-    labels = table["label"].to_numpy().astype(np.int8)
-    scores = table["score"].to_numpy().astype(np.float64)
-    units = _units(table, config.bootstrap_over)
+    labels, scores = _labels(table), table["score"].to_numpy().astype(np.float64)
+    drawn = units(table, config.bootstrap_over)
     overall = metrics.binary(labels, scores, threshold)
-    overall["intervals"] = {
-        metric: metrics.bootstrap_interval(
-            labels, scores, units, _metric(metric, threshold), config.bootstrap, config.seed
-        )
-        for metric in INTERVALS
-    }
+    overall["intervals"] = metrics.bootstrap_intervals(
+        labels, scores, drawn, threshold, config.bootstrap, config.seed
+    )
     rows = []
     for grouped_by, group, mask in _groups(table, labels):
         numbers = metrics.binary(labels[mask], scores[mask], threshold)
         interval = metrics.bootstrap_interval(
-            labels[mask], scores[mask], units[mask], "auc", config.bootstrap, config.seed
+            labels[mask], scores[mask], drawn[mask], "auc", config.bootstrap, config.seed
         )
         low, high = interval or (None, None)
         numbers = {k: v for k, v in numbers.items() if k not in ("confusion", "eer_threshold")}
@@ -111,6 +146,31 @@ def _level(name: str, table: pa.Table, config: EvaluationConfig, threshold: floa
     return Level(labels, scores, overall, rows)
 
 
+def _aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
+    """The ways of making a video's score from its faces', side by side; none depends on a threshold."""
+    rows = []
+    for policy, words, by_track in AGGREGATIONS:
+        if by_track:
+            tracks = strata.aggregated(faces, "track", policy, config.top_k)
+            videos = strata.aggregated(tracks, "video", "max", config.top_k)
+        else:
+            videos = strata.aggregated(faces, "video", policy, config.top_k)
+        labels, scores = _labels(videos), videos["score"].to_numpy()
+        drawn = units(videos, config.bootstrap_over)
+        numbers = metrics.binary(labels, scores)
+        intervals = metrics.bootstrap_intervals(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
+        rows.append(
+            {
+                "name": f"highest track, {policy}" if by_track else policy,
+                "words": words.format(k=config.top_k),
+                "used": not by_track and policy == config.aggregation,
+                **{name: numbers[name] for name in ("auc", "partial_auc", "ap", "eer")},
+                "intervals": {name: intervals[name] for name in ("auc", "partial_auc", "ap", "eer")},
+            }
+        )
+    return rows
+
+
 def _groups(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """``(grouped by, group, mask)``: everything, then each grouping."""
     yield "all", "all", np.ones(labels.size, bool)
@@ -118,17 +178,18 @@ def _groups(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str, np.
     yield from _worst_first(
         table, [("method", m, (labels == 0) | (methods == m)) for m in np.unique(methods[labels == 1])]
     )
-    for column in ("compression", "dataset"):
+    for column in ("compression", "dataset", strata.FACE_SIZE, strata.TRACK_LENGTH):
         values = _text(table, column)
         if np.unique(values).size > 1:
-            yield from _worst_first(table, [(column, v, values == v) for v in np.unique(values)])
+            name = strata.WORDS.get(column, column)
+            yield from _worst_first(table, [(name, v, values == v) for v in np.unique(values)])
 
 
 def _worst_first(
     table: pa.Table, groups: list[tuple[str, str, np.ndarray]]
 ) -> list[tuple[str, str, np.ndarray]]:
     """Groups by rising AUC; those without one (a single class) last."""
-    labels, scores = table["label"].to_numpy(), table["score"].to_numpy()
+    labels, scores = _labels(table), table["score"].to_numpy()
 
     def key(group: tuple[str, str, np.ndarray]) -> tuple[bool, float, str]:
         auc = metrics.binary(labels[group[2]], scores[group[2]])["auc"]
@@ -137,7 +198,7 @@ def _worst_first(
     return sorted(groups, key=key)
 
 
-def _units(table: pa.Table, over: str) -> np.ndarray:
+def units(table: pa.Table, over: str) -> np.ndarray:
     """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
     names = table["video_id"]
     if over == "identities":
@@ -149,23 +210,20 @@ def _units(table: pa.Table, over: str) -> np.ndarray:
     return pa.chunked_array(names).combine_chunks().dictionary_encode().indices.to_numpy()
 
 
+def _labels(table: pa.Table) -> np.ndarray:
+    return table["label"].to_numpy().astype(np.int8)
+
+
 def _text(table: pa.Table, column: str) -> np.ndarray:
     return np.array(pc.fill_null(table[column], "unknown").to_pylist(), dtype=object)
 
 
-def _metric(name: str, threshold: float) -> Any:
-    if name == "auc":
-        return "auc"
-
-    def rate(labels: np.ndarray, scores: np.ndarray, label: int) -> float | None:
-        own = scores[labels == label]
-        return float(((own >= threshold) == (label == 1)).mean()) if own.size else None
-
-    def accuracy(labels: np.ndarray, scores: np.ndarray) -> float | None:
-        return float(((scores >= threshold) == (labels == 1)).mean()) if labels.size else None
-
-    def balanced_accuracy(labels: np.ndarray, scores: np.ndarray) -> float | None:
-        real, fake = rate(labels, scores, 0), rate(labels, scores, 1)
-        return None if real is None or fake is None else (real + fake) / 2
-
-    return {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}[name]
+def as_json(results: Results) -> Mapping[str, Any]:
+    """Everything but the arrays, for ``metrics.json``."""
+    levels = {name: getattr(results, name) for name in LEVELS}
+    return {
+        **{name: {"overall": level.overall, "groups": level.groups} for name, level in levels.items()},
+        "weakest_groups": results.weakest(),
+        "aggregations": results.aggregations,
+        **results.judgement.as_json(),
+    }

@@ -46,16 +46,21 @@ def axes(
     figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
     FigureCanvasAgg(figure)
     ax = figure.add_subplot(facecolor=theme.paper)
+    _dress(ax, theme)
     ax.set_title(title, color=theme.ink, fontsize=11)
     ax.set_xlabel(x, color=theme.ink)
     ax.set_ylabel(y, color=theme.ink)
+    return figure, ax
+
+
+def _dress(ax: Any, theme: Theme) -> None:
+    ax.set_facecolor(theme.paper)
     ax.tick_params(colors=theme.soft)
     ax.grid(color=theme.grid, linewidth=0.8)
     ax.set_axisbelow(True)
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(theme.soft)
-    return figure, ax
 
 
 def png(figure: Figure) -> bytes:
@@ -135,6 +140,54 @@ def reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme)
     _unit_square(ax)
     legend(ax, theme, loc="upper left")
     return figure
+
+
+def sweeps(
+    kinds: Sequence[tuple[str, Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]], theme: Theme
+) -> Figure:
+    """AUC with its interval against the amount of each kind of change; one small panel a kind.
+
+    ``kinds`` are name, row of what is unchanged, if any, and rows with ``amount, auc, auc_low, auc_high``.
+    """
+    columns = min(2, len(kinds))
+    lines = -(-len(kinds) // columns)
+    figure = Figure(figsize=(2.3 * columns, 1.9 * lines), layout="constrained", facecolor=theme.paper)
+    FigureCanvasAgg(figure)
+    figure.supylabel("AUC, videos", color=theme.ink, fontsize=9)
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for panel in panels[len(kinds) :]:
+        panel.set_visible(False)
+    for panel, (kind, base, changed) in zip(panels, kinds, strict=False):
+        rows = [*([base] if base else []), *changed]
+        ticks = [*(["as is"] if base else []), *(f"{row['amount']:g}" for row in changed)]
+        _dress(panel, theme)
+        panel.set_title(kind, color=theme.ink, fontsize=9)
+        known = [(place, row) for place, row in enumerate(rows) if row["auc"] is not None]
+        places, values = [place for place, _ in known], [row["auc"] for _, row in known]
+        ends = [
+            [value - _or(row["auc_low"], value) for value, (_, row) in zip(values, known, strict=True)],
+            [_or(row["auc_high"], value) - value for value, (_, row) in zip(values, known, strict=True)],
+        ]
+        colour = theme.series[0]
+        panel.errorbar(
+            places,
+            values,
+            np.maximum(0, ends),
+            color=colour,
+            linewidth=1.4,
+            marker="o",
+            markersize=4,
+            capsize=3,
+        )
+        panel.axhline(0.5, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
+        panel.set_xticks(range(len(rows)), ticks)
+        panel.set_xlim(-0.4, len(rows) - 0.6)
+        panel.set_ylim(0.0, 1.02)
+    return figure
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
 
 
 def confusion(counts: Mapping[str, int], theme: Theme, what: str) -> Figure:

@@ -178,6 +178,37 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     assert json.loads((again / "metrics.json").read_text())["frame"] == numbers["frame"]
 
 
+@pytest.mark.slow
+def test_worse_crops_are_scored_and_other_data_sets_stand_beside(
+    tmp_path: Path, bundle: str, ray_session: None
+) -> None:
+    uri = write(tmp_path / "in", "crops", crops())
+    other = write(tmp_path / "elsewhere" / "in", "crops", crops("dan"))
+    out = tmp_path / "out"
+    arguments = ["--bundle", bundle, "--output", str(out), "--also", other, "--evaluation.robustness", "true"]
+    assert evaluate("--input", uri, *arguments) == cli.DONE
+    numbers = json.loads((out / "metrics.json").read_text())
+    rows = {(row["kind"], row["amount"]): row for row in numbers["robustness"]}
+    assert rows["none", 0.0]["frame_auc"] == numbers["frame"]["overall"]["auc"]  # the same crops again
+    assert ("JPEG quality", 30) in rows and ("frames a video", 4) in rows
+    assert any("no source video" in note for note in numbers["robustness_notes"])
+    assert numbers["also"]["in-2"]["split"] == "all"
+    assert numbers["also"]["in-2"]["frame"]["overall"]["n"] == 24
+    assert (out / "also" / "in-2" / "per_group.csv").exists()
+    assert (out / "plots" / "robustness.png").exists()
+    assert "Data set <bdi>in-2</bdi>" in (out / "report.html").read_text()
+
+
+def test_another_data_set_that_shares_people_with_training_stops_the_job(
+    tmp_path: Path, bundle: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = write(tmp_path / "in", "crops", crops())
+    other = write(tmp_path / "other", "crops", crops("bob"))
+    arguments = ["--input", uri, "--also", other, "--bundle", bundle, "--output", str(tmp_path / "out")]
+    assert evaluate(*arguments) == cli.BAD_USAGE
+    assert "by the bundle: bob" in capsys.readouterr().err
+
+
 def test_training_identities_stop_the_job_before_anything_is_scored(
     tmp_path: Path, bundle: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,3 +73,18 @@ def test_plots_drawn_by_several_threads_do_not_disturb_each_other() -> None:
 
 def test_a_class_without_items_leaves_an_empty_histogram() -> None:
     plots.png(plots.histogram(np.ones(3), np.array([0.1, 0.2, 0.3]), 0.5, plots.LIGHT, "videos"))
+
+
+def test_a_sweep_shows_each_kind_from_unchanged_to_worst_and_bears_a_missing_auc() -> None:
+    def row(amount: float, auc: float | None) -> dict:
+        return {"amount": amount, "auc": auc, "auc_low": auc and auc - 0.1, "auc_high": None}
+
+    base = row(0, 0.9)
+    figure = plots.sweeps(
+        [("blur", base, [row(1, 0.8), row(4, None)]), ("frames", None, [row(1, 0.7)])], plots.LIGHT
+    )
+    first, second = (axes for axes in figure.axes if axes.get_visible())
+    assert [label.get_text() for label in first.get_xticklabels()] == ["as is", "1", "4"]
+    assert [label.get_text() for label in second.get_xticklabels()] == ["1"]
+    assert list(first.lines[0].get_ydata()) == [0.9, 0.8]
+    assert plots.png(figure).startswith(b"\x89PNG")
