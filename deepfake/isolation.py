@@ -30,6 +30,7 @@ import pyarrow as pa
 
 from deepfake import tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
+from deepfake.errors import JobError, UsageError
 from deepfake.extract import ExtractConfig, Extraction, extract, video_row
 from deepfake.faces.detector import Detector, make
 from deepfake.storage import Storage
@@ -43,6 +44,7 @@ START_SECONDS = 120.0  # for imports on a busy machine
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
 
 _LENGTH = struct.Struct("<q")
+_STOP = b"stop: "  # an answer in words instead of tables, which never begin so: the job cannot go on
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -101,7 +103,10 @@ class IsolatedExtractor:
         deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
         try:
             _write(child.stdin, json.dumps(dict(entry), default=_as_text).encode())
-            videos = _table(_read(child.stdout, deadline))
+            answer = _read(child.stdout, deadline)
+            if answer.startswith(_STOP):
+                raise JobError(answer.removeprefix(_STOP).decode())
+            videos = _table(answer)
             crops = _table(_read(child.stdout, deadline))
         except (EOFError, BrokenPipeError, pa.ArrowInvalid) as error:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
@@ -153,7 +158,11 @@ def serve(extract_one: Callable[..., Extraction] = extract) -> None:
             entry = json.loads(_read(requests))
         except EOFError:
             return
-        result = extract_one(entry, config, detector, storage)
+        try:
+            result = extract_one(entry, config, detector, storage)
+        except (JobError, UsageError) as error:  # the storage's fault, not this video's
+            _write(answers, _STOP + str(error).encode())
+            continue
         _write(answers, _ipc(tables.from_rows("videos", [result.video])))
         _write(answers, _ipc(tables.from_rows("crops", result.crops)))
 

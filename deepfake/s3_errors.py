@@ -7,8 +7,10 @@ A bucket that cannot be used at all is the user's to mend; one object that may n
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.client import IncompleteRead
 from typing import Any
 
+import aiohttp
 from botocore import exceptions as boto
 
 from deepfake.errors import JobError, UsageError
@@ -30,6 +32,9 @@ _REFUSED = {
 }
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403"}
 _ELSEWHERE = {"PermanentRedirect", "301"}
+_THROTTLED = {"SlowDown", "503", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"}
+_BROKEN = {"InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "504"}
+_GO_ON = "run the same command again to go on"
 
 
 class AccessDenied(UsageError, PermissionError):
@@ -55,6 +60,15 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
             "check the network, and --storage.endpoint_url or AWS_ENDPOINT_URL"
         )
     code = _code(error)
+    if code in _THROTTLED:
+        return JobError(
+            f"{uri}: the S3 server turns too many requests away ({code}); {_GO_ON}, with fewer --ray.workers "
+            "or a larger --storage.max_attempts if it happens again"
+        )
+    if code in _BROKEN:
+        return JobError(f"{uri}: the S3 server failed ({code}); {_GO_ON}")
+    if code is None and _any(error, (aiohttp.ClientError, IncompleteRead, ConnectionError, TimeoutError)):
+        return JobError(f"{uri}: the connection to the S3 server was cut off, each time; {_GO_ON}")
     if code in {"403", "400"}:
         code = _code(_failure(probe, bucket)) or code
     if code in _REFUSED:
@@ -75,6 +89,15 @@ def _code(error: BaseException | None) -> str | None:
             return str(error.response.get("Error", {}).get("Code"))
         error = error.__cause__
     return None
+
+
+def _any(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error, or what it was raised from, is of one of these kinds."""
+    while error is not None:
+        if isinstance(error, kinds):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _failure(probe: Callable[[str], Any], bucket: str) -> BaseException | None:

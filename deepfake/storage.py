@@ -6,6 +6,8 @@ Listing is sorted, so that two runs see the same archive in the same order.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import secrets
@@ -107,7 +109,8 @@ class Storage:
     def open(self, uri: str) -> BinaryIO:
         """An open binary file, positioned at its start, that can seek."""
         with self._reaching(uri) as (filesystem, path):
-            return filesystem.open(path, "rb")
+            file: BinaryIO = filesystem.open(path, "rb")
+        return file if split_uri(uri)[0] == "file" else io.BufferedReader(_RemoteFile(file, self, uri))
 
     def read_bytes(self, uri: str) -> bytes:
         """The whole content of a file."""
@@ -227,6 +230,41 @@ class Storage:
                     raise UsageError(f"{uri}: {refused['Key']} is not removed: {refused.get('Message')}")
 
 
+class _RemoteFile(io.RawIOBase):
+    """An open remote file; what goes wrong while it is read is put in words too."""
+
+    def __init__(self, file: BinaryIO, storage: Storage, uri: str) -> None:
+        self._file, self._storage, self._uri = file, storage, uri
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(-1)
+
+    def _read(self, size: int) -> bytes:
+        with self._storage._reaching(self._uri):
+            return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """``(scheme, path)`` of a URI or a local path; local paths come back absolute."""
     scheme, separator, rest = uri.partition("://")
@@ -314,5 +352,11 @@ def _replacing(target: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise JobError(
+                f"{target}: no space is left there; free some, and run the same command again to go on"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)

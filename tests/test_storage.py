@@ -256,6 +256,15 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error_that_names_it(tmp_path, s
             storage.write_bytes(str(uri), b"")
 
 
+def test_a_full_disk_is_said_in_words_and_leaves_the_old_file(tmp_path, storage):
+    uri = str(tmp_path / "x.bin")
+    storage.write_bytes(uri, b"old")
+    with pytest.raises(JobError, match=r"x\.bin: no space is left there"), storage.writing(uri) as path:
+        path.write_bytes(b"new")
+        os.pwrite(os.open("/dev/full", os.O_WRONLY), b"more", 0)
+    assert storage.read_bytes(uri) == b"old" and paths(storage, str(tmp_path)) == ["x.bin"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_that_may_not_be_read_is_named_in_the_log(tmp_path, storage, caplog):
     (tmp_path / "closed").mkdir(mode=0)
