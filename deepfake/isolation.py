@@ -67,6 +67,11 @@ class IsolatedExtractor:
         self._child: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
+    def start(self) -> None:
+        """Start the child ahead of the first video. One that dies is tried again with that video."""
+        with contextlib.suppress(ChildDied):
+            self._running()
+
     def extract(self, entry: Mapping[str, Any]) -> Extraction:
         """Crops of one catalog row; a file that kills or stalls the decoder gets a status."""
         words = ""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import ray.data
+import ray
 
 from deepfake import engine, tables, todo, units, yields
 from deepfake.config import PreprocessJobConfig, config_sha256
@@ -52,40 +53,53 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
     with engine.session(config.ray):
         working = time.monotonic()
         work = todo.choose(listed, config, output, output.config_sha256)
-        make_crops(work.units, config, output)
+        starting = make_crops(work.units, config, output)
         videos = finish(work, output)
-        seconds = time.monotonic() - working
-    write_yield(videos, output)
-    sheets = crops_page.write(config.output, storage) if any(videos["faces"].to_pylist()) else []
-    return summary(videos, config, seconds, time.monotonic() - started), sheets
+        write_yield(videos, output)
+        sheets = write_sheets(output) if any(videos["faces"].to_pylist()) else []
+        seconds = time.monotonic() - working - starting
+    return summary(videos, config, seconds, starting, time.monotonic() - started), sheets
 
 
-def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> None:
-    """Work through the units that are not complete yet; each leaves its crops in the output."""
+def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> float:
+    """Work through the units that are not complete yet; each leaves its crops in the output.
+
+    Returns the seconds until the first worker had its detector loaded.
+    """
     waiting = units.waiting(plan, output)
     if not waiting:
-        return
+        return 0.0
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, detector %s", total, len(waiting), config.detector.name)
     results = units.blocks(waiting).map_batches(
-        make_unit,
-        fn_kwargs={
-            "config": ExtractConfig(config.sampling, config.detector, config.crop),
-            "output": output,
-        },
+        MakeUnit,
+        fn_constructor_args=(ExtractConfig(config.sampling, config.detector, config.crop), output),
         batch_size=None,  # a block is a unit
         batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=min(engine.workers(config.ray), len(waiting))),
+        compute=units.pool(min(engine.workers(config.ray), len(waiting))),
         num_cpus=1,
     )
-    units.follow(results, total)
+    return units.follow(results, total)
 
 
-def make_unit(block: pa.Table, config: ExtractConfig, output: Output) -> pa.Table:
+class MakeUnit:
     """One unit's videos to crops, written to the output; answers its ``videos`` rows."""
-    made = units.extract_unit(block, config, output.storage, output.config_sha256)
-    output.write_unit(made.pop(units.UNIT_ID), made)
-    return made["videos"]
+
+    def __init__(self, config: ExtractConfig, output: Output) -> None:
+        self._config, self._output = config, output
+        units.prepare(config, output.storage)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        began = time.time()
+        made = units.extract_unit(block, self._config, self._output.storage, self._output.config_sha256)
+        self._output.write_unit(made.pop(units.UNIT_ID), made)
+        return units.answer(made["videos"], began)
+
+
+def write_sheets(output: Output) -> list[str]:
+    """The contact sheets, in parallel; their URIs."""
+    draw: Callable[..., Any] = ray.remote(num_cpus=1)(crops_page.write_sheet).remote
+    return ray.get([draw(sheet, output.storage) for sheet in crops_page.sheets(output.root, output.storage)])
 
 
 def finish(work: todo.Todo, output: Output) -> pa.Table:
@@ -111,7 +125,7 @@ def write_yield(videos: pa.Table, output: Output) -> None:
 
 
 def summary(
-    videos: pa.Table, config: PreprocessJobConfig, seconds: float, all_seconds: float
+    videos: pa.Table, config: PreprocessJobConfig, seconds: float, starting: float, all_seconds: float
 ) -> dict[str, Any]:
     """The numbers of the finished output."""
     frames = sum(videos["frames_sampled"].to_pylist())
@@ -128,5 +142,6 @@ def summary(
         "faces": sum(videos["faces"].to_pylist()),
         "working_seconds": round(seconds, 2),
         "frames_per_second": round(frames / seconds, 2) if seconds else None,
-        "other_seconds": round(all_seconds - seconds, 2),
+        "starting_seconds": round(starting, 2),  # of the workers
+        "other_seconds": round(all_seconds - seconds - starting, 2),
     }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +33,7 @@ from deepfake.work import Unit
 log = logging.getLogger(__name__)
 
 UNIT_ID = "unit_id"
+BEGAN = "began"
 
 
 def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
@@ -52,14 +55,31 @@ def waiting(units: list[Unit], output: Output) -> list[Unit]:
     return left
 
 
-def follow(results: ray.data.Dataset, total: int) -> None:
-    """Run a dataset of ``videos`` rows to its end, showing progress."""
+def pool(size: int) -> ray.data.ActorPoolStrategy:
+    """Workers that load what they need once, each with its next unit at hand when it has done one."""
+    return ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+
+
+def answer(videos: pa.Table, began: float) -> pa.Table:
+    """A unit's ``videos`` rows for ``follow``, with the Unix time at which the work on it began."""
+    return videos.append_column(BEGAN, pa.array([began] * videos.num_rows, pa.float64()))
+
+
+def follow(results: ray.data.Dataset, total: int) -> float:
+    """Run a dataset of ``videos`` rows to its end, showing progress.
+
+    Returns the seconds until the first unit began, where the rows come from ``answer``; else all seconds.
+    """
     frames = failed = 0
+    started, first = time.time(), math.inf
     with Progress("videos", total) as progress, _plain_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if BEGAN in batch.column_names:
+                first = min(first, *batch[BEGAN].to_pylist())
             frames += sum(batch["frames_sampled"].to_pylist())
             failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
             progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
+    return min(max(0.0, first - started), time.time() - started)  # other machines' clocks may differ
 
 
 @contextmanager
@@ -96,7 +116,9 @@ def extract_unit(
 @functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
 def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Callable[..., Extraction]:
     if config.sampling.isolate:
-        return IsolatedExtractor(config, Storage(storage)).extract
+        isolated = IsolatedExtractor(config, Storage(storage))
+        isolated.start()
+        return isolated.extract
     detector = make(config.detector, Storage(storage))
     return lambda entry: extract(entry, config, detector, Storage(storage))
 
@@ -104,6 +126,11 @@ def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Callable
 def _extractor(config: ExtractConfig, storage: Storage) -> Callable[..., Extraction]:
     """What extracts a video, with its detector loaded once in each worker process."""
     return _cached_extractor(config, storage.config)
+
+
+def prepare(config: ExtractConfig, storage: Storage) -> None:
+    """Load the detector, so that the first unit does not wait for it."""
+    _extractor(config, storage)
 
 
 def pack(unit: Mapping[str, Any]) -> pa.Table:

@@ -54,7 +54,7 @@ def _workers(pid: int) -> list[int]:
             title = Path(f"/proc/{child}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if title.startswith(b"ray::") and b"make_unit" in title:
+        if title.startswith(b"ray::") and b"MakeUnit" in title:
             found.append(child)
     return found
 

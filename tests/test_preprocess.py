@@ -83,11 +83,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     done: list[int] = []
     follow = units.follow
 
-    def watch(results: Any, total: int) -> None:
+    def watch(results: Any, total: int) -> float:
         done.append(total)
-        follow(results, total)
+        seconds = follow(results, total)
         now = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
         assert sum(now[p] != left[p] for p in left) == 1, "only the missing unit is done again"
+        return seconds
 
     monkeypatch.setattr(units, "follow", watch)
     preprocess.run(_config(ffpp_small, output))

@@ -25,8 +25,6 @@ from deepfake.tables import FAILURES, Status
 
 log = logging.getLogger(__name__)
 
-WARMING_CLIPS = 4  # for each worker: at least two units of work, however small the clips
-
 Sample = tuple[float, Tally]  # seconds, and what came out
 
 
@@ -132,12 +130,7 @@ def _timed(work: Callable[[], list[Tally]]) -> Sample:
 
 
 def _job(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> tuple[Sample, ...]:
-    """From a manifest to finished Parquet files, contact sheets included; Ray is running already.
-
-    The shortest clips go first, unmeasured, so that every worker has its detector loaded: a worker that
-    did another contestant's clips has to load this one's.
-    """
-    _preprocess(bench, detector, workers, clips[-WARMING_CLIPS * workers :])
+    """From a manifest to finished Parquet files, contact sheets included; Ray and its workers are running."""
     return (_preprocess(bench, detector, workers, clips),)
 
 
@@ -157,7 +150,7 @@ def _preprocess(bench: Bench, detector: DetectorConfig, workers: int, clips: Seq
         )
         started = time.perf_counter()
         summary, _ = preprocess.run(config)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - summary["starting_seconds"]
     statuses = summary["by_status"]
     if wrong := {name: statuses[name] for name in (*FAILURES, Status.SKIPPED_DUPLICATE) if name in statuses}:
         raise JobError(f"the preprocess job left out some of the clips, so nothing can be compared: {wrong}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,8 +19,16 @@ FOLDER = "_contact_sheets"
 CROPS_A_SHEET = 48
 
 
-def write(root: str, storage: Storage) -> list[str]:
-    """Write a contact sheet for each split and method of the crops below ``root``; their URIs."""
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet to be drawn."""
+
+    uri: str  # where it goes
+    crops: tuple[tuple[str, int], ...]  # URI of a crops file, and row in it
+
+
+def sheets(root: str, storage: Storage) -> list[Sheet]:
+    """A contact sheet for each split and method of the crops below ``root``."""
     places: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     for uri in part_files(root, storage):
         with storage.open(uri) as file:
@@ -27,14 +36,18 @@ def write(root: str, storage: Storage) -> list[str]:
         for row, crop in enumerate(groups):
             method = crop["method"] or {0: "real", 1: "fake"}.get(crop["label"], "unlabelled")
             places[crop["split"] or "all", method].append((uri, row))
-    written = []
-    for (split, method), found in sorted(places.items()):
-        count = min(CROPS_A_SHEET, len(found))
-        chosen = [found[int(i)] for i in np.linspace(0, len(found) - 1, count).round()]
-        uri = join(root, FOLDER, f"{_file_name(split)}-{_file_name(method)}.png")
-        storage.write_bytes(uri, contact_sheet.build(_pictures(chosen, storage)))
-        written.append(uri)
-    return written
+    found = []
+    for (split, method), crops in sorted(places.items()):
+        count = min(CROPS_A_SHEET, len(crops))
+        chosen = tuple(crops[int(i)] for i in np.linspace(0, len(crops) - 1, count).round())
+        found.append(Sheet(join(root, FOLDER, f"{_file_name(split)}-{_file_name(method)}.png"), chosen))
+    return found
+
+
+def write_sheet(sheet: Sheet, storage: Storage) -> str:
+    """Draw a sheet and write it; its URI."""
+    storage.write_bytes(sheet.uri, contact_sheet.build(_pictures(sheet.crops, storage)))
+    return sheet.uri
 
 
 def _pictures(chosen: Sequence[tuple[str, int]], storage: Storage) -> list[tuple[str, np.ndarray]]:
