@@ -17,6 +17,9 @@ install_lock = echo "Installing $(1) into $(VENV)"; \
 	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(1); } \
 	|| $(BIN)/python -m pip install --progress-bar off --require-hashes -r $(1)
 
+# Most of the suite's time is spent waiting for Ray and TensorFlow to start; two processes fill the gaps.
+TEST_PROCESSES ?= 2
+
 .PHONY: help install demo test check lint format types lock docs clean
 
 help: ## Show this list
@@ -28,7 +31,7 @@ demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS=
 	@$(BIN)/python jobs/demo.py $(ARGS)
 
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 check: lint types ## Lint, formatting and types only
 
