@@ -120,6 +120,11 @@ class CropConfig(Section):
 
     size: int = Field(224, ge=32, le=1024, description="side of the square crop in pixels")
     margin: float = Field(0.3, ge=0, le=2, description="added to each side, as a share of the box side")
+    align: Literal["none", "eyes"] = Field(
+        "none",
+        description="eyes: faces are turned about the centre of their box until the eyes are level; needs a "
+        "detector with landmarks (yunet)",
+    )
     format: Literal["png", "webp", "jpeg"] = Field(
         "png", description="png and webp are lossless; jpeg uses one quality for both classes"
     )

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 import cv2
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.errors import UsageError
 from deepfake.faces import crops, tracks
 from deepfake.faces.detector import Detection, Detector, find
 from deepfake.storage import Storage, split_uri
@@ -39,6 +40,13 @@ class ExtractConfig:
     sampling: SamplingConfig
     detector: DetectorConfig
     crop: CropConfig
+
+    def __post_init__(self) -> None:
+        if self.crop.align != "none" and self.detector.name == "haar":
+            raise UsageError(
+                f"crop.align {self.crop.align} needs landmarks, which haar does not give; use "
+                "--detector.name yunet, or --crop.align none"
+            )
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pytest
 
 from deepfake import tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.errors import UsageError
 from deepfake.extract import ExtractConfig, Extraction, extract
 from deepfake.faces.crops import decode
 from deepfake.faces.detector import Detection
@@ -53,6 +54,11 @@ def _face(x: float, side: float, score: float) -> Detection:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=50)
+
+
+def test_alignment_without_landmarks_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"haar does not give.*--detector.name yunet"):
+        ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig(align="eyes"))
 
 
 def test_the_most_prominent_person_is_kept_where_a_false_face_is_larger_for_a_moment(clip: Path) -> None:

@@ -27,7 +27,57 @@ def cut(image: Image, x: float, y: float, w: float, h: float, **options: Any) ->
     return crops.cut(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options))
 
 
+def dotted_face(degrees: float) -> tuple[Image, Detection]:
+    """A grey picture with a red dot where each eye is, and the face whose eyes lie that far from level."""
+    image = np.full((600, 800, 3), 90, np.uint8)
+    turn = np.radians(degrees)
+    reach = 60.0 * np.array([np.cos(turn), np.sin(turn)])
+    eyes = [np.array([400.0, 280.0]) - reach, np.array([400.0, 280.0]) + reach]
+    for x, y in eyes:
+        cv2.circle(image, (round(x * 16), round(y * 16)), 6 * 16, (255, 0, 0), -1, cv2.LINE_AA, 4)
+    points = (*eyes[0], *eyes[1], 400.0, 320.0, 370.0, 350.0, 430.0, 350.0)
+    return image, Detection(300.0, 200.0, 200.0, 220.0, 1.0, points)
+
+
+def dots(crop: Image) -> list[tuple[float, float]]:
+    """Centres of the red dots, from left to right."""
+    red = (crop[:, :, 0].astype(int) - crop[:, :, 1] > 80).astype(np.uint8)
+    _, _, _, centres = cv2.connectedComponentsWithStats(red)
+    return sorted((float(x), float(y)) for x, y in centres[1:])
+
+
 # Geometry.
+
+
+@pytest.mark.parametrize("degrees", [-40, -7, 0, 12, 75])
+@pytest.mark.parametrize("size", [224, 400])
+def test_aligned_faces_have_level_eyes_where_the_landmarks_are_said_to_lie(degrees: float, size: int) -> None:
+    image, face = dotted_face(degrees)
+    config = CropConfig(align="eyes", size=size)
+    found = dots(crops.cut(Frame(0, 0.0, image), face, config))
+    assert len(found) == 2
+    assert abs(found[0][1] - found[1][1]) < 1.0
+    assert face.landmarks is not None
+    points = np.reshape(face.landmarks, (5, 2))
+    told = crops.into_crop(points, (face.x, face.y, face.w, face.h), config, face.landmarks)
+    np.testing.assert_allclose(found, told[:2], atol=1.0)
+
+
+def test_alignment_leaves_level_faces_and_faces_without_landmarks_as_they_are() -> None:
+    image, level = dotted_face(0.0)
+    frame = Frame(0, 0.0, image)
+    plain = crops.cut(frame, level, CropConfig())
+    assert np.array_equal(crops.cut(frame, level, CropConfig(align="eyes")), plain)
+    without = Detection(level.x, level.y, level.w, level.h, 1.0)
+    assert np.array_equal(crops.cut(frame, without, CropConfig(align="eyes")), plain)
+
+
+def test_a_turned_face_at_the_edge_of_the_frame_has_no_constant_border() -> None:
+    landmarks = (20.0, 30.0, 90.0, 60.0, 50.0, 60.0, 40.0, 90.0, 80.0, 100.0)
+    face = Detection(0.0, 0.0, 110.0, 110.0, 1.0, landmarks)
+    found = crops.cut(Frame(0, 0.0, noise()), face, CropConfig(align="eyes"))
+    for border in (found[0], found[-1], found[:, 0], found[:, -1]):
+        assert border.std() > 10
 
 
 @given(
