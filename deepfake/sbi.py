@@ -60,7 +60,7 @@ def face_in_crop(
     """A face of the crops table, in the frame's pixels, as it lies in the crop that was cut of it."""
     x, y, w, h = box
     (left, top), (right, bottom) = into_crop(np.array([[x, y], [x + w, y + h]]), box, config).tolist()
-    points = None if landmarks is None else into_crop(landmarks, box, config, landmarks.ravel())
+    points = None if landmarks is None else into_crop(landmarks, box, config, landmarks.ravel().tolist())
     return Face((left, top, right - left, bottom - top), points)
 
 
