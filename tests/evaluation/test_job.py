@@ -18,6 +18,7 @@ from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, Model
 from deepfake.cropset import decode
 from deepfake.evaluation import job
 from deepfake.storage import Storage
+from tests import small_bundle
 from tests.evaluation.faces import crop, two_classes, write
 
 STORAGE = Storage()
@@ -179,9 +180,9 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
 
 
 @pytest.mark.slow
-def test_worse_crops_are_scored_and_other_data_sets_stand_beside(
-    tmp_path: Path, bundle: str, ray_session: None
-) -> None:
+def test_worse_crops_are_scored_and_other_data_sets_stand_beside(tmp_path: Path, ray_session: None) -> None:
+    bundle = str(tmp_path / "bundle")
+    small_bundle.red_is_fake(bundle, crop=CropConfig())
     uri = write(tmp_path / "in", "crops", crops())
     other = write(tmp_path / "elsewhere" / "in", "crops", crops("dan"))
     out = tmp_path / "out"
