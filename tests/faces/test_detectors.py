@@ -1,0 +1,79 @@
+"""What every detector promises, seen on a real face: one set of tests for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deepfake.config import DetectorConfig
+from deepfake.demo.people import ASTRONAUT, FACE_SIDE, load
+from deepfake.faces.detector import Detection, Detector, find, make
+from deepfake.faces.tracks import overlap
+from deepfake.storage import Storage
+from deepfake.video import Frame
+
+Image = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module", params=["haar", pytest.param("yunet", marks=pytest.mark.data)])
+def detector(request: pytest.FixtureRequest, data: Path) -> Detector:
+    model = data / "models" / "face_detection_yunet_2023mar.onnx"
+    return make(DetectorConfig(name=request.param, yunet_model=str(model)), Storage())
+
+
+@pytest.fixture(scope="module")
+def face() -> Detection:
+    """Where the portrait's one face is."""
+    x, y, w, h = load(ASTRONAUT).boxes[0].tolist()
+    assert w == pytest.approx(FACE_SIDE, rel=0.05)
+    return Detection(x, y, w, h, 1.0)
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Image:
+    """480x360 RGB."""
+    return load(ASTRONAUT).frames[0]
+
+
+def test_a_face_is_found_where_it_is_in_the_pixels_of_the_frame(
+    detector: Detector, portrait: Image, face: Detection
+) -> None:
+    for factor in (0.75, 1, 2.5):
+        image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        (found,) = find(Frame(0, 0.0, image), detector)
+        assert overlap(found.scaled(1 / factor), face) > 0.5
+
+
+def test_what_is_found_does_not_depend_on_the_frames_before(detector: Detector, portrait: Image) -> None:
+    first = find(Frame(0, 0.0, portrait), detector)
+    find(Frame(1, 0.1, np.ascontiguousarray(portrait[::-1])), detector)
+    find(Frame(2, 0.2, np.ascontiguousarray(portrait[:200, :300])), detector)
+    assert find(Frame(3, 0.3, portrait), detector) == first
+
+
+def test_a_sure_face_scores_above_a_blurred_one_and_no_score_is_negative(
+    detector: Detector, portrait: Image
+) -> None:
+    (sure,) = find(Frame(0, 0.0, portrait), detector)
+    blurred = find(Frame(0, 0.0, cv2.GaussianBlur(portrait, (0, 0), 9)), detector)
+    assert all(0 <= other.score < sure.score for other in blurred)
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_an_empty_picture_holds_no_face(detector: Detector, shade: int) -> None:
+    assert find(Frame(0, 0.0, np.full((360, 480, 3), shade, np.uint8)), detector) == []
+
+
+def test_landmarks_lie_in_the_box_with_the_eyes_above_the_mouth(detector: Detector, portrait: Image) -> None:
+    (found,) = find(Frame(0, 0.0, portrait), detector)
+    if found.landmarks is None:
+        assert detector.name == "haar"
+        return
+    x, y = np.reshape(found.landmarks, (5, 2)).T
+    assert ((x > found.x) & (x < found.x + found.w) & (y > found.y) & (y < found.y + found.h)).all()
+    assert max(y[:2]) < y[2] < min(y[3:])
+    assert x[0] < x[1] and x[3] < x[4]
