@@ -73,7 +73,7 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
     """
     started = time.monotonic()
     storage = Storage(config.storage)
-    bundle = Bundle.load(absolute(config.bundle), storage)
+    bundle = Bundle.load(absolute(config.bundle), storage, config.scoring.batch_size)
     kept = kept_crops.find(absolute(config.input), storage)
     config = resolved(config, bundle, storage, kept)
     folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS
