@@ -68,7 +68,7 @@ def _start(config: RayConfig) -> None:
                 logging_level=logging.ERROR,
             )
             return
-        except (RuntimeError, TimeoutError, OSError) as error:  # Ray waits half a minute for its processes
+        except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
             ray.shutdown()
             if attempt == START_ATTEMPTS:
                 raise JobError(
