@@ -283,10 +283,17 @@ class ScoringConfig(Section):
         "scores, so that one faked person among several counts (with detector.keep all or track)",
     )
     threshold: Fraction | None = Field(
-        None, description="score that divides real from fake (default: the bundle's)"
+        None, description="score that divides real from fake, in place of an operating point"
     )
-    uncertain: Fraction = Field(
-        0.05, description="scores nearer to the threshold than this get the verdict uncertain"
+    operating_point: Literal["default", "balanced", "fpr_0.01", "fpr_0.001"] = Field(
+        "default",
+        description="which of the bundle's thresholds, chosen on validation videos: balanced errors, or a "
+        "false positive rate of 1 % or 0.1 %; default: balanced where the bundle has it",
+    )
+    uncertain: Fraction | None = Field(
+        None,
+        description="scores nearer to the threshold than this get the verdict uncertain (default: the band "
+        "that the bundle found on validation videos, else 0.05)",
     )
     smooth_seconds: float = Field(
         3.0, ge=0, description="window over which a track's scores are averaged to find its segments"

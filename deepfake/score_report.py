@@ -23,7 +23,7 @@ from deepfake.report import video_pages
 from deepfake.report.video_pages import Case, Picture
 from deepfake.staging import Output, part_files
 from deepfake.storage import Storage, join
-from deepfake.verdicts import OperatingPoint
+from deepfake.verdicts import VerdictRule
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ Row = Mapping[str, Any]
 
 
 def write(
-    videos: pa.Table, config: ScoreJobConfig, output: Output, point: OperatingPoint, bundle: str
+    videos: pa.Table, config: ScoreJobConfig, output: Output, point: VerdictRule, bundle: str
 ) -> list[str]:
     """Write everything; the URIs to look at. Needs a Ray session.
 

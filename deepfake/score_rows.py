@@ -17,7 +17,7 @@ from deepfake.config import ScoringConfig
 from deepfake.faces.crops import decode
 from deepfake.metrics import aggregate
 from deepfake.tables import Status
-from deepfake.verdicts import OperatingPoint
+from deepfake.verdicts import VerdictRule
 
 THUMBNAIL_SIDE = 112
 CROPS_AT_ONCE = 512  # decoded crops held at a time: 77 MB
@@ -31,7 +31,7 @@ class Judgement:
     """What makes scores into answers, and what every row says of where it comes from."""
 
     scoring: ScoringConfig
-    point: OperatingPoint
+    point: VerdictRule
     bundle_sha256: str
     config_sha256: str
     made_with: str | None = None
@@ -175,6 +175,7 @@ def _video(
     return row | {
         "score": score,
         "verdict": point.verdict(score),
+        "probability": point.probability(score),
         "worst_track_id": max(judged, key=lambda track: track.score).faces[0]["track_id"],
         "worst_frame_index": worst["frame_index"],
         "worst_time_s": worst["time_s"],

@@ -95,7 +95,7 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         network = runtimes.prepare(bundle, storage, config.scoring.runtime, config.scoring.use_gpu)
         judgement = Judgement(
             config.scoring,
-            operating_point(bundle.info, config.scoring),
+            operating_point(bundle, config.scoring),
             bundle.sha256,
             output.config_sha256,
             network.made_with,

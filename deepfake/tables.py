@@ -186,6 +186,12 @@ VIDEO_SCORES = pa.schema(
         _field("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         _field("score", pa.float64(), "score of fake in [0, 1]; null unless status is ok"),
         _field("verdict", pa.string(), "likely_real, uncertain, likely_fake; null without a score"),
+        _field(
+            "probability",
+            pa.float64(),
+            "calibrated probability of a fake, where as many videos are fake as in the bundle's validation; "
+            "null where the bundle could not be calibrated",
+        ),
         _field("threshold", pa.float64(), "score that divides real from fake"),
         _field("operating_point", pa.string(), "how that threshold was chosen"),
         _field("uncertain_from", pa.float64(), "lower scores are likely_real"),

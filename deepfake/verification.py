@@ -142,7 +142,7 @@ def _again(
     extraction = ExtractConfig(job.sampling, job.detector, job.crop)
     network = runtimes.prepare(bundle, storage, config.runtime)
     judgement = Judgement(
-        job.scoring, operating_point(bundle.info, job.scoring), bundle.sha256, config_sha256(job)
+        job.scoring, operating_point(bundle, job.scoring), bundle.sha256, config_sha256(job)
     )
     scorer, one_at_a_time = network.scorer(), threading.Lock()
     local = threading.local()

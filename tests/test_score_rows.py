@@ -13,7 +13,7 @@ from deepfake.config import ScoringConfig
 from deepfake.metrics import aggregate
 from deepfake.score_rows import Judgement, score_crops, score_tables
 from deepfake.tables import Status
-from deepfake.verdicts import OperatingPoint
+from deepfake.verdicts import VerdictRule
 from tests.rows import crop_row, video_row
 
 
@@ -27,7 +27,8 @@ def score(
     videos: list[dict[str, Any]], crops: list[dict[str, Any]], threshold: float = 0.5, **options: Any
 ) -> dict[str, list[dict]]:
     config = ScoringConfig(**options)
-    point = OperatingPoint("test", threshold, threshold - config.uncertain, threshold + config.uncertain)
+    width = 0.05 if config.uncertain is None else config.uncertain
+    point = VerdictRule("test", threshold, threshold - width, threshold + width)
     made = score_tables(
         tables.from_rows("videos", videos),
         tables.from_rows("crops", crops),

@@ -18,7 +18,7 @@ from deepfake.metrics import precision_at_prevalence
 from deepfake.report import pages
 from deepfake.storage import Storage, join
 from deepfake.tables import FAILURES, Status
-from deepfake.verdicts import OperatingPoint
+from deepfake.verdicts import VerdictRule
 
 PAGE = "report.html"
 THUMBNAILS = "thumbnails"
@@ -47,7 +47,7 @@ def write(
     config: ReportConfig | None = None,
     facts: Mapping[str, object] | None = None,
     links: Mapping[str, str] | None = None,
-    point: OperatingPoint | None = None,
+    point: VerdictRule | None = None,
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
@@ -93,7 +93,7 @@ def page(
     config: ReportConfig,
     facts: Mapping[str, object],
     links: Mapping[int, str] = MappingProxyType({}),
-    point: OperatingPoint | None = None,
+    point: VerdictRule | None = None,
 ) -> str:
     """The page's HTML; ``videos`` in the order to show, ``thumbnails`` and ``links`` as row -> path."""
     statuses, verdicts = videos["status"].to_pylist(), videos["verdict"].to_pylist()
@@ -122,7 +122,7 @@ def page(
     )
 
 
-def alarms(point: OperatingPoint | None, prevalence: Sequence[float]) -> list[tuple[float, float | None]]:
+def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[tuple[float, float | None]]:
     """``(prevalence, share of the alarms that are right)``; empty where the error rates are not known."""
     if point is None or point.fpr is None or point.tpr is None:
         return []

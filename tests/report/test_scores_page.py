@@ -16,7 +16,7 @@ from deepfake.config import ReportConfig
 from deepfake.report import pages, scores
 from deepfake.storage import Storage
 from deepfake.tables import Status
-from deepfake.verdicts import OperatingPoint
+from deepfake.verdicts import VerdictRule
 from tests.report.score_tables import HOSTILE, video_row, video_table
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
@@ -214,11 +214,11 @@ def test_a_suspicious_video_leads_to_its_own_page_before_and_after_sorting(
 
 
 def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: Path) -> None:
-    point = OperatingPoint("balanced", 0.5, 0.45, 0.55, fpr=0.03, tpr=0.95)
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, fpr=0.03, tpr=0.95)
     config = ReportConfig(prevalence=[0.5, 0.01])
     text = write(tmp_path, video_row("a", 0.9), point=point, config=config).read_text()
     assert "96.9 %" in text and "24.2 %" in text
-    unknown = write(tmp_path, video_row("a", 0.9), point=OperatingPoint("own", 0.5, 0.45, 0.55)).read_text()
+    unknown = write(tmp_path, video_row("a", 0.9), point=VerdictRule("own", 0.5, 0.45, 0.55)).read_text()
     assert "carries no error rates" in unknown
 
 

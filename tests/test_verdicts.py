@@ -1,0 +1,96 @@
+"""Which line is drawn, from what the bundle found on validation videos and what the user asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from deepfake import decisions
+from deepfake.bundle import Bundle, BundleInfo
+from deepfake.config import ScoringConfig
+from deepfake.errors import UsageError
+from deepfake.verdicts import VerdictRule, operating_point
+
+
+@pytest.fixture(scope="module")
+def chosen() -> dict[str, decisions.Decisions]:
+    """From 40 real and 40 fake videos of three faces each, their scores overlapping."""
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(80):
+        label = number % 2
+        for frame, score in enumerate(np.clip(random.normal(0.42 + 0.16 * label, 0.15, 3), 0, 1)):
+            face = {"video_id": str(number), "frame_index": frame, "label": label, "score": float(score)}
+            rows.append(face)
+    return decisions.choose(pa.Table.from_pylist(rows))
+
+
+def bundle(chosen: dict[str, decisions.Decisions] | None = None) -> Bundle:
+    found: dict[str, Any] = {}
+    if chosen:
+        found = {
+            "operating_points": {name: made.operating_points for name, made in chosen.items()},
+            "uncertain": {name: made.uncertain for name, made in chosen.items()},
+            "calibration": {name: made.calibration for name, made in chosen.items()},
+        }
+    return Bundle(BundleInfo(model_sha256="", threshold=0.4, threshold_rule="rule", **found), b"", "bundle")
+
+
+def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_band() -> None:
+    rule = operating_point(bundle(), ScoringConfig())
+    assert (rule.name, rule.threshold, rule.fpr) == ("rule", 0.4, None)
+    assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.35, 0.45))
+    assert rule.probability(0.9) is None
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
+def test_the_point_the_band_and_the_rates_are_those_of_the_aggregation_in_use(
+    chosen: dict[str, decisions.Decisions], aggregation: Any
+) -> None:
+    rule = operating_point(bundle(chosen), ScoringConfig(aggregation=aggregation))
+    balanced = chosen[aggregation].operating_points[0]
+    assert (rule.name, rule.threshold) == ("balanced", balanced.threshold)
+    assert (rule.fpr, rule.tpr) == (balanced.fpr, balanced.tpr)
+    assert rule.uncertain_from == min(chosen[aggregation].uncertain.low, balanced.threshold)
+
+
+def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_above_the_balanced_one(
+    chosen: dict[str, decisions.Decisions],
+) -> None:
+    strict = operating_point(bundle(chosen), ScoringConfig(operating_point="fpr_0.01"))
+    balanced = operating_point(bundle(chosen), ScoringConfig())
+    assert strict.threshold > balanced.threshold
+    assert strict.verdict(strict.threshold - 1e-6) == "uncertain"
+    assert strict.verdict(max(strict.threshold, strict.uncertain_to)) == "likely_fake"
+    assert strict.note is not None and "cannot show" in strict.note
+
+
+def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, decisions.Decisions]) -> None:
+    rule = operating_point(bundle(chosen), ScoringConfig(threshold=0.8, uncertain=0.1))
+    assert (rule.name, rule.threshold, rule.fpr) == ("scoring.threshold", 0.8, None)
+    assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.7, 0.9))
+
+
+@pytest.mark.parametrize("other", [{"over_tracks": "max"}, {"aggregation": "top_k", "top_k": 3}])
+def test_thresholds_of_one_aggregation_are_not_used_for_another(
+    chosen: dict[str, decisions.Decisions], other: dict[str, Any]
+) -> None:
+    assert operating_point(bundle(chosen), ScoringConfig(**other)).name == "rule"
+    with pytest.raises(UsageError, match=r"fpr_0\.01"):
+        operating_point(bundle(chosen), ScoringConfig(operating_point="fpr_0.01", **other))
+
+
+def test_the_probability_rises_with_the_score(chosen: dict[str, decisions.Decisions]) -> None:
+    rule = operating_point(bundle(chosen), ScoringConfig())
+    found = [rule.probability(score) for score in (0.1, 0.5, 0.9)]
+    assert found == sorted(found) and found[0] < 0.2 < 0.8 < found[-1]  # type: ignore[type-var, operator]
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"), [(0.39, "likely_real"), (0.4, "uncertain"), (0.6, "likely_fake")]
+)
+def test_a_verdict_belongs_to_the_upper_side_of_each_edge(score: float, verdict: str) -> None:
+    assert VerdictRule("x", 0.5, 0.4, 0.6).verdict(score) == verdict
