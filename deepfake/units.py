@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 UNIT_ID = "unit_id"
 BEGAN = "began"
+SMALL_SOURCES = 256  # unit files of a part, each of some hundred rows, that are joined in the driver
+JOINERS = 4  # parts joined at once there; matters on S3 only
 
 
 def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
@@ -178,9 +181,20 @@ def finish(work: Todo, output: Output, copies: Mapping[str, pa.Table]) -> pa.Tab
 
 
 def join_parts(output: Output, parts: Iterable[Part]) -> None:
-    """Write the final files from the units' files, in parallel."""
+    """Write the final files from the units' files, in parallel.
+
+    Small ones in this process: starting workers for them would take longer than joining them.
+    """
+    small: list[Part] = []
+    large: list[Part] = []
+    for part in parts:
+        is_small = part.table != "crops" and len(part.sources) <= SMALL_SOURCES
+        (small if is_small else large).append(part)
     join: Callable[..., Any] = ray.remote(num_cpus=1)(_join_part).remote
-    ray.get([join(output, part) for part in parts])
+    waiting = [join(output, part) for part in large]
+    with ThreadPoolExecutor(JOINERS) as pool:
+        list(pool.map(output.join_part, small))
+    ray.get(waiting)
 
 
 def _join_part(output: Output, part: Part) -> int:

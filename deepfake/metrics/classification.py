@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn import metrics as sk
 
 from deepfake.metrics.calibration import expected_calibration_error
 from deepfake.metrics.checks import Labels, Scores, both_classes, checked
@@ -46,6 +45,8 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float
     The rate is read off the ROC curve, straight between its corners; the threshold is that of the nearest
     corner. ``None`` unless both classes are there.
     """
+    from sklearn import metrics as sk
+
     y, s = checked(labels, scores)
     if not both_classes(y):
         return None
@@ -60,6 +61,8 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float
 
 
 def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
+    from sklearn import metrics as sk
+
     called = s >= threshold
     tn, fp, fn, tp = (
         (int(v) for v in sk.confusion_matrix(y, called, labels=[0, 1]).ravel()) if y.size else [0] * 4
@@ -78,6 +81,8 @@ def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
 
 
 def _over_thresholds(y: Labels, s: Scores) -> dict[str, float | None]:
+    from sklearn import metrics as sk
+
     error = equal_error_rate(y, s)
     if error is None:
         return dict.fromkeys(("auc", "partial_auc", "ap", "eer", "eer_threshold"))
@@ -91,6 +96,8 @@ def _over_thresholds(y: Labels, s: Scores) -> dict[str, float | None]:
 
 
 def _as_probabilities(y: Labels, s: Scores) -> dict[str, float | None]:
+    from sklearn import metrics as sk
+
     if not y.size:
         return {"log_loss": None, "brier": None, "ece": None}
     return {

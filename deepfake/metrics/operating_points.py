@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_curve
 
 from deepfake.metrics.checks import both_classes, checked
 
@@ -20,6 +19,8 @@ def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     a score do not turn a verdict. Among equals, the one with the most even errors, then the highest.
     Raises ``ValueError`` unless both classes are there.
     """
+    from sklearn.metrics import roc_curve
+
     y, s = checked(labels, scores)
     if not both_classes(y):
         raise ValueError(f"a threshold needs both classes; found {y.size} scores with {int(y.sum())} fakes")

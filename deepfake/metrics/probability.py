@@ -12,9 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.model_selection import StratifiedGroupKFold
 
 from deepfake.metrics.checks import Labels, Scores, checked, checked_scores
 
@@ -47,6 +45,8 @@ def fit(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
     Platt 1999, ``(k + 1) / (k + 2)`` for ``k`` fakes and ``1 / (k + 2)`` for ``k`` reals, without which
     perfectly separated classes would make the slope infinite.
     """
+    from scipy.optimize import minimize
+
     y, s = checked(labels, scores)
     if method == "none" or not y.size:
         return Curve()
@@ -80,6 +80,8 @@ def choose(
         The curve, and the cross-validated log loss by method; no curve and no losses where a class has fewer
         than ``FEWEST_GROUPS`` groups.
     """
+    from sklearn.model_selection import StratifiedGroupKFold
+
     y, s = checked(labels, scores)
     names = np.asarray(groups)
     if any(np.unique(names[y == label]).size < FEWEST_GROUPS for label in (0, 1)):

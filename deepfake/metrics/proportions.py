@@ -7,14 +7,14 @@ several videos of one person make it too narrow.
 
 from __future__ import annotations
 
-from scipy.stats import binomtest
-
 from deepfake.metrics.bootstrap import Interval
 from deepfake.metrics.operating_points import precision_at_prevalence
 
 
 def share_interval(part: int, whole: int, level: float = 0.95) -> Interval | None:
     """Clopper-Pearson interval (1934) of ``part`` of ``whole``; ``None`` where there are none."""
+    from scipy.stats import binomtest
+
     if not whole:
         return None
     found = binomtest(part, whole).proportion_ci(level, method="exact")
