@@ -92,6 +92,7 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         working = time.monotonic()
         budget = Budget.parse(config.budget) if config.budget else Budget()
         work = chosen(listed, config, output, identity, budget)
+        exporting = time.monotonic()
         network = runtimes.prepare(bundle, storage, config.scoring.runtime, config.scoring.use_gpu)
         judgement = Judgement(
             config.scoring,
@@ -100,16 +101,17 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
             output.config_sha256,
             network.made_with,
         )
-        make_scores(work.units, config, output, network, judgement, budget.deadline())
+        preparing = time.monotonic() - exporting
+        starting = preparing + make_scores(work.units, config, output, network, judgement, budget.deadline())
         mine.check()
         work = reached(work, output)
         finish(work, output, judgement)
-        seconds = time.monotonic() - working
+        seconds = time.monotonic() - working - starting
         videos = output.read_all("video_scores")
         look_at = score_report.write(
             videos, config, output, judgement.point, f"{config.bundle} ({bundle.sha256[:12]})"
         )
-        numbers = summary(videos, config, bundle, seconds, time.monotonic() - started)
+        numbers = summary(videos, config, bundle, seconds, starting, time.monotonic() - started)
         numbers["left_for_the_next_run"] = left(listed, videos)
         if config.scoring.first_pass:
             numbers |= first_pass.saved(videos, config.sampling)
@@ -207,14 +209,15 @@ def make_scores(
     network: Network,
     judgement: Judgement,
     deadline: float | None = None,
-) -> None:
+) -> float:
     """Work through the units that are not complete yet; each leaves its tables in the output.
 
-    No unit is begun after the ``deadline`` (``time.time()``), but for each worker's first.
+    No unit is begun after the ``deadline`` (``time.time()``), but for each worker's first. Returns the
+    seconds until the first worker had all that it needs.
     """
     waiting = units.waiting(plan, output)
     if not waiting:
-        return
+        return 0.0
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, by %s", total, len(waiting), network.made_with)
     workers = min(engine.workers(config.ray), len(waiting))
@@ -247,12 +250,12 @@ def make_scores(
         first = first_stage(stage, config)
         results = blocks.map_batches(
             CutAndScoreUnit, num_cpus=1, batch_size=None, batch_format="pyarrow",
+            compute=units.pool(workers),
             fn_constructor_kwargs={
                 "stage": stage, "first": first, "deadline": deadline, "scorer": {**scorer, "threads": 1},
             },
-            compute=ray.data.ActorPoolStrategy(size=workers),
         )  # fmt: skip
-    units.follow(results, total)
+    return units.follow(results, total)
 
 
 def first_stage(stage: Stage, config: ScoreJobConfig) -> Stage | None:
@@ -310,8 +313,12 @@ class ScoreUnits:
         self.write(looked.unit, looked.scores, looked.passes)
         return looked.unit["videos"]
 
+    def start(self) -> None:
+        """Load the network now; else its first crops do."""
+        _ = self._scorer
+
     def score_crops(self, crops: np.ndarray) -> np.ndarray:
-        """See ``Scorer``; the network starts with its first crops."""
+        """See ``Scorer``."""
         return self._scorer.score(crops)
 
     def write(self, unit: dict[str, Any], scores: np.ndarray, passes: Mapping[str, int]) -> None:
@@ -331,14 +338,19 @@ class CutAndScoreUnit:
         self._stage, self._first, self._deadline = stage, first, deadline
         self._scorer = ScoreUnits(**scorer)
         self._begun = False  # so that a short budget gets somewhere, however long a worker takes to start
+        for look in (stage, first):
+            if isinstance(look, partial) and "config" in look.keywords:
+                units.prepare(look.keywords["config"], look.keywords["storage"])
+        self._scorer.start()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        if self._begun and self._deadline is not None and time.time() > self._deadline:
-            return tables.from_rows("videos", [])
+        began = time.time()
+        if self._begun and self._deadline is not None and began > self._deadline:
+            return units.answer(tables.from_rows("videos", []), began)
         self._begun = True
         if self._first is not None:
-            return self._scorer.look(block, self._first, self._stage)
-        return self._scorer.score([self._stage(block)])
+            return units.answer(self._scorer.look(block, self._first, self._stage), began)
+        return units.answer(self._scorer.score([self._stage(block)]), began)
 
 
 def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
@@ -355,7 +367,12 @@ def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
 
 
 def summary(
-    videos: pa.Table, config: ScoreJobConfig, bundle: Bundle, seconds: float, all_seconds: float
+    videos: pa.Table,
+    config: ScoreJobConfig,
+    bundle: Bundle,
+    seconds: float,
+    starting: float,
+    all_seconds: float,
 ) -> dict[str, Any]:
     """The numbers of the finished output."""
     frames = sum(videos["frames_sampled"].to_pylist())
@@ -377,5 +394,6 @@ def summary(
         "working_seconds": round(seconds, 2),
         "frames_per_second": round(frames / seconds, 2) if seconds else None,
         "videos_per_hour": round(videos.num_rows / seconds * 3600) if seconds else None,
-        "other_seconds": round(all_seconds - seconds, 2),
+        "starting_seconds": round(starting, 2),  # of the workers, and the network's export
+        "other_seconds": round(all_seconds - seconds - starting, 2),
     }
