@@ -287,8 +287,9 @@ class ScoreUnits:
         self._output, self._judgement = output, judgement
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        began = time.time()
         unpacked = units.unpack(block)
-        return self.score(unpacked) if unpacked else tables.from_rows("videos", [])
+        return units.answer(self.score(unpacked) if unpacked else tables.from_rows("videos", []), began)
 
     @cached_property
     def _scorer(self) -> Scorer:
