@@ -81,7 +81,9 @@ def _seekable(file: Any) -> Any:
 
 def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
     box = face["box"]
-    found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=None)
+    points = face.get("landmarks")
+    landmarks = tuple(points) if points else None
+    found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=landmarks)
     picture = frame.rgb()
     height, width = picture.shape[:2]
     scale = min(1.0, FRAME_SIDE / max(height, width))

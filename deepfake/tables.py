@@ -120,6 +120,7 @@ VIDEOS = pa.schema(
 FACE_SCORES = pa.schema(
     [
         *_FACE_KEY,
+        _field("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
         _field("score", pa.float64(), "probability-like score of fake in [0, 1]", False),
         _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
         _field("config_sha256", pa.string(), "the configuration that gave the row", False),
