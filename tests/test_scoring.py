@@ -21,7 +21,6 @@ from deepfake.errors import UsageError
 from deepfake.faces.crops import decode
 from deepfake.report import video_pages
 from deepfake.storage import Storage
-from tests import broken_inputs
 
 
 @pytest.fixture(scope="module")
@@ -256,23 +255,6 @@ def test_new_videos_are_scored_and_the_others_left_as_they_are(
     assert {p: p.read_bytes() for p in first} == first
     assert pd.read_parquet(output / "video_scores")["video_id"].tolist() == ["one.mp4", "two.mp4"]
     assert pq.read_metadata(output / "_manifest.parquet").num_rows == 2
-
-
-def test_broken_and_hostile_files_each_get_a_status_and_no_score(
-    bundle: str, tmp_path: Path, ray_session: None
-) -> None:
-    names = broken_inputs.write(tmp_path / "broken", rounds=1)
-    sampling = {"timeout_seconds": 10, "max_memory_mb": 1024, "policy": "count", "count": 2}
-    config = _config(
-        tmp_path / "broken", bundle, tmp_path / "scores", catalog={"dedupe": False}, sampling=sampling
-    )
-    summary, _ = scoring.run(config)
-    videos = pd.read_parquet(tmp_path / "scores/video_scores")
-    media = {name for name in names if name not in ("loop folder", "pipe.mp4")}
-    assert set(videos["video_id"]) == media
-    assert videos["score"].isna().equals(videos["status"] != "ok")
-    assert videos.loc[videos["status"].isin(tables.FAILURES), "status_detail"].notna().all()
-    assert summary["failed"] > len(media) / 3
 
 
 def test_rows_of_another_bundle_are_refused(scored: Path, archive: Path, other_bundle: str) -> None:
