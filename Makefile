@@ -20,7 +20,7 @@ install_lock = echo "Installing $(1) into $(VENV)"; \
 # Most of the suite's time is spent waiting for Ray and TensorFlow to start; two processes fill the gaps.
 TEST_PROCESSES ?= 2
 
-.PHONY: help install demo test check lint format types lock docs clean
+.PHONY: help install demo test drill check lint format types lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS=
 
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a table of what became of the jobs
+	$(BIN)/python -m tests.drill $(ARGS)
 
 check: lint types ## Lint, formatting and types only
 

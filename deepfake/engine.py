@@ -57,6 +57,7 @@ def _start(config: RayConfig) -> None:
                 f"no Ray cluster answers at {address!r} ({_first_line(error)}); start one, or leave out "
                 "--ray.address and RAY_ADDRESS to run on this machine"
             ) from error
+        _warn_on_a_head_that_should_not_work()
         return
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
@@ -76,6 +77,18 @@ def _start(config: RayConfig) -> None:
                     "of memory: free some, or lower --ray.num_cpus and --ray.object_store_mb"
                 ) from error
             log.warning("Ray did not start (%s); trying once more", _first_line(error))
+
+
+def _warn_on_a_head_that_should_not_work() -> None:
+    """Say so where this process, which plans, joins and writes pages, sits on a head without CPUs."""
+    here = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():
+        resources = node["Resources"]
+        if node["NodeID"] == here and "node:__internal_head__" in resources and not resources.get("CPU"):
+            log.warning(
+                "this job's own process runs on the cluster's head node, which is to do no work; "
+                "ray job submit --entrypoint-num-cpus 1 puts it on another"
+            )
 
 
 def _knock(address: str) -> None:

@@ -1,0 +1,242 @@
+"""A real Ray cluster on this machine: a head that runs no work, its job server, and raylets that come and go.
+
+Every node has its own ports and its own logical resources; all are told one token, which nothing outside the
+cluster's folder knows. Nodes are started in the foreground (``ray start --block``) and end with that process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+SCRIPTS = sysconfig.get_path("scripts")
+OBJECT_STORE_BYTES = 80 * 2**20  # Ray's least
+START_SECONDS = 120
+STOP_SECONDS = 30
+
+
+@dataclass
+class Node:
+    """One ``ray start --block`` process and what it listens to."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    agent_port: int
+    log: Path
+
+    def raylet(self) -> int:
+        """Process id of this node's raylet."""
+        for child in _children(self.process.pid):
+            if Path(f"/proc/{child}/comm").read_text().strip() == "raylet":
+                return child
+        raise ProcessLookupError(f"{self.name}: no raylet below process {self.process.pid}")
+
+    def kill(self) -> None:
+        """End the node as a lost machine ends: its raylet, workers and agents all at once."""
+        victims = _descendants(self.process.pid)
+        for pid in victims:
+            _signal(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End the node in order; by force where that takes too long."""
+        left = _descendants(self.process.pid)
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+
+
+@dataclass
+class LocalCluster:
+    """Use as a context manager. ``environment`` is what the nodes' processes, and so the jobs, see."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    object_store_bytes: int = OBJECT_STORE_BYTES
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def __enter__(self) -> LocalCluster:
+        # Short, since the paths of Unix sockets may have no more than 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        (self.folder / "token").write_text(secrets.token_urlsafe(32))
+        try:
+            self.start_head()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of nodes, and of commands that speak to the cluster."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
+        return {
+            **kept,
+            "PATH": f"{SCRIPTS}{os.pathsep}{kept.get('PATH', '')}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray's own helpers ask for "the" cluster of this machine, of which there may be others.
+            "RAY_API_SERVER_ADDRESS": self.url,
+            **self.environment,
+        }
+
+    @property
+    def url(self) -> str:
+        """The job server."""
+        return f"http://127.0.0.1:{self._dashboard_port}"
+
+    def start_head(self, wait: bool = True) -> Node:
+        """A head with a job server and no CPUs."""
+        self._gcs_port, self._dashboard_port, client_port = free_ports(3)
+        node = self._start(
+            "head", ["--head", f"--port={self._gcs_port}", "--dashboard-host=127.0.0.1",
+                     f"--dashboard-port={self._dashboard_port}", "--include-dashboard=true",
+                     f"--ray-client-server-port={client_port}", "--num-cpus=0"],
+        )  # fmt: skip
+        if wait:
+            self.wait_for([node])
+        return node
+
+    def start_raylet(self, name: str, cpus: int, resources: Mapping[str, float] | None = None) -> Node:
+        """One more node; it joins in its own time, see ``wait_for``."""
+        return self._start(
+            name,
+            [f"--address=127.0.0.1:{self._gcs_port}", f"--num-cpus={cpus}"],
+            resources or {},
+        )
+
+    def _start(self, name: str, options: Sequence[str], resources: Mapping[str, float] | None = None) -> Node:
+        agent, grpc, runtime_env, metrics, node_manager, objects = free_ports(6)
+        command = [
+            str(Path(SCRIPTS, "ray")), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0",
+            f"--object-store-memory={self.object_store_bytes}", f"--dashboard-agent-listen-port={agent}",
+            f"--dashboard-agent-grpc-port={grpc}", f"--runtime-env-agent-port={runtime_env}",
+            f"--metrics-export-port={metrics}", f"--node-manager-port={node_manager}",
+            f"--object-manager-port={objects}",
+            # A folder of its own: each node unpacks a job's working directory, over what was there.
+            f"--temp-dir={self.folder / name}",
+            "--resources=" + json.dumps({name: 1, **(resources or {})}), *options,
+        ]  # fmt: skip
+        log = self.folder / f"{name}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=self.variables, cwd=self.folder
+            )
+        self.nodes[name] = Node(name, process, agent, log)
+        return self.nodes[name]
+
+    def wait_for(self, nodes: Sequence[Node]) -> None:
+        """Return when these nodes are up; raises with their log where one is not in time."""
+        give_up = time.monotonic() + START_SECONDS
+        for node in nodes:
+            checks = [f"http://127.0.0.1:{node.agent_port}/api/local_raylet_healthz"]
+            if node.name == "head":
+                checks.append(f"{self.url}/api/gcs_healthz")
+            while not all(_healthy(url) for url in checks):
+                if node.process.poll() is not None or time.monotonic() > give_up:
+                    raise RuntimeError(f"{node.name} did not start\n{node.log.read_text()[-3000:]}")
+                try:
+                    node.process.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def submit(
+        self, *entrypoint: str, working_dir: Path, job_id: str | None = None, options: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """``ray job submit``, as a user types it; it ends when the job does."""
+        return self.command(
+            "job", "submit", "--address", self.url, "--working-dir", str(working_dir),
+            *(["--submission-id", job_id] if job_id else []), *options, "--", *entrypoint,
+        )  # fmt: skip
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Any ``ray`` command, outside the cluster."""
+        return subprocess.Popen(
+            [str(Path(SCRIPTS, "ray")), *arguments], env=self.variables, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ask(self, path: str, token: bool = True) -> dict[str, object]:
+        """The job server's JSON answer to a GET."""
+        headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text()}"} if token else {}
+        with urlopen(Request(self.url + path, headers=headers), timeout=30) as answer:
+            found: dict[str, object] = json.load(answer)
+            return found
+
+    def stop(self) -> None:
+        """End every node that is left, the head last, and remove what they wrote."""
+        for node in sorted(self.nodes.values(), key=lambda node: node.name == "head"):
+            if node.process.poll() is None:
+                node.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
+    """Exit status and output of a command, when it has ended."""
+    output, _ = process.communicate(timeout=seconds)
+    return process.returncode, output
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nothing listens to."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for child in _children(pid):
+        found += [child, *_descendants(child)]
+    return found
+
+
+def _signal(pid: int, signum: signal.Signals) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return
