@@ -5,17 +5,13 @@ Preprocess and score both go through here, so a face is cropped alike for traini
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import stat
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import cv2
 
@@ -23,14 +19,14 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.errors import UsageError
 from deepfake.faces import crops, tracks
 from deepfake.faces.detector import Detection, Detector, find
-from deepfake.storage import Storage, split_uri
+from deepfake.storage import Storage
 from deepfake.tables import PROVENANCE_COLUMNS, Status
 from deepfake.video import Frame, VideoError, VideoFile
+from deepfake.video_source import VideoSource, open_video
 
 log = logging.getLogger(__name__)
 
 CANDIDATES = 3  # faces a frame that may turn out to be the most prominent person's
-SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
 
 
 @dataclass(frozen=True)
@@ -131,21 +127,13 @@ def _extract(
 ) -> None:
     video = result.video
     with clock.on("decode"):
-        file, video["content_sha256"], video["size_bytes"] = _read(entry["uri"], storage)
-    with file:
-        with clock.on("decode"):
-            source = VideoFile(file, config.sampling)
-        with source:
-            info = source.info
-            video |= {
-                "codec": info.codec,
-                "width": info.width,
-                "height": info.height,
-                "duration_s": info.duration_s,
-                "frames_total": info.frames_total,
-            }
-            kept = _find_faces(source, config, _looker(entry, config, detector, storage, clock), clock)
-            incomplete = source.incomplete
+        source = open_video(entry["uri"], storage, config.sampling)
+    with source:
+        video |= source_facts(source)
+        look = _looker(entry, config, detector, storage, clock)
+        kept = _find_faces(source.video, config, look, clock)
+        source.require_unchanged(entry["uri"], storage)
+        incomplete = source.video.incomplete
     video["frames_sampled"] = len(kept)
     video["status_detail"] = incomplete
     if not kept:
@@ -157,6 +145,21 @@ def _extract(
     video["frames_with_face"] = len({row["frame_index"] for row in result.crops})
     video["faces"] = len(result.crops)
     video["status"] = Status.OK if result.crops else Status.NO_FACE
+
+
+def source_facts(source: VideoSource) -> dict[str, Any]:
+    """What an open video says of itself, for its row of table ``videos``."""
+    info = source.video.info
+    return {
+        "content_sha256": source.content_sha256,
+        "etag": source.etag,
+        "size_bytes": source.size_bytes,
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "duration_s": info.duration_s,
+        "frames_total": info.frames_total,
+    }
 
 
 Look = Callable[[Frame], list[Detection]]
@@ -251,28 +254,6 @@ def _crop_row(
         "crop_format": config.format,
         **{name: video[name] for name in PROVENANCE_COLUMNS},
     }
-
-
-def _read(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
-    """``(seekable file at its start, sha256 of its bytes, size)``; remote files are fetched once."""
-    scheme, path = split_uri(uri)
-    if scheme == "file" and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (keeps odd bytes)
-        raise VideoError(Status.UNSUPPORTED, "not a regular file")  # opening a pipe would wait for ever
-    source = storage.open(uri)
-    if scheme == "file":
-        digest = hashlib.file_digest(cast(Any, source), "sha256").hexdigest()
-        size = source.tell()
-        source.seek(0)
-        return source, digest, size
-    hasher = hashlib.sha256()
-    spool: Any = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 (the caller closes it)
-    with source:
-        while block := source.read(8 * 2**20):
-            hasher.update(block)
-            spool.write(block)
-    size = spool.tell()
-    spool.seek(0)
-    return spool, hasher.hexdigest(), size
 
 
 def _words(error: BaseException) -> str:

@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +43,7 @@ class FileInfo:
     uri: str
     size: int
     modified: datetime | None
+    etag: str | None = None  # of an S3 object, where it was asked for by name: changes with its bytes
 
 
 class Storage:
@@ -117,6 +118,12 @@ class Storage:
         with self._reaching(uri), self.open(uri) as file:
             return file.read()
 
+    def read_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of several ``(start, stop)`` of a file, fetched at once; no others are read."""
+        with self._reaching(uri) as (filesystem, path):
+            starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+            return list(filesystem.cat_ranges([path] * len(ranges), starts, stops, on_error="raise"))
+
     def read_text(self, uri: str) -> str:
         """The whole content of a UTF-8 file."""
         return self.read_bytes(uri).decode("utf-8")
@@ -163,7 +170,9 @@ class Storage:
         modified = found.get("LastModified")
         if modified is None and "mtime" in found:
             modified = datetime.fromtimestamp(found["mtime"], UTC)
-        return FileInfo(PurePosixPath(path).name, uri, int(found["size"]), modified)
+        return FileInfo(
+            PurePosixPath(path).name, uri, int(found["size"]), modified, _unquoted(found.get("ETag"))
+        )
 
     @contextmanager
     def writing(self, uri: str) -> Iterator[Path]:
@@ -307,6 +316,10 @@ def local_uri(path: str) -> str:
 def readable(path: str) -> str:
     """A path as valid Unicode; bytes that are not come out as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _unquoted(etag: str | None) -> str | None:
+    return etag.strip('"') if etag else None
 
 
 def _list_local(root: Path) -> Iterator[FileInfo]:

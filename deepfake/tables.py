@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from deepfake import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Status(StrEnum):
@@ -99,7 +99,12 @@ VIDEOS = pa.schema(
         _field("status", pa.string(), "a Status", False),
         _field("status_detail", pa.string(), "what went wrong, in words"),
         _field("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
-        _field("content_sha256", pa.string(), "hash of the bytes that were read"),
+        _field(
+            "content_sha256",
+            pa.string(),
+            "hash of all bytes; null where only a part of a large file was read",
+        ),
+        _field("etag", pa.string(), "the S3 object's ETag, where only a part of it was read"),
         _field("size_bytes", pa.int64(), "size as read"),
         _field("codec", pa.string(), "codec of the video stream, or of the image"),
         _field("width", pa.int32(), "upright width in pixels"),
@@ -213,7 +218,7 @@ VIDEO_SCORES = pa.schema(
         _field("duration_s", pa.float64(), "duration in seconds"),
         _field("frames_total", pa.int32(), "frames in the container's index"),
         _field("passes", pa.int8(), "1: settled by the first look, 2: looked at whole; null: no first look"),
-        _field("content_sha256", pa.string(), "hash of the bytes that were read"),
+        _field("content_sha256", pa.string(), "hash of all bytes; null where only a part was read"),
         _field("size_bytes", pa.int64(), "size as read"),
         _field("detector", pa.string(), "detector used"),
         _field("bundle_sha256", pa.string(), "the model bundle that gave the score", False),

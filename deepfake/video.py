@@ -3,15 +3,19 @@
 Knows nothing of faces. Everything that can be wrong with a file surfaces as a ``VideoError`` that
 carries the status for the tables.
 
-How it decodes: a first pass reads the packets without decoding and gives every frame's presentation
-time. A second pass sends the decoder only what the wanted frames need: nothing after the last wanted
-frame of a group of pictures, no group without one, and, where the codec marks pictures that no other
-picture refers to, none of those unless it is wanted itself. The pixels are those of a full decode.
+How it decodes: a first pass lists the packets without decoding them, which gives every frame's
+presentation time; of an MP4 it reads the index and none of the media data. A second pass sends the decoder
+only what the wanted frames need: nothing after the last wanted frame of a group of pictures, no group
+without one, and, where the codec marks pictures that no other picture refers to, none of those unless it
+is wanted itself. What lies between is passed by seeking where that is cheaper than reading it. The pixels
+are those of a full decode.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,9 +26,20 @@ import av
 import av.error
 import cv2
 import numpy as np
+from av.stream import Discard
 from PIL import Image, UnidentifiedImageError
 
 from deepfake.config import SamplingConfig
+from deepfake.packets import Packets, VideoInfo, byte_ranges, needed_packets, runs
+from deepfake.partial_files import (
+    MAX_BOXES,
+    REMOTE_BOXES,
+    MediaFile,
+    Range,
+    RangedFile,
+    media_ranges,
+    without,
+)
 from deepfake.sampling import choose
 from deepfake.tables import Status
 
@@ -48,6 +63,13 @@ SUBSAMPLING = {
     "yuvj444p": (1, 1),
 }
 
+# Demuxers that find a time in the file without reading all before it. What they land on is checked.
+SEEKABLE = frozenset({"mov", "matroska", "mpegts"})
+TS_LEAD_SECONDS = 1  # how long before it is shown a key frame may be decoded
+# A shorter gap between wanted groups is read through. Measured on 20 and 60 minutes of MP4, Matroska and
+# MPEG-TS: from 64 KiB on a seek takes no longer than reading, at 1 MiB most of the file is still read.
+SEEK_BYTES = 64 * 2**10
+
 PROGRESSIVE = (0, 1)  # AV_FIELD_UNKNOWN, AV_FIELD_PROGRESSIVE
 
 IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
@@ -62,14 +84,16 @@ class VideoError(Exception):
 
 
 @dataclass(frozen=True)
-class VideoInfo:
-    """What the container says, after its packets were counted."""
+class Listing:
+    """What a first pass over a video found; makes a second ``VideoFile`` on it spare that pass."""
 
-    codec: str
-    width: int  # pixels, before any rotation for display
-    height: int
-    duration_s: float
-    frames_total: int
+    info: VideoInfo
+    packets: Packets
+    incomplete: str | None  # what was lost while listing, in words
+
+
+class SeekMissed(Exception):
+    """A seek did not lead to where the packets were listed."""
 
 
 class Frame:
@@ -161,9 +185,15 @@ class VideoFile:
     """
 
     def __init__(
-        self, file: BinaryIO, config: SamplingConfig, clock: Callable[[], float] = time.monotonic
+        self,
+        file: BinaryIO,
+        config: SamplingConfig,
+        clock: Callable[[], float] = time.monotonic,
+        listing: Listing | None = None,
     ) -> None:
         self._file = file
+        self._media_file = MediaFile(file)
+        self._media: list[Range] | None = None  # where an MP4 keeps its media data
         self._config = config
         self._clock = clock
         self._deadline = clock() + config.timeout_seconds
@@ -173,11 +203,18 @@ class VideoFile:
         file.seek(0)
         if not head:
             raise VideoError(Status.UNREADABLE, "the file is empty")
-        self._is_image = head.startswith(IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        if self._is_image:
+        self.is_image = head.startswith(IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        if self.is_image:
             self._open_image()
-        else:
-            self._open_video()
+            return
+        # An MP4 keeps times, key frames and places of all packets in one index: its media data is hidden
+        # from the first pass.
+        self._media = media_ranges(file, REMOTE_BOXES if isinstance(file, RangedFile) else MAX_BOXES)
+        self._listing = listing or self._list()
+        self.incomplete = self._listing.incomplete
+        self.info = self._listing.info
+        self._packets = self._listing.packets
+        self.times, self.keyframes = self._packets.times, self._packets.keyframes
 
     def __enter__(self) -> VideoFile:
         return self
@@ -193,14 +230,37 @@ class VideoFile:
 
     def sample(self) -> Iterator[Frame]:
         """The frames that the sampling policy asks for; see ``frames``."""
-        return self.frames(choose(self.times, self.keyframes, self._config))
+        return self.frames(self.wanted())
+
+    def wanted(self) -> np.ndarray:
+        """(k,) int64: indices of the frames that the sampling policy asks for."""
+        return choose(self.times, self.keyframes, self._config)
+
+    def listing(self) -> Listing:
+        """What the first pass found; only for videos, not for images."""
+        return self._listing
+
+    def ranges(self, indices: np.ndarray) -> list[Range] | None:
+        """The bytes that decoding these frames takes, beyond those of the container's index.
+
+        None where the whole file is read anyway.
+        """
+        if self.is_image or self._media is None or not self._packets.stamped:
+            return None
+        return byte_ranges(self._packets, self._needed(indices))
+
+    def read_from(self, file: BinaryIO) -> None:
+        """From now on, read from another file with the same bytes."""
+        self.close()
+        self._file = file
+        self._media_file = MediaFile(file)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
         """The frames with these indices (presentation order, from 0); one that is damaged is left out.
 
         They come in presentation order, but for those that had to be decoded a second time.
         """
-        if self._is_image:
+        if self.is_image:
             if 0 in indices:
                 yield Frame(0, 0.0, self._image)
             return
@@ -230,26 +290,44 @@ class VideoFile:
 
     # -- videos ---------------------------------------------------------------------------------------
 
-    def _open_video(self) -> None:
-        stream = self._open_stream()
+    def _list(self) -> Listing:
+        """List the packets, without decoding."""
+        stream = self._open_stream(parse=self._media is None)
+        if self._media is not None and not self._container.format.name.startswith("mov"):
+            self._media = None
+            stream = self._open_stream()
         context = stream.codec_context
         self._check_size(context.width, context.height)
-        codec = context.name
-        self._disposable = codec in DISPOSABLE_CODECS
-        self._list_packets(stream)
-        self.info = VideoInfo(codec, context.width, context.height, self._duration, len(self.times))
+        self._media_file.hide(self._media or [])
+        packets, incomplete = self._list_packets(stream)
+        self._media_file.hide([])
+        if packets.duration_s > self._config.max_duration_seconds:
+            raise VideoError(
+                Status.UNSUPPORTED,
+                f"{packets.duration_s:.0f} s long, sampling.max_duration_seconds is "
+                f"{self._config.max_duration_seconds:.0f}",
+            )
+        info = VideoInfo(context.name, context.width, context.height, packets.duration_s, len(packets.order))
+        return Listing(info, packets, incomplete)
 
-    def _open_stream(self) -> Any:
-        """(Re)open the container at its start; the video stream, with a decoder of one thread."""
+    def _open_stream(self, parse: bool = True) -> Any:
+        """(Re)open the container at its start; the video stream, with a decoder of one thread.
+
+        ``parse`` false: FFmpeg does not look into the packets, whose content may be hidden.
+        """
         self.close()
-        self._file.seek(0)
+        self._media_file.hide([])
+        self._media_file.seek(0)
+        # Nothing inside a container can make FFmpeg open another file or a connection.
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+        if not parse:
+            options["fflags"] = "noparse"
         try:
             self._container = av.open(
-                self._file,
+                self._media_file,
                 mode="r",  # else taken from the file, and a temporary one is open for both
                 metadata_errors="ignore",
-                # Nothing inside a container can make FFmpeg open another file or a connection.
-                options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
+                options=options,
             )
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise VideoError(Status.UNREADABLE, f"not a video that can be read: {_words(error)}") from error
@@ -261,64 +339,73 @@ class VideoFile:
             raise VideoError(Status.UNSUPPORTED, "there is no decoder for its codec")
         context.thread_count = 1
         context.thread_type = "NONE"
+        for other in self._container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all  # sound is not even read, where the container allows that
         return stream
 
-    def _list_packets(self, stream: Any) -> None:
-        """Fill ``times``, ``keyframes`` and the packets' presentation stamps, without decoding."""
+    def _list_packets(self, stream: Any) -> tuple[Packets, str | None]:
+        """Every packet of the stream, and what was lost on the way."""
         stamps: list[int | None] = []
-        keys: list[bool] = []
+        keys, shown, offsets, sizes = bytearray(), bytearray(), array("q"), array("q")
         last_duration = 0
+        incomplete = None
         try:
             for packet in self._container.demux(stream):
                 if packet.size == 0 and packet.pts is None:
                     continue
                 stamps.append(packet.pts)
-                keys.append(bool(packet.is_keyframe))
+                keys.append(packet.is_keyframe)
+                shown.append(not packet.is_discard)
+                offsets.append(-1 if packet.pos is None else packet.pos)
+                sizes.append(packet.size)
                 last_duration = packet.duration or last_duration
                 if len(stamps) % 256 == 0:
                     self._check_time()
         except (av.error.FFmpegError, OSError) as error:
-            self.incomplete = f"ended early while reading: {_words(error)}"
-        if not stamps:
-            raise VideoError(Status.DECODE_ERROR, self.incomplete or "there are no frames in the stream")
+            incomplete = f"ended early while reading: {_words(error)}"
+        if not any(shown):
+            raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")
         base = stream.time_base or Fraction(1, 1000)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._stamped = (
+        is_shown = np.frombuffer(shown, np.uint8).astype(bool)
+        times = [stamp for stamp, visible in zip(stamps, shown, strict=True) if visible]
+        stamped = (
             # AVI numbers its packets in the order of decoding; FFmpeg passes that on as a time of showing.
             self._container.format.name != "avi"
             and all(stamp is not None for stamp in stamps)
-            and len(set(stamps)) == len(stamps)
+            and len(set(times)) == len(times)
         )
-        if self._stamped:
-            order = np.argsort(np.array(stamps, np.int64), kind="stable")
-            ordered = np.array(stamps, np.int64)[order]
-            self.times = (ordered - ordered[0]) * float(base)
-            self.keyframes = np.array(keys)[order]
-            self._stamps, self._order = np.array(stamps, np.int64), order
-            last_seconds = float(last_duration * base) if last_duration else float(1 / rate)
-        else:  # streams without usable stamps: the order of decoding is all there is
-            self.times = np.arange(len(stamps)) / float(rate)
-            self.keyframes = np.array(keys)
-            last_seconds = float(1 / rate)
-        self._packet_keys = np.array(keys)
-        self._duration = float(self.times[-1]) + last_seconds
-        if self._duration > self._config.max_duration_seconds:
-            raise VideoError(
-                Status.UNSUPPORTED,
-                f"{self._duration:.0f} s long, sampling.max_duration_seconds is "
-                f"{self._config.max_duration_seconds:.0f}",
-            )
+        # Without usable stamps the order of decoding is all there is.
+        usable = [stamp or 0 for stamp in stamps] if stamped else range(len(stamps))
+        packets = Packets(
+            stamps=np.array(usable, np.int64),
+            keys=np.frombuffer(keys, np.uint8).astype(bool),
+            shown=is_shown,
+            offsets=np.frombuffer(offsets, np.int64),
+            sizes=np.frombuffer(sizes, np.int64),
+            stamped=stamped,
+            time_base=base if stamped else 1 / rate,
+            last_seconds=last_duration * base if stamped and last_duration else 1 / rate,
+        )
+        return packets, incomplete
 
     def _decode(self, wanted: np.ndarray) -> Iterator[Frame]:
         if not len(wanted):
             return
         delivered = 0
-        for frame in self._decode_stamped(wanted) if self._stamped else self._decode_all(wanted):
+        for frame in self._decode_stamped(wanted) if self._packets.stamped else self._decode_all(wanted):
             delivered += 1
             yield frame
         if delivered < len(wanted) and self.incomplete is None:
             lost = len(wanted) - delivered
             self.incomplete = f"{lost} of {len(wanted)} sampled frames could not be decoded"
+
+    def _needed(self, wanted: np.ndarray) -> np.ndarray:
+        """(packets,) bool: what the frames with these indices need."""
+        packets = self._packets
+        stamps = {int(packets.stamps[packets.order[i]]) for i in wanted}
+        return needed_packets(packets.stamps, packets.keys, stamps)
 
     def _decode_stamped(self, wanted: np.ndarray) -> Iterator[Frame]:
         """Decode what the wanted frames need, and pick them by their presentation stamp.
@@ -326,26 +413,28 @@ class VideoFile:
         Where what a container calls a key frame is not enough to start from (periodic intra refresh,
         damage), the decoder withholds frames; those are decoded again from the start of the file.
         """
-        index_of = {int(self._stamps[self._order[i]]): int(i) for i in wanted}
-        needed = needed_packets(self._stamps, self._packet_keys, set(index_of))
-        yield from self._decode_needed(needed, index_of)
+        packets = self._packets
+        index_of = {int(packets.stamps[packets.order[i]]): int(i) for i in wanted}
+        needed = self._needed(wanted)
+        try:
+            yield from self._decode_needed(needed, index_of, seek=True)
+        except SeekMissed:
+            yield from self._decode_needed(needed, index_of, seek=False)
         if index_of and not needed[: int(np.flatnonzero(needed)[-1])].all():
-            yield from self._decode_needed(np.ones(len(needed), bool), index_of)
+            yield from self._decode_needed(np.ones(len(needed), bool), index_of, seek=False)
 
-    def _decode_needed(self, needed: np.ndarray, index_of: dict[int, int]) -> Iterator[Frame]:
+    def _decode_needed(self, needed: np.ndarray, index_of: dict[int, int], seek: bool) -> Iterator[Frame]:
         """Send the needed packets; frames whose stamp is in ``index_of`` come out, and leave it."""
         stream = self._open_stream()
+        self._fetch_only(needed)
         context = stream.codec_context
-        skip_disposable = self._disposable and context.field_order in PROGRESSIVE
+        skip_disposable = context.name in DISPOSABLE_CODECS and context.field_order in PROGRESSIVE
         wanted = set(index_of)
-        previous = -1
-        for position, packet in enumerate(self._packets(stream)):
-            if position >= len(needed) or not needed[position]:
-                continue
-            if position != previous + 1:  # a gap: nothing before it may be referred to
+        for packet in self._read_needed(stream, needed, seek):
+            if packet is None:  # a gap: nothing before it may be referred to
                 yield from self._picked(self._send(context, None), index_of)
                 context.flush_buffers()
-            previous = position
+                continue
             context.skip_frame = "NONREF" if skip_disposable and packet.pts not in wanted else "DEFAULT"
             for picture in self._send(context, packet):
                 if picture.interlaced_frame:  # fields may come in packets of their own
@@ -356,13 +445,74 @@ class VideoFile:
             self._check_time()
         yield from self._picked(self._send(context, None), index_of)
 
+    def _fetch_only(self, needed: np.ndarray) -> None:
+        """Of a remote file, read nothing but these packets."""
+        if not isinstance(self._file, RangedFile):
+            return
+        ranges = byte_ranges(self._packets, needed)
+        if ranges is None:
+            return
+        self._file.plan(ranges)
+        if self._media is not None:
+            self._media_file.hide(without(self._media, ranges))
+
+    def _read_needed(self, stream: Any, needed: np.ndarray, seek: bool) -> Iterator[Any]:
+        """The needed packets, in order; None before each gap, when the decoder must give what it holds.
+
+        Raises ``SeekMissed`` where a seek did not lead to what was listed.
+        """
+        packets = self._packets
+        seek = seek and packets.can_be_found and self._container.format.name.partition(",")[0] in SEEKABLE
+        bytes_before = np.concatenate([[0], np.cumsum(packets.sizes)])
+        sought = False
+        position = again = 0  # the packet that comes next; packets that came a second time
+        coming = self._demux(stream)
+        for number, (first, stop) in enumerate(runs(needed)):
+            if number:
+                yield None  # before any seek, which empties the decoder
+            if seek and bytes_before[first] - bytes_before[position] > SEEK_BYTES:
+                landed, coming = self._seek(stream, first)
+                again += max(0, position - landed)
+                if again > len(packets) // 4:
+                    raise SeekMissed
+                sought, position = True, landed
+            while position < stop:
+                packet = next(coming, None)
+                if packet is None:
+                    return
+                if sought and packet.pts != packets.stamps[position]:
+                    raise SeekMissed
+                if position >= first:
+                    if sought and packet.size != packets.sizes[position]:
+                        raise SeekMissed
+                    yield packet
+                elif position % 256 == 0:
+                    self._check_time()
+                position += 1
+
+    def _seek(self, stream: Any, first: int) -> tuple[int, Iterator[Any]]:
+        """Go to packet ``first`` or before it: which comes next, and the packets from there."""
+        target = int(self._packets.stamps[first])
+        if self._container.format.name == "mpegts":  # sought by time of decoding, which is earlier
+            target -= round(TS_LEAD_SECONDS / self._packets.time_base)
+        try:
+            self._container.seek(target, stream=stream)
+        except av.error.FFmpegError as error:
+            raise SeekMissed from error
+        coming = self._demux(stream)
+        packet = next(coming, None)
+        landed = self._packets.position(packet.pts) if packet is not None else None
+        if landed is None or landed > first:
+            raise SeekMissed
+        return landed, itertools.chain([packet], coming)
+
     def _decode_all(self, wanted: np.ndarray) -> Iterator[Frame]:
         """Decode everything and count; for streams without usable stamps."""
         stream = self._open_stream()
         context = stream.codec_context
         chosen, last = set(wanted.tolist()), int(wanted[-1])
         index = -1
-        for packet in [*self._packets(stream), None]:
+        for packet in itertools.chain(self._demux(stream), [None]):
             for picture in self._send(context, packet):
                 index += 1
                 if index in chosen and not picture.is_corrupt:
@@ -381,7 +531,7 @@ class VideoFile:
         self._check_size(picture.width, picture.height)
         return Frame(index, time_s, picture)
 
-    def _packets(self, stream: Any) -> Iterator[Any]:
+    def _demux(self, stream: Any) -> Iterator[Any]:
         try:
             for packet in self._container.demux(stream):
                 if packet.size or packet.pts is not None:
@@ -411,30 +561,6 @@ class VideoFile:
             raise VideoError(
                 Status.TIMEOUT, f"took longer than sampling.timeout_seconds {self._config.timeout_seconds:g}"
             )
-
-
-def needed_packets(stamps: np.ndarray, keys: np.ndarray, wanted: set[int]) -> np.ndarray:
-    """Which packets must be decoded so that the frames with the ``wanted`` stamps come out.
-
-    Parameters
-    ----------
-    stamps, keys : (n,) int64, (n,) bool
-        Presentation stamp and key flag of each packet, in decoding order.
-
-    Returns
-    -------
-    (n,) bool: for each wanted packet everything from the last key frame that is shown no later than it.
-    A frame that is decoded after a key frame but shown before it (an open group of pictures) thus starts
-    from the key frame before.
-    """
-    needed = np.zeros(len(stamps), bool)
-    key_positions = np.flatnonzero(keys)
-    for position in np.flatnonzero([int(stamp) in wanted for stamp in stamps]):
-        before = key_positions[: np.searchsorted(key_positions, position, side="right")]
-        usable = before[stamps[before] <= stamps[position]]
-        start = int(usable[-1]) if len(usable) else 0
-        needed[start : position + 1] = True
-    return needed
 
 
 def _words(error: BaseException) -> str:

@@ -33,11 +33,18 @@ def write_clip(
     times: Sequence[float] | None = None,
     rotation: int = 0,
     size: tuple[int, int] = (192, 144),
+    muxer: dict[str, str] | None = None,
+    sound: bool = False,
 ) -> Path:
-    """Encode a clip; ``times`` in seconds make a variable frame rate. The container is the suffix's."""
+    """Encode a clip; ``times`` in seconds make a variable frame rate. The container is the suffix's.
+
+    ``muxer`` has options for it; ``sound`` adds a track of noise, interleaved.
+    """
     width, height = size
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=rate)
+        noise = container.add_stream("aac", rate=44100, layout="mono") if sound else None
+        samples = 0
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         if options:
             stream.options = options
@@ -53,8 +60,24 @@ def write_clip(
             if times is not None:
                 frame.pts, frame.time_base = round(t * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
+            for heard in _noise(samples, (i + 1) * 44100 // rate) if noise else []:
+                container.mux(noise.encode(heard))
+                samples += 1024
         container.mux(stream.encode(None))
+        if noise is not None:
+            container.mux(noise.encode(None))
     return path
+
+
+def _noise(start: int, stop: int) -> list[av.AudioFrame]:
+    """Sound of a whole number of 1024 samples that begin from ``start`` and before ``stop``."""
+    frames = []
+    for first in range(start, stop, 1024):
+        samples = np.random.default_rng(first).uniform(-0.1, 0.1, (1, 1024)).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 44100, first, Fraction(1, 44100)
+        frames.append(frame)
+    return frames
 
 
 def decode_everything(path: Path) -> list[np.ndarray]:

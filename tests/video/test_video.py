@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from deepfake.config import SamplingConfig
+from deepfake.packets import needed_packets
 from deepfake.tables import Status
-from deepfake.video import VideoError, VideoFile, needed_packets, open_local
+from deepfake.video import VideoError, VideoFile, open_local
 from tests.clips import decode_everything, picture, write_clip
 
 CODECS = {

@@ -1,0 +1,190 @@
+"""The packets of a video stream: which of them wanted frames need, and where those lie in the file.
+
+Pure functions on arrays; nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says, after its packets were counted."""
+
+    codec: str
+    width: int  # pixels, before any rotation for display
+    height: int
+    duration_s: float
+    frames_total: int
+
+
+@dataclass(frozen=True)
+class Packets:
+    """Every packet of a stream, in decoding order, and the frames that they show.
+
+    Attributes
+    ----------
+    stamps : (n,) int64
+        Presentation stamps in units of ``time_base``; the packet's position where ``stamped`` is false.
+    keys, shown : (n,) bool
+        Whether decoding can start here; whether a frame of it is shown (what stands before the start of an
+        edit is decoded and not shown).
+    offsets, sizes : (n,) int64
+        Bytes in the file; an offset is -1 where the container does not tell.
+    stamped : bool
+        Whether the stamps order the frames and tell them apart; without, all that is left is to count.
+    time_base : Fraction
+        Seconds a unit of the stamps.
+    last_seconds : Fraction
+        How long the last frame is shown.
+    """
+
+    stamps: np.ndarray
+    keys: np.ndarray
+    shown: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    stamped: bool
+    time_base: Fraction
+    last_seconds: Fraction
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """(frames,) int64: the packet of each frame, in order of presentation."""
+        shown = np.flatnonzero(self.shown)
+        return shown[np.argsort(self.stamps[shown], kind="stable")] if self.stamped else shown
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """(frames,) float64: presentation times in seconds from the first frame."""
+        ordered = self.stamps[self.order] if self.stamped else np.arange(len(self.order))
+        return (ordered - ordered[:1]) * float(self.time_base)
+
+    @property
+    def keyframes(self) -> np.ndarray:
+        """(frames,) bool: whether each frame is a key frame."""
+        return self.keys[self.order]
+
+    @property
+    def duration_s(self) -> float:
+        """Presentation time of the last frame plus its length."""
+        return float(self.times[-1]) + float(self.last_seconds)
+
+    @cached_property
+    def can_be_found(self) -> bool:
+        """Whether a packet's stamp tells which one it is, so that reading may go on anywhere."""
+        return self.stamped and len(np.unique(self.stamps)) == len(self.stamps)
+
+    @cached_property
+    def _by_stamp(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.stamps, kind="stable")
+        return self.stamps[order], order
+
+    def position(self, stamp: int | None) -> int | None:
+        """Which packet has this stamp; None where there is none."""
+        if stamp is None:
+            return None
+        ordered, order = self._by_stamp
+        found = int(np.searchsorted(ordered, stamp))
+        return int(order[found]) if found < len(ordered) and ordered[found] == stamp else None
+
+
+def run_starts(stamps: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """From which packet each of ``positions`` can be decoded.
+
+    Parameters
+    ----------
+    stamps, keys : (n,) int64, (n,) bool
+        Presentation stamp and key flag of each packet, in decoding order.
+    positions : (k,) int64
+        Packets, in any order.
+
+    Returns
+    -------
+    (k,) int64: for each the last key frame that is shown no later than it; 0 where there is none. A frame
+    that is decoded after a key frame but shown before it (an open group of pictures) thus starts from the
+    key frame before.
+    """
+    key_positions = np.flatnonzero(keys)
+    before = np.searchsorted(key_positions, positions, side="right") - 1
+    starts = np.zeros(len(positions), np.int64)
+    for i, (position, key) in enumerate(zip(positions, before, strict=True)):
+        while key >= 0 and stamps[key_positions[key]] > stamps[position]:
+            key -= 1
+        starts[i] = key_positions[key] if key >= 0 else 0
+    return starts
+
+
+def needed_packets(stamps: np.ndarray, keys: np.ndarray, wanted: set[int]) -> np.ndarray:
+    """(n,) bool: packets to decode so that the frames with the ``wanted`` stamps come out."""
+    positions = np.flatnonzero(np.isin(stamps, np.fromiter(wanted, np.int64, len(wanted))))
+    needed = np.zeros(len(stamps) + 1, np.int64)
+    np.add.at(needed, run_starts(stamps, keys, positions), 1)
+    np.add.at(needed, positions + 1, -1)
+    return np.cumsum(needed[:-1]) > 0
+
+
+def runs(needed: np.ndarray) -> list[tuple[int, int]]:
+    """``(first, stop)`` of each stretch of needed packets."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], needed.astype(np.int8), [0]])))
+    return [(int(first), int(stop)) for first, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def byte_ranges(packets: Packets, needed: np.ndarray) -> list[tuple[int, int]] | None:
+    """``(start, stop)`` of the bytes of the needed packets, sorted and joined where they touch.
+
+    None where the container does not tell where its packets lie.
+    """
+    starts, sizes = packets.offsets[needed], packets.sizes[needed]
+    if (starts < 0).any():
+        return None
+    order = np.argsort(starts, kind="stable")
+    return joined([(int(starts[i]), int(starts[i] + sizes[i])) for i in order], gap=0)
+
+
+def joined(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    """Sorted ranges, those no further apart than ``gap`` made one."""
+    found: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if found and start <= found[-1][1] + gap:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        else:
+            found.append((start, stop))
+    return found
+
+
+def cut(packets: Packets, wanted: np.ndarray, seconds: float) -> list[int]:
+    """Where to cut the ``wanted`` frames into pieces of about so many seconds that share no group.
+
+    Parameters
+    ----------
+    wanted : (k,) int64
+        Indices of frames, increasing.
+
+    Returns
+    -------
+    Where in ``wanted`` each piece begins; the first is 0. A cut lies where everything wanted from there on
+    can be decoded without a packet that something before it needs.
+    """
+    if not packets.stamped or not len(wanted):
+        return [0]
+    positions = packets.order[wanted]
+    starts = run_starts(packets.stamps, packets.keys, positions)
+    last_before = np.maximum.accumulate(positions)[:-1]
+    first_after = np.minimum.accumulate(starts[::-1])[::-1][1:]
+    possible = np.flatnonzero(first_after > last_before) + 1
+    times = packets.times[wanted]
+    cuts = [0]
+    for place in possible:
+        if times[place] - times[cuts[-1]] >= seconds:
+            cuts.append(int(place))
+    return cuts
