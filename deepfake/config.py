@@ -85,6 +85,12 @@ class SamplingConfig(Section):
     max_memory_mb: int = Field(
         4096, ge=256, description="memory that such a child may take for one video, in MiB"
     )
+    long_video_mb: float = Field(
+        256.0, gt=0, description="videos larger than this, in MB, are cut into pieces that workers share"
+    )
+    piece_seconds: float = Field(
+        600.0, gt=0, description="length of such a piece; it ends at the next key frame that allows it"
+    )
 
 
 class DetectorConfig(Section):
@@ -558,8 +564,8 @@ def sha256_of(value: Any) -> str:
 _NOT_IN_HASH = {
     "detector": {"yunet_model"},
     "evaluation": {"heat_maps", "prevalence", "robustness", "robustness_crops", "robustness_videos"},
-    "sampling": {"timeout_seconds", "isolate", "max_memory_mb"},
     "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
+    "sampling": {"timeout_seconds", "isolate", "max_memory_mb", "long_video_mb", "piece_seconds"},
 }
 
 

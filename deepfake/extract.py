@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
+import numpy as np
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.errors import UsageError
@@ -54,7 +55,7 @@ class Extraction:
 
 
 @dataclass
-class _Clock:
+class StageClock:
     """Seconds spent in each stage."""
 
     decode: float = 0.0
@@ -71,7 +72,7 @@ class _Clock:
 
 
 @dataclass
-class _Kept:
+class Kept:
     """One sampled frame: what was found, and the finished crops of the faces that may be kept."""
 
     index: int
@@ -85,23 +86,41 @@ def extract(
     entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage
 ) -> Extraction:
     """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
-    clock = _Clock()
-    video = video_row(entry) | {"detector": detector.name}
-    result = Extraction(video)
+    found: list[dict[str, Any]] = []
+
+    def work(video: dict[str, Any], clock: StageClock) -> None:
+        with clock.on("decode"):
+            source = open_video(entry["uri"], storage, config.sampling)
+        with source:
+            video |= source_facts(source)
+            look = looker(entry, config, detector, storage, clock)
+            kept = find_faces(source.video.sample(), config, look, clock)
+            source.require_unchanged(entry["uri"], storage)
+        found.extend(crop_rows(video, kept, source.video.incomplete, config))
+
+    video = attempt(entry, detector.name, work)
+    return Extraction(video, found if video["status"] == Status.OK else [])
+
+
+Work = Callable[[dict[str, Any], StageClock], None]
+
+
+def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, Any]:
+    """The row of table ``videos`` that ``work`` completes; what is wrong with the file becomes a status."""
+    clock = StageClock()
+    video = video_row(entry) | {"detector": detector}
     try:
-        _extract(result, entry, config, detector, storage, clock)
+        work(video, clock)
     except VideoError as error:
-        result.crops.clear()
         video |= {"status": error.status, "status_detail": str(error), "frames_with_face": 0, "faces": 0}
     except (OSError, MemoryError, cv2.error) as error:
-        result.crops.clear()
         status = Status.UNREADABLE if isinstance(error, OSError) else Status.DECODE_ERROR
         video |= {"status": status, "status_detail": _words(error), "frames_with_face": 0, "faces": 0}
     for stage in ("decode", "detect", "crop"):
         video[f"{stage}_seconds"] = getattr(clock, stage)
     if video["status"] != Status.OK:
         log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
-    return result
+    return video
 
 
 def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,34 +136,23 @@ def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _extract(
-    result: Extraction,
-    entry: Mapping[str, Any],
-    config: ExtractConfig,
-    detector: Detector,
-    storage: Storage,
-    clock: _Clock,
-) -> None:
-    video = result.video
-    with clock.on("decode"):
-        source = open_video(entry["uri"], storage, config.sampling)
-    with source:
-        video |= source_facts(source)
-        look = _looker(entry, config, detector, storage, clock)
-        kept = _find_faces(source.video, config, look, clock)
-        source.require_unchanged(entry["uri"], storage)
-        incomplete = source.video.incomplete
+def crop_rows(
+    video: dict[str, Any], kept: list[Kept], incomplete: str | None, config: ExtractConfig
+) -> list[dict[str, Any]]:
+    """Rows of table ``crops`` for the faces that the policy keeps, and the video's row completed.
+
+    ``kept`` are all frames that were looked at, in order. Raises ``VideoError`` where there are none.
+    """
     video["frames_sampled"] = len(kept)
     video["status_detail"] = incomplete
     if not kept:
         raise VideoError(Status.DECODE_ERROR, incomplete or "no frame could be decoded")
     video["height"], video["width"] = kept[0].size
-    rows = _choose(kept, config.detector)
-    for frame, face_index, track_id in rows:
-        result.crops.append(_crop_row(video, frame, face_index, track_id, config.crop, detector.name))
-    video["frames_with_face"] = len({row["frame_index"] for row in result.crops})
-    video["faces"] = len(result.crops)
-    video["status"] = Status.OK if result.crops else Status.NO_FACE
+    rows = [_crop_row(video, *face, config.crop) for face in _choose(kept, config.detector)]
+    video["frames_with_face"] = len({row["frame_index"] for row in rows})
+    video["faces"] = len(rows)
+    video["status"] = Status.OK if rows else Status.NO_FACE
+    return rows
 
 
 def source_facts(source: VideoSource) -> dict[str, Any]:
@@ -165,18 +173,25 @@ def source_facts(source: VideoSource) -> dict[str, Any]:
 Look = Callable[[Frame], list[Detection]]
 
 
-def _looker(
-    entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage, clock: _Clock
+def looker(
+    entry: Mapping[str, Any],
+    config: ExtractConfig,
+    detector: Detector,
+    storage: Storage,
+    clock: StageClock,
+    indices: np.ndarray | None = None,
 ) -> Look:
-    """What finds the faces of a frame: the detector, or the faces of the frame-aligned original."""
+    """What finds the faces of a frame: the detector, or the faces of the frame-aligned original.
+
+    ``indices`` are the frames that will be looked at; default: whatever is sampled.
+    """
     original = entry.get("original_uri")
     if config.detector.boxes == "own" or original is None:
         return lambda frame: find(frame, detector)
     with storage.open(original) as file, VideoFile(file, config.sampling) as source:
-        found = {
-            kept.index: (kept.size, kept.faces)
-            for kept in _find_faces(source, config, lambda frame: find(frame, detector), clock)
-        }
+        wanted = source.wanted() if indices is None else np.intersect1d(source.wanted(), indices)
+        looked = find_faces(source.frames(wanted), config, lambda frame: find(frame, detector), clock)
+        found = {kept.index: (kept.size, kept.faces) for kept in looked}
 
     def look(frame: Frame) -> list[Detection]:
         size, faces = found.get(frame.index, (frame.size, []))
@@ -191,10 +206,9 @@ def _looker(
     return look
 
 
-def _find_faces(source: VideoFile, config: ExtractConfig, look: Look, clock: _Clock) -> list[_Kept]:
-    """Look at every sampled frame; of each only the finished crops are kept, not the frame."""
-    kept: list[_Kept] = []
-    frames = source.sample()
+def find_faces(frames: Iterator[Frame], config: ExtractConfig, look: Look, clock: StageClock) -> list[Kept]:
+    """Look at every frame; of each only the finished crops are kept, not the frame. In order."""
+    kept: list[Kept] = []
     while True:
         with clock.on("decode"):
             frame = next(frames, None)
@@ -206,17 +220,17 @@ def _find_faces(source: VideoFile, config: ExtractConfig, look: Look, clock: _Cl
             kept.append(_cut(frame, faces, config))
 
 
-def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> _Kept:
+def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> Kept:
     """Crop at once, so that no frame outlives its turn. Who is most prominent is known only at the end."""
     wanted = list(range(len(faces)))
     if config.detector.keep == "largest":
         wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
     images = {i: crops.cut(frame, faces[i], config.crop) for i in wanted}
     encoded = {i: (crops.encode(image, config.crop), crops.sharpness(image)) for i, image in images.items()}
-    return _Kept(frame.index, frame.time_s, frame.size, faces, encoded)
+    return Kept(frame.index, frame.time_s, frame.size, faces, encoded)
 
 
-def _choose(kept: list[_Kept], config: DetectorConfig) -> list[tuple[_Kept, int, int]]:
+def _choose(kept: list[Kept], config: DetectorConfig) -> list[tuple[Kept, int, int]]:
     """``(frame, face_index, track_id)`` of the faces that the policy keeps."""
     faces = [frame.faces for frame in kept]
     numbers = tracks.assign(faces)
@@ -234,7 +248,7 @@ def _choose(kept: list[_Kept], config: DetectorConfig) -> list[tuple[_Kept, int,
 
 
 def _crop_row(
-    video: Mapping[str, Any], frame: _Kept, face_index: int, track_id: int, config: CropConfig, detector: str
+    video: Mapping[str, Any], frame: Kept, face_index: int, track_id: int, config: CropConfig
 ) -> dict[str, Any]:
     face, (image, sharpness) = frame.faces[face_index], frame.images[face_index]
     return {
@@ -244,7 +258,7 @@ def _crop_row(
         "face_index": face_index,
         "track_id": track_id,
         "box": {"x": face.x, "y": face.y, "w": face.w, "h": face.h},
-        "detector": detector,
+        "detector": video["detector"],
         "detector_score": face.score,
         "landmarks": None if face.landmarks is None else list(face.landmarks),
         "frame_width": frame.size[1],

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import json
 import logging
 import os
@@ -24,15 +25,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
-from deepfake import tables
+from deepfake import pieces, tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.extract import ExtractConfig, Extraction, extract, video_row
 from deepfake.faces.detector import Detector, make
+from deepfake.pieces import Found
 from deepfake.storage import Storage
 from deepfake.tables import Status
 
@@ -50,6 +52,55 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 class ChildDied(Exception):
     """The child ended, or was killed, before it answered."""
+
+
+class Extractor(Protocol):
+    """What a worker asks of one video."""
+
+    def extract(self, entry: Mapping[str, Any]) -> Extraction:
+        """Crops of one catalog row."""
+        ...
+
+    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
+        """Packets of a long video, and where it is cut."""
+        ...
+
+    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> Found:
+        """Faces of one piece of it."""
+        ...
+
+
+class PlainExtractor:
+    """Extracts videos in this process."""
+
+    def __init__(self, config: ExtractConfig, storage: Storage) -> None:
+        self._with = (config, make(config.detector, storage), storage)
+
+    def extract(self, entry: Mapping[str, Any]) -> Extraction:
+        """Crops of one catalog row."""
+        return extract(entry, *self._with)
+
+    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
+        """Packets of a long video, and where it is cut."""
+        return pieces.survey(entry, piece_seconds, *self._with)
+
+    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> Found:
+        """Faces of one piece of it."""
+        return pieces.look(entry, bounds, packets, *self._with)
+
+
+@functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
+def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Extractor:
+    if not config.sampling.isolate:
+        return PlainExtractor(config, Storage(storage))
+    isolated = IsolatedExtractor(config, Storage(storage))
+    isolated.start()
+    return isolated
+
+
+def extractor(config: ExtractConfig, storage: Storage) -> Extractor:
+    """What extracts videos in this process, with its detector loaded once."""
+    return _cached_extractor(config, storage.config)
 
 
 class IsolatedExtractor:
@@ -74,21 +125,34 @@ class IsolatedExtractor:
 
     def extract(self, entry: Mapping[str, Any]) -> Extraction:
         """Crops of one catalog row; a file that kills or stalls the decoder gets a status."""
+        found = self._try(entry, {"task": "extract"}, "crops")
+        return Extraction(found.video, found.table.to_pylist())
+
+    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
+        """Packets of a long video, and where it is cut."""
+        return self._try(entry, {"task": "survey", "piece_seconds": piece_seconds}, "packets")
+
+    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> Found:
+        """Faces of one piece of it."""
+        return self._try(entry, {"task": "look", "bounds": bounds}, "pieces", packets)
+
+    def _try(
+        self, entry: Mapping[str, Any], request: Mapping[str, Any], answer: str, table: pa.Table | None = None
+    ) -> Found:
         words = ""
         for _ in range(ATTEMPTS):
             try:
-                return self._ask(entry)
+                return self._ask({"entry": dict(entry), **request}, table)
             except TimeoutError:
                 self.close()
                 limit = self._config.sampling.timeout_seconds
-                return _failed(
-                    entry, Status.TIMEOUT, f"took longer than sampling.timeout_seconds {limit:g}; stopped"
-                )
+                words = f"took longer than sampling.timeout_seconds {limit:g}; stopped"
+                return _failed(entry, Status.TIMEOUT, words, answer)
             except ChildDied as death:
                 words = str(death)
                 log.warning("%s: %s", entry["video_id"], words)
                 self.close()
-        return _failed(entry, Status.DECODE_ERROR, words)
+        return _failed(entry, Status.DECODE_ERROR, words, answer)
 
     def close(self) -> None:
         """End the child."""
@@ -102,20 +166,22 @@ class IsolatedExtractor:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _ask(self, entry: Mapping[str, Any]) -> Extraction:
+    def _ask(self, request: Mapping[str, Any], table: pa.Table | None) -> Found:
         child = self._running()
         assert child.stdin is not None and child.stdout is not None
         deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
         try:
-            _write(child.stdin, json.dumps(dict(entry), default=_as_text).encode())
+            _write(child.stdin, json.dumps(request, default=_as_text).encode())
+            if table is not None:
+                _write(child.stdin, _ipc(table))
             answer = _read(child.stdout, deadline)
             if answer.startswith(_STOP):
                 raise JobError(answer.removeprefix(_STOP).decode())
             videos = _table(answer)
-            crops = _table(_read(child.stdout, deadline))
+            found = _table(_read(child.stdout, deadline))
         except (EOFError, BrokenPipeError, pa.ArrowInvalid) as error:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
-        return Extraction(videos.to_pylist()[0], crops.to_pylist())
+        return Found(videos.to_pylist()[0], found)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:
@@ -142,7 +208,7 @@ class IsolatedExtractor:
 
 
 def serve(extract_one: Callable[..., Extraction] = extract) -> None:
-    """The child's life: settings in, then a catalog row in and two tables out, until the pipe closes."""
+    """The child's life: settings in, then a request in and two tables out, until the pipe closes."""
     _die_with_parent()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with answers
@@ -158,22 +224,33 @@ def serve(extract_one: Callable[..., Extraction] = extract) -> None:
     detector: Detector = make(config.detector, storage)
     _bound_memory(config.sampling.max_memory_mb)
     _write(answers, b"ready")
+    rest = (config, detector, storage)
     while True:
         try:
-            entry = json.loads(_read(requests))
+            request = json.loads(_read(requests))
         except EOFError:
             return
+        entry = request["entry"]
+        packets = _table(_read(requests)) if request["task"] == "look" else None
         try:
-            result = extract_one(entry, config, detector, storage)
+            if request["task"] == "extract":
+                result = extract_one(entry, *rest)
+                found = Found(result.video, tables.from_rows("crops", result.crops))
+            elif request["task"] == "survey":
+                found = pieces.survey(entry, request["piece_seconds"], *rest)
+            else:
+                first, stop = request["bounds"]
+                found = pieces.look(entry, (first, stop), packets, *rest)
         except (JobError, UsageError) as error:  # the storage's fault, not this video's
             _write(answers, _STOP + str(error).encode())
             continue
-        _write(answers, _ipc(tables.from_rows("videos", [result.video])))
-        _write(answers, _ipc(tables.from_rows("crops", result.crops)))
+        _write(answers, _ipc(tables.from_rows("videos", [found.video])))
+        _write(answers, _ipc(found.table))
 
 
-def _failed(entry: Mapping[str, Any], status: Status, words: str) -> Extraction:
-    return Extraction({**video_row(entry), "status": status, "status_detail": words})
+def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> Found:
+    row = {**video_row(entry), "status": status, "status_detail": words}
+    return Found(row, tables.from_rows(table, []))
 
 
 def _die_with_parent() -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 import ray
 
-from deepfake import engine, tables, todo, units, yields
+from deepfake import engine, long_videos, tables, todo, units, yields
 from deepfake.config import PreprocessJobConfig, config_sha256
 from deepfake.extract import ExtractConfig
 from deepfake.faces.detector import resolve
@@ -71,9 +71,11 @@ def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) ->
         return 0.0
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, detector %s", total, len(waiting), config.detector.name)
+    extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+    waiting = long_videos.shared(waiting, extraction, config.ray, output)
     results = units.blocks(waiting).map_batches(
         MakeUnit,
-        fn_constructor_args=(ExtractConfig(config.sampling, config.detector, config.crop), output),
+        fn_constructor_args=(extraction, output),
         batch_size=None,  # a block is a unit
         batch_format="pyarrow",
         compute=units.pool(min(engine.workers(config.ray), len(waiting))),

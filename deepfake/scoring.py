@@ -25,6 +25,7 @@ from deepfake import (
     first_pass,
     kept_crops,
     lock,
+    long_videos,
     runtimes,
     score_changes,
     score_report,
@@ -226,9 +227,14 @@ def make_scores(
         stage = partial(kept_crops.read_unit, storage=output.storage, config_sha256=output.config_sha256)
     else:
         assert config.detector is not None and config.crop is not None  # resolved
+        extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+        if not config.scoring.first_pass:  # which would come too late
+            waiting = long_videos.shared(waiting, extraction, config.ray, output, deadline)
+        if not waiting:
+            return
         stage = partial(
             units.extract_unit,
-            config=ExtractConfig(config.sampling, config.detector, config.crop),
+            config=extraction,
             storage=output.storage,
             config_sha256=output.config_sha256,
         )

@@ -337,6 +337,32 @@ OVERLAPS = pa.schema(
     ]
 )
 
+# What a long video's survey and pieces leave under ``_work/`` until they are joined.
+PACKETS = pa.schema(
+    [
+        _field("stamp", pa.int64(), "presentation stamp, in units that the file's metadata names", False),
+        _field("key", pa.bool_(), "whether decoding can start here", False),
+        _field("shown", pa.bool_(), "whether a frame of it is shown", False),
+        _field("offset", pa.int64(), "where its bytes begin; -1 unknown", False),
+        _field("size", pa.int64(), "its bytes", False),
+    ]
+)
+
+PIECES = pa.schema(
+    [
+        _field("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),
+        _field("time_s", pa.float64(), "presentation time in seconds from the first frame", False),
+        _field("frame_width", pa.int32(), "width of the upright source frame", False),
+        _field("frame_height", pa.int32(), "height of the upright source frame", False),
+        _field("face_index", pa.int16(), "index of the face in its frame; null for a frame without any"),
+        *(_field(name, pa.float64(), "of the box, in source pixels") for name in ("x", "y", "w", "h")),
+        _field("score", pa.float64(), "the detector's confidence"),
+        _field("landmarks", pa.list_(pa.float64()), "five points as x1, y1, ... in source pixels; or null"),
+        _field("sharpness", pa.float64(), "of the crop; null where the face cannot be kept"),
+        _field("crop", pa.binary(), "encoded square image of a face that may be kept"),
+    ]
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "catalog": CATALOG,
     "crops": CROPS,
@@ -350,6 +376,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     "group_metrics": GROUP_METRICS,
     "history": HISTORY,
     "overlaps": OVERLAPS,
+    "packets": PACKETS,
+    "pieces": PIECES,
 }
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in _PROVENANCE)

@@ -5,7 +5,6 @@ A unit goes through Ray Data as one block: first its catalog rows, then one row 
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import time
@@ -19,12 +18,10 @@ import ray
 import ray.data
 import ray.exceptions
 
-from deepfake import tables
-from deepfake.config import StorageConfig
+from deepfake import pieces, tables
 from deepfake.errors import JobError, UsageError
-from deepfake.extract import ExtractConfig, Extraction, extract
-from deepfake.faces.detector import make
-from deepfake.isolation import IsolatedExtractor
+from deepfake.extract import ExtractConfig
+from deepfake.isolation import extractor
 from deepfake.progress import Progress
 from deepfake.staging import Output, Part
 from deepfake.storage import Storage
@@ -68,14 +65,14 @@ def answer(videos: pa.Table, began: float) -> pa.Table:
     return videos.append_column(BEGAN, pa.array([began] * videos.num_rows, pa.float64()))
 
 
-def follow(results: ray.data.Dataset, total: int) -> float:
+def follow(results: ray.data.Dataset, total: int, what: str = "videos") -> float:
     """Run a dataset of ``videos`` rows to its end, showing progress.
 
     Returns the seconds until the first unit began, where the rows come from ``answer``; else all seconds.
     """
     frames = failed = 0
     started, first = time.time(), math.inf
-    with Progress("videos", total) as progress, _plain_errors():
+    with Progress(what, total) as progress, _plain_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
             if BEGAN in batch.column_names:
                 first = min(first, *batch[BEGAN].to_pylist())
@@ -103,10 +100,11 @@ def extract_unit(
     block: pa.Table, config: ExtractConfig, storage: Storage, config_sha256: str
 ) -> dict[str, Any]:
     """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables."""
-    extract_one = _extractor(config, storage)
+    worker = extractor(config, storage)
     videos, crops = [], []
     for entry in block.drop_columns([UNIT_ID]).to_pylist():
-        result = extract_one(entry)
+        whole = pieces.pieces_of(entry)
+        result = worker.extract(entry) if whole is None else pieces.joined(entry, whole, config, storage)
         videos.append(result.video)
         crops += result.crops
     return {
@@ -116,24 +114,9 @@ def extract_unit(
     }
 
 
-@functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
-def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Callable[..., Extraction]:
-    if config.sampling.isolate:
-        isolated = IsolatedExtractor(config, Storage(storage))
-        isolated.start()
-        return isolated.extract
-    detector = make(config.detector, Storage(storage))
-    return lambda entry: extract(entry, config, detector, Storage(storage))
-
-
-def _extractor(config: ExtractConfig, storage: Storage) -> Callable[..., Extraction]:
-    """What extracts a video, with its detector loaded once in each worker process."""
-    return _cached_extractor(config, storage.config)
-
-
 def prepare(config: ExtractConfig, storage: Storage) -> None:
     """Load the detector, so that the first unit does not wait for it."""
-    _extractor(config, storage)
+    extractor(config, storage)
 
 
 def pack(unit: Mapping[str, Any]) -> pa.Table:

@@ -30,6 +30,7 @@ from av.stream import Discard
 from PIL import Image, UnidentifiedImageError
 
 from deepfake.config import SamplingConfig
+from deepfake.h264 import can_start
 from deepfake.packets import Packets, VideoInfo, byte_ranges, needed_packets, runs
 from deepfake.partial_files import (
     MAX_BOXES,
@@ -94,6 +95,10 @@ class Listing:
 
 class SeekMissed(Exception):
     """A seek did not lead to where the packets were listed."""
+
+
+class CannotStart(Exception):
+    """What the container calls a key frame is none that decoding can start from."""
 
 
 class Frame:
@@ -198,7 +203,8 @@ class VideoFile:
         self._clock = clock
         self._deadline = clock() + config.timeout_seconds
         self._container: Any = None
-        self.incomplete: str | None = None  # what was lost on the way, in words
+        self.damage: str | None = None  # the first that was found on the way, in words
+        self._lost = self._asked = 0  # frames
         head = file.read(16)
         file.seek(0)
         if not head:
@@ -211,7 +217,7 @@ class VideoFile:
         # from the first pass.
         self._media = media_ranges(file, REMOTE_BOXES if isinstance(file, RangedFile) else MAX_BOXES)
         self._listing = listing or self._list()
-        self.incomplete = self._listing.incomplete
+        self.damage = self._listing.incomplete
         self.info = self._listing.info
         self._packets = self._listing.packets
         self.times, self.keyframes = self._packets.times, self._packets.keyframes
@@ -221,6 +227,11 @@ class VideoFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def incomplete(self) -> str | None:
+        """What was lost on the way, in words."""
+        return self.damage or lost_words(self._lost, self._asked)
 
     def close(self) -> None:
         """Free the decoder."""
@@ -397,9 +408,8 @@ class VideoFile:
         for frame in self._decode_stamped(wanted) if self._packets.stamped else self._decode_all(wanted):
             delivered += 1
             yield frame
-        if delivered < len(wanted) and self.incomplete is None:
-            lost = len(wanted) - delivered
-            self.incomplete = f"{lost} of {len(wanted)} sampled frames could not be decoded"
+        self._lost += len(wanted) - delivered
+        self._asked += len(wanted)
 
     def _needed(self, wanted: np.ndarray) -> np.ndarray:
         """(packets,) bool: what the frames with these indices need."""
@@ -410,18 +420,24 @@ class VideoFile:
     def _decode_stamped(self, wanted: np.ndarray) -> Iterator[Frame]:
         """Decode what the wanted frames need, and pick them by their presentation stamp.
 
-        Where what a container calls a key frame is not enough to start from (periodic intra refresh,
-        damage), the decoder withholds frames; those are decoded again from the start of the file.
+        Where what a container calls a key frame is not enough to start from (periodic intra refresh), and
+        where the decoder withholds frames (damage), the rest is decoded from the start of the file.
         """
         packets = self._packets
         index_of = {int(packets.stamps[packets.order[i]]): int(i) for i in wanted}
         needed = self._needed(wanted)
         try:
-            yield from self._decode_needed(needed, index_of, seek=True)
-        except SeekMissed:
-            yield from self._decode_needed(needed, index_of, seek=False)
-        if index_of and not needed[: int(np.flatnonzero(needed)[-1])].all():
-            yield from self._decode_needed(np.ones(len(needed), bool), index_of, seek=False)
+            try:
+                yield from self._decode_needed(needed, index_of, seek=True)
+            except SeekMissed:
+                yield from self._decode_needed(needed, index_of, seek=False)
+        except CannotStart:
+            pass
+        if index_of:
+            last = max(int(packets.order[i]) for i in index_of.values())
+            before = np.arange(len(needed)) <= last
+            if not needed[before].all():
+                yield from self._decode_needed(before, index_of, seek=False)
 
     def _decode_needed(self, needed: np.ndarray, index_of: dict[int, int], seek: bool) -> Iterator[Frame]:
         """Send the needed packets; frames whose stamp is in ``index_of`` come out, and leave it."""
@@ -430,11 +446,16 @@ class VideoFile:
         context = stream.codec_context
         skip_disposable = context.name in DISPOSABLE_CODECS and context.field_order in PROGRESSIVE
         wanted = set(index_of)
+        fresh = not needed[0]  # whether the decoder starts in the middle of the stream
         for packet in self._read_needed(stream, needed, seek):
             if packet is None:  # a gap: nothing before it may be referred to
                 yield from self._picked(self._send(context, None), index_of)
                 context.flush_buffers()
+                fresh = True
                 continue
+            if fresh and context.name == "h264" and not can_start(bytes(packet), context.extradata or b""):
+                raise CannotStart
+            fresh = False
             context.skip_frame = "NONREF" if skip_disposable and packet.pts not in wanted else "DEFAULT"
             for picture in self._send(context, packet):
                 if picture.interlaced_frame:  # fields may come in packets of their own
@@ -537,7 +558,7 @@ class VideoFile:
                 if packet.size or packet.pts is not None:
                     yield packet
         except (av.error.FFmpegError, OSError) as error:
-            self.incomplete = self.incomplete or f"ended early while reading: {_words(error)}"
+            self.damage = self.damage or f"ended early while reading: {_words(error)}"
 
     def _send(self, context: Any, packet: Any) -> list[Any]:
         """Decode one packet; damage is remembered, and decoding goes on with the next."""
@@ -546,7 +567,7 @@ class VideoFile:
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
-            self.incomplete = self.incomplete or f"damaged: {_words(error)}"
+            self.damage = self.damage or f"damaged: {_words(error)}"
             return []
 
     def _check_size(self, width: int, height: int) -> None:
@@ -561,6 +582,11 @@ class VideoFile:
             raise VideoError(
                 Status.TIMEOUT, f"took longer than sampling.timeout_seconds {self._config.timeout_seconds:g}"
             )
+
+
+def lost_words(lost: int, asked: int) -> str | None:
+    """What to say where so many frames did not come out; None where all did."""
+    return f"{lost} of {asked} sampled frames could not be decoded" if lost else None
 
 
 def _words(error: BaseException) -> str:

@@ -9,11 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepfake import pieces
 from deepfake.extract import Extraction, extract
 from deepfake.isolation import serve
 
+look = pieces.look
+
 
 def _extract(entry: Mapping[str, Any], *rest: Any) -> Extraction:
+    _misbehave(entry)
+    return extract(entry, *rest)
+
+
+def _look(entry: Mapping[str, Any], *rest: Any) -> pieces.Found:
+    _misbehave(entry)
+    return look(entry, *rest)
+
+
+def _misbehave(entry: Mapping[str, Any]) -> None:
     name = Path(entry["uri"]).name
     if name.startswith("crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -28,7 +41,7 @@ def _extract(entry: Mapping[str, Any], *rest: Any) -> Extraction:
             os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("chatty"):
         os.write(1, b"\xff" * 100)
-    return extract(entry, *rest)
 
 
+pieces.look = _look
 serve(_extract)

@@ -85,6 +85,16 @@ def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_f
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
 
 
+def test_a_piece_that_takes_the_decoder_down_gets_a_status(hostile: IsolatedExtractor, named: Any) -> None:
+    survey = hostile.survey(named("good.mp4"), 0.5)
+    assert survey.video["status"] == "ok"
+    good = hostile.look(named("good.mp4"), (0, 1), survey.table)
+    assert (good.video["status"], good.video["frames_sampled"]) == ("ok", 1)
+    crashed = hostile.look(named("crash.mp4"), (0, 1), survey.table)
+    assert (crashed.video["status"], crashed.table.num_rows) == ("decode_error", 0)
+    assert "SIGSEGV" in crashed.video["status_detail"]
+
+
 def test_a_crash_that_does_not_happen_again_costs_nothing(hostile: IsolatedExtractor, named: Any) -> None:
     assert hostile.extract(named("once.mp4")).video["status"] == "ok"
 

@@ -163,6 +163,7 @@ def test_pixels_are_those_of_decoding_everything_also_where_gaps_are_sought_over
         wanted = source.wanted().tolist()
         sampled = {frame.index: frame.rgb() for frame in source.sample()}
         assert source.incomplete is None
+        assert source.damage is None
     assert sorted(sampled) == wanted
     for index, rgb in sampled.items():
         np.testing.assert_array_equal(rgb, everything[index], err_msg=f"frame {index}")
@@ -186,6 +187,20 @@ def test_a_transport_stream_is_sought_in_by_time_of_decoding(
     assert len(sampled) == 4
     for index, rgb in sampled.items():
         np.testing.assert_array_equal(rgb, everything[index])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_frames_of_an_intra_refresh_are_not_taken_from_a_start_in_its_middle(
+    tmp_path: Path, suffix: str
+) -> None:
+    # Longer than 16 frames: FFmpeg's decoder then takes the picture for recovered too early.
+    options = {"x264-params": "keyint=20:intra-refresh=1:bframes=0"}
+    clip = write_clip(tmp_path / f"clip{suffix}", frames=120, options=options)
+    everything = decode_everything(clip)
+    with clip.open("rb") as file, VideoFile(file, SamplingConfig()) as source:
+        for index in range(50, 120, 7):
+            [frame] = source.frames([index])
+            np.testing.assert_array_equal(frame.rgb(), everything[index], err_msg=f"frame {index}")
 
 
 def test_any_frame_alone_has_the_pixels_of_decoding_everything(
