@@ -131,6 +131,8 @@ class Frame:
         if layout is None:
             return self.rgb()[top:bottom, left:right]
         across, down = layout
+        if self._picture.width % across or self._picture.height % down:
+            return self.rgb()[top:bottom, left:right]  # swscale goes another way for the whole
         x, y = left - left % across, top - top % down
         width, height = self._picture.width, self._picture.height
         w, h = min(width, right + -right % across) - x, min(height, bottom + -bottom % down) - y
