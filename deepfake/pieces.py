@@ -35,7 +35,7 @@ from deepfake.packets import Packets, VideoInfo, cut
 from deepfake.storage import Storage, join
 from deepfake.tables import Status
 from deepfake.video import Listing, VideoError, lost_words
-from deepfake.video_source import open_listed, open_video
+from deepfake.video_source import REPLACED, open_listed, open_video
 
 # What a survey tells of the whole video, beside its packets.
 SURVEYED = (
@@ -174,6 +174,9 @@ def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, stora
             setattr(clock, stage, sum(row[f"{stage}_seconds"] or 0.0 for row in [survey_row, *rows]))
         if failed is not None:
             raise VideoError(Status(failed["status"]), failed["status_detail"])
+        # An etag of the survey is missing where it read, and hashed, all bytes.
+        if len({row["etag"] for row in rows} | ({survey_row["etag"]} - {None})) > 1:
+            raise VideoError(Status.UNREADABLE, REPLACED)
         details = [row["status_detail"] for row in [survey_row, *rows] if row["status_detail"]]
         incomplete = details[0] if details else lost_words(asked - len(frames), asked)
         found.extend(crop_rows(video, frames, incomplete, config))

@@ -19,6 +19,8 @@ SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary f
 PARTIAL_BYTES = 64 * 2**20  # of a file larger than this, only a part may be read ...
 PARTIAL_SHARE = 0.5  # ... where that is less than this share of it
 
+REPLACED = "it was replaced while it was read"
+
 
 @dataclass
 class VideoSource:
@@ -33,7 +35,7 @@ class VideoSource:
     def require_unchanged(self, uri: str, storage: Storage) -> None:
         """Raise ``VideoError`` where an object of which parts were read is another one by now."""
         if self.etag is not None and storage.info(uri).etag != self.etag:
-            raise VideoError(Status.UNREADABLE, "it was replaced while it was read")
+            raise VideoError(Status.UNREADABLE, REPLACED)
 
     def __enter__(self) -> VideoSource:
         return self

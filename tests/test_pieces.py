@@ -146,6 +146,19 @@ def test_a_piece_whose_process_died_gives_the_row_of_a_whole_video_whose_process
     assert comparable(pieces.joined(entry, whole, config, Storage()).video) == comparable(died)
 
 
+def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Path, tmp_path: Path) -> None:
+    entry = {"video_id": "long.mp4", "uri": str(clips / "long.mp4"), "size_bytes": 1}
+    config = ExtractConfig(SamplingConfig(every_n=3), DetectorConfig(name="haar"), CropConfig())
+    in_pieces(entry, config, tmp_path, 0.5)
+    ids = tuple(sorted(path.stem for path in (tmp_path / "pieces").glob("*.parquet")))
+    for number, name in enumerate(ids):
+        uri = join(str(tmp_path), "videos", f"{name}.parquet")
+        [row] = Storage().read_table(uri, "videos").to_pylist()
+        Storage().write_table(uri, tables.from_rows("videos", [row | {"etag": f"{number // 3}"}]))
+    row = pieces.joined(entry, Pieces(str(tmp_path), "s", ids), config, Storage()).video
+    assert (row["status"], row["status_detail"]) == (Status.UNREADABLE, "it was replaced while it was read")
+
+
 def test_a_listing_comes_back_from_its_table(clips: Path) -> None:
     entry = {"video_id": "open.mp4", "uri": str(clips / "open.mp4")}
     config = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig())
@@ -250,3 +263,23 @@ def test_only_large_videos_are_looked_into_first(archive: Path, ray_session: Non
     assert [row["size_bytes"].to_pylist() for row in long_videos._long(listed, (sizes[1] + 1) / 1e6)] == [
         [sizes[2]]
     ]
+
+
+@pytest.mark.slow
+def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
+    archive: Path, whole: Path, tmp_path: Path
+) -> None:
+    from deepfake import bundle as bundles
+    from deepfake import keras_runtime, model, scoring
+    from deepfake.config import ModelConfig, ScoreJobConfig
+
+    keras_runtime.start(seed=3)
+    made = model.build(ModelConfig(weights="none"))
+    bundles.save(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
+    config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
+    config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}}
+    summary, _ = scoring.run(ScoreJobConfig.model_validate(config))
+    assert summary["by_status"] == {"ok": 3, "unreadable": 1}
+    columns = ["video_id", "frame_index", "time_s", "face_index", "track_id", "box", "detector_score"]
+    scored = pd.read_parquet(tmp_path / "scores" / "face_scores")[columns]
+    pd.testing.assert_frame_equal(scored, pd.read_parquet(whole)[columns])
