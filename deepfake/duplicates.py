@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from deepfake.extract import video_row
 from deepfake.storage import Storage
-from deepfake.tables import Status
+from deepfake.tables import FAILURES, Status
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,26 @@ class Duplicates:
 
 
 def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
-    """Rows whose size another row, or a video of an earlier run, has too."""
+    """``video_id, uri`` of the files to hash: listed ones whose size another listed or earlier one has too.
+
+    A video of an earlier run is among them where that read only a part of it, and so has no hash of it.
+    """
     sizes = listed["size_bytes"]
     counts = pc.value_counts(sizes)
     shared = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if earlier is not None:
         shared = pa.concat_arrays([shared, pc.unique(earlier["size_bytes"]).cast(shared.type)])
-    return listed.filter(pc.and_(pc.is_in(sizes, shared), pc.fill_null(pc.greater(sizes, 0), False)))
+    found = _files(listed.filter(pc.and_(pc.is_in(sizes, shared), pc.fill_null(pc.greater(sizes, 0), False))))
+    if earlier is None:
+        return found
+    failed = pc.is_in(earlier["status"], pa.array(sorted(FAILURES), pa.string()))
+    partial = pc.and_(pc.is_null(earlier["content_sha256"]), pc.invert(failed))
+    alike = pc.is_in(earlier["size_bytes"], pc.unique(sizes).drop_null())
+    return pa.concat_tables([found, _files(earlier.filter(pc.and_(partial, alike)))])
+
+
+def _files(rows: pa.Table) -> pa.Table:
+    return pa.table({"video_id": rows["video_id"], "uri": rows["uri"]})
 
 
 def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
@@ -65,9 +78,10 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
     labels: dict[str, set[int | None]] = defaultdict(set)
     if earlier is not None:
         for row in earlier.select(["video_id", "content_sha256", "label", "status"]).to_pylist():
-            if row["content_sha256"] and row["status"] != Status.SKIPPED_DUPLICATE:
-                first.setdefault((row["content_sha256"], row["label"]), row["video_id"])
-                labels[row["content_sha256"]].add(row["label"])
+            known = row["content_sha256"] or hashes.get(row["video_id"])
+            if known and row["status"] != Status.SKIPPED_DUPLICATE:
+                first.setdefault((known, row["label"]), row["video_id"])
+                labels[known].add(row["label"])
     hashed = pa.array([name for name, digest in hashes.items() if digest is not None], pa.string())
     is_hashed = pc.is_in(listed["video_id"], hashed).to_numpy()
     keep = np.ones(listed.num_rows, bool)

@@ -127,11 +127,10 @@ def _expected_core_seconds(
 
 
 def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
-    """Content hashes of catalog rows by video_id."""
+    """Content hashes of files, given as ``video_id, uri``, by video_id."""
     if not rows.num_rows:
         return {}
-    narrow = rows.select(["video_id", "uri"])
-    blocks = [narrow.slice(start, HASH_ROWS) for start in range(0, rows.num_rows, HASH_ROWS)]
+    blocks = [rows.slice(start, HASH_ROWS) for start in range(0, rows.num_rows, HASH_ROWS)]
     hashed = ray.data.from_blocks(blocks).map_batches(
         duplicates.hash_rows, fn_args=(output.storage,), batch_size=None, batch_format="pyarrow"
     )

@@ -70,6 +70,16 @@ def test_a_copy_of_a_video_of_an_earlier_run_is_left_out(tmp_path: Path) -> None
     assert [row["duplicate_of"] for row in found.skipped] == ["old"]
 
 
+def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"same")
+    catalog = _catalog(tmp_path, {"new": b"same", "other": b"else", "longer": b"longer"})
+    row = {"video_id": "old", "uri": str(tmp_path / "old"), "status": "ok", "size_bytes": 4}
+    counts = {"frames_sampled": 1, "frames_with_face": 1, "faces": 1}
+    found = _separate(catalog, tables.from_rows("videos", [row | counts]))
+    assert [row["duplicate_of"] for row in found.skipped] == ["old"]
+    assert found.rest["video_id"].to_pylist() == ["longer", "other"]
+
+
 def test_the_job_decodes_copies_once_and_lists_them_in_the_manifest(
     ffpp_small: Path, tmp_path: Path, ray_session: None
 ) -> None:
