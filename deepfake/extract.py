@@ -20,9 +20,10 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.errors import UsageError
 from deepfake.faces import crops, tracks
 from deepfake.faces.detector import Detection, Detector, find
+from deepfake.frame import Frame
 from deepfake.storage import Storage
 from deepfake.tables import PROVENANCE_COLUMNS, Status
-from deepfake.video import Frame, VideoError, VideoFile
+from deepfake.video import VideoError, VideoFile
 from deepfake.video_source import VideoSource, open_video
 
 log = logging.getLogger(__name__)

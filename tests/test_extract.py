@@ -17,8 +17,8 @@ from deepfake.errors import UsageError
 from deepfake.extract import ExtractConfig, Extraction, extract
 from deepfake.faces.crops import decode
 from deepfake.faces.detector import Detection
+from deepfake.frame import Frame
 from deepfake.storage import Storage
-from deepfake.video import Frame
 from tests.clips import write_clip
 
 

@@ -13,10 +13,10 @@ from deepfake import long_videos, pieces, preprocess, tables, units
 from deepfake.config import CropConfig, DetectorConfig, PreprocessJobConfig, SamplingConfig
 from deepfake.extract import ExtractConfig, Extraction, extract
 from deepfake.faces.detector import Detection
+from deepfake.frame import Frame
 from deepfake.pieces import Pieces
 from deepfake.storage import Storage, join
 from deepfake.tables import Status
-from deepfake.video import Frame
 from tests.clips import write_clip
 
 GROUPS = {"x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=2"}

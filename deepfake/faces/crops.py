@@ -10,7 +10,7 @@ import numpy as np
 
 from deepfake.config import CropConfig
 from deepfake.faces.detector import Detection
-from deepfake.video import Frame
+from deepfake.frame import Frame
 
 # Of 40 combinations of level, strategy and filter on 224x224 faces this one is nearly the fastest (2.0 ms
 # against 3.4 ms by default) and smaller than the default (63 kB against 69 kB).

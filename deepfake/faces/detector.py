@@ -15,8 +15,8 @@ import cv2
 
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
+from deepfake.frame import Frame
 from deepfake.storage import Storage
-from deepfake.video import Frame
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from deepfake.config import DetectorConfig
 from deepfake.errors import JobError
 from deepfake.faces.detector import Detection
-from deepfake.video import Frame
+from deepfake.frame import Frame
 
 # The quick look: half the rows, coarser steps, fewer hits asked for. What it finds must be found again at
 # full rows near the same place and size, which costs little and drops three of four false faces.

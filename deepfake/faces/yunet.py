@@ -17,8 +17,8 @@ import numpy as np
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.faces.detector import Detection, cache_folder
+from deepfake.frame import Frame
 from deepfake.storage import Storage, absolute
-from deepfake.video import Frame
 
 log = logging.getLogger(__name__)
 

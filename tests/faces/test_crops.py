@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepfake.config import CropConfig
 from deepfake.faces import crops
 from deepfake.faces.detector import Detection
-from deepfake.video import Frame
+from deepfake.frame import Frame
 
 Image = NDArray[np.uint8]
 

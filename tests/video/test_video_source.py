@@ -14,9 +14,9 @@ import pytest
 from deepfake import video_source
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.extract import ExtractConfig, extract
+from deepfake.frame import Frame
 from deepfake.storage import Storage, join
 from deepfake.tables import Status
-from deepfake.video import Frame
 from deepfake.video_source import VideoSource, open_video
 from tests.clips import decode_everything, write_clip
 

@@ -1,0 +1,101 @@
+"""One decoded frame, in whichever form it is asked for: whole, a part, small, in colour or grey."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+# Planar 8-bit formats by their chroma steps across and down; of these a part, converted alone, has the
+# pixels of the whole (4:2:2 does not: swscale filters it down the picture).
+SUBSAMPLING = {
+    "yuv420p": (2, 2),
+    "yuvj420p": (2, 2),
+    "yuv444p": (1, 1),
+    "yuvj444p": (1, 1),
+}
+
+
+class Frame:
+    """One decoded frame, upright; converted only as far as it is asked for."""
+
+    def __init__(self, index: int, time_s: float, picture: av.VideoFrame | np.ndarray) -> None:
+        self.index = index
+        self.time_s = time_s
+        self._picture: Any = picture
+        self._turns = 0 if isinstance(picture, np.ndarray) else quarter_turns(picture.rotation)
+        self._rgb: np.ndarray | None = picture if isinstance(picture, np.ndarray) else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels, upright."""
+        if isinstance(self._picture, np.ndarray):
+            return self._picture.shape[0], self._picture.shape[1]
+        height, width = self._picture.height, self._picture.width
+        return (width, height) if self._turns % 2 else (height, width)
+
+    def rgb(self) -> np.ndarray:
+        """The whole frame: (h, w, 3) uint8 RGB."""
+        if self._rgb is None:
+            self._rgb = self._upright(self._picture.reformat(format="rgb24").to_ndarray())
+        return self._rgb
+
+    def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        """``rgb()[top:bottom, left:right]`` of a part inside the frame, converted alone where possible."""
+        layout = None if self._rgb is not None or self._turns else SUBSAMPLING.get(self._picture.format.name)
+        if layout is None:
+            return self.rgb()[top:bottom, left:right]
+        across, down = layout
+        if self._picture.width % across or self._picture.height % down:
+            return self.rgb()[top:bottom, left:right]  # swscale goes another way for the whole
+        x, y = left - left % across, top - top % down
+        width, height = self._picture.width, self._picture.height
+        w, h = min(width, right + -right % across) - x, min(height, bottom + -bottom % down) - y
+        part = _cut_planes(self._picture, x, y, w, h, across, down)
+        return part.reformat(format="rgb24").to_ndarray()[top - y : bottom - y, left - x : right - x]
+
+    def small_bgr(self, rows: int) -> tuple[np.ndarray, float]:
+        """``(image, scale)``: (h', w', 3) uint8 BGR, its short side at most ``rows``; scale = h' / h."""
+        return self._small(rows, "bgr24")
+
+    def small_grey(self, rows: int) -> tuple[np.ndarray, float]:
+        """``(image, scale)``: (h', w') uint8 luma, its short side at most ``rows``; scale = h' / h."""
+        return self._small(rows, "gray")
+
+    def _small(self, rows: int, pixel_format: str) -> tuple[np.ndarray, float]:
+        height, width = self.size
+        scale = min(1.0, rows / min(height, width))
+        shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if isinstance(self._picture, np.ndarray):
+            code = cv2.COLOR_RGB2BGR if pixel_format == "bgr24" else cv2.COLOR_RGB2GRAY
+            image = cv2.cvtColor(self._picture, code)
+            if scale < 1.0:
+                image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+            return image, scale
+        height, width = shape[::-1] if self._turns % 2 else shape
+        small = self._picture.reformat(width=width, height=height, format=pixel_format, interpolation="AREA")
+        return self._upright(small.to_ndarray()), scale
+
+    def _upright(self, image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.rot90(image, self._turns)) if self._turns else image
+
+
+def _cut_planes(picture: Any, x: int, y: int, w: int, h: int, across: int, down: int) -> Any:
+    """A rectangle of a planar 8-bit picture as a picture; x and y are multiples of the chroma steps."""
+    part = av.VideoFrame(w, h, picture.format.name)
+    part.colorspace, part.color_range = picture.colorspace, picture.color_range
+    for number, (source, target) in enumerate(zip(picture.planes, part.planes, strict=True)):
+        sx, sy = (across, down) if number else (1, 1)
+        rows = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)
+        wanted = rows[y // sy : y // sy + target.height, x // sx : x // sx + target.width]
+        np.frombuffer(target, np.uint8).reshape(-1, target.line_size)[: target.height, : target.width] = (
+            wanted
+        )
+    return part
+
+
+def quarter_turns(rotation: float) -> int:
+    """Counter-clockwise quarter turns for ``np.rot90`` that undo a display rotation in degrees."""
+    return round(rotation / 90.0) % 4
