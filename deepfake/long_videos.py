@@ -7,6 +7,7 @@ what is missing.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,8 +29,17 @@ from deepfake.work import Unit
 log = logging.getLogger(__name__)
 
 
-def shared(waiting: list[Unit], config: ExtractConfig, ray_config: RayConfig, output: Output) -> list[Unit]:
-    """The units, once the pieces of their long videos are done; the rows of these name their pieces."""
+def shared(
+    waiting: list[Unit],
+    config: ExtractConfig,
+    ray_config: RayConfig,
+    output: Output,
+    deadline: float | None = None,
+) -> list[Unit]:
+    """The units, once the pieces of their long videos are done; the rows of these name their pieces.
+
+    No piece is begun after the ``deadline`` (``time.time()``); units that lack one are left out.
+    """
     rows = [row for unit in waiting for row in _long(unit.rows, config.sampling.long_video_mb)]
     if not rows:
         return waiting
@@ -55,9 +65,15 @@ def shared(waiting: list[Unit], config: ExtractConfig, ray_config: RayConfig, ou
     if left:
         log.info("%d videos are cut into pieces, %d of which are to do", len(cut), len(left))
         results = ray.data.from_blocks(left).map_batches(
-            look_at_piece, fn_kwargs={"config": config, "output": output}, **_tasks(workers, len(left))
+            look_at_piece,
+            fn_kwargs={"config": config, "output": output, "deadline": deadline},
+            **_tasks(workers, len(left)),
         )
         follow(results, len(left), "pieces")
+    if deadline is not None:
+        finished = output.finished_units()
+        missing = {name for name, whole in cut.items() if not finished.issuperset(whole.piece_ids)}
+        waiting = [unit for unit in waiting if missing.isdisjoint(unit.rows["video_id"].to_pylist())]
     return [_with_pieces(unit, cut) for unit in waiting]
 
 
@@ -73,8 +89,12 @@ def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.T
     return pa.table({"survey_id": [survey_id], "bounds": pa.array([bounds], pa.list_(pa.int64()))})
 
 
-def look_at_piece(block: pa.Table, config: ExtractConfig, output: Output) -> pa.Table:
+def look_at_piece(
+    block: pa.Table, config: ExtractConfig, output: Output, deadline: float | None = None
+) -> pa.Table:
     """One piece of a long video, looked at and staged; answers its ``videos`` row."""
+    if deadline is not None and time.time() > deadline:
+        return tables.from_rows("videos", [])
     [entry] = block.to_pylist()
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
     uri = join(output.root, "_work", "packets", f"{survey_id}.parquet")

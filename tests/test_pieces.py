@@ -9,12 +9,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deepfake import long_videos, pieces, preprocess, tables, units
-from deepfake.config import CropConfig, DetectorConfig, PreprocessJobConfig, SamplingConfig
+from deepfake import long_videos, pieces, preprocess, tables, todo, units, work
+from deepfake.config import (
+    CropConfig,
+    DetectorConfig,
+    PreprocessJobConfig,
+    SamplingConfig,
+    config_sha256,
+)
 from deepfake.extract import ExtractConfig, Extraction, extract
 from deepfake.faces.detector import Detection
 from deepfake.frame import Frame
 from deepfake.pieces import Pieces
+from deepfake.staging import Output
 from deepfake.storage import Storage, join
 from deepfake.tables import Status
 from tests.clips import write_clip
@@ -251,6 +258,19 @@ def test_the_job_gives_the_same_files_with_and_without_pieces_and_goes_on_after_
     pd.testing.assert_frame_equal(manifest(output), manifest(whole))
     assert manifest(output)["status"].tolist() == ["ok", "ok", "ok", "unreadable"]
     assert not (output / "_work").exists()
+
+
+def test_past_the_deadline_no_piece_is_begun_and_its_unit_is_left_out(
+    archive: Path, tmp_path: Path, ray_session: None
+) -> None:
+    config = job(archive, tmp_path / "crops", **TINY)
+    output = Output(config.output, Storage(), config_sha256(config), preprocess.FOLDERS)
+    plan = work.plan(todo.listed(config, output), output.config_sha256)
+    extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+    left = long_videos.shared(plan, extraction, config.ray, output, deadline=1.0)
+    names = [name for unit in left for name in unit.rows["video_id"].to_pylist()]
+    assert not {"0.mp4", "1.mp4"} & set(names)
+    assert not staged(tmp_path / "crops", "pieces")
 
 
 def test_only_large_videos_are_looked_into_first(archive: Path, ray_session: None, tmp_path: Path) -> None:
