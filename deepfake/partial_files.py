@@ -197,7 +197,7 @@ class RangedFile(io.RawIOBase):
             wanted -= len(part)
         return b"".join(parts)
 
-    def _holding(self, position: int) -> Range | Any:
+    def _holding(self, position: int) -> tuple[int, bytes]:
         """``(start, bytes)`` of what holds the byte at ``position``, fetched if need be."""
         number = bisect_right(self._starts, position) - 1
         if number >= 0 and position < self._plan[number][1]:
@@ -212,7 +212,8 @@ class RangedFile(io.RawIOBase):
 
     def _load(self, number: int) -> None:
         """Fetch planned ranges from this one on, as many as a window holds; forget the others."""
-        ranges, total = [], 0
+        ranges: list[Range] = []
+        total = 0
         for start, stop in self._plan[number:]:
             if ranges and total + stop - start > WINDOW_BYTES:
                 break

@@ -230,7 +230,7 @@ def _fill(rows: list[dict[str, Any]], whole: Pieces, storage: Storage) -> None:
 
 def _rows(frame: Kept) -> list[dict[str, Any]]:
     """Rows of table ``pieces``: one for each face, or one for a frame without any."""
-    common = {
+    common: dict[str, Any] = {
         "frame_index": frame.index,
         "time_s": frame.time_s,
         "frame_height": frame.size[0],
@@ -275,8 +275,13 @@ def packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
 def read_packets(table: pa.Table) -> Listing:
     """The listing of what ``packets_table`` made."""
     rest = json.loads(table.schema.metadata[_LISTING_KEY])
+    stamps, keys, shown, offsets, sizes = (column.to_numpy() for column in table.columns)
     packets = Packets(
-        *(table[name].to_numpy() for name in ("stamp", "key", "shown", "offset", "size")),
+        stamps,
+        keys,
+        shown,
+        offsets,
+        sizes,
         stamped=rest["stamped"],
         time_base=Fraction(rest["time_base"]),
         last_seconds=Fraction(rest["last_seconds"]),
