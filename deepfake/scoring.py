@@ -231,7 +231,7 @@ def make_scores(
         if not config.scoring.first_pass:  # which would come too late
             waiting = long_videos.shared(waiting, extraction, config.ray, output, deadline)
         if not waiting:
-            return
+            return 0.0
         stage = partial(
             units.extract_unit,
             config=extraction,
