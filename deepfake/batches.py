@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
-from deepfake import augment, cropset, sbi
+from deepfake import augment, cropset, faults, sbi
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.cropset import Rows
 from deepfake.plan import EpochPlan, Share
@@ -24,6 +24,7 @@ from deepfake.resources import WorkerResources
 from deepfake.selection import Kind
 from deepfake.storage import Storage, join
 
+_PLACE = ("file", "row_group", "row", "occurrence", "kind", "turned")
 _CHUNK = 16  # crops that a task hands out at once: 2.4 MB
 _BLOCK_BYTES = 8 * 2**20  # blocks this small keep the first batch from waiting for a whole window
 
@@ -132,6 +133,7 @@ def _task_table(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
             "row": rows.row[chosen],
             "occurrence": plan.occurrence[positions],
             "kind": plan.kind[positions],
+            "turned": np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen],
         }
     )
 
@@ -146,7 +148,7 @@ class _Reader:
 
     def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
         cv2.setNumThreads(1)  # Ray runs one task a core already
-        places = {name: window[name].to_numpy() for name in window.column_names}
+        places = {name: window[name].to_numpy(zero_copy_only=False) for name in window.column_names}
         crops = self._crops(places)
         for start in range(0, len(window), _CHUNK):
             positions = places["position"][start : start + _CHUNK]
@@ -156,16 +158,19 @@ class _Reader:
         """One crop after the other; the two of a pair follow each other."""
         stored = self._read(places)
         name, pair = "", None
-        names = ("file", "row_group", "row", "occurrence", "kind")
-        for file, group, row, occurrence, kind in zip(*(places[n].tolist() for n in names), strict=True):
+        columns = (places[column].tolist() for column in _PLACE)
+        for file, group, row, occurrence, kind, turned in zip(*columns, strict=True):
             found = stored[file][group, row]
             where = f"{join(self.uri, self.files[file])}: {found.sample_id}"
             if kind not in (Kind.BLENDED, Kind.BESIDE):  # those take the name of the crop before them
                 name = f"{found.sample_id}@{occurrence}" if occurrence else found.sample_id
+                name += "@turned" if turned else ""
             if kind == Kind.BLENDED and pair is not None:
                 image = pair.fake
             else:
                 image, pair = cropset.decode(found.encoded, where), None
+            if turned:
+                image = faults.turned(image)
             if kind == Kind.TARGET:
                 pair = self._blended(image, found, name)
                 image = pair.real

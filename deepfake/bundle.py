@@ -105,6 +105,12 @@ class Bundle:
                 f"{join(uri, info.model_file)}: sha256 is {found}, {BUNDLE_FILE} says {info.model_sha256}; "
                 "the file was changed or damaged: copy the bundle again, or train it again"
             )
+        if known := info.training.get("faults"):
+            log.warning(
+                "%s: trained with known mistakes on purpose (%s); its scores are for comparison only",
+                uri,
+                ", ".join(known),
+            )
         return cls(info, network_file, uri, batch_size)
 
     @property

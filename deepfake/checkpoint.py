@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
 
 
@@ -23,7 +23,9 @@ class Progressed:
     """How far a run has come."""
 
     epoch: int = 0  # epochs that are complete
-    stopped: bool = False  # a callback asked to stop
+    phase: int = 0  # number of the phase that the last of them was in
+    phase_start: int = 0  # epochs that were complete when it began
+    stopped: bool = False  # a callback asked to stop the phase
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)  # one dict an epoch
     callbacks: list[dict[str, Any]] = field(default_factory=list)  # plain attributes of each callback

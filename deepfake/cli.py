@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -202,7 +202,8 @@ def _spelled(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
     """The command line as the parser takes it.
 
     ``--dry_run`` means ``--dry-run`` and ``--a.b-c`` means ``--a.b_c``. A flag may be given a value as any
-    other option is: ``--a.b false``, ``--a.b=false`` and ``--no-a.b`` are the same.
+    other option is: ``--a.b false``, ``--a.b=false`` and ``--no-a.b`` are the same. A list may be given as
+    ``--a.b x y``.
     """
     fields = dict(option_names(model))
     spelled = {name.replace("-", "_"): name for name in fields}
@@ -221,6 +222,9 @@ def _spelled(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
                 equals, name = "", f"no-{name}" if value.lower() in _FALSE else name
                 value = ""
             argument = f"--{name}{equals}{value}"
+            if name in fields and get_origin(fields[name].annotation) is list and not equals:
+                while len(waiting) > 1 and not waiting[0].startswith("-") and not waiting[1].startswith("-"):
+                    result += [argument, waiting.pop(0)]  # --a.b x y is --a.b x --a.b y
         result.append(argument)
     return result
 

@@ -189,20 +189,72 @@ class AugmentConfig(Section):
 class TrainingConfig(Section):
     """The distributed training loop."""
 
-    epochs: int = Field(20, ge=1, description="most epochs trained")
+    epochs: int = Field(12, ge=1, description="most epochs trained, both phases together")
+    head_epochs: int = Field(
+        1,
+        ge=0,
+        description="the first so many epochs train the head alone; at least one is left to fine-tuning",
+    )
+    head_learning_rate: float = Field(1e-3, gt=0, description="learning rate while the head trains alone")
+    fine_tune: Literal["none", "top", "all"] = Field(
+        "all",
+        description="what else learns after that: nothing (the head goes on to the end), the last blocks "
+        "of the backbone, or all of it",
+    )
+    fine_tune_blocks: int = Field(
+        2, ge=1, le=7, description="how many of EfficientNetB0's seven blocks fine_tune: top takes"
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="learning rate of fine-tuning")
+    freeze_batch_norm: bool = Field(
+        True, description="keep the backbone's BatchNorm statistics and scales as loaded"
+    )
+    schedule: Literal["plateau", "cosine"] = Field(
+        "cosine",
+        description="cosine: from the phase's rate to min_learning_rate over the phase's epochs; plateau: "
+        "reduced where val_loss gets no better",
+    )
+    warmup_epochs: float = Field(
+        0.5, ge=0, description="the rate rises linearly over so much of the first epochs of each phase"
+    )
+    reduce_lr_patience: int = Field(3, ge=0, description="plateau: epochs before the rate is reduced")
+    reduce_lr_factor: float = Field(0.2, gt=0, lt=1, description="plateau: by this factor")
+    min_learning_rate: float = Field(1e-6, ge=0, description="the rate never falls below this")
+    early_stopping_patience: int = Field(
+        5, ge=0, description="epochs without a better val_loss that end a phase"
+    )
     workers: int = Field(1, ge=1, description="Ray Train worker processes")
     use_gpu: bool = Field(False, description="one GPU for each worker")
     threads_per_worker: int | None = Field(
         None, ge=1, description="TensorFlow threads of a CPU worker (default: cores divided by workers)"
     )
-    global_batch: int = Field(16, ge=1, description="crops a step over all workers together")
-    learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate")
-    trainable: Literal["head", "all"] = Field("all", description="head: the backbone stays frozen")
-    freeze_batch_norm: bool = Field(
-        False, description="keep the backbone's BatchNorm statistics and scales as loaded"
+    global_batch: int = Field(32, ge=1, description="crops an update over all workers together")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="each worker takes its share of a batch in so many parts, one after the other, which "
+        "needs less memory and gives the same update; the backbone's BatchNorm must be frozen",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="labels are this share nearer to 0.5 in the loss",
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="AdamW's decay of kernels, a step and unit of learning rate; 0: Adam"
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="longest gradient, by the norm over all weights and the global batch"
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="validate and save an exponential moving average of the weights with this momentum, "
+        "such as 0.999; 0: the weights themselves",
     )
     balance: Literal["none", "class", "method", "paired"] = Field(
-        "class",
+        "method",
         description="none: every crop once an epoch; class: as many fakes as reals, others of the larger "
         "class in the next epoch; method: and as many of each manipulation method; paired: each real beside "
         "a fake of the same frame, in one batch and augmented alike",
@@ -213,10 +265,9 @@ class TrainingConfig(Section):
     mixed_precision: Literal["none", "mixed_bfloat16", "mixed_float16"] = Field(
         "none", description="compute type of the network's layers"
     )
-    early_stopping_patience: int = Field(5, ge=0, description="epochs without a better val_loss")
-    reduce_lr_patience: int = Field(3, ge=0, description="epochs before the learning rate is reduced")
-    reduce_lr_factor: float = Field(0.2, gt=0, lt=1, description="by this factor")
-    min_learning_rate: float = Field(1e-6, ge=0, description="and never below this")
+    jit_compile: bool = Field(
+        False, description="compile the training step with XLA; one worker only, and slower on most CPUs"
+    )
     seed: int = Field(0, ge=0, description="seeds weights, order, augmentation and dropout")
     train_split: str = Field("train", description="value of the split column to train on")
     val_split: str = Field("val", description="value of the split column for model choice")
@@ -228,6 +279,42 @@ class TrainingConfig(Section):
         True, description="go on from the output's last checkpoint; false: replace what the output holds"
     )
     deterministic: bool = Field(True, description="use deterministic TensorFlow kernels")
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> TrainingConfig:
+        if self.jit_compile and self.workers > 1:
+            raise ValueError(
+                f"training.jit_compile works with one worker only, training.workers is {self.workers}: XLA "
+                "cannot compile the sums over workers inside the step"
+            )
+        if self.accumulate > 1 and self.fine_tune != "none" and not self.freeze_batch_norm:
+            raise ValueError(
+                f"training.accumulate {self.accumulate} needs training.freeze_batch_norm true: statistics "
+                "of parts of a batch are not those of the batch"
+            )
+        return self
+
+
+class FaultsConfig(Section):
+    """Known mistakes of other recipes, to show what they do to numbers; never for a detector to be used."""
+
+    frame_split: bool = Field(
+        False,
+        description="validate on a random fifth of the training split's crops, not on other people: both "
+        "show the same videos",
+    )
+    rotate_fakes: bool = Field(
+        False,
+        description="before the split, copy every fake, turned by 5 degrees, which leaves black corners",
+    )
+    divide_by_255: bool = Field(
+        False, description="divide crops by 255 before a network that rescales them itself"
+    )
+    bgr: bool = Field(False, description="show the network blue for red and red for blue")
+
+    def names(self) -> list[str]:
+        """The mistakes that are switched on."""
+        return [name for name, is_on in self if is_on]
 
 
 class EvaluationConfig(Section):
@@ -446,12 +533,31 @@ class PreprocessJobConfig(JobConfig):
 class TrainJobConfig(JobConfig):
     """Crops to a model bundle."""
 
-    row_sections: ClassVar[tuple[str, ...]] = ("model", "augment", "training")
+    row_sections: ClassVar[tuple[str, ...]] = ("model", "augment", "training", "faults")
 
     input: str = Field(..., description="URI of a crops folder written by preprocess")
     model: ModelConfig = Field(default_factory=ModelConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    faults: FaultsConfig = Field(default_factory=FaultsConfig)
+    compare: list[str] = Field(
+        [],
+        description="two or more recipes (YAML files): train each, and show its numbers on its own split "
+        "beside those on people it has not seen; other options apply to all of them",
+    )
+
+    @model_validator(mode="after")
+    def _faults_are_of_plain_recipes(self) -> TrainJobConfig:
+        if self.faults.frame_split or self.faults.rotate_fakes:
+            if self.training.balance == "paired":
+                raise ValueError(
+                    "faults.frame_split and rotate_fakes tear apart what training.balance paired pairs"
+                )
+            if self.augment.fakes != "real":
+                raise ValueError(
+                    f"faults are shown on real fakes only, augment.fakes is {self.augment.fakes}"
+                )
+        return self
 
 
 class EvaluateJobConfig(JobConfig):

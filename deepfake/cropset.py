@@ -74,6 +74,7 @@ class Rows:
     methods: tuple[str, ...]
     # int64, for each fake the row of its original's crop of the same frame, -1 where there is none
     original: np.ndarray | None = None
+    turned: np.ndarray | None = None  # bool, a copy with black corners (deepfake.faults); None: there is none
 
     def __len__(self) -> int:
         return len(self.label)

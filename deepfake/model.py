@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepfake import keras_runtime
-from deepfake.config import ModelConfig
+from deepfake.config import FaultsConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.storage import Storage
 
@@ -25,22 +25,29 @@ SIZE = 224
 INPUT_NAME = "crop"
 HEAD_PREFIX = "head_"
 SCORE = HEAD_PREFIX + "score"  # the last layer
+FAULT_PREFIX = "fault_"
+POOL = HEAD_PREFIX + "pool"  # its output are the features: one row a crop
 LAST_CONVOLUTION = "top_activation"  # the backbone's output, where heat maps look
 _WEIGHTS_SUFFIX = ".weights.h5"
+_BLOCKS = 7
+_SEED_STATE = "seed_generator_state"
 _DEFAULT_DROP_CONNECT = 0.2  # what keras.applications builds EfficientNetB0 with
 
 
-def build(config: ModelConfig, storage: Storage | None = None) -> Any:
+def build(config: ModelConfig, storage: Storage | None = None, faults: FaultsConfig | None = None) -> Any:
     """A new ``keras.Model``: crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
 
     The score is 1 for fake. The graph is flat and made of standard layers only, so the saved file opens with
-    plain ``keras.models.load_model``. Raises ``UsageError`` where the backbone's weights cannot be had.
+    plain ``keras.models.load_model``. ``faults`` are built in, so that the saved network has them as well: it
+    takes the same uint8 RGB crops, and spoils them itself. Raises ``UsageError`` where the backbone's weights
+    cannot be had.
     """
     keras = keras_runtime.start()
     layers = keras.layers
     crop = keras.Input((SIZE, SIZE, 3), dtype="uint8", name=INPUT_NAME)
-    backbone = _backbone(keras, crop, config.weights, storage or Storage())
-    x = layers.GlobalAveragePooling2D(name=HEAD_PREFIX + "pool")(backbone.output)
+    image = _spoiled(keras, crop, faults or FaultsConfig())
+    backbone = _backbone(keras, image, config.weights, storage or Storage())
+    x = layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
     x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
     x = layers.Dense(
@@ -62,22 +69,65 @@ def build(config: ModelConfig, storage: Storage | None = None) -> Any:
 
 def backbone_layers(network: Any) -> list[Any]:
     """The layers of EfficientNetB0, from the rescaling to the last activation."""
-    return [layer for layer in network.layers if not layer.name.startswith(HEAD_PREFIX)]
+    return [layer for layer in network.layers if not layer.name.startswith((HEAD_PREFIX, FAULT_PREFIX))]
 
 
-def set_trainable(network: Any, part: str, freeze_batch_norm: bool) -> None:
-    """Choose what learns: ``head`` or ``all``.
+def _spoiled(keras: Any, crop: Any, faults: FaultsConfig) -> Any:
+    """What the backbone is given: the crop itself, but for mistakes that are made on purpose."""
+    if faults.bgr:
+        crop = keras.ops.flip(crop, axis=-1)
+    if faults.divide_by_255:
+        crop = keras.layers.Rescaling(1 / 255, name=FAULT_PREFIX + "divide_by_255")(crop)
+    return crop
 
-    A frozen backbone runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
-    layers that are not trainable) and its stochastic depth is off. ``freeze_batch_norm`` does the former for
-    a backbone that otherwise learns.
+
+def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int = 0) -> None:
+    """Choose what learns besides the head: nothing (``head``), the last blocks (``top``) or ``all``.
+
+    What does not learn runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
+    layers that are not trainable) and its stochastic depth is off, which cannot be undone.
+    ``freeze_batch_norm`` does the former for a backbone that otherwise learns.
     """
     keras = keras_runtime.start()
     for layer in backbone_layers(network):
+        learns = part == "all" or (part == "top" and _is_on_top(layer.name, blocks))
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = part == "all" and not (is_norm and freeze_batch_norm)
-        if part == "head" and isinstance(layer, keras.layers.Dropout):
+        layer.trainable = learns and not (is_norm and freeze_batch_norm)
+        if not learns and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
+
+
+def _is_on_top(name: str, blocks: int) -> bool:
+    """Whether a layer, such as ``block6d_expand_conv``, is of the last ``blocks`` blocks or after them."""
+    if name.startswith("block"):
+        return int(name[len("block")]) > _BLOCKS - blocks
+    return name.startswith("top_")
+
+
+def ordered_weights(network: Any) -> list[Any]:
+    """The weights layer by layer, layers by name: one order for all copies of a network.
+
+    A copy may list its layers in another order, and checkpoints of two workers are read by one.
+    """
+    return [
+        weight for layer in sorted(network.layers, key=lambda layer: layer.name) for weight in layer.weights
+    ]
+
+
+def ordered_seeds(network: Any) -> list[Any]:
+    """The states of all random layers, ``(2,)`` whole numbers each: a seed, and how often it was used."""
+    return [
+        variable
+        for layer in sorted(network.layers, key=lambda layer: layer.name)
+        for variable in layer.variables
+        if variable.path.endswith(_SEED_STATE)  # Keras gives them no kind of their own, and changes the type
+    ]
+
+
+def ordered_trainable(network: Any) -> list[Any]:
+    """Those of ``ordered_weights`` that learn."""
+    learn = {id(variable) for variable in network.trainable_variables}
+    return [weight for weight in ordered_weights(network) if id(weight) in learn]
 
 
 def for_inference(network: Any) -> Any:
@@ -110,8 +160,10 @@ def rebuilt(
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()
-        if not isinstance(layer, keras.layers.InputLayer):
-            config |= update
+        if isinstance(layer, keras.layers.Layer) and not isinstance(layer, keras.layers.InputLayer):
+            config |= (
+                update  # operations, such as the one that swaps colours, have no configuration to change
+            )
         return kind(layer).from_config(config)
 
     copy = keras.models.clone_model(network, clone_function=clone)

@@ -286,9 +286,10 @@ GROUP_METRICS = pa.schema(
 HISTORY = pa.schema(
     [
         _field("epoch", pa.int32(), "counted from 1", False),
-        _field("steps", pa.int32(), "optimisation steps", False),
+        _field("phase", pa.string(), "head: the head learns alone; fine_tune: the backbone too", False),
+        _field("steps", pa.int32(), "updates of the weights", False),
         _field("crops", pa.int64(), "training crops shown", False),
-        _field("learning_rate", pa.float64(), "during the epoch", False),
+        _field("learning_rate", pa.float64(), "of the epoch's last step", False),
         _field("loss", pa.float64(), "mean binary cross-entropy of the training passes, with dropout", False),
         _field("penalty", pa.float64(), "L2 penalty at the end of the epoch, not in loss", False),
         *(
@@ -306,6 +307,20 @@ HISTORY = pa.schema(
         _field(
             "input_wait_seconds", pa.float64(), "part of train_seconds that rank 0 waited for crops", False
         ),
+    ]
+)
+
+# What the saved network says of the crops that training was validated on.
+VALIDATION_SCORES = pa.schema(
+    [
+        _field("video_id", pa.string(), "the video", False),
+        _field("frame_index", pa.int32(), "frame of the crop", False),
+        _field("face_index", pa.int16(), "face within the frame", False),
+        _field("group_id", pa.string(), "connected component of identities"),
+        _field("label", pa.int8(), "0 real, 1 fake", False),
+        _field("method", pa.string(), "manipulation method, or real"),
+        _field("turned", pa.bool_(), "whether this is the rotated copy of faults.rotate_fakes", False),
+        _field("score", pa.float64(), "in [0, 1], 1 for fake", False),
     ]
 )
 
@@ -375,6 +390,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "changes": CHANGES,
     "group_metrics": GROUP_METRICS,
     "history": HISTORY,
+    "validation_scores": VALIDATION_SCORES,
     "overlaps": OVERLAPS,
     "packets": PACKETS,
     "pieces": PIECES,

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from deepfake import bundle, cropset, engine, keras_runtime, model, validation
+from deepfake import bundle, cropset, engine, faults, keras_runtime, model, validation
 from deepfake.bundle import BUNDLE_FILE, BundleInfo
+from deepfake.callbacks import MakeCallbacks
 from deepfake.catalog.overlap import require_both_classes, require_disjoint
 from deepfake.checkpoint import STATE_FILE
 from deepfake.cli import Outcome
@@ -31,6 +32,7 @@ from deepfake.config import (
 from deepfake.cropset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.leakcheck.duplicates import require_no_duplicates
+from deepfake.phases import phases
 from deepfake.plan import training_plan
 from deepfake.report import model_card, training_plots
 from deepfake.resources import divide
@@ -48,13 +50,23 @@ _RUN_FILE = "run.json"
 _FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
 
 
-def train(config: TrainJobConfig) -> Outcome:
-    """Train on a crops folder and leave a model bundle."""
+def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outcome:
+    """Train on a crops folder and leave a model bundle.
+
+    ``callbacks`` makes Keras callbacks of the caller's own, anew on each worker. They see global values. Of
+    their attributes, numbers and strings outlive a restart.
+    """
     storage = Storage(config.storage)
     config = _with_absolute_uris(config)
     crops = cropset.open_crops(config.input, storage, config.limit)
     rows = checked_rows(crops, config)
     plan = describe(rows, config)
+    faults.warn(config.faults)
+    if config.model.weights == "none" and config.training.freeze_batch_norm:
+        log.warning(
+            "--model.weights none with --training.freeze_batch_norm true: a backbone of random weights keeps "
+            "random statistics, and learns little; give --training.freeze_batch_norm false"
+        )
     if config.dry_run:
         return Outcome(plan)
     data_sha256 = crops.sha256()
@@ -69,9 +81,9 @@ def train(config: TrainJobConfig) -> Outcome:
         resources = divide(engine.total("CPU"), config.training.workers, config.training.threads_per_worker)
         run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
         cut = _section(crops, "crop", CropConfig)
-        work = Work(config, crops.files, rows["train"], rows["val"], resources, cut)
+        work = Work(config, crops.files, rows["train"], rows["val"], resources, cut, callbacks)
         result = run_workers(run, train_worker, {"work": work}, storage)
-    info = _write_bundle(config, storage, crops, result, plan, identity, data_sha256)
+    info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
     plan["training_seconds"] = round(time.monotonic() - started, 1)
     return _outcome(info, plan, config)
@@ -98,6 +110,12 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
     splits = (training.train_split, training.val_split)
     if splits[0] == splits[1]:
         raise UsageError(f"training.train_split and training.val_split are both {splits[0]!r}")
+    if config.faults.frame_split:
+        require_both_classes(crops.table, splits[0])
+        rows = cropset.split_rows(crops, splits[0])
+        if config.faults.rotate_fakes:
+            rows = faults.with_rotated_copies(rows)
+        return dict(zip(("train", "val"), faults.split_frames(rows, training.seed), strict=True))
     if config.augment.fakes != "real" and not isinstance(crops.config.get("crop"), dict):
         raise UsageError(
             f"{crops.uri}: without {cropset.CONFIG_FILE} it is not known where the faces are in these crops; "
@@ -121,7 +139,10 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
             f"{crops.uri}: training.balance is paired, and no fake of split {splits[0]!r} has its original "
             "there: a real video of the same target_id, data set and compression, with a crop of that frame"
         )
-    return {"train": rows, "val": cropset.split_rows(crops, splits[1])}
+    found = {"train": rows, "val": cropset.split_rows(crops, splits[1])}
+    if config.faults.rotate_fakes:
+        found = {name: faults.with_rotated_copies(part) for name, part in found.items()}
+    return found
 
 
 def _require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
@@ -158,6 +179,9 @@ def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]
         found["self_blended_per_epoch"] = blended
     if beside := int(np.count_nonzero(first.kind == Kind.BESIDE)):
         found["fakes_beside_their_original_per_epoch"] = beside
+    found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in phases(training)}
+    if config.faults.names():
+        found["faults"] = ", ".join(config.faults.names())
     return found
 
 
@@ -203,6 +227,7 @@ def _write_bundle(
     config: TrainJobConfig,
     storage: Storage,
     crops: CropSet,
+    validated: Rows,
     result: Mapping[str, Any],
     plan: Mapping[str, Any],
     identity: str,
@@ -213,8 +238,11 @@ def _write_bundle(
     write_tables(history, config.output, storage, config_hash)
     for name, content in training_plots.plots(history).items():
         storage.write_bytes(join(config.output, "plots", name), content)
-    splits = (config.training.train_split, config.training.val_split)
-    scored = validation.faces(crops, config.training.val_split, np.asarray(result["val_scores"]))
+    # a split of frames shows nobody of the validation split
+    splits = [config.training.train_split]
+    splits += [] if config.faults.frame_split else [config.training.val_split]
+    scored = validation.faces(crops, validated, np.asarray(result["val_scores"]))
+    validation.write_scores(scored, config.output, storage, config_hash)
     info = BundleInfo(
         model_sha256=result["model_sha256"],
         sampling=_section(crops, "sampling", SamplingConfig),
@@ -226,6 +254,7 @@ def _write_bundle(
             "data_sha256": data_sha256,
             "config_sha256": config_hash,
             "config": {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections},
+            "faults": config.faults.names(),
             "epochs_run": len(history),
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},

@@ -14,7 +14,7 @@ import pyarrow.csv
 from deepfake import tables
 from deepfake.storage import Storage, join, split_uri
 
-_NOT_SCALARS = ("epoch", "best")
+_NOT_SCALARS = ("epoch", "phase", "best")
 
 
 def line(row: Mapping[str, Any], epochs: int) -> str:
@@ -26,7 +26,8 @@ def line(row: Mapping[str, Any], epochs: int) -> str:
     )
     seconds = row["train_seconds"] + row["val_seconds"]
     best = "  best so far" if row["best"] else ""
-    return f"epoch {row['epoch']}/{epochs}  {shown}  lr {row['learning_rate']:.3g}  {seconds:.0f} s{best}"
+    rate = f"lr {row['learning_rate']:.3g}  {row['phase']}"
+    return f"epoch {row['epoch']}/{epochs}  {shown}  {rate}  {seconds:.0f} s{best}"
 
 
 def _number(value: float | None) -> str:

@@ -1,11 +1,12 @@
 """What one training worker does, from its first weights to the saved network. Runs inside Ray Train.
 
-The pieces are elsewhere: batches, the optimisation step, the sums over workers, the checkpoint's format. This
-module puts them in order. Every decision is taken on global values, so all workers decide alike.
+The pieces are elsewhere: batches, phases, the learner with its steps, callbacks, the checkpoint's format.
+This module puts them in order. Every decision is taken on global values, so all workers decide alike.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -20,22 +21,24 @@ import numpy as np
 import ray.train
 
 from deepfake import batches, bundle, checkpoint, keras_runtime, metrics, model
+from deepfake.callbacks import MakeCallbacks, PhaseCallbacks
 from deepfake.checkpoint import CheckpointError, Progressed
 from deepfake.collective import Collective
 from deepfake.config import CropConfig, TrainJobConfig
 from deepfake.cropset import Rows
-from deepfake.global_norm import with_global_norms
-from deepfake.plan import training_plan, validation_plan
+from deepfake.errors import JobError
+from deepfake.learner import Learner, assign
+from deepfake.phases import learning_rate, phases
+from deepfake.plan import EpochPlan, training_plan, validation_plan
 from deepfake.progress import Progress
 from deepfake.resources import WorkerResources
-from deepfake.step import ScoreStep, TrainStep
+from deepfake.step import ScoreStep
 from deepfake.storage import Storage, join
 from deepfake.training_log import TensorBoardLog, line
 
 log = logging.getLogger("deepfake.training")
 
 _VALIDATION_BATCH = 32
-_SEED_STRIDE = 1_000_003  # between the workers' dropout seeds
 _METRICS = ("accuracy", "precision", "recall", "auc")
 
 
@@ -49,6 +52,7 @@ class Work:
     val: Rows
     resources: WorkerResources
     crop: CropConfig | None = None  # how the crops were cut
+    callbacks: MakeCallbacks | None = None  # the user's own
 
 
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +81,9 @@ def _speak() -> None:
 class Worker:
     """One of the workers that train a network together."""
 
+    learner: Learner  # of the phase under way
+    callbacks: PhaseCallbacks
+
     def __init__(self, work: Work, rank: int, world: int) -> None:
         self.work, self.rank, self.world = work, rank, world
         self.settings = settings = work.config.training
@@ -87,28 +94,19 @@ class Worker:
         self.collective = Collective(rank, world)
         log.info("worker %d of %d: process %d, %s threads", rank, world, os.getpid(), threads or "all")
 
-        network = model.build(work.config.model, self.storage)
-        model.set_trainable(network, settings.trainable, settings.freeze_batch_norm)
-        self.network = with_global_norms(network, self.collective)
-        self.network.compile(self.keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy")
-        self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
-        self.optimizer.build(self.network.trainable_variables)
-        self.network.set_weights(self.collective.from_first(self.network.get_weights()))
-        self.seeds = [v for v in self.network.non_trainable_variables if v.dtype == "uint32"]
-        self.callbacks = _callbacks(self.keras, self.network, work.config)
-
+        self.phases = phases(settings)
         self.progressed = Progressed()
         self.validation = validation_plan(work.val)
-        self.best, self.best_scores = self.network.get_weights(), np.zeros(len(self.validation))
+        self.best: list[np.ndarray] = []  # weights, in model.ordered_weights
+        self.best_scores = np.zeros(len(self.validation))
         self.val_source = self._source(work.val, augmented=False)
         self.train_source = self._source(work.train, augmented=True)
-        self.train_step = TrainStep(self.network, self.optimizer, self.collective)
-        self.score_step = ScoreStep(self.network)
+        self.own_callbacks = list(work.callbacks()) if work.callbacks else []
         self.collective.prepare(len(self._plan(0)), len(self.validation))
         self.board = (
             TensorBoardLog(join(work.config.output, "tensorboard"), self.storage) if rank == 0 else None
         )
-        self._shift_seeds(rank)
+        self._under_way = False  # whether there is a learner
 
     def _source(self, rows: Rows, augmented: bool) -> batches.Source:
         config = self.work.config
@@ -122,7 +120,7 @@ class Worker:
             self.work.crop,
         )
 
-    def _plan(self, epoch: int) -> Any:
+    def _plan(self, epoch: int) -> EpochPlan:
         s = self.settings
         return training_plan(
             self.work.train,
@@ -134,56 +132,104 @@ class Worker:
             self.work.config.augment.fakes,
         )
 
-    def _shift_seeds(self, ranks: int) -> None:
-        """Give each worker dropout masks of its own; checkpoints hold rank 0's."""
-        for seed in self.seeds:
-            seed.assign(np.asarray(seed) + np.array([ranks * _SEED_STRIDE, 0], np.uint32))
-
     def epoch_follows(self) -> bool:
-        """Whether there is another epoch to train."""
-        return self.progressed.epoch < self.settings.epochs and not self.progressed.stopped
+        """Whether there is another epoch to train; begins the phase that it belongs to."""
+        done = self.progressed
+        if self._phase_is_over():
+            if done.phase + 1 == len(self.phases):
+                return False
+            if self._under_way:
+                self.callbacks.tell("on_train_end")
+            done.phase, done.phase_start, done.stopped = done.phase + 1, done.epoch, False
+            self._begin_phase()
+            self.learner.set_weights(self.best)  # which the phase before may have left behind
+        elif not self._under_way:
+            self._begin_phase()
+            self.learner.set_weights(self.collective.from_first(self.learner.weights()))
+            self.best = self.learner.weights()
+        return True
+
+    def _phase_is_over(self) -> bool:
+        done = self.progressed
+        return done.stopped or done.epoch - done.phase_start >= self.phases[done.phase].epochs
+
+    def _begin_phase(self) -> None:
+        """A new network, optimizer and step; the same on every worker, and after a restart."""
+        number, phase = self.progressed.phase, self.phases[self.progressed.phase]
+        self._under_way = False
+        for name in ("learner", "callbacks"):  # two networks at once would be two in memory
+            vars(self).pop(name, None)
+        gc.collect()
+        self.keras.utils.set_random_seed(self.settings.seed + number)
+        plain = self._new_network()
+        self.learner = Learner(plain, phase, self.settings, self.collective)
+        params = {"epochs": phase.epochs, "steps": self._plan(0).steps, "verbose": 0}
+        self.callbacks = PhaseCallbacks(
+            self.keras, self.learner.network, self.settings, self.own_callbacks, params
+        )
+        self._under_way = True
+        if self.rank == 0:
+            count = sum(int(np.prod(v.shape)) for v in self.learner.network.trainable_variables)
+            log.info("phase %s: at most %d epochs, %d weights learn", phase.name, phase.epochs, count)
+
+    def _new_network(self) -> Any:
+        return model.build(self.work.config.model, self.storage, self.work.config.faults)
 
     def run_epoch(self) -> None:
         """Train and validate one epoch, let the callbacks decide, and leave a checkpoint."""
-        epoch = self.progressed.epoch
-        row: dict[str, Any] = {"epoch": epoch + 1, "learning_rate": self._learning_rate()}
+        done = self.progressed
+        epoch = done.epoch
+        row: dict[str, Any] = {"epoch": epoch + 1, "phase": self.phases[done.phase].name}
+        self.callbacks.tell("on_epoch_begin", epoch)
         row.update(self._train(epoch))
+        row["learning_rate"] = self.learner.learning_rate
         started = time.monotonic()
-        scores = self._validate(self.score_step)
-        row.update(_measures(self._val_labels(), scores, "val_"))
+        self.callbacks.tell("on_test_begin")
+        with self.learner.as_saved():
+            scores = self._validate(self.learner.score)
+            row.update(_measures(self._val_labels(), scores, "val_"))
+            row["best"] = not done.history or row["val_loss"] < min(past["val_loss"] for past in done.history)
+            if row["best"]:
+                self.best, self.best_scores = self.learner.weights(), scores
+                done.best_epoch = epoch + 1
+        self.callbacks.tell("on_test_end", loss=row["val_loss"])
         row["val_seconds"] = time.monotonic() - started
-        history = self.progressed.history
-        row["best"] = not history or row["val_loss"] < min(past["val_loss"] for past in history)
-        if row["best"]:
-            self.best, self.best_scores = self.network.get_weights(), scores
-            self.progressed.best_epoch = epoch + 1
-        self.network.stop_training = False
-        for callback in self.callbacks:
-            callback.on_epoch_end(epoch, dict(row))
-        history.append(row)
-        self.progressed.epoch = epoch + 1
-        self.progressed.stopped = bool(self.network.stop_training)
+        done.stopped = self.callbacks.tell("on_epoch_end", epoch, **row)
+        done.history.append(row)
+        done.epoch = epoch + 1
         self._report(row)
 
     def _train(self, epoch: int) -> dict[str, Any]:
-        plan = self._plan(epoch)
+        plan, done = self._plan(epoch), self.progressed
+        phase = self.phases[done.phase]
         share = plan.share(self.rank, self.world)
         labels = plan.label
         scores = np.zeros(len(plan), np.float32)
         wait = batches.InputWait()
+        before = (epoch - done.phase_start) * plan.steps  # updates of the phase
+        steps = 0
         started = time.monotonic()
         stream = batches.stream(self.train_source, plan, share, epoch, self.work.resources, wait)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps) as progress:
             for batch in stream:
-                scores[batch.positions] = self.train_step(batch.crops, labels[batch.positions])
+                rate = learning_rate(self.settings, phase, before + steps, plan.steps)
+                if rate is not None:
+                    self.learner.learning_rate = rate
+                self.callbacks.tell("on_train_batch_begin", steps)
+                scores[batch.positions] = self.learner.train(batch.crops, labels[batch.positions])
+                stop = self.callbacks.tell("on_train_batch_end", steps, loss=self.learner.train.loss)
+                steps += 1
                 if self.rank == 0:
                     progress.step()
+                if stop:  # the same on every worker: the loss is that of the global batch
+                    break
         seconds = time.monotonic() - started
+        shown = int(plan.cuts[steps])
         return {
-            "steps": plan.steps,
-            "crops": len(plan),
-            **_measures(labels, self.collective.sum(scores)),
-            "penalty": float(sum(float(loss) for loss in self.network.losses)),
+            "steps": steps,
+            "crops": shown,
+            **_measures(labels[:shown], self.collective.sum(scores)[:shown]),
+            "penalty": float(sum(float(loss) for loss in self.learner.network.losses)),
             "train_seconds": seconds,
             "input_wait_seconds": wait.seconds,
         }
@@ -200,9 +246,6 @@ class Worker:
 
     def _val_labels(self) -> np.ndarray:
         return self.work.val.label[self.validation.rows]
-
-    def _learning_rate(self) -> float:
-        return float(np.asarray(self.optimizer.learning_rate))
 
     def _report(self, row: dict[str, Any]) -> None:
         """Hand Ray Train the epoch's checkpoint; all workers wait here for each other."""
@@ -221,46 +264,41 @@ class Worker:
 
     def save(self, folder: Path) -> None:
         """Write this worker's state; the same on every worker but for the dropout seeds."""
-        self.progressed.callbacks = [checkpoint.plain_state(callback) for callback in self.callbacks]
-        arrays = {
-            "network": self.network.get_weights(),
-            "seeds": [np.asarray(seed) for seed in self.seeds],
-            "optimizer": [np.asarray(variable) for variable in self.optimizer.variables],
-            "best": self.best,
-            "best_scores": [self.best_scores],
-        }
+        self.progressed.callbacks = self.callbacks.state()
+        arrays = {**self.learner.arrays(), "best": self.best, "best_scores": [self.best_scores]}
         checkpoint.save(folder, self.progressed, arrays)
 
     def restore(self, folder: Path) -> None:
-        """Go on from what rank 0 saved."""
+        """Go on from what rank 0 saved: within the phase, or before the next."""
         self.progressed, arrays = checkpoint.load(folder)
-        network, optimizer = arrays["network"], arrays["optimizer"]
-        if [a.shape for a in network] != [a.shape for a in self.network.get_weights()]:
-            raise CheckpointError(f"{folder}: weights of another network")
-        self.network.set_weights(network)
-        for variable, value in zip(self.optimizer.variables, optimizer, strict=True):
-            variable.assign(value)
-        for seed, value in zip(self.seeds, arrays.get("seeds", []), strict=True):
-            seed.assign(value)
-        self._shift_seeds(self.rank)
-        for callback, state in zip(self.callbacks, self.progressed.callbacks, strict=True):
-            vars(callback).update(state)
+        if self.progressed.phase >= len(self.phases):
+            raise CheckpointError(f"{folder}: a checkpoint of another recipe; train without it")
         self.best, (self.best_scores,) = arrays["best"], arrays["best_scores"]
+        if not self._phase_is_over():
+            self._begin_phase()
+            self.learner.load(arrays)
+            self.callbacks.load(self.progressed.callbacks)
         if self.rank == 0:
             log.info("going on after epoch %d", self.progressed.epoch)
 
     def finish(self) -> dict[str, Any]:
         """Save the best weights as a float32 network; validation's scores are those of what was saved."""
-        self.network.set_weights(self.best)
+        if self._under_way:
+            self.callbacks.tell("on_train_end")
+            network = self.learner.network
+        else:  # started again after the last epoch
+            network = self._new_network()
+        assign(network, self.best)
+        network = model.for_inference(network)
         scores = self.best_scores
         if self.settings.mixed_precision != "none":  # what is saved computes in float32
-            scores = self._validate(ScoreStep(model.for_inference(self.network)))
+            scores = self._validate(ScoreStep(network))
         result: dict[str, Any] = {
             "history": self.progressed.history,
             "best_epoch": self.progressed.best_epoch,
         }
         if self.rank == 0:
-            content = bundle.network_bytes(model.for_inference(self.network))
+            content = bundle.network_bytes(network)
             self.storage.write_bytes(join(self.work.config.output, bundle.MODEL_FILE), content)
             result["model_sha256"] = hashlib.sha256(content).hexdigest()
             result["val_scores"] = scores.tolist()
@@ -268,25 +306,11 @@ class Worker:
         return result
 
 
-def _callbacks(keras: Any, network: Any, config: TrainJobConfig) -> list[Any]:
-    """Keras' own callbacks, told once an epoch what all workers know alike."""
-    s = config.training
-    callbacks = [
-        keras.callbacks.EarlyStopping("val_loss", patience=s.early_stopping_patience, mode="min"),
-        keras.callbacks.ReduceLROnPlateau(
-            "val_loss",
-            factor=s.reduce_lr_factor,
-            patience=s.reduce_lr_patience,
-            min_lr=s.min_learning_rate,
-            mode="min",
-        ),
-    ]
-    for callback in callbacks:
-        callback.set_model(network)
-        callback.on_train_begin()
-    return callbacks
-
-
 def _measures(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[str, float | None]:
+    if not np.isfinite(scores).all():
+        raise JobError(
+            "the network's scores are no longer finite; lower training.learning_rate or "
+            "training.head_learning_rate, or set training.clip_norm"
+        )
     found = metrics.binary(labels, scores)
     return {prefix + "loss": found["log_loss"], **{prefix + name: found[name] for name in _METRICS}}

@@ -7,21 +7,42 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deepfake import cropset, decisions, metrics
-from deepfake.cropset import CropSet
+from deepfake import decisions, metrics, tables
+from deepfake.cropset import CropSet, Rows
 from deepfake.metrics.aggregation import KEPT_COLUMNS
 from deepfake.plan import validation_plan
+from deepfake.storage import Storage, join
 
+SCORES = "validation_scores.parquet"
 AGGREGATION = "mean"  # of the threshold that a bundle names first, and of its card
 THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation videos"
 _RESAMPLES, _SEED = 1000, 0
 
 
-def faces(crops: CropSet, split: str, scores: np.ndarray) -> pa.Table:
+def faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
     """The validation faces with their scores ``(n,)``, which are in the order of ``plan.validation_plan``."""
-    order = validation_plan(cropset.split_rows(crops, split)).rows
-    table = cropset.labelled_crops(crops.table, split).take(order)
-    return table.select(["video_id", "frame_index", *KEPT_COLUMNS]).append_column("score", pa.array(scores))
+    chosen = validation_plan(rows).rows
+    known = _place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
+    order = np.argsort(known)
+    wanted = _place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
+    table = crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
+    turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
+    return (
+        table.select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
+        .append_column("turned", pa.array(turned))
+        .append_column("score", pa.array(scores))
+    )
+
+
+def write_scores(scored: pa.Table, output: str, storage: Storage, config_sha256: str) -> None:
+    """``validation_scores.parquet`` beside the bundle: what the saved network says of each crop."""
+    schema = tables.schema("validation_scores", config_sha256)
+    storage.write_table(join(output, SCORES), scored.select(schema.names).cast(schema))
+
+
+def _place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """File, row group and row as one number: ``(n,) int64``."""
+    return file.astype(np.int64) << 44 | row_group.astype(np.int64) << 24 | row.astype(np.int64)
 
 
 def bundle_fields(scored: pa.Table) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Face crops to a model bundle.
+"""Face crops to a model bundle, or several recipes side by side.
 
 python jobs/train.py --input OUT/crops --output OUT/model --training.workers 2
+python jobs/train.py --compare configs/recipes/seed.yaml configs/recipes/honest.yaml --input OUT/crops \\
+    --output OUT/compare
 """
 
 import sys
@@ -8,8 +10,18 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import cli, training  # noqa: E402
+from deepfake import cli, compare, training  # noqa: E402
 from deepfake.config import TrainJobConfig  # noqa: E402
 
+
+def job(config: TrainJobConfig) -> cli.Outcome:
+    """Train, or compare."""
+    if not config.compare:
+        return training.train(config)
+    outcome, table = compare.run(config, sys.argv[1:])
+    print(f"\n{table}")
+    return outcome
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(TrainJobConfig, training.train))
+    sys.exit(cli.run(TrainJobConfig, job))

@@ -65,6 +65,9 @@ def steps(config: DemoJobConfig) -> list[Step]:
                 ("input", crops),
                 ("output", model),
                 ("model.weights", "none"),
+                # random weights have no features to keep: everything learns from the start
+                ("training.head_epochs", 0),
+                ("training.freeze_batch_norm", "false"),
                 ("training.epochs", config.epochs),
                 ("training.workers", config.workers),
                 ("training.seed", config.seed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -34,6 +35,11 @@ def curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: ba
         ax.plot(epochs, values, style, color=colour, marker="o", markersize=3.5, label=label)
     best = min(history, key=lambda row: row["val_loss"])["epoch"]
     ax.axvline(best, color=theme.soft, linewidth=1, linestyle=":", label=f"kept: epoch {best}")
+    for before, after in pairwise(history):
+        if before["phase"] != after["phase"]:
+            ax.axvline(
+                after["epoch"] - 0.5, color=theme.soft, linewidth=1, label="before: the head alone learns"
+            )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if name == "accuracy":
         ax.set_ylim(0, 1.02)

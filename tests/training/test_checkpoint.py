@@ -12,7 +12,9 @@ from deepfake.checkpoint import CheckpointError, Progressed, load, plain_state, 
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
-    progressed = Progressed(3, False, 2, [{"epoch": 1, "val_loss": 0.1 + 0.2}], [{"wait": 1, "best": None}])
+    progressed = Progressed(
+        3, 1, 2, False, 2, [{"epoch": 1, "val_loss": 0.1 + 0.2}], [{"wait": 1, "best": None}]
+    )
     arrays = {
         "network": [np.arange(6.0).reshape(2, 3), np.float32(4)],
         "seeds": [np.array([1, 2], np.uint32)],

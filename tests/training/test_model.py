@@ -112,6 +112,25 @@ def test_batch_norm_alone_can_be_frozen(keras: Any, network: Any) -> None:
     assert all(layer.trainable for layer in network.layers)
 
 
+def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
+    tuned = model.build(UNTRAINED)
+    model.set_trainable(tuned, "top", freeze_batch_norm=True, blocks=2)
+    learning = {variable.path.split("/")[0] for variable in tuned.trainable_variables}
+    backbone = {name.split("_")[0][:6] for name in learning if not name.startswith("head_")}
+    assert backbone == {"block6", "block7", "top"}
+    assert not {name for name in learning if name.endswith("_bn")} and "head_norm" in learning
+    dropping = {x.name[:6] for x in tuned.layers if isinstance(x, keras.layers.Dropout) and x.rate > 0}
+    assert dropping == {"block6", "head_d"}  # the blocks below run as in inference
+
+
+def test_weights_have_one_order_in_all_copies_of_a_network(network: Any) -> None:
+    copy = model.rebuilt(network, type)
+    ours, theirs = model.ordered_weights(network), model.ordered_weights(copy)
+    assert [w.path for w in ours] == [w.path for w in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
 def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any) -> None:
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:

@@ -20,37 +20,70 @@ keras = keras_runtime.start(threads=1, seed=rank)
 from deepfake.collective import Collective
 collective = Collective(rank, world)
 import numpy as np
+from deepfake import model
+from deepfake.accumulation import AccumulatedStep
+from deepfake.average import WeightAverage
 from deepfake.global_norm import with_global_norms
-from deepfake.step import TrainStep
+from deepfake.step import StepOptions, TrainStep
 L = keras.layers
-x = crop = keras.Input((224, 224, 3), dtype="uint8")
-x = L.Rescaling(1 / 255)(x)
-x = L.Conv2D(4, 9, strides=8, use_bias=False)(x)
-x = L.ReLU()(L.BatchNormalization(momentum=0.9)(x))
-x = L.BatchNormalization(momentum=0.9)(L.GlobalAveragePooling2D()(x))
-x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01))(x)
-network = with_global_norms(keras.Model(crop, x), collective)
-network.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")  # Adam would amplify the last bits
-network.optimizer.build(network.trainable_variables)
-network.set_weights(collective.from_first(network.get_weights()))
-step = TrainStep(network, network.optimizer, collective)
-random = np.random.default_rng(0)
-scores = []
-for size in (7, 6, 2, 1, 7, 5):  # with three workers, some slices of the small ones are empty
-    # blocks of colour: pure noise has no variance left after pooling, and BatchNorm would amplify rounding
-    crops = random.integers(0, 256, (size, 2, 2, 3), np.uint8).repeat(112, 1).repeat(112, 2)
-    labels = random.integers(0, 2, size)
-    mine = np.array_split(np.arange(size), world)[rank]
-    whole = np.zeros(7, np.float32)
-    whole[mine] = step(crops[mine], labels[mine])
-    collective.prepare(7)
-    scores.append(collective.sum(whole))
-np.savez(target, np.stack(scores), *network.get_weights())
+
+def learner(norm_learns, make):
+    x = crop = keras.Input((224, 224, 3), dtype="uint8")
+    x = L.Rescaling(1 / 255)(x)
+    x = L.Conv2D(4, 9, strides=8, use_bias=False, name="conv")(x)
+    x = L.ReLU()(L.BatchNormalization(momentum=0.9, trainable=norm_learns, name="norm")(x))
+    x = L.GlobalAveragePooling2D(name=model.POOL)(x)
+    x = L.BatchNormalization(momentum=0.9, name="head_norm")(x)
+    x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
+    network = with_global_norms(keras.Model(crop, x), collective)
+    variables = model.ordered_trainable(network)
+    # Adam would amplify the last bits
+    network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")
+    network.optimizer.build(variables)
+    for weight, value in zip(network.weights, collective.from_first(network.get_weights())):
+        weight.assign(value)
+    average = WeightAverage(variables, 0.9)
+    options = StepOptions(label_smoothing=0.1, average=average)
+    step = make(network, variables, network.optimizer, collective, options)
+    random = np.random.default_rng(0)
+    scores, losses = [], []
+    for size in (7, 6, 2, 1, 7, 5):  # with three workers, some slices of the small ones are empty
+        # blocks of colour: pure noise has no variance left after pooling, and BatchNorm amplifies rounding
+        crops = random.integers(0, 256, (size, 2, 2, 3), np.uint8).repeat(112, 1).repeat(112, 2)
+        labels = random.integers(0, 2, size)
+        mine = np.array_split(np.arange(size), world)[rank]
+        whole = np.zeros(7, np.float32)
+        whole[mine] = step(crops[mine], labels[mine])
+        collective.prepare(7)
+        scores.append(collective.sum(whole))
+        losses.append(step.loss)
+    weights = [np.asarray(weight) for weight in model.ordered_weights(network)]
+    return [np.stack(scores), np.array(losses), *weights, *average.arrays()]
+
+def accumulated(network, variables, optimizer, collective, options):
+    return AccumulatedStep(network, variables, optimizer, collective, 3, options)
+
+keras.utils.set_random_seed(7)
+plain = learner(True, TrainStep)
+keras.utils.set_random_seed(8)
+frozen = learner(False, TrainStep if world == 1 else accumulated)
+keras.utils.set_random_seed(8)
+in_parts = learner(False, accumulated) if world == 1 else []
+found = {"plain": plain, "frozen": frozen, "in_parts": in_parts}
+named = {f"{kind}/{i:03}": array for kind, arrays in found.items() for i, array in enumerate(arrays)}
+np.savez(target, **named)
 """
 
 
-def run(world: int, folder: Path) -> list[list[np.ndarray]]:
-    """Scores of each step and the weights afterwards, for each of ``world`` worker processes."""
+Found = dict[str, list[np.ndarray]]
+
+
+def run(world: int, folder: Path) -> list[Found]:
+    """Scores and losses of each step, the weights and their average afterwards, for each worker process.
+
+    ``plain``: BatchNorm over the workers in the whole network; ``frozen``: only after the pooling. There one
+    worker takes whole batches, several take them in parts; ``in_parts`` is the one worker in parts.
+    """
     ports = []
     for _ in range(world):
         with socket.socket() as probe:
@@ -64,20 +97,26 @@ def run(world: int, folder: Path) -> list[list[np.ndarray]]:
         command = [sys.executable, "-c", WORKER, str(rank), str(world), str(folder / f"{world}-{rank}.npz")]
         processes.append(subprocess.Popen(command, env=environment))
     assert [process.wait(timeout=300) for process in processes] == [0] * world
-    found = []
+    found: list[Found] = []
     for rank in range(world):
         with np.load(folder / f"{world}-{rank}.npz") as stored:
-            found.append([stored[name] for name in stored.files])
+            parts: Found = {}
+            for name in stored.files:
+                parts.setdefault(name.partition("/")[0], []).append(stored[name])
+            found.append(parts)
     return found
 
 
 @pytest.mark.slow
-def test_two_and_three_workers_take_the_steps_of_one(tmp_path: Path) -> None:
+def test_two_and_three_workers_take_the_steps_of_one_in_parts_or_not(tmp_path: Path) -> None:
     (alone,) = run(1, tmp_path)
+    for whole, in_parts in zip(alone["frozen"], alone["in_parts"], strict=True):
+        np.testing.assert_allclose(whole, in_parts, rtol=1e-4, atol=1e-6)
     for world in (2, 3):
         workers = run(world, tmp_path)
-        for other in workers[1:]:
-            for mine, theirs in zip(workers[0], other, strict=True):
-                np.testing.assert_array_equal(mine, theirs)  # the same bits on every worker
-        for mine, theirs in zip(alone, workers[0], strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+        for kind in ("plain", "frozen"):
+            for other in workers[1:]:
+                for mine, theirs in zip(workers[0][kind], other[kind], strict=True):
+                    np.testing.assert_array_equal(mine, theirs)  # the same bits on every worker
+            for mine, theirs in zip(alone[kind], workers[0][kind], strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)

@@ -150,17 +150,26 @@ def test_the_packaged_defaults_are_the_defaults() -> None:
         assert packaged[section] == model().model_dump(mode="json"), section
 
 
+def recipe(name: str) -> TrainJobConfig:
+    path = ROOT / "configs" / "recipes" / f"{name}.yaml"
+    return load_config(TrainJobConfig, ["--config", str(path), "--input", "crops", "--output", "model"])
+
+
 def test_the_self_blending_recipe_is_a_valid_configuration() -> None:
-    recipe = ROOT / "configs" / "recipes" / "sbi.yaml"
-    config = load_config(TrainJobConfig, ["--config", str(recipe), "--input", "crops", "--output", "model"])
+    config = recipe("sbi")
     assert config.augment.fakes == "sbi" and config.training.freeze_batch_norm
 
 
-def test_the_first_recipe_is_a_valid_configuration() -> None:
-    recipe = ROOT / "configs" / "recipes" / "seed.yaml"
-    config = load_config(TrainJobConfig, ["--config", str(recipe), "--input", "crops", "--output", "model"])
-    assert config.training.trainable == "head" and config.training.balance == "none"
-    assert config.augment.rotation_degrees == 5 and config.augment.jpeg == 0
+def test_the_first_recipe_is_kept_with_all_its_mistakes() -> None:
+    config = recipe("seed")
+    assert set(config.faults.names()) == set(type(config.faults).model_fields)
+    assert config.training.fine_tune == "none" and config.training.balance == "none"
+    assert not config.augment.enabled
+
+
+def test_the_honest_recipe_is_the_default_and_has_no_mistakes() -> None:
+    assert recipe("honest") == TrainJobConfig(input="crops", output="model")
+    assert recipe("honest").faults.names() == []
 
 
 def test_a_copy_of_a_training_video_in_validation_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
-"""Real training on Ray: two worker processes, kills and restarts, and the same numbers each time."""
+"""Real training on Ray: two worker processes, kills and restarts, and the same numbers each time.
+
+Two phases, a moving average and a cosine, so that a restart has all of that to go on from. Killed once by
+default; ``DEEPFAKE_KILLS=10`` has it ten times.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +27,8 @@ from deepfake.config import CropConfig
 from deepfake.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
-EPOCHS = 5
+HEAD_EPOCHS, EPOCHS = 2, 5
+KILLS = int(os.environ.get("DEEPFAKE_KILLS", "1"))
 WORKER_LINE = re.compile(r"worker (\d) of (\d): process (\d+)")
 EPOCH_LINE = re.compile(r"epoch (\d)/\d  loss ")
 RESUMED_LINE = re.compile(r"going on after epoch (\d)")
@@ -35,11 +42,15 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
         "model.weights": "none",
         "model.dropout": 0,
         "model.head_dropout": 0,
-        "training.trainable": "head",
         "training.epochs": EPOCHS,
+        "training.head_epochs": HEAD_EPOCHS,
+        "training.fine_tune": "top",
+        "training.fine_tune_blocks": 1,
+        "training.learning_rate": 0.001,
+        "training.ema": 0.5,
         "training.workers": workers,
         "training.global_batch": 8,
-        "training.learning_rate": 0.01,
+        "training.head_learning_rate": 0.01,
         "training.early_stopping_patience": 100,
         "ray.num_cpus": 2,
         "ray.object_store_mb": 256,
@@ -99,6 +110,7 @@ def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path
         f"val-{k}-{i}" for k in ("fake", "real") for i in (0, 1)
     ]
     assert loaded.info.training["epochs_run"] == EPOCHS
+    assert [row["phase"] for row in history(output)] == ["head"] * HEAD_EPOCHS + ["fine_tune"] * 3
     with (output / "history.parquet").open("rb") as file:
         assert tables.read(file, "history").num_rows == EPOCHS
     assert len((output / "history.csv").read_text().splitlines()) == EPOCHS + 1
@@ -198,6 +210,11 @@ class Job:
                 return found
         raise AssertionError(f"{pattern.pattern} never came:\n{self.printed}")
 
+    def pause(self, seconds: float) -> None:
+        """Let it run on for a while."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=seconds)
+
     def finish(self) -> int:
         """The exit status, after reading what is left."""
         for line in self._lines:
@@ -205,17 +222,24 @@ class Job:
         return self.process.wait(timeout=300)
 
 
+@pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_worker_and_a_stopped_job_end_with_the_numbers_of_an_undisturbed_run(
-    undisturbed: tuple[Path, str], small_crops: Path, tmp_path: Path
+    undisturbed: tuple[Path, str], small_crops: Path, tmp_path: Path, seed: int
 ) -> None:
+    """The worker dies between two epochs, or, where the seed is odd, somewhere within one."""
+    rng = random.Random(seed)
+    rank, reached = (1, HEAD_EPOCHS) if seed == 0 else (rng.randrange(2), rng.randrange(2, EPOCHS - 1))
     expected, _ = undisturbed
     output = tmp_path / "model"
     words = command(small_crops, output, 2)
 
     first = Job(words, tmp_path)
-    victim = first.wait_for(re.compile(r"worker 1 of 2: process (\d+)"))
-    first.wait_for(re.compile(r"epoch 2/\d  loss "))  # then the first epoch's checkpoint is on record
-    os.kill(int(victim[1]), signal.SIGKILL)  # somewhere in a later epoch
+    victim = first.wait_for(re.compile(rf"worker {rank} of 2: process (\d+)"))
+    # then the checkpoint of the epoch before is on record
+    first.wait_for(re.compile(rf"epoch {reached}/\d  loss "))
+    if seed % 2:
+        first.pause(2 * rng.random())
+    os.kill(int(victim[1]), signal.SIGKILL)
     assert int(first.wait_for(RESUMED_LINE)[1]) >= 1
     first.wait_for(EPOCH_LINE)
     first.process.send_signal(signal.SIGTERM)

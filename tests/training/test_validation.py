@@ -26,7 +26,7 @@ def test_scores_in_the_order_of_the_plan_find_their_videos(small_crops: Path) ->
     crops = cropset.open_crops(str(small_crops), STORAGE)
     rows = cropset.split_rows(crops, "val")
     labels = rows.label[validation_plan(rows).rows]
-    scored = validation.faces(crops, "val", labels.astype(float))  # the score says the label
+    scored = validation.faces(crops, rows, labels.astype(float))  # the score says the label
     assert scored["score"].to_pylist() == scored["label"].to_pylist()
     assert set(scored["split"].to_pylist()) == {"val"}
     assert scored.num_rows == len(rows) == 16
@@ -41,18 +41,18 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     scores = scores_of(labels)
     (tmp_path / MODEL_FILE).write_bytes(b"stands for the network")
     epoch = {
-        "epoch": 1, "steps": 1, "crops": 8, "learning_rate": 1e-3, "loss": 0.5, "penalty": 0.0,
-        "val_loss": 0.5, "accuracy": 0.9, "val_accuracy": 0.9, "best": True, "train_seconds": 1.0,
-        "val_seconds": 1.0, "input_wait_seconds": 0.0,
+        "epoch": 1, "phase": "head", "steps": 1, "crops": 8, "learning_rate": 1e-3, "loss": 0.5,
+        "penalty": 0.0, "val_loss": 0.5, "accuracy": 0.9, "val_accuracy": 0.9, "best": True,
+        "train_seconds": 1.0, "val_seconds": 1.0, "input_wait_seconds": 0.0,
     }  # fmt: skip
     result = {
         "history": [epoch], "best_epoch": 1, "val_scores": scores.tolist(), "val_labels": labels.tolist(),
         "model_sha256": hashlib.sha256(b"stands for the network").hexdigest(),
     }  # fmt: skip
     config = TrainJobConfig(input=str(small_crops), output=str(tmp_path))
-    training._write_bundle(config, STORAGE, crops, result, {}, "identity", "data")
+    training._write_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
     found = Bundle.load(str(tmp_path), STORAGE)
-    videos = metrics.video_table(validation.faces(crops, "val", scores))
+    videos = metrics.video_table(validation.faces(crops, rows, scores))
     expected = metrics.balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())
     assert found.threshold == expected == found.operating_point("balanced").threshold
     assert found.operating_point("fpr_0.01", "max").real_videos == 2

@@ -1,0 +1,215 @@
+"""One phase's network and its options: what they do, and that a checkpoint goes on exactly."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepfake import keras_runtime, model
+from deepfake.average import WeightAverage
+from deepfake.callbacks import PhaseCallbacks
+from deepfake.checkpoint import CheckpointError
+from deepfake.collective import Collective
+from deepfake.config import ModelConfig, TrainingConfig
+from deepfake.learner import Learner, assign
+from deepfake.phases import Phase
+from deepfake.step import TrainStep
+
+ALONE = Collective(0, 1)
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    return keras_runtime.start(threads=2, seed=1)
+
+
+def small(keras: Any, seed: int = 3, dropout: float = 0.3, depth: float = 0.3) -> Any:
+    """A network with the parts that a learner looks for: backbone, stochastic depth, pool, head."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    x = crop = keras.Input((224, 224, 3), dtype="uint8", name="crop")
+    x = layers.Rescaling(1 / 255, name="rescaling")(x)
+    x = layers.Conv2D(3, 9, strides=16, use_bias=False, name="stem_conv")(x)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = layers.Dropout(depth, noise_shape=(None, 1, 1, 1), name="block1a_drop")(x)
+    x = layers.GlobalAveragePooling2D(name=model.POOL)(x)
+    x = layers.BatchNormalization(name="head_norm")(x)
+    x = layers.Dropout(dropout, name="head_dropout")(x)
+    x = layers.Dense(1, activation="sigmoid", dtype="float32", name="head_score")(x)
+    return keras.Model(crop, x)
+
+
+def batch(number: int, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(number)
+    blocks = random.integers(0, 256, (size, 2, 2, 3), np.uint8)
+    return blocks.repeat(112, 1).repeat(112, 2), random.integers(0, 2, size)
+
+
+def learner(keras: Any, network: Any = None, **options: Any) -> Learner:
+    settings = TrainingConfig(**options)
+    return Learner(network or small(keras), Phase("all", 3, 0.01), settings, ALONE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ema": 0.9, "weight_decay": 0.1, "clip_norm": 0.5, "label_smoothing": 0.1},
+        {"accumulate": 3, "ema": 0.9},
+    ],
+    ids=["every option", "in parts"],
+)
+def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, options: dict[str, Any]) -> None:
+    first = learner(keras, **options)
+    for number in range(3):
+        first.train(*batch(number))
+    stored = first.arrays()
+    first.learning_rate = 0.005
+    expected = [first.train(*batch(number)) for number in range(3, 6)]
+
+    second = learner(keras, small(keras, seed=11), **options)
+    second.load(stored)
+    second.learning_rate = 0.005
+    for number, scores in zip(range(3, 6), expected, strict=True):
+        np.testing.assert_array_equal(second.train(*batch(number)), scores)  # dropout masks too
+    for name, arrays in first.arrays().items():
+        for mine, theirs in zip(arrays, second.arrays()[name], strict=True):
+            np.testing.assert_array_equal(mine, theirs, err_msg=name)
+
+
+def test_a_batch_in_parts_drops_in_the_second_pass_what_it_dropped_in_the_first(keras: Any) -> None:
+    """One part is the whole batch, so that the masks are those of the plain step."""
+    crops, labels = batch(0)
+    whole = learner(keras, small(keras, dropout=0.0, depth=0.5))
+    parts = learner(keras, small(keras, dropout=0.0, depth=0.5), accumulate=2)
+    parts.train._parts = 1  # type: ignore[union-attr]
+    for seed, value in zip(parts._seeds, whole._seeds, strict=True):
+        seed.assign(value)
+    np.testing.assert_allclose(parts.train(crops, labels), whole.train(crops, labels), rtol=1e-5)
+    for mine, theirs in zip(parts.weights(), whole.weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_workers_drop_other_features_each_and_a_checkpoint_has_rank_0s_masks(keras: Any) -> None:
+    network = model.build(ModelConfig(weights="none"))
+    assert (
+        len(model.ordered_seeds(network)) == 11
+    )  # nine blocks with stochastic depth, two layers of the head
+    first = learner(keras)
+    assert len(first.arrays()["seeds"]) == 2
+    rank_1: Any = SimpleNamespace(
+        rank=1, world=1, run=ALONE.run, present=1.0
+    )  # of which the traced step needs no more
+    second = Learner(small(keras), Phase("all", 3, 0.01), TrainingConfig(), rank_1)
+    assert all((a != b).any() for a, b in zip(first.arrays()["seeds"], second.arrays()["seeds"], strict=True))
+
+
+def test_labels_are_smoothed_in_the_loss(keras: Any) -> None:
+    crops, labels = batch(1)
+    trained = learner(keras, label_smoothing=0.2)
+    scores = trained.train(crops, labels).astype(np.float64)
+    soft = np.where(labels == 1, 0.9, 0.1)
+    expected = -(soft * np.log(scores) + (1 - soft) * np.log(1 - scores)).mean()
+    assert trained.train.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_step_is_longer_than_the_clipped_gradient(keras: Any) -> None:
+    network = small(keras)
+    optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.001)
+    network.compile(optimizer, "binary_crossentropy")
+    variables = model.ordered_trainable(network)
+    optimizer.build(variables)
+    before = [np.asarray(v).copy() for v in variables]
+    TrainStep(network, variables, optimizer, ALONE)(*batch(0))
+    moved = (
+        sum(np.square(np.asarray(v).copy() - old).sum() for v, old in zip(variables, before, strict=True))
+        ** 0.5
+    )
+    assert moved == pytest.approx(0.001, rel=1e-3)
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases_and_scales(keras: Any) -> None:
+    def after(decay: float) -> dict[str, np.ndarray]:
+        trained = learner(keras, weight_decay=decay)
+        for weight in trained.network.trainable_variables:
+            weight.assign(np.ones(weight.shape, np.float32))
+        trained.train(*batch(0))
+        return {v.path: np.asarray(v).copy() for v in trained.network.trainable_variables}
+
+    plain, decayed = after(1e-9), after(0.5)
+    for path, value in decayed.items():
+        difference = plain[path] - value
+        expected = 0.01 * 0.5 if "kernel" in path else 0.0  # rate times decay times the weight, which is 1
+        np.testing.assert_allclose(difference, expected, atol=1e-6, err_msg=path)
+
+
+def test_the_average_follows_the_weights_and_takes_their_place_for_a_while(keras: Any) -> None:
+    (variable,) = [keras.Variable(np.zeros(2, np.float32))]
+    average = WeightAverage([variable], 0.5)
+    expected = np.zeros(2)
+    for update in range(4):
+        variable.assign(np.full(2, update + 1.0))
+        average.update()
+        momentum = min(0.5, (1 + update) / (10 + update))
+        expected = expected * momentum + (update + 1) * (1 - momentum)
+    with average.in_place():
+        np.testing.assert_allclose(np.asarray(variable), expected, rtol=1e-6)
+    np.testing.assert_array_equal(np.asarray(variable), [4, 4])
+
+
+def test_validation_sees_the_average_and_training_goes_on_with_the_weights(keras: Any) -> None:
+    trained = learner(keras, ema=0.99)
+    for number in range(3):
+        trained.train(*batch(number))
+    own = trained.weights()
+    plain = trained.score(batch(9)[0])
+    with trained.as_saved():
+        averaged = trained.score(batch(9)[0])
+        assert any((a != b).any() for a, b in zip(own, trained.weights(), strict=True))
+    assert np.abs(plain - averaged).max() > 0
+    np.testing.assert_array_equal(trained.score(batch(9)[0]), plain)
+
+
+def test_weights_of_another_network_are_refused(keras: Any) -> None:
+    with pytest.raises(CheckpointError, match="another network"):
+        assign(small(keras), [np.zeros(3)])
+
+
+def test_any_keras_callback_is_told_what_fit_would_tell_it(keras: Any) -> None:
+    network = small(keras)
+    network.compile("sgd", "binary_crossentropy")
+    heard: list[str] = []
+
+    class Listener(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            heard.append(f"begin {self.params['epochs']} {self.model is network}")
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            heard.append(f"batch {batch} {logs['loss']}")
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.seen = logs["val_loss"]
+            self.model.stop_training = True
+
+    params = {"epochs": 4, "steps": 2, "verbose": 0}
+    told = PhaseCallbacks(keras, network, TrainingConfig(schedule="plateau"), [Listener()], params)
+    assert not told.tell("on_epoch_begin", 0)
+    assert not told.tell("on_train_batch_end", 0, loss=0.5)
+    assert told.tell("on_epoch_end", 0, val_loss=0.25)
+    assert heard == ["begin 4 True", "batch 0 0.5"]
+    state = told.state()
+    assert state[0]["best"] == 0.25 and state[-1]["seen"] == 0.25  # early stopping's, and the user's own
+    again = PhaseCallbacks(keras, network, TrainingConfig(schedule="plateau"), [Listener()], params)
+    again.load(state)
+    for kept, found in zip(state, again.state(), strict=True):
+        assert kept.items() <= found.items()
+
+
+def test_a_compiled_step_takes_the_same_step(keras: Any) -> None:
+    plain, compiled = learner(keras, small(keras, dropout=0, depth=0)), None
+    compiled = learner(keras, small(keras, dropout=0, depth=0), jit_compile=True)
+    np.testing.assert_allclose(compiled.train(*batch(0)), plain.train(*batch(0)), rtol=1e-4)
+    for mine, theirs in zip(compiled.weights(), plain.weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-2, atol=1e-4)
