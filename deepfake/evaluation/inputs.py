@@ -103,7 +103,8 @@ def without_faces(faces: LabelledFaces, split: str) -> int | None:
     videos = faces.videos.filter(pc.is_valid(faces.videos["label"]))
     if split != ALL:
         videos = videos.filter(pc.equal(videos["split"], split))
-    return videos.num_rows - pc.sum(pc.is_in(videos["video_id"], pc.unique(faces.table["video_id"]))).as_py()
+    seen = pc.sum(pc.is_in(videos["video_id"], pc.unique(faces.table["video_id"]))).as_py()
+    return videos.num_rows - (seen or 0)  # the sum of nothing is null
 
 
 def _kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
