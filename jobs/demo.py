@@ -62,8 +62,21 @@ def job(config: DemoJobConfig) -> cli.Outcome:
 
 def _run(command: Sequence[str]) -> int:
     """Run one job with its output going where ours goes; its exit status. A stop is passed on to it once."""
-    with subprocess.Popen(command, process_group=0) as child:
+    # A stop while the job is being started would otherwise leave a process that nobody knows.
+    came: list[int] = []
+    before = {
+        signum: signal.signal(signum, lambda number, _: came.append(number))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        child = subprocess.Popen(command, process_group=0)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    with child:
         try:
+            if came:
+                raise cli.Stopped(came[0])
             return child.wait()
         except cli.Stopped as stop:
             child.send_signal(stop.signum)

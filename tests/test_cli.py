@@ -304,7 +304,7 @@ def test_what_a_ray_task_raised_is_told_without_its_traceback(run, ray_session, 
 
 
 WAITS = """
-import pathlib, sys, signal
+import pathlib, sys, time
 from deepfake import cli, config
 from deepfake.config import JobConfig
 
@@ -312,7 +312,7 @@ def job(config):
     try:
         print("working", flush=True)
         while True:
-            signal.pause()
+            time.sleep(1)
     finally:
         pathlib.Path(config.output).write_text("cleaned up")
 

@@ -6,6 +6,7 @@ import importlib.util
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -79,9 +80,13 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
     assert "mean nothing about real deepfakes" in out
 
 
-def test_a_stop_is_passed_on_to_the_running_job(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("starts_for", [0.0, 1.0], ids=["while it runs", "while it is being started"])
+def test_a_stop_is_passed_on_to_the_running_job(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, starts_for: float
+) -> None:
     child = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
     monkeypatch.setattr(demo.subprocess, "Popen", _Recorded)
+    monkeypatch.setattr(_Recorded, "starts_for", starts_for)
     before = signal.signal(signal.SIGTERM, cli._raise_stopped)
     try:
         with pytest.raises(cli.Stopped):
@@ -95,10 +100,12 @@ class _Recorded(subprocess.Popen[bytes]):
     """A process that can be looked at after it ended."""
 
     made: ClassVar[list[_Recorded]] = []
+    starts_for: ClassVar[float] = 0.0  # seconds
 
     def __init__(self, command: list[str], process_group: int) -> None:
         super().__init__(command, process_group=process_group)
         self.made.append(self)
+        time.sleep(self.starts_for)
 
 
 def test_an_output_that_is_not_a_local_folder_is_refused(demo: ModuleType) -> None:
