@@ -14,11 +14,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # cannot be had, or cannot reach the index, pip does the same from the same lock.
 UV_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"
 install_lock = echo "Installing $(1) into $(VENV)"; \
-	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(1); } \
+	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r $(1); } \
 	|| $(BIN)/python -m pip install --progress-bar off --require-hashes -r $(1)
 
-# Most of the suite's time is spent waiting for Ray and TensorFlow to start; two processes fill the gaps.
-TEST_PROCESSES ?= 2
+# Much of the suite's time is spent waiting for Ray and TensorFlow to start; several processes fill the gaps.
+# Each takes the next file when it is done with one, in the order of tests/conftest.py: long ones first.
+TEST_PROCESSES ?= 3
 
 .PHONY: help install demo test drill check lint format types lock docs clean
 
@@ -31,7 +32,7 @@ demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS=
 	@$(BIN)/python jobs/demo.py $(ARGS)
 
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a table of what became of the jobs
 	$(BIN)/python -m tests.drill $(ARGS)

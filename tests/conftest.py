@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
 import subprocess
+import sys
 import sysconfig
 import time
 import uuid
@@ -28,13 +30,27 @@ settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``data`` skip where the real clips are absent."""
+    """Files with slow tests come first, so that no process is left alone with one at the end.
+
+    Tests marked ``data`` skip where the real clips are absent.
+    """
+    slow = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: item.path not in slow)
     if DATA.is_dir():
         return
     skip = pytest.mark.skip(reason=f"no real clips at {DATA}; set DEEPFAKE_TEST_DATA to have this run")
     for item in items:
         if "data" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_of_a_module_go_with_it() -> Iterator[None]:
+    """Keras keeps what it built, and TensorFlow its graphs, for as long as nobody says otherwise."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,7 @@ def measured(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return json.loads((folder / "out/benchmark.json").read_text()), done.stdout
 
 
+@pytest.mark.slow
 def test_each_thing_is_measured_in_each_run(measured: tuple[dict[str, Any], str]) -> None:
     entries = {entry["name"]: entry for entry in measured[0]["measured"]}
     assert list(entries) == [

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from deepfake import preprocess, tables
 from deepfake.config import PreprocessJobConfig
 from tests.broken_inputs import write
 
 
+@pytest.mark.slow
 def test_five_hundred_broken_files_each_get_a_status(tmp_path: Path, ray_session: None) -> None:
     names = write(tmp_path / "broken", rounds=8)
     assert len(names) > 500

@@ -80,6 +80,7 @@ def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> 
     assert found.rest["video_id"].to_pylist() == ["longer", "other"]
 
 
+@pytest.mark.slow
 def test_the_job_decodes_copies_once_and_lists_them_in_the_manifest(
     ffpp_small: Path, tmp_path: Path, ray_session: None
 ) -> None:

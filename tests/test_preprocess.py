@@ -151,6 +151,7 @@ def test_every_block_is_one_unit_on_its_way_through_ray() -> None:
     assert units.unpack(packed)[1]["videos"].equals(made["videos"])
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_was_done(ffpp_small: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, str(ROOT / "jobs/preprocess.py"), "--input", str(ffpp_small), "--output",

@@ -69,6 +69,7 @@ def scored(archive: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory,
     return output
 
 
+@pytest.mark.slow
 def test_every_video_has_a_score_or_a_status_and_never_half_for_want_of_an_answer(scored: Path) -> None:
     videos = pd.read_parquet(scored / "video_scores")
     assert len(videos) == 6
@@ -242,6 +243,7 @@ def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str
     assert not (tmp_path / "scores").joinpath("_config.json").exists()
 
 
+@pytest.mark.slow
 def test_new_videos_are_scored_and_the_others_left_as_they_are(
     archive: Path, bundle: str, ffpp_small: Path, tmp_path: Path, ray_session: None
 ) -> None:

@@ -46,11 +46,11 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
         "training.head_epochs": HEAD_EPOCHS,
         "training.fine_tune": "top",
         "training.fine_tune_blocks": 1,
-        "training.learning_rate": 0.001,
+        "training.learning_rate": 0.0003,  # so little that no loss comes near 0, where rounding shows
         "training.ema": 0.5,
         "training.workers": workers,
         "training.global_batch": 8,
-        "training.head_learning_rate": 0.01,
+        "training.head_learning_rate": 0.001,
         "training.early_stopping_patience": 100,
         "ray.num_cpus": 2,
         "ray.object_store_mb": 256,
@@ -172,14 +172,13 @@ def test_one_worker_on_s3_learns_what_two_learn_on_disk(
     assert Bundle.load(f"{s3_root}/model", storage).sha256 == Bundle.load(str(model), storage).sha256
 
     # not AUC: an untrained backbone gives all crops nearly the same score, and rounding decides their order
-    exact, close = ("epoch", "steps", "crops", "learning_rate"), ("loss", "penalty")
+    exact = ("epoch", "steps", "crops", "learning_rate")
+    close = ("loss", "penalty", "val_loss")
     for one, two in zip(history(model), history(undisturbed[0]), strict=True):
         assert [one[name] for name in exact] == [two[name] for name in exact]
         np.testing.assert_allclose(
-            [one[name] for name in close], [two[name] for name in close], rtol=1e-3, err_msg=str(one["epoch"])
+            [one[name] for name in close], [two[name] for name in close], rtol=1e-4, err_msg=str(one["epoch"])
         )
-        # A network that is sure and wrong: so near to 0 and 1 rounding moves the logarithm of a score.
-        assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-2)
 
 
 def test_a_finished_job_started_again_does_nothing(undisturbed: tuple[Path, str], small_crops: Path) -> None:

@@ -104,6 +104,7 @@ def test_pixels_are_those_of_decoding_everything(clip: Path, sampling: SamplingC
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_pixels_of_every_real_clip_are_those_of_decoding_everything(data: Path) -> None:
     clips = sorted([*data.glob("ffpp/**/*.mp4"), *data.glob("videos/*/*.m*")])
     assert len(clips) == 76
