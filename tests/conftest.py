@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,12 +31,12 @@ settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that no process is left alone with one at the end.
+    """Files with many slow tests come first, so that no process is left alone with one at the end.
 
     Tests marked ``data`` skip where the real clips are absent.
     """
-    slow = {item.path for item in items if "slow" in item.keywords}
-    items.sort(key=lambda item: item.path not in slow)
+    slow = Counter(item.path for item in items if "slow" in item.keywords)
+    items.sort(key=lambda item: -slow[item.path])
     if DATA.is_dir():
         return
     skip = pytest.mark.skip(reason=f"no real clips at {DATA}; set DEEPFAKE_TEST_DATA to have this run")
