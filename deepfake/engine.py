@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 import ray.data
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 KNOCK_SECONDS = 20.0
 START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
+THREADS = 4  # for calls that are too small for workers
 
 
 @contextmanager
@@ -116,6 +119,19 @@ def total(resource: str) -> float:
 def workers(config: RayConfig) -> int:
     """Parallel workers of a data job: as configured, else one for each CPU of the cluster."""
     return config.workers or max(1, int(total("CPU")))
+
+
+def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small: bool) -> list[Any]:
+    """The answers to calls of a function, in their order, worked at in parallel.
+
+    Each is a Ray task of one CPU; where they are ``small``, so that starting workers would take longer than
+    the calls, they are done in threads of this process.
+    """
+    if small:
+        with ThreadPoolExecutor(THREADS) as threads:
+            return list(threads.map(lambda arguments: function(*arguments), calls))
+    remote: Callable[..., Any] = ray.remote(num_cpus=1)(function).remote
+    return ray.get([remote(*arguments) for arguments in calls])
 
 
 def _quiet() -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import ray
 
 from deepfake import engine, long_videos, tables, todo, units, yields
 from deepfake.config import PreprocessJobConfig, config_sha256
@@ -99,9 +97,11 @@ class MakeUnit:
 
 
 def write_sheets(output: Output) -> list[str]:
-    """The contact sheets, in parallel; their URIs."""
-    draw: Callable[..., Any] = ray.remote(num_cpus=1)(crops_page.write_sheet).remote
-    return ray.get([draw(sheet, output.storage) for sheet in crops_page.sheets(output.root, output.storage)])
+    """The contact sheets; their URIs."""
+    sheets = crops_page.sheets(output.root, output.storage)
+    size = sum(info.size for info in output.storage.list_files(output.root))
+    calls = [(sheet, output.storage) for sheet in sheets]
+    return engine.spread(crops_page.write_sheet, calls, small=size <= units.SMALL_BYTES)
 
 
 def finish(work: todo.Todo, output: Output) -> pa.Table:

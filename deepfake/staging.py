@@ -39,6 +39,7 @@ class Part:
     table: str
     uri: str
     sources: tuple[str, ...]
+    size_bytes: int  # of those together
 
 
 @dataclass(frozen=True)
@@ -117,17 +118,17 @@ class Output:
         sizes = {info.path: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
         first = len(listed_parts(self.root, self.storage).get(name, []))  # what is not listed is rewritten
         groups: list[list[str]] = []
-        room = 0
+        filled: list[int] = []
         for unit_id in unit_ids:
             size = sizes[f"{unit_id}.parquet"]
-            if not groups or room < size:
+            if not groups or filled[-1] + size > PART_BYTES:
                 groups.append([])
-                room = PART_BYTES
+                filled.append(0)
             groups[-1].append(self._unit_uri(name, unit_id))
-            room -= size
+            filled[-1] += size
         return [
-            Part(name, join(self._folder(name), f"part-{first + i:05d}.parquet"), tuple(group))
-            for i, group in enumerate(groups)
+            Part(name, join(self._folder(name), f"part-{first + i:05d}.parquet"), tuple(group), size)
+            for i, (group, size) in enumerate(zip(groups, filled, strict=True))
         ]
 
     def join_part(self, part: Part) -> int:

@@ -8,17 +8,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import ray
 import ray.data
 import ray.exceptions
 
-from deepfake import pieces, tables
+from deepfake import engine, pieces, tables
 from deepfake.errors import JobError, UsageError
 from deepfake.extract import ExtractConfig
 from deepfake.isolation import extractor
@@ -32,8 +30,7 @@ log = logging.getLogger(__name__)
 
 UNIT_ID = "unit_id"
 BEGAN = "began"
-SMALL_SOURCES = 256  # unit files of a part, each of some hundred rows, that are joined in the driver
-JOINERS = 4  # parts joined at once there; matters on S3 only
+SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
 
 
 def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
@@ -164,20 +161,13 @@ def finish(work: Todo, output: Output, copies: Mapping[str, pa.Table]) -> pa.Tab
 
 
 def join_parts(output: Output, parts: Iterable[Part]) -> None:
-    """Write the final files from the units' files, in parallel.
-
-    Small ones in this process: starting workers for them would take longer than joining them.
-    """
+    """Write the final files from the units' files, in parallel."""
     small: list[Part] = []
     large: list[Part] = []
     for part in parts:
-        is_small = part.table != "crops" and len(part.sources) <= SMALL_SOURCES
-        (small if is_small else large).append(part)
-    join: Callable[..., Any] = ray.remote(num_cpus=1)(_join_part).remote
-    waiting = [join(output, part) for part in large]
-    with ThreadPoolExecutor(JOINERS) as pool:
-        list(pool.map(output.join_part, small))
-    ray.get(waiting)
+        (small if part.size_bytes <= SMALL_BYTES else large).append(part)
+    engine.spread(output.join_part, [(part,) for part in small], small=True)
+    engine.spread(_join_part, [(output, part) for part in large], small=False)
 
 
 def _join_part(output: Output, part: Part) -> int:
