@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pytest
 from deepfake.staging import part_files
 from deepfake.storage import Storage, join
 from tests.conftest import S3Server
+from tests.secret_scan import files_with
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,9 +49,17 @@ def test_preprocess_from_s3_to_s3_gives_the_rows_of_a_local_run(
     storage = Storage()
     storage.upload_folder(ffpp_small, join(s3_root, "archive"))
     local, remote = str(tmp_path / "crops"), join(s3_root, "crops")
-    for source, output in ((str(ffpp_small), local), (join(s3_root, "archive"), remote)):
-        done = preprocess(source, output, s3_server.environment)
-        assert done.returncode == 0, done.stderr
+    with tempfile.TemporaryDirectory(prefix="ray") as ray_logs:  # a short name: sockets lie in it
+        for source, output in ((str(ffpp_small), local), (join(s3_root, "archive"), remote)):
+            done = preprocess(source, output, s3_server.environment | {"RAY_TMPDIR": ray_logs})
+            assert done.returncode == 0, done.stderr
+        written = tmp_path / "written"
+        storage.download_folder(remote, written)
+        assert list(Path(ray_logs).rglob("raylet.out")) and list(written.glob("*.parquet"))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            secret = s3_server.environment[name]
+            assert files_with(secret, [written, Path(local), Path(ray_logs)]) == []
+            assert secret not in done.stdout + done.stderr
     crops = rows(local, "crops")
     assert len(crops) > 12
     assert rows(remote, "crops") == crops
@@ -59,7 +69,6 @@ def test_preprocess_from_s3_to_s3_gives_the_rows_of_a_local_run(
     ]
     summary = json.loads(storage.read_text(join(remote, "_summary.json")))
     assert (summary["videos"], summary["faces"], summary["exit_status"]) == (12, len(crops), 0)
-    assert s3_server.environment["AWS_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
     with storage.open(part_files(remote, storage)[0]) as file:
         assert pq.read_schema(file).metadata[b"deepfake.table"] == b"crops"
 
@@ -79,3 +88,12 @@ def test_a_bucket_that_does_not_exist_answers_2_and_is_named(s3_server: S3Server
     assert done.returncode == 2
     assert "there is no bucket 'nowhere'; make it first, or mend its name" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_scan_finds_a_secret_in_a_log_and_packed_in_a_table(tmp_path: Path) -> None:
+    secret = "wJalrXUtnFEMI"
+    (tmp_path / "quiet.log").write_text("nothing")
+    (tmp_path / "loud.log").write_text(f"key={secret}")
+    packed = pa.table({"note": [secret * 20] * 2})
+    pq.write_table(packed, tmp_path / "rows.parquet", compression="zstd")
+    assert [path.name for path in files_with(secret, [tmp_path])] == ["loud.log", "rows.parquet"]

@@ -22,6 +22,7 @@ from deepfake.config import PreprocessJobConfig
 from deepfake.storage import Storage, join
 from tests.cluster.local_cluster import LocalCluster, finished
 from tests.conftest import S3Server
+from tests.secret_scan import files_with
 from tests.test_s3_jobs import rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ def outputs(cluster: LocalCluster, project: Path, s3: str, ffpp_small: Path) -> 
         ),
         "train": run(
             cluster, project, "train", "--input", crops, "--output", model, "--model.weights", "none",
-            "--training.epochs", "1", "--training.global_batch", "8", "--training.trainable", "head",
+            "--training.epochs", "1", "--training.global_batch", "8", "--training.fine_tune", "none",
             "--training.threads_per_worker", "1",
         ),
     }  # fmt: skip
@@ -146,6 +147,16 @@ def test_a_log_reads_well(outputs: dict[str, str], s3_server: S3Server) -> None:
 
 
 @pytest.mark.slow
+def test_no_secret_is_in_any_log_table_or_page(
+    outputs: dict[str, str], cluster: LocalCluster, s3: str, s3_server: S3Server, tmp_path: Path
+) -> None:
+    Storage().download_folder(s3, tmp_path / "written")
+    assert list(cluster.folder.rglob("raylet*.out")) and list(tmp_path.rglob("scores/*.parquet"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert files_with(s3_server.environment[name], [cluster.folder, tmp_path / "written"]) == []
+
+
+@pytest.mark.slow
 def test_nothing_worked_on_the_head(outputs: dict[str, str], cluster: LocalCluster) -> None:
     def listed(what: str) -> list[dict[str, Any]]:
         answer: Any = cluster.ask(f"/api/v0/{what}?detail=1&limit=10000")
@@ -154,8 +165,7 @@ def test_nothing_worked_on_the_head(outputs: dict[str, str], cluster: LocalClust
 
     (head,) = [node["node_id"] for node in listed("nodes") if "head" in node["resources_total"]]
     tasks = [task for task in listed("tasks") if task["type"] == "NORMAL_TASK"]
-    assert "_join_part" in {task["name"] for task in tasks}
-    assert not [task["name"] for task in tasks if task["node_id"] == head]
+    assert tasks and not [task["name"] for task in tasks if task["node_id"] == head]
     workers = [actor for actor in listed("actors") if "MapWorker" in actor["class_name"]]
     assert workers and not [actor for actor in workers if actor["node_id"] == head]
     # Ray Data's own book-keepers, which Ray puts there: they hold no resources and see no video.
