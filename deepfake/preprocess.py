@@ -53,7 +53,7 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
         work = todo.choose(listed, config, output, output.config_sha256)
         starting = make_crops(work.units, config, output)
         videos = finish(work, output)
-        write_yield(videos, output)
+        write_yield(videos, output, config.detector.name)
         sheets = write_sheets(output) if any(videos["faces"].to_pylist()) else []
         seconds = time.monotonic() - working - starting
     return summary(videos, config, seconds, starting, time.monotonic() - started), sheets
@@ -116,13 +116,13 @@ def finish(work: todo.Todo, output: Output) -> pa.Table:
     )
 
 
-def write_yield(videos: pa.Table, output: Output) -> None:
+def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
     """The yield table as ``_yield.csv``; a warning where it differs between the classes."""
     rows = yields.table(videos)
     with output.storage.writing(join(output.root, "_yield.csv")) as path:
         pa.csv.write_csv(pa.Table.from_pylist(rows), path)
     log.info("faces found\n%s", yields.words(rows))
-    if words := yields.warning(rows):
+    if words := yields.warning(rows, detector):
         log.warning("%s", words)
 
 

@@ -42,8 +42,11 @@ def table(videos: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def warning(rows: list[dict[str, Any]]) -> str | None:
-    """Words where the share of frames with a face differs between real and fake by too much."""
+def warning(rows: list[dict[str, Any]], detector: str) -> str | None:
+    """Words where the share of frames with a face differs between real and fake by too much.
+
+    ``detector`` is the name of the one that was used: it is no remedy for itself.
+    """
     shares = {}
     for label in ("real", "fake"):
         mine = [row for row in rows if row["label"] == label]
@@ -53,9 +56,12 @@ def warning(rows: list[dict[str, Any]]) -> str | None:
     real, fake = shares["real"], shares["fake"]
     if real is None or fake is None or abs(real - fake) * 100 <= WARN_POINTS:
         return None
+    remedies = ["detector.boxes from_original, where originals stand beside their fakes"]
+    if detector != "yunet":
+        remedies.insert(0, "detector.name yunet")
     return (
         f"a face is found in {real:.1%} of the real frames and in {fake:.1%} of the fake ones: which faces "
-        "are missed tells the label; use detector.name yunet, or detector.boxes from_original"
+        f"are missed tells the label; use {', or '.join(remedies)}"
     )
 
 

@@ -38,7 +38,10 @@ def test_a_yield_that_differs_between_the_classes_by_more_than_three_points_is_w
     fakes: int, warned: bool
 ) -> None:
     rows = [_video("a", 0, 100, 90), _video("b", 1, 100, fakes)]
-    assert (yields.warning(yields.table(tables.from_rows("videos", rows))) is not None) == warned
+    found = yields.table(tables.from_rows("videos", rows))
+    assert (yields.warning(found, "haar") is not None) == warned
+    assert ("detector.name yunet" in (yields.warning(found, "haar") or "")) == warned
+    assert "detector.name yunet" not in (yields.warning(found, "yunet") or "")
 
 
 def test_fakes_can_take_the_boxes_of_their_originals(

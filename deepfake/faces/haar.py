@@ -15,23 +15,18 @@ from deepfake.frame import Frame
 
 # The quick look: half the rows, coarser steps, fewer hits asked for. What it finds must be found again at
 # full rows near the same place and size, which costs little and drops three of four false faces.
-QUICK_SCALE_FACTOR, QUICK_NEIGHBORS = 1.2, 3
-# Large faces are looked for first, since small windows cost most: these are sides, as shares of the frame's
-# height. Where a face is found that is surely one, nothing smaller can be the largest.
-LARGE = (0.25,)
-SURE = 3.0  # level weight
+QUICK_SCALE_FACTOR, QUICK_NEIGHBORS = 1.3, 2
 SCALE_FACTOR = 1.1
-NEAR = 0.5  # of the face's side, searched around it
+NEAR = 0.35  # of the face's side, searched around it
 SMALLER, LARGER = 0.7, 1.4  # of the face's side, searched for
 
 
 class HaarDetector:
     """OpenCV's ``haarcascade_frontalface_default``.
 
-    Where one face is wanted, a quick look comes first, for large faces before small ones, and the slow search
-    of the whole frame only where that finds nothing. The score of a face is its level weight: by how much its
-    best hit passed the cascade's last stage, 0 or more. On FF++ clips faces have 5 to 15, what is no face
-    less than 1.
+    Where one face is wanted, a quick look comes first, and the slow search of the whole frame only where
+    that finds nothing. The score of a face is its level weight: by how much its best hit passed the cascade's
+    last stage, 0 or more. On FF++ clips faces have 5 to 15, what is no face less than 1.
     """
 
     name = "haar"
@@ -48,26 +43,17 @@ class HaarDetector:
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels."""
         grey, scale = frame.small_grey(self._config.rows)
-        found = self._first(grey) if self._config.keep == "largest" else []
+        found = self._near(grey, self._quick(grey)) if self._config.keep == "largest" else []
         if not found:
             found = self._search(grey, self._min_side(grey), None, SCALE_FACTOR, self._config.haar_neighbors)
         return [face.scaled(1.0 / scale) for face in found]
 
-    def _first(self, grey: np.ndarray) -> list[Detection]:
-        """Faces found quickly and confirmed; small ones only where no large one is sure."""
+    def _quick(self, grey: np.ndarray) -> list[Detection]:
+        """Candidates from the halved image, in the pixels of ``grey``."""
         height, width = grey.shape
         half = cv2.resize(grey, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
-        smallest = self._min_side(half)
-        sides = [side for share in LARGE if (side := round(share * half.shape[0])) > smallest] + [smallest]
-        found: list[Detection] = []
-        largest = None
-        for side in sides:
-            candidates = self._search(half, side, largest, QUICK_SCALE_FACTOR, QUICK_NEIGHBORS)
-            found += self._near(grey, [face.scaled(2.0) for face in candidates])
-            if any(face.score >= SURE for face in found):
-                break
-            largest = side
-        return found
+        found = self._search(half, self._min_side(half), None, QUICK_SCALE_FACTOR, QUICK_NEIGHBORS)
+        return [face.scaled(2.0) for face in found]
 
     def _near(self, grey: np.ndarray, candidates: list[Detection]) -> list[Detection]:
         """The candidates that a search around each of them confirms, each as its surest hit."""
