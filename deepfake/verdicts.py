@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfake.bundle import Bundle
 from deepfake.config import ScoringConfig
-from deepfake.decisions import TOP_K, Calibration
+from deepfake.decisions import TOP_K, Calibration, OperatingPoint
 
 DEFAULT_WIDTH = 0.05  # of the band to each side, where validation gave none
 
@@ -17,16 +17,14 @@ DEFAULT_WIDTH = 0.05  # of the band to each side, where validation gave none
 class VerdictRule:
     """Where the line is drawn, and how wide it is.
 
-    ``fpr`` and ``tpr`` are those seen on validation videos; None where they are not known.
+    ``measured`` says how often it was right on validation videos; None where that is not known.
     """
 
     name: str
     threshold: float
     uncertain_from: float
     uncertain_to: float
-    fpr: float | None = None
-    tpr: float | None = None
-    note: str | None = None  # where the validation videos are too few for the rates
+    measured: OperatingPoint | None = None
     calibration: Calibration | None = None
 
     def verdict(self, score: float) -> str:
@@ -56,16 +54,16 @@ def operating_point(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         aggregation = f"top {config.top_k}"
     band = bundle.uncertain_band(aggregation)
     calibration = (bundle.info.calibration or {}).get(aggregation)
+    measured = None
     if config.threshold is not None:
-        name, threshold, fpr, tpr, note = "scoring.threshold", config.threshold, None, None, None
+        name, threshold = "scoring.threshold", config.threshold
         band = None
     elif config.operating_point != "default" or bundle.operating_points(aggregation):
         wanted = "balanced" if config.operating_point == "default" else config.operating_point
-        point = bundle.operating_point(wanted, aggregation)
-        name, threshold, fpr, tpr, note = point.name, point.threshold, point.fpr, point.tpr, point.note
+        measured = bundle.operating_point(wanted, aggregation)
+        name, threshold = measured.name, measured.threshold
     else:
-        name = bundle.info.threshold_rule or "the bundle's threshold"
-        threshold, fpr, tpr, note = bundle.threshold, None, None, None
+        name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.threshold
     if config.uncertain is not None or band is None:
         width = DEFAULT_WIDTH if config.uncertain is None else config.uncertain
         low, high = threshold - width, threshold + width
@@ -76,8 +74,6 @@ def operating_point(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         threshold,
         uncertain_from=max(0.0, min(low, threshold)),
         uncertain_to=max(high, threshold),
-        fpr=fpr,
-        tpr=tpr,
-        note=note,
+        measured=measured,
         calibration=calibration,
     )

@@ -41,7 +41,7 @@ def bundle(chosen: dict[str, decisions.Decisions] | None = None) -> Bundle:
 
 def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_band() -> None:
     rule = operating_point(bundle(), ScoringConfig())
-    assert (rule.name, rule.threshold, rule.fpr) == ("rule", 0.4, None)
+    assert (rule.name, rule.threshold, rule.measured) == ("rule", 0.4, None)
     assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.35, 0.45))
     assert rule.probability(0.9) is None
 
@@ -53,7 +53,7 @@ def test_the_point_the_band_and_the_rates_are_those_of_the_aggregation_in_use(
     rule = operating_point(bundle(chosen), ScoringConfig(aggregation=aggregation))
     balanced = chosen[aggregation].operating_points[0]
     assert (rule.name, rule.threshold) == ("balanced", balanced.threshold)
-    assert (rule.fpr, rule.tpr) == (balanced.fpr, balanced.tpr)
+    assert rule.measured == balanced
     assert rule.uncertain_from == min(chosen[aggregation].uncertain.low, balanced.threshold)
 
 
@@ -65,12 +65,12 @@ def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_
     assert strict.threshold > balanced.threshold
     assert strict.verdict(strict.threshold - 1e-6) == "uncertain"
     assert strict.verdict(max(strict.threshold, strict.uncertain_to)) == "likely_fake"
-    assert strict.note is not None and "cannot show" in strict.note
+    assert strict.measured is not None and "cannot show" in (strict.measured.note or "")
 
 
 def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, decisions.Decisions]) -> None:
     rule = operating_point(bundle(chosen), ScoringConfig(threshold=0.8, uncertain=0.1))
-    assert (rule.name, rule.threshold, rule.fpr) == ("scoring.threshold", 0.8, None)
+    assert (rule.name, rule.threshold, rule.measured) == ("scoring.threshold", 0.8, None)
     assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.7, 0.9))
 
 

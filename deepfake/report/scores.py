@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.config import ReportConfig
-from deepfake.metrics import precision_at_prevalence
+from deepfake.metrics import Interval, precision_at_prevalence, precision_interval
 from deepfake.report import pages
 from deepfake.storage import Storage, join
 from deepfake.tables import FAILURES, Status
@@ -122,11 +123,29 @@ def page(
     )
 
 
-def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[tuple[float, float | None]]:
-    """``(prevalence, share of the alarms that are right)``; empty where the error rates are not known."""
-    if point is None or point.fpr is None or point.tpr is None:
+@dataclass(frozen=True)
+class Alarms:
+    """How many of those called fake are fakes, where ``prevalence`` of all videos are."""
+
+    prevalence: float
+    right: float | None
+    interval: Interval | None  # 95 %: what so few validation videos can show
+
+
+def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarms]:
+    """One for each prevalence; empty where the error rates are not known."""
+    if point is None or point.measured is None:
         return []
-    return [(share, precision_at_prevalence(point.tpr, point.fpr, share)) for share in prevalence]
+    seen = point.measured
+    hits, false_alarms = round(seen.tpr * seen.fake_videos), round(seen.fpr * seen.real_videos)
+    return [
+        Alarms(
+            share,
+            precision_at_prevalence(seen.tpr, seen.fpr, share),
+            precision_interval(hits, seen.fake_videos, false_alarms, seen.real_videos, share),
+        )
+        for share in prevalence
+    ]
 
 
 def _thumbnails_shown(

@@ -13,6 +13,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from deepfake.config import ReportConfig
+from deepfake.decisions import OperatingPoint
+from deepfake.metrics import precision_interval
 from deepfake.report import pages, scores
 from deepfake.storage import Storage
 from deepfake.tables import Status
@@ -214,10 +216,18 @@ def test_a_suspicious_video_leads_to_its_own_page_before_and_after_sorting(
 
 
 def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: Path) -> None:
-    point = VerdictRule("balanced", 0.5, 0.45, 0.55, fpr=0.03, tpr=0.95)
+    seen = OperatingPoint(
+        name="balanced", threshold=0.5, target_fpr=None, real_videos=100, fake_videos=100,
+        fpr=0.03, tpr=0.95, fpr_interval=(0.006, 0.085), tpr_interval=(0.887, 0.984),
+    )  # fmt: skip
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=seen)
     config = ReportConfig(prevalence=[0.5, 0.01])
     text = write(tmp_path, video_row("a", 0.9), point=point, config=config).read_text()
+    assert "95.0 % of 100 fakes and 3.0 % of 100 reals" in text
     assert "96.9 %" in text and "24.2 %" in text
+    bounds = precision_interval(95, 100, 3, 100, 0.01)
+    assert bounds is not None and bounds.low < 0.1
+    assert f"{bounds.low:.1%} to {bounds.high:.1%}".replace("%", " %") in text
     unknown = write(tmp_path, video_row("a", 0.9), point=VerdictRule("own", 0.5, 0.45, 0.55)).read_text()
     assert "carries no error rates" in unknown
 
