@@ -1,0 +1,214 @@
+"""The configuration of each job: its own keys, and the sections that it takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from deepfake.budget import Budget
+from deepfake.config.answers import (
+    BenchmarkConfig,
+    EvaluationConfig,
+    LeakcheckConfig,
+    ReportConfig,
+    ScoringConfig,
+)
+from deepfake.config.data import (
+    CatalogConfig,
+    CropConfig,
+    DetectorConfig,
+    RayConfig,
+    SamplingConfig,
+    StorageConfig,
+)
+from deepfake.config.learning import AugmentConfig, FaultsConfig, ModelConfig, TrainingConfig
+from deepfake.config.section import Fraction
+
+
+class JobConfig(BaseModel):
+    """What every job takes besides its sections."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    row_sections: ClassVar[tuple[str, ...]] = ()  # the sections that decide what rows come out
+
+    output: str = Field(..., description="URI of the folder that the job writes")
+    limit: int | None = Field(None, ge=1, description="take only the first N videos")
+    dry_run: bool = Field(
+        False, alias="dry-run", description="print the resolved configuration and the plan, then exit"
+    )
+    max_failed: Fraction = Field(
+        0.05, alias="max-failed", description="share of videos that may fail before the exit status is 3"
+    )
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
+
+
+class PreprocessJobConfig(JobConfig):
+    """Videos to face crops."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop")
+
+    input: str = Field(..., description="URI of an FF++ root, a folder, a bucket or a manifest")
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    detector: DetectorConfig = Field(default_factory=DetectorConfig)
+    crop: CropConfig = Field(default_factory=CropConfig)
+
+
+class TrainJobConfig(JobConfig):
+    """Crops to a model bundle."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("model", "augment", "training", "faults")
+
+    input: str = Field(..., description="URI of a crops folder written by preprocess")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    faults: FaultsConfig = Field(default_factory=FaultsConfig)
+    compare: list[str] = Field(
+        [],
+        description="two or more recipes (YAML files): train each, and show its numbers on its own split "
+        "beside those on people it has not seen; other options apply to all of them",
+    )
+
+    @model_validator(mode="after")
+    def _faults_are_of_plain_recipes(self) -> TrainJobConfig:
+        if self.faults.frame_split or self.faults.rotate_fakes:
+            if self.training.balance == "paired":
+                raise ValueError(
+                    "faults.frame_split and rotate_fakes tear apart what training.balance paired pairs"
+                )
+            if self.augment.fakes != "real":
+                raise ValueError(
+                    f"faults are shown on real fakes only, augment.fakes is {self.augment.fakes}"
+                )
+        return self
+
+
+class EvaluateJobConfig(JobConfig):
+    """A bundle's numbers on labelled crops."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("evaluation",)
+
+    input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
+    also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
+    bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+class ScoreJobConfig(JobConfig):
+    """Scores for every video of an archive."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop", "scoring")
+
+    input: str = Field(
+        ...,
+        description="URI of a folder, a bucket or a manifest of videos; or of crops that preprocess or an "
+        "earlier score job kept",
+    )
+    bundle: str = Field(..., description="URI of the model bundle")
+    budget: str | None = Field(
+        None,
+        description="stop after so much new work, as in 2h, 90m or '500 videos'; the tables then hold what "
+        "was done, and the same command goes on",
+    )
+    compare_with: str | None = Field(
+        None,
+        alias="compare-with",
+        description="URI of another output of this job; what changed against it is written and summed up",
+    )
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    detector: DetectorConfig | None = Field(
+        None, description="default: the detector that the bundle was trained with"
+    )
+    crop: CropConfig | None = Field(None, description="default: the crops that the bundle was trained on")
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_is_understood(cls, text: str | None) -> str | None:
+        if text is not None:
+            Budget.parse(text)
+        return text
+
+
+class VerifyJobConfig(JobConfig):
+    """Scores some videos of a finished output again, from the source files, and reports what differs."""
+
+    verify: str = Field(..., description="URI of the score job's output to verify")
+    output: str = Field("", description="URI of the folder for the report (default: VERIFY/verification)")
+    bundle: str | None = Field(None, description="URI of the bundle (default: where it was then)")
+    sample: int = Field(20, ge=1, description="videos to score again, chosen at random")
+    seed: int = Field(0, ge=0, description="seed of that choice")
+    tolerance: float = Field(1e-3, ge=0, description="largest difference between two scores that is none")
+    runtime: Literal["auto", "tensorflow", "openvino"] = Field("auto", description="see scoring.runtime")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _output_beside_what_is_verified(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("verify") and not values.get("output"):
+            return {**values, "output": f"{str(values['verify']).rstrip('/')}/verification"}
+        return values
+
+
+class LeakcheckJobConfig(JobConfig):
+    """What the splits of a data set share, and what gives fakes away without looking at faces."""
+
+    row_sections: ClassVar[tuple[str, ...]] = ("catalog", "leakcheck")
+
+    input: str = Field(
+        ..., description="URI of a crops folder written by preprocess, or of anything preprocess takes"
+    )
+    catalog: CatalogConfig = Field(default_factory=CatalogConfig)
+    leakcheck: LeakcheckConfig = Field(default_factory=LeakcheckConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+
+class BenchmarkJobConfig(PreprocessJobConfig):
+    """The rate of preprocessing beside the naive loop and the decoding floor, on a few clips."""
+
+    benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
+
+
+class DemoJobConfig(JobConfig):
+    """Every job in turn, on a small data set made on the spot."""
+
+    output: str = Field("demo_output", description="local folder that the demo writes")
+    seed: int = Field(0, ge=0, description="seed of the data set and of training")
+    identities: int = Field(4, ge=2, description="identities made out of each of the three people")
+    every_n: int = Field(15, ge=1, description="distance in frames between the crops")
+    epochs: int = Field(2, ge=1, description="most epochs trained")
+    workers: int = Field(2, ge=1, description="Ray Train worker processes")
+
+
+def sha256_of(value: Any) -> str:
+    """Hash of a JSON-representable value, the same on every machine and in every process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# Keys that say where a file lies or how long to wait, not which rows come out.
+_NOT_IN_HASH = {
+    "detector": {"yunet_model"},
+    "evaluation": {"heat_maps", "prevalence", "robustness", "robustness_crops", "robustness_videos"},
+    "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
+    "sampling": {"timeout_seconds", "isolate", "max_memory_mb", "long_video_mb", "piece_seconds"},
+}
+
+
+def config_sha256(config: JobConfig) -> str:
+    """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
+    return sha256_of(
+        {
+            name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
+            for name in config.row_sections
+            if (section := getattr(config, name)) is not None
+        }
+    )

@@ -1,0 +1,189 @@
+"""Sections on the network, and how it learns."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from deepfake.config.section import Fraction, Section
+
+
+class ModelConfig(Section):
+    """EfficientNetB0 and its head."""
+
+    weights: str = Field(
+        "imagenet", description="imagenet, none, or the path of a backbone .weights.h5 file (no top)"
+    )
+    dense_units: int = Field(256, ge=1, description="width of the hidden dense layer")
+    l2: float = Field(1e-3, ge=0, description="L2 penalty on the hidden dense layer's kernel")
+    dropout: Fraction = Field(0.5, description="dropout before the hidden layer")
+    head_dropout: Fraction = Field(0.3, description="dropout before the output")
+    drop_connect: Fraction = Field(
+        0.2, description="stochastic depth of the backbone's last block; off where the backbone is frozen"
+    )
+
+
+class AugmentConfig(Section):
+    """Random changes to training crops; the same distribution for real and fake."""
+
+    enabled: bool = Field(True, description="augment training crops")
+    fakes: Literal["real", "sbi", "mix"] = Field(
+        "real",
+        description="real: the data set's fakes; sbi: self-blended images, a real and a fake made of each "
+        "real crop, and none of the data set's fakes; mix: half of the fakes are self-blended",
+    )
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    rotation_degrees: float = Field(5.0, ge=0, le=45, description="largest rotation to either side")
+    scale: Fraction = Field(0.05, description="largest relative change of scale")
+    brightness: Fraction = Field(0.1, description="largest relative change of brightness")
+    contrast: Fraction = Field(0.1, description="largest relative change of contrast")
+    hue_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the hue to either side")
+    saturation: Fraction = Field(0.1, description="largest relative change of saturation")
+    rgb_shift: float = Field(
+        10.0, ge=0, le=128, description="largest change of each colour channel, in grey levels of 256"
+    )
+    jpeg: Fraction = Field(0.3, description="probability of JPEG compression")
+    jpeg_quality: tuple[int, int] = Field((40, 100), description="range of its quality")
+    blur: Fraction = Field(0.1, description="probability of a Gaussian blur")
+    noise: Fraction = Field(0.1, description="probability of Gaussian noise")
+    downscale: Fraction = Field(0.1, description="probability of scaling down and up again")
+    cutout: Fraction = Field(0.0, description="probability of a grey rectangle")
+
+    @model_validator(mode="after")
+    def _quality_is_a_range(self) -> AugmentConfig:
+        low, high = self.jpeg_quality
+        if not 1 <= low <= high <= 100:
+            raise ValueError(f"augment.jpeg_quality must be two numbers in 1..100, rising, got {low}, {high}")
+        return self
+
+
+class TrainingConfig(Section):
+    """The distributed training loop."""
+
+    epochs: int = Field(12, ge=1, description="most epochs trained, both phases together")
+    head_epochs: int = Field(
+        1,
+        ge=0,
+        description="the first so many epochs train the head alone; at least one is left to fine-tuning",
+    )
+    head_learning_rate: float = Field(1e-3, gt=0, description="learning rate while the head trains alone")
+    fine_tune: Literal["none", "top", "all"] = Field(
+        "all",
+        description="what else learns after that: nothing (the head goes on to the end), the last blocks "
+        "of the backbone, or all of it",
+    )
+    fine_tune_blocks: int = Field(
+        2, ge=1, le=7, description="how many of EfficientNetB0's seven blocks fine_tune: top takes"
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="learning rate of fine-tuning")
+    freeze_batch_norm: bool = Field(
+        True, description="keep the backbone's BatchNorm statistics and scales as loaded"
+    )
+    schedule: Literal["plateau", "cosine"] = Field(
+        "cosine",
+        description="cosine: from the phase's rate to min_learning_rate over the phase's epochs; plateau: "
+        "reduced where val_loss gets no better",
+    )
+    warmup_epochs: float = Field(
+        0.5, ge=0, description="the rate rises linearly over so much of the first epochs of each phase"
+    )
+    reduce_lr_patience: int = Field(3, ge=0, description="plateau: epochs before the rate is reduced")
+    reduce_lr_factor: float = Field(0.2, gt=0, lt=1, description="plateau: by this factor")
+    min_learning_rate: float = Field(1e-6, ge=0, description="the rate never falls below this")
+    early_stopping_patience: int = Field(
+        5, ge=0, description="epochs without a better val_loss that end a phase"
+    )
+    workers: int = Field(1, ge=1, description="Ray Train worker processes")
+    use_gpu: bool = Field(False, description="one GPU for each worker")
+    threads_per_worker: int | None = Field(
+        None, ge=1, description="TensorFlow threads of a CPU worker (default: cores divided by workers)"
+    )
+    global_batch: int = Field(32, ge=1, description="crops an update over all workers together")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="each worker takes its share of a batch in so many parts, one after the other, which "
+        "needs less memory and gives the same update; the backbone's BatchNorm must be frozen",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="labels are this share nearer to 0.5 in the loss",
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="AdamW's decay of kernels, a step and unit of learning rate; 0: Adam"
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="longest gradient, by the norm over all weights and the global batch"
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="validate and save an exponential moving average of the weights with this momentum, "
+        "such as 0.999; 0: the weights themselves",
+    )
+    balance: Literal["none", "class", "method", "paired"] = Field(
+        "method",
+        description="none: every crop once an epoch; class: as many fakes as reals, others of the larger "
+        "class in the next epoch; method: and as many of each manipulation method; paired: each real beside "
+        "a fake of the same frame, in one batch and augmented alike",
+    )
+    shuffle_row_groups: int = Field(
+        16, ge=1, description="row groups of the crops (64 each) that are shuffled and held at once"
+    )
+    mixed_precision: Literal["none", "mixed_bfloat16", "mixed_float16"] = Field(
+        "none", description="compute type of the network's layers"
+    )
+    jit_compile: bool = Field(
+        False, description="compile the training step with XLA; one worker only, and slower on most CPUs"
+    )
+    seed: int = Field(0, ge=0, description="seeds weights, order, augmentation and dropout")
+    train_split: str = Field("train", description="value of the split column to train on")
+    val_split: str = Field("val", description="value of the split column for model choice")
+    allow_overlap: bool = Field(
+        False, description="train although identities are shared between the splits (numbers will lie)"
+    )
+    max_failures: int = Field(3, ge=-1, description="worker failures survived before the job fails")
+    resume: bool = Field(
+        True, description="go on from the output's last checkpoint; false: replace what the output holds"
+    )
+    deterministic: bool = Field(True, description="use deterministic TensorFlow kernels")
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> TrainingConfig:
+        if self.jit_compile and self.workers > 1:
+            raise ValueError(
+                f"training.jit_compile works with one worker only, training.workers is {self.workers}: XLA "
+                "cannot compile the sums over workers inside the step"
+            )
+        if self.accumulate > 1 and self.fine_tune != "none" and not self.freeze_batch_norm:
+            raise ValueError(
+                f"training.accumulate {self.accumulate} needs training.freeze_batch_norm true: statistics "
+                "of parts of a batch are not those of the batch"
+            )
+        return self
+
+
+class FaultsConfig(Section):
+    """Known mistakes of other recipes, to show what they do to numbers; never for a detector to be used."""
+
+    frame_split: bool = Field(
+        False,
+        description="validate on a random fifth of the training split's crops, not on other people: both "
+        "show the same videos",
+    )
+    rotate_fakes: bool = Field(
+        False,
+        description="before the split, copy every fake, turned by 5 degrees, which leaves black corners",
+    )
+    divide_by_255: bool = Field(
+        False, description="divide crops by 255 before a network that rescales them itself"
+    )
+    bgr: bool = Field(False, description="show the network blue for red and red for blue")
+
+    def names(self) -> list[str]:
+        """The mistakes that are switched on."""
+        return [name for name, is_on in self if is_on]
