@@ -32,7 +32,8 @@ demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS=
 	@$(BIN)/python jobs/demo.py $(ARGS)
 
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+		--max-worker-restart 1 $(ARGS)
 
 drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a table of what became of the jobs
 	$(BIN)/python -m tests.drill $(ARGS)
