@@ -14,7 +14,7 @@ from deepfake.faces.detector import Detection
 from deepfake.frame import Frame
 
 # The quick look: half the rows, coarser steps, fewer hits asked for. What it finds must be found again at
-# full rows near the same place and size, which costs little and drops three of four false faces.
+# full rows near the same place and size, which costs little, gives the box, and drops most false faces.
 QUICK_SCALE_FACTOR, QUICK_NEIGHBORS = 1.3, 2
 SCALE_FACTOR = 1.1
 NEAR = 0.35  # of the face's side, searched around it

@@ -25,6 +25,12 @@ JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
 Opener = Callable[..., Page]
 
 
+SEEN = OperatingPoint(
+    name="balanced", threshold=0.5, target_fpr=None, real_videos=100, fake_videos=100,
+    fpr=0.03, tpr=0.95, fpr_interval=(0.006, 0.085), tpr_interval=(0.887, 0.984),
+)  # fmt: skip
+
+
 def write(folder: Path, *rows: dict, **options: object) -> Path:
     return Path(scores.write(str(folder), Storage(), video_table(*rows), **options))  # type: ignore[arg-type]
 
@@ -215,15 +221,25 @@ def test_a_suspicious_video_leads_to_its_own_page_before_and_after_sorting(
     page.wait_for_url("**/pages/a.html")
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1100])
+def test_how_many_alarms_are_right_stays_within_its_section(
+    tmp_path: Path, open_page: Opener, width: int
+) -> None:
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)
+    page = open_page(write(tmp_path, video_row("a", 0.9), point=point))
+    page.set_viewport_size({"width": width, "height": 800})
+    table = page.locator("table.alarms").bounding_box()
+    section = page.locator("section", has=page.locator("table.alarms")).bounding_box()
+    assert table is not None and section is not None
+    assert table["x"] + table["width"] <= section["x"] + section["width"] + 1
+
+
 def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: Path) -> None:
-    seen = OperatingPoint(
-        name="balanced", threshold=0.5, target_fpr=None, real_videos=100, fake_videos=100,
-        fpr=0.03, tpr=0.95, fpr_interval=(0.006, 0.085), tpr_interval=(0.887, 0.984),
-    )  # fmt: skip
-    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=seen)
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)
     config = ReportConfig(prevalence=[0.5, 0.01])
     text = write(tmp_path, video_row("a", 0.9), point=point, config=config).read_text()
-    assert "95.0 % of 100 fakes and 3.0 % of 100 reals" in text
+    assert "95.0 % of the fakes (n = 100) and 3.0 % of the reals (n = 100)" in text
     assert "96.9 %" in text and "24.2 %" in text
     bounds = precision_interval(95, 100, 3, 100, 0.01)
     assert bounds is not None and bounds.low < 0.1
