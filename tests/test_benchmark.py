@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,19 @@ from deepfake.config import (
 )
 from deepfake.errors import JobError
 from deepfake.storage import Storage
+from tests import running
 
 ROOT = Path(__file__).resolve().parent.parent
 YUNET = "models/face_detection_yunet_2023mar.onnx"
 
 
 def run(*argv: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DEEPFAKE_CACHE": str(cache)}
-    environment.pop("RAY_ADDRESS", None)
     return subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / "benchmark.py"), *argv],
+        running.command("benchmark", *argv),
         capture_output=True,
         text=True,
-        env=environment,
-        timeout=500,
+        env=running.environment({"DEEPFAKE_CACHE": str(cache)}),
+        timeout=running.HANGS_SECONDS,
     )
 
 

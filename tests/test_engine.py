@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
+
+from tests import running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,11 +21,12 @@ def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(tmp_path: Path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [
-        sys.executable, ROOT / "jobs" / "preprocess.py", "--input", tmp_path / "in",
-        "--output", tmp_path / "out", "--ray.address", address,
-    ]  # fmt: skip
-    done = subprocess.run(command, env=os.environ.copy(), timeout=300, text=True, capture_output=True)
+    command = running.command(
+        "preprocess", "--input", tmp_path / "in", "--output", tmp_path / "out", "--ray.address", address
+    )
+    done = subprocess.run(
+        command, env=os.environ.copy(), timeout=running.HANGS_SECONDS, text=True, capture_output=True
+    )
     assert done.returncode == 1
     assert f"no Ray cluster answers at '{address}'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,64 +9,26 @@ import os
 import random
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import running
+
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "2"))
 
 
 def _command(source: Path, output: Path) -> list[str]:
-    return [
-        sys.executable, str(ROOT / "jobs/preprocess.py"), "--input", str(source), "--output", str(output),
-        "--catalog.splits_dir", str(source / "splits"), "--detector.name", "haar", "--sampling.every_n", "4",
+    return running.command(
+        "preprocess", "--input", source, "--output", output, "--catalog.splits_dir", source / "splits",
+        "--detector.name", "haar", "--sampling.every_n", "4",
         "--ray.num_cpus", "2", "--ray.object_store_mb", "100",
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _start(source: Path, output: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(_command(source, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _descendants(pid: int) -> list[int]:
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found, frontier = [], {pid}
-    while frontier := {child for child, parent in parents.items() if parent in frontier}:
-        found += sorted(frontier)
-    return found
-
-
-def _workers(pid: int) -> list[int]:
-    """Ray's worker processes of a job that are at work on a unit."""
-    found = []
-    for child in _descendants(pid):
-        try:
-            title = Path(f"/proc/{child}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if title.startswith(b"ray::") and b"MakeUnit" in title:
-            found.append(child)
-    return found
-
-
-def _wait_for_units(job: subprocess.Popen[bytes], output: Path, count: int) -> bool:
-    """Whether so many units are finished while the job still runs."""
-    deadline = time.monotonic() + 240
-    while job.poll() is None and time.monotonic() < deadline:
-        if len(list((output / "_work/videos").glob("*.parquet"))) >= count:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +45,12 @@ def test_a_killed_worker_changes_nothing(
 ) -> None:
     rng = random.Random(seed)
     job = _start(ffpp_small, tmp_path / "crops")
-    assert _wait_for_units(job, tmp_path / "crops", rng.randrange(0, 3))
+    assert running.wait_for_units(job, tmp_path / "crops", rng.randrange(0, 3))
     victims: list[int] = []
     while not victims and job.poll() is None:
-        victims = _workers(job.pid)
+        victims = running.ray_workers(job.pid, "MakeUnit")
     os.kill(rng.choice(victims), signal.SIGKILL)
-    assert job.wait(timeout=300) == 0
+    assert job.wait(timeout=running.HANGS_SECONDS) == 0
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "crops"), undisturbed)
 
 
@@ -100,7 +62,7 @@ def test_a_killed_job_goes_on_when_started_again(
     rng = random.Random(1000 + seed)
     job = _start(ffpp_small, tmp_path / "crops")
     reached = rng.randrange(1, 4)
-    assert _wait_for_units(job, tmp_path / "crops", reached)
+    assert running.wait_for_units(job, tmp_path / "crops", reached)
     job.kill()
     job.wait()
     again = subprocess.run(

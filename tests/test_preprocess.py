@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from deepfake.config import PreprocessJobConfig
 from deepfake.errors import UsageError
 from deepfake.faces.crops import decode
 from deepfake.storage import Storage
+from tests import running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,10 +153,10 @@ def test_every_block_is_one_unit_on_its_way_through_ray() -> None:
 
 @pytest.mark.slow
 def test_the_command_line_says_what_was_done(ffpp_small: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable, str(ROOT / "jobs/preprocess.py"), "--input", str(ffpp_small), "--output",
-        str(tmp_path / "crops"), "--limit", "3", "--ray.num_cpus", "2", "--detector.name", "haar",
-    ]  # fmt: skip
+    command = running.command(
+        "preprocess", "--input", ffpp_small, "--output", tmp_path / "crops", "--limit", "3",
+        "--ray.num_cpus", "2", "--detector.name", "haar",
+    )  # fmt: skip
     plan = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "every_n: 30" in plan.stdout
     assert not (tmp_path / "crops").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from deepfake.staging import part_files
 from deepfake.storage import Storage, join
+from tests import running
 from tests.conftest import S3Server
 from tests.secret_scan import files_with
 
@@ -24,11 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def preprocess(
     source: str, output: str, environment: dict[str, str], *argv: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable, "jobs/preprocess.py", "--input", source, "--output", output,
-        "--catalog.splits_dir", join(source, "splits"), "--detector.name", "haar",
-        "--ray.num_cpus", "2", *argv,
-    ]  # fmt: skip
+    command = running.command(
+        "preprocess", "--input", source, "--output", output, "--catalog.splits_dir", join(source, "splits"),
+        "--detector.name", "haar", "--ray.num_cpus", "2", *argv,
+    )  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=kept | environment)
 

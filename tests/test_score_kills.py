@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +18,7 @@ from deepfake import bundle as bundles
 from deepfake import keras_runtime, model, tables
 from deepfake.config import ModelConfig
 from deepfake.storage import Storage
-from tests.test_kills import ROOT, _descendants, _wait_for_units
+from tests import running
 
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "1"))
 TABLES = ("video_scores", "track_scores", "face_scores", "segments")
@@ -36,27 +35,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _command(source: Path, output: Path, bundle: str) -> list[str]:
-    return [
-        sys.executable, str(ROOT / "jobs/score.py"), "--input", str(source), "--output", str(output),
-        "--bundle", bundle, "--detector.name", "haar", "--sampling.every_n", "4", "--report.pages", "0",
+    return running.command(
+        "score", "--input", source, "--output", output, "--bundle", bundle,
+        "--detector.name", "haar", "--sampling.every_n", "4", "--report.pages", "0",
         "--ray.num_cpus", "2", "--ray.object_store_mb", "100",
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _workers(pid: int) -> list[int]:
-    found = []
-    for child in _descendants(pid):
-        try:
-            title = Path(f"/proc/{child}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if title.startswith(b"ray::") and b"CutAndScoreUnit" in title:
-            found.append(child)
-    return found
 
 
 def _rows(output: Path) -> list[pd.DataFrame]:
@@ -89,12 +76,12 @@ def test_a_killed_scoring_worker_changes_nothing(
 ) -> None:
     rng = random.Random(seed)
     job = _start(_command(ffpp_small, tmp_path / "scores", bundle))
-    assert _wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
     victims: list[int] = []
     while not victims and job.poll() is None:
-        victims = _workers(job.pid)
+        victims = running.ray_workers(job.pid, "CutAndScoreUnit")
     os.kill(rng.choice(victims), signal.SIGKILL)
-    assert job.wait(timeout=300) == 0
+    assert job.wait(timeout=running.HANGS_SECONDS) == 0
     _assert_same(tmp_path / "scores", undisturbed)
 
 
@@ -106,7 +93,7 @@ def test_a_killed_scoring_job_goes_on_when_started_again(
     rng = random.Random(1000 + seed)
     command = _command(ffpp_small, tmp_path / "scores", bundle)
     job = _start(command)
-    assert _wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
     job.kill()
     job.wait()
     assert (tmp_path / "scores/_lock.json").exists()

@@ -24,6 +24,8 @@ from types import TracebackType
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from tests import running
+
 SCRIPTS = sysconfig.get_path("scripts")
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's least
 START_SECONDS = 120
@@ -48,7 +50,7 @@ class Node:
 
     def kill(self) -> None:
         """End the node as a lost machine ends: its raylet, workers and agents all at once."""
-        victims = _descendants(self.process.pid)
+        victims = running.descendants(self.process.pid)
         for pid in victims:
             _signal(pid, signal.SIGKILL)
         self.process.kill()
@@ -56,7 +58,7 @@ class Node:
 
     def stop(self) -> None:
         """End the node in order; by force where that takes too long."""
-        left = _descendants(self.process.pid)
+        left = running.descendants(self.process.pid)
         self.process.terminate()
         try:
             self.process.wait(STOP_SECONDS)
@@ -226,13 +228,6 @@ def _children(pid: int) -> list[int]:
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for child in _children(pid):
-        found += [child, *_descendants(child)]
-    return found
 
 
 def _signal(pid: int, signum: signal.Signals) -> None:

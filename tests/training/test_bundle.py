@@ -17,6 +17,7 @@ from deepfake.bundle import Bundle
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.storage import Storage
+from tests import running
 
 OPEN_WITH_KERAS_ALONE = """
 import sys
@@ -74,7 +75,7 @@ def test_plain_keras_opens_it_and_gives_the_same_scores(
     subprocess.run(
         [sys.executable, "-c", OPEN_WITH_KERAS_ALONE, written / bundle.MODEL_FILE,
          tmp_path / "crops.npy", tmp_path / "scores.npy"],
-        check=True, cwd=tmp_path, timeout=300,
+        check=True, cwd=tmp_path, timeout=running.HANGS_SECONDS,
     )  # fmt: skip
     ours = loaded.score(crops)
     assert ours.dtype == np.float64 and ours.std() > 0.1

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +13,7 @@ from deepfake.cli import load_config
 from deepfake.compare import Numbers, Recipe
 from deepfake.config import FaultsConfig, TrainJobConfig
 from deepfake.errors import UsageError
+from tests import running
 from tests.training.conftest import write_crops
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,18 +100,12 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
     ))  # fmt: skip
     words = arguments(
         crops, tmp_path / "out", "--model.weights", "none", "--training.epochs", "1",
-        "--training.freeze_batch_norm", "false", "--ray.num_cpus", "2", "--ray.object_store_mb", "256",
+        "--training.fine_tune", "none", "--ray.num_cpus", "2", "--ray.object_store_mb", "256",
     )  # fmt: skip
-    command = [sys.executable, str(ROOT / "jobs" / "train.py"), *words]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
 
     def run() -> tuple[str, bytes]:
-        done = subprocess.run(
-            command, env=environment, cwd=tmp_path, timeout=500, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout, (tmp_path / "out" / "compare.json").read_bytes()
+        printed = running.run(running.command("train", *words), tmp_path)
+        return printed, (tmp_path / "out" / "compare.json").read_bytes()
 
     printed, first = run()
     assert "faults.rotate_fakes is on" in printed

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import running
+
 WORKER = """
 import json, os, sys
 rank, world, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -96,7 +98,7 @@ def run(world: int, folder: Path) -> list[Found]:
         environment = os.environ | ({"TF_CONFIG": config} if world > 1 else {})
         command = [sys.executable, "-c", WORKER, str(rank), str(world), str(folder / f"{world}-{rank}.npz")]
         processes.append(subprocess.Popen(command, env=environment))
-    assert [process.wait(timeout=300) for process in processes] == [0] * world
+    assert [process.wait(timeout=running.HANGS_SECONDS) for process in processes] == [0] * world
     found: list[Found] = []
     for rank in range(world):
         with np.load(folder / f"{world}-{rank}.npz") as stored:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJob
 from deepfake.errors import UsageError
 from deepfake.storage import Storage
 from deepfake.training import run_identity, train
+from tests import running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,8 +33,8 @@ def job(crops: Path, output: Path, **training: Any) -> TrainJobConfig:
 def test_a_split_without_a_class_stops_with_the_counts_and_status_2(make_crops, tmp_path: Path) -> None:
     folder = make_crops((("train", 0, 2, 2), ("train", 1, 1, 2), ("val", 1, 3, 2)))
     done = subprocess.run(
-        [sys.executable, ROOT / "jobs" / "train.py", "--input", folder, "--output", tmp_path / "model"],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        running.command("train", "--input", folder, "--output", tmp_path / "model"),
+        capture_output=True, text=True, timeout=running.HANGS_SECONDS, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2
     assert "split 'val' needs real and fake videos" in done.stderr and "3 fake" in done.stderr

@@ -11,7 +11,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +24,8 @@ from deepfake import cropset, metrics, tables
 from deepfake.bundle import MODEL_FILE, Bundle
 from deepfake.config import CropConfig
 from deepfake.storage import Storage
+from tests import running
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAD_EPOCHS, EPOCHS = 2, 5
 KILLS = int(os.environ.get("DEEPFAKE_KILLS", "1"))
 WORKER_LINE = re.compile(r"worker (\d) of (\d): process (\d+)")
@@ -55,23 +54,13 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
         "ray.num_cpus": 2,
         "ray.object_store_mb": 256,
     }
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    return [sys.executable, str(ROOT / "jobs" / "train.py"), *words]
-
-
-def environment() -> dict[str, str]:
-    """Without the token and address that other tests' clusters may have left."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    words = (word for name, value in options.items() for word in (f"--{name}", value))
+    return running.command("train", *words)
 
 
 def run(crops: Path, output: Path, workers: int) -> str:
     """The job's output, both streams."""
-    done = subprocess.run(
-        command(crops, output, workers), env=environment(), cwd=output.parent, timeout=500, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    return running.run(command(crops, output, workers), output.parent)
 
 
 def history(output: Path) -> list[dict[str, Any]]:
@@ -160,11 +149,7 @@ def test_one_worker_on_s3_learns_what_two_learn_on_disk(
     storage = Storage()
     storage.upload_folder(small_crops, f"{s3_root}/crops")
     (tmp_path / "cwd").mkdir()
-    done = subprocess.run(
-        command(f"{s3_root}/crops", f"{s3_root}/model", 1), env=environment() | s3_server.environment,
-        cwd=tmp_path / "cwd", timeout=500, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    running.run(command(f"{s3_root}/crops", f"{s3_root}/model", 1), tmp_path / "cwd", s3_server.environment)
     assert not list((tmp_path / "cwd").iterdir())
     model = tmp_path / "model"
     storage.download_folder(f"{s3_root}/model", model)
@@ -194,7 +179,7 @@ class Job:
 
     def __init__(self, words: list[str], folder: Path) -> None:
         self.process = subprocess.Popen(
-            words, env=environment(), cwd=folder, text=True,
+            words, env=running.environment(), cwd=folder, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -218,7 +203,7 @@ class Job:
         """The exit status, after reading what is left."""
         for line in self._lines:
             self.printed += line
-        return self.process.wait(timeout=300)
+        return self.process.wait(timeout=running.HANGS_SECONDS)
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
@@ -257,6 +242,8 @@ def test_another_configuration_does_not_mix_with_what_the_output_holds(
 ) -> None:
     output, _ = undisturbed
     words = [*command(small_crops, output, 2), "--training.seed", "5"]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        words, env=running.environment(), capture_output=True, text=True, timeout=running.HANGS_SECONDS
+    )
     assert done.returncode == 2
     assert "another configuration" in done.stderr and "--training.resume false" in done.stderr

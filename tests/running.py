@@ -1,0 +1,72 @@
+"""Jobs started as a user starts them: each in a process of its own, and Ray of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HANGS_SECONDS = 1200  # several times what the longest job takes on a machine that is busy with others
+
+
+def command(job: str, *words: object) -> list[str]:
+    """The words that start ``jobs/<job>.py``."""
+    return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *map(str, words)]
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Without the token and address that other tests' clusters may have left; with ``more``."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return kept | dict(more or {})
+
+
+def run(words: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None) -> str:
+    """What a job prints, both streams; it must end well."""
+    done = subprocess.run(
+        words, env=environment(more), cwd=cwd, timeout=HANGS_SECONDS, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def descendants(pid: int) -> list[int]:
+    """Ids of the processes that a process started, and those of theirs."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found, frontier = [], {pid}
+    while frontier := {child for child, parent in parents.items() if parent in frontier}:
+        found += sorted(frontier)
+    return found
+
+
+def ray_workers(pid: int, actor: str) -> list[int]:
+    """Ids of Ray's processes of a job that run an actor of this class."""
+    found = []
+    for child in descendants(pid):
+        try:
+            title = Path(f"/proc/{child}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if title.startswith(b"ray::") and actor.encode() in title:
+            found.append(child)
+    return found
+
+
+def wait_for_units(job: subprocess.Popen[bytes], output: Path, count: int) -> bool:
+    """Whether so many units are finished while the job still runs."""
+    deadline = time.monotonic() + HANGS_SECONDS
+    while job.poll() is None and time.monotonic() < deadline:
+        if len(list((output / "_work/videos").glob("*.parquet"))) >= count:
+            return True
+        time.sleep(0.01)
+    return False
