@@ -70,7 +70,7 @@ def follow(results: ray.data.Dataset, total: int, what: str = "videos") -> float
     frames = failed = 0
     started, first = time.time(), math.inf
     with Progress(what, total) as progress, _plain_errors():
-        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             if BEGAN in batch.column_names:
                 first = min(first, *batch[BEGAN].to_pylist())
             frames += sum(batch["frames_sampled"].to_pylist())

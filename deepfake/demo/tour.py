@@ -50,7 +50,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
                 ("catalog.splits_dir", data / "splits"),
                 ("sampling.every_n", config.every_n),
             ),
-            ("crops/_contact_sheets/train-real.png", "crops/_contact_sheets/train-FaceSwap.png"),
+            ("crops/_contact_sheets/train-real.jpg", "crops/_contact_sheets/train-FaceSwap.jpg"),
         ),
         Step(
             "leakcheck",

@@ -40,13 +40,13 @@ def sheets(root: str, storage: Storage) -> list[Sheet]:
     for (split, method), crops in sorted(places.items()):
         count = min(CROPS_A_SHEET, len(crops))
         chosen = tuple(crops[int(i)] for i in np.linspace(0, len(crops) - 1, count).round())
-        found.append(Sheet(join(root, FOLDER, f"{_file_name(split)}-{_file_name(method)}.png"), chosen))
+        found.append(Sheet(join(root, FOLDER, f"{_file_name(split)}-{_file_name(method)}.jpg"), chosen))
     return found
 
 
 def write_sheet(sheet: Sheet, storage: Storage) -> str:
     """Draw a sheet and write it; its URI."""
-    storage.write_bytes(sheet.uri, contact_sheet.build(_pictures(sheet.crops, storage)))
+    storage.write_bytes(sheet.uri, contact_sheet.build(_pictures(sheet.crops, storage), kind="jpeg"))
     return sheet.uri
 
 

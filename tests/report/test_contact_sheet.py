@@ -26,6 +26,14 @@ def test_colours_stay_true_and_upright() -> None:
     assert sheet[90, 50].tolist() == [0, 0, 255]
 
 
+def test_a_jpeg_shows_what_the_png_shows_and_is_smaller() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    images = [("a\nframe 0", RED), ("b", noise.repeat(8, 0).repeat(8, 1))]
+    png, jpeg = (contact_sheet.build(images, kind=kind) for kind in ("png", "jpeg"))
+    assert jpeg.startswith(b"\xff\xd8\xff") and len(jpeg) < len(png)
+    assert np.abs(decoded(jpeg).astype(int) - decoded(png)).mean() < 8
+
+
 @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 8, 1), (8, 8, 1), (9, 8, 2), (3, 1, 3)])
 def test_images_fill_the_grid_row_by_row(n: int, columns: int, rows: int) -> None:
     sheet = decoded(contact_sheet.build([(str(i), RED) for i in range(n)], columns=columns, side=60))
