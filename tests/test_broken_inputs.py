@@ -1,37 +1,62 @@
-"""Broken and hostile files through the whole job: each gets a status, and the job ends as always."""
+"""Broken and hostile files through whole jobs: each gets a status, and the job ends as always."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from deepfake import preprocess, tables
-from deepfake.config import PreprocessJobConfig
+from deepfake import preprocess, scoring, tables
+from deepfake.config import PreprocessJobConfig, ScoreJobConfig
 from tests.broken_inputs import write
+from tests.small_bundle import red_is_fake
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_five_hundred_broken_files_each_get_a_status(tmp_path: Path, ray_session: None) -> None:
-    names = write(tmp_path / "broken", rounds=8)
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder of more than 500 broken files, and their names as the tables have them."""
+    folder = tmp_path_factory.mktemp("archive") / "broken"
+    names = write(folder, rounds=8)
     assert len(names) > 500
-    config = {
-        "input": str(tmp_path / "broken"),
-        "output": str(tmp_path / "crops"),
+    return folder, names
+
+
+def _settings(folder: Path, output: Path) -> dict[str, Any]:
+    return {
+        "input": str(folder),
+        "output": str(output),
         "detector": {"name": "haar"},
         "catalog": {"dedupe": False},  # many are cut to the same few bytes
         "sampling": {"timeout_seconds": 10, "max_memory_mb": 1024, "policy": "count", "count": 2},
     }
-    summary, _ = preprocess.run(PreprocessJobConfig.model_validate(config))
-    manifest = pd.read_parquet(tmp_path / "crops/_manifest.parquet").set_index("video_id")
-    # A link to a folder is not followed, and a pipe is no file.
-    media = [name for name in names if name not in ("loop folder", "pipe.mp4")]
-    assert manifest.index.tolist() == sorted(media)
-    assert set(manifest["status"]) <= {status.value for status in tables.Status}
-    assert manifest.loc[manifest["status"].isin(tables.FAILURES), "status_detail"].notna().all()
+
+
+@pytest.fixture(scope="module")
+def preprocessed(
+    broken: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory, ray_session: None
+) -> pd.DataFrame:
+    """The manifest of a preprocess job on them, by ``video_id``."""
+    output = tmp_path_factory.mktemp("preprocessed") / "crops"
+    summary, _ = preprocess.run(PreprocessJobConfig.model_validate(_settings(broken[0], output)))
+    manifest = pd.read_parquet(output / "_manifest.parquet").set_index("video_id")
     assert summary["by_status"] == dict(sorted(Counter(manifest["status"]).items()))
+    return manifest.sort_index()
+
+
+def test_five_hundred_broken_files_each_get_a_status(
+    broken: tuple[Path, list[str]], preprocessed: pd.DataFrame
+) -> None:
+    # A link to a folder is not followed, and a pipe is no file.
+    media = [name for name in broken[1] if name not in ("loop folder", "pipe.mp4")]
+    assert preprocessed.index.tolist() == sorted(media)
+    assert set(preprocessed["status"]) <= {status.value for status in tables.Status}
+    failed = preprocessed["status"].isin(tables.FAILURES)
+    assert failed.sum() > 0 and preprocessed.loc[failed, "status_detail"].notna().all()
     for name, expected in {
         "empty.mp4": "unreadable",
         "text.mp4": "unreadable",
@@ -42,4 +67,19 @@ def test_five_hundred_broken_files_each_get_a_status(tmp_path: Path, ray_session
         "bytes\\xff\\xfe.mp4": "unreadable",
         "new\nline.mp4": "unreadable",
     }.items():
-        assert manifest.loc[name, "status"] == expected, name
+        assert preprocessed.loc[name, "status"] == expected, name
+
+
+def test_scoring_gives_each_of_them_the_status_that_preprocessing_gave(
+    broken: tuple[Path, list[str]], preprocessed: pd.DataFrame, tmp_path: Path, ray_session: None
+) -> None:
+    bundle = red_is_fake(str(tmp_path / "bundle"))
+    settings = _settings(broken[0], tmp_path / "scores") | {"bundle": bundle.uri}
+    summary, _ = scoring.run(ScoreJobConfig.model_validate(settings))
+    scores = pd.read_parquet(tmp_path / "scores/video_scores").set_index("video_id").sort_index()
+    assert scores["status"].to_dict() == preprocessed["status"].to_dict()
+    assert scores.loc[scores["status"].isin(tables.FAILURES), "status_detail"].notna().all()
+    assert (scores["score"].isna() == (scores["status"] != "ok")).all()
+    assert (scores["verdict"].isna() == (scores["status"] != "ok")).all()
+    assert summary["by_status"] == dict(sorted(Counter(scores["status"]).items()))
+    assert "16384.png" in (tmp_path / "scores/report.html").read_text()
