@@ -87,7 +87,8 @@ def test_two_workers_are_two_processes_and_each_epoch_is_one_line(undisturbed: t
     assert len({process for _, process in processes}) == 2
     assert [int(number) for number in EPOCH_LINE.findall(printed)] == list(range(1, EPOCHS + 1))
     assert "Summary" in printed and str(output) in printed
-    assert "PlacementGroupCleaner" not in printed and "\x1b[" not in printed
+    assert "PlacementGroupCleaner" not in printed
+    assert "(RayTrainWorker pid=" in printed and "\x1b[36m(" not in printed  # no colours before the prefix
 
 
 def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path, str]) -> None:
