@@ -71,7 +71,7 @@ def score_tables(
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for video in videos.to_pylist():
         found = faces.get(video["video_id"], [])
-        rows["face_scores"] += [{**_only(face, tables.FACE_SCORES), **stamp} for face in found]
+        rows["face_scores"] += [{**_only(face, "face_scores"), **stamp} for face in found]
         scored = video["status"] == Status.OK and len(found) >= judgement.scoring.min_faces
         judged = [_Track.of(group, judgement) for group in _by_track(found)] if scored else []
         rows["track_scores"] += [{**track.row(), **stamp} for track in judged]
@@ -152,7 +152,7 @@ def _video(
 ) -> dict[str, Any]:
     config, point = judgement.scoring, judgement.point
     row = {
-        **_only(video, tables.VIDEO_SCORES),
+        **_only(video, "video_scores"),
         "threshold": point.threshold,
         "operating_point": point.name,
         "uncertain_from": point.uncertain_from,
@@ -213,8 +213,8 @@ def _evidence(face: Row) -> dict[str, Any]:
     )
     if not written:
         raise ValueError(f"{face['video_id']}: a thumbnail could not be encoded")
-    return {**_only(face, tables.EVIDENCE), "image": data.tobytes()}
+    return {**_only(face, "evidence"), "image": data.tobytes()}
 
 
-def _only(row: Row, wanted: pa.Schema) -> dict[str, Any]:
-    return {name: row[name] for name in wanted.names if name in row}
+def _only(row: Row, table: str) -> dict[str, Any]:
+    return {name: row[name] for name in tables.columns(table) if name in row}

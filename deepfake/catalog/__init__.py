@@ -37,7 +37,7 @@ FILTERS = {"datasets": "dataset", "methods": "method", "compressions": "compress
 
 
 def load(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
-    """The catalog of ``uri``: schema ``tables.CATALOG``, sorted by ``video_id``, which is unique.
+    """The catalog of ``uri``: the table ``catalog``, sorted by ``video_id``, which is unique.
 
     Splits are assigned before filters apply, so that a video is in the same split whatever else is kept.
     Raises ``UsageError`` saying what was looked for and what was found.

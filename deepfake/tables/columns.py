@@ -1,0 +1,60 @@
+"""Columns that several tables share, and how a column is described."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+
+class Status(StrEnum):
+    """What became of a video. A score is null unless the status is ``ok``."""
+
+    OK = "ok"
+    NO_FACE = "no_face"
+    TOO_SHORT = "too_short"
+    DECODE_ERROR = "decode_error"
+    UNREADABLE = "unreadable"
+    UNSUPPORTED = "unsupported"
+    TIMEOUT = "timeout"
+    SKIPPED_DUPLICATE = "skipped_duplicate"
+
+
+# Statuses that count against the error budget: the job could not look at the footage.
+FAILURES = frozenset({Status.DECODE_ERROR, Status.UNREADABLE, Status.UNSUPPORTED, Status.TIMEOUT})
+
+BOX = pa.struct([(name, pa.float32()) for name in ("x", "y", "w", "h")])
+
+
+def column(name: str, kind: pa.DataType, doc: str, nullable: bool = True) -> pa.Field:
+    """A column, with what it holds in words for readers of the schema."""
+    return pa.field(name, kind, nullable=nullable, metadata={"doc": doc})
+
+
+PROVENANCE = [
+    column("dataset", pa.string(), "youtube, actors, ... or the name of the listed folder"),
+    column("label", pa.int8(), "0 real, 1 fake, null unknown"),
+    column("method", pa.string(), "manipulation method; 'real' for originals; null unknown"),
+    column("compression", pa.string(), "raw, c23, c40; null unknown"),
+    column("split", pa.string(), "train, val or test; null where nothing is labelled"),
+    column("target_id", pa.string(), "identity (clip) whose footage is shown"),
+    column("source_id", pa.string(), "identity whose face or expression was put in; null for originals"),
+    column("group_id", pa.string(), "connected component of identities; never crosses a split"),
+]
+
+PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in PROVENANCE)
+
+VIDEO_KEY = column(
+    "video_id", pa.string(), "path relative to the listed root, POSIX separators; unique in a catalog", False
+)
+
+FACE_KEY = [
+    VIDEO_KEY,
+    column("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),
+    column("time_s", pa.float64(), "presentation time in seconds from the first frame", False),
+    column("face_index", pa.int16(), "index of the face in its frame, largest first", False),
+    column("track_id", pa.int32(), "one number for one person through the video"),
+    column("box", BOX, "x, y, w, h in source pixels, before the margin", False),
+    column("detector", pa.string(), "detector that found the face", False),
+    column("detector_score", pa.float32(), "the detector's confidence; its scale is the detector's"),
+]
