@@ -1,4 +1,6 @@
-"""The two ways a job ends badly, besides a bug."""
+"""The two ways a job ends badly, besides a bug; and what a video is that gives no frames."""
+
+from deepfake.tables import Status
 
 
 class UsageError(ValueError):
@@ -7,3 +9,11 @@ class UsageError(ValueError):
 
 class JobError(RuntimeError):
     """The job could not do its work (exit status 1)."""
+
+
+class VideoError(Exception):
+    """A file that gives no frames, with the status that says why."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status

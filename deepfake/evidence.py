@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig, SamplingConfig
+from deepfake.errors import VideoError
 from deepfake.faces import crops
 from deepfake.faces.detector import Detection
 from deepfake.storage import Storage
-from deepfake.video import Frame, VideoError, VideoFile
+from deepfake.video import Frame, VideoFile
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.errors import UsageError
+from deepfake.errors import UsageError, VideoError
 from deepfake.faces import crops, tracks
 from deepfake.faces.detector import Detection, Detector, find
 from deepfake.frame import Frame
 from deepfake.storage import Storage
 from deepfake.tables import PROVENANCE_COLUMNS, Status
-from deepfake.video import VideoError, VideoFile
+from deepfake.video import VideoFile
 from deepfake.video_source import VideoSource, open_video
 
 log = logging.getLogger(__name__)

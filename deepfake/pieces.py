@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from deepfake import tables
 from deepfake.config import sha256_of
+from deepfake.errors import VideoError
 from deepfake.extract import (
     ExtractConfig,
     Extraction,
@@ -34,7 +35,7 @@ from deepfake.faces.detector import Detection, Detector
 from deepfake.packets import Packets, VideoInfo, cut
 from deepfake.storage import Storage, join
 from deepfake.tables import Status
-from deepfake.video import Listing, VideoError, lost_words
+from deepfake.video import Listing, lost_words
 from deepfake.video_source import REPLACED, open_listed, open_video
 
 # What a survey tells of the whole video, beside its packets.

@@ -15,21 +15,18 @@ from __future__ import annotations
 
 import itertools
 import time
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 import av.error
-import cv2
 import numpy as np
-from av.stream import Discard
-from PIL import Image, UnidentifiedImageError
 
+from deepfake import container, still_image
 from deepfake.config import SamplingConfig
+from deepfake.errors import VideoError
 from deepfake.frame import Frame
 from deepfake.h264 import can_start
 from deepfake.packets import Packets, VideoInfo, byte_ranges, needed_packets, runs
@@ -45,13 +42,6 @@ from deepfake.partial_files import (
 from deepfake.sampling import choose
 from deepfake.tables import Status
 
-# Demuxers that read one self-contained file. Playlists, concat lists, image sequences and devices,
-# which make FFmpeg open other files or connections, are not among them.
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,flv,asf,ogg,h264,hevc,m4v,mjpeg,"
-    "mxf,wtv,rm,dv,ivf,obu,av1,nut,gif,yuv4mpegpipe,vob,vc1,h263,swf,nsv,rawvideo"
-)
-
 # Codecs whose non-reference pictures the decoder can tell from the stream and no other picture needs.
 # HEVC is absent: its "sub-layer non-reference" pictures may be referred to by higher sub-layers.
 DISPOSABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3"})
@@ -64,16 +54,6 @@ TS_LEAD_SECONDS = 1  # how long before it is shown a key frame may be decoded
 SEEK_BYTES = 64 * 2**10
 
 PROGRESSIVE = (0, 1)  # AV_FIELD_UNKNOWN, AV_FIELD_PROGRESSIVE
-
-IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
-
-
-class VideoError(Exception):
-    """A file that gives no frames, with the status that says why."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -120,7 +100,7 @@ class VideoFile:
         file.seek(0)
         if not head:
             raise VideoError(Status.UNREADABLE, "the file is empty")
-        self.is_image = head.startswith(IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        self.is_image = still_image.is_image(head)
         if self.is_image:
             self._open_image()
             return
@@ -191,20 +171,7 @@ class VideoFile:
     # -- still images ---------------------------------------------------------------------------------
 
     def _open_image(self) -> None:
-        data = self._file.read()
-        try:
-            # Only the header: an image that would unpack to gigabytes is refused before it does.
-            with Image.open(self._file) as header:
-                width, height, kind = *header.size, (header.format or "image").lower()
-        except Image.DecompressionBombError as error:
-            raise VideoError(Status.UNSUPPORTED, str(error)) from error
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise VideoError(Status.UNREADABLE, f"not an image that can be read: {error}") from error
-        self._check_size(width, height)
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise VideoError(Status.DECODE_ERROR, f"the {kind} image is damaged")
-        self._image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        kind, self._image = still_image.read(self._file, self._check_size)
         height, width = self._image.shape[:2]
         self.times = np.zeros(1)
         self.keyframes = np.ones(1, bool)
@@ -221,7 +188,7 @@ class VideoFile:
         context = stream.codec_context
         self._check_size(context.width, context.height)
         self._media_file.hide(self._media or [])
-        packets, incomplete = self._list_packets(stream)
+        packets, incomplete = container.list_packets(self._container, stream, self._check_time)
         self._media_file.hide([])
         if packets.duration_s > self._config.max_duration_seconds:
             raise VideoError(
@@ -233,84 +200,12 @@ class VideoFile:
         return Listing(info, packets, incomplete)
 
     def _open_stream(self, parse: bool = True) -> Any:
-        """(Re)open the container at its start; the video stream, with a decoder of one thread.
-
-        ``parse`` false: FFmpeg does not look into the packets, whose content may be hidden.
-        """
+        """(Re)open the container at its start; its video stream."""
         self.close()
         self._media_file.hide([])
         self._media_file.seek(0)
-        # Nothing inside a container can make FFmpeg open another file or a connection.
-        options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
-        if not parse:
-            options["fflags"] = "noparse"
-        try:
-            self._container = av.open(
-                self._media_file,
-                mode="r",  # else taken from the file, and a temporary one is open for both
-                metadata_errors="ignore",
-                options=options,
-            )
-        except (av.error.FFmpegError, ValueError, OSError) as error:
-            raise VideoError(Status.UNREADABLE, f"not a video that can be read: {_words(error)}") from error
-        if not self._container.streams.video:
-            raise VideoError(Status.UNSUPPORTED, "there is no video stream")
-        stream = self._container.streams.best("video") or self._container.streams.video[0]
-        context = stream.codec_context
-        if context is None:
-            raise VideoError(Status.UNSUPPORTED, "there is no decoder for its codec")
-        context.thread_count = 1
-        context.thread_type = "NONE"
-        for other in self._container.streams:
-            if other.index != stream.index:
-                other.discard = Discard.all  # sound is not even read, where the container allows that
+        self._container, stream = container.open_stream(self._media_file, parse)
         return stream
-
-    def _list_packets(self, stream: Any) -> tuple[Packets, str | None]:
-        """Every packet of the stream, and what was lost on the way."""
-        stamps: list[int | None] = []
-        keys, shown, offsets, sizes = bytearray(), bytearray(), array("q"), array("q")
-        last_duration = 0
-        incomplete = None
-        try:
-            for packet in self._container.demux(stream):
-                if packet.size == 0 and packet.pts is None:
-                    continue
-                stamps.append(packet.pts)
-                keys.append(packet.is_keyframe)
-                shown.append(not packet.is_discard)
-                offsets.append(-1 if packet.pos is None else packet.pos)
-                sizes.append(packet.size)
-                last_duration = packet.duration or last_duration
-                if len(stamps) % 256 == 0:
-                    self._check_time()
-        except (av.error.FFmpegError, OSError) as error:
-            incomplete = f"ended early while reading: {_words(error)}"
-        if not any(shown):
-            raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")
-        base = stream.time_base or Fraction(1, 1000)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        is_shown = np.frombuffer(shown, np.uint8).astype(bool)
-        times = [stamp for stamp, visible in zip(stamps, shown, strict=True) if visible]
-        stamped = (
-            # AVI numbers its packets in the order of decoding; FFmpeg passes that on as a time of showing.
-            self._container.format.name != "avi"
-            and all(stamp is not None for stamp in stamps)
-            and len(set(times)) == len(times)
-        )
-        # Without usable stamps the order of decoding is all there is.
-        usable = [stamp or 0 for stamp in stamps] if stamped else range(len(stamps))
-        packets = Packets(
-            stamps=np.array(usable, np.int64),
-            keys=np.frombuffer(keys, np.uint8).astype(bool),
-            shown=is_shown,
-            offsets=np.frombuffer(offsets, np.int64),
-            sizes=np.frombuffer(sizes, np.int64),
-            stamped=stamped,
-            time_base=base if stamped else 1 / rate,
-            last_seconds=last_duration * base if stamped and last_duration else 1 / rate,
-        )
-        return packets, incomplete
 
     def _decode(self, wanted: np.ndarray) -> Iterator[Frame]:
         if not len(wanted):
@@ -469,7 +364,7 @@ class VideoFile:
                 if packet.size or packet.pts is not None:
                     yield packet
         except (av.error.FFmpegError, OSError) as error:
-            self.damage = self.damage or f"ended early while reading: {_words(error)}"
+            self.damage = self.damage or f"ended early while reading: {container.words(error)}"
 
     def _send(self, context: Any, packet: Any) -> list[Any]:
         """Decode one packet; damage is remembered, and decoding goes on with the next."""
@@ -478,7 +373,7 @@ class VideoFile:
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
-            self.damage = self.damage or f"damaged: {_words(error)}"
+            self.damage = self.damage or f"damaged: {container.words(error)}"
             return []
 
     def _check_size(self, width: int, height: int) -> None:
@@ -498,11 +393,6 @@ class VideoFile:
 def lost_words(lost: int, asked: int) -> str | None:
     """What to say where so many frames did not come out; None where all did."""
     return f"{lost} of {asked} sampled frames could not be decoded" if lost else None
-
-
-def _words(error: BaseException) -> str:
-    """An FFmpeg error without the object addresses that would make two runs differ."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def open_local(path: str | Path, config: SamplingConfig) -> VideoFile:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from deepfake.config import SamplingConfig
+from deepfake.errors import VideoError
 from deepfake.partial_files import REMOTE_BOXES, RangedFile, media_ranges
 from deepfake.storage import Storage, split_uri
 from deepfake.tables import Status
-from deepfake.video import Listing, VideoError, VideoFile
+from deepfake.video import Listing, VideoFile
 
 SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
 PARTIAL_BYTES = 64 * 2**20  # of a file larger than this, only a part may be read ...

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from deepfake.catalog import is_image
 from deepfake.config import SamplingConfig
+from deepfake.errors import VideoError
 from deepfake.storage import Storage
-from deepfake.video import VideoError, open_local
+from deepfake.video import open_local
 
 log = logging.getLogger(__name__)
 

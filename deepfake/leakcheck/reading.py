@@ -22,14 +22,14 @@ import ray.data
 
 from deepfake import tables
 from deepfake.config import SamplingConfig
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError, UsageError, VideoError
 from deepfake.faces.crops import decode
 from deepfake.leakcheck.material import Material
 from deepfake.leakcheck.pictures import look
 from deepfake.progress import Progress
 from deepfake.storage import Storage
 from deepfake.tables import TableError
-from deepfake.video import VideoError, VideoFile
+from deepfake.video import VideoFile
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake.errors import VideoError
 from deepfake.faces.crops import decode
 from deepfake.leakcheck import reading
 from deepfake.leakcheck.material import Material
 from deepfake.storage import Storage
-from deepfake.video import VideoError
 
 SIDE = 112
 _KINDS = ("near_duplicate", "duplicate_crop", "duplicate_file", "label_conflict")

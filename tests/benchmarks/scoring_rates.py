@@ -36,10 +36,11 @@ from deepfake import engine, keras_runtime, model, runtimes, scoring
 from deepfake.bundle import Bundle
 from deepfake.catalog.media import is_footage
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig, RayConfig, SamplingConfig, ScoreJobConfig
+from deepfake.errors import VideoError
 from deepfake.faces.crops import cut
 from deepfake.faces.detector import find, make, resolve
 from deepfake.storage import Storage
-from deepfake.video import VideoError, VideoFile
+from deepfake.video import VideoFile
 
 EVERY_N = 30
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from deepfake.config import SamplingConfig
+from deepfake.errors import VideoError
 from deepfake.packets import needed_packets
 from deepfake.tables import Status
-from deepfake.video import VideoError, VideoFile, open_local
+from deepfake.video import VideoFile, open_local
 from tests.clips import decode_everything, picture, write_clip
 
 CODECS = {
