@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,11 @@ HANGS_SECONDS = 1200  # several times what the longest job takes on a machine th
 def command(job: str, *words: object) -> list[str]:
     """The words that start ``jobs/<job>.py``."""
     return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *map(str, words)]
+
+
+def flags(options: Mapping[str, object]) -> list[str]:
+    """Options of a job, by their dotted names, as words of a command line."""
+    return [str(word) for name, value in options.items() for word in (f"--{name}", value)]
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -60,6 +67,14 @@ def ray_workers(pid: int, actor: str) -> list[int]:
         if title.startswith(b"ray::") and actor.encode() in title:
             found.append(child)
     return found
+
+
+def kill_a_worker(job: subprocess.Popen[bytes], actor: str, rng: random.Random) -> None:
+    """End one of the processes of a running job that run an actor of this class, once there is one."""
+    victims: list[int] = []
+    while not victims and job.poll() is None:
+        victims = ray_workers(job.pid, actor)
+    os.kill(rng.choice(victims), signal.SIGKILL)
 
 
 def wait_for_units(job: subprocess.Popen[bytes], output: Path, count: int) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 from pathlib import Path
 
@@ -46,10 +45,7 @@ def test_a_killed_worker_changes_nothing(
     rng = random.Random(seed)
     job = _start(ffpp_small, tmp_path / "crops")
     assert running.wait_for_units(job, tmp_path / "crops", rng.randrange(0, 3))
-    victims: list[int] = []
-    while not victims and job.poll() is None:
-        victims = running.ray_workers(job.pid, "MakeUnit")
-    os.kill(rng.choice(victims), signal.SIGKILL)
+    running.kill_a_worker(job, "MakeUnit", rng)
     assert job.wait(timeout=running.HANGS_SECONDS) == 0
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "crops"), undisturbed)
 

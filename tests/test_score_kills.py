@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 from pathlib import Path
 
@@ -77,10 +76,7 @@ def test_a_killed_scoring_worker_changes_nothing(
     rng = random.Random(seed)
     job = _start(_command(ffpp_small, tmp_path / "scores", bundle))
     assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
-    victims: list[int] = []
-    while not victims and job.poll() is None:
-        victims = running.ray_workers(job.pid, "CutAndScoreUnit")
-    os.kill(rng.choice(victims), signal.SIGKILL)
+    running.kill_a_worker(job, "CutAndScoreUnit", rng)
     assert job.wait(timeout=running.HANGS_SECONDS) == 0
     _assert_same(tmp_path / "scores", undisturbed)
 

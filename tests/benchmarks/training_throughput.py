@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import pyarrow.parquet as pq  # noqa: E402
 
+from tests import running  # noqa: E402
 from tests.training.conftest import write_crops  # noqa: E402
 
 EPOCHS, BATCH = 3, 32
@@ -68,11 +68,9 @@ def job(crops: Path, output: Path, cores: str, workers: int) -> tuple[list[float
         "training.workers": workers, "training.balance": "none", "ray.num_cpus": cores.count(",") + 1,
         "ray.object_store_mb": 256,
     }  # fmt: skip
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     done = subprocess.run(
-        ["taskset", "-c", cores, sys.executable, str(ROOT / "jobs" / "train.py"), *words],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ["taskset", "-c", cores, *running.command("train", *running.flags(options))],
+        env=running.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(done.stdout)

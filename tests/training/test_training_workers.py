@@ -54,8 +54,7 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
         "ray.num_cpus": 2,
         "ray.object_store_mb": 256,
     }
-    words = (word for name, value in options.items() for word in (f"--{name}", value))
-    return running.command("train", *words)
+    return running.command("train", *running.flags(options))
 
 
 def run(crops: Path, output: Path, workers: int) -> str:
