@@ -72,6 +72,14 @@ def decimal(number: float | None, places: int = 3) -> str:
     return "\u2013" if number is None else f"{number:.{places}f}"
 
 
+def places_apart(*numbers: float, least: int = 3, most: int = 8) -> int:
+    """Decimal places from ``least`` on with which different numbers look different."""
+    for places in range(least, most):
+        if len({decimal(number, places) for number in numbers}) == len(set(numbers)):
+            return places
+    return most
+
+
 def percent(share: float | None, places: int = 1) -> str:
     """``97.5 %``; a dash for None. Never rounds up to 100 or down to 0."""
     if share is None:
@@ -111,7 +119,7 @@ def _environment() -> Environment:
         "percent": percent,
         "clock": clock,
     }
-    environment.globals["asset"] = asset
+    environment.globals |= {"asset": asset, "places_apart": places_apart}
     return environment
 
 

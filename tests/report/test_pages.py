@@ -61,6 +61,20 @@ def test_a_share_is_never_rounded_to_all_or_nothing(share: float | None, shown: 
 
 
 @pytest.mark.parametrize(
+    ("numbers", "places"),
+    [
+        ((0.9, 0.5), 3),
+        ((0.49879, 0.49881), 5),
+        ((0.5, 0.5), 3),
+        ((0.5, 0.5, 0.5004), 4),
+        ((0.5, 0.5 + 1e-12), 8),
+    ],
+)
+def test_numbers_that_differ_look_different(numbers: tuple[float, ...], places: int) -> None:
+    assert pages.places_apart(*numbers) == places
+
+
+@pytest.mark.parametrize(
     ("tenths", "shown"),
     [(0, "0:00.0"), (35, "0:03.5"), (599, "0:59.9"), (36_005, "1:00:00.5"), (None, "\u2013")],
 )

@@ -111,6 +111,26 @@ def test_a_reader_sees_verdict_timeline_segments_and_frames(tmp_path: Path, open
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("length", [3.0, 10.0, 36_000.0])
+def test_no_word_of_a_timeline_is_cut_off(tmp_path: Path, open_page: Opener, length: float) -> None:
+    page = open_page(write(tmp_path, case(duration_s=length)))
+    drawing = page.locator("svg.timeline").first.bounding_box()
+    assert drawing is not None
+    words = [word.bounding_box() for word in page.locator("svg.timeline").first.locator("text").all()]
+    assert len(words) > 3
+    for box in words:
+        assert box is not None and box["x"] >= drawing["x"]
+        assert box["x"] + box["width"] <= drawing["x"] + drawing["width"]
+
+
+@pytest.mark.browser
+def test_a_score_and_a_line_that_differ_look_different(tmp_path: Path, open_page: Opener) -> None:
+    made = case(score=0.49881, threshold=0.49879, uncertain_from=0.49879, uncertain_to=0.49879)
+    answer = open_page(write(tmp_path, made)).locator(".answer").inner_text()
+    assert "Score 0.49881; the line is drawn at 0.49879." in answer
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_text(tmp_path: Path, open_page: Opener, name: str) -> None:
     page = open_page(write(tmp_path, case(name, uri=name, status_detail=name, operating_point=name)))
