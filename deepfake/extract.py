@@ -38,6 +38,7 @@ class ExtractConfig:
     sampling: SamplingConfig
     detector: DetectorConfig
     crop: CropConfig
+    crops_kept: bool = True  # whether it is worth it to make their bytes few; the pixels are the same
 
     def __post_init__(self) -> None:
         if self.crop.align != "none" and self.detector.name == "haar":
@@ -227,7 +228,8 @@ def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> Kept:
     if config.detector.keep == "largest":
         wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
     images = {i: crops.cut(frame, faces[i], config.crop) for i in wanted}
-    encoded = {i: (crops.encode(image, config.crop), crops.sharpness(image)) for i, image in images.items()}
+    encode = crops.encode if config.crops_kept else crops.encode_in_passing
+    encoded = {i: (encode(image, config.crop), crops.sharpness(image)) for i, image in images.items()}
     return Kept(frame.index, frame.time_s, frame.size, faces, encoded)
 
 

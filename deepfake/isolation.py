@@ -112,6 +112,7 @@ class IsolatedExtractor:
             "sampling": config.sampling.model_dump(mode="json"),
             "detector": config.detector.model_dump(mode="json"),
             "crop": config.crop.model_dump(mode="json"),
+            "crops_kept": config.crops_kept,
             "storage": storage.config.model_dump(mode="json"),
         }
         self._program = tuple(program)
@@ -219,6 +220,7 @@ def serve(extract_one: Callable[..., Extraction] = extract) -> None:
         SamplingConfig.model_validate(settings["sampling"]),
         DetectorConfig.model_validate(settings["detector"]),
         CropConfig.model_validate(settings["crop"]),
+        settings["crops_kept"],
     )
     storage = Storage(StorageConfig.model_validate(settings["storage"]))
     detector: Detector = make(config.detector, storage)

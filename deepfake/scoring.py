@@ -234,7 +234,7 @@ def make_scores(
             return 0.0
         stage = partial(
             units.extract_unit,
-            config=extraction,
+            config=dataclasses.replace(extraction, crops_kept=config.scoring.keep_crops),
             storage=output.storage,
             config_sha256=output.config_sha256,
         )

@@ -139,7 +139,7 @@ def _again(
 ) -> list[dict[str, Any]]:
     """Each sampled video once more, a few at a time."""
     assert job.detector is not None and job.crop is not None  # as scoring resolved them
-    extraction = ExtractConfig(job.sampling, job.detector, job.crop)
+    extraction = ExtractConfig(job.sampling, job.detector, job.crop, crops_kept=False)
     network = runtimes.prepare(bundle, storage, config.runtime)
     judgement = Judgement(
         job.scoring, operating_point(bundle, job.scoring), bundle.sha256, config_sha256(job)

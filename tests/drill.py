@@ -3,7 +3,7 @@
 python -m tests.drill [--times 5] [--only NAME ...]
 
 A head without CPUs and two raylets on this machine, and for each line of the table so many rounds: the job is
-submitted, the fault happens once a unit of work is finished, and what the job leaves is compared with what an
+submitted, the fault happens in the middle of its work, and what the job leaves is compared with what an
 undisturbed run leaves. The table goes to docs/faults.md by hand.
 """
 
@@ -12,21 +12,48 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from tests.cluster.local_cluster import LocalCluster, finished
+from tests import running
+from tests.cluster.local_cluster import LocalCluster, Node, finished
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
 WAIT_SECONDS = 240
+NOTICE_SECONDS = 5  # between a drain and the loss of the node; clouds give from 30 to 120
+SLOWNESS = 10
+SLICE_SECONDS = 0.02  # of each, a slow node works one and stands still for the others
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the drill submits it, and what of its output must be the same."""
+
+    name: str
+    options: Mapping[str, object]
+    table: str  # in the output
+    begun: str | None  # what lies in the output once a part of the work is done; None: it leaves no parts
+
+    def command(self, output: Path) -> list[str]:
+        return ["python", f"jobs/{self.name}.py", *running.flags({**self.options, "output": output})]
+
+    def rows(self, output: Path) -> pd.DataFrame:
+        """The rows that must be the same: all but what tells of time."""
+        table = pd.read_parquet(output / self.table)
+        return table[[name for name in table.columns if not name.endswith("_seconds")]]
 
 
 class Drill:
@@ -42,136 +69,249 @@ class Drill:
         made = make_dataset(
             folder / "data", identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30
         )
-        self.archive = made.root
         keras_runtime.start(seed=3)
         network = model.build(ModelConfig(weights="none"))
         bundle.save(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
-        self.expected = {job: self.rows(job, self.plain(job)) for job in ("preprocess", "score")}
+        archive = {"input": made.root, "detector.name": "haar", "sampling.every_n": 4}  # time for a fault
+        crops = {"input": folder / "undisturbed-preprocess"}
+        units = "_work/videos/*.parquet"
+        jobs = [
+            Job("preprocess", {**archive, "catalog.splits_dir": made.root / "splits"}, "", units),
+            Job("score", {**archive, "bundle": folder / "model"}, "video_scores", units),
+            Job(
+                "train",
+                {**crops, "model.weights": "none", "training.epochs": 4, "training.workers": 2,
+                 "training.global_batch": 8, "training.fine_tune": "none"},
+                "history.parquet", "_checkpoints/**/state.json",
+            ),
+            Job(
+                "evaluate",
+                {**crops, "bundle": folder / "model", "evaluation.split": "train",
+                 "evaluation.allow_overlap": "true", "evaluation.robustness": "true",
+                 "evaluation.bootstrap": 20},
+                "face_scores", None,
+            ),
+        ]  # fmt: skip
+        self.jobs = {job.name: job for job in jobs}
+        self.expected = {job.name: job.rows(self.undisturbed(job)) for job in jobs}
 
-    def command(self, job: str, output: Path) -> list[str]:
-        """The job as submitted; many frames, so that there is time for a fault."""
-        common = ["--input", str(self.archive), "--output", str(output), "--detector.name", "haar"]
-        own = {
-            "preprocess": ["--catalog.splits_dir", str(self.archive / "splits")],
-            "score": ["--bundle", str(self.folder / "model")],
-        }[job]
-        return ["python", f"jobs/{job}.py", *common, *own, "--sampling.every_n", "4"]
-
-    def plain(self, job: str) -> Path:
-        """The output of an undisturbed run without a cluster."""
-        output = self.folder / f"undisturbed-{job}"
-        command = [sys.executable, *self.command(job, output)[1:], "--ray.num_cpus", "2"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    def undisturbed(self, job: Job) -> Path:
+        """The output of a run without a cluster."""
+        output = self.folder / f"undisturbed-{job.name}"
+        words = [sys.executable, *job.command(output)[1:], "--ray.num_cpus", "2"]
+        running.run(words, ROOT)
         return output
 
-    def rows(self, job: str, output: Path) -> pd.DataFrame:
-        """The rows that must be the same."""
-        table = pd.read_parquet(output if job == "preprocess" else output / "video_scores")
-        kept = [name for name in table.columns if not name.endswith("_seconds")]
-        return table[kept].reset_index(drop=True)
+    def same(self, job: Job, output: Path) -> bool:
+        """Whether an output is as that of an undisturbed run; scores may differ by rounding."""
+        mine, expected = job.rows(output), self.expected[job.name]
+        if list(mine.columns) != list(expected.columns) or len(mine) != len(expected):
+            return False
+        for name in mine.columns:
+            if mine[name].dtype.kind == "f":
+                if not np.allclose(mine[name], expected[name], rtol=1e-4, atol=1e-5, equal_nan=True):
+                    return False
+            elif not mine[name].equals(expected[name]):
+                return False
+        return True
 
-    def same(self, job: str, output: Path) -> bool:
-        """Whether an output is as that of an undisturbed run."""
-        return self.rows(job, output).equals(self.expected[job])
 
-    def submit(self, cluster: LocalCluster, job: str, output: Path) -> subprocess.Popen[str]:
-        return cluster.submit(*self.command(job, output), working_dir=ROOT, options=ON_DRIVER)
+@dataclass
+class Round:
+    """One round of one line: a job on a cluster, and where its output goes."""
+
+    drill: Drill
+    job: Job
+    output: Path
+    cluster: LocalCluster
+
+    def submit(self) -> subprocess.Popen[str]:
+        return self.cluster.submit(*self.job.command(self.output), working_dir=ROOT, options=ON_DRIVER)
+
+    def submitted(self) -> tuple[subprocess.Popen[str], bool]:
+        """The job in the middle of its work, and whether it is that."""
+        submitted = self.submit()
+        give_up = time.monotonic() + WAIT_SECONDS
+        while submitted.poll() is None and time.monotonic() < give_up:
+            if self._is_at_work():
+                return submitted, True
+            time.sleep(0.02)
+        return submitted, False
+
+    def _is_at_work(self) -> bool:
+        if self.job.begun is not None:
+            return next(self.output.glob(self.job.begun), None) is not None
+        actors: Any = self.cluster.ask("/api/v0/actors?detail=1&limit=1000")
+        return any(
+            "MapWorker" in actor["class_name"] and actor["state"] == "ALIVE"
+            for actor in actors["data"]["result"]["result"]
+        )
+
+    def verdict(self, ended: tuple[int, str], in_time: bool = True) -> str:
+        """What became of it, in few words."""
+        status, text = ended
+        if not in_time:
+            return "not run: the job ended before the fault"
+        if status:
+            return f"ended with {status}: " + text.strip().splitlines()[-1][:80]
+        return "same rows" if self.drill.same(self.job, self.output) else "OTHER ROWS"
 
 
 @contextmanager
 def three_nodes(**options: int) -> Iterator[LocalCluster]:
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    with LocalCluster(environment, **options) as cluster:
-        cluster.wait_for([cluster.start_raylet("a", 1, {"driver": 1}), cluster.start_raylet("b", 1)])
+    with LocalCluster({"TF_CPP_MIN_LOG_LEVEL": "2"}, **options) as cluster:
+        whole(cluster)
         yield cluster
 
 
-def a_unit_is_done(job: subprocess.Popen[str], output: Path) -> bool:
-    """Wait until a unit is finished; False where the job ends first."""
-    give_up = time.monotonic() + WAIT_SECONDS
-    while job.poll() is None and time.monotonic() < give_up:
-        if list((output / "_work" / "videos").glob("*.parquet")):
-            return True
-        time.sleep(0.02)
-    return False
+def whole(cluster: LocalCluster) -> None:
+    """Start what is missing of a driver's node ``a`` and another node ``b``."""
+    missing = {"a": {"driver": 1.0}, "b": {}}
+    started = [
+        cluster.start_raylet(name, 1, resources)
+        for name, resources in missing.items()
+        if name not in cluster.nodes or cluster.nodes[name].process.poll() is not None
+    ]
+    cluster.wait_for(started)
 
 
-def lose_a_node(drill: Drill, job: str, output: Path) -> str:
+def lose_a_node(one: Round) -> str:
     """The raylet that does not hold the job's own process goes, with all its workers."""
-    with three_nodes() as cluster:
-        running = drill.submit(cluster, job, output)
-        in_time = a_unit_is_done(running, output)
-        cluster.nodes["b"].kill()
-        status, text = finished(running)
-    return verdict(drill, job, output, status, text, in_time)
+    job, in_time = one.submitted()
+    one.cluster.nodes["b"].kill()
+    if one.job.name == "train":  # of as many workers as were asked for: it waits for another node
+        whole(one.cluster)
+    return one.verdict(finished(job), in_time)
 
 
-def lose_the_driver(drill: Drill, job: str, output: Path) -> str:
+def drain_a_node(one: Round) -> str:
+    """A node is told that it will go, as a spot instance is; then it goes."""
+    job, in_time = one.submitted()
+    drain(one.cluster, "b")
+    time.sleep(NOTICE_SECONDS)
+    one.cluster.nodes["b"].kill()
+    return one.verdict(finished(job), in_time)
+
+
+def drain(cluster: LocalCluster, name: str) -> None:
+    """Give Ray notice that a node will go."""
+    nodes: Any = cluster.ask("/api/v0/nodes?detail=1")
+    (node_id,) = [
+        node["node_id"]
+        for node in nodes["data"]["result"]["result"]
+        if node["state"] == "ALIVE" and name in node["resources_total"]
+    ]
+    status, text = finished(
+        cluster.command(
+            "drain-node", "--address", cluster.address, "--node-id", node_id,
+            "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "the drill",
+            "--deadline-remaining-seconds", str(NOTICE_SECONDS),
+        )
+    )  # fmt: skip
+    if status:
+        raise RuntimeError(text)
+
+
+def slow_a_node(one: Round) -> str:
+    """All processes of a node stand still for nine tenths of the time, until the job ends."""
+    job, in_time = one.submitted()
+    with slowed(one.cluster.nodes["b"]):
+        ended = finished(job, 2 * WAIT_SECONDS)
+    return one.verdict(ended, in_time)
+
+
+@contextmanager
+def slowed(node: Node) -> Iterator[None]:
+    """A node ``SLOWNESS`` times slower."""
+    over = threading.Event()
+
+    def signal_all(signum: signal.Signals) -> None:
+        for pid in running.descendants(node.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+    def work() -> None:
+        while not over.is_set():
+            signal_all(signal.SIGSTOP)
+            over.wait(SLICE_SECONDS * (SLOWNESS - 1))
+            signal_all(signal.SIGCONT)
+            over.wait(SLICE_SECONDS)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def lose_the_driver(one: Round) -> str:
     """The node of the job's own process goes; the same command, on what is there, goes on."""
-    with three_nodes() as cluster:
-        running = drill.submit(cluster, job, output)
-        in_time = a_unit_is_done(running, output)
-        cluster.nodes["a"].kill()
-        first, _ = finished(running)
-        cluster.wait_for([cluster.start_raylet("c", 1, {"driver": 1})])
-        status, text = finished(drill.submit(cluster, job, output))
-    return f"ended with {first}; again: " + verdict(drill, job, output, status, text, in_time)
+    job, in_time = one.submitted()
+    one.cluster.nodes["a"].kill()
+    first, _ = finished(job)
+    whole(one.cluster)
+    return f"ended with {first}; again: " + one.verdict(finished(one.submit()), in_time)
 
 
-def lose_the_head(drill: Drill, job: str, output: Path) -> str:
+def lose_the_head(one: Round) -> str:
     """The head goes, and with it the cluster; the same command on a new one goes on."""
-    with three_nodes() as cluster:
-        running = drill.submit(cluster, job, output)
-        in_time = a_unit_is_done(running, output)
-        cluster.nodes["head"].kill()
-        first, _ = finished(running)
-    with three_nodes() as cluster:
-        status, text = finished(drill.submit(cluster, job, output))
-    return f"ended with {first}; again: " + verdict(drill, job, output, status, text, in_time)
+    job, in_time = one.submitted()
+    one.cluster.nodes["head"].kill()
+    first, _ = finished(job)
+    with three_nodes() as another:
+        again = Round(one.drill, one.job, one.output, another)
+        return f"ended with {first}; again: " + again.verdict(finished(again.submit()), in_time)
 
 
-def fill_the_disk(drill: Drill, job: str, output: Path) -> str:
+def fill_the_disk(one: Round) -> str:
     """The output lies on a file system too small for it, which is then made larger."""
-    output.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(output)]
+    one.output.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(one.output)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         return "not run: a file system cannot be mounted here"
     try:
-        with three_nodes() as cluster:
-            first, text = finished(drill.submit(cluster, job, output))
-            said = "said why" if "no space is left there" in text else "did not say why"
-            subprocess.run(["mount", "-o", "remount,size=200m", str(output)], check=True)
-            status, text = finished(drill.submit(cluster, job, output))
-        return f"ended with {first}, {said}; again: " + verdict(drill, job, output, status, text, True)
+        first, text = finished(one.submit())
+        said = "said why" if "no space is left there" in text else "did not say why"
+        subprocess.run(["mount", "-o", "remount,size=200m", str(one.output)], check=True)
+        return f"ended with {first}, {said}; again: " + one.verdict(finished(one.submit()))
     finally:
-        subprocess.run(["umount", str(output)], check=False)
+        subprocess.run(["umount", str(one.output)], check=False)
 
 
-def starve_the_object_store(drill: Drill, job: str, output: Path) -> str:
+def starve_the_object_store(one: Round) -> str:
     """Ray's least object store on every node."""
-    with three_nodes(object_store_bytes=80 * 2**20) as cluster:
-        status, text = finished(drill.submit(cluster, job, output))
-    return verdict(drill, job, output, status, text, True)
+    return one.verdict(finished(one.submit()))
 
 
-def verdict(drill: Drill, job: str, output: Path, status: int, text: str, in_time: bool) -> str:
-    """What became of it, in few words."""
-    if not in_time:
-        return "not run: the job ended before the fault"
-    if status:
-        return f"ended with {status}: " + text.strip().splitlines()[-1][:80]
-    return "same rows" if drill.same(job, output) else "OTHER ROWS"
-
-
-LINES: dict[str, tuple[str, Callable[[Drill, str, Path], str]]] = {
-    "preprocess: a node is lost": ("preprocess", lose_a_node),
-    "preprocess: the driver's node is lost": ("preprocess", lose_the_driver),
-    "preprocess: the head is lost": ("preprocess", lose_the_head),
-    "preprocess: the disk is full": ("preprocess", fill_the_disk),
-    "preprocess: 80 MiB of object store": ("preprocess", starve_the_object_store),
-    "score: a node is lost": ("score", lose_a_node),
-    "score: the head is lost": ("score", lose_the_head),
+FAULTS: dict[str, tuple[Callable[[Round], str], list[str]]] = {
+    "a node is lost": (lose_a_node, ["preprocess", "score", "train", "evaluate"]),
+    "a node is drained, then lost": (drain_a_node, ["preprocess", "score"]),
+    "a node is ten times slower": (slow_a_node, ["preprocess", "score"]),
+    "the driver's node is lost": (lose_the_driver, ["preprocess", "train"]),
+    "the head is lost": (lose_the_head, ["preprocess", "score", "train"]),
+    "the disk is full": (fill_the_disk, ["preprocess", "score"]),
+    "80 MiB of object store": (starve_the_object_store, ["preprocess"]),
 }
+LINES = {
+    f"{job}: {fault}": (job, act) for fault, (act, jobs) in FAULTS.items() for job in jobs
+}  # in the order of the faults
+ENDS_THE_CLUSTER = {lose_the_head}
+
+
+def rounds(drill: Drill, name: str, times: int) -> list[str]:
+    """What became of each round of one line; they share a cluster, which is made whole before each."""
+    job, act = LINES[name]
+    outcomes: list[str] = []
+    while len(outcomes) < times:
+        with three_nodes() as cluster:
+            for number in range(len(outcomes), 1 + len(outcomes) if act in ENDS_THE_CLUSTER else times):
+                whole(cluster)
+                output = drill.folder / f"{list(LINES).index(name)}-{number}"
+                outcomes.append(act(Round(drill, drill.jobs[job], output, cluster)))
+                shutil.rmtree(output, ignore_errors=True)
+    return outcomes
 
 
 def main() -> None:
@@ -186,12 +326,7 @@ def main() -> None:
         drill = Drill(folder)
         sys.stdout.write("| fault | outcome of each round |\n|---|---|\n")
         for name in options.only:
-            job, line = LINES[name]
-            outcomes = []
-            for number in range(options.times):
-                output = folder / f"{list(LINES).index(name)}-{number}"
-                outcomes.append(line(drill, job, output))
-                shutil.rmtree(output, ignore_errors=True)
+            outcomes = rounds(drill, name, options.times)
             bad += sum("same rows" not in outcome for outcome in outcomes)
             counted = [f"{outcomes.count(outcome)} x {outcome}" for outcome in dict.fromkeys(outcomes)]
             sys.stdout.write(f"| {name} | {'; '.join(counted)} |\n")

@@ -77,6 +77,19 @@ def kill_a_worker(job: subprocess.Popen[bytes], actor: str, rng: random.Random) 
     os.kill(rng.choice(victims), signal.SIGKILL)
 
 
+def kill_the_raylet(job: subprocess.Popen[bytes]) -> None:
+    """End the process that runs the workers of a job's own Ray."""
+    (raylet,) = [pid for pid in descendants(job.pid) if _program(pid) == "raylet"]
+    os.kill(raylet, signal.SIGKILL)
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def wait_for_units(job: subprocess.Popen[bytes], output: Path, count: int) -> bool:
     """Whether so many units are finished while the job still runs."""
     deadline = time.monotonic() + HANGS_SECONDS

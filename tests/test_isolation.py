@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.extract import ExtractConfig, extract
+from deepfake.faces.crops import decode
 from deepfake.faces.detector import make
 from deepfake.isolation import IsolatedExtractor
 from deepfake.storage import Storage
@@ -65,6 +68,18 @@ def test_a_good_video_comes_out_as_without_isolation(hostile: IsolatedExtractor,
     assert isolated.video["status"] == "ok"
     assert _without_times(isolated.video).items() >= _without_times(plain.video).items()
     assert [row["crop"] for row in isolated.crops] == [row["crop"] for row in plain.crops]
+
+
+def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor, named: Any) -> None:
+    entry = named("good.mp4")
+    in_passing = IsolatedExtractor(replace(CONFIG, crops_kept=False), Storage())
+    found, kept = in_passing.extract(entry).crops, hostile.extract(entry).crops
+    in_passing.close()
+    assert found and len(found) == len(kept)
+    for mine, theirs in zip(found, kept, strict=True):
+        assert mine["crop"].startswith(b"BM") and theirs["crop"].startswith(b"\x89PNG")
+        np.testing.assert_array_equal(decode(mine["crop"]), decode(theirs["crop"]))
+        assert {**mine, "crop": None} == {**theirs, "crop": None}
 
 
 @pytest.mark.parametrize(

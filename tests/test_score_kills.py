@@ -1,4 +1,4 @@
-"""Killed at a random moment, worker or job, scoring ends with the very rows of an undisturbed run.
+"""Killed at a random moment, worker, raylet or job, scoring ends with the very rows of an undisturbed run.
 
 Once each by default; ``DEEPFAKE_KILLS=20`` has it twenty times.
 """
@@ -78,6 +78,21 @@ def test_a_killed_scoring_worker_changes_nothing(
     assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
     running.kill_a_worker(job, "CutAndScoreUnit", rng)
     assert job.wait(timeout=running.HANGS_SECONDS) == 0
+    _assert_same(tmp_path / "scores", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(TIMES))
+def test_a_scoring_job_whose_raylet_was_killed_stops_and_goes_on_when_started_again(
+    undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(2000 + seed)
+    command = _command(ffpp_small, tmp_path / "scores", bundle)
+    job = _start(command)
+    assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    running.kill_the_raylet(job)
+    assert job.wait(timeout=running.HANGS_SECONDS) != 0
+    subprocess.run(command, check=True, capture_output=True)
     _assert_same(tmp_path / "scores", undisturbed)
 
 

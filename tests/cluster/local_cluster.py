@@ -113,6 +113,11 @@ class LocalCluster:
         """The job server."""
         return f"http://127.0.0.1:{self._dashboard_port}"
 
+    @property
+    def address(self) -> str:
+        """The head, as other nodes join it."""
+        return f"127.0.0.1:{self._gcs_port}"
+
     def start_head(self, wait: bool = True) -> Node:
         """A head with a job server and no CPUs."""
         self._gcs_port, self._dashboard_port, client_port = free_ports(3)
@@ -129,7 +134,7 @@ class LocalCluster:
         """One more node; it joins in its own time, see ``wait_for``."""
         return self._start(
             name,
-            [f"--address=127.0.0.1:{self._gcs_port}", f"--num-cpus={cpus}"],
+            [f"--address={self.address}", f"--num-cpus={cpus}"],
             resources or {},
         )
 

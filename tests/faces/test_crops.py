@@ -182,6 +182,13 @@ def test_png_and_webp_lose_nothing(seed: int, suffix: Any, size: int) -> None:
     assert np.array_equal(crops.decode(crops.encode(image, CropConfig(format=suffix))), image)
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpeg"])
+def test_what_is_stored_in_passing_has_the_pixels_of_what_is_kept(suffix: Any) -> None:
+    config = CropConfig(format=suffix)
+    passing = crops.encode_in_passing(noise(224, 224), config)
+    assert np.array_equal(crops.decode(passing), crops.decode(crops.encode(noise(224, 224), config)))
+
+
 def test_jpeg_is_close_and_its_quality_is_obeyed() -> None:
     image = cv2.GaussianBlur(noise(224, 224), (0, 0), 4)
     sizes = []
