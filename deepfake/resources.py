@@ -17,6 +17,8 @@ class WorkerResources:
 
 
 _MOST_DATA_TASKS = 8  # of one worker; decoding is far faster than training, so more only hold memory
+_MOST_WORKER_CPUS = 0.9
+_MOST_DATA_CPUS = 0.01
 
 
 def divide(
@@ -26,15 +28,18 @@ def divide(
 
     A decoding task whose output nobody takes yet keeps its CPU. If the workers' tasks could ever wait for
     each other's CPUs, a worker that waits for its batch while the others wait for it in the all-reduce would
-    wait for ever. So the tasks that may run at once are bounded for each worker, and all of them fit.
-    Ray counts CPUs, it does not bind them: fractions cost nothing on a small machine.
+    wait for ever. So the tasks that may run at once are bounded in number for each worker, and ask for next
+    to nothing: what is left beside the workers lies in pieces on several machines, and larger tasks might
+    fit into none. The workers leave a tenth of a CPU even where half of ``cpus`` are those of a machine that
+    has died and that Ray still counts. Ray counts CPUs, it does not bind them: fractions cost nothing.
     """
-    worker_cpus = 1.0 if cpus >= 2 * workers else _floor(cpus / (2 * workers))
-    left = (cpus - worker_cpus * workers) / workers
+    share = cpus / workers
+    worker_cpus = _floor(min(_MOST_WORKER_CPUS, _MOST_WORKER_CPUS / 2 * share))
+    left = share - worker_cpus
     data_tasks = min(max(2, int(left)), _MOST_DATA_TASKS)
     return WorkerResources(
         worker_cpus=worker_cpus,
-        data_cpus=min(1.0, _floor(left / data_tasks)),
+        data_cpus=min(_MOST_DATA_CPUS, _floor(left / data_tasks)),
         data_tasks=data_tasks,
         threads=threads or max(1, int(cpus // workers if threads_shared else cpus)),
     )
