@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from deepfake.catalog.media import is_footage
 from tests import running
 
 SECONDS = 2.0  # between two looks
-VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 SPILLED = re.compile(r"^- (?:num|cumulative).*spill.*: *(\d+)", re.M | re.I)
 
 
@@ -41,7 +41,7 @@ class Look:
 def linked(clips: Path, names: Path, copies: int) -> int:
     """Link every video below ``clips`` under so many names, folders kept; how many names there are."""
     count = 0
-    for clip in sorted(path for path in clips.rglob("*") if path.suffix.lower() in VIDEOS):
+    for clip in sorted(path for path in clips.rglob("*") if is_footage(path.name)):
         for number in range(copies):
             name = names / clip.relative_to(clips).with_stem(f"{clip.stem}_{number:04d}")
             name.parent.mkdir(parents=True, exist_ok=True)

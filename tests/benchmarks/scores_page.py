@@ -44,6 +44,28 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def measure(page_uri: Path) -> None:
+    """Say how long the page takes to open, and what a reader does with it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
+        )
+        page = browser.new_page()
+        started = time.perf_counter()
+        page.goto(page_uri.as_uri())
+        say(f"{'open':<20} {time.perf_counter() - started:.3f} s")
+        for name, (script, event) in ACTIONS.items():
+            dispatch = f"e.dispatchEvent(new Event('{event}', {{ bubbles: true }}));"
+            body = script.replace("{input}", dispatch)
+            timed = (
+                f"async () => {{ const t = performance.now(); ({body})(); "
+                "await new Promise((done) => requestAnimationFrame(() => setTimeout(done))); "
+                "return performance.now() - t; }"
+            )
+            say(f"{name:<20} {page.evaluate(timed) / 1000:.3f} s")
+        browser.close()
+
+
 def main(videos: int = 100_000) -> None:
     """Write a page of so many videos and time what a reader does with it."""
     source = random.Random(0)
@@ -51,28 +73,12 @@ def main(videos: int = 100_000) -> None:
         video_row(f"archive/{i % 997:03d}/clip_{i:07d}.mp4", source.random() if i % 10 else None)
         for i in range(videos)
     ]
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         page_uri = scores.write(folder, Storage(), video_table(*rows))
         size = Path(page_uri).stat().st_size / 1e6
         say(f"{videos:,} videos: written in {time.perf_counter() - started:.2f} s, {size:.1f} MB")
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
-        )
-        page = browser.new_page()
-        started = time.perf_counter()
-        page.goto(Path(page_uri).as_uri())
-        say(f"{'open':<20} {time.perf_counter() - started:.3f} s")
-        for name, (script, event) in ACTIONS.items():
-            dispatch = f"e.dispatchEvent(new Event('{event}', {{ bubbles: true }}));"
-            body = script.replace("{input}", dispatch)
-            measure = (
-                f"async () => {{ const t = performance.now(); ({body})(); "
-                "await new Promise((done) => requestAnimationFrame(() => setTimeout(done))); "
-                "return performance.now() - t; }"
-            )
-            say(f"{name:<20} {page.evaluate(measure) / 1000:.3f} s")
-        browser.close()
+        measure(Path(page_uri))
 
 
 if __name__ == "__main__":
