@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake import tables
 from deepfake.extract import video_row
 from deepfake.storage import Storage
 from deepfake.tables import FAILURES, Status
+from deepfake.tables.footage import CATALOG
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,13 @@ class Duplicates:
     """What a catalog holds twice."""
 
     rest: pa.Table  # catalog rows to work on, in their order
-    skipped: list[dict[str, Any]]  # rows of table ``videos``, one for each copy left out
+    skipped: pa.Table  # table ``videos``: a row for each copy left out
 
 
 def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
-    """``video_id, uri`` of the files to hash: listed ones whose size another listed or earlier one has too.
+    """The files to hash: those listed ones whose size another listed or earlier one has too.
+
+    Columns ``video_id, uri, size_bytes, modified``; what was found of the last is null where nothing was.
 
     A video of an earlier run is among them where that read only a part of it, and so has no hash of it.
     """
@@ -53,11 +57,14 @@ def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
 
 
 def _files(rows: pa.Table) -> pa.Table:
-    return pa.table({"video_id": rows["video_id"], "uri": rows["uri"]})
+    kind = CATALOG.field("modified").type
+    modified = rows["modified"] if "modified" in rows.column_names else pa.nulls(rows.num_rows, kind)
+    found = {name: rows[name] for name in ("video_id", "uri", "size_bytes")}
+    return pa.table({**found, "modified": modified})
 
 
 def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
-    """``video_id, content_sha256`` of catalog rows; null where a file cannot be read."""
+    """Table ``hashes`` of the files that ``suspects`` names."""
     hashes: list[str | None] = []
     for uri in rows["uri"].to_pylist():
         try:
@@ -65,7 +72,11 @@ def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
                 hashes.append(hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
         except OSError:
             hashes.append(None)
-    return pa.table({"video_id": rows["video_id"], "content_sha256": pa.array(hashes, pa.string())})
+    names = rows["video_id"].to_pylist()
+    return tables.from_rows(
+        "hashes",
+        [{"video_id": name, "content_sha256": digest} for name, digest in zip(names, hashes, strict=True)],
+    )
 
 
 def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, str | None]) -> Duplicates:
@@ -85,11 +96,15 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
     hashed = pa.array([name for name, digest in hashes.items() if digest is not None], pa.string())
     is_hashed = pc.is_in(listed["video_id"], hashed).to_numpy()
     keep = np.ones(listed.num_rows, bool)
-    skipped = []
-    # Only rows that were hashed become Python objects: an archive may have ten million others.
+    made: list[pa.Table] = []
+    skipped: list[dict[str, Any]] = []
+    # Only rows that were hashed become Python objects, and only for a while: an archive may have ten million.
     for position, row in zip(
         np.flatnonzero(is_hashed), _rows(listed.filter(pa.array(is_hashed))), strict=True
     ):
+        if len(skipped) == ROWS_AT_ONCE:
+            made.append(tables.from_rows("videos", skipped))
+            skipped = []
         digest = hashes[row["video_id"]]
         assert digest is not None
         original = first.setdefault((digest, row["label"]), row["video_id"])
@@ -107,7 +122,8 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
                     "content_sha256": digest,
                 }
             )
-    return Duplicates(listed.filter(pa.array(keep)), skipped)
+    made.append(tables.from_rows("videos", skipped))
+    return Duplicates(listed.filter(pa.array(keep)), pa.concat_tables(made))
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

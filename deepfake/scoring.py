@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import ray.data
 
@@ -55,6 +56,7 @@ from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
 
+COPIES_AT_ONCE = 8192
 UNITS_AT_ONCE = 4  # that a GPU scores together, so that its batches are full
 
 FOLDERS = {
@@ -132,7 +134,7 @@ def chosen(
     earlier = output.finished_videos()
     rest = todo.missing(listed, earlier).slice(0, budget.videos)
     if kept_crops.PLACES in listed.column_names:
-        return todo.Todo(kept_crops.plan(rest, identity), [], "", earlier)
+        return todo.Todo(kept_crops.plan(rest, identity), tables.from_rows("videos", []), "", earlier)
     return todo.choose(rest, config, output, identity)
 
 
@@ -146,7 +148,7 @@ def reached(work: todo.Todo, output: Output) -> todo.Todo:
     names = {name for unit in done for name in unit.rows["video_id"].to_pylist()}
     if work.earlier is not None:
         names.update(work.earlier["video_id"].to_pylist())
-    copies = [row for row in work.copies if row["duplicate_of"] in names]
+    copies = work.copies.filter(pc.is_in(work.copies["duplicate_of"], pa.array(sorted(names), pa.string())))
     return dataclasses.replace(work, units=done, copies=copies)
 
 
@@ -365,12 +367,22 @@ def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
     if work.nothing_new:
         output.discard_staged()
         return
-    videos = tables.from_rows("videos", work.copies, output.config_sha256)
+    units.finish(work, output, copies_tables(work.copies, output, judgement))
+
+
+def copies_tables(copies: pa.Table, output: Output, judgement: Judgement) -> dict[str, pa.Table]:
+    """All tables of copies, which have no faces of their own; few rows at a time become Python objects."""
+    stamp = tables.schema("videos", output.config_sha256).metadata
     crops = tables.from_rows("crops", [], output.config_sha256)
-    made = score_tables(videos, crops, np.empty(0), judgement)
+    made: dict[str, list[pa.Table]] = defaultdict(list)
+    for start in range(0, max(1, copies.num_rows), COPIES_AT_ONCE):
+        videos = copies.slice(start, COPIES_AT_ONCE).replace_schema_metadata(stamp)
+        scored = score_tables(videos, crops, np.empty(0), judgement)
+        for name, table in {"videos": videos, **scored}.items():
+            made[name].append(table)
     if "crops" in output.folders:
-        made["crops"] = crops
-    units.finish(work, output, {"videos": videos, **made})
+        made["crops"].append(crops)
+    return {name: pa.concat_tables(parts) for name, parts in made.items()}
 
 
 def summary(

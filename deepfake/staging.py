@@ -87,7 +87,11 @@ class Output:
 
     def finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""
-        uri = join(self.root, "_work", "videos")
+        return self.staged("videos")
+
+    def staged(self, name: str) -> set[str]:
+        """Ids of the units that have left a file of a table."""
+        uri = join(self.root, "_work", name)
         if not self.storage.is_folder(uri):
             return set()
         return {

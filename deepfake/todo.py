@@ -16,18 +16,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from deepfake import catalog, duplicates, engine
+from deepfake import catalog, duplicates, engine, tables
 from deepfake.catalog import originals
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
 from deepfake.errors import UsageError
 from deepfake.extract import ExtractConfig, extract
 from deepfake.faces.detector import make
+from deepfake.progress import Progress
 from deepfake.staging import Output
 from deepfake.work import Unit, plan
 
 log = logging.getLogger(__name__)
 
 HASH_ROWS = 256  # files a task
+HASHES_ID = "hashes_id"
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
 
@@ -36,14 +38,14 @@ class Todo:
     """The work of one run."""
 
     units: list[Unit]
-    copies: list[dict[str, Any]]  # ``videos`` rows of copies, which need no work
+    copies: pa.Table  # table ``videos``: copies, which need no work
     copies_id: str  # names the copies as units are named
     earlier: pa.Table | None  # the manifest of an earlier finished run
 
     @property
     def nothing_new(self) -> bool:
         """Whether an earlier run has done everything."""
-        return self.earlier is not None and not self.units and not self.copies
+        return self.earlier is not None and not self.units and not self.copies.num_rows
 
 
 def listed(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
@@ -60,13 +62,13 @@ def choose(
     """The units to work through. ``identity`` names what decides the rows; needs a Ray session."""
     earlier = output.finished_videos()
     rest = missing(videos, earlier)
-    copies: list[dict[str, Any]] = []
+    copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
         found = duplicates.separate(rest, earlier, _hashes(duplicates.suspects(rest, earlier), output))
         rest, copies = found.rest, found.skipped
-        if copies:
-            log.info("%d videos are copies of others and are left out", len(copies))
-    names = [identity, *(row["video_id"] for row in copies)]
+        if copies.num_rows:
+            log.info("%d videos are copies of others and are left out", copies.num_rows)
+    names = [identity, *copies["video_id"].to_pylist()]
     return Todo(plan(rest, identity), copies, sha256_of(names)[:16], earlier)
 
 
@@ -127,14 +129,34 @@ def _expected_core_seconds(
 
 
 def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
-    """Content hashes of files, given as ``video_id, uri``, by video_id."""
-    if not rows.num_rows:
-        return {}
-    blocks = [rows.slice(start, HASH_ROWS) for start in range(0, rows.num_rows, HASH_ROWS)]
-    hashed = ray.data.from_blocks(blocks).map_batches(
-        duplicates.hash_rows, fn_args=(output.storage,), batch_size=None, batch_format="pyarrow"
-    )
-    found: dict[str, str | None] = {}
-    for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow"):
-        found.update(zip(batch["video_id"].to_pylist(), batch["content_sha256"].to_pylist(), strict=True))
-    return found
+    """Content hashes by video_id of the files that ``duplicates.suspects`` names.
+
+    They are kept as units are, so that a job started again reads only what it had not read.
+    """
+    blocks = {}
+    for start in range(0, rows.num_rows, HASH_ROWS):
+        block = rows.slice(start, HASH_ROWS)
+        blocks[sha256_of([[str(value) for value in row.values()] for row in block.to_pylist()])[:16]] = block
+    done = output.staged("hashes") & blocks.keys()
+    waiting = [_named(block, name) for name, block in blocks.items() if name not in done]
+    if waiting:
+        files = sum(block.num_rows for block in waiting)
+        log.info("%d files are read to find copies among them", files)
+        hashed = ray.data.from_blocks(waiting).map_batches(
+            _hash_block, fn_args=(output,), batch_size=None, batch_format="pyarrow"
+        )
+        with Progress("files read", files) as progress:
+            for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                progress.step(sum(batch["files"].to_pylist()))
+    found = output.read_units("hashes", list(blocks))
+    return dict(zip(found["video_id"].to_pylist(), found["content_sha256"].to_pylist(), strict=True))
+
+
+def _named(block: pa.Table, name: str) -> pa.Table:
+    return block.append_column(HASHES_ID, pa.array([name] * block.num_rows, pa.string()))
+
+
+def _hash_block(block: pa.Table, output: Output) -> pa.Table:
+    """Hash the files of one block and keep the hashes; how many files there were."""
+    output.write_unit(block[HASHES_ID][0].as_py(), {"hashes": duplicates.hash_rows(block, output.storage)})
+    return pa.table({"files": [block.num_rows]})

@@ -147,7 +147,7 @@ def finish(work: Todo, output: Output, copies: Mapping[str, pa.Table]) -> pa.Tab
     ``copies`` are the tables' rows of copies, which went through no unit.
     """
     ids = [unit.unit_id for unit in work.units]
-    if work.copies:
+    if work.copies.num_rows:
         output.write_unit(work.copies_id, copies)
         ids.append(work.copies_id)
     videos = output.read_units("videos", ids)

@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from deepfake import duplicates, preprocess, tables
+from deepfake import duplicates, preprocess, tables, todo
 from deepfake.config import PreprocessJobConfig
+from deepfake.staging import Output
 from deepfake.storage import Storage
 
 
@@ -45,7 +46,7 @@ def test_only_files_of_equal_size_are_read(tmp_path: Path) -> None:
 def test_the_first_of_equal_files_stands_for_the_others(tmp_path: Path) -> None:
     found = _separate(_catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"same"}))
     assert found.rest["video_id"].to_pylist() == ["a", "b"]
-    assert [(row["video_id"], row["duplicate_of"], row["status"]) for row in found.skipped] == [
+    assert [(row["video_id"], row["duplicate_of"], row["status"]) for row in found.skipped.to_pylist()] == [
         ("c", "a", "skipped_duplicate"),
         ("d", "a", "skipped_duplicate"),
     ]
@@ -67,7 +68,7 @@ def test_a_copy_of_a_video_of_an_earlier_run_is_left_out(tmp_path: Path) -> None
     row = {"video_id": "old", "uri": "old", "status": "ok", "content_sha256": digest, "size_bytes": 4}
     counts = {"frames_sampled": 1, "frames_with_face": 1, "faces": 1}
     found = _separate(catalog, tables.from_rows("videos", [row | counts]))
-    assert [row["duplicate_of"] for row in found.skipped] == ["old"]
+    assert [row["duplicate_of"] for row in found.skipped.to_pylist()] == ["old"]
 
 
 def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> None:
@@ -76,8 +77,20 @@ def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> 
     row = {"video_id": "old", "uri": str(tmp_path / "old"), "status": "ok", "size_bytes": 4}
     counts = {"frames_sampled": 1, "frames_with_face": 1, "faces": 1}
     found = _separate(catalog, tables.from_rows("videos", [row | counts]))
-    assert [row["duplicate_of"] for row in found.skipped] == ["old"]
+    assert [row["duplicate_of"] for row in found.skipped.to_pylist()] == ["old"]
     assert found.rest["video_id"].to_pylist() == ["longer", "other"]
+
+
+def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path, ray_session: None) -> None:
+    catalog = _catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"alone"})
+    config = PreprocessJobConfig(input=str(tmp_path), output=str(tmp_path / "out"))
+    output = Output(config.output, Storage(), "0" * 64, {"videos": "", "crops": ""})
+    first = todo.choose(catalog, config, output, "0" * 64)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).unlink()
+    again = todo.choose(catalog, config, output, "0" * 64)
+    assert first.copies["video_id"].to_pylist() == again.copies["video_id"].to_pylist() == ["c"]
+    assert (first.copies_id, len(first.units)) == (again.copies_id, len(again.units))
 
 
 @pytest.mark.slow

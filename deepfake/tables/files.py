@@ -27,6 +27,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "history": learning.HISTORY,
     "validation_scores": learning.VALIDATION_SCORES,
     "overlaps": learning.OVERLAPS,
+    "hashes": footage.HASHES,
     "packets": footage.PACKETS,
     "pieces": footage.PIECES,
 }

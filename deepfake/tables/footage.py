@@ -60,6 +60,14 @@ VIDEOS = pa.schema(
     ]
 )
 
+# What files that may be copies of others leave under ``_work/`` once they were read.
+HASHES = pa.schema(
+    [
+        column("video_id", pa.string(), "unique in the archive", False),
+        column("content_sha256", pa.string(), "of the file's bytes; null where it cannot be read"),
+    ]
+)
+
 # What a long video's survey and pieces leave under ``_work/`` until they are joined.
 PACKETS = pa.schema(
     [
