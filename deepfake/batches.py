@@ -20,12 +20,14 @@ from deepfake import augment, cropset, faults, sbi
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.cropset import Rows
 from deepfake.plan import EpochPlan, Share
+from deepfake.progress import said_where_slow
 from deepfake.resources import WorkerResources
 from deepfake.selection import Kind
 from deepfake.storage import Storage, join
 
 _PLACE = ("file", "row_group", "row", "occurrence", "kind", "turned")
 _CHUNK = 16  # crops that a task hands out at once: 2.4 MB
+_SLOW_SECONDS = 60.0  # a worker whose crops take longer says so: it may wait for what will never come
 _BLOCK_BYTES = 8 * 2**20  # blocks this small keep the first batch from waiting for a whole window
 
 
@@ -67,7 +69,12 @@ def stream(
     for size in share.sizes.tolist():
         asked = time.monotonic()
         while sum(len(positions) for positions, _ in pending) < size:
-            pending.append(next(blocks))
+            with said_where_slow(
+                f"waiting for crops; the tasks that read them need storage that answers and, each, "
+                f"{resources.data_cpus:g} of a CPU that nobody holds",
+                _SLOW_SECONDS,
+            ):
+                pending.append(next(blocks))
         crops, positions, pending = _take(pending, size)
         wait.seconds += time.monotonic() - asked
         if not np.array_equal(positions, share.positions[start : start + size]):

@@ -1,10 +1,13 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, a line now and then in a log, a warning where there is none."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from tqdm import tqdm
@@ -47,3 +50,22 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+@contextmanager
+def said_where_slow(words: str, seconds: float) -> Iterator[None]:
+    """Warn, from another thread, where the block takes longer than so many seconds, and again each time."""
+    over = threading.Event()
+
+    def watch() -> None:
+        started = time.monotonic()
+        while not over.wait(seconds):
+            log.warning("for %.0f s: %s", time.monotonic() - started, words)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
