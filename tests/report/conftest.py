@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+HANGS_MS = 120_000  # many times what a page takes on a machine that is busy with others
 CHROMIUM_ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -45,7 +46,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     def open_it(path: Path, **options: Any) -> Page:
         page = browser.new_page(**options)
         opened.append(page)
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(HANGS_MS)
         page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
