@@ -87,8 +87,8 @@ def read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str
     videos = block.select(tables.columns("videos"))
     return {
         units.UNIT_ID: block[units.UNIT_ID][0].as_py(),
-        "videos": videos.replace_schema_metadata(tables.schema("videos", config_sha256).metadata),
-        "crops": crops.replace_schema_metadata(tables.schema("crops", config_sha256).metadata),
+        "videos": tables.stamped("videos", videos, config_sha256),
+        "crops": tables.stamped("crops", crops, config_sha256),
     }
 
 

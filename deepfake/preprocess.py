@@ -110,8 +110,7 @@ def finish(work: todo.Todo, output: Output) -> pa.Table:
         assert work.earlier is not None
         output.discard_staged()
         return work.earlier
-    stamp = tables.schema("videos", output.config_sha256).metadata
-    copies = {"videos": work.copies.replace_schema_metadata(stamp)}
+    copies = {"videos": tables.stamped("videos", work.copies, output.config_sha256)}
     return units.finish(
         work, output, {**copies, "crops": tables.from_rows("crops", [], output.config_sha256)}
     )

@@ -372,11 +372,10 @@ def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
 
 def copies_tables(copies: pa.Table, output: Output, judgement: Judgement) -> dict[str, pa.Table]:
     """All tables of copies, which have no faces of their own; few rows at a time become Python objects."""
-    stamp = tables.schema("videos", output.config_sha256).metadata
     crops = tables.from_rows("crops", [], output.config_sha256)
     made: dict[str, list[pa.Table]] = defaultdict(list)
     for start in range(0, max(1, copies.num_rows), COPIES_AT_ONCE):
-        videos = copies.slice(start, COPIES_AT_ONCE).replace_schema_metadata(stamp)
+        videos = tables.stamped("videos", copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
         scored = score_tables(videos, crops, np.empty(0), judgement)
         for name, table in {"videos": videos, **scored}.items():
             made[name].append(table)

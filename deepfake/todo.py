@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
-from deepfake import catalog, duplicates, engine, tables
+from deepfake import catalog, duplicates, engine, tables, units
 from deepfake.catalog import originals
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
 from deepfake.errors import UsageError
@@ -24,12 +23,12 @@ from deepfake.extract import ExtractConfig, extract
 from deepfake.faces.detector import make
 from deepfake.progress import Progress
 from deepfake.staging import Output
-from deepfake.work import Unit, plan
+from deepfake.work import Unit, group, plan
 
 log = logging.getLogger(__name__)
 
-HASH_ROWS = 256  # files a task
-HASHES_ID = "hashes_id"
+# Files are hashed in blocks of a few seconds. Rough rates of one core, which only decide the blocks' sizes.
+HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
 
@@ -91,9 +90,9 @@ def planned(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
-    units = plan(missing(videos, output.finished_videos()), identity)
+    whole = plan(missing(videos, output.finished_videos()), identity)
     finished = output.finished_units()
-    waiting = [unit for unit in units if unit.unit_id not in finished]
+    waiting = [unit for unit in whole if unit.unit_id not in finished]
     cores = config.ray.num_cpus or engine.cores()
     seconds = _expected_core_seconds(waiting, config, output)
     return {
@@ -110,12 +109,12 @@ def planned(
 
 
 def _expected_core_seconds(
-    units: list[Unit], config: PreprocessJobConfig | ScoreJobConfig, output: Output
+    waiting: list[Unit], config: PreprocessJobConfig | ScoreJobConfig, output: Output
 ) -> float:
     """The plan's own estimate, scaled by what a few videos of typical cost really take."""
-    if not units or config.detector is None or config.crop is None:
+    if not waiting or config.detector is None or config.crop is None:
         return 0.0
-    ordered = sorted(units, key=lambda unit: unit.seconds)
+    ordered = sorted(waiting, key=lambda unit: unit.seconds)
     picks = {int(i) for i in np.linspace(0, len(ordered) - 1, PROBES + 2)[1:-1]}
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
     detector = make(config.detector, output.storage)
@@ -125,7 +124,7 @@ def _expected_core_seconds(
         extract(unit.rows.slice(0, 1).to_pylist()[0], extraction, detector, output.storage)
         tried += time.perf_counter() - started
         estimated += unit.seconds / unit.rows.num_rows
-    return sum(unit.seconds for unit in units) * tried / estimated
+    return sum(unit.seconds for unit in waiting) * tried / estimated
 
 
 def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
@@ -133,30 +132,25 @@ def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
 
     They are kept as units are, so that a job started again reads only what it had not read.
     """
-    blocks = {}
-    for start in range(0, rows.num_rows, HASH_ROWS):
-        block = rows.slice(start, HASH_ROWS)
-        blocks[sha256_of([[str(value) for value in row.values()] for row in block.to_pylist()])[:16]] = block
-    done = output.staged("hashes") & blocks.keys()
-    waiting = [_named(block, name) for name, block in blocks.items() if name not in done]
+    seconds = FILE_SECONDS + rows["size_bytes"].to_numpy() / HASH_BYTES_PER_SECOND
+    blocks = group(rows, seconds, HASH_SECONDS, "hashes")
+    done = output.staged("hashes")
+    waiting = [block for block in blocks if block.unit_id not in done]
     if waiting:
-        files = sum(block.num_rows for block in waiting)
+        files = sum(block.rows.num_rows for block in waiting)
         log.info("%d files are read to find copies among them", files)
-        hashed = ray.data.from_blocks(waiting).map_batches(
+        hashed = units.blocks(waiting).map_batches(
             _hash_block, fn_args=(output,), batch_size=None, batch_format="pyarrow"
         )
         with Progress("files read", files) as progress:
             for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 progress.step(sum(batch["files"].to_pylist()))
-    found = output.read_units("hashes", list(blocks))
+    found = output.read_units("hashes", [block.unit_id for block in blocks])
     return dict(zip(found["video_id"].to_pylist(), found["content_sha256"].to_pylist(), strict=True))
-
-
-def _named(block: pa.Table, name: str) -> pa.Table:
-    return block.append_column(HASHES_ID, pa.array([name] * block.num_rows, pa.string()))
 
 
 def _hash_block(block: pa.Table, output: Output) -> pa.Table:
     """Hash the files of one block and keep the hashes; how many files there were."""
-    output.write_unit(block[HASHES_ID][0].as_py(), {"hashes": duplicates.hash_rows(block, output.storage)})
+    hashes = duplicates.hash_rows(block, output.storage)
+    output.write_unit(block[units.UNIT_ID][0].as_py(), {"hashes": hashes})
     return pa.table({"files": [block.num_rows]})

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray.data
@@ -23,8 +23,10 @@ from deepfake.isolation import extractor
 from deepfake.progress import Progress
 from deepfake.staging import Output, Part
 from deepfake.storage import Storage
-from deepfake.todo import Todo
 from deepfake.work import Unit
+
+if TYPE_CHECKING:
+    from deepfake.todo import Todo
 
 log = logging.getLogger(__name__)
 

@@ -47,13 +47,21 @@ def plan(catalog: pa.Table, config_sha256: str) -> list[Unit]:
     seconds = estimate(catalog)
     total = float(seconds.sum())
     target = max(float(np.clip(total / UNITS, MIN_UNIT_SECONDS, MAX_UNIT_SECONDS)), total / MOST_UNITS)
+    return group(catalog, seconds, target, config_sha256)
+
+
+def group(rows: pa.Table, seconds: np.ndarray, target: float, key: str) -> list[Unit]:
+    """Units of consecutive rows that each take ``target`` seconds, the last excepted.
+
+    ``seconds`` are (n,) float64. A unit's id names the rows' videos and the ``key``.
+    """
     units = []
-    catalog = catalog.combine_chunks()  # a slice of many chunks would look through all of them
+    rows = rows.combine_chunks()  # a slice of many chunks would look through all of them
     for start, stop in _cuts(seconds, target):
-        rows = catalog.slice(start, stop - start)
-        key = rows.select(["video_id", "size_bytes", "modified"]).to_pydict()
-        identity = [config_sha256, *([str(value) for value in column] for column in key.values())]
-        units.append(Unit(sha256_of(identity)[:16], rows, float(seconds[start:stop].sum())))
+        some = rows.slice(start, stop - start)
+        named = some.select(["video_id", "size_bytes", "modified"]).to_pydict()
+        identity = [key, *([str(value) for value in column] for column in named.values())]
+        units.append(Unit(sha256_of(identity)[:16], some, float(seconds[start:stop].sum())))
     return units
 
 

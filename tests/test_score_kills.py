@@ -41,8 +41,11 @@ def _command(source: Path, output: Path, bundle: str) -> list[str]:
     )  # fmt: skip
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _at_work(command: list[str], output: Path, rng: random.Random) -> subprocess.Popen[bytes]:
+    """A job that has finished some of its units, and not all."""
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert running.wait_for_units(job, output, rng.randrange(1, 4))
+    return job
 
 
 def _rows(output: Path) -> list[pd.DataFrame]:
@@ -74,8 +77,7 @@ def test_a_killed_scoring_worker_changes_nothing(
     undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
-    job = _start(_command(ffpp_small, tmp_path / "scores", bundle))
-    assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    job = _at_work(_command(ffpp_small, tmp_path / "scores", bundle), tmp_path / "scores", rng)
     running.kill_a_worker(job, "CutAndScoreUnit", rng)
     assert job.wait(timeout=running.HANGS_SECONDS) == 0
     _assert_same(tmp_path / "scores", undisturbed)
@@ -86,10 +88,8 @@ def test_a_killed_scoring_worker_changes_nothing(
 def test_a_scoring_job_whose_raylet_was_killed_stops_and_goes_on_when_started_again(
     undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
 ) -> None:
-    rng = random.Random(2000 + seed)
     command = _command(ffpp_small, tmp_path / "scores", bundle)
-    job = _start(command)
-    assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    job = _at_work(command, tmp_path / "scores", random.Random(2000 + seed))
     running.kill_the_raylet(job)
     assert job.wait(timeout=running.HANGS_SECONDS) != 0
     subprocess.run(command, check=True, capture_output=True)
@@ -101,10 +101,8 @@ def test_a_scoring_job_whose_raylet_was_killed_stops_and_goes_on_when_started_ag
 def test_a_killed_scoring_job_goes_on_when_started_again(
     undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
 ) -> None:
-    rng = random.Random(1000 + seed)
     command = _command(ffpp_small, tmp_path / "scores", bundle)
-    job = _start(command)
-    assert running.wait_for_units(job, tmp_path / "scores", rng.randrange(1, 4))
+    job = _at_work(command, tmp_path / "scores", random.Random(1000 + seed))
     job.kill()
     job.wait()
     assert (tmp_path / "scores/_lock.json").exists()

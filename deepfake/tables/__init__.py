@@ -15,6 +15,7 @@ from deepfake.tables.files import (
     from_rows,
     read,
     schema,
+    stamped,
     write,
     writer,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "from_rows",
     "read",
     "schema",
+    "stamped",
     "write",
     "writer",
 ]

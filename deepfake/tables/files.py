@@ -54,6 +54,11 @@ def schema(name: str, config_sha256: str | None = None) -> pa.Schema:
     return SCHEMAS[name].with_metadata(metadata)
 
 
+def stamped(name: str, table: pa.Table, config_sha256: str) -> pa.Table:
+    """A table ``name`` as made under this configuration."""
+    return table.replace_schema_metadata(schema(name, config_sha256).metadata)
+
+
 def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str | None = None) -> pa.Table:
     """Rows as a table; an absent nullable column is null.
 

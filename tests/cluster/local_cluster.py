@@ -41,13 +41,6 @@ class Node:
     agent_port: int
     log: Path
 
-    def raylet(self) -> int:
-        """Process id of this node's raylet."""
-        for child in _children(self.process.pid):
-            if Path(f"/proc/{child}/comm").read_text().strip() == "raylet":
-                return child
-        raise ProcessLookupError(f"{self.name}: no raylet below process {self.process.pid}")
-
     def kill(self) -> None:
         """End the node as a lost machine ends: its raylet, workers and agents all at once."""
         victims = running.descendants(self.process.pid)
@@ -225,14 +218,6 @@ def _healthy(url: str) -> bool:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 def _signal(pid: int, signum: signal.Signals) -> None:
