@@ -21,7 +21,7 @@ from deepfake.evidence import Shown
 from deepfake.report import scores as index
 from deepfake.report import video_pages
 from deepfake.report.video_pages import Case, Picture
-from deepfake.staging import Output, part_files
+from deepfake.staging import Output
 from deepfake.storage import Storage, join
 from deepfake.verdicts import VerdictRule
 
@@ -44,9 +44,9 @@ def write(
     ordered = index.most_suspicious_first(videos)
     csv = write_tables(ordered, output)
     links = write_pages(ordered, config, output)
-    faces = output.read_all("evidence", ["video_id", "score", "image"]).sort_by([("score", "descending")])
-    shown = faces.slice(0, config.report.max_thumbnails)
-    thumbnails = dict(zip(shown["video_id"].to_pylist(), shown["image"].to_pylist(), strict=True))
+    first = ordered["video_id"].slice(0, config.report.max_thumbnails).combine_chunks()
+    seen = output.rows_of("evidence", first, ["video_id", "image"])
+    thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
     facts = {
         "Archive": config.input,
         "Model bundle": bundle,
@@ -99,12 +99,10 @@ def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> di
 
 
 def rows_of(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
-    """The rows of some videos, by video_id; of the whole table only one part is in memory at a time."""
+    """The rows of some videos, by video_id."""
     rows: dict[str, list[Row]] = defaultdict(list)
-    for part in part_files(output.root, output.storage, output.folders[table]):
-        whole = output.storage.read_table(part, table)
-        for row in whole.filter(pc.is_in(whole["video_id"], names)).to_pylist():
-            rows[row["video_id"]].append(row)
+    for row in output.rows_of(table, names).to_pylist():
+        rows[row["video_id"]].append(row)
     return rows
 
 

@@ -154,8 +154,8 @@ def reached(work: todo.Todo, output: Output) -> todo.Todo:
 
 def left(listed: pa.Table, videos: pa.Table) -> int:
     """Videos that the budget left for the next run."""
-    done = set(videos["video_id"].to_pylist())
-    return sum(name not in done for name in listed["video_id"].to_pylist())
+    done = pc.is_in(listed["video_id"], videos["video_id"].combine_chunks())
+    return listed.num_rows - (pc.sum(done).as_py() or 0)
 
 
 def planned(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake import __version__, tables
@@ -30,6 +31,7 @@ PART_BYTES = 256 * 2**20
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
+THUMBNAIL_ROW_GROUP_ROWS = 4096  # some 16 MB
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,23 @@ class Output:
             found = list(pool.map(lambda uri: self.storage.read_table(uri, name), uris))
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
-    def read_all(self, name: str, columns: list[str] | None = None) -> pa.Table:
+    def read_all(self, name: str) -> pa.Table:
         """A whole table of the finished output."""
         uris = part_files(self.root, self.storage, self.folders[name])
-        return pa.concat_tables([self.storage.read_table(uri, name, columns) for uri in uris])
+        return pa.concat_tables([self.storage.read_table(uri, name) for uri in uris])
+
+    def rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
+        """The rows of some videos in a table of the finished output, in its order.
+
+        Of the table one row group at a time is in memory, and what was found. ``columns`` must hold
+        ``video_id``.
+        """
+        found = [tables.from_rows(name, []).select(columns or tables.columns(name))]
+        for uri in part_files(self.root, self.storage, self.folders[name]):
+            with self.storage.open(uri) as file:
+                for group in tables.row_groups(file, name, columns, path=uri):
+                    found.append(group.filter(pc.is_in(group["video_id"], video_ids)))
+        return pa.concat_tables([part.replace_schema_metadata(None) for part in found])
 
     def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
         """The final files of a table, each joined from consecutive units."""
@@ -185,8 +200,11 @@ class Output:
 
 
 def row_group_rows(name: str) -> int:
-    """Rows of a row group of table ``name``."""
-    return CROP_ROW_GROUP_ROWS if "crop" in tables.SCHEMAS[name].names else 65536
+    """Rows of a row group of table ``name``: few where they hold pictures."""
+    columns = tables.SCHEMAS[name].names
+    if "crop" in columns:
+        return CROP_ROW_GROUP_ROWS
+    return THUMBNAIL_ROW_GROUP_ROWS if "image" in columns else 65536
 
 
 def regrouped(source: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -179,6 +180,20 @@ def test_parts_of_an_interrupted_run_that_was_larger_do_not_stay(output: Output,
     finish_all(output, UNITS[:1])
     assert sorted(digests(output)) == ["_manifest.parquet", "notes.parquet", "part-00000.parquet"]
     assert keys(output.read_all("crops")) == ROWS[:3]
+
+
+def test_rows_of_some_videos_come_in_the_order_of_the_table(output: Output, monkeypatch) -> None:
+    monkeypatch.setattr(staging, "PART_BYTES", 1)
+    write_all(output, rows=100)  # more than a row group each, in three files
+    finish_all(output)
+    some = pa.array(["u1", "u2", "absent"])
+    found = output.rows_of("crops", some, ["video_id", "frame_index"])
+    assert found.column_names == ["video_id", "frame_index"]
+    assert keys(found) == [(unit_id, i) for unit_id in ("u2", "u1") for i in range(100)]
+    assert output.rows_of("crops", some) == output.read_all("crops").filter(
+        pc.is_in(output.read_all("crops")["video_id"], some)
+    )
+    assert output.rows_of("crops", pa.array([], pa.string())).num_rows == 0
 
 
 def test_a_run_without_any_face_ends_with_an_empty_table(output: Output) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -142,10 +143,24 @@ def _leaves(arrow_schema: pa.Schema) -> list[str]:
 
 def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
     """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    where = path or str(source)
+    with _checked(source, name, path or str(source)) as file:
+        return file.read(columns=list(columns) if columns is not None else None)
+
+
+def row_groups(
+    source: Any, name: str, columns: Sequence[str] | None = None, path: str = ""
+) -> Iterator[pa.Table]:
+    """The same in row groups, of which one at a time is in memory."""
+    with _checked(source, name, path or str(source)) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=list(columns) if columns is not None else None)
+
+
+@contextmanager
+def _checked(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(source) as file:
             check_file(where, file.schema_arrow, name)
-            return file.read(columns=list(columns) if columns is not None else None)
+            yield file
     except pa.ArrowInvalid as error:
         raise TableError(f"{where}: not a whole Parquet file: {error}") from None
