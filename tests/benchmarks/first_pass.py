@@ -11,12 +11,10 @@ import logging
 import sys
 import tempfile
 
-import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from deepfake import engine, scoring
 from deepfake.config import RayConfig, ScoreJobConfig
-from deepfake.score_report import rows_of
 from deepfake.staging import Output
 from deepfake.storage import Storage
 
@@ -42,8 +40,7 @@ def scored(options: argparse.Namespace, **settings: object) -> tuple[dict, dict[
         )
         summary, _ = scoring.run(config)
         made = Output(output, Storage(), "", scoring.FOLDERS)
-        names = made.read_all("video_scores", ["video_id"])["video_id"].combine_chunks()
-        rows = [rows[0] for rows in rows_of(made, "video_scores", pa.array(names)).values()]
+        rows = made.read_all("video_scores").to_pylist()
     whole = [row for row in rows if row["score"] is not None and row["label"] is not None]
     return (
         summary,
