@@ -80,7 +80,7 @@ def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> di
         return {}
     names = pa.array([video["video_id"] for video in videos], pa.string())
     faces, tracks, found = (
-        rows_of(output, table, names) for table in ("face_scores", "track_scores", "segments")
+        by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
     )
     links = {}
     for start in range(0, len(videos), VIDEOS_AT_ONCE):
@@ -98,8 +98,8 @@ def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> di
     return links
 
 
-def rows_of(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
-    """The rows of some videos, by video_id."""
+def by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
+    """The rows of some videos in a table, by video_id."""
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in output.rows_of(table, names).to_pylist():
         rows[row["video_id"]].append(row)

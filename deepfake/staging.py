@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake import __version__, tables
@@ -122,15 +121,13 @@ class Output:
     def rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
         """The rows of some videos in a table of the finished output, in its order.
 
-        Of the table one row group at a time is in memory, and what was found. ``columns`` must hold
-        ``video_id``.
+        Of the rest of the table one row group at a time is in memory.
         """
         found = [tables.from_rows(name, []).select(columns or tables.columns(name))]
         for uri in part_files(self.root, self.storage, self.folders[name]):
             with self.storage.open(uri) as file:
-                for group in tables.row_groups(file, name, columns, path=uri):
-                    found.append(group.filter(pc.is_in(group["video_id"], video_ids)))
-        return pa.concat_tables([part.replace_schema_metadata(None) for part in found])
+                found += tables.rows_of_videos(file, name, video_ids, columns, path=uri)
+        return pa.concat_tables(found)
 
     def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
         """The final files of a table, each joined from consecutive units."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake import __version__
@@ -147,13 +148,21 @@ def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str
         return file.read(columns=list(columns) if columns is not None else None)
 
 
-def row_groups(
-    source: Any, name: str, columns: Sequence[str] | None = None, path: str = ""
+def rows_of_videos(
+    source: Any, name: str, video_ids: pa.Array, columns: Sequence[str] | None = None, path: str = ""
 ) -> Iterator[pa.Table]:
-    """The same in row groups, of which one at a time is in memory."""
+    """The rows of some videos in one Parquet file of table ``name``, in its order, some at a time.
+
+    Row groups without any of them are read no further than their column ``video_id``; of the others one at a
+    time is in memory. Raises ``TableError`` as ``read`` does.
+    """
+    wanted = list(columns) if columns is not None else None
     with _checked(source, name, path or str(source)) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=list(columns) if columns is not None else None)
+            names = file.read_row_group(number, columns=["video_id"])["video_id"]
+            theirs = pc.is_in(names, video_ids)
+            if pc.any(theirs).as_py():
+                yield file.read_row_group(number, columns=wanted).filter(theirs)
 
 
 @contextmanager
