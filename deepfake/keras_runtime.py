@@ -24,7 +24,7 @@ def start(
     process. ``precision`` is the name of a Keras dtype policy. GPU memory is taken as it is needed, so that
     several workers can share a device.
     """
-    # Ray's TensorflowTrainer sets this; it would swap Keras 3 for tf_keras.
+    # ray.train.tensorflow sets this where something has used it; it would swap Keras 3 for tf_keras.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet()

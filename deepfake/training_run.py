@@ -57,6 +57,8 @@ def run_workers(
         TrainingFailedError,
     )
 
+    from deepfake.training_backend import AddressBackendConfig
+
     training = run.training
     if training.use_gpu and engine.total("GPU") < training.workers:
         raise UsageError(
@@ -69,6 +71,7 @@ def run_workers(
     trainer = _trainer_class()(
         worker,
         train_loop_config=settings,
+        backend_config=AddressBackendConfig(),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.use_gpu,
@@ -92,14 +95,14 @@ def run_workers(
 
 
 def _trainer_class() -> Any:
-    """TensorflowTrainer; without the watchers that need a cluster's state service where there is none."""
-    from ray.train.tensorflow import TensorflowTrainer
+    """Ray Train's trainer; without the watchers that need a cluster's state service where there is none."""
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     if _state_service_answers():
-        return TensorflowTrainer
+        return DataParallelTrainer
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
-    class EmbeddedTrainer(TensorflowTrainer):
+    class EmbeddedTrainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
             # this one logs once a second that it cannot reach the service
             callbacks = super()._create_default_callbacks()

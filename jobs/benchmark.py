@@ -9,12 +9,14 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import benchmark, cli  # noqa: E402
+from deepfake import cli  # noqa: E402
 from deepfake.config import BenchmarkJobConfig  # noqa: E402
 
 
 def job(config: BenchmarkJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
+    from deepfake import benchmark  # here, so that --help is answered at once
+
     logging.getLogger("deepfake").setLevel(logging.WARNING)  # what a job that is measured says is no news
     logging.getLogger("deepfake.benchmark").setLevel(logging.INFO)
     report = benchmark.run(config)

@@ -10,11 +10,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import EvaluateJobConfig  # noqa: E402
-from deepfake.evaluation import job as evaluate  # noqa: E402
 
 
 def job(config: EvaluateJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
+    from deepfake.evaluation import job as evaluate  # here, so that --help is answered at once
+
     summary, look_at = evaluate.run(config)
     return cli.Outcome(summary, look_at=look_at)
 

@@ -10,11 +10,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import LeakcheckJobConfig  # noqa: E402
-from deepfake.leakcheck import job as leakcheck  # noqa: E402
 
 
 def job(config: LeakcheckJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
+    from deepfake.leakcheck import job as leakcheck  # here, so that --help is answered at once
+
     summary, look_at, problem, failed = leakcheck.run(config)
     return cli.Outcome(summary, failed, look_at, problem)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import cli, preprocess  # noqa: E402
+from deepfake import cli  # noqa: E402
 from deepfake.config import PreprocessJobConfig  # noqa: E402
 
 
 def job(config: PreprocessJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
+    from deepfake import preprocess  # here, so that --help is answered at once
+
     summary, sheets = preprocess.run(config)
     failed = summary.get("failed", 0) / max(1, summary["videos"])
     return cli.Outcome(summary, failed, sheets)

@@ -9,18 +9,22 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import cli, scoring, verification  # noqa: E402
+from deepfake import cli  # noqa: E402
 from deepfake.config import ScoreJobConfig, VerifyJobConfig  # noqa: E402
 
 
 def job(config: ScoreJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
+    from deepfake import scoring  # here, so that --help is answered at once
+
     summary, look_at = scoring.run(config)
     return cli.Outcome(summary, summary.get("failed", 0) / max(1, summary["videos"]), look_at)
 
 
 def verify(config: VerifyJobConfig) -> cli.Outcome:
     """Score some videos of a finished output again and say what differs."""
+    from deepfake import verification
+
     if config.dry_run:
         return cli.Outcome({"verified": config.verify, "sample": config.sample})
     summary, problem = verification.run(config)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import cli, compare, training  # noqa: E402
+from deepfake import cli  # noqa: E402
 from deepfake.config import TrainJobConfig  # noqa: E402
 
 
 def job(config: TrainJobConfig) -> cli.Outcome:
     """Train, or compare."""
+    from deepfake import compare, training  # here, so that --help is answered at once
+
     if not config.compare:
         return training.train(config)
     outcome, table = compare.run(config, sys.argv[1:])

@@ -20,8 +20,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from deepfake.catalog.allocation import allocate
 from deepfake.config import SPLITS, CatalogConfig
@@ -58,6 +56,9 @@ def group_ids(table: pa.Table) -> pa.ChunkedArray:
     source = table["source_id"]
     if source.null_count == len(source):
         return target
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     names = pc.unique(pa.chunked_array([*target.chunks, *source.drop_null().chunks], pa.string()))
     names = names.take(pc.sort_indices(names))
     joined = source.is_valid()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from deepfake.faces.detector import Detection
 
@@ -27,6 +26,8 @@ def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
     Numbers count up from 0 in order of first appearance. In each frame the pairing of open tracks and
     detections that maximises the summed overlap is taken, pairs below ``MIN_OVERLAP`` excepted.
     """
+    from scipy.optimize import linear_sum_assignment  # a third of a worker's start, and not all track faces
+
     tracks: list[_Track] = []
     started = 0
     result: list[list[int]] = []

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 DPI = 160
 
@@ -77,6 +76,8 @@ def legend(ax: Any, theme: Theme, **options: Any) -> None:
 
 def roc(curves: Sequence[Curve], theme: Theme) -> Figure:
     """ROC curves; each needs both classes."""
+    from sklearn.metrics import roc_curve
+
     figure, ax = axes(theme, "ROC", "reals called fake (FPR)", "fakes called fake (TPR)")
     ax.plot([0, 1], [0, 1], color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
     for i, (name, labels, scores) in enumerate(curves):
@@ -89,6 +90,8 @@ def roc(curves: Sequence[Curve], theme: Theme) -> Figure:
 
 def precision_recall(curves: Sequence[Curve], theme: Theme) -> Figure:
     """Precision against recall; each curve needs both classes."""
+    from sklearn.metrics import precision_recall_curve
+
     figure, ax = axes(theme, "Precision and recall", "recall", "precision")
     for i, (name, labels, scores) in enumerate(curves):
         precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
