@@ -1,12 +1,13 @@
 """What an archive of any size would take: a simulation of units on machines that come and go.
 
 python -m tests.benchmarks.scale [--videos 100000000] [--machines 36] [--calibration 1.0] ...
-python -m tests.benchmarks.scale --check OUTPUT --workers 2      # beside a finished job's own seconds
+python -m tests.benchmarks.scale --check OUTPUT --workers 2 --calibrate SMALLER_OUTPUT --calibrate_workers 2
 
-The cost of a unit is the plan's own estimate (``deepfake.work``) times ``calibration``: the core seconds that
-a finished job took for each second that was estimated. The simulation hands units to free cores, the
-costliest first, as the job does; a spot machine is lost at exponential times, the units on it start again
-elsewhere, and another machine comes after ``replacement`` seconds.
+The second form puts the prediction for a finished job beside the seconds that it took. The cost of a unit is
+the plan's own estimate (``deepfake.work``) times ``calibration``: what a smaller job on the same kind of videos
+took over what the simulation gives it. The simulation hands units to free cores, the costliest first, as the job
+does; a spot machine is lost at exponential times, the units on it start again elsewhere, and another machine
+comes after ``replacement`` seconds.
 """
 
 from __future__ import annotations
@@ -126,23 +127,37 @@ def predict(options: argparse.Namespace) -> str:
     return "\n".join(f"{name:<26} {value}" for name, value in rows.items())
 
 
-def check(output: Path, workers: int, calibration: float) -> str:
-    """Predicted and measured seconds of a finished preprocess job, and the calibration that it shows."""
-    manifest = pq.read_table(output / "_manifest.parquet")
+@dataclass(frozen=True)
+class Finished:
+    """A finished preprocess job: its units as planned, and what it took."""
+
+    videos: int
+    units: np.ndarray  # (n,) float64, estimated core seconds
+    seconds: float  # from the first unit handed out to the last one done
+
+    def simulated(self, workers: int) -> float:
+        """Seconds that the simulation gives it with calibration 1."""
+        return simulate(self.units, Machines(1, workers, 0.0, 0.0, 0.0)).seconds
+
+
+def finished(output: Path) -> Finished:
+    """What a finished preprocess job left about itself."""
+    manifest = pq.read_table(output / "_manifest.parquet", columns=["video_id", "size_bytes"])
     summary = json.loads((output / "_summary.json").read_text())
-    catalog = manifest.select(["video_id", "size_bytes"]).append_column("modified", manifest["size_bytes"])
-    plan = work.plan(catalog, "0" * 64)
-    estimated = np.array([unit.seconds for unit in plan])
-    busy = sum(
-        sum(value or 0.0 for value in manifest[name].to_pylist())
-        for name in ("decode_seconds", "detect_seconds", "crop_seconds")
-    )
-    machines = Machines(1, workers, 0.0, 0.0, 0.0)
-    predicted = simulate(estimated * calibration, machines).seconds
+    plan = work.plan(manifest.append_column("modified", manifest["size_bytes"]), "0" * 64)
+    units = np.array([unit.seconds for unit in plan])
+    return Finished(manifest.num_rows, units, summary["working_seconds"])
+
+
+def check(output: Path, workers: int, calibration: float) -> str:
+    """Predicted and measured seconds of a finished job, and the calibration that it shows itself."""
+    job = finished(output)
+    simulated = job.simulated(workers)
     return (
-        f"{manifest.num_rows} videos, {len(plan)} units, {workers} workers: "
-        f"predicted {predicted:.1f} s, measured {summary['working_seconds']:.1f} s; "
-        f"core seconds for each estimated: {busy / estimated.sum():.3f}"
+        f"{job.videos} videos, {len(job.units)} units, {workers} workers: predicted "
+        f"{simulated * calibration:.1f} s with calibration {calibration:.3f}, measured {job.seconds:.1f} s "
+        f"(predicted / measured {simulated * calibration / job.seconds:.2f}); "
+        f"its own calibration: {job.seconds / simulated:.3f}"
     )
 
 
@@ -157,7 +172,12 @@ def main() -> None:
     for name, value in numbers.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--check", type=Path)
+    parser.add_argument("--calibrate", type=Path)
+    parser.add_argument("--calibrate_workers", type=int, default=2)
     options = parser.parse_args()
+    if options.calibrate:
+        smaller = finished(options.calibrate)
+        options.calibration = smaller.seconds / smaller.simulated(options.calibrate_workers)
     done = check(options.check, options.workers, options.calibration) if options.check else predict(options)
     sys.stdout.write(done + "\n")
 

@@ -99,8 +99,9 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
         ("train", 0, 3, 4), ("train", 1, 3, 4), ("val", 0, 2, 2), ("val", 1, 2, 2),
     ))  # fmt: skip
     words = arguments(
-        crops, tmp_path / "out", "--model.weights", "none", "--training.epochs", "1", "--training.fine_tune", "none",
-        "--training.freeze_batch_norm", "false", "--ray.num_cpus", "2", "--ray.object_store_mb", "256",
+        crops, tmp_path / "out", "--model.weights", "none", "--training.epochs", "1",
+        "--training.fine_tune", "none", "--training.freeze_batch_norm", "false",
+        "--ray.num_cpus", "2", "--ray.object_store_mb", "256",
     )  # fmt: skip
 
     def run() -> tuple[str, bytes]:
