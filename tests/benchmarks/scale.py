@@ -4,10 +4,10 @@ python -m tests.benchmarks.scale [--videos 100000000] [--machines 36] [--calibra
 python -m tests.benchmarks.scale --check OUTPUT --workers 2 --calibrate SMALLER_OUTPUT --calibrate_workers 2
 
 The second form puts the prediction for a finished job beside the seconds that it took. The cost of a unit is
-the plan's own estimate (``deepfake.work``) times ``calibration``: what a smaller job on the same kind of videos
-took over what the simulation gives it. The simulation hands units to free cores, the costliest first, as the job
-does; a spot machine is lost at exponential times, the units on it start again elsewhere, and another machine
-comes after ``replacement`` seconds.
+the plan's own estimate (``deepfake.work``) times ``calibration``: what a smaller job on the same kind of
+videos took over what the simulation gives it. The simulation hands units to free cores, the costliest first,
+as the job does; a spot machine is lost at exponential times, the units on it start again elsewhere, and
+another machine comes after ``replacement`` seconds.
 """
 
 from __future__ import annotations
