@@ -25,17 +25,22 @@ DATA = Path(os.environ.get("DEEPFAKE_TEST_DATA", ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+SLOW_SECONDS = 20  # of a test marked slow that does not say how slow
+
 # The same examples every time, and no deadline: machines of every speed run this.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with many slow tests come first, so that no process is left alone with one at the end.
+    """Files with the slowest tests come first, so that no process is left alone with one at the end.
 
     Tests marked ``data`` skip where the real clips are absent.
     """
-    slow = Counter(item.path for item in items if "slow" in item.keywords)
+    slow: Counter[Path] = Counter()
+    for item in items:
+        for mark in item.iter_markers("slow"):
+            slow[item.path] += mark.args[0] if mark.args else SLOW_SECONDS
     items.sort(key=lambda item: -slow[item.path])
     if DATA.is_dir():
         return

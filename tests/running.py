@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HANGS_SECONDS = 1200  # several times what the longest job takes on a machine that is busy with others
+HANGS_SECONDS = 1800  # several times what the longest job takes on a machine that is busy with others
 
 
 def command(job: str, *words: object) -> list[str]:

@@ -21,7 +21,7 @@ def demo(output: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(200)
 def test_every_job_of_the_demo_runs_and_leaves_what_it_names(tmp_path: Path) -> None:
     output = tmp_path / "demo_output"
     said = demo(output)

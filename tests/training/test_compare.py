@@ -93,7 +93,7 @@ def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
     assert compare.as_json(recipes, found, "test")["recipes"]["seed"]["own"]["auc"] == 0.99
 
 
-@pytest.mark.slow
+@pytest.mark.slow(120)
 def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(tmp_path: Path) -> None:
     crops = write_crops(tmp_path / "crops", (
         ("train", 0, 3, 4), ("train", 1, 3, 4), ("val", 0, 2, 2), ("val", 1, 2, 2),

@@ -206,6 +206,7 @@ class Job:
         return self.process.wait(timeout=running.HANGS_SECONDS)
 
 
+@pytest.mark.slow(150)
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_worker_and_a_stopped_job_end_with_the_numbers_of_an_undisturbed_run(
     undisturbed: tuple[Path, str], small_crops: Path, tmp_path: Path, seed: int
