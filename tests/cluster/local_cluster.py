@@ -62,6 +62,10 @@ class Node:
             _signal(pid, signal.SIGKILL)
 
 
+class StillRunning(AssertionError):
+    """A command has not ended in time; says what it had printed."""
+
+
 @dataclass
 class LocalCluster:
     """Use as a context manager. ``environment`` is what the nodes' processes, and so the jobs, see."""
@@ -198,8 +202,13 @@ class LocalCluster:
 
 
 def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
-    """Exit status and output of a command, when it has ended."""
-    output, _ = process.communicate(timeout=seconds)
+    """Exit status and output of a command, when it has ended; ``StillRunning`` if it does not in time."""
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        raise StillRunning(f"{process.args!r} ran for more than {seconds:g} s; it said:\n{output}") from None
     return process.returncode, output
 
 
