@@ -57,7 +57,7 @@ class Job:
 
 
 class Drill:
-    """What all lines share: the data, a bundle, and the rows of undisturbed runs of the jobs that they take."""
+    """What all lines share: the data, a bundle, and the rows of undisturbed runs of their jobs."""
 
     def __init__(self, folder: Path, wanted: set[str]) -> None:
         from deepfake import bundle, keras_runtime, model
