@@ -2,6 +2,9 @@
 
 Every node has its own ports and its own logical resources; all are told one token, which nothing outside the
 cluster's folder knows. Nodes are started in the foreground (``ray start --block``) and end with that process.
+
+A process that joins Ray looks for a raylet in the list of processes, and prefers the head's. So that it finds
+that of its own node, as on machines of their own, each node has a list of its own (``unshare``).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from urllib.error import URLError
@@ -30,6 +34,9 @@ SCRIPTS = sysconfig.get_path("scripts")
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's least
 START_SECONDS = 120
 STOP_SECONDS = 30
+# A namespace of process ids. The shell in it is its init, which reaps orphans.
+ISOLATED = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+INIT = ("sh", "-c", '"$@" & wait $!', "init")
 
 
 @dataclass
@@ -50,16 +57,14 @@ class Node:
         self.process.wait()
 
     def stop(self) -> None:
-        """End the node in order; by force where that takes too long."""
-        left = running.descendants(self.process.pid)
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pid in left:
-            _signal(pid, signal.SIGKILL)
+        """End the node in order; by force what that leaves after a while."""
+        started = running.descendants(self.process.pid)
+        for pid in started[1:2]:  # ``ray start``: it ends what it started, and stays
+            _signal(pid, signal.SIGTERM)
+        give_up = time.monotonic() + STOP_SECONDS
+        while any(map(_runs, started[2:])) and time.monotonic() < give_up:
+            time.sleep(0.1)
+        self.kill()
 
 
 class StillRunning(AssertionError):
@@ -138,7 +143,8 @@ class LocalCluster:
     def _start(self, name: str, options: Sequence[str], resources: Mapping[str, float] | None = None) -> Node:
         agent, grpc, runtime_env, metrics, node_manager, objects = free_ports(6)
         command = [
-            str(Path(SCRIPTS, "ray")), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0",
+            *isolated(), str(Path(SCRIPTS, "ray")), "start", "--block",
+            "--node-ip-address=127.0.0.1", "--num-gpus=0",
             f"--object-store-memory={self.object_store_bytes}", f"--dashboard-agent-listen-port={agent}",
             f"--dashboard-agent-grpc-port={grpc}", f"--runtime-env-agent-port={runtime_env}",
             f"--metrics-export-port={metrics}", f"--node-manager-port={node_manager}",
@@ -212,6 +218,18 @@ def finished(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int,
     return process.returncode, output
 
 
+@cache
+def isolated() -> list[str]:
+    """Words before a command that give it a list of processes of its own."""
+    own = [*ISOLATED] if os.geteuid() == 0 else [*ISOLATED, "--user", "--map-root-user"]
+    done = subprocess.run([*own, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(
+            f"a cluster of several nodes needs Linux and {' '.join(own)}: {done.stderr.strip()}"
+        )
+    return [*own, *INIT]
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nothing listens to."""
     with ExitStack() as stack:
@@ -226,6 +244,13 @@ def _healthy(url: str) -> bool:
         with urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
+        return False
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
