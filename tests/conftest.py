@@ -20,10 +20,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import running
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DEEPFAKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.update(running.FAIR)
 
 SLOW_SECONDS = 20  # of a test marked slow that does not say how slow
 

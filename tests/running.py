@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Ray's workers are polite, at niceness 15: beside a busy process they get a thirtieth of a core, and a test
+# that waits for them takes minutes.
+FAIR = {"RAY_worker_niceness": "0"}
 HANGS_SECONDS = 1800  # several times what the longest job takes on a machine that is busy with others
 
 
@@ -28,7 +31,7 @@ def flags(options: Mapping[str, object]) -> list[str]:
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Without the token and address that other tests' clusters may have left; with ``more``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    return kept | dict(more or {})
+    return kept | FAIR | dict(more or {})
 
 
 def run(words: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None) -> str:

@@ -101,6 +101,7 @@ class LocalCluster:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
         return {
             **kept,
+            **running.FAIR,
             "PATH": f"{SCRIPTS}{os.pathsep}{kept.get('PATH', '')}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
