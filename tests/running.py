@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Ray's workers are polite, at niceness 15: beside a busy process they get a thirtieth of a core, and a test
 # that waits for them takes minutes.
 FAIR = {"RAY_worker_niceness": "0"}
-HANGS_SECONDS = 1800  # several times what the longest job takes on a machine that is busy with others
+HANGS_SECONDS = 1200  # several times what the longest job takes on a machine that is busy with others
 
 
 def command(job: str, *words: object) -> list[str]:
