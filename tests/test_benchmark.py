@@ -59,7 +59,8 @@ def measured(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_each_thing_is_measured_in_each_run(measured: tuple[dict[str, Any], str]) -> None:
     entries = {entry["name"]: entry for entry in measured[0]["measured"]}
     assert list(entries) == [
-        "naive", "floor", "decode", "detect_haar", "crop_haar", "job_haar", "job_haar_one_worker",
+        "naive", "floor", "floor_one_process", "decode", "detect_haar", "crop_haar", "job_haar",
+        "job_haar_one_worker",
     ]  # fmt: skip
     for entry in entries.values():
         assert entry["median_seconds"] == entry["seconds"][0] > 0
@@ -88,6 +89,9 @@ def test_ratios_are_rates_of_the_medians(measured: tuple[dict[str, Any], str]) -
     assert report["ratios"]["job_over_floor"] == pytest.approx(median["floor"] / median["job_haar"], abs=2e-3)
     assert report["ratios"]["two_workers_over_one"] == pytest.approx(
         median["job_haar_one_worker"] / median["job_haar"], abs=2e-3
+    )
+    assert report["ratios"]["floor_over_one_process"] == pytest.approx(
+        median["floor_one_process"] / median["floor"], abs=2e-3
     )
 
 
@@ -188,7 +192,8 @@ def test_one_core_has_no_ratio_of_two_workers_and_four_have() -> None:
         return {name: Measured(name, "", 1, True, [value]) for name, value in seconds.items()}
 
     one = measured(naive=60, floor=6, job_haar=10)
-    assert results.ratios(one, "haar", ["haar"], 1)["two_workers_over_one"] is None
+    ratios = results.ratios(one, "haar", ["haar"], 1)
+    assert ratios["two_workers_over_one"] is ratios["floor_over_one_process"] is None
     four = measured(naive=60, floor=6, job_haar=3, job_haar_two_workers=5, job_haar_one_worker=10)
     found = results.ratios(four, "haar", ["haar"], 4)
     assert found["two_workers_over_one"] == found["two_workers_over_one_haar"] == 2

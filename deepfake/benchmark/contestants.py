@@ -58,6 +58,7 @@ def line_up(bench: Bench, detectors: Sequence[DetectorConfig], threads: bool) ->
             (Measured("floor", "the reference frames decoded, nothing else", workers, True),),
             functools.partial(_floor, bench),
         ),
+        *_floor_alone(bench),
         Contestant(
             (Measured("decode", "the sampled frames decoded, not converted", 1, False),),
             functools.partial(_decode, bench),
@@ -86,6 +87,14 @@ def line_up(bench: Bench, detectors: Sequence[DetectorConfig], threads: bool) ->
     return result
 
 
+def _floor_alone(bench: Bench) -> list[Contestant]:
+    """One process at the floor, where the job has more: what more of them bring on this machine at best."""
+    if bench.workers == 1:
+        return []
+    measured = Measured(results.FLOOR_ALONE, "the same, one clip after another", 1, True)
+    return [Contestant((measured,), functools.partial(_floor, bench, width=1))]
+
+
 def naive_threads(bench: Bench, clips: Sequence[Clip]) -> dict[str, Any]:
     """The naive loop with OpenCV's threads on and off, once each: the faster is measured.
 
@@ -104,9 +113,9 @@ def _naive(bench: Bench, threads: bool, clips: Sequence[Clip]) -> tuple[Sample, 
         return (_timed(lambda: bench.processes.map(baselines.naive, calls)),)
 
 
-def _floor(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+def _floor(bench: Bench, clips: Sequence[Clip], width: int | None = None) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling.every_n) for clip in clips]
-    return (_timed(lambda: bench.processes.map(baselines.floor, calls)),)
+    return (_timed(lambda: bench.processes.map(baselines.floor, calls, width)),)
 
 
 def _decode(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:

@@ -19,6 +19,7 @@ import ray
 from deepfake import __version__
 from deepfake.benchmark.baselines import Tally
 
+FLOOR_ALONE = "floor_one_process"
 QUIET_LOAD = 0.5  # above this something else is running, and the numbers say little
 
 
@@ -62,9 +63,10 @@ def ratios(
 ) -> dict[str, float | None]:
     """How many times the second's rate the first has; without a suffix for the configured detector.
 
-    ``two_workers_over_one`` is null on a machine of one core.
+    ``two_workers_over_one`` is null on a machine of one core; ``floor_over_one_process`` is what as many
+    processes as the job has workers bring where nothing but decoding is done: no job can do better.
     """
-    result: dict[str, float | None] = {}
+    result: dict[str, float | None] = {"floor_over_one_process": _over(measured, "floor", FLOOR_ALONE)}
     for detector in (None, *detectors):
         name = detector or configured
         job, suffix = f"job_{name}", f"_{name}" if detector else ""

@@ -169,9 +169,11 @@ def test_nothing_worked_on_the_head(outputs: dict[str, str], cluster: LocalClust
     workers = [actor for actor in listed("actors") if "MapWorker" in actor["class_name"]]
     assert workers and not [actor for actor in workers if actor["node_id"] == head]
     # Ray's own book-keepers, which it puts there: they hold no resources and see no video.
-    on_head = {actor["class_name"] for actor in listed("actors") if actor["node_id"] == head}
+    on_head = [actor for actor in listed("actors") if actor["node_id"] == head]
     of_data = {"_StatsActor", "_AutoscalingCoordinatorActor", "AutoscalingRequester"}
-    assert on_head <= of_data | {"PreemptionWatcher", "PlacementGroupCleaner"}  # those of Ray Train
+    of_train = {"PreemptionWatcher", "PlacementGroupCleaner"}
+    assert {actor["class_name"] for actor in on_head} <= of_data | of_train
+    assert not [actor["class_name"] for actor in on_head if (actor["required_resources"] or {}).get("CPU")]
 
 
 @pytest.mark.slow
