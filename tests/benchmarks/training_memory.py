@@ -2,6 +2,8 @@
 
 python -m tests.benchmarks.training_memory [--epochs 20] [--crops 256] [-- more words of jobs/train.py]
 
+The crops are noise, 150 kB each as files.
+
 While the job runs, the proportional set size of all its processes is added up again and again. Printed are
 the peaks of the first and of the second half of the epochs (the first, which traces, aside), their ratio, and
 a few looks, as one line of JSON.
@@ -18,9 +20,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from tests import running
 from tests.benchmarks.memory import mib
-from tests.training.conftest import write_crops
+from tests.training.conftest import encoded, write_crops
 
 SECONDS = 1.0  # between two looks
 EPOCH = re.compile(r"epoch (\d+)/\d+  loss ")
@@ -37,12 +41,13 @@ def main() -> int:
         folder = Path(name)
         half = options.crops // 8
         splits = (("train", 0, 4, half), ("train", 1, 4, half), ("val", 0, 1, 8), ("val", 1, 1, 8))
-        crops = write_crops(folder / "crops", splits, row_group_rows=64)
+        noise = encoded(np.random.default_rng(1).integers(0, 256, (224, 224, 3), np.uint8))
+        crops = write_crops(folder / "crops", splits, rows_per_file=1024, row_group_rows=64, crop=noise)
         words = running.flags({
             "input": crops, "output": folder / "model", "model.weights": "none",
             "training.epochs": options.epochs,
             "training.head_epochs": 0, "training.freeze_batch_norm": "false", "training.fine_tune": "none",
-            "training.early_stopping_patience": options.epochs, "ray.num_cpus": 2, "ray.object_store_mb": 256,
+            "training.early_stopping_patience": options.epochs, "ray.num_cpus": 2, "ray.object_store_mb": 128,
         })  # fmt: skip
         began, looks = time.monotonic(), []
         with (folder / "log").open("wb") as log:
