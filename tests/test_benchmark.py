@@ -13,7 +13,8 @@ import pytest
 
 from deepfake import catalog
 from deepfake.benchmark import baselines, clips, results
-from deepfake.benchmark.job import choose_detectors, warnings
+from deepfake.benchmark.contestants import Contestant
+from deepfake.benchmark.job import choose_detectors, selected, warnings
 from deepfake.benchmark.processes import Processes
 from deepfake.benchmark.results import Measured, Tally
 from deepfake.config import (
@@ -23,7 +24,7 @@ from deepfake.config import (
     PreprocessJobConfig,
     SamplingConfig,
 )
-from deepfake.errors import JobError
+from deepfake.errors import JobError, UsageError
 from deepfake.storage import Storage
 from tests import running
 
@@ -104,6 +105,30 @@ def test_the_report_says_on_what_machine_and_clips(measured: tuple[dict[str, Any
     assert report["naive_opencv_threads"]["faster"] in ("on", "off")
     assert "over naive" in printed
     assert "job_haar_one_worker" in printed
+
+
+def test_only_what_is_named_is_measured_and_a_name_of_nothing_is_refused() -> None:
+    lined = [
+        Contestant(tuple(Measured(name, "", 1, True) for name in names), lambda clips: ())
+        for names in (("naive",), ("floor",), ("detect_haar", "crop_haar"))
+    ]
+    assert selected(lined, []) == lined
+    assert selected(lined, ["crop_haar", "floor"]) == lined[1:]
+    with pytest.raises(UsageError, match="nothing is called flour; there are naive, floor, detect_haar"):
+        selected(lined, ["flour"])
+
+
+@pytest.mark.slow
+def test_a_benchmark_without_the_naive_loop_compares_the_rest(ffpp_small: Path, tmp_path: Path) -> None:
+    done = run(
+        "--input", str(ffpp_small), "--output", str(tmp_path / "out"), "--limit", "2", "--ray.num_cpus", "1",
+        "--benchmark.runs", "1", "--benchmark.copies", "1", "--benchmark.only", "floor", "decode",
+        cache=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/benchmark.json").read_text())
+    assert [entry["name"] for entry in report["measured"]] == ["floor", "decode"]
+    assert report["naive_opencv_threads"] == {} and report["ratios"]["job_over_naive"] is None
 
 
 @pytest.mark.data

@@ -7,7 +7,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,16 @@ class Bench:
     processes: Processes
     workers: int
     folder: Path
+    naive_threads: dict[str, Any] = field(default_factory=dict)  # filled by ``choose_naive_threads``
 
 
-def line_up(bench: Bench, detectors: Sequence[DetectorConfig], threads: bool) -> list[Contestant]:
+def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestant]:
     """Everything that is measured, in the order of each run."""
     workers = bench.workers
     result = [
         Contestant(
             (Measured("naive", "OpenCV reads every frame, Haar at full size, PNG files", workers, True),),
-            functools.partial(_naive, bench, threads),
+            functools.partial(_naive, bench),
         ),
         Contestant(
             (Measured("floor", "the reference frames decoded, nothing else", workers, True),),
@@ -95,19 +96,27 @@ def _floor_alone(bench: Bench) -> list[Contestant]:
     return [Contestant((measured,), functools.partial(_floor, bench, width=1))]
 
 
-def naive_threads(bench: Bench, clips: Sequence[Clip]) -> dict[str, Any]:
+def warm(bench: Bench, clips: Sequence[Clip]) -> None:
+    """Have files and processes warm."""
+    _floor(bench, clips)
+
+
+def choose_naive_threads(bench: Bench, clips: Sequence[Clip]) -> None:
     """The naive loop with OpenCV's threads on and off, once each: the faster is measured.
 
     Several processes of several threads each may stand in each other's way, or fill each other's gaps.
     """
-    _floor(bench, clips)  # files and processes warm
-    seconds = {name: _naive(bench, name == "on", clips)[0][0] for name in ("on", "off")}
-    faster = min(seconds, key=seconds.__getitem__)
+    seconds = {}
+    for name in ("on", "off"):
+        bench.naive_threads["faster"] = name
+        seconds[name] = _naive(bench, clips)[0][0]
+    bench.naive_threads["faster"] = min(seconds, key=seconds.__getitem__)
+    bench.naive_threads.update({f"{name}_seconds": round(value, 4) for name, value in seconds.items()})
     log.info("naive loop, OpenCV's threads on %.2f s, off %.2f s", seconds["on"], seconds["off"])
-    return {"faster": faster, **{f"{name}_seconds": round(value, 4) for name, value in seconds.items()}}
 
 
-def _naive(bench: Bench, threads: bool, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+def _naive(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    threads = bench.naive_threads["faster"] == "on"
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         calls = [(clip.path, folder, bench.config, threads) for clip in clips]
         return (_timed(lambda: bench.processes.map(baselines.naive, calls)),)

@@ -19,7 +19,13 @@ import ray
 from deepfake import catalog, engine
 from deepfake.benchmark import results
 from deepfake.benchmark.clips import Clip, longest_first, stage, take_over
-from deepfake.benchmark.contestants import Bench, Contestant, line_up, naive_threads
+from deepfake.benchmark.contestants import (
+    Bench,
+    Contestant,
+    choose_naive_threads,
+    line_up,
+    warm,
+)
 from deepfake.benchmark.processes import Processes
 from deepfake.benchmark.results import Measured
 from deepfake.config import BenchmarkJobConfig, DetectorConfig
@@ -62,8 +68,10 @@ def run(config: BenchmarkJobConfig) -> Report:
             workers = engine.workers(config.ray)
             with Processes(workers) as processes:
                 bench = Bench(config, processes, workers, Path(name))
-                threads = naive_threads(bench, longest_first(clips))
-                contestants = line_up(bench, detectors, threads["faster"] == "on")
+                contestants = selected(line_up(bench, detectors), config.benchmark.only)
+                warm(bench, longest_first(clips))
+                if any(one.name == "naive" for contestant in contestants for one in contestant.measured):
+                    choose_naive_threads(bench, longest_first(clips))
                 measured = measure(contestants, clips, config)
     names = [detector.name for detector in detectors]
     ratios = results.ratios(measured, names[0], names, workers)
@@ -83,7 +91,7 @@ def run(config: BenchmarkJobConfig) -> Report:
         "crop": config.crop.model_dump(mode="json"),
         "clips": [clip.described() for clip in clips],
         "left_out": left_out,
-        "naive_opencv_threads": threads,
+        "naive_opencv_threads": bench.naive_threads,
         "measured": [one.described() for one in measured.values()],
         "ratios": ratios,
         "warnings": doubts,
@@ -96,8 +104,8 @@ def run(config: BenchmarkJobConfig) -> Report:
         **setting,
         "cores": machine["cores"],
         "cpu": machine["cpu"],
-        "frames": measured["naive"].tally.frames,
-        "naive_opencv_threads": threads["faster"],
+        "frames": next(iter(measured.values())).tally.frames,
+        "naive_opencv_threads": bench.naive_threads.get("faster", "not measured"),
         "ratios": {key: value for key, value in ratios.items() if value is not None},
         "warnings": "; ".join(doubts) or "none",
     }
@@ -123,6 +131,20 @@ def choose_detectors(config: DetectorConfig, storage: Storage) -> list[DetectorC
     for candidate in candidates:
         chosen.setdefault(candidate.name, candidate)
     return list(chosen.values())
+
+
+def selected(contestants: Sequence[Contestant], only: Sequence[str]) -> list[Contestant]:
+    """Those that measure something named in ``only``, or all; ``UsageError`` for a name of nothing."""
+    names = [one.name for contestant in contestants for one in contestant.measured]
+    if unknown := [name for name in only if name not in names]:
+        raise UsageError(
+            f"benchmark.only: nothing is called {', '.join(unknown)}; there are {', '.join(names)}"
+        )
+    return [
+        contestant
+        for contestant in contestants
+        if not only or any(one.name in only for one in contestant.measured)
+    ]
 
 
 def measure(

@@ -135,6 +135,9 @@ class BenchmarkConfig(Section):
 
     runs: int = Field(3, ge=1, description="runs; everything is measured in turn in each, medians count")
     copies: int = Field(3, ge=1, description="times that the clips are taken over in a run")
+    only: list[str] = Field(
+        [], description="what to measure, by its names in the table, such as floor; empty: everything"
+    )
 
 
 class LeakcheckConfig(Section):
