@@ -89,7 +89,7 @@ def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestan
 
 
 def _floor_alone(bench: Bench) -> list[Contestant]:
-    """One process at the floor, where the job has more: what more of them bring on this machine at best."""
+    """One process at the floor, where the job has more: what more of them bring on this machine."""
     if bench.workers == 1:
         return []
     measured = Measured(results.FLOOR_ALONE, "the same, one clip after another", 1, True)

@@ -64,7 +64,7 @@ def ratios(
     """How many times the second's rate the first has; without a suffix for the configured detector.
 
     ``two_workers_over_one`` is null on a machine of one core; ``floor_over_one_process`` is what as many
-    processes as the job has workers bring where nothing but decoding is done: no job can do better.
+    processes as the job has workers bring where nothing but decoding is done.
     """
     result: dict[str, float | None] = {"floor_over_one_process": _over(measured, "floor", FLOOR_ALONE)}
     for detector in (None, *detectors):
