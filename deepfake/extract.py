@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
+from deepfake import tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.errors import UsageError, VideoError
 from deepfake.faces import crops, tracks
@@ -48,12 +50,20 @@ class ExtractConfig:
             )
 
 
-@dataclass
-class Extraction:
-    """A row of table ``videos`` and the rows of table ``crops`` that belong to it."""
+@dataclass(frozen=True)
+class Found:
+    """A row of table ``videos`` and what was found in the video: a table ``crops``.
+
+    Of a long video that is cut: table ``packets`` from its survey, table ``pieces`` from a piece.
+    """
 
     video: dict[str, Any]
-    crops: list[dict[str, Any]] = field(default_factory=list)
+    table: pa.Table
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the table."""
+        return self.table.to_pylist()
 
 
 @dataclass
@@ -84,9 +94,7 @@ class Kept:
     images: dict[int, tuple[bytes, float]]  # by position in ``faces``: encoded crop, sharpness
 
 
-def extract(
-    entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage
-) -> Extraction:
+def extract(entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage) -> Found:
     """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
     found: list[dict[str, Any]] = []
 
@@ -101,7 +109,7 @@ def extract(
         found.extend(crop_rows(video, kept, source.video.incomplete, config))
 
     video = attempt(entry, detector.name, work)
-    return Extraction(video, found if video["status"] == Status.OK else [])
+    return Found(video, tables.from_rows("crops", found if video["status"] == Status.OK else []))
 
 
 Work = Callable[[dict[str, Any], StageClock], None]

@@ -39,7 +39,7 @@ class Frame:
     def rgb(self) -> np.ndarray:
         """The whole frame: (h, w, 3) uint8 RGB."""
         if self._rgb is None:
-            self._rgb = self._upright(self._picture.reformat(format="rgb24").to_ndarray())
+            self._rgb = self._upright(_converted(self._picture, format="rgb24").to_ndarray())
         return self._rgb
 
     def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
@@ -54,7 +54,7 @@ class Frame:
         width, height = self._picture.width, self._picture.height
         w, h = min(width, right + -right % across) - x, min(height, bottom + -bottom % down) - y
         part = _cut_planes(self._picture, x, y, w, h, across, down)
-        return part.reformat(format="rgb24").to_ndarray()[top - y : bottom - y, left - x : right - x]
+        return _converted(part, format="rgb24").to_ndarray()[top - y : bottom - y, left - x : right - x]
 
     def small_bgr(self, rows: int) -> tuple[np.ndarray, float]:
         """``(image, scale)``: (h', w', 3) uint8 BGR, its short side at most ``rows``; scale = h' / h."""
@@ -75,11 +75,21 @@ class Frame:
                 image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
             return image, scale
         height, width = shape[::-1] if self._turns % 2 else shape
-        small = self._picture.reformat(width=width, height=height, format=pixel_format, interpolation="AREA")
+        small = _converted(
+            self._picture, width=width, height=height, format=pixel_format, interpolation="AREA"
+        )
         return self._upright(small.to_ndarray()), scale
 
     def _upright(self, image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(image, self._turns)) if self._turns else image
+
+
+def _converted(picture: Any, **how: Any) -> Any:
+    """A picture in another format or size, by this thread alone.
+
+    Unasked, swscale starts a thread for each CPU and each picture, for less than a millisecond's work.
+    """
+    return picture.reformat(**how, threads=1)
 
 
 def _cut_planes(picture: Any, x: int, y: int, w: int, h: int, across: int, down: int) -> Any:

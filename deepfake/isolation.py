@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import functools
 import json
 import logging
@@ -32,9 +33,8 @@ import pyarrow as pa
 from deepfake import pieces, tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.extract import ExtractConfig, Extraction, extract, video_row
+from deepfake.extract import ExtractConfig, Found, extract, video_row
 from deepfake.faces.detector import Detector, make
-from deepfake.pieces import Found
 from deepfake.storage import Storage
 from deepfake.tables import Status
 
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-m", "deepfake.isolation")
 GRACE_SECONDS = 10.0  # beyond the video's own limit, before the child is killed
 START_SECONDS = 120.0  # for imports on a busy machine
+PIPE_BYTES = 2**20  # Linux allows everyone so much (/proc/sys/fs/pipe-max-size); it gives 64 kB unasked
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
 
 _LENGTH = struct.Struct("<q")
@@ -51,13 +52,13 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ChildDied(Exception):
-    """The child ended, or was killed, before it answered."""
+    """The child ended, or was killed, before it answered, or what it answered makes no sense."""
 
 
 class Extractor(Protocol):
     """What a worker asks of one video."""
 
-    def extract(self, entry: Mapping[str, Any]) -> Extraction:
+    def extract(self, entry: Mapping[str, Any]) -> Found:
         """Crops of one catalog row."""
         ...
 
@@ -76,7 +77,7 @@ class PlainExtractor:
     def __init__(self, config: ExtractConfig, storage: Storage) -> None:
         self._with = (config, make(config.detector, storage), storage)
 
-    def extract(self, entry: Mapping[str, Any]) -> Extraction:
+    def extract(self, entry: Mapping[str, Any]) -> Found:
         """Crops of one catalog row."""
         return extract(entry, *self._with)
 
@@ -124,10 +125,9 @@ class IsolatedExtractor:
         with contextlib.suppress(ChildDied):
             self._running()
 
-    def extract(self, entry: Mapping[str, Any]) -> Extraction:
+    def extract(self, entry: Mapping[str, Any]) -> Found:
         """Crops of one catalog row; a file that kills or stalls the decoder gets a status."""
-        found = self._try(entry, {"task": "extract"}, "crops")
-        return Extraction(found.video, found.table.to_pylist())
+        return self._try(entry, {"task": "extract"}, "crops")
 
     def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
         """Packets of a long video, and where it is cut."""
@@ -143,7 +143,7 @@ class IsolatedExtractor:
         words = ""
         for _ in range(ATTEMPTS):
             try:
-                return self._ask({"entry": dict(entry), **request}, table)
+                return self._ask({"entry": dict(entry), **request}, table, answer)
             except TimeoutError:
                 self.close()
                 limit = self._config.sampling.timeout_seconds
@@ -167,22 +167,26 @@ class IsolatedExtractor:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _ask(self, request: Mapping[str, Any], table: pa.Table | None) -> Found:
+    def _ask(self, request: Mapping[str, Any], table: pa.Table | None, name: str) -> Found:
         child = self._running()
         assert child.stdin is not None and child.stdout is not None
         deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
+        most = self._config.sampling.max_memory_mb * 2**20  # the child has no room for more
         try:
             _write(child.stdin, json.dumps(request, default=_as_text).encode())
             if table is not None:
                 _write(child.stdin, _ipc(table))
-            answer = _read(child.stdout, deadline)
+            answer = _read(child.stdout, deadline, most)
             if answer.startswith(_STOP):
                 raise JobError(answer.removeprefix(_STOP).decode())
-            videos = _table(answer)
-            found = _table(_read(child.stdout, deadline))
-        except (EOFError, BrokenPipeError, pa.ArrowInvalid) as error:
+            videos = tables.checked("videos", _table(answer))
+            found = tables.checked(name, _table(_read(child.stdout, deadline, most)))
+            (video,) = videos.to_pylist()
+        except (EOFError, BrokenPipeError) as error:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
-        return Found(videos.to_pylist()[0], found)
+        except (pa.ArrowException, ValueError) as error:
+            raise ChildDied(f"the decoder gave no sensible answer ({error})") from error
+        return Found(video, found)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:
@@ -192,6 +196,7 @@ class IsolatedExtractor:
             self._program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         assert self._child.stdin is not None and self._child.stdout is not None
+        _widen(self._child.stdout)
         try:
             _write(self._child.stdin, json.dumps(self._settings).encode())
             _read(self._child.stdout, time.monotonic() + START_SECONDS)
@@ -208,7 +213,7 @@ class IsolatedExtractor:
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def serve(extract_one: Callable[..., Extraction] = extract) -> None:
+def serve(extract_one: Callable[..., Found] = extract) -> None:
     """The child's life: settings in, then a request in and two tables out, until the pipe closes."""
     _die_with_parent()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
@@ -236,8 +241,7 @@ def serve(extract_one: Callable[..., Extraction] = extract) -> None:
         packets = _table(_read(requests)) if request["task"] == "look" else None
         try:
             if request["task"] == "extract":
-                result = extract_one(entry, *rest)
-                found = Found(result.video, tables.from_rows("crops", result.crops))
+                found = extract_one(entry, *rest)
             elif request["task"] == "survey":
                 found = pieces.survey(entry, request["piece_seconds"], *rest)
             else:
@@ -272,41 +276,55 @@ def _bound_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _write(pipe: Any, message: bytes) -> None:
-    for part in (_LENGTH.pack(len(message)), message):
-        view = memoryview(part)
+def _widen(pipe: BinaryIO | Any) -> None:
+    """Linux: room for a video's crops, so that the child seldom waits for its parent to take them."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # the system may allow less
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _write(pipe: Any, message: bytes | pa.Buffer) -> None:
+    content = memoryview(message)
+    for view in (memoryview(_LENGTH.pack(content.nbytes)), content):
         while view:
             view = view[pipe.write(view) :]
 
 
-def _read(pipe: BinaryIO | Any, deadline: float | None = None) -> bytes:
-    """One message; raises ``EOFError`` at the end of the pipe and ``TimeoutError`` past the deadline."""
+def _read(pipe: BinaryIO | Any, deadline: float | None = None, most: int = sys.maxsize) -> bytearray:
+    """One message.
+
+    Raises ``EOFError`` at the end of the pipe, ``TimeoutError`` past the deadline, and ``ValueError`` for a
+    message of more than ``most`` bytes.
+    """
     (length,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size, deadline))
+    if not 0 <= length <= most:
+        raise ValueError(f"a message of {length} bytes")
     return _exactly(pipe, length, deadline)
 
 
-def _exactly(pipe: Any, length: int, deadline: float | None) -> bytes:
-    parts = bytearray()
-    while len(parts) < length:
+def _exactly(pipe: Any, length: int, deadline: float | None) -> bytearray:
+    content = bytearray(length)
+    missing = memoryview(content)
+    while missing:
         if deadline is not None:
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise TimeoutError
-        block = pipe.read(min(length - len(parts), 2**20))
-        if not block:
+        count = pipe.readinto(missing)
+        if not count:
             raise EOFError
-        parts += block
-    return bytes(parts)
+        missing = missing[count:]
+    return content
 
 
-def _ipc(table: pa.Table) -> bytes:
+def _ipc(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return sink.getvalue()
 
 
-def _table(data: bytes) -> pa.Table:
+def _table(data: bytearray) -> pa.Table:
     with pa.ipc.open_stream(data) as stream:
         return stream.read_all()
 

@@ -21,7 +21,7 @@ from deepfake.config import sha256_of
 from deepfake.errors import VideoError
 from deepfake.extract import (
     ExtractConfig,
-    Extraction,
+    Found,
     Kept,
     StageClock,
     attempt,
@@ -75,14 +75,6 @@ def pieces_of(entry: dict[str, Any]) -> Pieces | None:
     """The pieces that a catalog row names, taken out of it; None where it has none."""
     folder, survey, ids = (entry.pop(name, None) for name in PIECE_COLUMNS)
     return Pieces(folder, survey, tuple(ids)) if ids else None
-
-
-@dataclass(frozen=True)
-class Found:
-    """A row of table ``videos``, and a table: ``packets`` from a survey, ``pieces`` from a piece."""
-
-    video: dict[str, Any]
-    table: pa.Table
 
 
 def survey_id(entry: Mapping[str, Any], config_sha256: str, piece_seconds: float) -> str:
@@ -155,7 +147,7 @@ def look(
     return Found(video, tables.from_rows("pieces", rows))
 
 
-def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, storage: Storage) -> Extraction:
+def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, storage: Storage) -> Found:
     """What ``extract`` gives for the video, from its pieces."""
     # Outside the attempt: what cannot be read here is the job's own, and says nothing of the video.
     [survey_row, *rows] = _videos(whole, [whole.survey_id, *whole.piece_ids], storage)
@@ -163,7 +155,7 @@ def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, stora
     failed = next((row for row in rows if row["status"] != Status.OK), None)
     if failed is not None and failed["detector"] is None:  # the process that looked at it died
         row = {**video_row(entry), "status": failed["status"], "status_detail": failed["status_detail"]}
-        return Extraction(row)
+        return Found(row, tables.from_rows("crops", []))
     frames: list[Kept] = []
     if failed is None:
         frames += [frame for piece in whole.piece_ids for frame in _frames(whole, piece, storage)]
@@ -184,9 +176,9 @@ def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, stora
 
     video = attempt(entry, survey_row["detector"], work)
     if video["status"] != Status.OK:
-        return Extraction(video)
+        return Found(video, tables.from_rows("crops", []))
     _fill(found, whole, storage)
-    return Extraction(video, found)
+    return Found(video, tables.from_rows("crops", found))
 
 
 def _videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[dict[str, Any]]:

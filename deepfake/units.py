@@ -100,16 +100,14 @@ def extract_unit(
 ) -> dict[str, Any]:
     """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables."""
     worker = extractor(config, storage)
-    videos, crops = [], []
+    found = []
     for entry in block.drop_columns([UNIT_ID]).to_pylist():
         whole = pieces.pieces_of(entry)
-        result = worker.extract(entry) if whole is None else pieces.joined(entry, whole, config, storage)
-        videos.append(result.video)
-        crops += result.crops
+        found.append(worker.extract(entry) if whole is None else pieces.joined(entry, whole, config, storage))
     return {
         UNIT_ID: block[UNIT_ID][0].as_py(),
-        "videos": tables.from_rows("videos", videos, config_sha256),
-        "crops": tables.from_rows("crops", crops, config_sha256),
+        "videos": tables.from_rows("videos", [one.video for one in found], config_sha256),
+        "crops": tables.stamped("crops", pa.concat_tables([one.table for one in found]), config_sha256),
     }
 
 

@@ -128,7 +128,7 @@ def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:
         made = [extractor.extract({**entry, "modified": None}) for entry in block.to_pylist()]
         return {
             "videos": tables.from_rows("videos", [one.video for one in made]),
-            "crops": tables.from_rows("crops", [row for one in made for row in one.crops]),
+            "crops": pa.concat_tables([one.table for one in made]),
         }
 
     return extract

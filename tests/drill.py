@@ -309,6 +309,25 @@ LINES = {
 ENDS_THE_CLUSTER = {lose_the_head}
 
 
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A temporary folder; what is mounted in it the nodes see too, each with a table of mounts of its own.
+
+    Where nothing can be mounted it is a plain folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="drill-"))
+    bind = ["mount", "--bind", str(folder), str(folder)]
+    bound = os.geteuid() == 0 and subprocess.run(bind, check=False, capture_output=True).returncode == 0
+    try:
+        if bound:
+            subprocess.run(["mount", "--make-shared", str(folder)], check=True)
+        yield folder
+    finally:
+        if bound:
+            subprocess.run(["umount", "--recursive", str(folder)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def rounds(drill: Drill, name: str, times: int) -> list[str]:
     """What became of each round of one line; they share a cluster, which is made whole before each."""
     job, act = LINES[name]
@@ -335,9 +354,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--only", nargs="*", default=list(LINES), choices=list(LINES), metavar="NAME")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="drill-"))
     bad = 0
-    try:
+    with shared_folder() as folder:
         drill = Drill(folder, {LINES[name][0] for name in options.only})
         sys.stdout.write("| fault | outcome of each round |\n|---|---|\n")
         for name in options.only:
@@ -346,8 +364,6 @@ def main() -> None:
             counted = [f"{outcomes.count(outcome)} x {outcome}" for outcome in dict.fromkeys(outcomes)]
             sys.stdout.write(f"| {name} | {'; '.join(counted)} |\n")
             sys.stdout.flush()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if bad else 0)
 
 

@@ -40,7 +40,7 @@ def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> 
     clip = next(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
     config = ExtractConfig(SamplingConfig(every_n=20), DetectorConfig(name="haar"), CropConfig())
     made = extract({"video_id": "a", "uri": str(clip)}, config, make(config.detector, Storage()), Storage())
-    crops = made.crops[1:]
+    crops = made.rows[1:]
     shown = evidence.show(
         str(clip), [{**crop, "score": 0.5} for crop in crops], config.sampling, config.crop, Storage()
     )

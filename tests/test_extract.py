@@ -14,7 +14,7 @@ import pytest
 from deepfake import tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.errors import UsageError
-from deepfake.extract import ExtractConfig, Extraction, extract
+from deepfake.extract import ExtractConfig, Found, extract
 from deepfake.faces.crops import decode
 from deepfake.faces.detector import Detection
 from deepfake.frame import Frame
@@ -34,7 +34,7 @@ class ScriptedDetector:
         return next(self._frames)
 
 
-def _extract(path: Path, detector: Any, keep: str = "largest", **sampling: Any) -> Extraction:
+def _extract(path: Path, detector: Any, keep: str = "largest", **sampling: Any) -> Found:
     config = ExtractConfig(
         SamplingConfig(**{"every_n": 10, **sampling}),
         DetectorConfig(name="haar", keep=keep, rows=1000),
@@ -43,7 +43,7 @@ def _extract(path: Path, detector: Any, keep: str = "largest", **sampling: Any) 
     entry = {"video_id": path.name, "uri": str(path), "label": 1, "method": "FaceSwap"}
     result = extract(entry, config, detector, Storage())
     tables.from_rows("videos", [result.video])
-    tables.from_rows("crops", result.crops)
+    assert result.table.schema == tables.schema("crops")
     return result
 
 
@@ -64,7 +64,7 @@ def test_alignment_without_landmarks_is_refused() -> None:
 def test_the_most_prominent_person_is_kept_where_a_false_face_is_larger_for_a_moment(clip: Path) -> None:
     person, poster = _face(10, 40, 0.9), _face(90, 45, 0.3)
     frames = [[person], [person, poster], [person, poster], [person], [person]]
-    found = _extract(clip, ScriptedDetector(frames)).crops
+    found = _extract(clip, ScriptedDetector(frames)).rows
     assert [row["box"]["x"] for row in found] == [10.0] * 5
     assert {row["track_id"] for row in found} == {0}
 
@@ -72,9 +72,9 @@ def test_the_most_prominent_person_is_kept_where_a_false_face_is_larger_for_a_mo
 def test_all_keeps_everyone_and_track_drops_whoever_is_seen_once(clip: Path) -> None:
     person, passer_by = _face(10, 40, 0.9), _face(120, 30, 0.9)
     frames = [[person], [person, passer_by], [person], [], [person]]
-    assert len(_extract(clip, ScriptedDetector(frames), keep="all").crops) == 5
+    assert len(_extract(clip, ScriptedDetector(frames), keep="all").rows) == 5
     kept = _extract(clip, ScriptedDetector(frames), keep="track")
-    assert [row["frame_index"] for row in kept.crops] == [0, 10, 20, 40]
+    assert [row["frame_index"] for row in kept.rows] == [0, 10, 20, 40]
     assert kept.video["frames_sampled"] == 5
     assert kept.video["frames_with_face"] == 4
 
@@ -85,7 +85,7 @@ def test_rows_carry_the_provenance_and_the_hash_of_the_bytes(clip: Path) -> None
     assert result.video["status"] == tables.Status.OK
     assert (result.video["codec"], result.video["width"], result.video["height"]) == ("h264", 192, 144)
     assert result.video["duration_s"] == pytest.approx(2.0)
-    row = result.crops[3]
+    row = result.rows[3]
     assert (row["label"], row["method"], row["frame_index"]) == (1, "FaceSwap", 30)
     assert row["time_s"] == pytest.approx(1.2)
     assert decode(row["crop"]).shape == (224, 224, 3)
@@ -95,7 +95,7 @@ def test_no_face_is_a_status_of_its_own(clip: Path) -> None:
     result = _extract(clip, ScriptedDetector([[]] * 5))
     assert result.video["status"] == tables.Status.NO_FACE
     assert result.video["frames_sampled"] == 5
-    assert not result.crops
+    assert not result.rows
 
 
 def test_bad_files_get_a_status_and_never_an_exception(tmp_path: Path) -> None:
@@ -126,12 +126,12 @@ def test_detectors_find_a_real_face_and_boxes_hold_it(data: Path, name: str) -> 
     path = data / "ffpp/original_sequences/youtube/c23/videos/634.mp4"
     result = _extract(path, make(config, Storage()), every_n=60)
     assert result.video["frames_with_face"] == 6
-    for row in result.crops:
+    for row in result.rows:
         box = row["box"]
         # 1280x720, one speaker in the middle of the picture
         assert 300 < box["x"] + box["w"] / 2 < 980
         assert 100 < box["w"] < 420
         assert (row["landmarks"] is not None) == (name == "yunet")
-    picture = decode(result.crops[0]["crop"])
+    picture = decode(result.rows[0]["crop"])
     skin = cv2.cvtColor(picture[90:130, 90:130], cv2.COLOR_RGB2HSV)[..., 0]
     assert np.median(np.minimum(skin, 180 - skin)) < 25, "a face in the middle, red above blue"

@@ -67,13 +67,13 @@ def test_a_good_video_comes_out_as_without_isolation(hostile: IsolatedExtractor,
     plain = extract(entry, CONFIG, make(CONFIG.detector, Storage()), Storage())
     assert isolated.video["status"] == "ok"
     assert _without_times(isolated.video).items() >= _without_times(plain.video).items()
-    assert [row["crop"] for row in isolated.crops] == [row["crop"] for row in plain.crops]
+    assert [row["crop"] for row in isolated.rows] == [row["crop"] for row in plain.rows]
 
 
 def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor, named: Any) -> None:
     entry = named("good.mp4")
     in_passing = IsolatedExtractor(replace(CONFIG, crops_kept=False), Storage())
-    found, kept = in_passing.extract(entry).crops, hostile.extract(entry).crops
+    found, kept = in_passing.extract(entry).rows, hostile.extract(entry).rows
     in_passing.close()
     assert found and len(found) == len(kept)
     for mine, theirs in zip(found, kept, strict=True):
@@ -88,6 +88,9 @@ def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor
         ("crash.mp4", Status.DECODE_ERROR, "SIGSEGV"),
         ("hang.mp4", Status.TIMEOUT, "sampling.timeout_seconds 3"),
         ("memory.mp4", Status.DECODE_ERROR, "exit status 1"),
+        ("other.mp4", Status.DECODE_ERROR, "no sensible answer (table crops: the columns are others)"),
+        ("wild.mp4", Status.DECODE_ERROR, "no sensible answer (table crops: "),
+        ("huge.mp4", Status.DECODE_ERROR, "no sensible answer (a message of 1125899906842624 bytes)"),
     ],
 )
 def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_fine(
@@ -96,7 +99,7 @@ def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_f
     failed = hostile.extract(named(name))
     assert failed.video["status"] == status
     assert words in failed.video["status_detail"]
-    assert not failed.crops
+    assert not failed.rows
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
 
 

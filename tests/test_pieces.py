@@ -17,7 +17,7 @@ from deepfake.config import (
     SamplingConfig,
     config_sha256,
 )
-from deepfake.extract import ExtractConfig, Extraction, extract
+from deepfake.extract import ExtractConfig, Found, extract
 from deepfake.faces.detector import Detection
 from deepfake.frame import Frame
 from deepfake.pieces import Pieces
@@ -69,7 +69,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_pieces(
     entry: dict[str, Any], config: ExtractConfig, folder: Path, piece_seconds: float
-) -> tuple[Extraction, int]:
+) -> tuple[Found, int]:
     """Survey, look at each piece, join: what the job does, in this process; and how many pieces."""
     storage, detector = Storage(), Crowd()
     survey = pieces.survey(entry, piece_seconds, config, detector, storage)
@@ -102,10 +102,10 @@ def test_pieces_joined_are_the_rows_of_the_whole(clips: Path, tmp_path: Path, na
     )
     whole = extract(entry, config, Crowd(), Storage())
     joined, count = in_pieces(entry, config, tmp_path, 0.5)
-    assert whole.crops
+    assert whole.rows
     assert (count > 3) == (name not in ("one-group.mp4", "counted.avi"))
     assert comparable(joined.video) == comparable(whole.video)
-    assert joined.crops == whole.crops
+    assert joined.rows == whole.rows
 
 
 def test_boxes_of_the_original_are_found_piece_by_piece_too(clips: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_boxes_of_the_original_are_found_piece_by_piece_too(clips: Path, tmp_pat
     )
     joined, count = in_pieces(entry, config, tmp_path, 0.5)
     assert count > 3
-    assert joined.crops == extract(entry, config, Crowd(), Storage()).crops
+    assert joined.rows == extract(entry, config, Crowd(), Storage()).rows
 
 
 def test_a_video_none_of_whose_frames_comes_out_has_the_status_of_the_whole(
@@ -137,7 +137,7 @@ def test_a_video_none_of_whose_frames_comes_out_has_the_status_of_the_whole(
     assert count > 3
     assert whole.video["status"] == Status.DECODE_ERROR
     assert comparable(joined.video) == comparable(whole.video)
-    assert not joined.crops
+    assert not joined.rows
 
 
 def test_a_piece_whose_process_died_gives_the_row_of_a_whole_video_whose_process_died(

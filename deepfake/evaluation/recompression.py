@@ -137,11 +137,11 @@ def _again(
             with storage.open(entry["uri"]) as source:
                 compress(source, target, crf)
             found = extract({**entry, "uri": str(target)}, options, finder, storage)
-            if found.crops:
-                images = np.stack([crops.decode(row["crop"]) for row in found.crops])
+            if faces := found.rows:
+                images = np.stack([crops.decode(face["crop"]) for face in faces])
                 rows += [
-                    {**_key(row), "score": float(score)}
-                    for row, score in zip(found.crops, scorer.score(images), strict=True)
+                    {**_key(face), "score": float(score)}
+                    for face, score in zip(faces, scorer.score(images), strict=True)
                 ]
             progress.step()
     videos = {row["video_id"] for row in rows}

@@ -9,16 +9,9 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig
+from deepfake.faces import png
 from deepfake.faces.detector import Detection
 from deepfake.frame import Frame
-
-# Of 40 combinations of level, strategy and filter on 224x224 faces this one is nearly the fastest (2.0 ms
-# against 3.4 ms by default) and smaller than the default (63 kB against 69 kB).
-PNG = [
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
-]
 
 
 def cut(frame: Frame, face: Detection, config: CropConfig) -> np.ndarray:
@@ -97,8 +90,9 @@ def into_crop(
 
 def encode(crop: np.ndarray, config: CropConfig) -> bytes:
     """A (n, n, 3) uint8 RGB crop as the bytes of an image file."""
+    if config.format == "png":
+        return png.encode(crop)
     suffix, options = {
-        "png": (".png", PNG),
         "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100 means lossless
         "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]),
     }[config.format]
@@ -122,7 +116,8 @@ def _as_file(crop: np.ndarray, suffix: str, options: Sequence[int]) -> bytes:
 
 def sharpness(crop: np.ndarray) -> float:
     """Variance of the Laplacian of the grey crop; low for blurred or enlarged faces."""
-    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+    edges = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_16S)  # at most 4 x 255: exact
+    return float(cv2.meanStdDev(edges)[1][0, 0] ** 2)
 
 
 def decode(data: bytes) -> np.ndarray:

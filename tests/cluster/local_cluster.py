@@ -34,8 +34,9 @@ SCRIPTS = sysconfig.get_path("scripts")
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's least
 START_SECONDS = 120
 STOP_SECONDS = 30
-# A namespace of process ids. The shell in it is its init, which reaps orphans.
-ISOLATED = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+# A namespace of process ids, with its own /proc; what is later mounted on shared mounts is seen in it too.
+# The shell in it is its init, which reaps orphans.
+ISOLATED = ("unshare", "--pid", "--fork", "--mount-proc", "--propagation", "slave", "--kill-child")
 INIT = ("sh", "-c", '"$@" & wait $!', "init")
 
 

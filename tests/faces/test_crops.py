@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepfake.config import CropConfig
-from deepfake.faces import crops
+from deepfake.faces import crops, png
 from deepfake.faces.detector import Detection
 from deepfake.frame import Frame
 
@@ -180,6 +180,28 @@ def test_a_stored_crop_has_true_colours_for_other_software_too() -> None:
 def test_png_and_webp_lose_nothing(seed: int, suffix: Any, size: int) -> None:
     image = noise(size, size, seed)
     assert np.array_equal(crops.decode(crops.encode(image, CropConfig(format=suffix))), image)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_png_of_any_shape_is_read_alike_by_other_software(height: int, width: int, seed: int) -> None:
+    from io import BytesIO
+
+    from PIL import Image as Pillow
+
+    image = noise(height, width, seed)
+    for kept in (image, np.full_like(image, seed % 256), image[:, ::-1]):  # the last is not contiguous
+        with Pillow.open(BytesIO(png.encode(kept))) as opened:
+            opened.verify()  # the checksums
+        with Pillow.open(BytesIO(png.encode(kept))) as opened:
+            assert opened.mode == "RGB" and np.array_equal(np.asarray(opened), kept)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8)]
+)
+def test_png_refuses_what_is_no_rgb_image(wrong: Image) -> None:
+    with pytest.raises(ValueError, match=r"expected \(h, w, 3\) uint8 RGB"):
+        png.encode(wrong)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpeg"])
