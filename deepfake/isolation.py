@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import fcntl
 import functools
 import json
 import logging
@@ -43,7 +42,6 @@ log = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-m", "deepfake.isolation")
 GRACE_SECONDS = 10.0  # beyond the video's own limit, before the child is killed
 START_SECONDS = 120.0  # for imports on a busy machine
-PIPE_BYTES = 2**20  # Linux allows everyone so much (/proc/sys/fs/pipe-max-size); it gives 64 kB unasked
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
 
 _LENGTH = struct.Struct("<q")
@@ -175,12 +173,12 @@ class IsolatedExtractor:
         try:
             _write(child.stdin, json.dumps(request, default=_as_text).encode())
             if table is not None:
-                _write(child.stdin, _ipc(table))
+                _write(child.stdin, tables.to_ipc(table))
             answer = _read(child.stdout, deadline, most)
             if answer.startswith(_STOP):
                 raise JobError(answer.removeprefix(_STOP).decode())
-            videos = tables.checked("videos", _table(answer))
-            found = tables.checked(name, _table(_read(child.stdout, deadline, most)))
+            videos = tables.checked("videos", tables.from_ipc(answer))
+            found = tables.checked(name, tables.from_ipc(_read(child.stdout, deadline, most)))
             (video,) = videos.to_pylist()
         except (EOFError, BrokenPipeError) as error:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
@@ -196,7 +194,6 @@ class IsolatedExtractor:
             self._program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         assert self._child.stdin is not None and self._child.stdout is not None
-        _widen(self._child.stdout)
         try:
             _write(self._child.stdin, json.dumps(self._settings).encode())
             _read(self._child.stdout, time.monotonic() + START_SECONDS)
@@ -238,7 +235,7 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
         except EOFError:
             return
         entry = request["entry"]
-        packets = _table(_read(requests)) if request["task"] == "look" else None
+        packets = tables.from_ipc(_read(requests)) if request["task"] == "look" else None
         try:
             if request["task"] == "extract":
                 found = extract_one(entry, *rest)
@@ -250,8 +247,8 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
         except (JobError, UsageError) as error:  # the storage's fault, not this video's
             _write(answers, _STOP + str(error).encode())
             continue
-        _write(answers, _ipc(tables.from_rows("videos", [found.video])))
-        _write(answers, _ipc(found.table))
+        _write(answers, tables.to_ipc(tables.from_rows("videos", [found.video])))
+        _write(answers, tables.to_ipc(found.table))
 
 
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> Found:
@@ -274,13 +271,6 @@ def _bound_memory(megabytes: int) -> None:
     limit = mapped + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _widen(pipe: BinaryIO | Any) -> None:
-    """Linux: room for a video's crops, so that the child seldom waits for its parent to take them."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # the system may allow less
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _write(pipe: Any, message: bytes | pa.Buffer) -> None:
@@ -315,18 +305,6 @@ def _exactly(pipe: Any, length: int, deadline: float | None) -> bytearray:
             raise EOFError
         missing = missing[count:]
     return content
-
-
-def _ipc(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return sink.getvalue()
-
-
-def _table(data: bytearray) -> pa.Table:
-    with pa.ipc.open_stream(data) as stream:
-        return stream.read_all()
 
 
 def _as_text(value: Any) -> str:

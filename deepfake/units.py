@@ -118,27 +118,17 @@ def prepare(config: ExtractConfig, storage: Storage) -> None:
 
 def pack(unit: Mapping[str, Any]) -> pa.Table:
     """A unit's tables as a block of one row, to hand it from one Ray Data operator to the next."""
-    return pa.table({key: [value if key == UNIT_ID else _to_ipc(value)] for key, value in unit.items()})
+    return pa.table(
+        {key: [value if key == UNIT_ID else tables.to_ipc(value).to_pybytes()] for key, value in unit.items()}
+    )
 
 
 def unpack(block: pa.Table) -> list[dict[str, Any]]:
     """The units of a block that ``pack`` made (Ray may have joined several)."""
     return [
-        {key: value if key == UNIT_ID else _from_ipc(value) for key, value in row.items()}
+        {key: value if key == UNIT_ID else tables.from_ipc(value) for key, value in row.items()}
         for row in block.to_pylist()
     ]
-
-
-def _to_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
-def _from_ipc(data: bytes) -> pa.Table:
-    with pa.ipc.open_stream(data) as stream:
-        return stream.read_all()
 
 
 def finish(work: Todo, output: Output, copies: Mapping[str, pa.Table]) -> pa.Table:

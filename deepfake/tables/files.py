@@ -111,6 +111,20 @@ def _check_values(name: str, field: pa.Field, rows: Sequence[Mapping[str, Any]])
         raise TableError(f"table {name}: column {field.name} is {field.type}: {error}") from None
 
 
+def to_ipc(table: pa.Table) -> pa.Buffer:
+    """A table as an Arrow stream, to hand it to another process."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
+
+
+def from_ipc(data: bytes | bytearray) -> pa.Table:
+    """The table of an Arrow stream; its columns lie in ``data``. Unchecked: see ``checked``."""
+    with pa.ipc.open_stream(data) as stream:
+        return stream.read_all()
+
+
 def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
     """Raise ``TableError`` unless a Parquet file's schema is that of table ``name``."""
     metadata = {
