@@ -1,34 +1,38 @@
-"""Batches of decoded crops for one training worker, streamed from Parquet by Ray Data.
+"""Batches of decoded crops for one training worker, streamed from Parquet by Ray.
 
-Ray's CPU tasks read, decode and augment; the worker holds no more than a few blocks, however large the
-data set. ``deepfake.plan`` decides what comes in which batch, ``deepfake.sbi`` makes fakes out of reals and
-``deepfake.augment`` does the rest.
+Tasks read windows of stored crops, a few tables ahead; processes that stay decode and augment them, table by
+table; the worker holds no more than a few of them, however large the data set. ``deepfake.plan`` decides what
+comes in which batch, ``deepfake.crop_tasks`` is what those tasks and processes do.
+
+Ray Data is not in between: its scheduler would run in the worker's own process, where it takes from the
+training step what time Python has (docs/training.md has the measurement).
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import pyarrow as pa
-import ray.data
+import ray
 
-from deepfake import augment, cropset, faults, sbi
+from deepfake import crop_tasks
 from deepfake.config import AugmentConfig, CropConfig
+from deepfake.crop_tasks import Made, Maker
 from deepfake.cropset import Rows
 from deepfake.plan import EpochPlan, Share
 from deepfake.progress import said_where_slow
 from deepfake.resources import WorkerResources
-from deepfake.selection import Kind
-from deepfake.storage import Storage, join
+from deepfake.storage import Storage
 
-_PLACE = ("file", "row_group", "row", "occurrence", "kind", "turned")
-_CHUNK = 16  # crops that a task hands out at once: 2.4 MB
+_READ_AHEAD = 4  # such tables of one window that lie ready
+_QUEUED = 2  # such tables that wait for a process
 _SLOW_SECONDS = 60.0  # a worker whose crops take longer says so: it may wait for what will never come
-_BLOCK_BYTES = 8 * 2**20  # blocks this small keep the first batch from waiting for a whole window
 
 
 @dataclass(frozen=True)
@@ -59,26 +63,85 @@ class InputWait:
     seconds: float = field(default=0.0)
 
 
+class Makers:
+    """The processes that decode, blend and augment crops for one training worker, epoch after epoch.
+
+    Where a machine is lost, Ray starts its processes again on another and gives them their work again.
+    """
+
+    def __init__(self, resources: WorkerResources) -> None:
+        self.resources = resources
+        # SPREAD also keeps them out of the placement group of the worker, whose CPUs are its own
+        process = ray.remote(_Process).options(
+            num_cpus=resources.data_cpus,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy="SPREAD",
+        )
+        self._processes = [process.remote() for _ in range(resources.data_tasks)]
+
+    def made(self, maker: Maker, stored: Iterable[ray.ObjectRef[pa.Table]]) -> Iterator[Made]:
+        """What ``maker`` makes of each table of ``crop_tasks.Reader``, in their order."""
+        shared = ray.put(maker)
+        turns = itertools.cycle(self._processes)
+        under_way: deque[ray.ObjectRef[Made]] = deque()
+        for table in stored:
+            if len(under_way) == len(self._processes) + _QUEUED:
+                yield ray.get(under_way.popleft())
+            under_way.append(next(turns).make.remote(shared, table))
+        while under_way:
+            yield ray.get(under_way.popleft())
+
+
+class _Process:
+    """Runs in an actor, which is there for long: a task's process might be started anew for each task."""
+
+    def make(self, maker: Maker, stored: pa.Table) -> Made:
+        return maker.made(stored)
+
+
 def stream(
-    source: Source, plan: EpochPlan, share: Share, epoch: int, resources: WorkerResources, wait: InputWait
+    source: Source, plan: EpochPlan, share: Share, epoch: int, makers: Makers, wait: InputWait
 ) -> Iterator[Batch]:
-    """A worker's batches of one epoch, one for each of ``plan.steps``, empty slices included."""
-    blocks = _blocks(source, plan, share, epoch, resources) if len(share.positions) else iter(())
+    """A worker's batches of one epoch, one for each of ``plan.steps``, empty slices included.
+
+    The batch after the one that is given is put together meanwhile, by a thread.
+    """
+    made = _sliced(source, plan, share, epoch, makers)
+    maker = ThreadPoolExecutor(1, "crops")
+    try:
+        following = maker.submit(next, made, None)
+        while True:
+            asked = time.monotonic()
+            with said_where_slow(
+                f"waiting for crops; the tasks that read them need storage that answers and, each, "
+                f"{makers.resources.data_cpus:g} of a CPU that nobody holds",
+                _SLOW_SECONDS,
+            ):
+                batch = following.result()
+            wait.seconds += time.monotonic() - asked
+            if batch is None:
+                return
+            following = maker.submit(next, made, None)
+            yield batch
+    finally:
+        maker.shutdown(wait=False, cancel_futures=True)
+
+
+def _sliced(source: Source, plan: EpochPlan, share: Share, epoch: int, makers: Makers) -> Iterator[Batch]:
+    """What ``stream`` gives."""
+    blocks = makers.made(
+        crop_tasks.Maker(source.augment, source.seed, epoch, source.crop),
+        _stored(source, plan, share, makers.resources),
+    )
     pending: list[tuple[np.ndarray, np.ndarray]] = []
     start = 0
     for size in share.sizes.tolist():
-        asked = time.monotonic()
         while sum(len(positions) for positions, _ in pending) < size:
-            with said_where_slow(
-                f"waiting for crops; the tasks that read them need storage that answers and, each, "
-                f"{resources.data_cpus:g} of a CPU that nobody holds",
-                _SLOW_SECONDS,
-            ):
-                pending.append(next(blocks))
+            pending.append(next(blocks))
         crops, positions, pending = _take(pending, size)
-        wait.seconds += time.monotonic() - asked
         if not np.array_equal(positions, share.positions[start : start + size]):
-            raise RuntimeError("Ray Data delivered crops out of order; preserve_order must be on")
+            raise RuntimeError("crops came in another order than that of the plan")
         start += size
         yield Batch(crops, positions)
 
@@ -106,109 +169,28 @@ def _take(
 _SHAPE = (224, 224, 3)
 
 
-def _blocks(
-    source: Source, plan: EpochPlan, share: Share, epoch: int, resources: WorkerResources
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``(positions, crops)`` block by block, in the order of the share."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.target_max_block_size = _BLOCK_BYTES
-    context.execution_options.preserve_order = True
-    tasks = [_task_table(source.rows, plan, share.positions[start:stop]) for start, stop in share.windows]
-    # Not from_arrow: it counts rows in a task of a whole CPU, which the other workers' tasks may hold until
-    # this worker joins their all-reduce.
-    dataset = ray.data.from_blocks(tasks).map_batches(
-        _Reader(source, epoch),
-        batch_size=None,
-        batch_format="pyarrow",
+def _stored(
+    source: Source, plan: EpochPlan, share: Share, resources: WorkerResources
+) -> Iterator[ray.ObjectRef[pa.Table]]:
+    """The stored crops of the share, in its order, table by table."""
+    read = ray.remote(crop_tasks.read).options(
+        num_returns="streaming",
         num_cpus=resources.data_cpus,
-        compute=ray.data.TaskPoolStrategy(size=min(resources.data_tasks, len(tasks))),
+        max_retries=-1,
+        scheduling_strategy="SPREAD",
+        _generator_backpressure_num_objects=_READ_AHEAD,
     )
-    for block in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=1):
-        yield block["position"], block["crop"]
+    # without the index of all rows, which each task would otherwise load
+    reader = ray.put(crop_tasks.Reader(source.uri, source.files, source.storage))
+    waiting = iter(share.windows)
 
+    def started(most: int) -> Iterator[ray.ObjectRefGenerator]:
+        for start, stop in itertools.islice(waiting, most):
+            yield read.remote(reader, crop_tasks.places(source.rows, plan, share.positions[start:stop]))
 
-def _task_table(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
-    """What one reading task needs to know: the places of its crops, in the order in which they are wanted."""
-    chosen = plan.rows[positions]
-    return pa.table(
-        {
-            "position": positions,
-            "file": rows.file[chosen],
-            "row_group": rows.row_group[chosen],
-            "row": rows.row[chosen],
-            "occurrence": plan.occurrence[positions],
-            "kind": plan.kind[positions],
-            "turned": np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen],
-        }
-    )
-
-
-class _Reader:
-    """Reads, decodes, blends and augments the crops of one window. Runs in Ray's tasks; holds no state."""
-
-    def __init__(self, source: Source, epoch: int) -> None:
-        # without the index of all rows, which each task would otherwise load
-        self.uri, self.files, self.storage = source.uri, source.files, source.storage
-        self.augment, self.seed, self.epoch, self.crop = source.augment, source.seed, epoch, source.crop
-
-    def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
-        cv2.setNumThreads(1)  # Ray runs one task a core already
-        places = {name: window[name].to_numpy(zero_copy_only=False) for name in window.column_names}
-        crops = self._crops(places)
-        for start in range(0, len(window), _CHUNK):
-            positions = places["position"][start : start + _CHUNK]
-            yield {"position": positions, "crop": np.stack([next(crops) for _ in positions])}
-
-    def _crops(self, places: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
-        """One crop after the other; the two of a pair follow each other."""
-        stored = self._read(places)
-        name, pair = "", None
-        columns = (places[column].tolist() for column in _PLACE)
-        for file, group, row, occurrence, kind, turned in zip(*columns, strict=True):
-            found = stored[file][group, row]
-            where = f"{join(self.uri, self.files[file])}: {found.sample_id}"
-            if kind not in (Kind.BLENDED, Kind.BESIDE):  # those take the name of the crop before them
-                name = f"{found.sample_id}@{occurrence}" if occurrence else found.sample_id
-                name += "@turned" if turned else ""
-            if kind == Kind.BLENDED and pair is not None:
-                image = pair.fake
-            else:
-                image, pair = cropset.decode(found.encoded, where), None
-            if turned:
-                image = faults.turned(image)
-            if kind == Kind.TARGET:
-                pair = self._blended(image, found, name)
-                image = pair.real
-            yield self._augmented(image, name)
-
-    def _blended(self, crop: np.ndarray, stored: cropset.StoredCrop, name: str) -> sbi.Pair:
-        if self.crop is None:
-            raise ValueError("batches of self-blended images need Source.crop")
-        assert stored.box is not None  # it was read with the crop
-        face = sbi.face_in_crop(stored.box, stored.landmarks, self.crop)
-        return sbi.self_blend(crop, face, self.seed, self.epoch, name)
-
-    def _augmented(self, crop: np.ndarray, name: str) -> np.ndarray:
-        if self.augment is None or not self.augment.enabled:
-            return crop
-        return augment.apply(crop, augment.draw(self.augment, self.seed, self.epoch, name))
-
-    def _read(self, places: dict[str, np.ndarray]) -> dict[int, dict[tuple[int, int], cropset.StoredCrop]]:
-        wanted: dict[int, dict[int, set[int]]] = {}
-        for file, group, row in zip(
-            places["file"].tolist(), places["row_group"].tolist(), places["row"].tolist(), strict=True
-        ):
-            wanted.setdefault(file, {}).setdefault(group, set()).add(row)
-        with_faces = bool((places["kind"] == Kind.TARGET).any())
-        return {
-            file: cropset.read_stored(
-                self.uri,
-                self.files[file],
-                {group: sorted(rows) for group, rows in groups.items()},
-                self.storage,
-                with_faces,
-            )
-            for file, groups in wanted.items()
-        }
+    under_way = deque(started(resources.readers))
+    while under_way:
+        tables = under_way.popleft()
+        while (table := next(tables, None)) is not None:  # not "yield from", which would close it: Ray cannot
+            yield table
+        under_way.extend(started(1))

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from deepfake import tables
 from deepfake.errors import UsageError
+from deepfake.faces.crops import decode as decoded
 from deepfake.pairing import originals
 from deepfake.storage import Storage, join
 
@@ -231,16 +231,17 @@ def read_stored(
 
 
 def decode(encoded: bytes, where: str = "crop", size: int | None = 224) -> np.ndarray:
-    """Stored bytes as ``(size, size, 3) uint8 RGB``, 0..255. OpenCV decodes to BGR; it is turned here only.
+    """Stored bytes as ``(size, size, 3) uint8 RGB``, 0..255.
 
     Raises ``tables.TableError`` that names ``where`` for bytes that are no image or of another size.
     """
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise tables.TableError(f"{where}: the stored crop is not an image")
+    try:
+        image = decoded(encoded)
+    except ValueError as error:
+        raise tables.TableError(f"{where}: the stored crop is not an image") from error
     if size is not None and image.shape[:2] != (size, size):
         raise tables.TableError(
             f"{where}: the stored crop is {image.shape[1]}x{image.shape[0]}, expected {size}x{size}; "
             f"run jobs/preprocess.py with --crop.size {size}"
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image

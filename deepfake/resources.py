@@ -11,35 +11,47 @@ class WorkerResources:
     """What one training worker asks of Ray, for itself and for its input."""
 
     worker_cpus: float  # reserved by the worker process
-    data_cpus: float  # reserved by one decoding task
-    data_tasks: int  # decoding tasks of one worker that may run at once
+    data_cpus: float  # reserved by one process that decodes, or task that reads
+    data_tasks: int  # processes that decode for one worker
     threads: int  # TensorFlow threads of a CPU worker
 
+    @property
+    def readers(self) -> int:
+        """Tasks of one worker that may read stored crops at once."""
+        return max(_FEWEST, self.data_tasks // 4)
 
-_MOST_DATA_TASKS = 8  # of one worker; decoding is far faster than training, so more only hold memory
+
+_FEWEST = 2
+_MOST_DATA_TASKS = 8  # of a CPU worker; decoding is far faster than training, so more only hold memory
 _MOST_WORKER_CPUS = 0.9
 _MOST_DATA_CPUS = 0.01
 
 
 def divide(
-    cpus: float, workers: int, threads: int | None = None, threads_shared: bool = True
+    cpus: float,
+    workers: int,
+    threads: int | None = None,
+    threads_shared: bool = True,
+    use_gpu: bool = False,
 ) -> WorkerResources:
-    """Share ``cpus`` so that every worker and at least two of its decoding tasks can always run.
+    """Share ``cpus`` so that every worker, its readers and at least two that decode can always run.
 
-    A decoding task whose output nobody takes yet keeps its CPU. If the workers' tasks could ever wait for
-    each other's CPUs, a worker that waits for its batch while the others wait for it in the all-reduce would
-    wait for ever. So the tasks that may run at once are bounded in number for each worker, and ask for next
-    to nothing: what is left beside the workers lies in pieces on several machines, and larger tasks might
-    fit into none. The workers leave a tenth of a CPU even where half of ``cpus`` are those of a machine that
-    has died and that Ray still counts. Ray counts CPUs, it does not bind them: fractions cost nothing.
+    A reading task whose output nobody takes yet keeps its CPU, and so does a process that decodes. If the
+    workers' could ever wait for each other's CPUs, a worker that waits for its batch while the others wait
+    for it in the all-reduce would wait for ever. So those that may run at once are bounded in number for each
+    worker, and ask for next to nothing: what is left beside the workers lies in pieces on several machines,
+    and larger ones might fit into none. The workers leave a tenth of a CPU even where half of ``cpus`` are
+    those of a machine that has died and that Ray still counts. Ray counts CPUs, it does not bind them:
+    fractions cost nothing. A GPU takes all the crops that its share of ``cpus`` can decode.
     """
     share = cpus / workers
     worker_cpus = _floor(min(_MOST_WORKER_CPUS, _MOST_WORKER_CPUS / 2 * share))
     left = share - worker_cpus
-    data_tasks = min(max(2, int(left)), _MOST_DATA_TASKS)
+    data_tasks = max(_FEWEST, int(left) if use_gpu else min(int(left), _MOST_DATA_TASKS))
+    readers = WorkerResources(0, 0, data_tasks, 0).readers
     return WorkerResources(
         worker_cpus=worker_cpus,
-        data_cpus=min(_MOST_DATA_CPUS, _floor(left / data_tasks)),
+        data_cpus=min(_MOST_DATA_CPUS, _floor(left / (data_tasks + readers))),
         data_tasks=data_tasks,
         threads=threads or max(1, int(cpus // workers if threads_shared else cpus)),
     )

@@ -78,7 +78,10 @@ def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Out
     prepare_environment()
     started = time.monotonic()
     with engine.session(config.ray):
-        resources = divide(engine.total("CPU"), config.training.workers, config.training.threads_per_worker)
+        settings = config.training
+        resources = divide(
+            engine.total("CPU"), settings.workers, settings.threads_per_worker, use_gpu=settings.use_gpu
+        )
         run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
         cut = _section(crops, "crop", CropConfig)
         work = Work(config, crops.files, rows["train"], rows["val"], resources, cut, callbacks)

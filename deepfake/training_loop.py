@@ -101,6 +101,7 @@ class Worker:
         self.best_scores = np.zeros(len(self.validation))
         self.val_source = self._source(work.val, augmented=False)
         self.train_source = self._source(work.train, augmented=True)
+        self.makers = batches.Makers(work.resources)
         self.own_callbacks = list(work.callbacks()) if work.callbacks else []
         self.collective.prepare(len(self._plan(0)), len(self.validation))
         self.board = (
@@ -209,7 +210,7 @@ class Worker:
         before = (epoch - done.phase_start) * plan.steps  # updates of the phase
         steps = 0
         started = time.monotonic()
-        stream = batches.stream(self.train_source, plan, share, epoch, self.work.resources, wait)
+        stream = batches.stream(self.train_source, plan, share, epoch, self.makers, wait)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps) as progress:
             for batch in stream:
                 rate = learning_rate(self.settings, phase, before + steps, plan.steps)
@@ -240,7 +241,7 @@ class Worker:
         share = plan.stretch(self.rank, self.world, _VALIDATION_BATCH)
         scores = np.zeros(len(plan), np.float32)
         wait = batches.InputWait()
-        for batch in batches.stream(self.val_source, plan, share, 0, self.work.resources, wait):
+        for batch in batches.stream(self.val_source, plan, share, 0, self.makers, wait):
             scores[batch.positions] = step(batch.crops)
         return self.collective.sum(scores).astype(np.float64)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,26 +88,31 @@ def run_workers(
         ),
     )
     try:
-        return _in_thread(trainer.fit).return_value
+        return trainer.fit().return_value
     except TrainingFailedError as error:
         raise JobError(f"training failed: {_first_cause(error)}") from error
 
 
 def _trainer_class() -> Any:
-    """Ray Train's trainer; without the watchers that need a cluster's state service where there is none."""
+    """Ray Train's trainer, in this job's hands."""
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    if _state_service_answers():
-        return DataParallelTrainer
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    has_state_service = _state_service_answers()
+    if not has_state_service:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
-    class EmbeddedTrainer(DataParallelTrainer):
+    class Trainer(DataParallelTrainer):
         def _create_default_callbacks(self) -> list[Any]:
-            # this one logs once a second that it cannot reach the service
             callbacks = super()._create_default_callbacks()
+            if has_state_service:
+                return callbacks
+            # this one would log once a second that it cannot reach the service
             return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
-    return EmbeddedTrainer
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Ctrl-C is the job's, which takes it as it takes SIGTERM."""
+
+    return Trainer
 
 
 def _state_service_answers() -> bool:
@@ -122,25 +126,6 @@ def _state_service_answers() -> bool:
     except (RayStateApiException, OSError):
         return False
     return True
-
-
-def _in_thread(function: Callable[[], Any]) -> Any:
-    """Call ``function`` beside the main thread, so that Ray Train leaves Ctrl-C to the job."""
-    outcome: dict[str, Any] = {}
-
-    def call() -> None:
-        try:
-            outcome["value"] = function()
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
-            outcome["error"] = error
-
-    thread = threading.Thread(target=call, name="ray-train", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.5)
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
 
 
 def _first_cause(error: BaseException) -> str:

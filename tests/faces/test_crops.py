@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any
 
 import cv2
@@ -194,6 +196,53 @@ def test_png_of_any_shape_is_read_alike_by_other_software(height: int, width: in
             opened.verify()  # the checksums
         with Pillow.open(BytesIO(png.encode(kept))) as opened:
             assert opened.mode == "RGB" and np.array_equal(np.asarray(opened), kept)
+        assert np.array_equal(png.decode(png.encode(kept)), kept)
+
+
+def written_by_others(image: Image) -> list[bytes]:
+    """PNG files of a picture that ``png`` did not write."""
+    from io import BytesIO
+
+    from PIL import Image as Pillow
+
+    files = [cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()]
+    for mode in ("RGB", "L", "P", "RGBA"):
+        target = BytesIO()
+        Pillow.fromarray(image).convert(mode).save(target, "png")
+        files.append(target.getvalue())
+    return files
+
+
+def test_png_leaves_what_others_wrote_to_others() -> None:
+    image = cv2.GaussianBlur(noise(64, 48), (0, 0), 3)
+    for data in written_by_others(image):
+        assert png.decode(data) is None
+        assert crops.decode(data).shape == image.shape
+    assert np.array_equal(crops.decode(written_by_others(image)[0]), image)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255), st.integers(0, 10**6))
+def test_png_reads_nothing_from_damaged_files(place: int, change: int, length: int) -> None:
+    image = noise(24, 17)
+    data = bytearray(png.encode(image))
+    data[place % len(data)] ^= change
+    assert png.decode(bytes(data)) is None  # every byte is under a checksum or known
+    assert png.decode(bytes(data)[: length % len(data)]) is None
+    assert png.decode(png.encode(image) + b"more") is None
+
+
+def test_png_unpacks_no_more_than_the_header_promises() -> None:
+    """A file of a few kB whose pixels would fill the memory, and one whose header says so."""
+    bomb = rechecked(png.encode(np.zeros((4000, 4000, 3), np.uint8)), width=2, height=2)
+    assert len(bomb) < 200_000 and png.decode(bomb) is None
+    lying = rechecked(png.encode(noise(4, 4)), width=2**31 - 1, height=2**31 - 1)
+    assert png.decode(lying) is None
+
+
+def rechecked(data: bytes, width: int, height: int) -> bytes:
+    """A PNG file with another size in its header, and the checksum that belongs to it."""
+    header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def streamed(
     for rank in range(world):
         wait = batches.InputWait()
         share = plan.share(rank, world)
-        found = list(batches.stream(source, plan, share, 3, divide(2, world), wait))
+        found = list(batches.stream(source, plan, share, 3, batches.Makers(divide(2, world)), wait))
         sizes.append([len(batch.crops) for batch in found])
         for batch_ in found:
             pixels.update(zip(batch_.positions.tolist(), batch_.crops, strict=True))
@@ -70,7 +71,7 @@ def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Pat
 def test_a_stream_needs_no_cpu_but_those_of_its_own_tasks(small_crops: Path) -> None:
     """Other workers' tasks keep theirs until all workers have taken the step: waiting for one is for ever."""
     mine = divide(2, 2)
-    held = 2 - mine.data_cpus * mine.data_tasks
+    held = 2 - mine.data_cpus * (mine.data_tasks + mine.readers)
 
     @ray.remote(num_cpus=held)
     class Other:
@@ -87,7 +88,9 @@ def test_a_stream_needs_no_cpu_but_those_of_its_own_tasks(small_crops: Path) -> 
     taken: list[int] = []
 
     def take() -> None:
-        for batch in batches.stream(source, plan, plan.share(0, 2), 3, mine, batches.InputWait()):
+        for batch in batches.stream(
+            source, plan, plan.share(0, 2), 3, batches.Makers(mine), batches.InputWait()
+        ):
             taken.append(len(batch.crops))
 
     taker = threading.Thread(target=take, daemon=True)
@@ -96,6 +99,32 @@ def test_a_stream_needs_no_cpu_but_those_of_its_own_tasks(small_crops: Path) -> 
     ray.kill(other)
     assert not taker.is_alive()
     assert sum(taken) == len(plan.share(0, 2).positions)
+
+
+def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
+    folder = make_crops((("train", 0, 20, 30), ("train", 1, 20, 30)))
+    storage = Storage()
+    crops = cropset.open_crops(str(folder), storage)
+    rows = cropset.split_rows(crops, "train")
+    plan = training_plan(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
+    source = batches.Source(str(folder), crops.files, rows, storage)
+    share = plan.share(0, 1)
+    makers = batches.Makers(divide(2, 1))
+
+    def first(makers: batches.Makers) -> batches.Batch:
+        stream = batches.stream(source, plan, share, 3, makers, batches.InputWait())
+        batch = next(stream)
+        stream.close()
+        return batch
+
+    for _ in range(3):
+        np.testing.assert_array_equal(first(makers).positions, share.positions[:16])
+    del makers
+    for _ in range(300):
+        if ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"after 30 s Ray has only {ray.available_resources()} free")
 
 
 def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) -> None:
