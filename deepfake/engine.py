@@ -32,7 +32,7 @@ def session(config: RayConfig) -> Iterator[None]:
     An embedded Ray is stopped at the end of the block; a cluster is only left.
     """
     if ray.is_initialized():
-        _quiet()
+        quiet()
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -43,7 +43,7 @@ def session(config: RayConfig) -> Iterator[None]:
     _start(config)
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
-    _quiet()
+    quiet()
     log.info("Ray on %g CPUs, %g GPUs", total("CPU"), total("GPU"))
     try:
         yield
@@ -137,7 +137,8 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     return ray.get([remote(*arguments) for arguments in calls])
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Let Ray's libraries speak of errors only, in this process."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -8,8 +8,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake import engine, keras_runtime
 from deepfake.config import TrainingConfig
@@ -20,6 +24,7 @@ from deepfake.storage import Storage, split_uri
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 600  # a small machine takes a minute or two to start several TensorFlows
+_STOP_SECONDS = 0.5  # Ctrl-C and SIGTERM are heard at least so often
 _POLL_SECONDS = 0.5  # an epoch's checkpoint counts once Ray Train has asked all workers for it
 
 
@@ -46,7 +51,38 @@ def run_workers(
     """Run ``worker(settings)`` on every worker until all have returned; what rank 0 returned.
 
     Workers that die are started again from the last checkpoint, up to ``training.max_failures`` times.
+
+    Ray Train itself runs in a task beside this process: it waits within Ray for all of a training, where no
+    signal reaches the main thread, and from where no other thread can be called back before Ray is shut down.
     """
+    training = run.training
+    if training.use_gpu and engine.total("GPU") < training.workers:
+        raise UsageError(
+            f"--training.use_gpu with {training.workers} workers needs as many GPUs, "
+            f"Ray has {engine.total('GPU'):g}"
+        )
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    answer = beside.remote(run, worker, settings, storage).future()
+    while not answer.done():
+        wait([answer], _STOP_SECONDS)  # in pieces: time for signals
+    try:
+        return answer.result()
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise JobError(
+            f"the process that Ray Train ran in is lost ({type(error).__name__}); run the same "
+            "command again to go on"
+        ) from error
+
+
+def _fit(
+    run: Run, worker: Callable[[Mapping[str, Any]], Any], settings: dict[str, Any], storage: Storage
+) -> Any:
+    """What ``run_workers`` does, by Ray Train."""
+    prepare_environment()
+    engine.quiet()
     from ray.train import (
         CheckpointConfig,
         FailureConfig,
@@ -59,11 +95,6 @@ def run_workers(
     from deepfake.training_backend import AddressBackendConfig
 
     training = run.training
-    if training.use_gpu and engine.total("GPU") < training.workers:
-        raise UsageError(
-            f"--training.use_gpu with {training.workers} workers needs as many GPUs, "
-            f"Ray has {engine.total('GPU'):g}"
-        )
     is_local = split_uri(run.checkpoints)[0] == "file"
     filesystem, path = storage.arrow(run.checkpoints)
     per_worker = {"CPU": run.resources.worker_cpus} | ({"GPU": 1.0} if training.use_gpu else {})
@@ -110,14 +141,13 @@ def _trainer_class() -> Any:
             return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
         def _register_sigint_handler(self, controller: Any) -> None:
-            """Ctrl-C is the job's, which takes it as it takes SIGTERM."""
+            """Ctrl-C is the job's own."""
 
     return Trainer
 
 
 def _state_service_answers() -> bool:
     """Whether this Ray has a dashboard; an embedded one has not."""
-    import ray
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
