@@ -173,6 +173,7 @@ class Bundle:
     def network(self) -> Any:
         """The ``keras.Model``, loaded in safe mode: nothing in the file can run code."""
         keras = keras_runtime.start()
+        keras_runtime.whole_float32()  # a score is the same on every kind of machine
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_FILE
             path.write_bytes(self._network_file)

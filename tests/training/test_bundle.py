@@ -90,6 +90,13 @@ def test_a_score_does_not_depend_on_what_is_scored_with_it(loaded: Bundle, crops
     assert loaded.score(crops[:0]).shape == (0,)
 
 
+def test_a_gpu_would_not_round_what_it_multiplies(loaded: Bundle) -> None:
+    import tensorflow as tf
+
+    assert loaded.network is not None
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_only_uint8_crops_are_scored(loaded: Bundle, crops: np.ndarray) -> None:
     with pytest.raises(UsageError, match="do not divide by 255"):
         loaded.score(crops / 255.0)

@@ -28,7 +28,7 @@ def test_every_worker_and_all_its_tasks_fit_at_once_on_any_machines(
     share = divide(sum(nodes), workers)
     assert share.worker_cpus > 0 and share.data_cpus > 0 and share.data_tasks >= 2 and share.threads >= 1
     fitting = tasks_that_fit(nodes, share, workers, rng)
-    assert fitting is not None and fitting >= workers * share.data_tasks
+    assert fitting is not None and fitting >= workers * (share.data_tasks + share.readers)
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=8), st.integers(1, 8), st.randoms())
@@ -38,7 +38,13 @@ def test_a_machine_that_died_and_is_still_counted_stops_nobody(
     """Up to half of what Ray counts may be gone. If the workers are placed at all, they can be fed."""
     share = divide(2 * sum(nodes), workers)
     fitting = tasks_that_fit(nodes, share, workers, rng)
-    assert fitting is None or fitting >= workers * share.data_tasks
+    assert fitting is None or fitting >= workers * (share.data_tasks + share.readers)
+
+
+def test_a_gpu_gets_all_the_cores_that_are_left() -> None:
+    assert divide(16, 1, use_gpu=True).data_tasks == 15 and divide(16, 1).data_tasks == 8
+    assert divide(16, 1, use_gpu=True).readers == 3 and divide(2, 2, use_gpu=True).readers == 1
+    assert divide(32, 4, use_gpu=True).data_tasks == 7
 
 
 def test_two_workers_on_two_cores_get_one_thread_each() -> None:
