@@ -61,7 +61,7 @@ def test_every_fake_has_a_turned_copy_and_the_split_parts_the_two(small_crops: P
 
 
 def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_session: None) -> None:
-    from deepfake.batches import InputWait, Source, stream
+    from deepfake.batches import InputWait, Makers, Source, stream
     from deepfake.plan import validation_plan
     from deepfake.resources import WorkerResources
 
@@ -71,7 +71,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
     resources = WorkerResources(worker_cpus=0.5, data_cpus=0.25, data_tasks=2, threads=1)
     source = Source(str(small_crops), crops.files, found, Storage())
     corner = np.zeros(len(plan), bool)
-    for batch in stream(source, plan, plan.stretch(0, 1, 8), 0, resources, InputWait()):
+    for batch in stream(source, plan, plan.stretch(0, 1, 8), 0, Makers(resources), InputWait()):
         corner[batch.positions] = (batch.crops[:, :2, :2] == 0).all((1, 2, 3))
     assert found.turned is not None
     np.testing.assert_array_equal(corner, found.turned[plan.rows])
