@@ -30,7 +30,6 @@ def divide(
     cpus: float,
     workers: int,
     threads: int | None = None,
-    threads_shared: bool = True,
     use_gpu: bool = False,
 ) -> WorkerResources:
     """Share ``cpus`` so that every worker, its readers and at least two that decode can always run.
@@ -52,7 +51,7 @@ def divide(
         worker_cpus=worker_cpus,
         data_cpus=min(_MOST_DATA_CPUS, _floor(left / (data_tasks + readers))),
         data_tasks=data_tasks,
-        threads=threads or max(1, int(cpus // workers if threads_shared else cpus)),
+        threads=threads or max(1, int(cpus // workers)),
     )
 
 

@@ -52,8 +52,9 @@ def run_workers(
 
     Workers that die are started again from the last checkpoint, up to ``training.max_failures`` times.
 
-    Ray Train itself runs in a task beside this process: it waits within Ray for all of a training, where no
-    signal reaches the main thread, and from where no other thread can be called back before Ray is shut down.
+    Ray Train itself runs in a task beside this process. It waits in ``ray.get`` for all of a training: there a
+    signal's exception does not reach the main thread, and another thread is still there when Ray is shut down,
+    which can crash.
     """
     training = run.training
     if training.use_gpu and engine.total("GPU") < training.workers:
