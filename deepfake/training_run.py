@@ -52,9 +52,9 @@ def run_workers(
 
     Workers that die are started again from the last checkpoint, up to ``training.max_failures`` times.
 
-    Ray Train itself runs in a task beside this process. It waits in ``ray.get`` for all of a training: there a
-    signal's exception does not reach the main thread, and another thread is still there when Ray is shut down,
-    which can crash.
+    Ray Train itself runs in a task beside this process. It waits in ``ray.get`` for all of a training: there
+    a signal's exception does not reach the main thread, and another thread would still be there when Ray is
+    shut down, which can crash.
     """
     training = run.training
     if training.use_gpu and engine.total("GPU") < training.workers:
