@@ -27,6 +27,7 @@ def start(
     # ray.train.tensorflow sets this where something has used it; it would swap Keras 3 for tf_keras.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    _keep_memory()
     quiet()
     import keras
     import tensorflow as tf
@@ -46,6 +47,18 @@ def start(
     if seed is not None:
         keras.utils.set_random_seed(seed)
     return keras
+
+
+def _keep_memory() -> None:
+    """Let TensorFlow keep host memory from one operation to the next. Call it before the first.
+
+    Otherwise large activations are mapped anew and given back at each operation, and a third of a step's time
+    on CPUs is the kernel's, zeroing pages (docs/training.md, "Speed"). Its bound, 64 GiB where none is set,
+    is the machine's memory here. TensorFlow's ``common_runtime/process_state.cc`` reads both variables.
+    """
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+    mebibytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(mebibytes))
 
 
 def whole_float32() -> None:

@@ -2,7 +2,9 @@
 
 python tests/benchmarks/training_throughput.py [--crops 128] [--rounds 2]
 
-- fit: ``keras.Model.fit`` on arrays in memory, the same network, batch and threads, in a process of its own
+- fit: ``keras.Model.fit`` on arrays in memory, in a process of its own: the same network, batch, threads and
+  memory that is kept
+- plain: the same with TensorFlow's memory as it comes
 - one: the job with one worker on all cores, its crops from Parquet through Ray
 - core: the job with one worker, everything that belongs to it on one core
 - two: the job with two workers of one thread each, everything on two cores
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -51,11 +54,12 @@ print(json.dumps(np.diff(marks).tolist()))
 """
 
 
-def fit(crops: int) -> list[float]:
+def fit(crops: int, keep_memory: bool) -> list[float]:
     """Seconds of each counted epoch of ``keras.Model.fit``."""
     done = subprocess.run(
         [sys.executable, "-c", FIT, str(crops), str(EPOCHS + 1), str(BATCH)],
         cwd=ROOT, check=True, capture_output=True, text=True,
+        env=os.environ | {"TF_CPU_ALLOCATOR_USE_BFC": str(keep_memory).lower()},
     )  # fmt: skip
     return [float(seconds) for seconds in json.loads(done.stdout.splitlines()[-1])[1:-1]]
 
@@ -89,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--crops", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=["fit", "one", "core", "two"])
+    parser.add_argument("--only", nargs="+", default=["plain", "fit", "one", "core", "two"])
     chosen = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in chosen.only}
     waits: dict[str, list[float]] = {name: [] for name in chosen.only}
@@ -100,8 +104,8 @@ def main() -> None:
         crops = write_crops(Path(folder) / "crops", splits, row_group_rows=64)
         for _ in range(chosen.rounds):
             for name in chosen.only:
-                if name == "fit":
-                    seconds[name] += fit(8 * half)
+                if name in ("plain", "fit"):
+                    seconds[name] += fit(8 * half, keep_memory=name == "fit")
                 else:
                     took, waited = job(crops, Path(folder) / "model", *plans[name])
                     seconds[name] += took
@@ -111,7 +115,7 @@ def main() -> None:
     for name, value in rate.items():
         wait = f", input wait {sum(waits[name]) / sum(seconds[name]):.1%}" if waits[name] else ""
         say(f"{name:5} {value:6.2f} images a second{wait}")
-    for upper, lower in (("one", "fit"), ("two", "core")):
+    for upper, lower in (("one", "fit"), ("one", "plain"), ("two", "core")):
         if upper in rate and lower in rate:
             say(f"{upper} / {lower}: {rate[upper] / rate[lower]:.3f}")
 
