@@ -55,8 +55,10 @@ class Numbers:
     crops: int
     videos: int
     accuracy: float  # of crops, at the bundle's threshold
+    accuracy_low: float | None  # 95 %, videos resampled
+    accuracy_high: float | None
     auc: float | None  # of crops
-    auc_low: float | None  # 95 %, videos resampled
+    auc_low: float | None
     auc_high: float | None
     video_auc: float | None  # of videos, each the mean of its crops
 
@@ -81,7 +83,7 @@ def run(config: TrainJobConfig, arguments: Sequence[str]) -> tuple[Outcome, str]
             log.info("recipe %s", recipe.name)
             training.train(recipe.config)
             found += measure(recipe, split, storage)
-    text = as_text(recipes, found, split)
+    text = as_text(recipes, found, split, cropset.names_people(crops.table))
     storage.write_text(join(output, TABLE_FILE), text + "\n")
     storage.write_text(join(output, JSON_FILE), json.dumps(as_json(recipes, found, split), indent=2) + "\n")
     summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
@@ -176,8 +178,7 @@ def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbe
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     videos = table["video_id"].to_numpy(zero_copy_only=False).astype(str)
     of_crops = metrics.binary(labels, scores, threshold)
-    interval = metrics.bootstrap_interval(labels, scores, videos)
-    low, high = interval or (None, None)
+    intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
     _, first, place = np.unique(videos, return_index=True, return_inverse=True)
     means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
     return Numbers(
@@ -186,25 +187,26 @@ def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbe
         len(scores),
         len(first),
         of_crops["accuracy"],
+        *(intervals["accuracy"] or (None, None)),
         of_crops["auc"],
-        low,
-        high,
+        *(intervals["auc"] or (None, None)),
         metrics.binary(labels[first], means)["auc"],
     )
 
 
-def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> str:
-    """The table in Markdown, and what it says of each recipe."""
+def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
+    """The table in Markdown, and what it says of each recipe. ``named``: see ``cropset.names_people``."""
+    unseen = "people it has not seen" if named else "videos it has not seen (who is on them is not known)"
     lines = [
-        "| recipe | split | crops | videos | accuracy | AUC (95 %) | video AUC |",
+        "| recipe | split | crops | videos | accuracy (95 %) | AUC (95 %) | video AUC |",
         "|---|---|---:|---:|---:|---|---:|",
     ]
     for row in found:
         name = "its own" if row.split == OWN else f"identity ({split})"
-        interval = "" if row.auc_low is None else f" ({row.auc_low:.3f} to {row.auc_high:.3f})"
         lines.append(
-            f"| {row.recipe} | {name} | {row.crops} | {row.videos} | {row.accuracy:.3f} | "
-            f"{_number(row.auc)}{interval} | {_number(row.video_auc)} |"
+            f"| {row.recipe} | {name} | {row.crops} | {row.videos} | "
+            f"{_number(row.accuracy, row.accuracy_low, row.accuracy_high)} | "
+            f"{_number(row.auc, row.auc_low, row.auc_high)} | {_number(row.video_auc)} |"
         )
     lines.append("")
     for recipe in recipes:
@@ -214,15 +216,17 @@ def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> 
         )
         faults = ", ".join(recipe.config.faults.names())
         made = f"made with {faults}" if faults else "made without known mistakes"
-        words = f"- {recipe.name}, {made}: AUC {_number(honest.auc)} on people it has not seen"
+        words = f"- {recipe.name}, {made}: AUC {_number(honest.auc)} on {unseen}"
         if faults and own.auc is not None and honest.auc is not None:
             words += f"; of the {own.auc:.3f} it reports itself, {own.auc - honest.auc:.3f} is leakage"
         lines.append(f"{words}.")
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _number(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def as_json(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> dict[str, Any]:

@@ -226,6 +226,7 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
     )
     storage = Storage(StorageConfig.model_validate(settings["storage"]))
     detector: Detector = make(config.detector, storage)
+    pa.array([None])  # with its first array Arrow imports pandas, for 0.7 s: not while a video waits
     _bound_memory(config.sampling.max_memory_mb)
     _write(answers, b"ready")
     rest = (config, detector, storage)

@@ -262,6 +262,7 @@ def _write_bundle(
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
             "identities": {split: cropset.identities(crops.table, split) for split in splits},
+            "people_named": cropset.names_people(crops.table),
         },
         versions=keras_runtime.versions(),
         **validation.bundle_fields(scored),

@@ -26,8 +26,6 @@ def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
     Numbers count up from 0 in order of first appearance. In each frame the pairing of open tracks and
     detections that maximises the summed overlap is taken, pairs below ``MIN_OVERLAP`` excepted.
     """
-    from scipy.optimize import linear_sum_assignment  # a third of a worker's start, and not all track faces
-
     tracks: list[_Track] = []
     started = 0
     result: list[list[int]] = []
@@ -36,7 +34,7 @@ def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
         numbers = [-1] * len(detections)
         if tracks and detections:
             overlaps = np.array([[overlap(t.last, d) for d in detections] for t in tracks])
-            for row, column in zip(*linear_sum_assignment(-overlaps), strict=True):
+            for row, column in _pairs(overlaps):
                 if overlaps[row, column] >= MIN_OVERLAP:
                     numbers[column] = tracks[row].number
                     tracks[row].last, tracks[row].last_frame = detections[column], position
@@ -47,6 +45,18 @@ def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
                 started += 1
         result.append(numbers)
     return result
+
+
+def _pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:
+    """``(row, column)`` of the pairing with the largest sum; of equal ones any."""
+    if 1 in overlaps.shape:
+        row, column = np.unravel_index(np.argmax(overlaps), overlaps.shape)
+        return [(int(row), int(column))]
+    # a third of a worker's start, and most videos show one person
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(overlaps, maximize=True)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def overlap(a: Detection, b: Detection) -> float:

@@ -118,6 +118,11 @@ def _data(info: Info) -> str:
     if identities:
         counts = ", ".join(f"{len(names):,} in {split}" for split, names in identities.items())
         text += f"\n\nIdentities: {counts}. `bundle.json` names them, and evaluation refuses to test on them."
+        if not info.training.get("people_named", True):
+            text += (
+                " **Who is on these videos is not known**: each is taken for a person of its own, so nothing "
+                "here shows that nobody is in both splits."
+            )
     detector = f"`{info.detector.name}`" if info.detector else "a detector that is not recorded"
     margin = f"margin {info.crop.margin:g} of the box" if info.crop else "margin not recorded"
     hashed = info.training.get("data_sha256")

@@ -55,6 +55,13 @@ def test_it_tells_data_recipe_numbers_with_intervals_and_limits() -> None:
     assert "face swaps and facial reenactment" in text
 
 
+def test_it_says_where_nobody_knows_who_is_on_the_videos() -> None:
+    made = info()
+    assert "is not known" not in model_card.render(made)
+    unnamed = made.model_copy(update={"training": {**made.training, "people_named": False}})
+    assert "**Who is on these videos is not known**" in model_card.render(unnamed)
+
+
 def test_it_does_not_claim_what_a_bundle_lacks() -> None:
     text = model_card.render(BundleInfo(model_sha256="ab" * 32, threshold=0.5))
     assert "Threshold 0.5000 (rule not recorded); no others." in text

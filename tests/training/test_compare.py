@@ -71,6 +71,8 @@ def test_the_numbers_of_crops_and_of_videos() -> None:
     assert found.video_auc == 1.0  # the mean of .1 and .7 is not
     assert found.auc_low is not None and found.auc_high is not None
     assert found.auc_low <= found.auc <= found.auc_high
+    assert found.accuracy_low is not None and found.accuracy_high is not None
+    assert found.accuracy_low < found.accuracy < found.accuracy_high
 
 
 def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
@@ -80,16 +82,18 @@ def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
         Recipe("honest", base),
     ]
     found = [
-        Numbers("seed", "own", 100, 10, 0.97, 0.99, 0.98, 1.0, 1.0),
-        Numbers("seed", "identity", 50, 5, 0.55, 0.60, 0.4, 0.8, 0.6),
-        Numbers("honest", "own", 50, 5, 0.8, 0.9, None, None, None),
-        Numbers("honest", "identity", 50, 5, 0.8, 0.9, None, None, None),
+        Numbers("seed", "own", 100, 10, 0.97, 0.95, 0.99, 0.99, 0.98, 1.0, 1.0),
+        Numbers("seed", "identity", 50, 5, 0.55, 0.4, 0.7, 0.60, 0.4, 0.8, 0.6),
+        Numbers("honest", "own", 50, 5, 0.8, None, None, 0.9, None, None, None),
+        Numbers("honest", "identity", 50, 5, 0.8, None, None, 0.9, None, None, None),
     ]
-    text = compare.as_text(recipes, found, "test")
-    assert "| seed | its own | 100 | 10 | 0.970 | 0.990 (0.980 to 1.000) | 1.000 |" in text
-    assert "| seed | identity (test) | 50 | 5 | 0.550 | 0.600 (0.400 to 0.800) | 0.600 |" in text
+    text = compare.as_text(recipes, found, "test", named=True)
+    assert "| seed | its own | 100 | 10 | 0.970 (0.950 to 0.990) | 0.990 (0.980 to 1.000) | 1.000 |" in text
+    assert "| 50 | 5 | 0.550 (0.400 to 0.700) | 0.600 (0.400 to 0.800) | 0.600 |" in text
+    assert "| honest | its own | 50 | 5 | 0.800 | 0.900 | - |" in text
     assert "of the 0.990 it reports itself, 0.390 is leakage" in text
-    assert "honest, made without known mistakes: AUC 0.900" in text
+    assert "honest, made without known mistakes: AUC 0.900 on people it has not seen." in text
+    assert "who is on them is not known" in compare.as_text(recipes, found, "test", named=False)
     assert compare.as_json(recipes, found, "test")["recipes"]["seed"]["own"]["auc"] == 0.99
 
 
