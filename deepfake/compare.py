@@ -181,15 +181,19 @@ def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbe
     intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
     _, first, place = np.unique(videos, return_index=True, return_inverse=True)
     means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
+    accuracy_low, accuracy_high = intervals["accuracy"] or (None, None)
+    auc_low, auc_high = intervals["auc"] or (None, None)
     return Numbers(
         recipe,
         split,
         len(scores),
         len(first),
         of_crops["accuracy"],
-        *(intervals["accuracy"] or (None, None)),
+        accuracy_low,
+        accuracy_high,
         of_crops["auc"],
-        *(intervals["auc"] or (None, None)),
+        auc_low,
+        auc_high,
         metrics.binary(labels[first], means)["auc"],
     )
 
