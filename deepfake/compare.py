@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from deepfake import cropset, engine, metrics, training, validation
 from deepfake.bundle import read_info
-from deepfake.catalog.overlap import require_both_classes
+from deepfake.catalog.overlap import names_people, require_both_classes
 from deepfake.cli import Outcome, load_config
 from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
 from deepfake.errors import UsageError
@@ -83,7 +83,7 @@ def run(config: TrainJobConfig, arguments: Sequence[str]) -> tuple[Outcome, str]
             log.info("recipe %s", recipe.name)
             training.train(recipe.config)
             found += measure(recipe, split, storage)
-    text = as_text(recipes, found, split, cropset.names_people(crops.table))
+    text = as_text(recipes, found, split, names_people(crops.table))
     storage.write_text(join(output, TABLE_FILE), text + "\n")
     storage.write_text(join(output, JSON_FILE), json.dumps(as_json(recipes, found, split), indent=2) + "\n")
     summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
@@ -199,7 +199,7 @@ def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbe
 
 
 def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
-    """The table in Markdown, and what it says of each recipe. ``named``: see ``cropset.names_people``."""
+    """The table in Markdown, and what it says of each recipe. ``named``: see ``names_people``."""
     unseen = "people it has not seen" if named else "videos it has not seen (who is on them is not known)"
     lines = [
         "| recipe | split | crops | videos | accuracy (95 %) | AUC (95 %) | video AUC |",

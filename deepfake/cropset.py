@@ -187,16 +187,6 @@ def identities(table: pa.Table, split: str) -> list[str]:
     return sorted(found)
 
 
-def names_people(table: pa.Table) -> bool:
-    """Whether crops say who is on them: two videos of one person or, of a fake, who lent the face.
-
-    Where nothing tells, each video is taken for a person of its own.
-    """
-    people = pc.count_distinct(table["target_id"]).as_py()
-    videos = pc.count_distinct(table["video_id"]).as_py()
-    return bool(people < videos or table["source_id"].null_count < table.num_rows)
-
-
 def sample_id(video_id: str, frame_index: int, face_index: int) -> str:
     """The name of a crop that augmentation is seeded by."""
     return f"{video_id}#{frame_index}#{face_index}"

@@ -17,7 +17,7 @@ import numpy as np
 from deepfake import bundle, cropset, engine, faults, keras_runtime, model, validation
 from deepfake.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.callbacks import MakeCallbacks
-from deepfake.catalog.overlap import require_both_classes, require_disjoint
+from deepfake.catalog.overlap import names_people, require_both_classes, require_disjoint
 from deepfake.checkpoint import STATE_FILE
 from deepfake.cli import Outcome
 from deepfake.config import (
@@ -262,7 +262,7 @@ def _write_bundle(
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
             "identities": {split: cropset.identities(crops.table, split) for split in splits},
-            "people_named": cropset.names_people(crops.table),
+            "people_named": names_people(crops.table),
         },
         versions=keras_runtime.versions(),
         **validation.bundle_fields(scored),

@@ -40,6 +40,16 @@ class Overlap:
         )
 
 
+def names_people(table: pa.Table) -> bool:
+    """Whether a table says who is on its videos: on two the same person or, of a fake, who lent the face.
+
+    Where nothing tells, each video is taken for a person of its own.
+    """
+    people = pc.count_distinct(table["target_id"]).as_py()
+    videos = pc.count_distinct(table["video_id"]).as_py()
+    return bool(people < videos or table["source_id"].null_count < table.num_rows)
+
+
 def find(table: pa.Table) -> list[Overlap]:
     """Every identity that more than one split has, once for each pair of splits, sorted."""
     keys = _keys(table)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from deepfake import engine
+from deepfake.catalog.overlap import names_people
 from deepfake.config import LeakcheckJobConfig, config_sha256
 from deepfake.errors import UsageError
 from deepfake.leakcheck import (
@@ -129,6 +130,11 @@ def check(
     if loaded.videos.num_rows > videos.num_rows:
         left_out = loaded.videos.num_rows - videos.num_rows
         warnings.append(f"{left_out} copies that preprocessing left out were not checked; nothing uses them.")
+    if not names_people(videos):
+        warnings.append(
+            "Shared people could not be looked for: nothing says who is on these videos, so each is taken "
+            "for a person of its own."
+        )
     if known is None:
         warnings.append(
             "Shared uploads were not looked for: no conversion_dict.json was given "

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake import tables
-from deepfake.catalog.overlap import Overlap, find, require_both_classes, require_disjoint
+from deepfake.catalog.overlap import Overlap, find, names_people, require_both_classes, require_disjoint
 from deepfake.errors import UsageError
 
 
@@ -88,3 +88,11 @@ def test_a_split_that_lacks_a_class_is_refused_with_counts_of_videos():
 def test_an_empty_split_is_refused():
     with pytest.raises(UsageError, match="split 'test' needs real and fake videos and has 0 real, 0 fake"):
         require_both_classes(table_of(("x", "val", "a", None, "a", 0)), "test")
+
+
+def test_people_are_named_by_two_videos_of_one_or_by_who_lent_a_face():
+    unnamed = [("a", "train", "a", None, "a"), ("a", "train", "a", None, "a"), ("b", "val", "b", None, "b")]
+    assert not names_people(table_of(*unnamed))
+    assert names_people(table_of(("a", "train", "x"), ("b", "val", "x")))
+    assert names_people(table_of(("a", "train", "a"), ("b", "val", "b", "c")))
+    assert not names_people(table_of())

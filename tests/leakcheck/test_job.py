@@ -64,6 +64,7 @@ def test_a_clean_data_set_ends_with_0_and_says_what_it_could_not_tell(
     numbers = json.loads((out / "leakcheck.json").read_text())
     assert (numbers["verdict"], numbers["found"], numbers["failing"]) == ("no leak found", {}, [])
     assert {probe["verdict"] for probe in numbers["probes"]} == {"not measured"}
+    assert any("nothing says who is on these videos" in text for text in numbers["warnings"])
     assert found(out) == []
     assert "no leak found" in capsys.readouterr().out
 

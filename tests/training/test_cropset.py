@@ -6,11 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from deepfake import tables
-from deepfake.cropset import decode, identities, names_people, open_crops, read_stored, split_rows
+from deepfake.cropset import decode, identities, open_crops, read_stored, split_rows
 from deepfake.errors import UsageError
 from deepfake.storage import Storage
 
@@ -109,13 +108,3 @@ def test_without_a_configuration_file_there_is_a_warning(make_crops, caplog) -> 
     (folder / "_config.json").unlink()
     assert open_crops(str(folder), Storage()).config == {}
     assert "_config.json is absent" in caplog.text
-
-
-def test_people_are_named_by_two_videos_of_one_or_by_who_lent_a_face() -> None:
-    def table(people: list[str], lent: list[str | None]) -> pa.Table:
-        videos = ["a", "a", "b"]
-        return pa.table({"video_id": videos, "target_id": people, "source_id": pa.array(lent, pa.string())})
-
-    assert not names_people(table(["a", "a", "b"], [None, None, None]))
-    assert names_people(table(["x", "x", "x"], [None, None, None]))
-    assert names_people(table(["a", "a", "b"], [None, None, "c"]))
