@@ -45,9 +45,9 @@ def names_people(table: pa.Table) -> bool:
 
     Where nothing tells, each video is taken for a person of its own.
     """
-    people = pc.count_distinct(table["target_id"]).as_py()
-    videos = pc.count_distinct(table["video_id"]).as_py()
-    return bool(people < videos or table["source_id"].null_count < table.num_rows)
+    keys = _keys(table)
+    people = keys.group_by(["kind", "key"]).aggregate([])
+    return people.num_rows < keys.num_rows or table["source_id"].null_count < table.num_rows
 
 
 def find(table: pa.Table) -> list[Overlap]:

@@ -37,6 +37,8 @@ def main() -> int:
     parser.add_argument("--crops", type=int, default=256)
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
+    if options.epochs < 3:
+        parser.error("--epochs must be 3 or more: the first is left aside, and the rest has two halves")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         half = options.crops // 8

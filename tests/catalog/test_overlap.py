@@ -93,6 +93,7 @@ def test_an_empty_split_is_refused():
 def test_people_are_named_by_two_videos_of_one_or_by_who_lent_a_face():
     unnamed = [("a", "train", "a", None, "a"), ("a", "train", "a", None, "a"), ("b", "val", "b", None, "b")]
     assert not names_people(table_of(*unnamed))
+    assert not names_people(table_of(("a", "train"), ("b", "val")))  # not even by a name of its own
     assert names_people(table_of(("a", "train", "x"), ("b", "val", "x")))
     assert names_people(table_of(("a", "train", "a"), ("b", "val", "b", "c")))
     assert not names_people(table_of())
