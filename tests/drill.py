@@ -174,14 +174,25 @@ def three_nodes(**options: int) -> Iterator[LocalCluster]:
 
 
 def whole(cluster: LocalCluster) -> None:
-    """Start what is missing of a driver's node ``a`` and another node ``b``."""
-    missing = {"a": {"driver": 1.0}, "b": {}}
-    started = [
-        cluster.start_raylet(name, 1, resources)
-        for name, resources in missing.items()
-        if name not in cluster.nodes or cluster.nodes[name].process.poll() is not None
-    ]
-    cluster.wait_for(started)
+    """Start what is missing of a driver's node ``a`` and another node ``b``.
+
+    Ray gives a node half a minute to start, which a machine that stops another cluster meanwhile may miss:
+    it is started once more.
+    """
+    wanted: dict[str, dict[str, float]] = {"a": {"driver": 1.0}, "b": {}}
+    for last in (False, True):
+        started = [
+            cluster.start_raylet(name, 1, resources)
+            for name, resources in wanted.items()
+            if name not in cluster.nodes or cluster.nodes[name].process.poll() is not None
+        ]
+        try:
+            cluster.wait_for(started)
+            return
+        except RuntimeError as error:
+            if last:
+                raise
+            sys.stderr.write(f"once more: {error}\n")
 
 
 def lose_a_node(one: Round) -> str:

@@ -8,6 +8,7 @@ On the same clips, in turn:
 - bare: one process, one thread, no Ray, no isolation, nothing written: the project's own decoding, detection
   and crops, and the network on the same runtime, video after video. The job is measured against it times the
   number of workers.
+- plain: the same loop, but it decodes every frame, as PyAV does unasked.
 - naive: OpenCV reads every frame, Haar at full size on each n-th, Keras ``predict`` on each face alone, as
   many processes as there are workers.
 - job: ``jobs/score.py``'s work from the plan to the joined tables, on an embedded Ray that already runs.
@@ -23,11 +24,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import av
+import av.error
 import cv2
 import numpy as np
 
@@ -39,6 +43,7 @@ from deepfake.config import CropConfig, DetectorConfig, ModelConfig, RayConfig, 
 from deepfake.errors import VideoError
 from deepfake.faces.crops import cut
 from deepfake.faces.detector import find, make, resolve
+from deepfake.frame import Frame
 from deepfake.storage import Storage
 from deepfake.video import VideoFile
 
@@ -51,24 +56,44 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def bare(clips: list[str], network: runtimes.Network, detector: DetectorConfig) -> tuple[float, int]:
+def planned(clip: str) -> Iterator[Frame]:
+    """The sampled frames, as the project decodes them."""
+    with open(clip, "rb") as file, VideoFile(file, SamplingConfig(every_n=EVERY_N)) as source:
+        yield from source.sample()
+
+
+def every_frame(clip: str) -> Iterator[Frame]:
+    """The sampled frames of all that PyAV decodes."""
+    with av.open(clip) as container:
+        (stream,) = container.streams.video
+        stream.codec_context.thread_count = 1
+        for index, picture in enumerate(container.decode(stream)):
+            if index % EVERY_N == 0:
+                yield Frame(index, float(picture.time), picture)
+
+
+def bare(
+    clips: list[str],
+    network: runtimes.Network,
+    detector: DetectorConfig,
+    frames_of: Callable[[str], Iterator[Frame]] = planned,
+) -> tuple[float, int]:
     """``(seconds, frames looked at)`` of the shortest loop that gives the same scores, on one thread."""
     cv2.setNumThreads(1)
     scorer = network.scorer(threads=1)
     searcher = make(detector, Storage())
-    sampling, crop = SamplingConfig(every_n=EVERY_N), CropConfig()
+    crop = CropConfig()
     started, frames = time.perf_counter(), 0
     for clip in clips:
         faces = []
         try:
-            with open(clip, "rb") as file, VideoFile(file, sampling) as source:
-                for frame in source.sample():
-                    frames += 1
-                    found = find(frame, searcher)
-                    if found:
-                        largest = max(found, key=lambda face: face.area * face.score)
-                        faces.append(cut(frame, largest, crop))
-        except VideoError:
+            for frame in frames_of(clip):
+                frames += 1
+                found = find(frame, searcher)
+                if found:
+                    largest = max(found, key=lambda face: face.area * face.score)
+                    faces.append(cut(frame, largest, crop))
+        except (VideoError, av.error.FFmpegError):
             continue
         if faces:
             scorer.score(np.stack(faces))
@@ -144,7 +169,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--yunet", default=None)
     parser.add_argument("--backbone", default=None)
-    parser.add_argument("--skip", nargs="*", default=[], choices=["naive", "bare"])
+    parser.add_argument("--skip", nargs="*", default=[], choices=["naive", "bare", "plain"])
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     workers = os.cpu_count() or 1
@@ -169,6 +194,9 @@ def main() -> None:
                     rates.setdefault("bare, 1 process", []).append(frames / seconds)
                     together = bare_twice(clips, network, detector, workers)
                     rates.setdefault(f"bare, {workers} processes", []).append(together)
+                if "plain" not in options.skip:
+                    seconds, frames = bare(clips, network, detector, every_frame)
+                    rates.setdefault("plain, 1 process", []).append(frames / seconds)
                 summary = job(str(archive), uri, detector, workers)
                 rates.setdefault("job", []).append(summary["frames_per_second"])
                 say(f"job: {summary['videos_per_hour']} videos/h, {summary['by_status']}")
@@ -185,6 +213,8 @@ def main() -> None:
     if "bare, 1 process" in medians:
         say(f"job / (bare x {workers})  {medians['job'] / medians['bare, 1 process'] / workers:.2f}")
         say(f"job / bare at once  {medians['job'] / medians[f'bare, {workers} processes']:.2f}")
+    if "plain, 1 process" in medians:
+        say(f"job / (plain x {workers}) {medians['job'] / medians['plain, 1 process'] / workers:.2f}")
     if "naive" in medians:
         say(f"job / naive         {medians['job'] / medians['naive']:.1f}")
 
