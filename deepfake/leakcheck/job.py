@@ -40,6 +40,9 @@ from deepfake.storage import Storage, absolute, join
 log = logging.getLogger(__name__)
 
 OK, LEAKS = "no leak found", "splits overlap"
+PERHAPS = "splits may overlap"  # pictures that are nearly the same
+CONFLICT = "copies contradict each other"
+SHORTCUT = "fakes can be told without faces"
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,17 @@ class Checked:
     pictures: pa.Table
     failing: list[str]  # what makes the job fail, in words
     warnings: list[str]
+    not_looked_for: list[str]  # kinds of findings
     counts: dict[str, int] = field(default_factory=dict)  # findings about the input, by kind
 
     @property
     def verdict(self) -> str:
-        """In three words."""
-        return LEAKS if self.failing else OK
+        """The worst of what was found, in few words, whether the job fails for it or not."""
+        if set(self.counts) - {"near_duplicate", "label_conflict"}:
+            return LEAKS
+        if self.counts:
+            return PERHAPS if "near_duplicate" in self.counts else CONFLICT
+        return SHORTCUT if probes.shortcuts(self.probes) else OK
 
     @property
     def unreadable(self) -> int:
@@ -81,6 +89,7 @@ def run(config: LeakcheckJobConfig) -> tuple[dict[str, Any], list[str], str | No
         **describe(loaded, known),
         "pictures": checked.pictures.num_rows,
         "found": checked.counts,
+        "not_looked_for": checked.not_looked_for,
         "official_uploads": sum(f.scope == findings.OFFICIAL for f in checked.findings),
         "probes": {probe.group: probe.verdict for probe in checked.probes},
         "warnings": len(checked.warnings),
@@ -130,12 +139,15 @@ def check(
     if loaded.videos.num_rows > videos.num_rows:
         left_out = loaded.videos.num_rows - videos.num_rows
         warnings.append(f"{left_out} copies that preprocessing left out were not checked; nothing uses them.")
+    not_looked_for = [] if options.pixels else ["duplicate_crop", "near_duplicate"]
     if not names_people(videos):
+        not_looked_for.append("identity")
         warnings.append(
             "Shared people could not be looked for: nothing says who is on these videos, so each is taken "
             "for a person of its own."
         )
     if known is None:
+        not_looked_for.append("upload")
         warnings.append(
             "Shared uploads were not looked for: no conversion_dict.json was given "
             "(catalog.splits_dir or leakcheck.conversion_dict)."
@@ -143,7 +155,7 @@ def check(
     for text in [*failing, *warnings]:
         log.warning(text)
     return Checked(
-        loaded, found, probed, known, pictures, failing, warnings,
+        loaded, found, probed, known, pictures, failing, warnings, not_looked_for,
         {kind: counts[kind] for kind in findings.FAILS_AS if counts[kind]},
     )  # fmt: skip
 
@@ -241,6 +253,7 @@ def _write(checked: Checked, config: LeakcheckJobConfig, storage: Storage) -> li
             failing=checked.failing,
             warnings=checked.warnings,
             counts=checked.counts,
+            not_looked_for=checked.not_looked_for,
             rows=rows,
             probes=[probe.as_json() for probe in checked.probes],
             pictures=shown,
@@ -265,6 +278,7 @@ def as_json(checked: Checked, config: LeakcheckJobConfig) -> dict[str, Any]:
         "pictures": checked.pictures.num_rows,
         "unreadable": checked.unreadable,
         "found": checked.counts,
+        "not_looked_for": checked.not_looked_for,
         "uploads": None
         if checked.uploads is None
         else {

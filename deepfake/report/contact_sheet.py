@@ -67,10 +67,11 @@ def _fit(image: Image, side: int, caption: str) -> Image:
 
 
 def _lines(caption: str, width: int) -> list[str]:
-    """At most two lines that fit; what is left out in the middle is marked by dots."""
+    """At most two lines that fit; where something is left out, dots say so."""
     per_line = max(4, int(width / cv2.getTextSize("0" * 20, FONT, FONT_SCALE, 1)[0][0] * 20))
     if caption.count("\n") == 1:
-        return [line for part in caption.split("\n") for line in _lines(part[-per_line:], width)]
+        parts = (p if len(p) <= per_line else ".." + p[2 - per_line :] for p in caption.split("\n"))
+        return [line for part in parts for line in _lines(part, width)]
     text = "".join(c if " " <= c <= "~" else "?" for c in caption)
     if len(text) > 2 * per_line:
         text = text[: per_line - 2] + ".." + text[-per_line:]

@@ -93,6 +93,7 @@ class Contents:
     failing: Sequence[str]
     warnings: Sequence[str]
     counts: Mapping[str, int]  # findings about the input, by kind
+    not_looked_for: Sequence[str]  # kinds
     rows: Sequence[Mapping[str, Any]]  # of table overlaps, in its order
     probes: Sequence[Mapping[str, Any]]  # all features together first
     pictures: Mapping[tuple[str, int | None], bytes]  # (video, frame) -> JPEG
@@ -127,13 +128,16 @@ def page(contents: Contents, drawn: Mapping[str, bytes], config: ReportConfig) -
                 sections.append({"id": f"{name}-{scope}", "kind": kind, "scope": scope, "rows": shown,
                                  "pictures": any(row["picture_a"] for row in shown),
                                  "keys": any(row["key"] for row in shown), "total": len(rows)})  # fmt: skip
+    fine = not contents.counts and all(probe["verdict"] != "shortcut" for probe in contents.probes)
+    unknown = dict.fromkeys(contents.not_looked_for)
     return pages.render(
         "leakcheck.html",
         title=config.title or "Leak check of a data set",
         verdict=contents.verdict,
         failing=contents.failing,
         warnings=contents.warnings,
-        counts=[(KINDS[name], contents.counts.get(name, 0)) for name in _CARDS],
+        tone="likely_fake" if contents.failing else "likely_real" if fine else "uncertain",
+        counts=[(KINDS[name], contents.counts.get(name, unknown.get(name, 0))) for name in _CARDS],
         sections=sections,
         probes=contents.probes,
         probe_auc=contents.probe_auc,

@@ -63,6 +63,7 @@ def test_a_clean_data_set_ends_with_0_and_says_what_it_could_not_tell(
     assert sorted(p.name for p in out.iterdir()) == [*sorted(["_summary.json", *FILES])]
     numbers = json.loads((out / "leakcheck.json").read_text())
     assert (numbers["verdict"], numbers["found"], numbers["failing"]) == ("no leak found", {}, [])
+    assert numbers["not_looked_for"] == ["identity", "upload"]
     assert {probe["verdict"] for probe in numbers["probes"]} == {"not measured"}
     assert any("nothing says who is on these videos" in text for text in numbers["warnings"])
     assert found(out) == []
@@ -106,6 +107,7 @@ def test_what_fails_is_the_users_choice(tmp_path: Path, ray_session: None, fail_
     uri = write(tmp_path / "in", rows)
     assert leakcheck("--input", uri, "--output", tmp_path / "out", "--leakcheck.fail_on", fail_on) == status
     assert [row["kind"] for row in found(tmp_path / "out")] == ["near_duplicate"]
+    assert json.loads((tmp_path / "out" / "leakcheck.json").read_text())["verdict"] == "splits may overlap"
 
 
 def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
@@ -118,9 +120,9 @@ def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
             rows.append(crop(f"{i:02d}.mp4", rotated(face(i), 5.0, cv2.BORDER_CONSTANT), 1, 1))
     uri, out = write(tmp_path / "in", rows), tmp_path / "out"
     assert leakcheck("--input", uri, "--output", out) == cli.DONE
-    (border,) = [
-        p for p in json.loads((out / "leakcheck.json").read_text())["probes"] if p["group"] == "border pixels"
-    ]
+    numbers = json.loads((out / "leakcheck.json").read_text())
+    assert numbers["verdict"] == "fakes can be told without faces"
+    (border,) = [p for p in numbers["probes"] if p["group"] == "border pixels"]
     assert border["auc"] > 0.6 and border["low"] > 0.5
     assert "fakes can be told from reals by border pixels alone: AUC" in (out / "report.html").read_text()
     assert (out / "plots" / "probes.png").exists()
