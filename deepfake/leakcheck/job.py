@@ -89,7 +89,7 @@ def run(config: LeakcheckJobConfig) -> tuple[dict[str, Any], list[str], str | No
         **describe(loaded, known),
         "pictures": checked.pictures.num_rows,
         "found": checked.counts,
-        "not_looked_for": checked.not_looked_for,
+        "not_looked_for": ", ".join(checked.not_looked_for) or "nothing",
         "official_uploads": sum(f.scope == findings.OFFICIAL for f in checked.findings),
         "probes": {probe.group: probe.verdict for probe in checked.probes},
         "warnings": len(checked.warnings),
