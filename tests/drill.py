@@ -181,13 +181,11 @@ def whole(cluster: LocalCluster) -> None:
     """
     wanted: dict[str, dict[str, float]] = {"a": {"driver": 1.0}, "b": {}}
     for last in (False, True):
-        started = [
-            cluster.start_raylet(name, 1, resources)
-            for name, resources in wanted.items()
-            if name not in cluster.nodes or cluster.nodes[name].process.poll() is not None
-        ]
+        for name, resources in wanted.items():
+            if name not in cluster.nodes or cluster.nodes[name].process.poll() is not None:
+                cluster.start_raylet(name, 1, resources)
         try:
-            cluster.wait_for(started)
+            cluster.wait_for([cluster.nodes[name] for name in wanted])
             return
         except RuntimeError as error:
             if last:

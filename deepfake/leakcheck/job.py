@@ -250,6 +250,7 @@ def _write(checked: Checked, config: LeakcheckJobConfig, storage: Storage) -> li
         storage,
         page.Contents(
             verdict=checked.verdict,
+            clean=checked.verdict == OK,
             failing=checked.failing,
             warnings=checked.warnings,
             counts=checked.counts,

@@ -90,6 +90,7 @@ class Contents:
     """What the page shows."""
 
     verdict: str
+    clean: bool  # whether it says that nothing was found
     failing: Sequence[str]
     warnings: Sequence[str]
     counts: Mapping[str, int]  # findings about the input, by kind
@@ -128,7 +129,6 @@ def page(contents: Contents, drawn: Mapping[str, bytes], config: ReportConfig) -
                 sections.append({"id": f"{name}-{scope}", "kind": kind, "scope": scope, "rows": shown,
                                  "pictures": any(row["picture_a"] for row in shown),
                                  "keys": any(row["key"] for row in shown), "total": len(rows)})  # fmt: skip
-    fine = not contents.counts and all(probe["verdict"] != "shortcut" for probe in contents.probes)
     unknown = dict.fromkeys(contents.not_looked_for)
     return pages.render(
         "leakcheck.html",
@@ -136,7 +136,7 @@ def page(contents: Contents, drawn: Mapping[str, bytes], config: ReportConfig) -
         verdict=contents.verdict,
         failing=contents.failing,
         warnings=contents.warnings,
-        tone="likely_fake" if contents.failing else "likely_real" if fine else "uncertain",
+        tone="likely_fake" if contents.failing else "likely_real" if contents.clean else "uncertain",
         counts=[(KINDS[name], contents.counts.get(name, unknown.get(name, 0))) for name in _CARDS],
         sections=sections,
         probes=contents.probes,

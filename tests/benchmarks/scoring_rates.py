@@ -65,11 +65,11 @@ def planned(clip: str) -> Iterator[Frame]:
 def every_frame(clip: str) -> Iterator[Frame]:
     """The sampled frames of all that PyAV decodes."""
     with av.open(clip) as container:
-        (stream,) = container.streams.video
+        stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for index, picture in enumerate(container.decode(stream)):
             if index % EVERY_N == 0:
-                yield Frame(index, float(picture.time), picture)
+                yield Frame(index, float(picture.time or 0.0), picture)
 
 
 def bare(

@@ -66,6 +66,7 @@ def test_a_clean_data_set_ends_with_0_and_says_what_it_could_not_tell(
     assert numbers["not_looked_for"] == ["identity", "upload"]
     assert {probe["verdict"] for probe in numbers["probes"]} == {"not measured"}
     assert any("nothing says who is on these videos" in text for text in numbers["warnings"])
+    assert '"verdict likely_real"' in (out / "report.html").read_text()
     assert found(out) == []
     assert "no leak found" in capsys.readouterr().out
 
@@ -108,6 +109,8 @@ def test_what_fails_is_the_users_choice(tmp_path: Path, ray_session: None, fail_
     assert leakcheck("--input", uri, "--output", tmp_path / "out", "--leakcheck.fail_on", fail_on) == status
     assert [row["kind"] for row in found(tmp_path / "out")] == ["near_duplicate"]
     assert json.loads((tmp_path / "out" / "leakcheck.json").read_text())["verdict"] == "splits may overlap"
+    tone = "uncertain" if status == cli.DONE else "likely_fake"
+    assert f'"verdict {tone}"' in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
@@ -122,6 +125,7 @@ def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
     assert leakcheck("--input", uri, "--output", out) == cli.DONE
     numbers = json.loads((out / "leakcheck.json").read_text())
     assert numbers["verdict"] == "fakes can be told without faces"
+    assert '"verdict uncertain"' in (out / "report.html").read_text()
     (border,) = [p for p in numbers["probes"] if p["group"] == "border pixels"]
     assert border["auc"] > 0.6 and border["low"] > 0.5
     assert "fakes can be told from reals by border pixels alone: AUC" in (out / "report.html").read_text()
