@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDic
 from deepfake import __version__
 from deepfake.config import JobConfig
 from deepfake.errors import JobError, UsageError
+from deepfake.process import leave_at_once
 from deepfake.storage import Storage, join
 from deepfake.tables import TableError
 
@@ -60,6 +61,8 @@ def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[st
     for library in ("botocore", "aiobotocore"):  # they tell of every place where they found a setting
         logging.getLogger(library).setLevel(logging.WARNING)
     before = {signum: signal.signal(signum, _raise_stopped) for signum in (signal.SIGINT, signal.SIGTERM)}
+    if argv is None:  # this is the process's whole task
+        leave_at_once()
     try:
         return _run(model, job, sys.argv[1:] if argv is None else argv, program)
     finally:

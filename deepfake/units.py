@@ -20,6 +20,7 @@ from deepfake import engine, pieces, tables
 from deepfake.errors import JobError, UsageError
 from deepfake.extract import ExtractConfig
 from deepfake.isolation import extractor
+from deepfake.process import leave_at_once
 from deepfake.progress import Progress
 from deepfake.staging import Output, Part
 from deepfake.storage import Storage
@@ -112,7 +113,8 @@ def extract_unit(
 
 
 def prepare(config: ExtractConfig, storage: Storage) -> None:
-    """Load the detector, so that the first unit does not wait for it."""
+    """Load the detector, so that the first unit does not wait for it; called once by each worker."""
+    leave_at_once()
     extractor(config, storage)
 
 

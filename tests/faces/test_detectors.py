@@ -77,3 +77,23 @@ def test_landmarks_lie_in_the_box_with_the_eyes_above_the_mouth(detector: Detect
     assert ((x > found.x) & (x < found.x + found.w) & (y > found.y) & (y < found.y + found.h)).all()
     assert max(y[:2]) < y[2] < min(y[3:])
     assert x[0] < x[1] and x[3] < x[4]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("share", [0.15, 0.19, 0.24, 0.3, 0.6])
+def test_yunet_places_a_face_of_any_size_as_well_as_by_looking_at_all_rows(
+    portrait: Image, face: Detection, data: Path, share: float
+) -> None:
+    model = str(data / "models" / "face_detection_yunet_2023mar.onnx")
+    quick = make(DetectorConfig(name="yunet", yunet_model=model), Storage())
+    every = make(DetectorConfig(name="yunet", yunet_model=model, keep="all"), Storage())
+    factor = share * 720 / face.h
+    image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    canvas = np.full((720, 1280, 3), 128, np.uint8)
+    image = image[:720, :1280]
+    canvas[: len(image), : image.shape[1]] = image
+    frame = Frame(0, 0.0, canvas)
+    (found,), (slowly,) = find(frame, quick)[:1], find(frame, every)[:1]
+    true = face.scaled(factor)
+    assert overlap(found, slowly) > 0.7
+    assert overlap(found, true) > 0.9 * overlap(slowly, true)
