@@ -16,7 +16,7 @@ from deepfake.staging import part_files
 from deepfake.storage import Storage, join
 
 FOLDER = "_contact_sheets"
-CROPS_A_SHEET = 48
+CROPS_A_SHEET = 32  # four rows: all of a sheet is seen on a screen at once
 
 
 @dataclass(frozen=True)
