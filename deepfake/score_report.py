@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -18,6 +17,7 @@ import ray.exceptions
 from deepfake import evidence
 from deepfake.config import CropConfig, SamplingConfig, ScoreJobConfig
 from deepfake.evidence import Shown
+from deepfake.heat_pictures import Drawing, HeatPictures
 from deepfake.report import scores as index
 from deepfake.report import video_pages
 from deepfake.report.video_pages import Case, Picture
@@ -28,10 +28,10 @@ from deepfake.verdicts import VerdictRule
 log = logging.getLogger(__name__)
 
 SUSPICIOUS = ("likely_fake", "uncertain")
-HEAT_CROPS = 8  # at a time: gradients take memory
-VIDEOS_AT_ONCE = 16  # whose pictures are held at a time: some 16 MB
+VIDEOS_AT_ONCE = 16  # whose pictures are held at a time, and those of as many that wait for heat maps: 32 MB
 
 Row = Mapping[str, Any]
+Illustrations = Sequence[tuple[Shown, bytes | None]]  # pictures of a video, each with its heat map
 
 
 def write(
@@ -83,18 +83,10 @@ def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> di
         by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
     )
     links = {}
-    for start in range(0, len(videos), VIDEOS_AT_ONCE):
-        some = videos[start : start + VIDEOS_AT_ONCE]
-        chosen = [
-            evidence.choose(faces[video["video_id"]], found[video["video_id"]], config.report.frames)
-            for video in some
-        ]
-        pictures = list(shown(some, chosen, config, output.storage))
-        heat = iter(heated([one.crop for several in pictures for one in several], config, output.storage))
-        for video, several in zip(some, pictures, strict=True):
-            name = video["video_id"]
-            case = Case(video, tracks[name], faces[name], found[name])
-            links[name] = _write_page(case, [(one, next(heat)) for one in several], config, output)
+    for video, pictures in illustrated(videos, faces, found, config, output.storage):
+        name = video["video_id"]
+        case = Case(video, tracks[name], faces[name], found[name])
+        links[name] = _write_page(case, pictures, config, output)
     return links
 
 
@@ -104,6 +96,42 @@ def by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[R
     for row in output.rows_of(table, names).to_pylist():
         rows[row["video_id"]].append(row)
     return rows
+
+
+def illustrated(
+    videos: Sequence[Row],
+    faces: Mapping[str, list[Row]],
+    segments: Mapping[str, list[Row]],
+    config: ScoreJobConfig,
+    storage: Storage,
+) -> Iterator[tuple[Row, Illustrations]]:
+    """Each video with its pictures and their heat maps, some videos at a time.
+
+    ``faces`` and ``segments`` are rows of those tables by video_id. While heat maps are drawn, the pictures
+    of the next videos are decoded.
+    """
+    heat = HeatPictures(config.bundle, storage) if config.report.heat_maps else None
+    begun: Iterator[tuple[Row, Illustrations]] = iter(())
+    for start in range(0, len(videos), VIDEOS_AT_ONCE):
+        some = videos[start : start + VIDEOS_AT_ONCE]
+        chosen = [
+            evidence.choose(faces[video["video_id"]], segments[video["video_id"]], config.report.frames)
+            for video in some
+        ]
+        pictures = list(shown(some, chosen, config, storage))
+        crops = [one.crop for several in pictures for one in several]
+        drawing = Drawing(len(crops)) if heat is None else heat.begin(crops)
+        yield from begun
+        begun = _with_heat(some, pictures, drawing)
+    yield from begun
+
+
+def _with_heat(
+    videos: Sequence[Row], pictures: Sequence[Sequence[Shown]], drawing: Drawing
+) -> Iterator[tuple[Row, Illustrations]]:
+    heat = iter(drawing.wait())
+    for video, several in zip(videos, pictures, strict=True):
+        yield video, [(one, next(heat)) for one in several]
 
 
 def shown(
@@ -130,33 +158,7 @@ def _show(
     return evidence.show(uri, faces, sampling, crop, storage)
 
 
-def heated(crops: Sequence[np.ndarray], config: ScoreJobConfig, storage: Storage) -> list[bytes | None]:
-    """Each crop under its heat map, as JPEG; None where heat maps are off or cannot be made.
-
-    They take gradients, which only TensorFlow has: it runs in a process of Ray's, once for many crops.
-    """
-    if not crops or not config.report.heat_maps:
-        return [None] * len(crops)
-    heat = ray.remote(num_cpus=1, max_retries=0)(_heated).remote
-    try:
-        return list(ray.get(heat(np.stack(crops), config.bundle, storage)))
-    except ray.exceptions.RayError as error:
-        log.warning("heat maps could not be made: %s", error)
-        return [None] * len(crops)
-
-
-def _heated(crops: np.ndarray, bundle: str, storage: Storage) -> list[bytes]:
-    from deepfake import explain, keras_runtime
-    from deepfake.bundle import Bundle
-
-    keras_runtime.start(threads=1)
-    maps = explain.heat_maps(Bundle.load(bundle, storage, batch_size=HEAT_CROPS), crops)
-    return [evidence.jpeg(explain.overlay(crop, heat)) for crop, heat in zip(crops, maps, strict=True)]
-
-
-def _write_page(
-    case: Case, pictures: Sequence[tuple[Shown, bytes | None]], config: ScoreJobConfig, output: Output
-) -> str:
+def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output) -> str:
     """Write a video's page and pictures; its path relative to the output."""
     assert config.detector is not None  # resolved
     stem = video_pages.file_name(case.video["video_id"])

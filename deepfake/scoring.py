@@ -111,10 +111,12 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         finish(work, output, judgement)
         seconds = time.monotonic() - working - starting
         videos = output.read_all("video_scores")
+        writing = time.monotonic()
         look_at = score_report.write(
             videos, config, output, judgement.point, f"{config.bundle} ({bundle.sha256[:12]})"
         )
-        numbers = summary(videos, config, bundle, seconds, starting, time.monotonic() - started)
+        taken = Taken(seconds, starting, time.monotonic() - writing)
+        numbers = summary(videos, config, bundle, taken, time.monotonic() - started)
         numbers["left_for_the_next_run"] = left(listed, videos)
         if config.scoring.first_pass:
             numbers |= first_pass.saved(videos, config.sampling)
@@ -384,15 +386,20 @@ def copies_tables(copies: pa.Table, output: Output, judgement: Judgement) -> dic
     return {name: pa.concat_tables(parts) for name, parts in made.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """Seconds of a job's parts."""
+
+    working: float  # from the plan to the joined tables, without the next
+    starting: float  # of the workers, and the network's export
+    report: float  # pages, pictures and heat maps
+
+
 def summary(
-    videos: pa.Table,
-    config: ScoreJobConfig,
-    bundle: Bundle,
-    seconds: float,
-    starting: float,
-    all_seconds: float,
+    videos: pa.Table, config: ScoreJobConfig, bundle: Bundle, taken: Taken, all_seconds: float
 ) -> dict[str, Any]:
     """The numbers of the finished output."""
+    seconds = taken.working
     frames = sum(videos["frames_sampled"].to_pylist())
     statuses = Counter(videos["status"].to_pylist())
     scored = statuses.get(tables.Status.OK, 0)
@@ -412,6 +419,7 @@ def summary(
         "working_seconds": round(seconds, 2),
         "frames_per_second": round(frames / seconds, 2) if seconds else None,
         "videos_per_hour": round(videos.num_rows / seconds * 3600) if seconds else None,
-        "starting_seconds": round(starting, 2),  # of the workers, and the network's export
-        "other_seconds": round(all_seconds - seconds - starting, 2),
+        "starting_seconds": round(taken.starting, 2),
+        "report_seconds": round(taken.report, 2),
+        "other_seconds": round(all_seconds - seconds - taken.starting - taken.report, 2),
     }

@@ -1,0 +1,61 @@
+"""Heat maps in a process of Ray's."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deepfake import bundle as bundles
+from deepfake import evidence, explain, keras_runtime, model
+from deepfake.bundle import Bundle
+from deepfake.config import ModelConfig
+from deepfake.heat_pictures import Drawing, HeatPictures
+from deepfake.storage import Storage
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_path: Path) -> None:
+    keras_runtime.start(seed=3)
+    network = model.build(ModelConfig(weights="none"))
+    bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
+    crops = np.random.default_rng(3).integers(0, 256, (5, model.SIZE, model.SIZE, 3), np.uint8)
+    heats = explain.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
+    expected = [evidence.jpeg(explain.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]
+
+    pictures = HeatPictures(str(tmp_path), Storage())
+    first, none, rest = pictures.begin(crops[:2]), pictures.begin([]), pictures.begin(crops[2:])
+
+    assert none.wait() == []
+    found = first.wait() + rest.wait()
+    assert len(found) == len(expected) == 5
+    assert all(picture is not None and picture.startswith(b"\xff\xd8") for picture in found)
+    for picture, wanted in zip(found, expected, strict=True):
+        assert _close(picture, wanted)
+
+
+def _close(one: bytes | None, other: bytes) -> bool:
+    """The same but for the rounding of another number of threads."""
+
+    assert one is not None
+    pixels = [
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int) for data in (one, other)
+    ]
+    return bool(np.abs(pixels[0] - pixels[1]).mean() < 1.0)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_without_a_bundle_there_are_no_pictures_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    pictures = HeatPictures(str(tmp_path / "absent"), Storage())
+    assert pictures.begin([np.zeros((model.SIZE, model.SIZE, 3), np.uint8)] * 3).wait() == [None] * 3
+    assert "heat maps could not be made" in caplog.text and "absent" in caplog.text
+
+
+def test_where_heat_maps_are_off_every_picture_has_none() -> None:
+    assert Drawing(2).wait() == [None, None]
