@@ -29,7 +29,7 @@ class HeatPictures:
 
     def __init__(self, bundle: str, storage: Storage) -> None:
         # With one CPU in all, the pictures that are waited for could never be decoded beside it.
-        cpus = min(1, engine.total("CPU") - 1)
+        cpus = max(0, min(1, engine.total("CPU") - 1))
         self._painter = ray.remote(num_cpus=cpus, max_restarts=RESTARTS)(_Painter).remote(bundle, storage)
 
     def begin(self, crops: Sequence[np.ndarray]) -> Drawing:
