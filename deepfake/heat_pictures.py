@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import ray
 import ray.exceptions
 
-from deepfake import engine, evidence
+from deepfake import engine, evidence, explain, keras_runtime
+from deepfake.bundle import Bundle
 from deepfake.process import leave_at_once
 from deepfake.storage import Storage
 
@@ -56,16 +56,10 @@ class Drawing:
 
 class _Painter:
     def __init__(self, bundle: str, storage: Storage) -> None:
-        from deepfake import explain, keras_runtime
-        from deepfake.bundle import Bundle
-
         leave_at_once()
         keras_runtime.start(threads=1)
-        self._explain: Any = explain
         self._maps = explain.HeatMaps(Bundle.load(bundle, storage, batch_size=CROPS_AT_ONCE))
 
     def draw(self, crops: np.ndarray) -> list[bytes]:
         heats = self._maps(crops)
-        return [
-            evidence.jpeg(self._explain.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)
-        ]
+        return [evidence.jpeg(explain.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]

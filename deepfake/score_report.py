@@ -110,7 +110,8 @@ def illustrated(
     ``faces`` and ``segments`` are rows of those tables by video_id. While heat maps are drawn, the pictures
     of the next videos are decoded.
     """
-    heat = HeatPictures(config.bundle, storage) if config.report.heat_maps else None
+    heated = config.report.heat_maps and config.report.frames > 0
+    heat = HeatPictures(config.bundle, storage) if heated else None
     begun: Iterator[tuple[Row, Illustrations]] = iter(())
     for start in range(0, len(videos), VIDEOS_AT_ONCE):
         some = videos[start : start + VIDEOS_AT_ONCE]

@@ -39,7 +39,6 @@ def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_pa
 
 def _close(one: bytes | None, other: bytes) -> bool:
     """The same but for the rounding of another number of threads."""
-
     assert one is not None
     pixels = [
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int) for data in (one, other)
