@@ -24,7 +24,7 @@ from deepfake.tables.footage import CATALOG
 
 log = logging.getLogger(__name__)
 
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)

@@ -107,13 +107,12 @@ def write_sheets(output: Output) -> list[str]:
 def finish(work: todo.Todo, output: Output) -> pa.Table:
     """Join the units' files and write the manifest; the videos of the whole output, sorted."""
     if work.nothing_new:
-        assert work.earlier is not None
         output.discard_staged()
-        return work.earlier
-    copies = {"videos": tables.stamped("videos", work.copies, output.config_sha256)}
-    return units.finish(
-        work, output, {**copies, "crops": tables.from_rows("crops", [], output.config_sha256)}
-    )
+        videos = output.finished_videos()
+        assert videos is not None
+        return videos
+    no_crops = {"crops": tables.from_rows("crops", [], output.config_sha256)}
+    return units.finish(work, output, lambda copies: no_crops)
 
 
 def write_yield(videos: pa.Table, output: Output, detector: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.csv
 import ray
 import ray.exceptions
 
-from deepfake import evidence
+from deepfake import evidence, tables
 from deepfake.config import CropConfig, SamplingConfig, ScoreJobConfig
 from deepfake.evidence import Shown
 from deepfake.heat_pictures import Drawing, HeatPictures
@@ -28,6 +28,7 @@ from deepfake.verdicts import VerdictRule
 log = logging.getLogger(__name__)
 
 SUSPICIOUS = ("likely_fake", "uncertain")
+ROWS_AT_ONCE = 1024
 VIDEOS_AT_ONCE = 16  # whose pictures are held at a time, and those of as many that wait for heat maps: 32 MB
 
 Row = Mapping[str, Any]
@@ -39,12 +40,12 @@ def write(
 ) -> list[str]:
     """Write everything; the URIs to look at. Needs a Ray session.
 
-    ``videos`` is table ``video_scores``; ``bundle`` names the model in words.
+    ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words.
     """
-    ordered = index.most_suspicious_first(videos)
-    csv = write_tables(ordered, output)
-    links = write_pages(ordered, config, output)
-    first = ordered["video_id"].slice(0, config.report.max_thumbnails).combine_chunks()
+    order = index.most_suspicious_first(videos)
+    csv = write_tables(videos, order, output)
+    links = write_pages(videos, order, config, output)
+    first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
     seen = output.rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
     facts = {
@@ -55,35 +56,44 @@ def write(
         "Threshold": f"{point.threshold:.3f} ({point.name})",
     }
     return [
-        index.write(config.output, output.storage, ordered, thumbnails, config.report, facts, links, point),
+        index.write(
+            config.output, output.storage, videos, order, thumbnails, config.report, facts, links, point
+        ),
         csv,
     ]
 
 
-def write_tables(ordered: pa.Table, output: Output) -> str:
-    """The videos as CSV and as JSON Lines; the URI of the former."""
+def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
+    """The videos as CSV and as JSON Lines, few rows at a time in memory; the URI of the former."""
+    storage = output.storage
     csv, json_lines = (join(output.root, f"video_scores.{suffix}") for suffix in ("csv", "jsonl"))
-    with output.storage.writing(csv) as path:
-        pa.csv.write_csv(ordered, path)
-    with output.storage.writing(json_lines) as path, path.open("w", encoding="utf-8") as file:
-        for batch in ordered.to_batches(max_chunksize=1024):
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+    with (
+        storage.writing(csv) as csv_path,
+        storage.writing(json_lines) as json_path,
+        pa.csv.CSVWriter(csv_path, tables.SCHEMAS["video_scores"]) as csv_file,
+        json_path.open("w", encoding="utf-8") as json_file,
+    ):
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            rows = tables.decoded("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
+            csv_file.write_table(rows)
+            json_file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.to_pylist())
     return csv
 
 
-def write_pages(ordered: pa.Table, config: ScoreJobConfig, output: Output) -> dict[str, str]:
+def write_pages(videos: pa.Table, order: pa.Array, config: ScoreJobConfig, output: Output) -> dict[str, str]:
     """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
     output.storage.remove(join(output.root, video_pages.FOLDER))
-    suspicious = ordered.filter(pc.is_in(ordered["verdict"], pa.array(SUSPICIOUS)))
-    videos = suspicious.slice(0, config.report.pages).to_pylist()
-    if not videos:
+    verdicts = videos["verdict"].take(order).cast(pa.string())
+    suspicious = order.filter(pc.is_in(verdicts, pa.array(SUSPICIOUS)))[: config.report.pages]
+    chosen = tables.decoded("video_scores", videos.take(suspicious)).to_pylist()
+    if not chosen:
         return {}
-    names = pa.array([video["video_id"] for video in videos], pa.string())
+    names = pa.array([video["video_id"] for video in chosen], pa.string())
     faces, tracks, found = (
         by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
     )
     links = {}
-    for video, pictures in illustrated(videos, faces, found, config, output.storage):
+    for video, pictures in illustrated(chosen, faces, found, config, output.storage):
         name = video["video_id"]
         case = Case(video, tracks[name], faces[name], found[name])
         links[name] = _write_page(case, pictures, config, output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -51,12 +51,11 @@ from deepfake.runtimes import Network, Scorer
 from deepfake.score_rows import Judgement, score_crops, score_tables
 from deepfake.staging import Output
 from deepfake.storage import Storage, absolute
-from deepfake.verdicts import operating_point
+from deepfake.verdicts import VerdictRule, operating_point
 from deepfake.work import Unit
 
 log = logging.getLogger(__name__)
 
-COPIES_AT_ONCE = 8192
 UNITS_AT_ONCE = 4  # that a GPU scores together, so that its batches are full
 
 FOLDERS = {
@@ -92,32 +91,16 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         output.claim(
             {"input": config.input, "bundle": config.bundle, "bundle_sha256": bundle.sha256, **sections}
         )
-        working = time.monotonic()
-        budget = Budget.parse(config.budget) if config.budget else Budget()
-        work = chosen(listed, config, output, identity, budget)
-        exporting = time.monotonic()
-        network = runtimes.prepare(bundle, storage, config.scoring.runtime, config.scoring.use_gpu)
-        judgement = Judgement(
-            config.scoring,
-            operating_point(bundle, config.scoring),
-            bundle.sha256,
-            output.config_sha256,
-            network.made_with,
-        )
-        preparing = time.monotonic() - exporting
-        starting = preparing + make_scores(work.units, config, output, network, judgement, budget.deadline())
-        mine.check()
-        work = reached(work, output)
-        finish(work, output, judgement)
-        seconds = time.monotonic() - working - starting
-        videos = output.read_all("video_scores")
+        done = score(listed, config, output, identity, bundle, mine)
+        del listed  # what follows needs the room
         writing = time.monotonic()
+        videos = output.read_all("video_scores")
         look_at = score_report.write(
-            videos, config, output, judgement.point, f"{config.bundle} ({bundle.sha256[:12]})"
+            videos, config, output, done.point, f"{config.bundle} ({bundle.sha256[:12]})"
         )
-        taken = Taken(seconds, starting, time.monotonic() - writing)
+        taken = Taken(done.working, done.starting, time.monotonic() - writing)
         numbers = summary(videos, config, bundle, taken, time.monotonic() - started)
-        numbers["left_for_the_next_run"] = left(listed, videos)
+        numbers["left_for_the_next_run"] = done.left
         if config.scoring.first_pass:
             numbers |= first_pass.saved(videos, config.sampling)
         if config.compare_with is not None:
@@ -129,11 +112,45 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
     return numbers, look_at
 
 
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What ``score`` has done."""
+
+    point: VerdictRule  # in force
+    working: float  # seconds from the plan to the joined tables, without the next
+    starting: float  # seconds until the workers had all that they need, the network's export among them
+    left: int  # videos that the budget left for the next run
+
+
+def score(
+    listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, bundle: Bundle, mine: lock.Lock
+) -> Done:
+    """Score the videos that have no scores yet, as far as the budget goes, and join the tables."""
+    began = time.monotonic()
+    budget = Budget.parse(config.budget) if config.budget else Budget()
+    work = chosen(listed, config, output, identity, budget)
+    exporting = time.monotonic()
+    network = runtimes.prepare(bundle, output.storage, config.scoring.runtime, config.scoring.use_gpu)
+    judgement = Judgement(
+        config.scoring,
+        operating_point(bundle, config.scoring),
+        bundle.sha256,
+        output.config_sha256,
+        network.made_with,
+    )
+    preparing = time.monotonic() - exporting
+    starting = preparing + make_scores(work.units, config, output, network, judgement, budget.deadline())
+    mine.check()
+    finish(reached(work, output), output, judgement)
+    working = time.monotonic() - began - starting
+    return Done(judgement.point, working, starting, left(listed, output))
+
+
 def chosen(
     listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, budget: Budget
 ) -> todo.Todo:
     """The work of this run: what no earlier one has done, as far as a budget in videos goes."""
-    earlier = output.finished_videos()
+    earlier = output.finished_videos(todo.EARLIER)
     rest = todo.missing(listed, earlier).slice(0, budget.videos)
     if kept_crops.PLACES in listed.column_names:
         return todo.Todo(kept_crops.plan(rest, identity), tables.from_rows("videos", []), "", earlier)
@@ -154,8 +171,10 @@ def reached(work: todo.Todo, output: Output) -> todo.Todo:
     return dataclasses.replace(work, units=done, copies=copies)
 
 
-def left(listed: pa.Table, videos: pa.Table) -> int:
+def left(listed: pa.Table, output: Output) -> int:
     """Videos that the budget left for the next run."""
+    videos = output.finished_videos(["video_id"])
+    assert videos is not None
     done = pc.is_in(listed["video_id"], videos["video_id"].combine_chunks())
     return listed.num_rows - (pc.sum(done).as_py() or 0)
 
@@ -164,7 +183,7 @@ def planned(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: 
     """What a run would do, for ``--dry-run``."""
     if kept_crops.PLACES not in listed.column_names:
         return todo.planned(listed, config, output, identity)
-    rest = todo.missing(listed, output.finished_videos())
+    rest = todo.missing(listed, output.finished_videos(todo.EARLIER))
     return {
         "videos": listed.num_rows,
         "videos_to_do": rest.num_rows,
@@ -369,29 +388,19 @@ def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
     if work.nothing_new:
         output.discard_staged()
         return
-    units.finish(work, output, copies_tables(work.copies, output, judgement))
-
-
-def copies_tables(copies: pa.Table, output: Output, judgement: Judgement) -> dict[str, pa.Table]:
-    """All tables of copies, which have no faces of their own; few rows at a time become Python objects."""
-    crops = tables.from_rows("crops", [], output.config_sha256)
-    made: dict[str, list[pa.Table]] = defaultdict(list)
-    for start in range(0, max(1, copies.num_rows), COPIES_AT_ONCE):
-        videos = tables.stamped("videos", copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
-        scored = score_tables(videos, crops, np.empty(0), judgement)
-        for name, table in {"videos": videos, **scored}.items():
-            made[name].append(table)
-    if "crops" in output.folders:
-        made["crops"].append(crops)
-    return {name: pa.concat_tables(parts) for name, parts in made.items()}
+    no_crops = tables.from_rows("crops", [], output.config_sha256)
+    kept = {"crops": no_crops} if "crops" in output.folders else {}
+    units.finish(
+        work, output, lambda copies: {**score_tables(copies, no_crops, np.empty(0), judgement), **kept}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
     """Seconds of a job's parts."""
 
-    working: float  # from the plan to the joined tables, without the next
-    starting: float  # of the workers, and the network's export
+    working: float  # see ``Done``
+    starting: float
     report: float  # pages, pictures and heat maps
 
 

@@ -81,10 +81,10 @@ class Output:
             return
         self.storage.write_text(uri, json.dumps(mine, indent=2) + "\n")
 
-    def finished_videos(self) -> pa.Table | None:
+    def finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
         """The manifest of an earlier, finished run; None where there is none."""
         uri = join(self.root, "_manifest.parquet")
-        return self.storage.read_table(uri, "videos") if self.storage.exists(uri) else None
+        return self.storage.read_table(uri, "videos", columns) if self.storage.exists(uri) else None
 
     def finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""
@@ -114,9 +114,12 @@ class Output:
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
     def read_all(self, name: str) -> pa.Table:
-        """A whole table of the finished output."""
-        uris = part_files(self.root, self.storage, self.folders[name])
-        return pa.concat_tables([self.storage.read_table(uri, name) for uri in uris])
+        """A whole table of the finished output, its strings as dictionaries: see ``tables.decoded``."""
+        found = []
+        for uri in part_files(self.root, self.storage, self.folders[name]):
+            with self.storage.open(uri) as file:
+                found.append(tables.read_encoded(file, name, path=uri))
+        return pa.concat_tables(found).unify_dictionaries().combine_chunks()
 
     def rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
         """The rows of some videos in a table of the finished output, in its order.

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Files are hashed in blocks of a few seconds. Rough rates of one core, which only decide the blocks' sizes.
 HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
+# What is asked of the manifest of an earlier run, which may be long.
+EARLIER = ["video_id", "uri", "size_bytes", "status", "content_sha256", "label"]
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
 
@@ -39,7 +41,7 @@ class Todo:
     units: list[Unit]
     copies: pa.Table  # table ``videos``: copies, which need no work
     copies_id: str  # names the copies as units are named
-    earlier: pa.Table | None  # the manifest of an earlier finished run
+    earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
 
     @property
     def nothing_new(self) -> bool:
@@ -59,7 +61,7 @@ def choose(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> Todo:
     """The units to work through. ``identity`` names what decides the rows; needs a Ray session."""
-    earlier = output.finished_videos()
+    earlier = output.finished_videos(EARLIER)
     rest = missing(videos, earlier)
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
@@ -90,7 +92,7 @@ def planned(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
-    whole = plan(missing(videos, output.finished_videos()), identity)
+    whole = plan(missing(videos, output.finished_videos(EARLIER)), identity)
     finished = output.finished_units()
     waiting = [unit for unit in whole if unit.unit_id not in finished]
     cores = config.ray.num_cpus or engine.cores()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 UNIT_ID = "unit_id"
 BEGAN = "began"
+COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
 SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
 
 
@@ -133,18 +134,21 @@ def unpack(block: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def finish(work: Todo, output: Output, copies: Mapping[str, pa.Table]) -> pa.Table:
+def finish(
+    work: Todo, output: Output, tables_of_copies: Callable[[pa.Table], Mapping[str, pa.Table]]
+) -> pa.Table:
     """Join the units' files of all tables and write the manifest; the videos of the whole output, sorted.
 
-    ``copies`` are the tables' rows of copies, which went through no unit.
+    ``tables_of_copies`` makes the other tables of ``videos`` rows of copies, which went through no unit.
     """
     ids = [unit.unit_id for unit in work.units]
-    if work.copies.num_rows:
-        output.write_unit(work.copies_id, copies)
-        ids.append(work.copies_id)
+    for start in range(0, work.copies.num_rows, COPIES_AT_ONCE):
+        copies = tables.stamped("videos", work.copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
+        ids.append(f"{work.copies_id}-{start:08d}")
+        output.write_unit(ids[-1], {"videos": copies, **tables_of_copies(copies)})
     videos = output.read_units("videos", ids)
     if work.earlier is not None:
-        videos = pa.concat_tables([work.earlier, videos])
+        videos = pa.concat_tables([output.finished_videos(), videos])
     parts = [part for name in output.folders if name != "videos" for part in output.parts(name, ids)]
     join_parts(output, parts)
     videos = videos.sort_by("video_id")

@@ -111,6 +111,9 @@ class ReportConfig(Section):
     """The pages and plots written for people."""
 
     title: str | None = Field(None, description="heading of the page")
+    rows: int = Field(
+        250_000, ge=1, description="videos in the page's table, most suspicious first; the files hold all"
+    )
     max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
     pages: int = Field(
         100,

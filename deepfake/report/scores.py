@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake import tables
 from deepfake.config import ReportConfig
 from deepfake.metrics import Interval, precision_at_prevalence, precision_interval
 from deepfake.report import pages
@@ -25,6 +26,8 @@ PAGE = "report.html"
 THUMBNAILS = "thumbnails"
 PAGE_ROWS = 100  # rows that the table shows at once, and all that it shows without JavaScript
 BINS = 20
+COLUMNS = ["video_id", "score", "status", "status_detail", "verdict", "frames_sampled", "frames_with_face",
+           "faces", "worst_time_s", "label"]  # fmt: skip
 
 STATUS_WORDS: dict[str, str] = {
     Status.OK: "scored",
@@ -44,6 +47,7 @@ def write(
     output: str,
     storage: Storage,
     videos: pa.Table,
+    order: pa.Array,
     thumbnails: Mapping[str, bytes] | None = None,
     config: ReportConfig | None = None,
     facts: Mapping[str, object] | None = None,
@@ -53,7 +57,8 @@ def write(
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
     Args:
-        videos: table ``video_scores``, in any order.
+        videos: table ``video_scores``, in any order; its strings may be dictionaries.
+        order: its rows ``most_suspicious_first``.
         thumbnails: JPEG of the highest-scoring face by ``video_id``; the most suspicious
             ``report.max_thumbnails`` are written.
         facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
@@ -61,58 +66,72 @@ def write(
         point: the operating point in force, for what its error rates mean at the user's prevalence.
     """
     config = config or ReportConfig()
-    videos = most_suspicious_first(videos)
-    shown = _thumbnails_shown(videos, thumbnails or {}, config.max_thumbnails)
+    rows = _decoded(videos.select(COLUMNS).take(order[: config.rows]))
+    shown = _thumbnails_shown(rows, thumbnails or {}, config.max_thumbnails)
     storage.remove(join(output, THUMBNAILS))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda item: storage.write_bytes(join(output, item[0]), item[1]), shown.values()))
     uri = join(output, PAGE)
     paths = {row: name for row, (name, _) in shown.items()}
-    rows = enumerate(videos["video_id"].to_pylist()) if links else ()
-    linked = {row: links[name] for row, name in rows if name in links} if links else {}
-    storage.write_text(uri, page(videos, paths, config, facts or {}, linked, point))
+    names = enumerate(rows["video_id"].to_pylist()) if links else ()
+    linked = {row: links[name] for row, name in names if name in links} if links else {}
+    totals = _decoded(videos.select(["score", "status", "verdict", "threshold"]))
+    storage.write_text(uri, page(totals, rows, paths, config, facts or {}, linked, point))
     return uri
 
 
-def most_suspicious_first(videos: pa.Table) -> pa.Table:
-    """Scored videos from the highest score to the lowest, then the others by status; ties by name."""
-    unscored = pc.cast(pc.is_null(videos["score"]), pa.int8())
-    status = pc.if_else(pc.is_null(videos["score"]), videos["status"], "")
-    keyed = videos.append_column("_unscored", unscored).append_column("_status", status)
-    keys = [
-        ("_unscored", "ascending"),
-        ("score", "descending"),
-        ("_status", "ascending"),
-        ("video_id", "ascending"),
-    ]
-    return videos.take(pc.sort_indices(keyed, sort_keys=keys))
+def most_suspicious_first(videos: pa.Table) -> pa.Array:
+    """Row numbers: scored videos from the highest score down, then the others by status; ties by name."""
+    given = _decoded(videos.select(["video_id", "score", "status"]))
+    unscored = pc.is_null(given["score"])
+    keys = {
+        "unscored": (pc.cast(unscored, pa.int8()), "ascending"),
+        "score": (given["score"], "descending"),
+        "status": (pc.if_else(unscored, given["status"], ""), "ascending"),
+        "video_id": (given["video_id"], "ascending"),
+    }
+    return pc.sort_indices(
+        pa.table({name: key for name, (key, _) in keys.items()}),
+        sort_keys=[(name, way) for name, (_, way) in keys.items()],
+    )
+
+
+def _decoded(videos: pa.Table) -> pa.Table:
+    """Some columns of ``video_scores`` with its strings as strings."""
+    known = tables.SCHEMAS["video_scores"]
+    return videos.cast(pa.schema([known.field(name) for name in videos.column_names]))
 
 
 def page(
-    videos: pa.Table,
+    totals: pa.Table,
+    rows: pa.Table,
     thumbnails: Mapping[int, str],
     config: ReportConfig,
     facts: Mapping[str, object],
     links: Mapping[int, str] = MappingProxyType({}),
     point: VerdictRule | None = None,
 ) -> str:
-    """The page's HTML; ``videos`` in the order to show, ``thumbnails`` and ``links`` as row -> path."""
-    statuses, verdicts = videos["status"].to_pylist(), videos["verdict"].to_pylist()
-    scores = np.array([s for s in videos["score"].to_pylist() if s is not None], np.float64)
-    by_status, by_verdict = Counter(statuses), Counter(v for v in verdicts if v is not None)
-    data = _data(videos, thumbnails, links)
-    thresholds = sorted({t for t in videos["threshold"].to_pylist() if t is not None})
+    """The page's HTML.
+
+    ``totals`` has columns ``score, status, verdict, threshold`` of all videos; ``rows`` are those that the
+    table shows, in its order; ``thumbnails`` and ``links`` are row -> path.
+    """
+    scores = totals["score"].drop_null().to_numpy()
+    by_status, by_verdict = _counts(totals["status"]), _counts(totals["verdict"])
+    data = _data(rows, thumbnails, links)
+    thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
     return pages.render(
         "scores.html",
         title=config.title or "Deepfake scores",
         script=pages.asset("scores.js"),
         data=pages.script_json(data),
-        rows=[_row(data, i) for i in range(min(PAGE_ROWS, len(data["name"])))],
+        rows=[_row(data, i) for i in range(min(PAGE_ROWS, rows.num_rows))],
         page_rows=PAGE_ROWS,
-        total=videos.num_rows,
+        total=totals.num_rows,
+        held=rows.num_rows,
         scored=int(scores.size),
         failed=sum(n for status, n in by_status.items() if status in FAILURES),
-        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in by_status.most_common()],
+        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in _most_first(by_status)],
         verdicts=[(words, v, by_verdict[v]) for v, words in VERDICT_WORDS.items()],
         threshold=thresholds[0] if len(thresholds) == 1 else None,
         histogram=_histogram(scores),
@@ -121,6 +140,15 @@ def page(
         alarms=alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
     )
+
+
+def _counts(column: pa.ChunkedArray) -> Counter[str]:
+    counted = pc.value_counts(column.drop_null())
+    return Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
+
+
+def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 @dataclass(frozen=True)

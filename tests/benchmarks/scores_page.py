@@ -75,7 +75,8 @@ def main(videos: int = 100_000) -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        page_uri = scores.write(folder, Storage(), video_table(*rows))
+        table = video_table(*rows)
+        page_uri = scores.write(folder, Storage(), table, scores.most_suspicious_first(table))
         size = Path(page_uri).stat().st_size / 1e6
         say(f"{videos:,} videos: written in {time.perf_counter() - started:.2f} s, {size:.1f} MB")
         measure(Path(page_uri))

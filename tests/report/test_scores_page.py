@@ -32,7 +32,9 @@ SEEN = OperatingPoint(
 
 
 def write(folder: Path, *rows: dict, **options: object) -> Path:
-    return Path(scores.write(str(folder), Storage(), video_table(*rows), **options))  # type: ignore[arg-type]
+    table = video_table(*rows)
+    order = scores.most_suspicious_first(table)
+    return Path(scores.write(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
 
 
 def names(page: Page) -> list[str]:
@@ -44,17 +46,17 @@ def many(count: int) -> list[dict]:
 
 
 def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_status() -> None:
-    table = scores.most_suspicious_first(
-        video_table(
-            video_row("tie-b", 0.4),
-            video_row("unread", None, status="unreadable"),
-            video_row("low", 0.1),
-            video_row("faceless", None),
-            video_row("tie-a", 0.4),
-            video_row("high", 0.9),
-        )
+    table = video_table(
+        video_row("tie-b", 0.4),
+        video_row("unread", None, status="unreadable"),
+        video_row("low", 0.1),
+        video_row("faceless", None),
+        video_row("tie-a", 0.4),
+        video_row("high", 0.9),
     )
-    assert table["video_id"].to_pylist() == ["high", "tie-a", "tie-b", "low", "faceless", "unread"]
+    order = scores.most_suspicious_first(table)
+    expected = ["high", "tie-a", "tie-b", "low", "faceless", "unread"]
+    assert table["video_id"].take(order).to_pylist() == expected
 
 
 def test_every_status_and_verdict_has_words() -> None:
@@ -79,6 +81,16 @@ def test_writing_again_leaves_no_thumbnail_of_the_earlier_run(tmp_path: Path) ->
     write(tmp_path, video_row("a", 0.5), thumbnails={"a": JPEG})
     write(tmp_path, video_row("b", 0.5), thumbnails={"b": JPEG})
     assert len(list(tmp_path.glob("thumbnails/*"))) == 1
+
+
+def test_a_table_that_does_not_hold_every_video_says_so_and_counts_them_all(tmp_path: Path) -> None:
+    rows = [*many(6), video_row("faceless.mp4", None), video_row("unread.mp4", None, status="unreadable")]
+    page = write(tmp_path / "a", *rows, config=ReportConfig(rows=4)).read_text()
+    assert "The table holds the 4 most suspicious of 8 videos" in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert data["score"] == sorted(data["score"], reverse=True) and len(data["name"]) == 4
+    assert "could not be opened as a video" in page
+    assert "The table holds" not in write(tmp_path / "b", *rows, config=ReportConfig(rows=8)).read_text()
 
 
 def test_an_empty_archive_still_has_a_page(tmp_path: Path) -> None:
