@@ -50,10 +50,10 @@ def linked(clips: Path, names: Path, copies: int) -> int:
     return count
 
 
-def mib(pid: int) -> float:
-    """MiB of a process and all below it."""
+def mib(pid: int, alone: bool = False) -> float:
+    """MiB of a process, and of all below it unless it is looked at ``alone``."""
     total = 0
-    for each in (pid, *running.descendants(pid)):
+    for each in (pid, *(() if alone else running.descendants(pid))):
         try:
             text = Path(f"/proc/{each}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
