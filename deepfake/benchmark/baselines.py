@@ -31,7 +31,8 @@ class Tally:
 def naive(path: str, folder: str, config: PreprocessJobConfig, threads: bool) -> Tally:
     """Read every frame with OpenCV, search each n-th at full size with Haar, save the crops as PNG files.
 
-    ``threads``: OpenCV's own, in decoding and in the search, as they are when nobody touches them; or off.
+    ``threads``: OpenCV's own, in decoding and in the search, as they are when nobody touches them; or off,
+    for several processes of several threads each may stand in each other's way.
     The crops are those that the job keeps: one face a frame, the largest, or all of them.
     """
     cv2.setNumThreads(-1 if threads else 0)

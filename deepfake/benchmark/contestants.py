@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deepfake import engine, preprocess
 from deepfake.benchmark import baselines, results
@@ -22,8 +20,6 @@ from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, P
 from deepfake.errors import JobError
 from deepfake.extract import ExtractConfig
 from deepfake.tables import FAILURES, Status
-
-log = logging.getLogger(__name__)
 
 Sample = tuple[float, Tally]  # seconds, and what came out
 
@@ -44,7 +40,6 @@ class Bench:
     processes: Processes
     workers: int
     folder: Path
-    naive_threads: dict[str, Any] = field(default_factory=dict)  # filled by ``choose_naive_threads``
 
 
 def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestant]:
@@ -53,7 +48,11 @@ def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestan
     result = [
         Contestant(
             (Measured("naive", "OpenCV reads every frame, Haar at full size, PNG files", workers, True),),
-            functools.partial(_naive, bench),
+            functools.partial(_naive, bench, threads=True),
+        ),
+        Contestant(
+            (Measured(results.UNTHREADED, "the same with OpenCV's own threads off", workers, True),),
+            functools.partial(_naive, bench, threads=False),
         ),
         Contestant(
             (Measured("floor", "the reference frames decoded, nothing else", workers, True),),
@@ -101,22 +100,7 @@ def warm(bench: Bench, clips: Sequence[Clip]) -> None:
     _floor(bench, clips)
 
 
-def choose_naive_threads(bench: Bench, clips: Sequence[Clip]) -> None:
-    """The naive loop with OpenCV's threads on and off, once each: the faster is measured.
-
-    Several processes of several threads each may stand in each other's way, or fill each other's gaps.
-    """
-    seconds = {}
-    for name in ("on", "off"):
-        bench.naive_threads["faster"] = name
-        seconds[name] = _naive(bench, clips)[0][0]
-    bench.naive_threads["faster"] = min(seconds, key=seconds.__getitem__)
-    bench.naive_threads.update({f"{name}_seconds": round(value, 4) for name, value in seconds.items()})
-    log.info("naive loop, OpenCV's threads on %.2f s, off %.2f s", seconds["on"], seconds["off"])
-
-
-def _naive(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
-    threads = bench.naive_threads["faster"] == "on"
+def _naive(bench: Bench, clips: Sequence[Clip], threads: bool) -> tuple[Sample, ...]:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         calls = [(clip.path, folder, bench.config, threads) for clip in clips]
         return (_timed(lambda: bench.processes.map(baselines.naive, calls)),)

@@ -22,7 +22,6 @@ from deepfake.benchmark.clips import Clip, longest_first, stage, take_over
 from deepfake.benchmark.contestants import (
     Bench,
     Contestant,
-    choose_naive_threads,
     line_up,
     warm,
 )
@@ -70,8 +69,6 @@ def run(config: BenchmarkJobConfig) -> Report:
                 bench = Bench(config, processes, workers, Path(name))
                 contestants = selected(line_up(bench, detectors), config.benchmark.only)
                 warm(bench, longest_first(clips))
-                if any(one.name == "naive" for contestant in contestants for one in contestant.measured):
-                    choose_naive_threads(bench, longest_first(clips))
                 measured = measure(contestants, clips, config)
     names = [detector.name for detector in detectors]
     ratios = results.ratios(measured, names[0], names, workers)
@@ -91,7 +88,6 @@ def run(config: BenchmarkJobConfig) -> Report:
         "crop": config.crop.model_dump(mode="json"),
         "clips": [clip.described() for clip in clips],
         "left_out": left_out,
-        "naive_opencv_threads": bench.naive_threads,
         "measured": [one.described() for one in measured.values()],
         "ratios": ratios,
         "warnings": doubts,
@@ -105,7 +101,6 @@ def run(config: BenchmarkJobConfig) -> Report:
         "cores": machine["cores"],
         "cpu": machine["cpu"],
         "frames": next(iter(measured.values())).tally.frames,
-        "naive_opencv_threads": bench.naive_threads.get("faster", "not measured"),
         "ratios": {key: value for key, value in ratios.items() if value is not None},
         "warnings": "; ".join(doubts) or "none",
     }
