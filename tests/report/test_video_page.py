@@ -65,11 +65,11 @@ def write(folder: Path, made: Case, keep: str = "largest") -> Path:
     return path
 
 
-def picture(folder: Path, score: float = 0.9) -> Picture:
-    for name, shape in (("frame.jpg", (360, 640, 3)), ("face.jpg", (224, 224, 3))):
+def picture(folder: Path, score: float = 0.9, height: int = 360, width: int = 640) -> Picture:
+    for name, shape in (("frame.jpg", (height, width, 3)), ("face.jpg", (224, 224, 3))):
         cv2.imwrite(str(folder / name), np.full(shape, 120, np.uint8))
     box = {"x": 100.0, "y": 50.0, "w": 60.0, "h": 80.0}
-    return Picture(3.0, 90, 1, score, "frame.jpg", "face.jpg", "face.jpg", 640, 360, box)
+    return Picture(3.0, 90, 1, score, "frame.jpg", "face.jpg", "face.jpg", width, height, box)
 
 
 def test_what_was_not_looked_at_is_said() -> None:
@@ -101,13 +101,36 @@ def test_a_reader_sees_verdict_timeline_segments_and_frames(tmp_path: Path, open
     assert page.locator("svg.timeline").count() == 2
     assert page.locator("svg.timeline").first.locator("circle").count() == 10
     assert page.locator("svg.timeline").first.locator(".segment").count() == 1
-    assert page.locator("#segments ~ div td").all_inner_texts() == ["0:06.5", "1", "4", "0.900", "0.900"]
+    assert page.locator(".stretches tbody th").all_inner_texts() == ["0:02.5 to 0:06.5"]
+    assert page.locator(".stretches td").all_inner_texts() == ["1", "4", "0.900", "0.900"]
     expect(page.locator(".shot img").first).to_have_js_property("naturalWidth", 640)
     box, image = page.locator(".boxed rect").bounding_box(), page.locator(".boxed img").bounding_box()
     assert box is not None and image is not None
     scale = image["width"] / 640
     assert abs(box["x"] - image["x"] - 100 * scale) < 3 and abs(box["y"] - image["y"] - 50 * scale) < 3
     assert page.get_by_role("link", name="All videos").get_attribute("href") == "../report.html"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("screen", [390, 1280])
+@pytest.mark.parametrize(("height", "width"), [(640, 360), (360, 640)])
+def test_a_frame_is_seen_at_once_with_its_box_in_place_whatever_its_shape_and_the_screen(
+    tmp_path: Path, open_page: Opener, screen: int, height: int, width: int
+) -> None:
+    page = open_page(write(tmp_path, case(pictures=(picture(tmp_path, height=height, width=width),))))
+    page.set_viewport_size({"width": screen, "height": 800})
+    expect(page.locator(".boxed img")).to_have_js_property("naturalWidth", width)
+    box, image = page.locator(".boxed rect").bounding_box(), page.locator(".boxed img").bounding_box()
+    assert box is not None and image is not None
+    assert image["height"] < 500 and image["x"] + image["width"] <= screen
+    assert abs(image["width"] / image["height"] - width / height) < 0.02
+    scale = image["width"] / width
+    assert abs(box["x"] - image["x"] - 100 * scale) < 3 and abs(box["y"] - image["y"] - 50 * scale) < 3
+    faces = [face.bounding_box() for face in page.locator(".face img").all()]
+    assert len(faces) == 2 and faces[0] is not None and faces[1] is not None
+    assert faces[0]["y"] == faces[1]["y"]  # beside each other
+    shown = [cell.bounding_box() for cell in page.locator(".stretches td").all()]
+    assert all(cell is not None and cell["x"] + cell["width"] <= screen for cell in shown)
 
 
 @pytest.mark.browser
