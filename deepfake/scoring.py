@@ -99,9 +99,8 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         look_at = score_report.write(
             videos, config, output, done.point, f"{config.bundle} ({bundle.sha256[:12]})"
         )
-        taken = Taken(done.working, done.starting, time.monotonic() - writing)
-        numbers = summary(videos, config, bundle, taken, time.monotonic() - started)
-        numbers["left_for_the_next_run"] = done.left
+        ended = time.monotonic()
+        numbers = summary(videos, config, bundle, done, ended - writing, ended - started)
         if config.scoring.first_pass:
             numbers |= first_pass.saved(videos, config.sampling)
         if config.compare_with is not None:
@@ -309,20 +308,16 @@ def finish(work: todo.Todo, output: Output, judgement: Judgement) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Taken:
-    """Seconds of a job's parts."""
-
-    working: float  # see ``Done``
-    starting: float
-    report: float  # pages, pictures and heat maps
-
-
 def summary(
-    videos: pa.Table, config: ScoreJobConfig, bundle: Bundle, taken: Taken, all_seconds: float
+    videos: pa.Table,
+    config: ScoreJobConfig,
+    bundle: Bundle,
+    done: Done,
+    report_seconds: float,
+    all_seconds: float,
 ) -> dict[str, Any]:
-    """The numbers of the finished output."""
-    seconds = taken.working
+    """The numbers of the finished output; ``report_seconds`` are those of pages, pictures and heat maps."""
+    seconds = done.working
     frames = sum(videos["frames_sampled"].to_pylist())
     statuses = Counter(videos["status"].to_pylist())
     scored = statuses.get(tables.Status.OK, 0)
@@ -342,7 +337,8 @@ def summary(
         "working_seconds": round(seconds, 2),
         "frames_per_second": round(frames / seconds, 2) if seconds else None,
         "videos_per_hour": round(videos.num_rows / seconds * 3600) if seconds else None,
-        "starting_seconds": round(taken.starting, 2),
-        "report_seconds": round(taken.report, 2),
-        "other_seconds": round(all_seconds - seconds - taken.starting - taken.report, 2),
+        "starting_seconds": round(done.starting, 2),
+        "report_seconds": round(report_seconds, 2),
+        "other_seconds": round(all_seconds - seconds - done.starting - report_seconds, 2),
+        "left_for_the_next_run": done.left,
     }

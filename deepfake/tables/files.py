@@ -197,8 +197,9 @@ def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
 
 
 def decoded(name: str, rows: pa.Table) -> pa.Table:
-    """Rows of a table ``name`` from ``read_encoded`` with the types of its schema."""
-    return rows.cast(SCHEMAS[name].with_metadata(rows.schema.metadata))
+    """Rows of some columns of a table ``name`` from ``read_encoded``, with the types of its schema."""
+    fields = [SCHEMAS[name].field(column) for column in rows.column_names]
+    return rows.cast(pa.schema(fields, rows.schema.metadata))
 
 
 def rows_of_videos(
