@@ -100,8 +100,10 @@ def write_sheets(output: Output) -> list[str]:
     """The contact sheets; their URIs."""
     sheets = crops_page.sheets(output.root, output.storage)
     size = sum(info.size for info in output.storage.list_files(output.root))
-    calls = [(sheet, output.storage) for sheet in sheets]
-    return engine.spread(crops_page.write_sheet, calls, small=size <= units.SMALL_BYTES)
+    if size <= units.SMALL_BYTES:  # workers would take longer to start
+        return crops_page.write_sheets(sheets, output.storage)
+    calls = [([sheet], output.storage) for sheet in sheets]
+    return [uri for uris in engine.spread(crops_page.write_sheets, calls, small=False) for uri in uris]
 
 
 def finish(work: todo.Todo, output: Output) -> pa.Table:
