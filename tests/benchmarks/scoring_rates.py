@@ -147,6 +147,7 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
                 "catalog": {"dedupe": False},
                 "sampling": {"every_n": EVERY_N},
                 "crop": {},
+                "report": {"heat_maps": False},  # they come after what is timed
                 "ray": {"workers": workers},
             }
         )
