@@ -76,6 +76,8 @@ def main() -> None:
         for _ in range(count - 2 * WARM_UNITS):
             next(passed)
         after, seconds = processor_seconds(), time.perf_counter() - began
+        for _ in passed:  # to its end, for Ray Data would go on by itself
+            pass
     spent = {pid: used - before.get(pid, ("", 0.0))[1] for pid, (_, used) in after.items()}
     for pid in sorted(spent, key=lambda pid: -spent[pid]):
         if spent[pid] / seconds * 100 >= SHOWN:
