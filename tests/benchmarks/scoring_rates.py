@@ -11,7 +11,7 @@ On the same clips, in turn:
 - plain: the same loop, but it decodes every frame, as PyAV does unasked.
 - naive: OpenCV reads every frame, Haar at full size on each n-th, Keras ``predict`` on each face alone, as
   many processes as there are workers.
-- job: ``jobs/score.py``'s work from the plan to the joined tables, on an embedded Ray that already runs.
+- job: ``jobs/score.py``'s work from the plan to the joined tables, on an embedded Ray that runs for it alone.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def naive(clips: list[str], uri: str) -> tuple[float, int]:
 
 
 def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[str, Any]:
-    """The job's summary; needs a Ray session."""
+    """The job's summary. Its Ray is its own, so that none stands beside the other loops."""
     with tempfile.TemporaryDirectory() as output:
         config = ScoreJobConfig.model_validate(
             {
@@ -151,7 +151,8 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
                 "ray": {"workers": workers},
             }
         )
-        return scoring.run(config)[0]
+        with engine.session(RayConfig(num_cpus=workers)):
+            return scoring.run(config)[0]
 
 
 def make_bundle(folder: Path, backbone: str | None) -> str:
@@ -187,26 +188,25 @@ def main() -> None:
         uri = make_bundle(Path(made, "bundle"), options.backbone)
         network = runtimes.prepare(Bundle.load(uri), Storage())
         rates: dict[str, list[float]] = {}
-        with engine.session(RayConfig(num_cpus=workers)):
-            job(str(archive / "0"), uri, detector, workers)  # workers' first imports come from a cold disk
-            for _ in range(options.runs):
-                if "bare" not in options.skip:
-                    seconds, frames = bare(clips, network, detector)
-                    rates.setdefault("bare, 1 process", []).append(frames / seconds)
-                    together = bare_twice(clips, network, detector, workers)
-                    rates.setdefault(f"bare, {workers} processes", []).append(together)
-                if "plain" not in options.skip:
-                    seconds, frames = bare(clips, network, detector, every_frame)
-                    rates.setdefault("plain, 1 process", []).append(frames / seconds)
-                summary = job(str(archive), uri, detector, workers)
-                rates.setdefault("job", []).append(summary["frames_per_second"])
-                say(f"job: {summary['videos_per_hour']} videos/h, {summary['by_status']}")
-                if "naive" not in options.skip:
-                    shares = [clips[i::workers] for i in range(workers)]
-                    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                        found = list(pool.map(naive, shares, [uri] * workers))
-                    rate = sum(n for _, n in found) / max(seconds for seconds, _ in found)
-                    rates.setdefault("naive", []).append(rate)
+        job(str(archive / "0"), uri, detector, workers)  # workers' first imports come from a cold disk
+        for _ in range(options.runs):
+            if "bare" not in options.skip:
+                seconds, frames = bare(clips, network, detector)
+                rates.setdefault("bare, 1 process", []).append(frames / seconds)
+                together = bare_twice(clips, network, detector, workers)
+                rates.setdefault(f"bare, {workers} processes", []).append(together)
+            if "plain" not in options.skip:
+                seconds, frames = bare(clips, network, detector, every_frame)
+                rates.setdefault("plain, 1 process", []).append(frames / seconds)
+            summary = job(str(archive), uri, detector, workers)
+            rates.setdefault("job", []).append(summary["frames_per_second"])
+            say(f"job: {summary['videos_per_hour']} videos/h, {summary['by_status']}")
+            if "naive" not in options.skip:
+                shares = [clips[i::workers] for i in range(workers)]
+                with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                    found = list(pool.map(naive, shares, [uri] * workers))
+                rate = sum(n for _, n in found) / max(seconds for seconds, _ in found)
+                rates.setdefault("naive", []).append(rate)
     say(f"{len(clips)} clips, {workers} workers, {network.made_with}, {detector.name}")
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, rate in medians.items():
