@@ -2,8 +2,8 @@
 
 python -m tests.benchmarks.ray_idle [--seconds 60]
 
-As many blocks as a job has units pass through Ray Data and its workers, one worker a core, but the workers
-only sleep: whatever processor time is used is Ray's. What is left is the most that a job can get of what the
+Blocks pass through Ray Data and its workers, one worker a core, as a job's units do, but the workers only
+sleep: whatever processor time is used is Ray's. What is left is the most that a job can get of what the
 same processes would get without Ray.
 """
 

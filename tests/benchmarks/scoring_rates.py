@@ -36,10 +36,10 @@ import cv2
 import numpy as np
 
 from deepfake import bundle as bundles
-from deepfake import engine, keras_runtime, model, runtimes, scoring
+from deepfake import keras_runtime, model, runtimes, scoring
 from deepfake.bundle import Bundle
 from deepfake.catalog.media import is_footage
-from deepfake.config import CropConfig, DetectorConfig, ModelConfig, RayConfig, SamplingConfig, ScoreJobConfig
+from deepfake.config import CropConfig, DetectorConfig, ModelConfig, SamplingConfig, ScoreJobConfig
 from deepfake.errors import VideoError
 from deepfake.faces.crops import cut
 from deepfake.faces.detector import find, make, resolve
@@ -148,11 +148,10 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
                 "sampling": {"every_n": EVERY_N},
                 "crop": {},
                 "report": {"heat_maps": False},  # they come after what is timed
-                "ray": {"workers": workers},
+                "ray": {"workers": workers, "num_cpus": workers},
             }
         )
-        with engine.session(RayConfig(num_cpus=workers)):
-            return scoring.run(config)[0]
+        return scoring.run(config)[0]
 
 
 def make_bundle(folder: Path, backbone: str | None) -> str:
