@@ -79,7 +79,7 @@ def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) ->
         compute=units.pool(min(engine.workers(config.ray), len(waiting))),
         num_cpus=1,
     )
-    return units.follow(results, total)
+    return units.follow(units.in_one_stage(results), total)
 
 
 class MakeUnit:

@@ -277,13 +277,13 @@ def make_scores(
         )  # fmt: skip
     else:
         first = first_stage(stage, config)
-        results = blocks.map_batches(
+        results = units.in_one_stage(blocks.map_batches(
             CutAndScoreUnit, num_cpus=1, batch_size=None, batch_format="pyarrow",
             compute=units.pool(workers),
             fn_constructor_kwargs={
                 "stage": stage, "first": first, "deadline": deadline, "scorer": {**scorer, "threads": 1},
             },
-        )  # fmt: skip
+        ))  # fmt: skip
     return units.follow(results, total)
 
 

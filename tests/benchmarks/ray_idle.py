@@ -69,7 +69,11 @@ def main() -> None:
         through = blocks.map_batches(
             Sleep, num_cpus=1, batch_size=None, batch_format="pyarrow", compute=units.pool(cores)
         )
-        passed = iter(through.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        passed = iter(
+            units.in_one_stage(through).iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
+            )
+        )
         for _ in range(WARM_UNITS):
             next(passed)
         before, began = processor_seconds(), time.perf_counter()

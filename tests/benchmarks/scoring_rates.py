@@ -174,6 +174,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     workers = os.cpu_count() or 1
+    at_once = f"bare, {workers} processes"
     named = DetectorConfig(name="yunet" if options.yunet else "haar", yunet_model=options.yunet)
     detector = resolve(named, Storage())
     with tempfile.TemporaryDirectory() as made:
@@ -193,7 +194,7 @@ def main() -> None:
                 seconds, frames = bare(clips, network, detector)
                 rates.setdefault("bare, 1 process", []).append(frames / seconds)
                 together = bare_twice(clips, network, detector, workers)
-                rates.setdefault(f"bare, {workers} processes", []).append(together)
+                rates.setdefault(at_once, []).append(together)
             if "plain" not in options.skip:
                 seconds, frames = bare(clips, network, detector, every_frame)
                 rates.setdefault("plain, 1 process", []).append(frames / seconds)
@@ -207,16 +208,28 @@ def main() -> None:
                 rate = sum(n for _, n in found) / max(seconds for seconds, _ in found)
                 rates.setdefault("naive", []).append(rate)
     say(f"{len(clips)} clips, {workers} workers, {network.made_with}, {detector.name}")
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for name, rate in medians.items():
-        say(f"{name:<20} {rate:7.2f} frames/s   {[round(value, 2) for value in rates[name]]}")
-    if "bare, 1 process" in medians:
-        say(f"job / (bare x {workers})  {medians['job'] / medians['bare, 1 process'] / workers:.2f}")
-        say(f"job / bare at once  {medians['job'] / medians[f'bare, {workers} processes']:.2f}")
-    if "plain, 1 process" in medians:
-        say(f"job / (plain x {workers}) {medians['job'] / medians['plain, 1 process'] / workers:.2f}")
-    if "naive" in medians:
-        say(f"job / naive         {medians['job'] / medians['naive']:.1f}")
+    for name, values in rates.items():
+        say(f"{name:<20} {statistics.median(values):7.2f} frames/s   {[round(value, 2) for value in values]}")
+    for name, base, times in (
+        (f"job / (bare x {workers})", "bare, 1 process", workers),
+        ("job / bare at once", at_once, 1),
+        (f"job / (plain x {workers})", "plain, 1 process", workers),
+        ("job / naive", "naive", 1),
+    ):
+        if base in rates:
+            say(compared(name, rates["job"], rates[base], times))
+
+
+def compared(name: str, rates: list[float], base: list[float], times: int) -> str:
+    """Rates as multiples of ``times`` those of a base: of the medians, and run by run.
+
+    A machine whose speed drifts changes what is measured within a run alike, but each median by itself.
+    """
+    overall = statistics.median(rates) / statistics.median(base) / times
+    each = [rate / other / times for rate, other in zip(rates, base, strict=True)]
+    in_runs = ", ".join(f"{ratio:.2f}" for ratio in each)
+    typical = statistics.median(each)
+    return f"{name:<20} {overall:7.2f} of medians; {in_runs} in each run, median {typical:.2f}"
 
 
 if __name__ == "__main__":
