@@ -41,8 +41,8 @@ from deepfake.tables import Status
 log = logging.getLogger(__name__)
 
 PROGRAM = (sys.executable, "-m", "deepfake.isolation")
-# Decoders take and leave their buffers video after video. Left alone, glibc gives them back to the system, and
-# the child spends 1 % of its time on fresh pages: so it keeps this much (mallopt(3)).
+# Decoders take and leave their buffers video after video. Left alone, glibc gives them back to the system,
+# and the child spends 1 % of its time on fresh pages: so it keeps this much (mallopt(3)).
 KEPT_BYTES = 64 * 2**20
 HEAP = {"MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
 PIPE_BYTES = 2**20  # a video's crops pass in a few pieces; the most that Linux allows without privileges
