@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepfake import isolation
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.extract import ExtractConfig, extract
 from deepfake.faces.crops import decode
@@ -31,8 +32,6 @@ CONFIG = ExtractConfig(
 
 @pytest.fixture(scope="module")
 def hostile(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[IsolatedExtractor]:
-    from deepfake import isolation
-
     monkeypatch_module.setattr(isolation, "GRACE_SECONDS", 1.0)
     extractor = IsolatedExtractor(CONFIG, Storage(), CHILD)
     yield extractor
@@ -111,6 +110,35 @@ def test_a_piece_that_takes_the_decoder_down_gets_a_status(hostile: IsolatedExtr
     crashed = hostile.look(named("crash.mp4"), (0, 1), survey.table)
     assert (crashed.video["status"], crashed.table.num_rows) == ("decode_error", 0)
     assert "SIGSEGV" in crashed.video["status_detail"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets what glibc does")
+def test_a_child_keeps_its_heap_from_video_to_video_unless_its_user_says_otherwise(
+    named: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = named("good.mp4")
+
+    def fresh_pages() -> int:
+        """That the child takes for a video after its first."""
+        extractor = IsolatedExtractor(CONFIG, Storage())
+        try:
+            assert extractor.extract(entry).video["status"] == "ok"
+            child = extractor._child
+            assert child is not None
+            before = _page_faults(child.pid)
+            assert extractor.extract(entry).video["status"] == "ok"
+            return _page_faults(child.pid) - before
+        finally:
+            extractor.close()
+
+    kept = fresh_pages()
+    for name in isolation.HEAP:
+        monkeypatch.setenv(name, str(128 * 1024))  # as glibc has it at its start
+    assert kept < fresh_pages() / 2
+
+
+def _page_faults(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])  # proc(5): minflt
 
 
 def test_a_crash_that_does_not_happen_again_costs_nothing(hostile: IsolatedExtractor, named: Any) -> None:
