@@ -16,7 +16,7 @@ import ray
 import ray.data
 
 from deepfake.config import RayConfig
-from deepfake.errors import JobError
+from deepfake.errors import JobError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,7 @@ def session(config: RayConfig) -> Iterator[None]:
 
 def _start(config: RayConfig) -> None:
     """Join the cluster that is asked for, or start an embedded Ray; ``JobError`` where neither works."""
-    address = config.address or os.environ.get("RAY_ADDRESS")
-    if address:
+    if address := _address(config):
         try:
             _knock(address)
             ray.init(address=address, logging_level=logging.ERROR)
@@ -86,6 +85,11 @@ def _start(config: RayConfig) -> None:
                     "of memory: free some, or lower --ray.num_cpus and --ray.object_store_mb"
                 ) from error
             log.warning("Ray did not start (%s); trying once more", _first_line(error))
+
+
+def _address(config: RayConfig) -> str | None:
+    """Of the cluster to join; None where Ray is to be embedded."""
+    return config.address or os.environ.get("RAY_ADDRESS")
 
 
 def _warn_on_a_head_that_should_not_work() -> None:
@@ -120,6 +124,21 @@ def cores() -> int:
 def total(resource: str) -> float:
     """Amount of a resource in the whole cluster."""
     return float(ray.cluster_resources().get(resource, 0.0))
+
+
+def gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
+    """GPUs of the cluster, at least ``wanted``, which ``option`` asks for.
+
+    A cluster that has fewer may start machines for them; the log says that the job waits for it. An embedded
+    Ray gets no more than it has: ``UsageError``.
+    """
+    found = int(total("GPU"))
+    if found < wanted:
+        words = f"--{option} needs {wanted} GPU{'s' * (wanted > 1)}, Ray has {found}"
+        if not _address(config):
+            raise UsageError(f"{words} on this machine; leave it out to work on CPUs")
+        log.warning("%s now: waiting until the cluster has as many", words)
+    return max(found, wanted)
 
 
 def workers(config: RayConfig) -> int:

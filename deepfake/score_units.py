@@ -1,109 +1,156 @@
 """What the workers of a score job do with a unit: cut its crops, score them, leave its tables in the output.
 
-On CPUs one process does both in turn, with GPUs ``cut_unit`` runs beside ``ScoreUnits``. A unit's block is as
-in ``deepfake.units``.
+On CPUs ``CutAndScoreUnit`` does all in turn. With GPUs there are three stages, so that a GPU does nothing but
+score: ``cut_unit`` and ``write_units`` on CPUs, ``ScoreOnGpu`` between them. A unit's block is as in
+``deepfake.units``.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 
-from deepfake import first_pass, tables, units
+from deepfake import first_pass, model, tables, units
+from deepfake.faces.crops import decode
 from deepfake.first_pass import Stage
 from deepfake.runtimes import Scorer
 from deepfake.score_rows import Judgement, score_crops, score_tables
 from deepfake.staging import Output
 
+PIXELS = "pixels"  # column of a unit's block: its crops, (n, 224, 224, 3) uint8 RGB; null where they are many
+SCORES = "scores"  # and their scores
+MOST_PIXELS = (
+    2048  # crops of a unit that are handed over as pixels, 308 MB; else the GPU's actor decodes them
+)
 
-def cut_unit(block: pa.Table, stage: Stage, deadline: float | None) -> pa.Table:
-    """One unit's catalog rows to its videos and crops, packed into one row."""
-    if deadline is not None and time.time() > deadline:
-        return pa.table({})
-    return units.pack(stage(block))
 
+@dataclass(frozen=True)
+class Writer:
+    """Where the tables of scored units go, and how they are judged."""
 
-class ScoreUnits:
-    """Packed units to scores, written to the output; answers their ``videos`` rows. One network a process.
+    output: Output
+    judgement: Judgement
 
-    ``network`` is the serialised reference to a ``Network``.
-    """
-
-    def __init__(
-        self, network: bytes, output: Output, judgement: Judgement, threads: int | None = None
-    ) -> None:
-        self._network, self._threads = network, threads
-        self._output, self._judgement = output, judgement
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        began = time.time()
-        unpacked = units.unpack(block)
-        return units.answer(self.score(unpacked) if unpacked else tables.from_rows("videos", []), began)
-
-    @cached_property
-    def _scorer(self) -> Scorer:
-        return ray.get(ray.cloudpickle.loads(self._network)).scorer(self._threads)
-
-    def score(self, unpacked: list[dict[str, Any]]) -> pa.Table:
-        """Score units together, so that batches fill up, and write the tables of each."""
-        encoded = [data for unit in unpacked for data in unit["crops"]["crop"].to_pylist()]
-        scores = score_crops(encoded, self.score_crops)
-        for unit in unpacked:
-            count = unit["crops"].num_rows
-            self.write(unit, scores[:count], {})
-            scores = scores[count:]
-        return pa.concat_tables([unit["videos"] for unit in unpacked])
-
-    def look(self, block: pa.Table, first: Stage, whole: Stage) -> pa.Table:
-        """Score one unit by a first look, and a whole one where that leaves doubt; write its tables."""
-        judgement = self._judgement
-        looked = first_pass.look(
-            block, first, whole, self.score_crops, judgement.scoring, judgement.point.threshold
-        )
-        self.write(looked.unit, looked.scores, looked.passes)
-        return looked.unit["videos"]
-
-    def start(self) -> None:
-        """Load the network now; else its first crops do."""
-        _ = self._scorer
-
-    def score_crops(self, crops: np.ndarray) -> np.ndarray:
-        """See ``Scorer``."""
-        return self._scorer.score(crops)
-
-    def write(self, unit: dict[str, Any], scores: np.ndarray, passes: Mapping[str, int]) -> None:
-        """Write the tables of one unit."""
-        made = score_tables(unit["videos"], unit["crops"], scores, self._judgement, passes)
-        if "crops" in self._output.folders:
+    def write(
+        self, unit: Mapping[str, Any], scores: np.ndarray, passes: Mapping[str, int] = MappingProxyType({})
+    ) -> pa.Table:
+        """Write the tables of one unit, ``scores`` one for each of its crops; its ``videos`` rows."""
+        made = score_tables(unit["videos"], unit["crops"], scores, self.judgement, passes)
+        if "crops" in self.output.folders:
             made["crops"] = unit["crops"]
-        self._output.write_unit(unit[units.UNIT_ID], {"videos": unit["videos"], **made})
+        self.output.write_unit(unit[units.UNIT_ID], {"videos": unit["videos"], **made})
+        return unit["videos"]
+
+
+def started(network: bytes, threads: int | None = None) -> Scorer:
+    """The serialised reference to a ``Network`` as what scores with it, compiled."""
+    scorer: Scorer = ray.get(ray.cloudpickle.loads(network)).scorer(threads)
+    scorer.score(np.zeros((1, model.SIZE, model.SIZE, 3), np.uint8))
+    return scorer
 
 
 class CutAndScoreUnit:
-    """Both stages in one process, for machines without GPUs, so that no core waits for the other stage."""
+    """All stages in one process, for machines without GPUs, so that no core waits for another stage.
+
+    ``network`` is as in ``started``. Everything is loaded once, before the first unit.
+    """
 
     def __init__(
-        self, stage: Stage, first: Stage | None, deadline: float | None, scorer: dict[str, Any]
+        self,
+        stage: Stage,
+        first: Stage | None,
+        deadline: float | None,
+        network: bytes,
+        writer: Writer,
+        threads: int,
     ) -> None:
         self._stage, self._first, self._deadline = stage, first, deadline
-        self._scorer = ScoreUnits(**scorer)
+        self._writer = writer
         self._begun = False  # so that a short budget gets somewhere, however long a worker takes to start
         for look in (stage, first):
             if isinstance(look, partial) and "config" in look.keywords:
                 units.prepare(look.keywords["config"], look.keywords["storage"])
-        self._scorer.start()
+        self._scorer = started(network, threads)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         began = time.time()
         if self._begun and self._deadline is not None and began > self._deadline:
             return units.answer(tables.from_rows("videos", []), began)
         self._begun = True
-        if self._first is not None:
-            return units.answer(self._scorer.look(block, self._first, self._stage), began)
-        return units.answer(self._scorer.score([self._stage(block)]), began)
+        return units.answer(self._scored(block), began)
+
+    def _scored(self, block: pa.Table) -> pa.Table:
+        """Score one unit: by a first look, and a whole one where that leaves doubt, or at once."""
+        if self._first is None:
+            unit = self._stage(block)
+            return self._writer.write(
+                unit, score_crops(unit["crops"]["crop"].to_pylist(), self._scorer.score)
+            )
+        judgement = self._writer.judgement
+        looked = first_pass.look(
+            block, self._first, self._stage, self._scorer.score, judgement.scoring, judgement.point.threshold
+        )
+        return self._writer.write(looked.unit, looked.scores, looked.passes)
+
+
+def cut_unit(block: pa.Table, stage: Stage, deadline: float | None) -> pa.Table:
+    """One unit's catalog rows to its packed videos and crops, with their pixels and the time it was begun."""
+    began = time.time()
+    if deadline is not None and began > deadline:
+        return pa.table({})
+    unit = stage(block)
+    encoded = unit["crops"]["crop"].to_pylist()
+    pixels = b"".join(decode(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
+    packed = units.pack({**unit, units.BEGAN: began})
+    return packed.append_column(PIXELS, pa.array([pixels], pa.large_binary()))
+
+
+class ScoreOnGpu:
+    """Packed units to the same with scores in place of pixels, in an actor that holds a GPU.
+
+    The network starts with the actor, while the first crops are being cut.
+    """
+
+    def __init__(self, network: bytes) -> None:
+        self._scorer = started(network)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Score units together, so that batches fill up."""
+        if PIXELS not in block.column_names:
+            return block
+        pixels = [_crops(value) for value in block[PIXELS]]
+        at_once = [crops for crops in pixels if crops is not None]
+        found = self._scorer.score(np.concatenate(at_once)) if at_once else np.empty(0)
+        scores = []
+        for row, crops in enumerate(pixels):
+            if crops is None:
+                encoded = tables.from_ipc(block["crops"][row].as_py())["crop"].to_pylist()
+                scores.append(score_crops(encoded, self._scorer.score))
+            else:
+                scores.append(found[: len(crops)])
+                found = found[len(crops) :]
+        return block.drop_columns([PIXELS]).append_column(SCORES, pa.array(scores, pa.list_(pa.float64())))
+
+
+def _crops(pixels: pa.LargeBinaryScalar) -> np.ndarray | None:
+    """(n, 224, 224, 3) uint8 of the column ``PIXELS``, not copied."""
+    if not pixels.is_valid:
+        return None
+    return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, model.SIZE, model.SIZE, 3)
+
+
+def write_units(block: pa.Table, writer: Writer) -> pa.Table:
+    """Write the tables of units that have scores; answers their ``videos`` rows."""
+    unpacked = units.unpack(block)
+    if not unpacked:
+        return units.answer(tables.from_rows("videos", []), time.time())
+    videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in unpacked]
+    return units.answer(pa.concat_tables(videos), min(unit[units.BEGAN] for unit in unpacked))

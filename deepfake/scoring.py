@@ -49,7 +49,7 @@ from deepfake.first_pass import Stage
 from deepfake.kept_crops import KeptCrops
 from deepfake.runtimes import Network
 from deepfake.score_rows import Judgement, score_tables
-from deepfake.score_units import CutAndScoreUnit, ScoreUnits, cut_unit
+from deepfake.score_units import CutAndScoreUnit, ScoreOnGpu, Writer, cut_unit, write_units
 from deepfake.staging import Output
 from deepfake.storage import Storage, absolute
 from deepfake.verdicts import VerdictRule, operating_point
@@ -58,6 +58,7 @@ from deepfake.work import Unit
 log = logging.getLogger(__name__)
 
 UNITS_AT_ONCE = 4  # that a GPU scores together, so that its batches are full
+WRITERS = 2  # tasks for each GPU that write what it has scored
 
 FOLDERS = {
     "videos": "",
@@ -265,15 +266,19 @@ def make_scores(
     # Serialised by hand: Ray warns at length of references among an actor's arguments, which could be lost
     # before a restart; one that was serialised so stays until the job ends.
     place = ray.cloudpickle.dumps(ray.put(network))
-    scorer = {"network": place, "output": output, "judgement": judgement}
+    writer = Writer(output, judgement)
     if config.scoring.use_gpu:
-        gpus = max(1, int(engine.total("GPU")))
+        gpus = engine.gpus(config.ray, "scoring.use_gpu")
         results = blocks.map_batches(
             cut_unit, fn_kwargs={"stage": stage, "deadline": deadline}, num_cpus=1, batch_size=None,
             batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=workers),
         ).map_batches(
-            ScoreUnits, fn_constructor_kwargs=scorer, num_gpus=1, batch_size=UNITS_AT_ONCE,
+            ScoreOnGpu, fn_constructor_kwargs={"network": place}, num_gpus=1, batch_size=UNITS_AT_ONCE,
             batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=gpus),
+        ).map_batches(
+            # short tasks: a CPU that is set aside for them would be one less that decodes
+            write_units, fn_kwargs={"writer": writer}, num_cpus=0, batch_size=None,
+            batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=gpus * WRITERS),
         )  # fmt: skip
     else:
         first = first_stage(stage, config)
@@ -281,7 +286,8 @@ def make_scores(
             CutAndScoreUnit, num_cpus=1, batch_size=None, batch_format="pyarrow",
             compute=units.pool(workers),
             fn_constructor_kwargs={
-                "stage": stage, "first": first, "deadline": deadline, "scorer": {**scorer, "threads": 1},
+                "stage": stage, "first": first, "deadline": deadline, "network": place, "writer": writer,
+                "threads": 1,
             },
         ))  # fmt: skip
     return units.follow(results, total)

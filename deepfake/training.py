@@ -79,6 +79,8 @@ def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Out
     started = time.monotonic()
     with engine.session(config.ray):
         settings = config.training
+        if settings.use_gpu:
+            engine.gpus(config.ray, "training.use_gpu", settings.workers)
         resources = divide(
             engine.total("CPU"), settings.workers, settings.threads_per_worker, use_gpu=settings.use_gpu
         )

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake import engine, keras_runtime
 from deepfake.config import TrainingConfig
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError
 from deepfake.resources import WorkerResources
 from deepfake.storage import Storage, split_uri
 
@@ -56,12 +56,6 @@ def run_workers(
     a signal's exception does not reach the main thread, and another thread would still be there when Ray is
     shut down, which can crash.
     """
-    training = run.training
-    if training.use_gpu and engine.total("GPU") < training.workers:
-        raise UsageError(
-            f"--training.use_gpu with {training.workers} workers needs as many GPUs, "
-            f"Ray has {engine.total('GPU'):g}"
-        )
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
     answer = beside.remote(run, worker, settings, storage).future()

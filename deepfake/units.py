@@ -129,16 +129,19 @@ def prepare(config: ExtractConfig, storage: Storage) -> None:
 
 
 def pack(unit: Mapping[str, Any]) -> pa.Table:
-    """A unit's tables as a block of one row, to hand it from one Ray Data operator to the next."""
+    """A unit's tables, and what else there is, as a block of one row for Ray Data's next operator."""
     return pa.table(
-        {key: [value if key == UNIT_ID else tables.to_ipc(value).to_pybytes()] for key, value in unit.items()}
+        {
+            key: [tables.to_ipc(value).to_pybytes() if isinstance(value, pa.Table) else value]
+            for key, value in unit.items()
+        }
     )
 
 
 def unpack(block: pa.Table) -> list[dict[str, Any]]:
     """The units of a block that ``pack`` made (Ray may have joined several)."""
     return [
-        {key: value if key == UNIT_ID else tables.from_ipc(value) for key, value in row.items()}
+        {key: tables.from_ipc(value) if isinstance(value, bytes) else value for key, value in row.items()}
         for row in block.to_pylist()
     ]
 

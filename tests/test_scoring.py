@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,37 @@ def test_every_row_names_what_made_it(scored: Path) -> None:
     videos = pd.read_parquet(scored / "video_scores")
     assert videos["made_with"].str.contains("openvino").all()
     assert pd.read_parquet(scored / "segments").columns.tolist() == tables.columns("segments")
+
+
+ON_A_GPU = """
+import sys
+import ray
+from deepfake import scoring
+from deepfake.config import ScoreJobConfig
+ray.init(num_cpus=2, num_gpus=1, object_store_memory=2**28, include_dashboard=False)
+scoring.run(ScoreJobConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_gpu_actors_give_the_same_tables(scored: Path, archive: Path, bundle: str, tmp_path: Path) -> None:
+    """The same stages and actors; Ray is told of a GPU, and TensorFlow, which sees none, takes the CPU."""
+    output = tmp_path / "scores"
+    config = _config(archive, bundle, output, scoring={"use_gpu": True, "keep_crops": True})
+    subprocess.run([sys.executable, "-c", ON_A_GPU, config.model_dump_json()], check=True, timeout=300)
+    for name in ("face_scores", "video_scores", "track_scores"):
+        found, expected = pd.read_parquet(output / name), pd.read_parquet(scored / name)
+        np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
+        differ = {"made_with", "decode_seconds", "detect_seconds"}
+        others = [name for name in found if "score" not in name and name not in differ]
+        pd.testing.assert_frame_equal(found[others], expected[others])
+    assert pd.read_parquet(output / "video_scores")["made_with"].str.contains("tensorflow").all()
+
+
+def test_gpus_that_this_machine_lacks_are_refused(
+    archive: Path, bundle: str, tmp_path: Path, ray_session: None
+) -> None:
+    with pytest.raises(UsageError, match=r"--scoring\.use_gpu needs 1 GPU, Ray has 0 on this machine; leave"):
+        scoring.run(_config(archive, bundle, tmp_path / "scores", scoring={"use_gpu": True}))
 
 
 def test_scores_depend_on_neither_runtime_nor_batch_size_nor_workers(

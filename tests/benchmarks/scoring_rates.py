@@ -162,6 +162,16 @@ def make_bundle(folder: Path, backbone: str | None) -> str:
     return str(folder)
 
 
+def lay_out(clips: str, archive: Path, copies: int) -> list[str]:
+    """The paths of so many copies of a folder's clips, each copy in a folder of its own."""
+    for number in range(copies):
+        for clip in sorted(path for path in Path(clips).rglob("*") if is_footage(path.name)):
+            target = archive / str(number) / clip.relative_to(clips)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clip, target)
+    return [str(path) for path in sorted(archive.rglob("*")) if path.is_file()]
+
+
 def main() -> None:
     """Lay the clips out as often as asked for, and measure everything in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,12 +189,7 @@ def main() -> None:
     detector = resolve(named, Storage())
     with tempfile.TemporaryDirectory() as made:
         archive = Path(made, "archive")
-        for number in range(options.copies):
-            for clip in sorted(p for p in Path(options.input).rglob("*") if is_footage(p.name)):
-                target = archive / str(number) / clip.relative_to(options.input)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(clip, target)
-        clips = [str(path) for path in sorted(archive.rglob("*")) if path.is_file()]
+        clips = lay_out(options.input, archive, options.copies)
         uri = make_bundle(Path(made, "bundle"), options.backbone)
         network = runtimes.prepare(Bundle.load(uri), Storage())
         rates: dict[str, list[float]] = {}

@@ -1,0 +1,238 @@
+"""A GPU that scores: rates and differences of precisions and batches, and the job; asserts nothing.
+
+python -m tests.benchmarks.gpu_scoring --bundle BUNDLE --input CLIPS --yunet FILE [--copies 20]
+    [--expected SCORED] [--batch 32 256] [--precision float32 tf32 mixed_float16]
+
+The network is the bundle's, by Keras on JAX, so that this runs where there is a GPU and no TensorFlow; all
+else of the job is as it is for TensorFlow. Measured in turn:
+
+- network: crops a second of crops in memory, and how far their scores are from whole float32's
+- job: ``jobs/score.py``'s work on copies of the clips, CPU tasks cutting crops and a GPU actor scoring them
+- kept: the same on the crops that the first job kept, so that nothing is decoded or searched for faces
+- job and kept again with a network that answers .5 at once: what all the rest of the machine can do
+
+``--expected`` is the output of ``jobs/score.py`` on the clips, scored anywhere: the largest difference of
+face scores from it is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from deepfake import engine, model, runtimes, scoring
+from deepfake.bundle import MODEL_FILE
+from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
+from deepfake.faces.crops import decode
+from tests.benchmarks.gpu_training import keras_on_jax, say
+from tests.benchmarks.scoring_rates import EVERY_N, lay_out
+
+TIMES = 3
+
+
+@dataclass(frozen=True)
+class JaxNetwork:
+    """Like ``runtimes.Network``: what a GPU actor makes its scorer of."""
+
+    file: bytes
+    precision: str  # float32, tf32, or the name of a Keras dtype policy
+    batch: int
+
+    made_with = "keras on jax"
+
+    def scorer(self, threads: int | None = None) -> JaxScorer:
+        """Start Keras on JAX in this process and compile."""
+        return JaxScorer(self)
+
+
+@dataclass(frozen=True)
+class NoNetwork:
+    """The same without a network."""
+
+    made_with = "nothing"
+
+    def scorer(self, threads: int | None = None) -> NoNetwork:
+        """Itself."""
+        return self
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """See ``runtimes.Scorer``."""
+        return np.full(len(model.check_crops(crops)), 0.5)
+
+
+class JaxScorer:
+    """A network in batches of one shape; the last is padded, as ``Bundle.score`` does."""
+
+    def __init__(self, network: JaxNetwork) -> None:
+        keras, jax = keras_on_jax(), importlib.import_module("jax")
+        jax.config.update(
+            "jax_default_matmul_precision", "highest" if network.precision == "float32" else "default"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, MODEL_FILE)
+            path.write_bytes(network.file)
+            loaded = keras.models.load_model(path, compile=False, safe_mode=True)
+        if network.precision.startswith("mixed"):
+            loaded = half_precision(keras, loaded, network.precision)
+        learnt = [
+            [v.value for v in found] for found in (loaded.trainable_variables, loaded.non_trainable_variables)
+        ]
+        compiled = jax.jit(
+            lambda learnt, crops: loaded.stateless_call(*learnt, crops, training=False)[0][:, 0]
+        )
+        self._batch = network.batch
+        self._forward: Callable[[np.ndarray], Any] = lambda crops: compiled(learnt, crops)
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """See ``runtimes.Scorer``."""
+        model.check_crops(crops)
+        scores = np.empty(len(crops), np.float64)
+        for start in range(0, len(crops), self._batch):
+            batch = crops[start : start + self._batch]
+            count = len(batch)
+            if count < self._batch:
+                batch = np.concatenate([batch, np.zeros((self._batch - count, *batch.shape[1:]), np.uint8)])
+            scores[start : start + count] = np.asarray(self._forward(batch))[:count, 0]
+        return scores
+
+
+def half_precision(keras: Any, network: Any, policy: str) -> Any:
+    """The network with another dtype policy, but for its last layer."""
+    keras.config.set_dtype_policy(policy)
+    copy = model.rebuilt(network, type, {"dtype": policy})
+    return model.rebuilt(copy, type, {})
+
+
+def network_alone(
+    network_file: bytes, crops: np.ndarray, precisions: list[str], batches: list[int]
+) -> dict[str, Any]:
+    """Crops a second and largest differences, by precision and batch."""
+    found: dict[str, Any] = {}
+    whole: np.ndarray | None = None
+    for precision in precisions:
+        for batch in batches:
+            started = time.monotonic()
+            scorer = JaxNetwork(network_file, precision, batch).scorer()
+            scores = scorer.score(crops)
+            compiling = time.monotonic() - started
+            whole = scores if whole is None else whole
+            seconds = []
+            for _ in range(TIMES):
+                started = time.monotonic()
+                scorer.score(crops)
+                seconds.append(time.monotonic() - started)
+            rate = len(crops) / statistics.median(seconds)
+            apart = float(np.max(np.abs(scores - whole)))
+            say(
+                f"network, {precision}, batch {batch}: {rate:.0f} crops a second, scores from "
+                f"{scores.min():.3f} to {scores.max():.3f}, at most {apart:.1e} from {precisions[0]}'s; "
+                f"started in {compiling:.0f} s"
+            )
+            found[f"{precision}, {batch}"] = {"rate": rate, "difference": apart}
+    return found
+
+
+def job(folder: str, output: str, bundle: str, detector: DetectorConfig, network: Any, keep: bool) -> float:
+    """Crops a second of the job, from the first that a worker takes to the joined tables."""
+    runtimes.prepare = lambda *_: network
+    config = ScoreJobConfig.model_validate(
+        {
+            "input": folder,
+            "output": output,
+            "bundle": bundle,
+            "detector": detector,
+            "catalog": {"dedupe": False},
+            "sampling": {"every_n": EVERY_N},
+            "crop": {},
+            "scoring": {"use_gpu": True, "keep_crops": keep},
+            "report": {"heat_maps": False, "pages": 0, "max_thumbnails": 0},
+        }
+    )
+    numbers = scoring.run(config)[0]
+    return numbers["faces"] / numbers["working_seconds"]
+
+
+def face_scores(output: str) -> dict[tuple[Any, ...], float]:
+    """Scores by content, frame and track."""
+    root = Path(output)
+    videos = pq.read_table(root / "video_scores").to_pylist()
+    content = {row["video_id"]: row["content_sha256"] for row in videos}
+    return {
+        (content[row["video_id"]], row["frame_index"], row["track_id"]): row["score"]
+        for row in pq.read_table(root / "face_scores").to_pylist()
+    }
+
+
+def kept_pictures(output: str, count: int) -> np.ndarray:
+    """(count, 224, 224, 3) uint8 RGB of the crops that a job kept, again and again."""
+    encoded = pq.read_table(Path(output, "crops"), columns=["crop"])["crop"].to_pylist()
+    pictures = np.stack([decode(data) for data in encoded[:count]])
+    return np.resize(pictures, (count, model.SIZE, model.SIZE, 3))
+
+
+def main() -> None:
+    """Measure, print, and leave the numbers as JSON on the last line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--yunet", required=True)
+    parser.add_argument("--copies", type=int, default=20)
+    parser.add_argument("--expected")
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
+    precisions = ["float32", "tf32", "mixed_float16", "mixed_bfloat16"]
+    parser.add_argument("--precision", nargs="+", default=precisions)
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    os.environ.setdefault(
+        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+    )  # this process and the actor share the GPU
+    detector = DetectorConfig(name="yunet", yunet_model=str(Path(chosen.yunet).resolve()))
+    network_file = Path(chosen.bundle, MODEL_FILE).read_bytes()
+    answers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as made, engine.session(RayConfig(object_store_mb=4096)):
+        archive = Path(made, "archive")
+        clips = lay_out(chosen.input, archive, chosen.copies)
+        say(f"{os.cpu_count()} cores, {engine.total('GPU'):g} GPUs, {len(clips)} clips")
+        whole = JaxNetwork(network_file, "float32", chosen.batch[-1])
+        warm = str(Path(made, "warm"))
+        job(str(archive / "0"), warm, chosen.bundle, detector, whole, True)
+        for name, network in (("", whole), (", no network", NoNetwork())):
+            kept = str(Path(made, "kept" + name))
+            answers["job" + name] = job(str(archive), kept, chosen.bundle, detector, network, True)
+            again = [
+                job(kept, str(Path(made, f"again{n}{name}")), chosen.bundle, detector, network, False)
+                for n in range(TIMES)
+            ]
+            answers["kept" + name] = statistics.median(again)
+            rates = ", ".join(f"{rate:.0f}" for rate in again)
+            say(f"job{name}: {answers['job' + name]:.0f} crops a second; kept crops: {rates}")
+        if chosen.expected:
+            expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "kept")))
+            apart = [abs(found[key] - score) for key, score in expected.items() if key in found]
+            say(
+                f"face scores: {len(expected)} expected, {len(found)} found, {len(apart)} in both, "
+                f"at most {max(apart):.1e} apart, median {statistics.median(apart):.1e}"
+            )
+            answers["largest difference"] = max(apart)
+        crops = kept_pictures(str(Path(made, "kept")), 4096)
+        answers["network"] = network_alone(network_file, crops, chosen.precision, chosen.batch)
+    say(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
