@@ -1,14 +1,15 @@
 """A GPU that scores: rates and differences of precisions and batches, and the job; asserts nothing.
 
 python -m tests.benchmarks.gpu_scoring --bundle BUNDLE --input CLIPS --yunet FILE [--copies 20]
-    [--expected SCORED] [--batch 32 256] [--precision float32 tf32 mixed_float16]
+    [--multiply 8] [--expected SCORED] [--batch 32 256] [--precision float32 tf32 mixed_float16]
 
 The network is the bundle's, by Keras on JAX, so that this runs where there is a GPU and no TensorFlow; all
 else of the job is as it is for TensorFlow. Measured in turn:
 
 - network: crops a second of crops in memory, and how far their scores are from whole float32's
 - job: ``jobs/score.py``'s work on copies of the clips, CPU tasks cutting crops and a GPU actor scoring them
-- kept: the same on the crops that the first job kept, so that nothing is decoded or searched for faces
+- kept: the same on copies of the crops that the first job kept, so that no video is decoded; what the second
+  half of them takes, so that nobody's start is counted
 - job and kept again with a network that answers .5 at once: what all the rest of the machine can do
 
 ``--expected`` is the output of ``jobs/score.py`` on the clips, scored anywhere: the largest difference of
@@ -22,25 +23,29 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake import engine, model, runtimes, scoring
 from deepfake.bundle import MODEL_FILE
 from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
 from deepfake.faces.crops import decode
+from deepfake.staging import CROP_ROW_GROUP_ROWS, PARTS_KEY
 from tests.benchmarks.gpu_training import keras_on_jax, say
 from tests.benchmarks.scoring_rates import EVERY_N, lay_out
 
-TIMES = 3
+TIMES = 2
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,7 @@ class JaxScorer:
         learnt = [
             [v.value for v in found] for found in (loaded.trainable_variables, loaded.non_trainable_variables)
         ]
-        compiled = jax.jit(
-            lambda learnt, crops: loaded.stateless_call(*learnt, crops, training=False)[0][:, 0]
-        )
+        compiled = jax.jit(lambda learnt, crops: loaded.stateless_call(*learnt, crops, training=False)[0])
         self._batch = network.batch
         self._forward: Callable[[np.ndarray], Any] = lambda crops: compiled(learnt, crops)
 
@@ -111,9 +114,19 @@ class JaxScorer:
 
 def half_precision(keras: Any, network: Any, policy: str) -> Any:
     """The network with another dtype policy, but for its last layer."""
+
+    def kind(layer: Any) -> Any:
+        if layer.name != model.SCORE:
+            return type(layer)
+        return SimpleNamespace(
+            from_config=lambda config: type(layer).from_config(config | {"dtype": "float32"})
+        )
+
     keras.config.set_dtype_policy(policy)
-    copy = model.rebuilt(network, type, {"dtype": policy})
-    return model.rebuilt(copy, type, {})
+    try:
+        return model.rebuilt(network, kind, {"dtype": policy})
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def network_alone(
@@ -145,24 +158,55 @@ def network_alone(
     return found
 
 
-def job(folder: str, output: str, bundle: str, detector: DetectorConfig, network: Any, keep: bool) -> float:
-    """Crops a second of the job, from the first that a worker takes to the joined tables."""
-    runtimes.prepare = lambda *_: network
-    config = ScoreJobConfig.model_validate(
-        {
-            "input": folder,
-            "output": output,
-            "bundle": bundle,
-            "detector": detector,
-            "catalog": {"dedupe": False},
-            "sampling": {"every_n": EVERY_N},
-            "crop": {},
-            "scoring": {"use_gpu": True, "keep_crops": keep},
-            "report": {"heat_maps": False, "pages": 0, "max_thumbnails": 0},
-        }
-    )
-    numbers = scoring.run(config)[0]
-    return numbers["faces"] / numbers["working_seconds"]
+@dataclass(frozen=True)
+class Job:
+    """What all jobs of this benchmark have in common."""
+
+    bundle: str
+    detector: DetectorConfig
+
+    def __call__(self, folder: str, output: str, network: Any, limit: int | None = None) -> tuple[int, float]:
+        """Faces, and seconds from the plan to the joined tables; crops of videos are kept."""
+        runtimes.prepare = lambda *_: network
+        config = ScoreJobConfig.model_validate(
+            {
+                "input": folder,
+                "output": output,
+                "bundle": self.bundle,
+                "detector": self.detector,
+                "catalog": {"dedupe": False},
+                "sampling": {"every_n": EVERY_N},
+                "crop": {},
+                "scoring": {"use_gpu": True, "keep_crops": not Path(folder, "crops").is_dir()},
+                "report": {"heat_maps": False, "pages": 0, "max_thumbnails": 0},
+                "limit": limit,
+            }
+        )
+        numbers = scoring.run(config)[0]
+        return numbers["faces"], numbers["working_seconds"] + numbers["starting_seconds"]
+
+
+def multiplied(kept: Path, target: Path, times: int) -> Path:
+    """An output with the crops of another so many times, each time as other videos'."""
+    (target / "crops").mkdir(parents=True)
+    shutil.copy(kept / "_config.json", target)
+    crops, videos = pq.read_table(kept / "crops"), pq.read_table(kept / "_manifest.parquet")
+    names, manifest = [], []
+    for number in range(times):
+        names.append(f"part-{number:05d}.parquet")
+        renamed = _renamed(crops, f"{number:03d}/")
+        pq.write_table(renamed, target / "crops" / names[-1], row_group_size=CROP_ROW_GROUP_ROWS)
+        manifest.append(_renamed(videos, f"{number:03d}/"))
+    parts = {PARTS_KEY: json.dumps({"crops": names}).encode()}
+    whole = pa.concat_tables(manifest)
+    whole = whole.replace_schema_metadata({**videos.schema.metadata, **parts})
+    pq.write_table(whole, target / "_manifest.parquet")
+    return target
+
+
+def _renamed(table: pa.Table, prefix: str) -> pa.Table:
+    names = pa.array([prefix + name for name in table["video_id"].to_pylist()], pa.string())
+    return table.set_column(table.column_names.index("video_id"), table.schema.field("video_id"), names)
 
 
 def face_scores(output: str) -> dict[tuple[Any, ...], float]:
@@ -192,7 +236,9 @@ def main() -> None:
     parser.add_argument("--input", required=True)
     parser.add_argument("--yunet", required=True)
     parser.add_argument("--copies", type=int, default=20)
+    parser.add_argument("--multiply", type=int, default=8, help="the kept crops so often")
     parser.add_argument("--expected")
+    parser.add_argument("--crops", type=int, default=4096, help="that the network scores alone")
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
     precisions = ["float32", "tf32", "mixed_float16", "mixed_bfloat16"]
     parser.add_argument("--precision", nargs="+", default=precisions)
@@ -209,18 +255,27 @@ def main() -> None:
         clips = lay_out(chosen.input, archive, chosen.copies)
         say(f"{os.cpu_count()} cores, {engine.total('GPU'):g} GPUs, {len(clips)} clips")
         whole = JaxNetwork(network_file, "float32", chosen.batch[-1])
-        warm = str(Path(made, "warm"))
-        job(str(archive / "0"), warm, chosen.bundle, detector, whole, True)
+        job = Job(chosen.bundle, detector)
+        job(str(archive / "0"), str(Path(made, "warm")), whole)
         for name, network in (("", whole), (", no network", NoNetwork())):
-            kept = str(Path(made, "kept" + name))
-            answers["job" + name] = job(str(archive), kept, chosen.bundle, detector, network, True)
-            again = [
-                job(kept, str(Path(made, f"again{n}{name}")), chosen.bundle, detector, network, False)
-                for n in range(TIMES)
-            ]
-            answers["kept" + name] = statistics.median(again)
-            rates = ", ".join(f"{rate:.0f}" for rate in again)
-            say(f"job{name}: {answers['job' + name]:.0f} crops a second; kept crops: {rates}")
+            kept = Path(made, "kept" + name)
+            faces, seconds = job(str(archive), str(kept), network)
+            answers["job" + name] = faces / seconds
+            say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
+        many = multiplied(Path(made, "kept"), Path(made, "many"), chosen.multiply)
+        half = len(clips) * chosen.multiply // 2
+        for name, network in (("", whole), (", no network", NoNetwork())):
+            rates = []
+            for number in range(TIMES):
+                some, sooner = job(str(many), str(Path(made, f"half{number}{name}")), network, half)
+                all_faces, later = job(str(many), str(Path(made, f"all{number}{name}")), network)
+                rates.append((all_faces - some) / (later - sooner))
+                say(f"kept{name}: {some} crops in {sooner:.1f} s, {all_faces} in {later:.1f} s")
+            answers["kept" + name] = statistics.median(rates)
+            say(
+                f"kept{name}: {answers['kept' + name]:.0f} crops a second, "
+                + ", ".join(f"{rate:.0f}" for rate in rates)
+            )
         if chosen.expected:
             expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "kept")))
             apart = [abs(found[key] - score) for key, score in expected.items() if key in found]
@@ -229,7 +284,7 @@ def main() -> None:
                 f"at most {max(apart):.1e} apart, median {statistics.median(apart):.1e}"
             )
             answers["largest difference"] = max(apart)
-        crops = kept_pictures(str(Path(made, "kept")), 4096)
+        crops = kept_pictures(str(Path(made, "kept")), chosen.crops)
         answers["network"] = network_alone(network_file, crops, chosen.precision, chosen.batch)
     say(json.dumps(answers))
 
