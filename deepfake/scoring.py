@@ -77,7 +77,7 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
     """
     started = time.monotonic()
     storage = Storage(config.storage)
-    bundle = Bundle.load(absolute(config.bundle), storage, config.scoring.batch_size)
+    bundle = Bundle.load(absolute(config.bundle), storage, config.scoring.crops_at_once)
     kept = kept_crops.find(absolute(config.input), storage)
     config = resolved(config, bundle, storage, kept)
     folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS

@@ -55,8 +55,8 @@ def score(
         )
         .map_batches(
             _Scorer,
-            fn_constructor_args=(bundle, storage, config.scoring.batch_size, resources.threads),
-            batch_size=config.scoring.batch_size,
+            fn_constructor_args=(bundle, storage, config.scoring.crops_at_once, resources.threads),
+            batch_size=config.scoring.crops_at_once,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=resources.actors),
             num_cpus=resources.actor_cpus,

@@ -250,7 +250,7 @@ def main() -> None:
     detector = DetectorConfig(name="yunet", yunet_model=str(Path(chosen.yunet).resolve()))
     network_file = Path(chosen.bundle, MODEL_FILE).read_bytes()
     answers: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as made, engine.session(RayConfig(object_store_mb=4096)):
+    with tempfile.TemporaryDirectory() as made, engine.session(RayConfig(object_store_mb=8192)):
         archive = Path(made, "archive")
         clips = lay_out(chosen.input, archive, chosen.copies)
         say(f"{os.cpu_count()} cores, {engine.total('GPU'):g} GPUs, {len(clips)} clips")
