@@ -1,14 +1,15 @@
 """Score a whole archive with Ray Data: catalog -> units of work -> crops -> scores -> tables and page.
 
 This page only chains the stages; ``deepfake.score_units`` is what their workers do. On CPUs each of them cuts
-a unit's faces and scores them in turn; with GPUs, CPU tasks cut and GPU actors score, streaming into each
-other.
+a unit's faces and scores them in turn; with GPUs, CPU tasks cut, GPU actors score and CPU tasks write, each
+streaming into the next.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections import Counter
 from functools import partial
@@ -269,28 +270,61 @@ def make_scores(
     writer = Writer(output, judgement)
     if config.scoring.use_gpu:
         gpus = engine.gpus(config.ray, "scoring.use_gpu")
-        results = blocks.map_batches(
-            cut_unit, fn_kwargs={"stage": stage, "deadline": deadline}, num_cpus=1, batch_size=None,
-            batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=workers),
-        ).map_batches(
-            ScoreOnGpu, fn_constructor_kwargs={"network": place}, num_gpus=1, batch_size=UNITS_AT_ONCE,
-            batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=gpus),
-        ).map_batches(
-            # short tasks: a CPU that is set aside for them would be one less that decodes
-            write_units, fn_kwargs={"writer": writer}, num_cpus=0, batch_size=None,
-            batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=gpus * WRITERS),
-        )  # fmt: skip
+        writers = min(gpus * WRITERS, math.ceil(len(waiting) / UNITS_AT_ONCE))
+        cut = {"stage": stage, "deadline": deadline}
+        results = on_gpus(blocks, cut, place, writer, workers, gpus, writers)
     else:
-        first = first_stage(stage, config)
-        results = units.in_one_stage(blocks.map_batches(
-            CutAndScoreUnit, num_cpus=1, batch_size=None, batch_format="pyarrow",
-            compute=units.pool(workers),
-            fn_constructor_kwargs={
-                "stage": stage, "first": first, "deadline": deadline, "network": place, "writer": writer,
-                "threads": 1,
-            },
-        ))  # fmt: skip
+        actor = {
+            "stage": stage, "first": first_stage(stage, config), "deadline": deadline,
+            "network": place, "writer": writer, "threads": 1,
+        }  # fmt: skip
+        results = units.in_one_stage(
+            blocks.map_batches(
+                CutAndScoreUnit,
+                fn_constructor_kwargs=actor,
+                num_cpus=1,
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=units.pool(workers),
+            )
+        )
     return units.follow(results, total)
+
+
+def on_gpus(
+    blocks: ray.data.Dataset,
+    cut: dict[str, Any],
+    network: bytes,
+    writer: Writer,
+    cutters: int,
+    gpus: int,
+    writers: int,
+) -> ray.data.Dataset:
+    """Units through the three stages of ``deepfake.score_units``, so many processes each."""
+    crops = blocks.map_batches(
+        cut_unit,
+        fn_kwargs=cut,
+        num_cpus=1,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(size=cutters),
+    )
+    scored = crops.map_batches(
+        ScoreOnGpu,
+        fn_constructor_kwargs={"network": network},
+        num_gpus=1,
+        batch_size=UNITS_AT_ONCE,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=gpus),
+    )
+    return scored.map_batches(
+        write_units,
+        fn_kwargs={"writer": writer},
+        num_cpus=0,  # short tasks: a CPU that is set aside for them would be one less that decodes
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(size=writers),
+    )
 
 
 def first_stage(stage: Stage, config: ScoreJobConfig) -> Stage | None:
