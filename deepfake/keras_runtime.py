@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 log = logging.getLogger(__name__)
+
+_GREETINGS = (b"All log messages before absl::InitializeLog()", b"oneDNN custom operations are on")
 
 
 def start(
@@ -29,8 +35,9 @@ def start(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _keep_memory()
     quiet()
-    import keras
-    import tensorflow as tf
+    with _without_greetings():
+        import keras
+        import tensorflow as tf
 
     try:
         if threads is not None:
@@ -77,6 +84,29 @@ def quiet() -> None:
     """Let TensorFlow speak of errors only. For its C++ part this must come before its first import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Keep what TensorFlow says of itself at its first import off the error output; all else comes later.
+
+    It says some of it before its logging is set up, so ``TF_CPP_MIN_LOG_LEVEL`` does not reach that.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
+            said.seek(0)
+            os.write(2, b"".join(line for line in said if not any(words in line for words in _GREETINGS)))
 
 
 def versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 # Page faults of the process while each of 20 operations takes and leaves 64 MiB.
 FAULTS = """
@@ -41,3 +42,31 @@ def test_memory_of_an_operation_is_kept_for_the_next() -> None:
     kept = faults(**without)
     assert kept < pages / 10
     assert faults(TF_CPU_ALLOCATOR_USE_BFC="false", **without) > 10 * kept  # what the user sets is left alone
+
+
+STARTED = """
+import os
+from deepfake import keras_runtime
+os.write(2, b"before\\n")
+keras_runtime.start()
+os.write(2, b"after\\n")
+"""
+
+
+def test_tensorflow_says_nothing_at_its_start_but_what_matters(tmp_path: Path) -> None:
+    """With oneDNN on, TensorFlow says so before its logging can be told not to."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Complaint:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tensorflow': os.write(2, b'a complaint\\n')\n"
+        "sys.meta_path.insert(0, Complaint())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONPATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines() == ["before", "a complaint", "after"]
