@@ -118,7 +118,7 @@ def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> No
             value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
         if isinstance(value, float):
             value = f"{value:.4g}"
-        print(f"  {key.replace('_', ' '):<22} {value}")
+        print(f"  {key.replace('_', ' '):<22} {'-' if value is None else value}")
     for uri in look_at:
         print(f"  {'look at':<22} {uri}")
     sys.stdout.flush()

@@ -51,22 +51,19 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
     with engine.session(config.ray):
         working = time.monotonic()
         work = todo.choose(listed, config, output, output.config_sha256)
-        starting = make_crops(work.units, config, output)
+        followed = make_crops(work.units, config, output)
         videos = finish(work, output)
         write_yield(videos, output, config.detector.name)
         sheets = write_sheets(output) if any(videos["faces"].to_pylist()) else []
-        seconds = time.monotonic() - working - starting
-    return summary(videos, config, seconds, starting, time.monotonic() - started), sheets
+        seconds = time.monotonic() - working - followed.starting
+    return summary(videos, config, followed, seconds, time.monotonic() - started), sheets
 
 
-def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> float:
-    """Work through the units that are not complete yet; each leaves its crops in the output.
-
-    Returns the seconds until the first worker had its detector loaded.
-    """
+def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> units.Followed:
+    """Work through the units that are not complete yet; each leaves its crops in the output."""
     waiting = units.waiting(plan, output)
     if not waiting:
-        return 0.0
+        return units.Followed()
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, detector %s", total, len(waiting), config.detector.name)
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
@@ -128,10 +125,13 @@ def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
 
 
 def summary(
-    videos: pa.Table, config: PreprocessJobConfig, seconds: float, starting: float, all_seconds: float
+    videos: pa.Table,
+    config: PreprocessJobConfig,
+    followed: units.Followed,
+    seconds: float,
+    all_seconds: float,
 ) -> dict[str, Any]:
-    """The numbers of the finished output."""
-    frames = sum(videos["frames_sampled"].to_pylist())
+    """The numbers of the finished output, and the rates of this run."""
     statuses = Counter(videos["status"].to_pylist())
     return {
         "input": config.input,
@@ -140,11 +140,11 @@ def summary(
         "videos": videos.num_rows,
         "by_status": dict(sorted(statuses.items())),
         "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
-        "frames_sampled": frames,
+        "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
         "frames_with_face": sum(videos["frames_with_face"].to_pylist()),
         "faces": sum(videos["faces"].to_pylist()),
         "working_seconds": round(seconds, 2),
-        "frames_per_second": round(frames / seconds, 2) if seconds else None,
-        "starting_seconds": round(starting, 2),  # of the workers
-        "other_seconds": round(all_seconds - seconds - starting, 2),
+        **followed.rates(seconds),
+        "starting_seconds": round(followed.starting, 2),  # of the workers
+        "other_seconds": round(all_seconds - seconds - followed.starting, 2),
     }

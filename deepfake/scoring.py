@@ -119,6 +119,7 @@ class Done:
     """What ``score`` has done."""
 
     point: VerdictRule  # in force
+    followed: units.Followed  # in this run
     working: float  # seconds from the plan to the joined tables, without the next
     starting: float  # seconds until the workers had all that they need, the network's export among them
     left: int  # videos that the budget left for the next run
@@ -141,11 +142,12 @@ def score(
         network.made_with,
     )
     preparing = time.monotonic() - exporting
-    starting = preparing + make_scores(work.units, config, output, network, judgement, budget.deadline())
+    followed = make_scores(work.units, config, output, network, judgement, budget.deadline())
+    starting = preparing + followed.starting
     mine.check()
     finish(reached(work, output), output, judgement)
     working = time.monotonic() - began - starting
-    return Done(judgement.point, working, starting, left(listed, output))
+    return Done(judgement.point, followed, working, starting, left(listed, output))
 
 
 def chosen(
@@ -235,15 +237,14 @@ def make_scores(
     network: Network,
     judgement: Judgement,
     deadline: float | None = None,
-) -> float:
+) -> units.Followed:
     """Work through the units that are not complete yet; each leaves its tables in the output.
 
-    No unit is begun after the ``deadline`` (``time.time()``), but for each worker's first. Returns the
-    seconds until the first worker had all that it needs.
+    No unit is begun after the ``deadline`` (``time.time()``), but for each worker's first.
     """
     waiting = units.waiting(plan, output)
     if not waiting:
-        return 0.0
+        return units.Followed()
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, by %s", total, len(waiting), network.made_with)
     workers = min(engine.workers(config.ray), len(waiting))
@@ -256,7 +257,7 @@ def make_scores(
         if not config.scoring.first_pass:  # which would come too late
             waiting = long_videos.shared(waiting, extraction, config.ray, output, deadline)
         if not waiting:
-            return 0.0
+            return units.Followed()
         stage = partial(
             units.extract_unit,
             config=dataclasses.replace(extraction, crops_kept=config.scoring.keep_crops),
@@ -356,9 +357,11 @@ def summary(
     report_seconds: float,
     all_seconds: float,
 ) -> dict[str, Any]:
-    """The numbers of the finished output; ``report_seconds`` are those of pages, pictures and heat maps."""
+    """The numbers of the finished output, and the rates of this run.
+
+    ``report_seconds`` are those of pages, pictures and heat maps.
+    """
     seconds = done.working
-    frames = sum(videos["frames_sampled"].to_pylist())
     statuses = Counter(videos["status"].to_pylist())
     scored = statuses.get(tables.Status.OK, 0)
     return {
@@ -372,11 +375,10 @@ def summary(
         "by_verdict": dict(sorted(Counter(v for v in videos["verdict"].to_pylist() if v).items())),
         "coverage": round(scored / max(1, videos.num_rows), 4),
         "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
-        "frames_sampled": frames,
+        "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
         "faces": sum(videos["faces"].to_pylist()),
         "working_seconds": round(seconds, 2),
-        "frames_per_second": round(frames / seconds, 2) if seconds else None,
-        "videos_per_hour": round(videos.num_rows / seconds * 3600) if seconds else None,
+        **done.followed.rates(seconds),
         "starting_seconds": round(done.starting, 2),
         "report_seconds": round(report_seconds, 2),
         "other_seconds": round(all_seconds - seconds - done.starting - report_seconds, 2),

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -75,21 +76,36 @@ def answer(videos: pa.Table, began: float) -> pa.Table:
     return videos.append_column(BEGAN, pa.array([began] * videos.num_rows, pa.float64()))
 
 
-def follow(results: ray.data.Dataset, total: int, what: str = "videos") -> float:
-    """Run a dataset of ``videos`` rows to its end, showing progress.
+@dataclass(frozen=True)
+class Followed:
+    """What a run has worked through; nothing by default."""
 
-    Returns the seconds until the first unit began, where the rows come from ``answer``; else all seconds.
-    """
-    frames = failed = 0
+    starting: float = 0.0  # seconds until the first unit began, where ``answer`` says so; else all seconds
+    videos: int = 0
+    frames: int = 0  # sampled
+
+    def rates(self, seconds: float) -> dict[str, Any]:
+        """Of this run, as its summary has them; None where it did nothing."""
+        return {
+            "frames_per_second": round(self.frames / seconds, 2) if self.videos else None,
+            "videos_per_hour": round(self.videos / seconds * 3600) if self.videos else None,
+        }
+
+
+def follow(results: ray.data.Dataset, total: int, what: str = "videos") -> Followed:
+    """Run a dataset of ``videos`` rows to its end, showing progress."""
+    videos = frames = failed = 0
     started, first = time.time(), math.inf
     with Progress(what, total) as progress, _plain_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             if BEGAN in batch.column_names:
                 first = min(first, *batch[BEGAN].to_pylist())
+            videos += batch.num_rows
             frames += sum(batch["frames_sampled"].to_pylist())
             failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
             progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
-    return min(max(0.0, first - started), time.time() - started)  # other machines' clocks may differ
+    starting = min(max(0.0, first - started), time.time() - started)  # other machines' clocks may differ
+    return Followed(starting, videos, frames)
 
 
 @contextmanager

@@ -286,9 +286,14 @@ def test_new_videos_are_scored_and_the_others_left_as_they_are(
     scoring.run(_config(mine, bundle, output))
     first = {p: p.read_bytes() for p in output.glob("*_scores/*.parquet")}
     shutil.copy(archive / "sub folder/two.mp4", mine)
-    scoring.run(_config(mine, bundle, output))
+    numbers, _ = scoring.run(_config(mine, bundle, output))
     assert {p: p.read_bytes() for p in first} == first
-    assert pd.read_parquet(output / "video_scores")["video_id"].tolist() == ["one.mp4", "two.mp4"]
+    videos = pd.read_parquet(output / "video_scores").set_index("video_id")
+    assert videos.index.tolist() == ["one.mp4", "two.mp4"]
+    done = videos.loc["two.mp4", "frames_sampled"]
+    assert numbers["frames_per_second"] * numbers["working_seconds"] == pytest.approx(done, rel=0.02)
+    numbers, _ = scoring.run(_config(mine, bundle, output))
+    assert numbers["videos"] == 2 and numbers["frames_per_second"] is None  # of this run, which did nothing
     assert pq.read_metadata(output / "_manifest.parquet").num_rows == 2
 
 
