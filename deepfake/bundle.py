@@ -210,16 +210,9 @@ class Bundle:
         """
         import tensorflow as tf
 
-        model.check_crops(crops)
-        scores = np.empty(len(crops), np.float64)
-        for start in range(0, len(crops), self.batch_size):
-            batch = crops[start : start + self.batch_size]
-            count = len(batch)
-            if count < self.batch_size:
-                padding = np.zeros((self.batch_size - count, *batch.shape[1:]), np.uint8)
-                batch = np.concatenate([batch, padding])
-            scores[start : start + count] = self._forward(tf.constant(batch)).numpy()[:count, 0]
-        return scores
+        return model.score_in_batches(
+            crops, self.batch_size, lambda batch: self._forward(tf.constant(batch)).numpy()
+        )
 
 
 def read_info(uri: str, storage: Storage) -> BundleInfo:

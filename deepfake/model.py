@@ -189,6 +189,24 @@ def check_crops(crops: np.ndarray) -> np.ndarray:
     return crops
 
 
+def score_in_batches(crops: np.ndarray, batch: int, forward: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """Scores ``(n,) float64`` of crops ``(n, 224, 224, 3) uint8 RGB``.
+
+    ``forward`` takes ``batch`` crops and gives ``(batch, 1)``. Any other type or shape raises ``UsageError``.
+    Every batch has the one shape (the last is padded and cut), so a crop's score does not depend on what else
+    is scored with it.
+    """
+    check_crops(crops)
+    scores = np.empty(len(crops), np.float64)
+    for start in range(0, len(crops), batch):
+        together = crops[start : start + batch]
+        count = len(together)
+        if count < batch:
+            together = np.concatenate([together, np.zeros((batch - count, *together.shape[1:]), np.uint8)])
+        scores[start : start + count] = np.asarray(forward(together))[:count, 0]
+    return scores
+
+
 def check_contract(network: Any, where: str) -> None:
     """Raise ``UsageError`` unless a loaded network takes and gives what ``build`` promises."""
     shapes = [tuple(tensor.shape) for tensor in network.inputs]

@@ -240,7 +240,7 @@ def make_scores(
 ) -> units.Followed:
     """Work through the units that are not complete yet; each leaves its tables in the output.
 
-    No unit is begun after the ``deadline`` (``time.time()``), but for each worker's first.
+    No unit is begun after the ``deadline`` (``time.time()``), but on CPUs for each worker's first.
     """
     waiting = units.waiting(plan, output)
     if not waiting:

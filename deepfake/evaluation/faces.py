@@ -89,7 +89,8 @@ class _Resources:
 def _resources(config: EvaluateJobConfig) -> _Resources:
     """Actors that all fit, and leave CPUs for the reading tasks that feed them."""
     if config.scoring.use_gpu:
-        return _Resources(config.ray.workers or engine.gpus(config.ray, "scoring.use_gpu"), 1.0, _THREADS)
+        gpus = engine.gpus(config.ray, "scoring.use_gpu")
+        return _Resources(config.ray.workers or gpus, 1.0, _THREADS)
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     threads = max(1, int(min([cpus for cpus in nodes if cpus >= 1.0] + [float(_THREADS)])))
     fitting = int(sum(cpus // threads for cpus in nodes))

@@ -101,15 +101,7 @@ class JaxScorer:
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """See ``runtimes.Scorer``."""
-        model.check_crops(crops)
-        scores = np.empty(len(crops), np.float64)
-        for start in range(0, len(crops), self._batch):
-            batch = crops[start : start + self._batch]
-            count = len(batch)
-            if count < self._batch:
-                batch = np.concatenate([batch, np.zeros((self._batch - count, *batch.shape[1:]), np.uint8)])
-            scores[start : start + count] = np.asarray(self._forward(batch))[:count, 0]
-        return scores
+        return model.score_in_batches(crops, self._batch, self._forward)
 
 
 def half_precision(keras: Any, network: Any, policy: str) -> Any:
