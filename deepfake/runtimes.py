@@ -142,6 +142,7 @@ def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: boo
 
 def export(bundle: Bundle) -> bytes:
     """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32."""
+    keras_runtime.start()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     openvino = _openvino()

@@ -3,7 +3,8 @@
 python -m tests.benchmarks.scoring_rates --input CLIPS [--copies 3] [--runs 1] [--yunet FILE]
     [--backbone WEIGHTS.h5] [--skip naive]
 
-On the same clips, in turn:
+The loops go through the clips once right before and once right after each run of the job, which goes through
+``--copies`` of them, so that a machine whose speed drifts does so for all alike:
 
 - bare: one process, one thread, no Ray, no isolation, nothing written: the project's own decoding, detection
   and crops, and the network on the same runtime, video after video. The job is measured against it times the
@@ -48,6 +49,7 @@ from deepfake.storage import Storage
 from deepfake.video import VideoFile
 
 EVERY_N = 30
+ALONE, PLAIN, NAIVE = "bare, 1 process", "plain, 1 process", "naive"
 
 
 def say(line: str) -> None:
@@ -100,12 +102,16 @@ def bare(
     return time.perf_counter() - started, frames
 
 
-def bare_twice(clips: list[str], network: runtimes.Network, detector: DetectorConfig, workers: int) -> float:
-    """Frames a second of so many bare loops at once, each with its share of the clips."""
-    shares = [clips[i::workers] for i in range(workers)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(bare, shares, [network] * workers, [detector] * workers))
-    return sum(frames for _, frames in made) / max(seconds for seconds, _ in made)
+def together(loop: Callable[..., tuple[float, int]], shares: list[list[str]], *rest: Any) -> float:
+    """Frames a second of a loop in a process for each share of the clips, all at once."""
+    with ProcessPoolExecutor(len(shares), mp_context=get_context("spawn")) as pool:
+        made = list(pool.map(loop, shares, *([value] * len(shares) for value in rest)))
+    return rate(max(seconds for seconds, _ in made), sum(frames for _, frames in made))
+
+
+def rate(seconds: float, frames: int) -> float:
+    """Frames a second."""
+    return frames / seconds
 
 
 def naive(clips: list[str], uri: str) -> tuple[float, int]:
@@ -184,7 +190,6 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     workers = os.cpu_count() or 1
-    at_once = f"bare, {workers} processes"
     named = DetectorConfig(name="yunet" if options.yunet else "haar", yunet_model=options.yunet)
     detector = resolve(named, Storage())
     with tempfile.TemporaryDirectory() as made:
@@ -194,32 +199,34 @@ def main() -> None:
         network = runtimes.prepare(Bundle.load(uri), Storage())
         rates: dict[str, list[float]] = {}
         job(str(archive / "0"), uri, detector, workers)  # workers' first imports come from a cold disk
-        for _ in range(options.runs):
+        few = [clip for clip in clips if Path(clip).is_relative_to(archive / "0")]
+        at_once = f"bare, {workers} processes"
+
+        def beside() -> Iterator[tuple[str, float]]:
+            """The loops that the job is measured against, by name, and their frames a second."""
             if "bare" not in options.skip:
-                seconds, frames = bare(clips, network, detector)
-                rates.setdefault("bare, 1 process", []).append(frames / seconds)
-                together = bare_twice(clips, network, detector, workers)
-                rates.setdefault(at_once, []).append(together)
+                yield ALONE, rate(*bare(few, network, detector))
+                yield at_once, together(bare, [few] * workers, network, detector)
             if "plain" not in options.skip:
-                seconds, frames = bare(clips, network, detector, every_frame)
-                rates.setdefault("plain, 1 process", []).append(frames / seconds)
+                yield PLAIN, rate(*bare(few, network, detector, every_frame))
+            if "naive" not in options.skip:
+                yield NAIVE, together(naive, [few] * workers, uri)
+
+        for _ in range(options.runs):
+            before = dict(beside())
             summary = job(str(archive), uri, detector, workers)
             rates.setdefault("job", []).append(summary["frames_per_second"])
+            for name, after in beside():
+                rates.setdefault(name, []).append((before[name] + after) / 2)
             say(f"job: {summary['videos_per_hour']} videos/h, {summary['by_status']}")
-            if "naive" not in options.skip:
-                shares = [clips[i::workers] for i in range(workers)]
-                with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                    found = list(pool.map(naive, shares, [uri] * workers))
-                rate = sum(n for _, n in found) / max(seconds for seconds, _ in found)
-                rates.setdefault("naive", []).append(rate)
     say(f"{len(clips)} clips, {workers} workers, {network.made_with}, {detector.name}")
     for name, values in rates.items():
         say(f"{name:<20} {statistics.median(values):7.2f} frames/s   {[round(value, 2) for value in values]}")
     for name, base, times in (
-        (f"job / (bare x {workers})", "bare, 1 process", workers),
+        (f"job / (bare x {workers})", ALONE, workers),
         ("job / bare at once", at_once, 1),
-        (f"job / (plain x {workers})", "plain, 1 process", workers),
-        ("job / naive", "naive", 1),
+        (f"job / (plain x {workers})", PLAIN, workers),
+        ("job / naive", NAIVE, 1),
     ):
         if base in rates:
             say(compared(name, rates["job"], rates[base], times))
