@@ -27,9 +27,7 @@ from deepfake.staging import Output
 
 PIXELS = "pixels"  # column of a unit's block: its crops, (n, 224, 224, 3) uint8 RGB; null where they are many
 SCORES = "scores"  # and their scores
-MOST_PIXELS = (
-    2048  # crops of a unit that are handed over as pixels, 308 MB; else the GPU's actor decodes them
-)
+MOST_PIXELS = 2048  # crops of a unit that go to the GPU's actor as pixels, 308 MB; of more it decodes them
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,14 @@ class CutAndScoreUnit:
         return self._writer.write(looked.unit, looked.scores, looked.passes)
 
 
-def cut_unit(block: pa.Table, stage: Stage, deadline: float | None) -> pa.Table:
-    """One unit's catalog rows to its packed videos and crops, with their pixels and the time it was begun."""
+def cut_unit(block: pa.Table, stage: Stage, deadline: float | None, always: frozenset[str]) -> pa.Table:
+    """One unit's catalog rows to its packed videos and crops, with their pixels and the time it was begun.
+
+    Past the deadline nothing, but for the units whose ids are in ``always``.
+    """
     began = time.time()
-    if deadline is not None and began > deadline:
+    late = deadline is not None and began > deadline
+    if late and block[units.UNIT_ID][0].as_py() not in always:
         return pa.table({})
     unit = stage(block)
     encoded = unit["crops"]["crop"].to_pylist()

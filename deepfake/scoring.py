@@ -240,7 +240,7 @@ def make_scores(
 ) -> units.Followed:
     """Work through the units that are not complete yet; each leaves its tables in the output.
 
-    No unit is begun after the ``deadline`` (``time.time()``), but on CPUs for each worker's first.
+    No unit is begun after the ``deadline`` (``time.time()``) but the first, one for each worker.
     """
     waiting = units.waiting(plan, output)
     if not waiting:
@@ -272,7 +272,8 @@ def make_scores(
     if config.scoring.use_gpu:
         gpus = engine.gpus(config.ray, "scoring.use_gpu")
         writers = min(gpus * WRITERS, math.ceil(len(waiting) / UNITS_AT_ONCE))
-        cut = {"stage": stage, "deadline": deadline}
+        always = frozenset(unit.unit_id for unit in waiting[:workers])
+        cut = {"stage": stage, "deadline": deadline, "always": always}
         results = on_gpus(blocks, cut, place, writer, workers, gpus, writers)
     else:
         actor = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,22 @@ def test_a_crops_score_depends_on_no_other_crop(network: runtimes.Network) -> No
     together = scorer.score(crops)
     assert [scorer.score(crops[i : i + 1])[0] for i in range(len(crops))] == together.tolist()
     assert scorer.score(crops[:0]).shape == (0,)
+
+
+def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(uri: str) -> None:
+    code = (
+        "import sys; from deepfake import bundle, runtimes; "
+        "print(len(runtimes.export(bundle.Bundle.load(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, uri],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(done.stdout) > 1_000_000
+    assert done.stderr == ""
 
 
 def test_an_exported_network_is_kept_beside_its_bundle_and_needs_no_tensorflow(
