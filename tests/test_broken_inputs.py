@@ -74,7 +74,9 @@ def test_scoring_gives_each_of_them_the_status_that_preprocessing_gave(
     broken: tuple[Path, list[str]], preprocessed: pd.DataFrame, tmp_path: Path, ray_session: None
 ) -> None:
     bundle = red_is_fake(str(tmp_path / "bundle"))
-    settings = _settings(broken[0], tmp_path / "scores") | {"bundle": bundle.uri}
+    settings = _settings(broken[0], tmp_path / "scores") | {
+        "bundle": bundle.uri, "report": {"heat_maps": False},
+    }  # fmt: skip
     summary, _ = scoring.run(ScoreJobConfig.model_validate(settings))
     scores = pd.read_parquet(tmp_path / "scores/video_scores").set_index("video_id").sort_index()
     assert scores["status"].to_dict() == preprocessed["status"].to_dict()

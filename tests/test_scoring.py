@@ -43,6 +43,7 @@ def _config(archive: Path, bundle: str, output: Path, **more: Any) -> ScoreJobCo
         "output": str(output),
         "detector": {"name": "haar"},
         "scoring": {"keep_crops": True},
+        "report": {"heat_maps": False},  # TensorFlow starts for them
     }
     return ScoreJobConfig.model_validate(base | more)
 
@@ -67,7 +68,7 @@ def archive(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scored(archive: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     output = tmp_path_factory.mktemp("scored") / "scores"
-    scoring.run(_config(archive, bundle, output))
+    scoring.run(_config(archive, bundle, output, report={"heat_maps": True}))
     return output
 
 
