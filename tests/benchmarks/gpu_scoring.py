@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.gpu_scoring --bundle BUNDLE --input CLIPS --yunet FILE [--copies 20]
     [--multiply 8] [--expected SCORED] [--batch 32 256] [--precision float32 tf32 mixed_float16]
+python -m tests.benchmarks.gpu_scoring --bundle BUNDLE --input SCORED --expected SCORED ...
 
 The network is the bundle's, by Keras on JAX, so that this runs where there is a GPU and no TensorFlow; all
 else of the job is as it is for TensorFlow. Measured in turn:
@@ -13,7 +14,7 @@ else of the job is as it is for TensorFlow. Measured in turn:
 - job and kept again with a network that answers .5 at once: what all the rest of the machine can do
 
 ``--expected`` is the output of ``jobs/score.py`` on the clips, scored anywhere: the largest difference of
-face scores from it is said.
+face scores from it is said. Where ``--input`` is such an output that kept its crops, no video is needed.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ class Job:
     """What all jobs of this benchmark have in common."""
 
     bundle: str
-    detector: DetectorConfig
+    detector: DetectorConfig | None
 
     def __call__(self, folder: str, output: str, network: Any, limit: int | None = None) -> tuple[int, float]:
         """Faces, and seconds from the plan to the joined tables; crops of videos are kept."""
@@ -226,7 +227,7 @@ def main() -> None:
     )
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--input", required=True)
-    parser.add_argument("--yunet", required=True)
+    parser.add_argument("--yunet", help="where --input are clips")
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--multiply", type=int, default=8, help="the kept crops so often")
     parser.add_argument("--expected")
@@ -239,24 +240,40 @@ def main() -> None:
     os.environ.setdefault(
         "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
     )  # this process and the actor share the GPU
-    detector = DetectorConfig(name="yunet", yunet_model=str(Path(chosen.yunet).resolve()))
+    detector = None
+    if chosen.yunet:
+        detector = DetectorConfig(name="yunet", yunet_model=str(Path(chosen.yunet).resolve()))
     network_file = Path(chosen.bundle, MODEL_FILE).read_bytes()
     answers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as made, engine.session(RayConfig(object_store_mb=8192)):
-        archive = Path(made, "archive")
-        clips = lay_out(chosen.input, archive, chosen.copies)
-        say(f"{os.cpu_count()} cores, {engine.total('GPU'):g} GPUs, {len(clips)} clips")
         whole = JaxNetwork(network_file, "float32", chosen.batch[-1])
+        networks = {"": whole, ", no network": NoNetwork()}
         job = Job(chosen.bundle, detector)
-        job(str(archive / "0"), str(Path(made, "warm")), whole)
-        for name, network in (("", whole), (", no network", NoNetwork())):
-            kept = Path(made, "kept" + name)
-            faces, seconds = job(str(archive), str(kept), network)
-            answers["job" + name] = faces / seconds
-            say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
-        many = multiplied(Path(made, "kept"), Path(made, "many"), chosen.multiply)
-        half = len(clips) * chosen.multiply // 2
-        for name, network in (("", whole), (", no network", NoNetwork())):
+        kept = Path(chosen.input)
+        if not (kept / "crops").is_dir():
+            archive, kept = Path(made, "archive"), Path(made, "kept")
+            clips = lay_out(chosen.input, archive, chosen.copies)
+            say(f"{len(clips)} clips")
+            job(str(archive / "0"), str(Path(made, "warm")), whole)
+            for name, network in networks.items():
+                faces, seconds = job(str(archive), f"{kept}{name}", network)
+                answers["job" + name] = faces / seconds
+                say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
+        faces, seconds = job(str(kept), str(Path(made, "again")), whole)
+        say(f"{engine.cores()} cores, {engine.total('GPU'):g} GPUs")
+        say(f"kept: {faces} crops in {seconds:.1f} s, with the start of everything")
+        if chosen.expected:
+            expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "again")))
+            apart = [abs(found[key] - score) for key, score in expected.items() if key in found]
+            say(
+                f"face scores: {len(expected)} expected, {len(found)} found, {len(apart)} in both, "
+                f"at most {max(apart):.1e} apart, median {statistics.median(apart):.1e}; "
+                f"from {min(expected.values()):.3f} to {max(expected.values()):.3f}"
+            )
+            answers["largest difference"] = max(apart)
+        many = multiplied(kept, Path(made, "many"), chosen.multiply)
+        half = pq.read_metadata(many / "_manifest.parquet").num_rows // 2
+        for name, network in networks.items():
             rates = []
             for number in range(TIMES):
                 some, sooner = job(str(many), str(Path(made, f"half{number}{name}")), network, half)
@@ -268,15 +285,7 @@ def main() -> None:
                 f"kept{name}: {answers['kept' + name]:.0f} crops a second, "
                 + ", ".join(f"{rate:.0f}" for rate in rates)
             )
-        if chosen.expected:
-            expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "kept")))
-            apart = [abs(found[key] - score) for key, score in expected.items() if key in found]
-            say(
-                f"face scores: {len(expected)} expected, {len(found)} found, {len(apart)} in both, "
-                f"at most {max(apart):.1e} apart, median {statistics.median(apart):.1e}"
-            )
-            answers["largest difference"] = max(apart)
-        crops = kept_pictures(str(Path(made, "kept")), chosen.crops)
+        crops = kept_pictures(str(kept), chosen.crops)
         answers["network"] = network_alone(network_file, crops, chosen.precision, chosen.batch)
     say(json.dumps(answers))
 
