@@ -152,7 +152,7 @@ def for_inference(network: Any) -> Any:
 def rebuilt(
     network: Any, kind: Callable[[Any], Any], update: Mapping[str, Any] = MappingProxyType({})
 ) -> Any:
-    """A copy with the same graph and weights, each layer of class ``kind(layer)``.
+    """A copy with the same graph and weights, not compiled, each layer of class ``kind(layer)``.
 
     ``update`` changes every layer's configuration, but for the input's.
     """
@@ -166,7 +166,14 @@ def rebuilt(
             )
         return kind(layer).from_config(config)
 
-    copy = keras.models.clone_model(network, clone_function=clone)
+    compiled, network.compiled = (
+        network.compiled,
+        False,
+    )  # the copy would have an optimizer, twice its own size
+    try:
+        copy = keras.models.clone_model(network, clone_function=clone)
+    finally:
+        network.compiled = compiled
     for layer in network.layers:  # by name: a copy may list its layers in another order
         if not layer.weights:
             continue

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from deepfake import keras_runtime, model
+from deepfake import bundle, keras_runtime, model
 from deepfake.collective import Collective
 from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
@@ -142,6 +142,16 @@ def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any
     assert {layer.compute_dtype for layer in saved.layers} <= {"float32", "uint8"}
     for before, after in zip(mixed.get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_what_is_saved_has_no_optimizer(network: Any) -> None:
+    trained = model.rebuilt(network, type)
+    trained.compile("adam", "binary_crossentropy")
+    trained.optimizer.build(trained.trainable_variables)
+    saved = model.for_inference(trained)
+    assert trained.compiled and not saved.compiled
+    size = sum(weight.numpy().nbytes for weight in network.weights)
+    assert size < len(bundle.network_bytes(saved)) < 1.1 * size
 
 
 def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does(
