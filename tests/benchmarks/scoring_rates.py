@@ -153,7 +153,7 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
                 "catalog": {"dedupe": False},
                 "sampling": {"every_n": EVERY_N},
                 "crop": {},
-                "report": {"heat_maps": False},  # they come after what is timed
+                "report": {"pages": 0},  # they come after what is timed
                 "ray": {"workers": workers, "num_cpus": workers},
             }
         )
@@ -219,6 +219,7 @@ def main() -> None:
             for name, after in beside():
                 rates.setdefault(name, []).append((before[name] + after) / 2)
             say(f"job: {summary['videos_per_hour']} videos/h, {summary['by_status']}")
+            say("; ".join(f"{name} {values[-1]:.2f}" for name, values in rates.items()) + " frames/s")
     say(f"{len(clips)} clips, {workers} workers, {network.made_with}, {detector.name}")
     for name, values in rates.items():
         say(f"{name:<20} {statistics.median(values):7.2f} frames/s   {[round(value, 2) for value in values]}")
