@@ -166,10 +166,8 @@ def rebuilt(
             )
         return kind(layer).from_config(config)
 
-    compiled, network.compiled = (
-        network.compiled,
-        False,
-    )  # the copy would have an optimizer, twice its own size
+    compiled = network.compiled
+    network.compiled = False  # the copy of a compiled one has an optimizer, twice its own size
     try:
         copy = keras.models.clone_model(network, clone_function=clone)
     finally:
