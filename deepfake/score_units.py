@@ -31,6 +31,19 @@ MOST_PIXELS = 2048  # crops of a unit that go to the GPU's actor as pixels, 308 
 
 
 @dataclass(frozen=True)
+class Deadline:
+    """When no further unit is begun, but for some that are done however short the time is."""
+
+    at: float | None  # time.time(); None: never
+    always: frozenset[str]  # ids of units
+
+    def passed(self, block: pa.Table) -> bool:
+        """Whether it is too late for the unit of a block."""
+        late = self.at is not None and time.time() > self.at
+        return late and block[units.UNIT_ID][0].as_py() not in self.always
+
+
+@dataclass(frozen=True)
 class Writer:
     """Where the tables of scored units go, and how they are judged."""
 
@@ -65,14 +78,13 @@ class CutAndScoreUnit:
         self,
         stage: Stage,
         first: Stage | None,
-        deadline: float | None,
+        deadline: Deadline,
         network: bytes,
         writer: Writer,
         threads: int,
     ) -> None:
         self._stage, self._first, self._deadline = stage, first, deadline
         self._writer = writer
-        self._begun = False  # so that a short budget gets somewhere, however long a worker takes to start
         for look in (stage, first):
             if isinstance(look, partial) and "config" in look.keywords:
                 units.prepare(look.keywords["config"], look.keywords["storage"])
@@ -80,9 +92,8 @@ class CutAndScoreUnit:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         began = time.time()
-        if self._begun and self._deadline is not None and began > self._deadline:
+        if self._deadline.passed(block):
             return units.answer(tables.from_rows("videos", []), began)
-        self._begun = True
         return units.answer(self._scored(block), began)
 
     def _scored(self, block: pa.Table) -> pa.Table:
@@ -99,14 +110,10 @@ class CutAndScoreUnit:
         return self._writer.write(looked.unit, looked.scores, looked.passes)
 
 
-def cut_unit(block: pa.Table, stage: Stage, deadline: float | None, always: frozenset[str]) -> pa.Table:
-    """One unit's catalog rows to its packed videos and crops, with their pixels and the time it was begun.
-
-    Past the deadline nothing, but for the units whose ids are in ``always``.
-    """
+def cut_unit(block: pa.Table, stage: Stage, deadline: Deadline) -> pa.Table:
+    """One unit's catalog rows to its packed videos and crops, with their pixels and the time it was begun."""
     began = time.time()
-    late = deadline is not None and began > deadline
-    if late and block[units.UNIT_ID][0].as_py() not in always:
+    if deadline.passed(block):
         return pa.table({})
     unit = stage(block)
     encoded = unit["crops"]["crop"].to_pylist()

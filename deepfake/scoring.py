@@ -50,7 +50,7 @@ from deepfake.first_pass import Stage
 from deepfake.kept_crops import KeptCrops
 from deepfake.runtimes import Network
 from deepfake.score_rows import Judgement, score_tables
-from deepfake.score_units import CutAndScoreUnit, ScoreOnGpu, Writer, cut_unit, write_units
+from deepfake.score_units import CutAndScoreUnit, Deadline, ScoreOnGpu, Writer, cut_unit, write_units
 from deepfake.staging import Output
 from deepfake.storage import Storage, absolute
 from deepfake.verdicts import VerdictRule, operating_point
@@ -269,15 +269,15 @@ def make_scores(
     # before a restart; one that was serialised so stays until the job ends.
     place = ray.cloudpickle.dumps(ray.put(network))
     writer = Writer(output, judgement)
+    until = Deadline(deadline, frozenset(unit.unit_id for unit in waiting[:workers]))
     if config.scoring.use_gpu:
         gpus = engine.gpus(config.ray, "scoring.use_gpu")
         writers = min(gpus * WRITERS, math.ceil(len(waiting) / UNITS_AT_ONCE))
-        always = frozenset(unit.unit_id for unit in waiting[:workers])
-        cut = {"stage": stage, "deadline": deadline, "always": always}
+        cut = {"stage": stage, "deadline": until}
         results = on_gpus(blocks, cut, place, writer, workers, gpus, writers)
     else:
         actor = {
-            "stage": stage, "first": first_stage(stage, config), "deadline": deadline,
+            "stage": stage, "first": first_stage(stage, config), "deadline": until,
             "network": place, "writer": writer, "threads": 1,
         }  # fmt: skip
         results = units.in_one_stage(

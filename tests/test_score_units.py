@@ -16,7 +16,7 @@ from deepfake import keras_runtime, model, runtimes, score_units, units
 from deepfake.bundle import Bundle
 from deepfake.config import ModelConfig
 from deepfake.faces.crops import decode
-from deepfake.score_units import ScoreOnGpu, cut_unit
+from deepfake.score_units import Deadline, ScoreOnGpu, cut_unit
 from deepfake.storage import Storage
 
 CROPS = {"few": 2, "none": 0, "many": 5}  # of a unit, by its id
@@ -33,7 +33,8 @@ def _cut(block: pa.Table) -> dict[str, object]:
 
 
 def _cut_units(deadline: float | None = None, always: frozenset[str] = frozenset()) -> list[pa.Table]:
-    return [cut_unit(pa.table({units.UNIT_ID: [name]}), _cut, deadline, always) for name in CROPS]
+    until = Deadline(deadline, always)
+    return [cut_unit(pa.table({units.UNIT_ID: [name]}), _cut, until) for name in CROPS]
 
 
 def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
