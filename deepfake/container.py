@@ -24,6 +24,10 @@ FORMATS = (
     "mxf,wtv,rm,dv,ivf,obu,av1,nut,gif,yuv4mpegpipe,vob,vc1,h263,swf,nsv,rawvideo"
 )
 
+# Titles and comments, which nothing here reads, may be in any encoding. PyAV 19 keeps such bytes as they are
+# and has no choice of what becomes of them; 18 raises unless told.
+_METADATA = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, Any]:
     """``(container, its video stream)`` of a file at its start, with a decoder of one thread.
@@ -38,8 +42,8 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
         opened = av.open(
             file,
             mode="r",  # else taken from the file, and a temporary one is open for both
-            metadata_errors="ignore",
             options=options,
+            **_METADATA,
         )
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise VideoError(Status.UNREADABLE, f"not a video that can be read: {words(error)}") from error

@@ -35,6 +35,7 @@ def write_clip(
     size: tuple[int, int] = (192, 144),
     muxer: dict[str, str] | None = None,
     sound: bool = False,
+    title: str = "",
 ) -> Path:
     """Encode a clip; ``times`` in seconds make a variable frame rate. The container is the suffix's.
 
@@ -42,6 +43,8 @@ def write_clip(
     """
     width, height = size
     with av.open(str(path), "w", options=muxer or {}) as container:
+        if title:
+            container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate)
         noise = container.add_stream("aac", rate=44100, layout="mono") if sound else None
         samples = 0

@@ -201,6 +201,14 @@ def test_sound_without_pictures_is_unsupported(tmp_path: Path) -> None:
     assert _status((tmp_path / "sound.mp4").read_bytes()) == Status.UNSUPPORTED
 
 
+def test_a_title_that_is_not_utf_8_is_harmless(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=10, title="Cafe au lait")
+    content = clip.read_bytes().replace(b"Cafe au lait", b"Caf\xe9 au lait")
+    assert b"Caf\xe9" in content
+    with VideoFile(io.BytesIO(content), SamplingConfig(every_n=1)) as video:
+        assert len(list(video.sample())) == 10
+
+
 def test_a_clip_cut_off_in_the_middle_gives_the_frames_that_are_left(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "clip.mkv", frames=100, options={"x264-params": "keyint=10"})
     content = whole.read_bytes()
