@@ -28,13 +28,25 @@ def half_transparent(t: float, width: int, height: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.concatenate([opaque, alpha], 2), format="rgba")
 
 
+def mosaic(t: float, width: int, height: int) -> av.VideoFrame:
+    """What a camera's sensor saw, one colour a pixel, which swscale reads but does not write."""
+    opaque = picture(t, width, height).astype(np.uint16) * 257
+    seen = opaque[..., 1].copy()
+    seen[::2, ::2], seen[1::2, 1::2] = opaque[::2, ::2, 0], opaque[1::2, 1::2, 2]
+    return av.VideoFrame.from_ndarray(seen, format="bayer_rggb16le")
+
+
 def write_lossless(path: Path, pixel_format: str, size: tuple[int, int] = (190, 142)) -> Path:
     """Two frames in FFV1, half transparent where the format knows transparency."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         (stream.width, stream.height), stream.pix_fmt = size, pixel_format
         for i in range(2):
-            frame = half_transparent(i / 25, *size).reformat(format=pixel_format)
+            if pixel_format == "bayer_rggb16le":
+                stream.options = {"level": "4", "strict": "experimental"}
+                frame = mosaic(i / 25, *size)
+            else:
+                frame = half_transparent(i / 25, *size).reformat(format=pixel_format)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
