@@ -25,9 +25,9 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDic
 from deepfake import __version__
 from deepfake.config import JobConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.process import leave_at_once
-from deepfake.storage import Storage, join
-from deepfake.tables import TableError
+from deepfake.execution.process import leave_at_once
+from deepfake.io.storage import Storage, join
+from deepfake.io.tables import TableError
 
 DONE, FAILED, BAD_USAGE, OVER_ERROR_BUDGET = 0, 1, 2, 3
 

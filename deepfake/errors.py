@@ -1,6 +1,6 @@
 """The two ways a job ends badly, besides a bug; and what a video is that gives no frames."""
 
-from deepfake.tables import Status
+from deepfake.io.tables import Status
 
 
 class UsageError(ValueError):

@@ -15,7 +15,8 @@ from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 from pydantic_core import PydanticUndefined  # noqa: E402
 
-from deepfake import config, tables  # noqa: E402
+from deepfake import config  # noqa: E402
+from deepfake.io import tables  # noqa: E402
 
 JOBS: dict[str, type[config.JobConfig]] = {
     "preprocess": config.PreprocessJobConfig,

@@ -15,10 +15,10 @@ from deepfake.config import BenchmarkJobConfig  # noqa: E402
 
 def job(config: BenchmarkJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
-    from deepfake import benchmark  # here, so that --help is answered at once
+    from deepfake.pipelines import benchmark  # here, so that --help is answered at once
 
     logging.getLogger("deepfake").setLevel(logging.WARNING)  # what a job that is measured says is no news
-    logging.getLogger("deepfake.benchmark").setLevel(logging.INFO)
+    logging.getLogger("deepfake.pipelines.benchmark").setLevel(logging.INFO)
     report = benchmark.run(config)
     if report.table:
         print(f"\n{report.table}")

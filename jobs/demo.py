@@ -17,10 +17,10 @@ from collections.abc import Sequence  # noqa: E402
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import DemoJobConfig  # noqa: E402
-from deepfake.demo import DISCLAIMER, Summary, make_dataset  # noqa: E402
-from deepfake.demo.archive import make_archive  # noqa: E402
-from deepfake.demo.tour import archive_folder, data_folder, shown, steps  # noqa: E402
 from deepfake.errors import UsageError  # noqa: E402
+from deepfake.pipelines.demo import DISCLAIMER, Summary, make_dataset  # noqa: E402
+from deepfake.pipelines.demo.archive import make_archive  # noqa: E402
+from deepfake.pipelines.demo.tour import archive_folder, data_folder, shown, steps  # noqa: E402
 
 
 def job(config: DemoJobConfig) -> cli.Outcome:

@@ -14,7 +14,7 @@ from deepfake.config import EvaluateJobConfig  # noqa: E402
 
 def job(config: EvaluateJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
-    from deepfake.evaluation import job as evaluate  # here, so that --help is answered at once
+    from deepfake.pipelines.evaluate import pipeline as evaluate  # here, so that --help is answered at once
 
     summary, look_at = evaluate.run(config)
     return cli.Outcome(summary, look_at=look_at)

@@ -14,7 +14,7 @@ from deepfake.config import LeakcheckJobConfig  # noqa: E402
 
 def job(config: LeakcheckJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
-    from deepfake.leakcheck import job as leakcheck  # here, so that --help is answered at once
+    from deepfake.pipelines.leakcheck import pipeline as leakcheck  # here, so that --help is answered at once
 
     summary, look_at, problem, failed = leakcheck.run(config)
     return cli.Outcome(summary, failed, look_at, problem)

@@ -14,9 +14,9 @@ from deepfake.config import PreprocessJobConfig  # noqa: E402
 
 def job(config: PreprocessJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
-    from deepfake import preprocess  # here, so that --help is answered at once
+    from deepfake.pipelines.preprocess import pipeline  # here, so that --help is answered at once
 
-    summary, sheets = preprocess.run(config)
+    summary, sheets = pipeline.run(config)
     failed = summary.get("failed", 0) / max(1, summary["videos"])
     return cli.Outcome(summary, failed, sheets)
 

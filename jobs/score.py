@@ -15,15 +15,15 @@ from deepfake.config import ScoreJobConfig, VerifyJobConfig  # noqa: E402
 
 def job(config: ScoreJobConfig) -> cli.Outcome:
     """Run the job and say how it went."""
-    from deepfake import scoring  # here, so that --help is answered at once
+    from deepfake.pipelines.score import pipeline  # here, so that --help is answered at once
 
-    summary, look_at = scoring.run(config)
+    summary, look_at = pipeline.run(config)
     return cli.Outcome(summary, summary.get("failed", 0) / max(1, summary["videos"]), look_at)
 
 
 def verify(config: VerifyJobConfig) -> cli.Outcome:
     """Score some videos of a finished output again and say what differs."""
-    from deepfake import verification
+    from deepfake.pipelines.score import verify as verification
 
     if config.dry_run:
         return cli.Outcome({"verified": config.verify, "sample": config.sample})

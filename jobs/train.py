@@ -16,10 +16,10 @@ from deepfake.config import TrainJobConfig  # noqa: E402
 
 def job(config: TrainJobConfig) -> cli.Outcome:
     """Train, or compare."""
-    from deepfake import compare, training  # here, so that --help is answered at once
+    from deepfake.pipelines.train import compare, pipeline  # here, so that --help is answered at once
 
     if not config.compare:
-        return training.train(config)
+        return pipeline.train(config)
     outcome, table = compare.run(config, sys.argv[1:])
     print(f"\n{table}")
     return outcome

@@ -72,7 +72,7 @@ def data() -> Path:
 def ray_session() -> Iterator[None]:
     """One embedded Ray of two CPUs for the whole test session."""
     from deepfake.config import RayConfig
-    from deepfake.engine import session
+    from deepfake.execution.session import session
 
     with session(RayConfig(address=None, num_cpus=2, object_store_mb=256)):
         yield
@@ -84,7 +84,7 @@ def ffpp_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     6 originals and 6 fakes (each of the 4 methods) of 60 frames, 480x360, 30 fps; one person a split.
     """
-    from deepfake.demo import make_dataset
+    from deepfake.pipelines.demo import make_dataset
 
     root = tmp_path_factory.mktemp("data") / "ffpp_small"
     return make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30).root

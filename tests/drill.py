@@ -60,10 +60,11 @@ class Drill:
     """What all lines share: the data, a bundle, and the rows of undisturbed runs of their jobs."""
 
     def __init__(self, folder: Path, wanted: set[str]) -> None:
-        from deepfake import bundle, keras_runtime, model
         from deepfake.config import ModelConfig
-        from deepfake.demo import make_dataset
-        from deepfake.storage import Storage
+        from deepfake.io.storage import Storage
+        from deepfake.model import bundle, keras_runtime
+        from deepfake.model import network as model
+        from deepfake.pipelines.demo import make_dataset
 
         self.folder = folder
         made = make_dataset(

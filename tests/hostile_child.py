@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake import pieces
-from deepfake.extract import Found, extract
-from deepfake.isolation import serve
+from deepfake.crops import chunks
+from deepfake.crops.extraction import Found, extract
+from deepfake.crops.sandbox import serve
 
-look = pieces.look
+look = chunks.look
 answers = os.fstat(1).st_ino  # the pipe, whatever its number becomes
 
 
@@ -66,5 +66,5 @@ def _misbehave(entry: Mapping[str, Any]) -> None:
         os.write(1, b"\xff" * 100)
 
 
-pieces.look = _look
+chunks.look = _look
 serve(_extract)

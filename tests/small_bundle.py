@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from deepfake import bundle, keras_runtime, model
-from deepfake.bundle import Bundle
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.model import bundle, keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
 
 
 def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:

@@ -11,12 +11,7 @@ from typing import Any
 
 import pytest
 
-from deepfake import catalog
-from deepfake.benchmark import baselines, clips, results
-from deepfake.benchmark.contestants import Contestant
-from deepfake.benchmark.job import choose_detectors, selected, warnings
-from deepfake.benchmark.processes import Processes
-from deepfake.benchmark.results import Measured, Tally
+from deepfake.catalog.load import load_catalog
 from deepfake.config import (
     BenchmarkJobConfig,
     CatalogConfig,
@@ -25,7 +20,12 @@ from deepfake.config import (
     SamplingConfig,
 )
 from deepfake.errors import JobError, UsageError
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.pipelines.benchmark import baselines, clips, results
+from deepfake.pipelines.benchmark.contestants import Contestant
+from deepfake.pipelines.benchmark.pipeline import choose_detectors, selected, warnings
+from deepfake.pipelines.benchmark.processes import Processes
+from deepfake.pipelines.benchmark.results import Measured, Tally
 from tests import running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,12 +149,12 @@ def test_both_detectors_are_measured_where_the_model_is_at_hand(
 def test_copies_are_videos_and_files_of_their_own(ffpp_small: Path, tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
-    listed = catalog.load(str(ffpp_small), CatalogConfig(), Storage()).slice(0, 3)
+    listed = load_catalog(str(ffpp_small), CatalogConfig(), Storage()).slice(0, 3)
     staged, left_out = clips.stage(listed, folder, SamplingConfig(), Storage())
     assert not left_out
     taken = clips.longest_first(clips.take_over(staged, 3))
     manifest = clips.write_manifest(taken, tmp_path / "clips.csv")
-    table = catalog.load(manifest, CatalogConfig(), Storage())
+    table = load_catalog(manifest, CatalogConfig(), Storage())
     assert table.num_rows == 9
     assert len(set(table["uri"].to_pylist())) == 9
     assert {Path(uri).read_bytes() for uri in table["uri"].to_pylist()} == {
@@ -169,7 +169,7 @@ def test_what_is_no_video_is_left_out_and_named(ffpp_small: Path, tmp_path: Path
     source.mkdir()
     (source / "broken.mp4").write_bytes(b"no video at all")
     (source / "good.mp4").write_bytes(next(ffpp_small.rglob("*.mp4")).read_bytes())
-    listed = catalog.load(str(source), CatalogConfig(), Storage())
+    listed = load_catalog(str(source), CatalogConfig(), Storage())
     folder = tmp_path / "clips"
     folder.mkdir()
     staged, left_out = clips.stage(listed, folder, SamplingConfig(), Storage())

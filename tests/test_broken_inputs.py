@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deepfake import preprocess, scoring, tables
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
+from deepfake.io import tables
+from deepfake.pipelines.preprocess import pipeline
+from deepfake.pipelines.score import pipeline as scoring
 from tests.broken_inputs import write
 from tests.small_bundle import red_is_fake
 
@@ -42,7 +44,7 @@ def preprocessed(
 ) -> pd.DataFrame:
     """The manifest of a preprocess job on them, by ``video_id``."""
     output = tmp_path_factory.mktemp("preprocessed") / "crops"
-    summary, _ = preprocess.run(PreprocessJobConfig.model_validate(_settings(broken[0], output)))
+    summary, _ = pipeline.run(PreprocessJobConfig.model_validate(_settings(broken[0], output)))
     manifest = pd.read_parquet(output / "_manifest.parquet").set_index("video_id")
     assert summary["by_status"] == dict(sorted(Counter(manifest["status"]).items()))
     return manifest.sort_index()

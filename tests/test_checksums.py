@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from deepfake import checksums
-from deepfake.storage import Storage
+from deepfake.io import checksums
+from deepfake.io.storage import Storage
 
 
 def test_sha256sum_accepts_the_file_until_a_byte_changes(tmp_path: Path) -> None:

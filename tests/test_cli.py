@@ -19,7 +19,7 @@ from deepfake import cli, config
 from deepfake.cli import Outcome, load_config, option_names
 from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.tables import TableError
+from deepfake.io.tables import TableError
 
 ROOT = Path(__file__).resolve().parent.parent
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake import decisions, metrics
+from deepfake import metrics
+from deepfake.model import thresholds
 
 
 def faces(videos: int = 40, frames: int = 3, seed: int = 0) -> pa.Table:
@@ -28,10 +29,10 @@ def faces(videos: int = 40, frames: int = 3, seed: int = 0) -> pa.Table:
 
 def test_thresholds_are_of_videos_one_set_for_each_way_of_aggregating() -> None:
     table = faces()
-    chosen = decisions.choose(table)
+    chosen = thresholds.choose(table)
     assert set(chosen) == set(metrics.POLICIES)
     for policy, decision in chosen.items():
-        videos = metrics.video_table(table, policy, decisions.TOP_K)
+        videos = metrics.video_table(table, policy, thresholds.TOP_K)
         y, s = videos["label"].to_numpy(), videos["score"].to_numpy()
         balanced, one_percent, _ = decision.operating_points
         assert balanced.threshold == metrics.balanced_threshold(y, s)
@@ -42,7 +43,7 @@ def test_thresholds_are_of_videos_one_set_for_each_way_of_aggregating() -> None:
 
 
 def test_a_rate_that_the_videos_are_too_few_for_says_so() -> None:
-    balanced, one_percent, one_in_a_thousand = decisions.choose(faces(videos=120))["mean"].operating_points
+    balanced, one_percent, one_in_a_thousand = thresholds.choose(faces(videos=120))["mean"].operating_points
     assert balanced.note is None and one_percent.note is None
     assert one_in_a_thousand.note is not None
     assert "120 real validation videos cannot show" in one_in_a_thousand.note
@@ -51,7 +52,7 @@ def test_a_rate_that_the_videos_are_too_few_for_says_so() -> None:
 
 
 def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> None:
-    calibration = decisions.choose(faces())["mean"].calibration
+    calibration = thresholds.choose(faces())["mean"].calibration
     assert calibration.method != "none"  # these scores huddle around one half
     scores = np.linspace(0, 1, 11)
     here, rare = calibration(scores), calibration(scores, prevalence=0.01)
@@ -61,7 +62,7 @@ def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> No
 
 
 def test_few_people_leave_the_score_as_it_is_and_say_so() -> None:
-    calibration = decisions.choose(faces(videos=8))["mean"].calibration
+    calibration = thresholds.choose(faces(videos=8))["mean"].calibration
     assert calibration.method == "none"
     assert calibration.note is not None and "at least 10 identities" in calibration.note
     assert calibration(np.array([0.2, 0.9])).tolist() == [0.2, 0.9]
@@ -70,4 +71,4 @@ def test_few_people_leave_the_score_as_it_is_and_say_so() -> None:
 def test_one_class_is_refused() -> None:
     table = faces(videos=3)
     with pytest.raises(ValueError, match="both classes"):
-        decisions.choose(table.filter(pa.compute.equal(table["label"], 1)))
+        thresholds.choose(table.filter(pa.compute.equal(table["label"], 1)))

@@ -9,10 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from deepfake import duplicates, preprocess, tables, todo
+from deepfake.catalog import duplicates
 from deepfake.config import PreprocessJobConfig
-from deepfake.staging import Output
-from deepfake.storage import Storage
+from deepfake.execution import planning
+from deepfake.execution.output import Output
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.preprocess import pipeline
 
 
 def _catalog(folder: Path, contents: dict[str, bytes], labels: dict[str, int] | None = None) -> pa.Table:
@@ -85,10 +88,10 @@ def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path, ray_session
     catalog = _catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"alone"})
     config = PreprocessJobConfig(input=str(tmp_path), output=str(tmp_path / "out"))
     output = Output(config.output, Storage(), "0" * 64, {"videos": "", "crops": ""})
-    first = todo.choose(catalog, config, output, "0" * 64)
+    first = planning.choose(catalog, config, output, "0" * 64)
     for name in ("a", "b", "c", "d"):
         (tmp_path / name).unlink()
-    again = todo.choose(catalog, config, output, "0" * 64)
+    again = planning.choose(catalog, config, output, "0" * 64)
     assert first.copies["video_id"].to_pylist() == again.copies["video_id"].to_pylist() == ["c"]
     assert (first.copies_id, len(first.units)) == (again.copies_id, len(again.units))
 
@@ -105,7 +108,7 @@ def test_the_job_decodes_copies_once_and_lists_them_in_the_manifest(
     for dedupe in (True, False):
         output = tmp_path / f"crops-{dedupe}"
         config = {"input": str(archive), "output": str(output), "detector": {"name": "haar"}}
-        preprocess.run(PreprocessJobConfig.model_validate(config | {"catalog": {"dedupe": dedupe}}))
+        pipeline.run(PreprocessJobConfig.model_validate(config | {"catalog": {"dedupe": dedupe}}))
         manifest = pd.read_parquet(output / "_manifest.parquet")
         assert manifest["video_id"].tolist() == ["a.mp4", "b.mp4", "c.mp4"]
         expected = ["ok", "skipped_duplicate", "skipped_duplicate"] if dedupe else ["ok"] * 3

@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake import evidence
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.extract import ExtractConfig, extract
-from deepfake.faces.crops import decode
-from deepfake.faces.detector import make
-from deepfake.storage import Storage
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.faces.cropping import decode
+from deepfake.faces.detectors.base import make
+from deepfake.io.storage import Storage
+from deepfake.pipelines.score import evidence
 
 
 def face(index: int, score: float, track: int = 0) -> dict:

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake import tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.crops.extraction import ExtractConfig, Found, extract
 from deepfake.errors import UsageError
-from deepfake.extract import ExtractConfig, Found, extract
-from deepfake.faces.crops import decode
-from deepfake.faces.detector import Detection
-from deepfake.frame import Frame
-from deepfake.storage import Storage
+from deepfake.faces.cropping import decode
+from deepfake.faces.detectors.base import Detection
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.video.frame import Frame
 from tests.clips import write_clip
 
 
@@ -117,7 +117,7 @@ def test_bad_files_get_a_status_and_never_an_exception(tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["haar", "yunet"])
 def test_detectors_find_a_real_face_and_boxes_hold_it(data: Path, name: str) -> None:
-    from deepfake.faces.detector import make, resolve
+    from deepfake.faces.detectors.base import make, resolve
 
     config = resolve(
         DetectorConfig(name=name, yunet_model=str(data / "models/face_detection_yunet_2023mar.onnx")),

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake import first_pass, tables
 from deepfake.config import SamplingConfig, ScoringConfig
+from deepfake.io import tables
+from deepfake.pipelines.score import first_pass
 from tests.rows import crop_row, video_row
 
 CONFIG = ScoringConfig(first_pass=2, first_pass_margin=0.2)

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake import bundle as bundles
-from deepfake import evidence, explain, keras_runtime, model
-from deepfake.bundle import Bundle
 from deepfake.config import ModelConfig
-from deepfake.heat_pictures import Drawing, HeatPictures
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import grad_cam, keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+from deepfake.pipelines.score import evidence
+from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -23,8 +25,8 @@ def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_pa
     network = model.build(ModelConfig(weights="none"))
     bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     crops = np.random.default_rng(3).integers(0, 256, (5, model.SIZE, model.SIZE, 3), np.uint8)
-    heats = explain.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
-    expected = [evidence.jpeg(explain.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]
+    heats = grad_cam.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
+    expected = [evidence.jpeg(grad_cam.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]
 
     pictures = HeatPictures(str(tmp_path), Storage())
     first, none, rest = pictures.begin(crops[:2]), pictures.begin([]), pictures.begin(crops[2:])

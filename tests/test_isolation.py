@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake import isolation
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.extract import ExtractConfig, extract
-from deepfake.faces.crops import decode
-from deepfake.faces.detector import make
-from deepfake.isolation import IsolatedExtractor
-from deepfake.storage import Storage
-from deepfake.tables import Status
+from deepfake.crops import sandbox
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.crops.sandbox import IsolatedExtractor
+from deepfake.faces.cropping import decode
+from deepfake.faces.detectors.base import make
+from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
 
 CHILD = (sys.executable, str(Path(__file__).with_name("hostile_child.py")))
 CONFIG = ExtractConfig(
@@ -32,7 +32,7 @@ CONFIG = ExtractConfig(
 
 @pytest.fixture(scope="module")
 def hostile(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[IsolatedExtractor]:
-    monkeypatch_module.setattr(isolation, "GRACE_SECONDS", 1.0)
+    monkeypatch_module.setattr(sandbox, "GRACE_SECONDS", 1.0)
     extractor = IsolatedExtractor(CONFIG, Storage(), CHILD)
     yield extractor
     extractor.close()
@@ -125,7 +125,7 @@ def test_a_child_is_told_to_keep_its_heap_unless_its_user_says_otherwise(
         finally:
             extractor.close()
 
-    kept = f"MALLOC_TRIM_THRESHOLD_={isolation.KEPT_BYTES}"
+    kept = f"MALLOC_TRIM_THRESHOLD_={sandbox.KEPT_BYTES}"
     assert kept in told()
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
     found = told()
@@ -145,8 +145,8 @@ def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
     script = (
         "import os, signal, sys\n"
         "from tests.test_isolation import CONFIG\n"
-        "from deepfake.isolation import IsolatedExtractor\n"
-        "from deepfake.storage import Storage\n"
+        "from deepfake.crops.sandbox import IsolatedExtractor\n"
+        "from deepfake.io.storage import Storage\n"
         "extractor = IsolatedExtractor(CONFIG, Storage())\n"
         f"extractor.extract({entry!r})\n"
         "print(extractor._child.pid, flush=True)\n"

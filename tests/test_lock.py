@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import lock
 from deepfake.errors import JobError, UsageError
-from deepfake.storage import Storage
+from deepfake.io import lock
+from deepfake.io.storage import Storage
 
 
 def leave_lock(folder: Path, **values: object) -> Path:

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deepfake import long_videos, pieces, preprocess, tables, todo, units, work
 from deepfake.config import (
     CropConfig,
     DetectorConfig,
@@ -17,13 +16,17 @@ from deepfake.config import (
     SamplingConfig,
     config_sha256,
 )
-from deepfake.extract import ExtractConfig, Found, extract
-from deepfake.faces.detector import Detection
-from deepfake.frame import Frame
-from deepfake.pieces import Pieces
-from deepfake.staging import Output
-from deepfake.storage import Storage, join
-from deepfake.tables import Status
+from deepfake.crops import chunks
+from deepfake.crops.chunks import Pieces
+from deepfake.crops.extraction import ExtractConfig, Found, extract
+from deepfake.execution import long_videos, planning, runner, work_units
+from deepfake.execution.output import Output
+from deepfake.faces.detectors.base import Detection
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+from deepfake.io.tables import Status
+from deepfake.pipelines.preprocess import pipeline
+from deepfake.video.frame import Frame
 from tests.clips import write_clip
 
 GROUPS = {"x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=2"}
@@ -72,20 +75,20 @@ def in_pieces(
 ) -> tuple[Found, int]:
     """Survey, look at each piece, join: what the job does, in this process; and how many pieces."""
     storage, detector = Storage(), Crowd()
-    survey = pieces.survey(entry, piece_seconds, config, detector, storage)
+    survey = chunks.survey(entry, piece_seconds, config, detector, storage)
     storage.write_table(join(str(folder), "packets/s.parquet"), survey.table)
     storage.write_table(join(str(folder), "videos/s.parquet"), tables.from_rows("videos", [survey.video]))
     whole = Pieces(str(folder), "s", ())
-    bounds = pieces.read_bounds(whole.packets_uri, storage)
+    bounds = chunks.read_bounds(whole.packets_uri, storage)
     packets = storage.read_table(whole.packets_uri, "packets")
     ids = []
     for first, stop in itertools.pairwise(bounds):
-        found = pieces.look(entry, (first, stop), packets, config, detector, storage)
+        found = chunks.look(entry, (first, stop), packets, config, detector, storage)
         ids.append(f"p{first}")
         storage.write_table(join(str(folder), f"pieces/p{first}.parquet"), found.table, 4)
         row = tables.from_rows("videos", [found.video])
         storage.write_table(join(str(folder), f"videos/p{first}.parquet"), row)
-    return pieces.joined(entry, Pieces(str(folder), "s", tuple(ids)), config, storage), len(ids)
+    return chunks.joined(entry, Pieces(str(folder), "s", tuple(ids)), config, storage), len(ids)
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -146,11 +149,11 @@ def test_a_piece_whose_process_died_gives_the_row_of_a_whole_video_whose_process
     entry = {"video_id": "long.mp4", "uri": str(clips / "long.mp4"), "size_bytes": 1}
     config = ExtractConfig(SamplingConfig(every_n=3), DetectorConfig(name="haar"), CropConfig())
     in_pieces(entry, config, tmp_path, 0.5)
-    died = pieces.video_row(entry) | {"status": Status.TIMEOUT, "status_detail": "took longer; stopped"}
+    died = chunks.video_row(entry) | {"status": Status.TIMEOUT, "status_detail": "took longer; stopped"}
     uri = join(str(tmp_path), "videos", "p0.parquet")
     Storage().write_table(uri, tables.from_rows("videos", [died]))
     whole = Pieces(str(tmp_path), "s", ("p0",))
-    assert comparable(pieces.joined(entry, whole, config, Storage()).video) == comparable(died)
+    assert comparable(chunks.joined(entry, whole, config, Storage()).video) == comparable(died)
 
 
 def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Path, tmp_path: Path) -> None:
@@ -162,16 +165,16 @@ def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Pat
         uri = join(str(tmp_path), "videos", f"{name}.parquet")
         [row] = Storage().read_table(uri, "videos").to_pylist()
         Storage().write_table(uri, tables.from_rows("videos", [row | {"etag": f"{number // 3}"}]))
-    row = pieces.joined(entry, Pieces(str(tmp_path), "s", ids), config, Storage()).video
+    row = chunks.joined(entry, Pieces(str(tmp_path), "s", ids), config, Storage()).video
     assert (row["status"], row["status_detail"]) == (Status.UNREADABLE, "it was replaced while it was read")
 
 
 def test_a_listing_comes_back_from_its_table(clips: Path) -> None:
     entry = {"video_id": "open.mp4", "uri": str(clips / "open.mp4")}
     config = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig())
-    survey = pieces.survey(entry, 1.0, config, Crowd(), Storage())
-    listing = pieces.read_packets(survey.table)
-    assert pieces.packets_table(listing, [0, 4]).equals(survey.table)
+    survey = chunks.survey(entry, 1.0, config, Crowd(), Storage())
+    listing = chunks.read_packets(survey.table)
+    assert chunks.packets_table(listing, [0, 4]).equals(survey.table)
     assert listing.info.frames_total == 120
     assert listing.packets.times[-1] == pytest.approx(119 / 25)
 
@@ -215,7 +218,7 @@ def archive(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(archive: Path, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     output = tmp_path_factory.mktemp("whole") / "crops"
-    preprocess.run(job(archive, output))
+    pipeline.run(job(archive, output))
     return output
 
 
@@ -232,14 +235,14 @@ def test_the_job_gives_the_same_files_with_and_without_pieces_and_goes_on_after_
     archive: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "crops"
-    blocks = units.blocks
+    blocks = runner.blocks
 
     def power_cut(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(units, "blocks", power_cut)
+    monkeypatch.setattr(runner, "blocks", power_cut)
     with pytest.raises(KeyboardInterrupt):
-        preprocess.run(job(archive, output, **TINY))
+        pipeline.run(job(archive, output, **TINY))
     first = staged(output, "pieces")
     assert len(first) >= 4
     assert not (output / "part-00000.parquet").exists()
@@ -252,8 +255,8 @@ def test_the_job_gives_the_same_files_with_and_without_pieces_and_goes_on_after_
         assert [name for name in second if second[name] != first[name]] == [lost]
         return blocks(plan)
 
-    monkeypatch.setattr(units, "blocks", again)
-    preprocess.run(job(archive, output, **TINY))
+    monkeypatch.setattr(runner, "blocks", again)
+    pipeline.run(job(archive, output, **TINY))
     assert (output / "part-00000.parquet").read_bytes() == (whole / "part-00000.parquet").read_bytes()
     pd.testing.assert_frame_equal(manifest(output), manifest(whole))
     assert manifest(output)["status"].tolist() == ["ok", "ok", "ok", "unreadable"]
@@ -264,8 +267,8 @@ def test_past_the_deadline_no_piece_is_begun_and_its_unit_is_left_out(
     archive: Path, tmp_path: Path, ray_session: None
 ) -> None:
     config = job(archive, tmp_path / "crops", **TINY)
-    output = Output(config.output, Storage(), config_sha256(config), preprocess.FOLDERS)
-    plan = work.plan(todo.listed(config, output), output.config_sha256)
+    output = Output(config.output, Storage(), config_sha256(config), pipeline.FOLDERS)
+    plan = work_units.plan(planning.listed(config, output), output.config_sha256)
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
     left = long_videos.shared(plan, extraction, config.ray, output, deadline=1.0)
     names = [name for unit in left for name in unit.rows["video_id"].to_pylist()]
@@ -289,12 +292,13 @@ def test_only_large_videos_are_looked_into_first(archive: Path, ray_session: Non
 def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     archive: Path, whole: Path, tmp_path: Path
 ) -> None:
-    from deepfake import bundle as bundles
-    from deepfake import keras_runtime, model, scoring
     from deepfake.config import ModelConfig, ScoreJobConfig
+    from deepfake.model import bundle as bundles
+    from deepfake.model import keras_runtime, network
+    from deepfake.pipelines.score import pipeline as scoring
 
     keras_runtime.start(seed=3)
-    made = model.build(ModelConfig(weights="none"))
+    made = network.build(ModelConfig(weights="none"))
     bundles.save(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
     config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}, "report": {"pages": 0}}

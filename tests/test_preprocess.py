@@ -12,11 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from deepfake import preprocess, units
 from deepfake.config import PreprocessJobConfig
 from deepfake.errors import UsageError
-from deepfake.faces.crops import decode
-from deepfake.storage import Storage
+from deepfake.execution import runner
+from deepfake.faces.cropping import decode
+from deepfake.io.storage import Storage
+from deepfake.pipelines.preprocess import pipeline
 from tests import running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +38,7 @@ def _rows(output: Path) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def made(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     output = tmp_path_factory.mktemp("made") / "crops"
-    preprocess.run(_config(ffpp_small, output))
+    pipeline.run(_config(ffpp_small, output))
     return output
 
 
@@ -57,12 +58,12 @@ def test_the_dataset_opens_in_pandas_and_duckdb_and_holds_every_video(made: Path
 
 def test_a_second_run_does_nothing_and_changes_nothing(made: Path, ffpp_small: Path) -> None:
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.glob("*.parquet")}
-    preprocess.run(_config(ffpp_small, made))
+    pipeline.run(_config(ffpp_small, made))
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.glob("*.parquet")} == before
 
 
 def test_rows_do_not_depend_on_the_number_of_workers(made: Path, ffpp_small: Path, tmp_path: Path) -> None:
-    preprocess.run(_config(ffpp_small, tmp_path / "one", ray={"workers": 1}))
+    pipeline.run(_config(ffpp_small, tmp_path / "one", ray={"workers": 1}))
     pd.testing.assert_frame_equal(_rows(tmp_path / "one"), _rows(made))
     assert (tmp_path / "one/part-00000.parquet").read_bytes() == (made / "part-00000.parquet").read_bytes()
 
@@ -71,9 +72,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     made: Path, ffpp_small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "crops"
-    monkeypatch.setattr(units, "join_parts", _power_cut)
+    monkeypatch.setattr(runner, "join_parts", _power_cut)
     with pytest.raises(KeyboardInterrupt):
-        preprocess.run(_config(ffpp_small, output))
+        pipeline.run(_config(ffpp_small, output))
     monkeypatch.undo()
     finished = sorted((output / "_work/videos").glob("*.parquet"))
     assert len(finished) > 3
@@ -81,7 +82,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     finished[0].unlink()  # as if one unit had not been reached
     left = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
     done: list[int] = []
-    follow = units.follow
+    follow = runner.follow
 
     def watch(results: Any, total: int) -> float:
         done.append(total)
@@ -90,8 +91,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         assert sum(now[p] != left[p] for p in left) == 1, "only the missing unit is done again"
         return seconds
 
-    monkeypatch.setattr(units, "follow", watch)
-    preprocess.run(_config(ffpp_small, output))
+    monkeypatch.setattr(runner, "follow", watch)
+    pipeline.run(_config(ffpp_small, output))
     assert done == [len(lost)]
     pd.testing.assert_frame_equal(_rows(output), _rows(made))
     assert not (output / "_work").exists()
@@ -103,7 +104,7 @@ def _power_cut(*_: object) -> None:
 
 def test_another_configuration_never_mixes_with_old_rows(made: Path, ffpp_small: Path) -> None:
     with pytest.raises(UsageError, match="another configuration"):
-        preprocess.run(_config(ffpp_small, made, sampling={"every_n": 7}))
+        pipeline.run(_config(ffpp_small, made, sampling={"every_n": 7}))
 
 
 def test_new_videos_are_added_and_the_old_ones_left_alone(
@@ -114,10 +115,10 @@ def test_new_videos_are_added_and_the_old_ones_left_alone(
     archive.mkdir()
     for clip in clips[:2]:
         (archive / clip.name).write_bytes(clip.read_bytes())
-    preprocess.run(_config(archive, tmp_path / "crops"))
+    pipeline.run(_config(archive, tmp_path / "crops"))
     first = (tmp_path / "crops/part-00000.parquet").read_bytes()
     (archive / clips[2].name).write_bytes(clips[2].read_bytes())
-    preprocess.run(_config(archive, tmp_path / "crops"))
+    pipeline.run(_config(archive, tmp_path / "crops"))
     assert (tmp_path / "crops/part-00000.parquet").read_bytes() == first
     assert _rows(tmp_path / "crops")["video_id"].unique().tolist() == [clip.name for clip in clips]
     manifest = pd.read_parquet(tmp_path / "crops/_manifest.parquet")
@@ -136,7 +137,7 @@ def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
     (folder / "901.mp4").write_text("no video at all")
     whole = next(iter(sorted(folder.glob("*.mp4")))).read_bytes()
     (folder / "902.mp4").write_bytes(whole[: len(whole) // 2])
-    summary, _ = preprocess.run(_config(source, tmp_path / "crops"))
+    summary, _ = pipeline.run(_config(source, tmp_path / "crops"))
     assert summary["videos"] == 15
     manifest = pd.read_parquet(tmp_path / "crops/_manifest.parquet").set_index("video_id")
     bad = manifest[manifest["status"] != "ok"]
@@ -146,9 +147,9 @@ def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
 
 def test_every_block_is_one_unit_on_its_way_through_ray() -> None:
     made = {"unit_id": "abc", "videos": pa.table({"a": [1, 2]}), "crops": pa.table({"b": [b"x"]})}
-    packed = pa.concat_tables([units.pack(made), units.pack(made)])
-    assert [unit["unit_id"] for unit in units.unpack(packed)] == ["abc", "abc"]
-    assert units.unpack(packed)[1]["videos"].equals(made["videos"])
+    packed = pa.concat_tables([runner.pack(made), runner.pack(made)])
+    assert [unit["unit_id"] for unit in runner.unpack(packed)] == ["abc", "abc"]
+    assert runner.unpack(packed)[1]["videos"].equals(made["videos"])
 
 
 @pytest.mark.slow
@@ -174,7 +175,7 @@ def test_genuine_ffpp_clips_give_the_frames_and_faces_that_are_there(
     data: Path, tmp_path: Path, ray_session: None
 ) -> None:
     config = _config(data / "ffpp", tmp_path / "crops", catalog={"splits_dir": str(data / "ffpp_splits")})
-    summary, sheets = preprocess.run(config)
+    summary, sheets = pipeline.run(config)
     assert (summary["videos"], summary["frames_sampled"]) == (7, 109)
     assert summary["frames_with_face"] >= 107
     rows = _rows(tmp_path / "crops")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from deepfake.storage import Storage, join
+from deepfake.io.storage import Storage, join
 from tests.conftest import S3Server
 from tests.s3_proxy import Fault, S3Proxy
 from tests.test_s3_jobs import preprocess, rows

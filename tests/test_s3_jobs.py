@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake.staging import part_files
-from deepfake.storage import Storage, join
+from deepfake.execution.output import part_files
+from deepfake.io.storage import Storage, join
 from tests import running
 from tests.conftest import S3Server
 from tests.secret_scan import files_with

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.config import SamplingConfig
-from deepfake.sampling import choose
+from deepfake.video.sampling import choose
 
 LENGTHS = st.integers(1, 2000)
 # Milliseconds between frames, as containers store them: steady, varying, repeated, with long holds.

@@ -13,10 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deepfake import bundle as bundles
-from deepfake import keras_runtime, model, tables
 from deepfake.config import ModelConfig
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import keras_runtime, network
 from tests import running
 
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "1"))
@@ -28,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=3)
     bundles.save(
-        uri, Storage(), model.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
+        uri, Storage(), network.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
     return uri
 

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake import score_rows, tables
 from deepfake.config import ScoringConfig
+from deepfake.io import tables
+from deepfake.io.tables import Status
 from deepfake.metrics import aggregate
-from deepfake.score_rows import Judgement, score_crops, score_tables
-from deepfake.tables import Status
-from deepfake.verdicts import VerdictRule
+from deepfake.model.verdicts import VerdictRule
+from deepfake.pipelines.score import rows as score_rows
+from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
 from tests.rows import crop_row, video_row
 
 

@@ -11,50 +11,53 @@ import pyarrow as pa
 import pytest
 import ray
 
-from deepfake import bundle as bundles
-from deepfake import keras_runtime, model, runtimes, score_units, units
-from deepfake.bundle import Bundle
 from deepfake.config import ModelConfig
-from deepfake.faces.crops import decode
-from deepfake.score_units import Deadline, ScoreOnGpu, cut_unit
-from deepfake.storage import Storage
+from deepfake.execution import runner
+from deepfake.faces.cropping import decode
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import inference, keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+from deepfake.pipelines.score import stages
+from deepfake.pipelines.score.stages import Deadline, ScoreOnGpu, cut_unit
 
 CROPS = {"few": 2, "none": 0, "many": 5}  # of a unit, by its id
 
 
 def _cut(block: pa.Table) -> dict[str, object]:
     """Crops of noise in place of a video's faces."""
-    name = block[units.UNIT_ID][0].as_py()
+    name = block[runner.UNIT_ID][0].as_py()
     random = np.random.default_rng(CROPS[name])
     noise = random.integers(0, 256, (CROPS[name], model.SIZE, model.SIZE, 3), np.uint8)
     crops = [cv2.imencode(".png", picture)[1].tobytes() for picture in noise]
     videos = pa.table({"video_id": [name]})
-    return {units.UNIT_ID: name, "videos": videos, "crops": pa.table({"crop": pa.array(crops, pa.binary())})}
+    return {runner.UNIT_ID: name, "videos": videos, "crops": pa.table({"crop": pa.array(crops, pa.binary())})}
 
 
 def _cut_units(deadline: float | None = None, always: frozenset[str] = frozenset()) -> list[pa.Table]:
     until = Deadline(deadline, always)
-    return [cut_unit(pa.table({units.UNIT_ID: [name]}), _cut, until) for name in CROPS]
+    return [cut_unit(pa.table({runner.UNIT_ID: [name]}), _cut, until) for name in CROPS]
 
 
 def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_units, "MOST_PIXELS", 3)
+    monkeypatch.setattr(stages, "MOST_PIXELS", 3)
     keras_runtime.start(seed=3)
     network = model.build(ModelConfig(weights="none"))
     bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     bundle = Bundle.load(str(tmp_path))
     cut = pa.concat_tables(_cut_units())
-    assert [len(value or b"") for value in cut[score_units.PIXELS].to_pylist()] == [2 * 224 * 224 * 3, 0, 0]
-    assert cut[score_units.PIXELS].null_count == 1
-    reference = ray.put(runtimes.Network("tensorflow", bundle))
-    scored = units.unpack(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
-    assert [unit[units.UNIT_ID] for unit in scored] == list(CROPS)
+    assert [len(value or b"") for value in cut[stages.PIXELS].to_pylist()] == [2 * 224 * 224 * 3, 0, 0]
+    assert cut[stages.PIXELS].null_count == 1
+    reference = ray.put(inference.Network("tensorflow", bundle))
+    scored = runner.unpack(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
+    assert [unit[runner.UNIT_ID] for unit in scored] == list(CROPS)
     for unit in scored:
         crops = [decode(data) for data in unit["crops"]["crop"].to_pylist()]
         expected = bundle.score(np.stack(crops)) if crops else np.empty(0)
-        np.testing.assert_allclose(unit[score_units.SCORES], expected, atol=1e-6)
+        np.testing.assert_allclose(unit[stages.SCORES], expected, atol=1e-6)
 
 
 def test_past_the_deadline_only_the_units_that_are_always_done_are_begun() -> None:

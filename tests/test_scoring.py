@@ -16,13 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake import bundle as bundles
-from deepfake import keras_runtime, lock, model, preprocess, scoring, tables, verification
 from deepfake.config import ModelConfig, PreprocessJobConfig, ScoreJobConfig, VerifyJobConfig
 from deepfake.errors import UsageError
-from deepfake.faces.crops import decode
-from deepfake.report import video_pages
-from deepfake.storage import Storage
+from deepfake.faces.cropping import decode
+from deepfake.io import lock, tables
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import keras_runtime, network
+from deepfake.pipelines.preprocess import pipeline
+from deepfake.pipelines.score import pipeline as scoring
+from deepfake.pipelines.score import verify, video_page
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=3)
     bundles.save(
-        uri, Storage(), model.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
+        uri, Storage(), network.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
     return uri
 
@@ -88,7 +91,7 @@ def test_every_video_has_a_score_or_a_status_and_never_half_for_want_of_an_answe
 def test_scores_are_the_bundles_scores_of_the_crops_that_preprocess_makes(
     scored: Path, archive: Path, bundle: str, tmp_path: Path
 ) -> None:
-    preprocess.run(
+    pipeline.run(
         PreprocessJobConfig.model_validate(
             {"input": str(archive), "output": str(tmp_path / "crops"), "detector": {"name": "haar"}}
         )
@@ -174,7 +177,7 @@ def test_a_suspicious_video_has_a_page_with_frames_faces_and_heat_maps(scored: P
     folder = scored / "video_pages"
     index = (scored / "report.html").read_text()
     for name in suspicious["video_id"]:
-        stem = video_pages.file_name(name)
+        stem = video_page.file_name(name)
         page = (folder / f"{stem}.html").read_text()
         assert f"video_pages/{stem}.html" in index
         pictures = re.findall(r'src="([^"]+)"', page)
@@ -188,7 +191,7 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("other"))
     keras_runtime.start(seed=4)
     bundles.save(
-        uri, Storage(), model.build(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
+        uri, Storage(), network.build(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
     )
     return uri
 
@@ -220,7 +223,7 @@ def test_a_verified_output_has_the_scores_that_its_source_files_give(
     scored: Path, archive: Path, tmp_path: Path
 ) -> None:
     config = VerifyJobConfig(verify=str(scored), sample=6, output=str(tmp_path))
-    numbers, problem = verification.run(config)
+    numbers, problem = verify.run(config)
     assert problem is None
     assert (numbers["videos"], numbers["differing"]) == (6, 0)
     assert numbers["largest_difference"] < 1e-6
@@ -239,7 +242,7 @@ def test_verification_finds_scores_and_files_that_were_changed(
     good[0]["score"] += 0.1
     good[1]["content_sha256"] = "0" * 64
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), part)
-    numbers, problem = verification.run(VerifyJobConfig(verify=str(copy), sample=6))
+    numbers, problem = verify.run(VerifyJobConfig(verify=str(copy), sample=6))
     assert problem is not None and numbers["differing"] == 2
     report = json.loads((copy / "verification/verification.json").read_text())
     words = {video["video_id"]: video["differences"] for video in report["videos"]}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.segments import Segment, covered_seconds, find, smoothed
+from deepfake.metrics.segments import Segment, covered_seconds, find, smoothed
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 

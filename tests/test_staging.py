@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake import staging, tables
 from deepfake.errors import UsageError
-from deepfake.staging import Output, Part, part_files, regrouped
-from deepfake.storage import Storage, join
+from deepfake.execution import output as staging
+from deepfake.execution.output import Output, Part, part_files, regrouped
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
 from tests.rows import crop_row, video_row
 
 CONFIG = "c" * 64

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from deepfake import tables
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.storage import Storage, absolute, join, split_uri
+from deepfake.io import tables
+from deepfake.io.storage import Storage, absolute, join, split_uri
 
 NAMES = [
     "plain.bin",

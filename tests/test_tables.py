@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake import __version__, tables
-from deepfake.tables import SCHEMAS, TableError
+from deepfake import __version__
+from deepfake.io import tables
+from deepfake.io.tables import SCHEMAS, TableError
 from tests.rows import catalog_row, crop_row, video_row
 
 

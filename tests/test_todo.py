@@ -5,8 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from deepfake import tables, todo
 from deepfake.errors import UsageError
+from deepfake.execution import planning
+from deepfake.io import tables
 from tests.rows import catalog_row
 
 
@@ -21,18 +22,18 @@ def earlier(**sizes: int | None) -> pa.Table:
 
 
 def test_without_an_earlier_run_everything_is_left() -> None:
-    assert todo.missing(catalog(a=1, b=2), None)["video_id"].to_pylist() == ["a", "b"]
+    assert planning.missing(catalog(a=1, b=2), None)["video_id"].to_pylist() == ["a", "b"]
 
 
 def test_only_new_videos_are_left_in_their_order() -> None:
-    assert todo.missing(catalog(c=3, a=1, b=2), earlier(a=1))["video_id"].to_pylist() == ["c", "b"]
+    assert planning.missing(catalog(c=3, a=1, b=2), earlier(a=1))["video_id"].to_pylist() == ["c", "b"]
 
 
 def test_a_size_that_was_or_is_not_known_is_no_change() -> None:
-    left = todo.missing(catalog(a=None, b=2, c=3), earlier(a=1, b=None))
+    left = planning.missing(catalog(a=None, b=2, c=3), earlier(a=1, b=None))
     assert left["video_id"].to_pylist() == ["c"]
 
 
 def test_changed_videos_are_counted_and_the_first_is_named() -> None:
     with pytest.raises(UsageError, match=r"2 videos have changed .* the first is b; write to another"):
-        todo.missing(catalog(a=1, b=3, c=4, d=5), earlier(a=1, b=2, c=3))
+        planning.missing(catalog(a=1, b=3, c=4, d=5), earlier(a=1, b=2, c=3))

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake import decisions
-from deepfake.bundle import Bundle, BundleInfo
 from deepfake.config import ScoringConfig
 from deepfake.errors import UsageError
-from deepfake.verdicts import VerdictRule, operating_point
+from deepfake.model import thresholds
+from deepfake.model.bundle import Bundle, BundleInfo
+from deepfake.model.verdicts import VerdictRule, operating_point
 
 
 @pytest.fixture(scope="module")
-def chosen() -> dict[str, decisions.Decisions]:
+def chosen() -> dict[str, thresholds.Decisions]:
     """From 40 real and 40 fake videos of three faces each, their scores overlapping."""
     random = np.random.default_rng(0)
     rows = []
@@ -25,10 +25,10 @@ def chosen() -> dict[str, decisions.Decisions]:
         for frame, score in enumerate(np.clip(random.normal(0.42 + 0.16 * label, 0.15, 3), 0, 1)):
             face = {"video_id": str(number), "frame_index": frame, "label": label, "score": float(score)}
             rows.append(face)
-    return decisions.choose(pa.Table.from_pylist(rows))
+    return thresholds.choose(pa.Table.from_pylist(rows))
 
 
-def bundle(chosen: dict[str, decisions.Decisions] | None = None) -> Bundle:
+def bundle(chosen: dict[str, thresholds.Decisions] | None = None) -> Bundle:
     found: dict[str, Any] = {}
     if chosen:
         found = {
@@ -48,7 +48,7 @@ def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_
 
 @pytest.mark.parametrize("aggregation", ["mean", "max"])
 def test_the_point_the_band_and_the_rates_are_those_of_the_aggregation_in_use(
-    chosen: dict[str, decisions.Decisions], aggregation: Any
+    chosen: dict[str, thresholds.Decisions], aggregation: Any
 ) -> None:
     rule = operating_point(bundle(chosen), ScoringConfig(aggregation=aggregation))
     balanced = chosen[aggregation].operating_points[0]
@@ -58,7 +58,7 @@ def test_the_point_the_band_and_the_rates_are_those_of_the_aggregation_in_use(
 
 
 def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_above_the_balanced_one(
-    chosen: dict[str, decisions.Decisions],
+    chosen: dict[str, thresholds.Decisions],
 ) -> None:
     strict = operating_point(bundle(chosen), ScoringConfig(operating_point="fpr_0.01"))
     balanced = operating_point(bundle(chosen), ScoringConfig())
@@ -68,7 +68,7 @@ def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_
     assert strict.measured is not None and "cannot show" in (strict.measured.note or "")
 
 
-def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, decisions.Decisions]) -> None:
+def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, thresholds.Decisions]) -> None:
     rule = operating_point(bundle(chosen), ScoringConfig(threshold=0.8, uncertain=0.1))
     assert (rule.name, rule.threshold, rule.measured) == ("scoring.threshold", 0.8, None)
     assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.7, 0.9))
@@ -76,14 +76,14 @@ def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, decisi
 
 @pytest.mark.parametrize("other", [{"over_tracks": "max"}, {"aggregation": "top_k", "top_k": 3}])
 def test_thresholds_of_one_aggregation_are_not_used_for_another(
-    chosen: dict[str, decisions.Decisions], other: dict[str, Any]
+    chosen: dict[str, thresholds.Decisions], other: dict[str, Any]
 ) -> None:
     assert operating_point(bundle(chosen), ScoringConfig(**other)).name == "rule"
     with pytest.raises(UsageError, match=r"fpr_0\.01"):
         operating_point(bundle(chosen), ScoringConfig(operating_point="fpr_0.01", **other))
 
 
-def test_the_probability_rises_with_the_score(chosen: dict[str, decisions.Decisions]) -> None:
+def test_the_probability_rises_with_the_score(chosen: dict[str, thresholds.Decisions]) -> None:
     rule = operating_point(bundle(chosen), ScoringConfig())
     found = [rule.probability(score) for score in (0.1, 0.5, 0.9)]
     assert found == sorted(found) and found[0] < 0.2 < 0.8 < found[-1]  # type: ignore[type-var, operator]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake import tables, work
 from deepfake.catalog.media import are_images, is_image
-from deepfake.work import Unit, plan
+from deepfake.execution import work_units
+from deepfake.execution.work_units import Unit, plan
+from deepfake.io import tables
 from tests.rows import catalog_row
 
 CONFIG = "c" * 64
@@ -54,10 +55,10 @@ def test_a_plan_made_again_is_the_same(sizes: list[int | None]) -> None:
 @given(SIZES)
 def test_no_unit_could_lose_its_last_video_and_still_be_worth_a_task(sizes: list[int | None]) -> None:
     units = plan(catalog(sizes), CONFIG)
-    target = np.clip(sum(unit.seconds for unit in units) / work.UNITS, 1.0, 60.0)
+    target = np.clip(sum(unit.seconds for unit in units) / work_units.UNITS, 1.0, 60.0)
     for unit in units:
-        assert unit.seconds == pytest.approx(work.estimate(unit.rows).sum())
-        assert work.estimate(unit.rows)[:-1].sum() < target
+        assert unit.seconds == pytest.approx(work_units.estimate(unit.rows).sum())
+        assert work_units.estimate(unit.rows)[:-1].sum() < target
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_the_largest_archive_has_no_more_units_than_can_be_held_and_they_are_ali
         "video_id": names, "size_bytes": pa.array(sizes), "modified": pa.nulls(len(sizes))
     })  # fmt: skip
     units = plan(listed, CONFIG)
-    assert 50_000 < len(units) <= work.MOST_UNITS
+    assert 50_000 < len(units) <= work_units.MOST_UNITS
     assert sum(unit.rows.num_rows for unit in units) == len(sizes)
 
 

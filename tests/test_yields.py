@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deepfake import preprocess, tables, yields
 from deepfake.config import PreprocessJobConfig
+from deepfake.io import tables
+from deepfake.pipelines.preprocess import detection_rate, pipeline
 
 
 def _video(name: str, label: int | None, frames: int, with_face: int, status: str = "ok") -> dict[str, Any]:
@@ -28,7 +29,7 @@ def test_each_class_and_method_is_counted_and_copies_are_not() -> None:
         _video("d", 1, 0, 0, "unreadable"),
         _video("e", 0, 10, 10, "skipped_duplicate"),
     ]
-    fake, real = yields.table(tables.from_rows("videos", rows))
+    fake, real = detection_rate.table(tables.from_rows("videos", rows))
     assert (real["videos"], real["frames_sampled"], real["face_share"]) == (2, 20, 0.9)
     assert (fake["videos"], fake["failed"], fake["face_share"]) == (2, 1, 0.5)
 
@@ -38,10 +39,10 @@ def test_a_yield_that_differs_between_the_classes_by_more_than_three_points_is_w
     fakes: int, warned: bool
 ) -> None:
     rows = [_video("a", 0, 100, 90), _video("b", 1, 100, fakes)]
-    found = yields.table(tables.from_rows("videos", rows))
-    assert (yields.warning(found, "haar") is not None) == warned
-    assert ("detector.name yunet" in (yields.warning(found, "haar") or "")) == warned
-    assert "detector.name yunet" not in (yields.warning(found, "yunet") or "")
+    found = detection_rate.table(tables.from_rows("videos", rows))
+    assert (detection_rate.warning(found, "haar") is not None) == warned
+    assert ("detector.name yunet" in (detection_rate.warning(found, "haar") or "")) == warned
+    assert "detector.name yunet" not in (detection_rate.warning(found, "yunet") or "")
 
 
 def test_fakes_can_take_the_boxes_of_their_originals(
@@ -53,7 +54,7 @@ def test_fakes_can_take_the_boxes_of_their_originals(
         "catalog": {"splits_dir": str(ffpp_small / "splits")},
         "detector": {"name": "haar", "boxes": "from_original"},
     }
-    preprocess.run(PreprocessJobConfig.model_validate(config))
+    pipeline.run(PreprocessJobConfig.model_validate(config))
     rows = pd.read_parquet(tmp_path / "crops")
     boxes = rows.assign(box=rows["box"].map(lambda box: tuple(box.values())))
     real = boxes[boxes["label"] == 0].set_index(["target_id", "frame_index"])["box"]

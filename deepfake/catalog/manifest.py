@@ -26,11 +26,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from deepfake import tables
-from deepfake.catalog.folders import SPLIT_FOLDERS
+from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.errors import UsageError
-from deepfake.storage import SCHEMES, Storage, absolute
+from deepfake.io import tables
+from deepfake.io.storage import SCHEMES, Storage, absolute
 
 EXTENSIONS = (".csv", ".parquet")
 

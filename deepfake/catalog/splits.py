@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.catalog.allocation import allocate
+from deepfake.catalog.split_allocation import allocate
 from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
-from deepfake.storage import Storage, join
+from deepfake.io.storage import Storage, join
 
 log = logging.getLogger(__name__)
 

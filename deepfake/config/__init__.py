@@ -11,6 +11,7 @@ from deepfake.config.answers import (
     ReportConfig,
     ScoringConfig,
 )
+from deepfake.config.base import SPLITS, Fraction, Section
 from deepfake.config.data import (
     CatalogConfig,
     CropConfig,
@@ -33,7 +34,6 @@ from deepfake.config.jobs import (
     sha256_of,
 )
 from deepfake.config.learning import AugmentConfig, FaultsConfig, ModelConfig, TrainingConfig
-from deepfake.config.section import SPLITS, Fraction, Section
 
 __all__ = [
     "SPLITS",

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from deepfake.budget import Budget
 from deepfake.config.answers import (
     BenchmarkConfig,
     EvaluationConfig,
@@ -16,6 +15,8 @@ from deepfake.config.answers import (
     ReportConfig,
     ScoringConfig,
 )
+from deepfake.config.base import Fraction
+from deepfake.config.budget import Budget
 from deepfake.config.data import (
     CatalogConfig,
     CropConfig,
@@ -25,7 +26,6 @@ from deepfake.config.data import (
     StorageConfig,
 )
 from deepfake.config.learning import AugmentConfig, FaultsConfig, ModelConfig, TrainingConfig
-from deepfake.config.section import Fraction
 
 
 class JobConfig(BaseModel):

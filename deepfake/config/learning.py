@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from deepfake.config.section import Fraction, Section
+from deepfake.config.base import Fraction, Section
 
 
 class ModelConfig(Section):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.checks import both_classes, checked
 from deepfake.metrics.operating_points import balanced_threshold, threshold_at_fpr
+from deepfake.metrics.validation import both_classes, checked
 
 BAND_ERROR = 0.05
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.checks import checked_scores
+from deepfake.metrics.validation import checked_scores
 
 POLICIES = ("mean", "median", "max", "top_k")
 

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfake.metrics import resampled
-from deepfake.metrics.checks import Labels, Scores, checked
+from deepfake.metrics import resampling
+from deepfake.metrics.validation import Labels, Scores, checked
 
 Metric = Callable[[Labels, Scores], float | None]
 
@@ -87,10 +87,10 @@ def bootstrap_intervals(
         raise ValueError(f"{names.shape} groups for {y.shape} scores")
     unique, codes = np.unique(names, return_inverse=True)
     if n == 0 or any(np.unique(codes[y == c]).size < 2 for c in (0, 1)):
-        return dict.fromkeys(resampled.NAMES)
-    measure = resampled.Resampled(y, s, threshold)
+        return dict.fromkeys(resampling.NAMES)
+    measure = resampling.Resampled(y, s, threshold)
     rng = np.random.default_rng(seed)
-    found: dict[str, list[float]] = {name: [] for name in resampled.NAMES}
+    found: dict[str, list[float]] = {name: [] for name in resampling.NAMES}
     for _ in range(n):
         counts = np.bincount(rng.integers(0, unique.size, unique.size), minlength=unique.size)
         for name, value in measure(counts[codes]).items():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfake.metrics.checks import Scores, checked
+from deepfake.metrics.validation import Scores, checked
 
 BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017
 

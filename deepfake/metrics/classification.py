@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepfake.metrics.calibration import expected_calibration_error
-from deepfake.metrics.checks import Labels, Scores, both_classes, checked
+from deepfake.metrics.validation import Labels, Scores, both_classes, checked
 
 PARTIAL_AUC_MAX_FPR = 0.1
 

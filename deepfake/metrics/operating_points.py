@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.checks import both_classes, checked
+from deepfake.metrics.validation import both_classes, checked
 
 
 def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:

@@ -13,10 +13,11 @@ import tempfile
 
 from sklearn.metrics import roc_auc_score
 
-from deepfake import engine, scoring
 from deepfake.config import RayConfig, ScoreJobConfig
-from deepfake.staging import Output
-from deepfake.storage import Storage
+from deepfake.execution import session
+from deepfake.execution.output import Output
+from deepfake.io.storage import Storage
+from deepfake.pipelines.score import pipeline
 
 
 def say(line: str) -> None:
@@ -38,8 +39,8 @@ def scored(options: argparse.Namespace, **settings: object) -> tuple[dict, dict[
                 **({"detector": {"name": "yunet", "yunet_model": options.yunet}} if options.yunet else {}),
             }
         )
-        summary, _ = scoring.run(config)
-        made = Output(output, Storage(), "", scoring.FOLDERS)
+        summary, _ = pipeline.run(config)
+        made = Output(output, Storage(), "", pipeline.FOLDERS)
         rows = made.read_all("video_scores").to_pylist()
     whole = [row for row in rows if row["score"] is not None and row["label"] is not None]
     return (
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--yunet", default=None)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    with engine.session(RayConfig()):
+    with session.session(RayConfig()):
         summary, scores, labels = scored(options)
         auc = roc_auc_score(list(labels.values()), [scores[name] for name in labels])
         say(f"whole: AUC {auc:.3f} on {len(labels)} videos, {summary['working_seconds']} s")

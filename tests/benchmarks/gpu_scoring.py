@@ -38,11 +38,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfake import engine, model, runtimes, scoring
-from deepfake.bundle import MODEL_FILE
 from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
-from deepfake.faces.crops import decode
-from deepfake.staging import CROP_ROW_GROUP_ROWS, PARTS_KEY
+from deepfake.execution import session
+from deepfake.execution.output import CROP_ROW_GROUP_ROWS, PARTS_KEY
+from deepfake.faces.cropping import decode
+from deepfake.model import inference
+from deepfake.model import network as model
+from deepfake.model.bundle import MODEL_FILE
+from deepfake.pipelines.score import pipeline
 from tests.benchmarks.gpu_training import keras_on_jax, say
 from tests.benchmarks.scoring_rates import EVERY_N, lay_out
 
@@ -160,7 +163,7 @@ class Job:
 
     def __call__(self, folder: str, output: str, network: Any, limit: int | None = None) -> tuple[int, float]:
         """Faces, and seconds from the plan to the joined tables; crops of videos are kept."""
-        runtimes.prepare = lambda *_: network
+        inference.prepare = lambda *_: network
         config = ScoreJobConfig.model_validate(
             {
                 "input": folder,
@@ -175,7 +178,7 @@ class Job:
                 "limit": limit,
             }
         )
-        numbers = scoring.run(config)[0]
+        numbers = pipeline.run(config)[0]
         return numbers["faces"], numbers["working_seconds"] + numbers["starting_seconds"]
 
 
@@ -245,7 +248,7 @@ def main() -> None:
         detector = DetectorConfig(name="yunet", yunet_model=str(Path(chosen.yunet).resolve()))
     network_file = Path(chosen.bundle, MODEL_FILE).read_bytes()
     answers: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as made, engine.session(RayConfig(object_store_mb=8192)):
+    with tempfile.TemporaryDirectory() as made, session.session(RayConfig(object_store_mb=8192)):
         whole = JaxNetwork(network_file, "float32", chosen.batch[-1])
         networks = {"": whole, ", no network": NoNetwork()}
         job = Job(chosen.bundle, detector)
@@ -260,7 +263,7 @@ def main() -> None:
                 answers["job" + name] = faces / seconds
                 say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
         faces, seconds = job(str(kept), str(Path(made, "again")), whole)
-        say(f"{engine.cores()} cores, {engine.total('GPU'):g} GPUs")
+        say(f"{session.cores()} cores, {session.total('GPU'):g} GPUs")
         say(f"kept: {faces} crops in {seconds:.1f} s, with the start of everything")
         if chosen.expected:
             expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "again")))

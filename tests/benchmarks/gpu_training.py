@@ -4,11 +4,11 @@ python -m tests.benchmarks.gpu_training CROPS [--batch 32 256] [--tasks 8 15]
 
 The network is Keras on JAX, so that this runs where there is a GPU and no TensorFlow. A step learns
 everything but BatchNorm, as ``configs/recipes/honest.yaml`` does, and its scores are fetched before the next,
-as ``deepfake.training_loop`` does for the epoch's metrics. Measured in turn:
+as ``deepfake.training.trainer`` does for the epoch's metrics. Measured in turn:
 
 - device: the same crops again and again, already on the GPU; nothing is fetched: what the card can do
 - bare: other crops each step, from an array in memory
-- job, N: crops as ``deepfake.batches`` streams them for jobs/train.py: read from Parquet, decoded and
+- job, N: crops as ``training.data.loader`` streams them for jobs/train.py: read from Parquet, decoded and
   augmented by at most N tasks at once
 - input, N: the same stream, and no network
 """
@@ -29,11 +29,15 @@ from typing import Any
 
 import numpy as np
 
-from deepfake import batches, cropset, engine, keras_runtime, model
 from deepfake.config import AugmentConfig, ModelConfig, RayConfig
-from deepfake.plan import training_plan
-from deepfake.resources import WorkerResources
-from deepfake.storage import Storage
+from deepfake.crops import dataset
+from deepfake.execution import session
+from deepfake.io.storage import Storage
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.training.data import loader
+from deepfake.training.data.epoch_plan import training_plan
+from deepfake.training.resources import WorkerResources
 
 Step = Callable[[np.ndarray, np.ndarray], Any]  # crops, labels: scores that are still being computed
 
@@ -45,7 +49,7 @@ def say(line: str) -> None:
 
 
 def keras_on_jax() -> Any:
-    """Keras, for ``deepfake.model`` too, which would start it on TensorFlow."""
+    """Keras, for ``deepfake.model.network`` too, which would start it on TensorFlow."""
     os.environ["KERAS_BACKEND"] = "jax"
     keras = importlib.import_module("keras")
     keras_runtime.start = lambda *_, **__: keras
@@ -114,22 +118,22 @@ def bare(step: Step, crops: np.ndarray, labels: np.ndarray, batch: int) -> float
 class Epoch:
     """One epoch of the job's input."""
 
-    full: Iterator[batches.Batch]  # without a last, smaller one, which would be compiled anew
+    full: Iterator[loader.Batch]  # without a last, smaller one, which would be compiled anew
     labels: np.ndarray  # float32, by position
-    wait: batches.InputWait
+    wait: loader.InputWait
 
 
 def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     """Epoch after epoch of the job's input, each other pixels."""
     storage = Storage()
-    crops = cropset.open_crops(uri, storage)
-    rows = cropset.split_rows(crops, "train")
-    source = batches.Source(uri, crops.files, rows, storage, AugmentConfig())
-    makers = batches.Makers(WorkerResources(0.9, 0.01, tasks, 1))
+    crops = dataset.open_crops(uri, storage)
+    rows = dataset.split_rows(crops, "train")
+    source = loader.Source(uri, crops.files, rows, storage, AugmentConfig())
+    makers = loader.Makers(WorkerResources(0.9, 0.01, tasks, 1))
     for epoch in range(1_000):
         plan = training_plan(rows, "none", batch, 16, 0, epoch)
-        wait = batches.InputWait()
-        stream = batches.stream(source, plan, plan.share(0, 1), epoch, makers, wait)
+        wait = loader.InputWait()
+        stream = loader.stream(source, plan, plan.share(0, 1), epoch, makers, wait)
         full = (found for found in stream if len(found.crops) == batch)
         yield Epoch(full, plan.label.astype(np.float32), wait)
 
@@ -194,7 +198,7 @@ def main() -> None:
     keras = keras_on_jax()
     jax = importlib.import_module("jax")
     answers = {}
-    with engine.session(RayConfig()):
+    with session.session(RayConfig()):
         say(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, JAX {jax.__version__}")
         for precision in chosen.precision:
             step = training_step(keras, precision)

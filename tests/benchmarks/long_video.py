@@ -31,8 +31,8 @@ POLICIES = {
 CHILD = """
 import json, sys, time
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.extract import ExtractConfig, extract
-from deepfake.storage import Storage
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.io.storage import Storage
 
 class Nobody:
     name = "nobody"

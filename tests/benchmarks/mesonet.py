@@ -16,7 +16,7 @@ import cv2
 import h5py
 import numpy as np
 
-from deepfake import keras_runtime
+from deepfake.model import keras_runtime
 
 SIDE = 256
 _BATCH = 32

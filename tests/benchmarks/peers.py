@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake import metrics
-from deepfake.bundle import Bundle
-from deepfake.cropset import decode
-from deepfake.evaluation import inputs, overlap
-from deepfake.storage import Storage
+from deepfake.crops.dataset import decode
+from deepfake.io.storage import Storage
+from deepfake.model.bundle import Bundle
+from deepfake.pipelines.evaluate import inputs, training_overlap
 from tests.benchmarks import mesonet
 
 RESAMPLES = 2000
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loaded = inputs.load(uri, storage)
         selected = inputs.select(loaded, chosen.split)
         for bundle in bundles:
-            for warning in overlap.require_unseen(
+            for warning in training_overlap.require_unseen(
                 selected.table, bundle.info, loaded.table, chosen.split, allowed=True
             ):
                 print(f"{bundle.uri} on {uri}: {warning}")

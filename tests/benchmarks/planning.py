@@ -21,9 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from deepfake import catalog, duplicates, todo, work
+from deepfake.catalog import duplicates
+from deepfake.catalog.load import load_catalog
 from deepfake.config import CatalogConfig
-from deepfake.storage import Storage
+from deepfake.execution import planning, work_units
+from deepfake.io.storage import Storage
 
 BATCH = 1_000_000
 
@@ -46,11 +48,11 @@ def write_manifest(path: Path, videos: int) -> None:
 def steps(path: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """Each step by its name; what it returns is kept for the next under that name."""
     return {
-        "catalog": lambda _: catalog.load(str(path), CatalogConfig(), Storage()),
-        "missing": lambda made: todo.missing(made["catalog"], None),
+        "catalog": lambda _: load_catalog(str(path), CatalogConfig(), Storage()),
+        "missing": lambda made: planning.missing(made["catalog"], None),
         "suspects": lambda made: duplicates.suspects(made["missing"], None),
         "separate": lambda made: duplicates.separate(made["missing"], None, {}).rest,
-        "units": lambda made: work.plan(made["separate"], "0" * 64),
+        "units": lambda made: work_units.plan(made["separate"], "0" * 64),
     }
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import ray.data
 
-from deepfake import engine, units
 from deepfake.config import RayConfig
+from deepfake.execution import runner, session
 from tests import running
 
 UNIT_SECONDS = 1.5  # of a worker; a video of FaceForensics++ takes so long
@@ -62,15 +62,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
-    cores = engine.cores()
+    cores = session.cores()
     count = max(3 * WARM_UNITS, round(options.seconds / UNIT_SECONDS) * cores)
-    with engine.session(RayConfig(num_cpus=cores)):
+    with session.session(RayConfig(num_cpus=cores)):
         blocks = ray.data.from_blocks([pa.table({"unit": [number]}) for number in range(count)])
         through = blocks.map_batches(
-            Sleep, num_cpus=1, batch_size=None, batch_format="pyarrow", compute=units.pool(cores)
+            Sleep, num_cpus=1, batch_size=None, batch_format="pyarrow", compute=runner.pool(cores)
         )
         passed = iter(
-            units.in_one_stage(through).iter_batches(
+            runner.in_one_stage(through).iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
         )

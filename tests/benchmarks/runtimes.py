@@ -3,7 +3,7 @@
 python -m tests.benchmarks.runtimes BUNDLE [--threads 1] [--runs 3] [--crops FOLDER]
 
 TensorFlow and OpenVINO come with the project. ONNX Runtime (with tf2onnx) and LiteRT are measured where
-they are installed. The crops are those of ``deepfake.runtimes.probes`` or images of a folder.
+they are installed. The crops are those of ``deepfake.model.inference.probes`` or images of a folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake import keras_runtime, model, runtimes
-from deepfake.bundle import Bundle
+from deepfake.model import inference, keras_runtime, network
+from deepfake.model.bundle import Bundle
 
 CROPS = 64
 Score = Callable[[np.ndarray], np.ndarray]
@@ -41,15 +41,15 @@ def tensorflow(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
 
 def openvino(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
     """As the project uses it, and with larger batches."""
-    graph = runtimes.export(bundle)
-    yield "OpenVINO, 1", runtimes.OpenVinoScorer(graph, threads).score
+    graph = inference.export(bundle)
+    yield "OpenVINO, 1", inference.OpenVinoScorer(graph, threads).score
     for batch in (8, 32):
         yield f"OpenVINO, {batch}", batched(openvino_request(graph, threads, batch), batch)
 
 
 def openvino_request(graph: bytes, threads: int, batch: int) -> Score:
     """A network of another batch size, otherwise compiled as ``OpenVinoScorer`` does."""
-    request = runtimes.compiled(graph, threads, batch)
+    request = inference.compiled(graph, threads, batch)
     return lambda crops: request.infer([crops])[0][:, 0].copy()
 
 
@@ -109,10 +109,10 @@ def batched(score: Score, batch: int) -> Score:
 def pictures(folder: str | None) -> np.ndarray:
     """(CROPS, 224, 224, 3) uint8 RGB."""
     if folder is None:
-        return np.resize(runtimes.probes(), (CROPS, model.SIZE, model.SIZE, 3))
+        return np.resize(inference.probes(), (CROPS, network.SIZE, network.SIZE, 3))
     files = sorted(p for p in Path(folder).rglob("*") if p.suffix in (".jpg", ".png"))[:CROPS]
-    images = [cv2.resize(cv2.imread(str(file)), (model.SIZE, model.SIZE))[..., ::-1] for file in files]
-    return np.resize(np.stack(images), (CROPS, model.SIZE, model.SIZE, 3))
+    images = [cv2.resize(cv2.imread(str(file)), (network.SIZE, network.SIZE))[..., ::-1] for file in files]
+    return np.resize(np.stack(images), (CROPS, network.SIZE, network.SIZE, 3))
 
 
 def main() -> None:

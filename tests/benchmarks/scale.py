@@ -3,11 +3,11 @@
 python -m tests.benchmarks.scale [--videos 100000000] [--machines 36] [--calibration 1.0] ...
 python -m tests.benchmarks.scale --check OUTPUT --workers 2 --calibrate SMALLER_OUTPUT --calibrate_workers 2
 
-The second form puts the prediction for a finished job beside the seconds that it took. The cost of a unit is
-the plan's own estimate (``deepfake.work``) times ``calibration``: what a smaller job on the same kind of
-videos took over what the simulation gives it. The simulation hands units to free cores, the costliest first,
-as the job does; a spot machine is lost at exponential times, the units on it start again elsewhere, and
-another machine comes after ``replacement`` seconds.
+The second form puts the prediction for a finished job beside the seconds that it took. The cost of a unit
+is the plan's own estimate (``execution.work_units``) times ``calibration``: what a smaller job on the same
+kind of videos took over what the simulation gives it. The simulation hands units to free cores, the
+costliest first, as the job does; a spot machine is lost at exponential times, the units on it start again
+elsewhere, and another machine comes after ``replacement`` seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from deepfake import work
+from deepfake.execution import work_units
 
 SAMPLE = 200_000  # videos that stand for all others of a larger archive
 
@@ -86,9 +86,9 @@ def archive_units(videos: int, megabytes: float, skew: float, seed: int = 0) -> 
     random = np.random.default_rng(seed)
     sample = min(videos, SAMPLE)
     sizes = random.lognormal(np.log(megabytes), skew, sample)
-    seconds = work.VIDEO_SECONDS + sizes * work.SECONDS_PER_MEGABYTE
+    seconds = work_units.VIDEO_SECONDS + sizes * work_units.SECONDS_PER_MEGABYTE
     total = float(seconds.sum()) * videos / sample
-    target = max(min(total / work.UNITS, work.MAX_UNIT_SECONDS), total / work.MOST_UNITS)
+    target = max(min(total / work_units.UNITS, work_units.MAX_UNIT_SECONDS), total / work_units.MOST_UNITS)
     until = np.cumsum(seconds)
     units, start = [], 0.0
     while start < until[-1]:
@@ -144,7 +144,7 @@ def finished(output: Path) -> Finished:
     """What a finished preprocess job left about itself."""
     manifest = pq.read_table(output / "_manifest.parquet", columns=["video_id", "size_bytes"])
     summary = json.loads((output / "_summary.json").read_text())
-    plan = work.plan(manifest.append_column("modified", manifest["size_bytes"]), "0" * 64)
+    plan = work_units.plan(manifest.append_column("modified", manifest["size_bytes"]), "0" * 64)
     units = np.array([unit.seconds for unit in plan])
     return Finished(manifest.num_rows, units, summary["working_seconds"])
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from deepfake.report import scores
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.pipelines.score import index_page
 from tests.report.conftest import CHROMIUM_ARGUMENTS
 from tests.report.score_tables import video_row, video_table
 
@@ -76,7 +76,7 @@ def main(videos: int = 100_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         table = video_table(*rows)
-        page_uri = scores.write(folder, Storage(), table, scores.most_suspicious_first(table))
+        page_uri = index_page.write(folder, Storage(), table, index_page.most_suspicious_first(table))
         size = Path(page_uri).stat().st_size / 1e6
         say(f"{videos:,} videos: written in {time.perf_counter() - started:.2f} s, {size:.1f} MB")
         measure(Path(page_uri))

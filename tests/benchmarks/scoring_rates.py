@@ -36,17 +36,19 @@ import av.error
 import cv2
 import numpy as np
 
-from deepfake import bundle as bundles
-from deepfake import keras_runtime, model, runtimes, scoring
-from deepfake.bundle import Bundle
 from deepfake.catalog.media import is_footage
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig, SamplingConfig, ScoreJobConfig
 from deepfake.errors import VideoError
-from deepfake.faces.crops import cut
-from deepfake.faces.detector import find, make, resolve
-from deepfake.frame import Frame
-from deepfake.storage import Storage
-from deepfake.video import VideoFile
+from deepfake.faces.cropping import cut
+from deepfake.faces.detectors.base import find, make, resolve
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import inference, keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+from deepfake.pipelines.score import pipeline
+from deepfake.video.decoder import VideoFile
+from deepfake.video.frame import Frame
 
 EVERY_N = 30
 ALONE, PLAIN, NAIVE = "bare, 1 process", "plain, 1 process", "naive"
@@ -76,7 +78,7 @@ def every_frame(clip: str) -> Iterator[Frame]:
 
 def bare(
     clips: list[str],
-    network: runtimes.Network,
+    network: inference.Network,
     detector: DetectorConfig,
     frames_of: Callable[[str], Iterator[Frame]] = planned,
 ) -> tuple[float, int]:
@@ -157,7 +159,7 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
                 "ray": {"workers": workers, "num_cpus": workers},
             }
         )
-        return scoring.run(config)[0]
+        return pipeline.run(config)[0]
 
 
 def make_bundle(folder: Path, backbone: str | None) -> str:
@@ -196,7 +198,7 @@ def main() -> None:
         archive = Path(made, "archive")
         clips = lay_out(options.input, archive, options.copies)
         uri = make_bundle(Path(made, "bundle"), options.backbone)
-        network = runtimes.prepare(Bundle.load(uri), Storage())
+        network = inference.prepare(Bundle.load(uri), Storage())
         rates: dict[str, list[float]] = {}
         job(str(archive / "0"), uri, detector, workers)  # workers' first imports come from a cold disk
         few = [clip for clip in clips if Path(clip).is_relative_to(archive / "0")]

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deepfake import catalog
+from deepfake.catalog.load import load_catalog
 from deepfake.config import CatalogConfig
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
 
 Load = Callable[..., pa.Table]
 MakeTree = Callable[..., Path]
@@ -22,7 +22,7 @@ def load() -> Load:
     """``load(uri, **catalog options)``."""
 
     def call(uri: Path | str, **options: Any) -> pa.Table:
-        return catalog.load(str(uri), CatalogConfig(**options), Storage())
+        return load_catalog(str(uri), CatalogConfig(**options), Storage())
 
     return call
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.catalog import ffpp
+from deepfake.catalog.layouts import ffpp
 from deepfake.errors import UsageError
 
 ROOT = "data/ff++"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.catalog.folders import Placement, label_of, place
+from deepfake.catalog.layouts.folders import Placement, label_of, place
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import tables
 from deepfake.errors import UsageError
+from deepfake.io import tables
 
 
 def test_the_catalog_has_the_documented_schema_and_says_what_it_is(tree, load):

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake import tables
-from deepfake.catalog.overlap import Overlap, find, names_people, require_both_classes, require_disjoint
+from deepfake.catalog.identity_overlap import (
+    Overlap,
+    find,
+    names_people,
+    require_both_classes,
+    require_disjoint,
+)
 from deepfake.errors import UsageError
+from deepfake.io import tables
 
 
 def table_of(*rows):

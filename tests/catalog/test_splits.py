@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfake import tables
-from deepfake.catalog import overlap, splits
-from deepfake.catalog.allocation import allocate
+from deepfake.catalog import identity_overlap, splits
+from deepfake.catalog.split_allocation import allocate
 from deepfake.config import CatalogConfig
 from deepfake.errors import UsageError
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
 
 SHARES = (0.72, 0.14, 0.14)
 
@@ -53,7 +53,7 @@ pair_graphs = st.lists(st.tuples(people, st.none() | people), min_size=1, max_si
 
 @given(pair_graphs, st.integers(0, 3))
 def test_no_identity_is_in_two_splits_whatever_joins_the_identities(rows, seed):
-    assert overlap.find(assigned(catalog_of(rows), split_seed=seed)) == []
+    assert identity_overlap.find(assigned(catalog_of(rows), split_seed=seed)) == []
 
 
 @given(pair_graphs)

@@ -17,9 +17,9 @@ from urllib.error import HTTPError
 
 import pytest
 
-from deepfake import preprocess
 from deepfake.config import PreprocessJobConfig
-from deepfake.storage import Storage, join
+from deepfake.io.storage import Storage, join
+from deepfake.pipelines.preprocess import pipeline
 from tests.cluster.local_cluster import LocalCluster, finished
 from tests.conftest import S3Server
 from tests.secret_scan import files_with
@@ -133,7 +133,7 @@ def test_the_rows_are_those_of_a_plain_local_run(
         "input": str(ffpp_small), "output": str(tmp_path / "crops"), "detector": {"name": "haar"},
         "catalog": {"splits_dir": str(ffpp_small / "splits")}, "sampling": {"isolate": False},
     }  # fmt: skip
-    preprocess.run(PreprocessJobConfig.model_validate(config))
+    pipeline.run(PreprocessJobConfig.model_validate(config))
     for table in ("crops", "videos"):
         assert rows(join(s3, "crops"), table) == rows(str(tmp_path / "crops"), table)
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepfake.demo import DISCLAIMER, make_dataset
-from deepfake.demo.blending import METHODS
-from deepfake.demo.dataset import Plan
 from deepfake.errors import UsageError
+from deepfake.pipelines.demo import DISCLAIMER, make_dataset
+from deepfake.pipelines.demo.blending import METHODS
+from deepfake.pipelines.demo.dataset import Plan
 
 
 def frames(path: Path) -> NDArray[np.uint8]:

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.demo import people
 from deepfake.errors import UsageError
+from deepfake.pipelines.demo import people
 
 
 def test_the_packages_are_never_imported() -> None:
     code = (
-        "import sys; from deepfake.demo import people; people.load(people.ASTRONAUT); "
+        "import sys; from deepfake.pipelines.demo import people; people.load(people.ASTRONAUT); "
         "sys.exit(','.join({'skvideo', 'skimage', 'matplotlib'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -14,9 +14,9 @@ from typing import ClassVar
 import pytest
 
 from deepfake import cli, config
-from deepfake.demo import Summary, tour
-from deepfake.demo.archive import make_archive
 from deepfake.errors import UsageError
+from deepfake.pipelines.demo import Summary, tour
+from deepfake.pipelines.demo.archive import make_archive
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 MODELS: dict[str, type[config.JobConfig]] = {

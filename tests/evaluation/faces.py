@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deepfake import tables
-from deepfake.storage import Storage, join
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
 
 BUNDLE = "ab" * 32
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.evaluation.changes import BLUR, CHANGES, JPEG, NOISE, NONE, RESIZE, Change
+from deepfake.crops.corruptions import BLUR, CHANGES, JPEG, NOISE, NONE, RESIZE, Change
 
 
 @pytest.fixture(scope="module")

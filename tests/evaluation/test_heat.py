@@ -13,8 +13,8 @@ import pytest
 from deepfake.cli import load_config
 from deepfake.config import CropConfig, EvaluateJobConfig
 from deepfake.errors import UsageError
-from deepfake.evaluation import heat, inputs, job
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate import heat_maps, inputs, pipeline
 from tests import small_bundle
 from tests.evaluation.faces import crop, two_classes, write
 
@@ -35,10 +35,13 @@ def test_the_worst_errors_are_one_of_each_video_worst_first(tmp_path: Path) -> N
     )]  # fmt: skip
     faces = inputs.load(write(tmp_path, "crops", rows), Storage())
     scores = np.array([0.7, 0.9, 0.2, 0.1, 0.4, 0.45])
-    assert heat.worst_errors(faces.table, scores, 0.5, 9).tolist() == [1, 3, 5]
-    assert heat.worst_errors(faces.table, scores, 0.5, 2).tolist() == [1, 3]
-    assert heat.worst_errors(faces.table, np.array([0, 0, 0, 1, 1, 1.0]), 0.5, 9).tolist() == []
-    assert heat.worst_errors(faces.table, scores, 0.42, 9).tolist() == [1, 3]  # the bundle's threshold counts
+    assert heat_maps.worst_errors(faces.table, scores, 0.5, 9).tolist() == [1, 3, 5]
+    assert heat_maps.worst_errors(faces.table, scores, 0.5, 2).tolist() == [1, 3]
+    assert heat_maps.worst_errors(faces.table, np.array([0, 0, 0, 1, 1, 1.0]), 0.5, 9).tolist() == []
+    assert heat_maps.worst_errors(faces.table, scores, 0.42, 9).tolist() == [
+        1,
+        3,
+    ]  # the bundle's threshold counts
 
 
 @pytest.mark.slow
@@ -57,11 +60,11 @@ def test_an_evaluation_shows_its_worst_errors_and_how_much_heat_is_on_the_blendi
     out = tmp_path / "out"
     words = ["--input", uri, "--bundle", str(tmp_path / "bundle"), "--output", str(out)]
     options = ["--evaluation.heat_maps", "5", "--evaluation.bootstrap", "0"]
-    job.run(load_config(EvaluateJobConfig, [*words, *options]))
+    pipeline.run(load_config(EvaluateJobConfig, [*words, *options]))
     found = json.loads((out / "metrics.json").read_text())["heat_maps"]
     assert found["errors_shown"] == 2
     assert found["blended"]["crops"] == 6 and 0 < found["blended"]["area"] < 0.6
-    sheet = cv2.imread(str(out / heat.SHEET))
+    sheet = cv2.imread(str(out / heat_maps.SHEET))
     assert sheet is not None
     # r2 and f2, each beside its map: at the left edge is the patch, and there the crop was coloured most
     cells = np.split(sheet[6:166, 6:670].astype(int), [166, 332, 498], axis=1)
@@ -71,9 +74,9 @@ def test_an_evaluation_shows_its_worst_errors_and_how_much_heat_is_on_the_blendi
     page = (out / "report.html").read_text()
     assert "Where the network looked" in page and "2 crops that were called wrong" in page
 
-    job.run(load_config(EvaluateJobConfig, [*words, "--evaluation.bootstrap", "0"]))
+    pipeline.run(load_config(EvaluateJobConfig, [*words, "--evaluation.bootstrap", "0"]))
     assert (
-        not (out / heat.SHEET).exists()
+        not (out / heat_maps.SHEET).exists()
         and "Where the network looked" not in (out / "report.html").read_text()
     )
 
@@ -82,4 +85,4 @@ def test_scores_alone_have_no_heat_maps(tmp_path: Path) -> None:
     uri = write(tmp_path / "in", "face_scores", two_classes())
     words = ["--input", uri, "--output", str(tmp_path / "out"), "--evaluation.heat_maps", "3"]
     with pytest.raises(UsageError, match="heat_maps needs crops"):
-        job.run(load_config(EvaluateJobConfig, words))
+        pipeline.run(load_config(EvaluateJobConfig, words))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import tables
 from deepfake.errors import UsageError
-from deepfake.evaluation import inputs
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate import inputs
 from tests.evaluation.faces import crop, scored, two_classes, write
 
 STORAGE = Storage()

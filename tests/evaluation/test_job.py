@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow.csv as csv
 import pytest
 
-from deepfake import bundle as bundles
-from deepfake import cli, keras_runtime, model
+from deepfake import cli
 from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, ModelConfig
-from deepfake.cropset import decode
-from deepfake.evaluation import job
-from deepfake.storage import Storage
+from deepfake.crops.dataset import decode
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import keras_runtime, network
+from deepfake.pipelines.evaluate import pipeline
 from tests import small_bundle
 from tests.evaluation.faces import crop, two_classes, write
 
@@ -27,7 +28,7 @@ WRITTEN = ["face_scores/part-00000.parquet", "metrics.json", "per_group.csv", "p
 
 def evaluate(*arguments: str) -> int:
     def run(config: EvaluateJobConfig) -> cli.Outcome:
-        summary, look_at = job.run(config)
+        summary, look_at = pipeline.run(config)
         return cli.Outcome(summary, look_at=look_at)
 
     return cli.run(EvaluateJobConfig, run, ["--evaluation.bootstrap", "50", *arguments])
@@ -136,7 +137,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     bundles.save(
         uri,
         STORAGE,
-        model.for_inference(model.build(config)),
+        network.for_inference(network.build(config)),
         threshold=0.25,
         training={"identities": {"train": ["bob"]}},
         crop=CropConfig(),

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake import catalog, tables
+from deepfake.catalog.load import load_catalog
 from deepfake.config import CatalogConfig, CropConfig, DetectorConfig, EvaluationConfig, SamplingConfig
-from deepfake.evaluation import recompression
-from deepfake.evaluation.inputs import LabelledFaces
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate import recompression
+from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from tests.clips import write_clip
 from tests.evaluation.faces import scored
 
@@ -35,7 +36,7 @@ class Brightness:
 
 
 def faces_of(root: Path, config: dict[str, Any] = MADE) -> LabelledFaces:
-    listed = catalog.load(str(root), CatalogConfig(), STORAGE).to_pylist()
+    listed = load_catalog(str(root), CatalogConfig(), STORAGE).to_pylist()
     kept = {"video_id", "uri", *tables.PROVENANCE_COLUMNS}
     videos = [
         {

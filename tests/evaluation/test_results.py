@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepfake import decisions, tables
 from deepfake.config import EvaluationConfig
-from deepfake.evaluation import results
-from deepfake.evaluation.judgement import Decided
+from deepfake.io import tables
+from deepfake.model import thresholds
+from deepfake.pipelines.evaluate import results
+from deepfake.pipelines.evaluate.operating_points import Decided
 from tests.evaluation.faces import scored, two_classes
 
 CONFIG = EvaluationConfig(bootstrap=100)
@@ -159,7 +160,7 @@ def decided() -> Decided:
             "score": np.clip(random.normal(0.35 + 0.3 * labels, 0.15), 0, 1),
         }
     )  # fmt: skip
-    chosen = decisions.choose(faces)["mean"]
+    chosen = thresholds.choose(faces)["mean"]
     return Decided(chosen.operating_points, chosen.uncertain, chosen.calibration)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake import tables
 from deepfake.config import EvaluationConfig
-from deepfake.evaluation import inputs, robustness
-from deepfake.evaluation.changes import CHANGES, Change
-from deepfake.storage import Storage
+from deepfake.crops.corruptions import CHANGES, Change
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate import inputs, robustness
 from tests.evaluation.faces import scored, two_classes, write
 
 CONFIG = EvaluationConfig(bootstrap=50, robustness_crops=40)

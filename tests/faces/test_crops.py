@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepfake.config import CropConfig
-from deepfake.faces import crops, png
-from deepfake.faces.detector import Detection
-from deepfake.frame import Frame
+from deepfake.faces import cropping, png
+from deepfake.faces.detectors.base import Detection
+from deepfake.video.frame import Frame
 
 Image = NDArray[np.uint8]
 
@@ -26,7 +26,7 @@ def noise(height: int = 360, width: int = 640, seed: int = 0) -> Image:
 
 
 def cut(image: Image, x: float, y: float, w: float, h: float, **options: Any) -> Image:
-    return crops.cut(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options))
+    return cropping.cut(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options))
 
 
 def dotted_face(degrees: float) -> tuple[Image, Detection]:
@@ -56,28 +56,28 @@ def dots(crop: Image) -> list[tuple[float, float]]:
 def test_aligned_faces_have_level_eyes_where_the_landmarks_are_said_to_lie(degrees: float, size: int) -> None:
     image, face = dotted_face(degrees)
     config = CropConfig(align="eyes", size=size)
-    found = dots(crops.cut(Frame(0, 0.0, image), face, config))
+    found = dots(cropping.cut(Frame(0, 0.0, image), face, config))
     assert len(found) == 2
     assert abs(found[0][1] - found[1][1]) < 1.0
     assert face.landmarks is not None
     points = np.reshape(face.landmarks, (5, 2))
-    told = crops.into_crop(points, (face.x, face.y, face.w, face.h), config, face.landmarks)
+    told = cropping.into_crop(points, (face.x, face.y, face.w, face.h), config, face.landmarks)
     np.testing.assert_allclose(found, told[:2], atol=1.0)
 
 
 def test_alignment_leaves_level_faces_and_faces_without_landmarks_as_they_are() -> None:
     image, level = dotted_face(0.0)
     frame = Frame(0, 0.0, image)
-    plain = crops.cut(frame, level, CropConfig())
-    assert np.array_equal(crops.cut(frame, level, CropConfig(align="eyes")), plain)
+    plain = cropping.cut(frame, level, CropConfig())
+    assert np.array_equal(cropping.cut(frame, level, CropConfig(align="eyes")), plain)
     without = Detection(level.x, level.y, level.w, level.h, 1.0)
-    assert np.array_equal(crops.cut(frame, without, CropConfig(align="eyes")), plain)
+    assert np.array_equal(cropping.cut(frame, without, CropConfig(align="eyes")), plain)
 
 
 def test_a_turned_face_at_the_edge_of_the_frame_has_no_constant_border() -> None:
     landmarks = (20.0, 30.0, 90.0, 60.0, 50.0, 60.0, 40.0, 90.0, 80.0, 100.0)
     face = Detection(0.0, 0.0, 110.0, 110.0, 1.0, landmarks)
-    found = crops.cut(Frame(0, 0.0, noise()), face, CropConfig(align="eyes"))
+    found = cropping.cut(Frame(0, 0.0, noise()), face, CropConfig(align="eyes"))
     for border in (found[0], found[-1], found[:, 0], found[:, -1]):
         assert border.std() > 10
 
@@ -159,7 +159,7 @@ def golden() -> Image:
 @pytest.mark.parametrize("suffix", ["png", "webp"])
 def test_red_stays_red_from_frame_to_stored_crop_and_back(suffix: str) -> None:
     config = CropConfig(size=100, margin=0, format=suffix)  # type: ignore[arg-type]
-    found = crops.decode(crops.encode(cut(golden(), 0, 0, 100, 100, size=100, margin=0), config))
+    found = cropping.decode(cropping.encode(cut(golden(), 0, 0, 100, 100, size=100, margin=0), config))
     corners = [found[10, 10], found[10, 90], found[90, 10], found[90, 90]]
     assert [tuple(corner.tolist()) for corner in corners] == [
         (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 128, 0)
@@ -171,7 +171,7 @@ def test_a_stored_crop_has_true_colours_for_other_software_too() -> None:
 
     from PIL import Image as Pillow
 
-    data = crops.encode(golden(), CropConfig())
+    data = cropping.encode(golden(), CropConfig())
     assert np.array_equal(np.asarray(Pillow.open(BytesIO(data)).convert("RGB")), golden())
 
 
@@ -181,7 +181,7 @@ def test_a_stored_crop_has_true_colours_for_other_software_too() -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["png", "webp"]), st.sampled_from([32, 57, 224]))
 def test_png_and_webp_lose_nothing(seed: int, suffix: Any, size: int) -> None:
     image = noise(size, size, seed)
-    assert np.array_equal(crops.decode(crops.encode(image, CropConfig(format=suffix))), image)
+    assert np.array_equal(cropping.decode(cropping.encode(image, CropConfig(format=suffix))), image)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -217,8 +217,8 @@ def test_png_leaves_what_others_wrote_to_others() -> None:
     image = cv2.GaussianBlur(noise(64, 48), (0, 0), 3)
     for data in written_by_others(image):
         assert png.decode(data) is None
-        assert crops.decode(data).shape == image.shape
-    assert np.array_equal(crops.decode(written_by_others(image)[0]), image)
+        assert cropping.decode(data).shape == image.shape
+    assert np.array_equal(cropping.decode(written_by_others(image)[0]), image)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 255), st.integers(0, 10**6))
@@ -256,34 +256,34 @@ def test_png_refuses_what_is_no_rgb_image(wrong: Image) -> None:
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpeg"])
 def test_what_is_stored_in_passing_has_the_pixels_of_what_is_kept(suffix: Any) -> None:
     config = CropConfig(format=suffix)
-    passing = crops.encode_in_passing(noise(224, 224), config)
-    assert np.array_equal(crops.decode(passing), crops.decode(crops.encode(noise(224, 224), config)))
+    passing = cropping.encode_in_passing(noise(224, 224), config)
+    assert np.array_equal(cropping.decode(passing), cropping.decode(cropping.encode(noise(224, 224), config)))
 
 
 def test_jpeg_is_close_and_its_quality_is_obeyed() -> None:
     image = cv2.GaussianBlur(noise(224, 224), (0, 0), 4)
     sizes = []
     for quality in (95, 50):
-        data = crops.encode(image, CropConfig(format="jpeg", jpeg_quality=quality))
+        data = cropping.encode(image, CropConfig(format="jpeg", jpeg_quality=quality))
         sizes.append(len(data))
-        assert np.abs(crops.decode(data).astype(int) - image).mean() < 4
+        assert np.abs(cropping.decode(data).astype(int) - image).mean() < 4
     assert sizes[0] > sizes[1]
 
 
 def test_the_same_crop_makes_the_same_bytes() -> None:
     for suffix in ("png", "webp", "jpeg"):
         config = CropConfig(format=suffix)
-        assert crops.encode(noise(64, 64), config) == crops.encode(noise(64, 64), config)
+        assert cropping.encode(noise(64, 64), config) == cropping.encode(noise(64, 64), config)
 
 
-@pytest.mark.parametrize("data", [b"", b"no image", crops.encode(golden(), CropConfig())[:20]])
+@pytest.mark.parametrize("data", [b"", b"no image", cropping.encode(golden(), CropConfig())[:20]])
 def test_damaged_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="no image"):
-        crops.decode(data)
+        cropping.decode(data)
 
 
 def test_sharpness_falls_with_blur() -> None:
     image = noise(224, 224)
-    blurred = [crops.sharpness(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (1, 2, 4)]
-    assert crops.sharpness(image) > blurred[0] > blurred[1] > blurred[2]
-    assert crops.sharpness(np.full((224, 224, 3), 77, np.uint8)) == 0
+    blurred = [cropping.sharpness(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (1, 2, 4)]
+    assert cropping.sharpness(image) > blurred[0] > blurred[1] > blurred[2]
+    assert cropping.sharpness(np.full((224, 224, 3), 77, np.uint8)) == 0

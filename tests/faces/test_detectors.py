@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from deepfake.config import DetectorConfig
-from deepfake.demo.people import ASTRONAUT, FACE_SIDE, load
-from deepfake.faces.detector import Detection, Detector, find, make
-from deepfake.faces.tracks import overlap
-from deepfake.storage import Storage
-from deepfake.video import Frame
+from deepfake.faces.detectors.base import Detection, Detector, find, make
+from deepfake.faces.tracking import overlap
+from deepfake.io.storage import Storage
+from deepfake.pipelines.demo.people import ASTRONAUT, FACE_SIDE, load
+from deepfake.video.decoder import Frame
 
 Image = NDArray[np.uint8]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.faces.detector import Detection
-from deepfake.faces.tracks import MAX_GAP, assign, overlap, prominence
+from deepfake.faces.detectors.base import Detection
+from deepfake.faces.tracking import MAX_GAP, assign, overlap, prominence
 
 
 def face(x: float, y: float = 0.0, side: float = 100.0, score: float = 1.0) -> Detection:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from deepfake import tables
-from deepfake.leakcheck import pictures, reading
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.leakcheck import fingerprints, scan
 from tests.rows import crop_row, video_row
 
 SIDE = 96
@@ -80,8 +80,8 @@ def looked_at(crops: Iterable[tuple[str, np.ndarray, int, str]]) -> pa.Table:
             "face_index": 0,
             "label": label,
             "split": split,
-            **pictures.look(image),
+            **fingerprints.look(image),
         }
         for i, (video, image, label, split) in enumerate(crops)
     ]
-    return pa.Table.from_pylist(rows, reading.PICTURES).sort_by([("video_id", "ascending")])
+    return pa.Table.from_pylist(rows, scan.PICTURES).sort_by([("video_id", "ascending")])

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deepfake import tables
 from deepfake.errors import UsageError
-from deepfake.leakcheck import duplicates
-from deepfake.leakcheck.findings import Finding
+from deepfake.io import tables
+from deepfake.pipelines.leakcheck import duplicates
+from deepfake.pipelines.leakcheck.findings import Finding
 from tests.leakcheck.made import face, looked_at
 from tests.rows import video_row
 

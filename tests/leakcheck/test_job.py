@@ -17,7 +17,7 @@ import pytest
 
 from deepfake import cli
 from deepfake.config import LeakcheckJobConfig
-from deepfake.leakcheck import job
+from deepfake.pipelines.leakcheck import pipeline
 from tests.leakcheck.made import crop, face, rotated, videos_of, write
 
 FILES = ["leakcheck.json", "overlaps.csv", "overlaps.parquet", "report.html"]
@@ -25,7 +25,7 @@ FILES = ["leakcheck.json", "overlaps.csv", "overlaps.parquet", "report.html"]
 
 def leakcheck(*arguments: object) -> int:
     def run(config: LeakcheckJobConfig) -> cli.Outcome:
-        summary, look_at, problem, failed = job.run(config)
+        summary, look_at, problem, failed = pipeline.run(config)
         return cli.Outcome(summary, failed, look_at, problem)
 
     return cli.run(LeakcheckJobConfig, run, ["--leakcheck.bootstrap", "100", *map(str, arguments)])

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deepfake import tables
 from deepfake.errors import UsageError
-from deepfake.leakcheck import uploads
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.leakcheck import uploads
 from tests.rows import catalog_row
 
 STORAGE = Storage()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from deepfake.metrics import probability
-from deepfake.metrics.probability import Curve, at_prevalence, choose, fit
+from deepfake.metrics import calibrators
+from deepfake.metrics.calibrators import Curve, at_prevalence, choose, fit
 
 
 def overconfident(n: int, slope: float, offset: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,9 +52,9 @@ def test_few_people_are_not_enough_for_a_curve() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=30),
-    st.sampled_from(probability.METHODS),
+    st.sampled_from(calibrators.METHODS),
 )
-def test_a_curve_is_finite_and_never_turns_a_ranking(items: list, method: probability.Method) -> None:
+def test_a_curve_is_finite_and_never_turns_a_ranking(items: list, method: calibrators.Method) -> None:
     curve = fit([i[0] for i in items], [i[1] for i in items], method)
     probabilities = curve(np.linspace(0, 1, 101))
     assert np.isfinite(probabilities).all()

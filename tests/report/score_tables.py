@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake import tables
+from deepfake.io import tables
 
 HOSTILE = (
     "<script>alert(1)</script>.mp4",

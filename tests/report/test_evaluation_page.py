@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from deepfake import tables
 from deepfake.config import EvaluationConfig
-from deepfake.evaluation import results
-from deepfake.report import evaluation
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate import page as evaluation
+from deepfake.pipelines.evaluate import results
 from tests.evaluation.faces import scored, two_classes
 
 Opener = Callable[..., Page]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from deepfake.leakcheck import findings
-from deepfake.leakcheck.findings import Finding
-from deepfake.leakcheck.probes import Feature, Probe
-from deepfake.report import leakcheck
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.pipelines.leakcheck import findings
+from deepfake.pipelines.leakcheck import page as leakcheck
+from deepfake.pipelines.leakcheck.findings import Finding
+from deepfake.pipelines.leakcheck.probes import Feature, Probe
 from tests.leakcheck.made import face, png
 
 Opener = Callable[..., Page]

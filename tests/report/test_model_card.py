@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from deepfake import validation
-from deepfake.bundle import BundleInfo
 from deepfake.config import CropConfig, DetectorConfig
-from deepfake.report import model_card
+from deepfake.model.bundle import BundleInfo
+from deepfake.pipelines.train import model_card
+from deepfake.training import validation
 
 
 def info(videos: int = 30) -> BundleInfo:

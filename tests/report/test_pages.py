@@ -8,26 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.report import pages
+from deepfake.report import html
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
 @given(TEXT)
 def test_json_inside_a_script_tag_cannot_end_the_tag_and_reads_back_unchanged(text: str) -> None:
-    embedded = str(pages.script_json({"name": text}))
+    embedded = str(html.script_json({"name": text}))
     assert not set(embedded) & set("<>&\u2028\u2029")
     assert json.loads(embedded) == {"name": text}
 
 
 def test_json_with_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        pages.script_json(float("nan"))
+        html.script_json(float("nan"))
 
 
 @given(TEXT)
 def test_nothing_in_a_shown_name_is_invisible(text: str) -> None:
-    assert pages.visible(text).isprintable()
+    assert html.visible(text).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_nothing_in_a_shown_name_is_invisible(text: str) -> None:
     ],
 )
 def test_control_marks_are_spelled_out_and_letters_of_any_script_stay(name: str, shown: str) -> None:
-    assert pages.visible(name) == shown
+    assert html.visible(name) == shown
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_control_marks_are_spelled_out_and_letters_of_any_script_stay(name: str,
     ],
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(share: float | None, shown: str) -> None:
-    assert pages.percent(share) == shown
+    assert html.percent(share) == shown
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_share_is_never_rounded_to_all_or_nothing(share: float | None, shown: 
     ],
 )
 def test_numbers_that_differ_look_different(numbers: tuple[float, ...], places: int) -> None:
-    assert pages.places_apart(*numbers) == places
+    assert html.places_apart(*numbers) == places
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_numbers_that_differ_look_different(numbers: tuple[float, ...], places: 
     [(0, "0:00.0"), (35, "0:03.5"), (599, "0:59.9"), (36_005, "1:00:00.5"), (None, "\u2013")],
 )
 def test_a_time_reads_like_a_players_clock(tenths: int | None, shown: str) -> None:
-    assert pages.clock(tenths) == shown
+    assert html.clock(tenths) == shown
 
 
 @pytest.mark.parametrize("name", ["scores.js", "style.css"])
 def test_our_own_scripts_and_styles_cannot_end_the_tag_they_stand_in(name: str) -> None:
-    assert "</" not in pages.asset(name)
+    assert "</" not in html.asset(name)

@@ -13,12 +13,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from deepfake.config import ReportConfig
-from deepfake.decisions import OperatingPoint
+from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
 from deepfake.metrics import precision_interval
-from deepfake.report import pages, scores
-from deepfake.storage import Storage
-from deepfake.tables import Status
-from deepfake.verdicts import VerdictRule
+from deepfake.model.thresholds import OperatingPoint
+from deepfake.model.verdicts import VerdictRule
+from deepfake.pipelines.score import index_page
+from deepfake.report import html as pages
 from tests.report.score_tables import HOSTILE, video_row, video_table
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
@@ -33,8 +34,8 @@ SEEN = OperatingPoint(
 
 def write(folder: Path, *rows: dict, **options: object) -> Path:
     table = video_table(*rows)
-    order = scores.most_suspicious_first(table)
-    return Path(scores.write(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
+    order = index_page.most_suspicious_first(table)
+    return Path(index_page.write(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
 
 
 def names(page: Page) -> list[str]:
@@ -54,14 +55,14 @@ def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_s
         video_row("tie-a", 0.4),
         video_row("high", 0.9),
     )
-    order = scores.most_suspicious_first(table)
+    order = index_page.most_suspicious_first(table)
     expected = ["high", "tie-a", "tie-b", "low", "faceless", "unread"]
     assert table["video_id"].take(order).to_pylist() == expected
 
 
 def test_every_status_and_verdict_has_words() -> None:
-    assert set(scores.STATUS_WORDS) == set(Status)
-    assert set(scores.VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
+    assert set(index_page.STATUS_WORDS) == set(Status)
+    assert set(index_page.VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
 
 
 def test_only_the_most_suspicious_thumbnails_are_written_under_harmless_names(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_filters_by_name_status_verdict_and_score_work_together(tmp_path: Path, 
     assert names(page) == ["News/One.mp4", "news/two.mp4"]
     page.get_by_label("Score at least").fill("0.7")
     assert names(page) == ["News/One.mp4"]
-    page.locator("#status").select_option(label=f"{scores.STATUS_WORDS['no_face']} (1)")
+    page.locator("#status").select_option(label=f"{index_page.STATUS_WORDS['no_face']} (1)")
     assert "No video fits" in page.locator("#rows").inner_text()
     page.get_by_role("button", name="Show all").click()
     expect(page.locator("#rows tr")).to_have_count(5)
@@ -199,7 +200,7 @@ def test_without_javascript_the_first_rows_are_there_and_no_dead_controls(
     tmp_path: Path, open_page: Opener
 ) -> None:
     page = open_page(write(tmp_path, *many(150)), java_script_enabled=False)
-    assert page.locator("#rows tr").count() == scores.PAGE_ROWS
+    assert page.locator("#rows tr").count() == index_page.PAGE_ROWS
     assert page.get_by_text("The first 100 of 150 videos").is_visible()
     assert not page.locator("#controls").is_visible()
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from deepfake.report import pages, video_pages
-from deepfake.report.video_pages import Case, Picture, gaps, not_analysed
+from deepfake.pipelines.score import video_page
+from deepfake.pipelines.score.video_page import Case, Picture, gaps, not_analysed
+from deepfake.report import html
 from tests.report.score_tables import HOSTILE, video_row
 
 Opener = Callable[..., Page]
@@ -60,8 +61,8 @@ def case(name: str = "a.mp4", pictures: tuple[Picture, ...] = (), **video: Any) 
 
 
 def write(folder: Path, made: Case, keep: str = "largest") -> Path:
-    path = folder / f"{video_pages.file_name(made.video['video_id'])}.html"
-    path.write_text(video_pages.page(made, 0.0, keep, "every 30th frame", "../report.html"))
+    path = folder / f"{video_page.file_name(made.video['video_id'])}.html"
+    path.write_text(video_page.page(made, 0.0, keep, "every 30th frame", "../report.html"))
     return path
 
 
@@ -157,7 +158,7 @@ def test_a_score_and_a_line_that_differ_look_different(tmp_path: Path, open_page
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_text(tmp_path: Path, open_page: Opener, name: str) -> None:
     page = open_page(write(tmp_path, case(name, uri=name, status_detail=name, operating_point=name)))
-    assert page.locator("h1").evaluate("e => e.textContent") == pages.visible(name)
+    assert page.locator("h1").evaluate("e => e.textContent") == html.visible(name)
     assert page.locator("script").count() == 0
     assert page.locator("main img").count() == 0
 

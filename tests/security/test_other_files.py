@@ -14,10 +14,10 @@ import av.error
 import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.extract import ExtractConfig, extract
-from deepfake.faces.detector import make
-from deepfake.storage import Storage
-from deepfake.tables import Status
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.faces.detectors.base import make
+from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
 from tests.clips import write_clip
 from tests.security.watching import WatchedFile, WatchedPort
 

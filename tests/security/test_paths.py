@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
-from deepfake import preprocess
 from deepfake.config import PreprocessJobConfig
+from deepfake.pipelines.preprocess import pipeline
 
 NAMES = [
     "../../escaped.png",
@@ -43,7 +43,7 @@ def test_no_name_of_a_video_leads_out_of_the_output_or_onto_its_own_files(
     output = tmp_path / "deep" / "er" / "out"
     before = set(tmp_path.rglob("*"))
     config = {"input": str(folder / "videos.csv"), "output": str(output), "detector": {"name": "haar"}}
-    preprocess.run(PreprocessJobConfig.model_validate(config))
+    pipeline.run(PreprocessJobConfig.model_validate(config))
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert made and all(output in path.parents for path in made)
     assert {path.name for path in made} == {

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake import tables
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
 
 METHODS = ("Deepfakes", "FaceSwap")
 # split, label, videos, frames of each

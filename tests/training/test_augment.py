@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from deepfake import tables
-from deepfake.augment import Draw, apply, draw, recolour
 from deepfake.config import AugmentConfig, LeakcheckConfig
-from deepfake.leakcheck import features, probes
+from deepfake.crops.augmentation import Draw, apply, draw, recolour
+from deepfake.io import tables
+from deepfake.pipelines.leakcheck import probe_features, probes
 from tests.leakcheck.made import crop, face, looked_at, videos_of
 
 EVERYTHING = AugmentConfig(flip=1, jpeg=1, blur=1, noise=1, downscale=1, cutout=1, rotation_degrees=20)
@@ -111,7 +111,9 @@ def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> 
     rows = [crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
     videos = tables.from_rows("videos", videos_of(rows))
     settings_ = LeakcheckConfig(bootstrap=300)
-    found = probes.run(features.collect(looked_at(images), videos, settings_.crops_per_video), settings_)
+    found = probes.run(
+        probe_features.collect(looked_at(images), videos, settings_.crops_per_video), settings_
+    )
     measured = {probe.group: probe for probe in found if probe.auc is not None}
     assert {"border pixels", "colour", "sharpness"} <= measured.keys()
     for probe in measured.values():

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from deepfake import augment, batches, cropset, sbi, tables
 from deepfake.config import AugmentConfig, CropConfig
-from deepfake.plan import EpochPlan, training_plan
-from deepfake.resources import divide
-from deepfake.selection import Kind
-from deepfake.storage import Storage
+from deepfake.crops import augmentation, dataset, self_blending
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.training.data import loader
+from deepfake.training.data.balancing import Kind
+from deepfake.training.data.epoch_plan import EpochPlan, training_plan
+from deepfake.training.resources import divide
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 AUGMENT = AugmentConfig(jpeg=0.5, noise=0.5)
@@ -27,13 +29,13 @@ CROP = CropConfig(margin=0.25)
 
 def planned(
     folder: Path, batch: int = 5, balance: str = "method", fakes: str = "real"
-) -> tuple[batches.Source, EpochPlan]:
+) -> tuple[loader.Source, EpochPlan]:
     """The training crops, and the plan of epoch 3."""
     storage = Storage()
-    crops = cropset.open_crops(str(folder), storage)
-    rows = cropset.split_rows(crops, "train", with_originals=balance == "paired")
+    crops = dataset.open_crops(str(folder), storage)
+    rows = dataset.split_rows(crops, "train", with_originals=balance == "paired")
     plan = training_plan(rows, balance, batch, 2, 5, 3, fakes)
-    return batches.Source(str(folder), crops.files, rows, storage, AUGMENT, 5, CROP), plan
+    return loader.Source(str(folder), crops.files, rows, storage, AUGMENT, 5, CROP), plan
 
 
 def streamed(
@@ -43,9 +45,9 @@ def streamed(
     source, plan = planned(folder, batch, balance, fakes)
     sizes, pixels = [], {}
     for rank in range(world):
-        wait = batches.InputWait()
+        wait = loader.InputWait()
         share = plan.share(rank, world)
-        found = list(batches.stream(source, plan, share, 3, batches.Makers(divide(2, world)), wait))
+        found = list(loader.stream(source, plan, share, 3, loader.Makers(divide(2, world)), wait))
         sizes.append([len(batch.crops) for batch in found])
         for batch_ in found:
             pixels.update(zip(batch_.positions.tolist(), batch_.crops, strict=True))
@@ -81,15 +83,15 @@ def test_a_stream_needs_no_cpu_but_those_of_its_own_tasks(small_crops: Path) -> 
     other = Other.remote()
     assert ray.get(other.ready.remote())
     storage = Storage()
-    crops = cropset.open_crops(str(small_crops), storage)
-    rows = cropset.split_rows(crops, "train")
+    crops = dataset.open_crops(str(small_crops), storage)
+    rows = dataset.split_rows(crops, "train")
     plan = training_plan(rows, "method", 5, 2, 5, 3)
-    source = batches.Source(str(small_crops), crops.files, rows, storage, AUGMENT, seed=5)
+    source = loader.Source(str(small_crops), crops.files, rows, storage, AUGMENT, seed=5)
     taken: list[int] = []
 
     def take() -> None:
-        for batch in batches.stream(
-            source, plan, plan.share(0, 2), 3, batches.Makers(mine), batches.InputWait()
+        for batch in loader.stream(
+            source, plan, plan.share(0, 2), 3, loader.Makers(mine), loader.InputWait()
         ):
             taken.append(len(batch.crops))
 
@@ -104,15 +106,15 @@ def test_a_stream_needs_no_cpu_but_those_of_its_own_tasks(small_crops: Path) -> 
 def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     folder = make_crops((("train", 0, 20, 30), ("train", 1, 20, 30)))
     storage = Storage()
-    crops = cropset.open_crops(str(folder), storage)
-    rows = cropset.split_rows(crops, "train")
+    crops = dataset.open_crops(str(folder), storage)
+    rows = dataset.split_rows(crops, "train")
     plan = training_plan(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
-    source = batches.Source(str(folder), crops.files, rows, storage)
+    source = loader.Source(str(folder), crops.files, rows, storage)
     share = plan.share(0, 1)
-    makers = batches.Makers(divide(2, 1))
+    makers = loader.Makers(divide(2, 1))
 
-    def first(makers: batches.Makers) -> batches.Batch:
-        stream = batches.stream(source, plan, share, 3, makers, batches.InputWait())
+    def first(makers: loader.Makers) -> loader.Batch:
+        stream = loader.stream(source, plan, share, 3, makers, loader.InputWait())
         batch = next(stream)
         stream.close()
         return batch
@@ -129,25 +131,25 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
 
 def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) -> None:
     storage = Storage()
-    crops = cropset.open_crops(str(small_crops), storage)
-    rows = cropset.split_rows(crops, "train")
+    crops = dataset.open_crops(str(small_crops), storage)
+    rows = dataset.split_rows(crops, "train")
     plan = training_plan(rows, "method", 5, 2, 5, 3)
     _, pixels = streamed(small_crops, 1)
     for position in (0, 7, 35):
         row = int(plan.rows[position])
         group, place = int(rows.row_group[row]), int(rows.row[row])
         name = crops.files[rows.file[row]]
-        stored = cropset.read_stored(str(small_crops), name, {group: [place]}, storage)[group, place]
-        changes = augment.draw(AUGMENT, 5, 3, stored.sample_id)
-        expected = augment.apply(cropset.decode(stored.encoded), changes)
+        stored = dataset.read_stored(str(small_crops), name, {group: [place]}, storage)[group, place]
+        changes = augmentation.draw(AUGMENT, 5, 3, stored.sample_id)
+        expected = augmentation.apply(dataset.decode(stored.encoded), changes)
         np.testing.assert_array_equal(pixels[position], expected)
 
 
-def stored_at(source: batches.Source, row: int) -> cropset.StoredCrop:
+def stored_at(source: loader.Source, row: int) -> dataset.StoredCrop:
     rows = source.rows
     group, place = int(rows.row_group[row]), int(rows.row[row])
     name = source.files[rows.file[row]]
-    return cropset.read_stored(source.uri, name, {group: [place]}, source.storage, with_faces=True)[
+    return dataset.read_stored(source.uri, name, {group: [place]}, source.storage, with_faces=True)[
         group, place
     ]
 
@@ -167,12 +169,12 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
     for position in blended.tolist():
         stored = stored_at(source, int(plan.rows[position]))
         assert stored.box is not None
-        face = sbi.face_in_crop(stored.box, stored.landmarks, CROP)
-        pair = sbi.self_blend(cropset.decode(stored.encoded), face, 5, 3, stored.sample_id)
-        assert pair.shape in sbi.SHAPES  # the landmarks came with the crop
-        changes = augment.draw(AUGMENT, 5, 3, stored.sample_id)
-        np.testing.assert_array_equal(alone[position - 1], augment.apply(pair.real, changes))
-        np.testing.assert_array_equal(alone[position], augment.apply(pair.fake, changes))
+        face = self_blending.face_in_crop(stored.box, stored.landmarks, CROP)
+        pair = self_blending.self_blend(dataset.decode(stored.encoded), face, 5, 3, stored.sample_id)
+        assert pair.shape in self_blending.SHAPES  # the landmarks came with the crop
+        changes = augmentation.draw(AUGMENT, 5, 3, stored.sample_id)
+        np.testing.assert_array_equal(alone[position - 1], augmentation.apply(pair.real, changes))
+        np.testing.assert_array_equal(alone[position], augmentation.apply(pair.fake, changes))
         assert plan.label[position] == 1 and plan.label[position - 1] == 0
 
 
@@ -191,5 +193,7 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
     for position in beside.tolist():
         original, fake = (stored_at(source, int(plan.rows[place])) for place in (position - 1, position))
         assert original.sample_id == fake.sample_id.replace("fake", "real")
-        changes = augment.draw(AUGMENT, 5, 3, original.sample_id)
-        np.testing.assert_array_equal(alone[position], augment.apply(cropset.decode(fake.encoded), changes))
+        changes = augmentation.draw(AUGMENT, 5, 3, original.sample_id)
+        np.testing.assert_array_equal(
+            alone[position], augmentation.apply(dataset.decode(fake.encoded), changes)
+        )

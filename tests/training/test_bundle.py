@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake import bundle, decisions, keras_runtime, model
-from deepfake.bundle import Bundle
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig
 from deepfake.errors import UsageError
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.model import bundle, keras_runtime, thresholds
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
 from tests import running
 
 OPEN_WITH_KERAS_ALONE = """
@@ -199,7 +200,7 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
             "score": np.clip(random.normal(0.4 + 0.2 * labels, 0.1), 0, 1),
         }
     )
-    chosen = decisions.choose(faces)
+    chosen = thresholds.choose(faces)
     info = bundle.read_info(str(written), Storage()).model_copy(
         update={
             "operating_points": {name: found.operating_points for name, found in chosen.items()},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.checkpoint import CheckpointError, Progressed, load, plain_state, save
+from deepfake.training.checkpoint import CheckpointError, Progressed, load, plain_state, save
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:

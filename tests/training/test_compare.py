@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from deepfake import compare, tables
 from deepfake.cli import load_config
-from deepfake.compare import Numbers, Recipe
 from deepfake.config import FaultsConfig, TrainJobConfig
 from deepfake.errors import UsageError
+from deepfake.io import tables
+from deepfake.pipelines.train import compare
+from deepfake.pipelines.train.compare import Numbers, Recipe
 from tests import running
 from tests.training.conftest import write_crops
 
@@ -44,16 +45,16 @@ def test_one_recipe_is_nothing_to_compare(paths: list[str], tmp_path: Path) -> N
 
 
 def test_recipes_are_measured_on_test_or_else_on_validation(make_crops, tmp_path: Path) -> None:
-    from deepfake import cropset
-    from deepfake.storage import Storage
+    from deepfake.crops import dataset
+    from deepfake.io.storage import Storage
 
     words = ["--compare", *RECIPES, "--input", "x", "--output", str(tmp_path)]
     config = load_config(TrainJobConfig, words)
     splits = (("train", 0, 1, 1), ("train", 1, 1, 1), ("val", 0, 1, 1), ("val", 1, 1, 1))
-    without = cropset.open_crops(str(make_crops(splits)), Storage())
+    without = dataset.open_crops(str(make_crops(splits)), Storage())
     assert compare.identity_split(without.table, config) == "val"
     more = make_crops((*splits, ("test", 0, 1, 1), ("test", 1, 1, 1)), name="more")
-    assert compare.identity_split(cropset.open_crops(str(more), Storage()).table, config) == "test"
+    assert compare.identity_split(dataset.open_crops(str(more), Storage()).table, config) == "test"
 
 
 def test_the_numbers_of_crops_and_of_videos() -> None:

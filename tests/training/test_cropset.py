@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake import tables
-from deepfake.cropset import decode, identities, open_crops, read_stored, split_rows
+from deepfake.crops.dataset import decode, identities, open_crops, read_stored, split_rows
 from deepfake.errors import UsageError
-from deepfake.storage import Storage
+from deepfake.io import tables
+from deepfake.io.storage import Storage
 
 
 def test_a_stored_crop_decodes_to_rgb() -> None:

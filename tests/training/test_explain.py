@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake import bundle, keras_runtime, model
-from deepfake.bundle import Bundle
 from deepfake.config import ModelConfig
+from deepfake.crops.self_blending import Face
 from deepfake.errors import UsageError
-from deepfake.explain import BlendHeat, HeatMaps, blend_heat, heat_maps, overlay, share_inside
-from deepfake.sbi import Face
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.model import bundle, keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+from deepfake.model.grad_cam import BlendHeat, HeatMaps, blend_heat, heat_maps, overlay, share_inside
 from tests import small_bundle
 
 SIDE = model.SIZE

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepfake import bundle, cropset, faults, keras_runtime, model, tables, training
-from deepfake.bundle import Bundle
 from deepfake.config import FaultsConfig, LeakcheckConfig, ModelConfig, TrainingConfig, TrainJobConfig
-from deepfake.leakcheck import features, pictures, probes
-from deepfake.storage import Storage
+from deepfake.crops import dataset
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.model import bundle, keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+from deepfake.pipelines.leakcheck import fingerprints, probe_features, probes
+from deepfake.pipelines.train import pipeline
+from deepfake.training import faults
 from tests.leakcheck.made import crop as leakcheck_row
 from tests.leakcheck.made import face, looked_at, videos_of
 
@@ -31,11 +36,11 @@ def config(crops: Path, **on: bool) -> TrainJobConfig:
     )
 
 
-def rows(crops: Path, **on: bool) -> dict[str, cropset.Rows]:
-    return training.checked_rows(cropset.open_crops(str(crops), Storage()), config(crops, **on))
+def rows(crops: Path, **on: bool) -> dict[str, dataset.Rows]:
+    return pipeline.checked_rows(dataset.open_crops(str(crops), Storage()), config(crops, **on))
 
 
-def places(found: cropset.Rows) -> set[tuple[int, int, int]]:
+def places(found: dataset.Rows) -> set[tuple[int, int, int]]:
     return set(zip(found.file.tolist(), found.row_group.tolist(), found.row.tolist(), strict=True))
 
 
@@ -61,12 +66,12 @@ def test_every_fake_has_a_turned_copy_and_the_split_parts_the_two(small_crops: P
 
 
 def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_session: None) -> None:
-    from deepfake.batches import InputWait, Makers, Source, stream
-    from deepfake.plan import validation_plan
-    from deepfake.resources import WorkerResources
+    from deepfake.training.data.epoch_plan import validation_plan
+    from deepfake.training.data.loader import InputWait, Makers, Source, stream
+    from deepfake.training.resources import WorkerResources
 
     found = rows(small_crops, rotate_fakes=True)["val"]
-    crops = cropset.open_crops(str(small_crops), Storage())
+    crops = dataset.open_crops(str(small_crops), Storage())
     plan = validation_plan(found)
     resources = WorkerResources(worker_cpus=0.5, data_cpus=0.25, data_tasks=2, threads=1)
     source = Source(str(small_crops), crops.files, found, Storage())
@@ -91,7 +96,7 @@ def test_black_corners_alone_tell_fakes_and_the_leak_check_catches_it() -> None:
         table = looked_at((name, image, label, "train") for name, image, label in crops)
         rows = [leakcheck_row(name, image, label) for name, image, label in crops]
         videos = tables.from_rows("videos", videos_of(rows))
-        samples = features.collect(table, videos, crops_per_video=8)
+        samples = probe_features.collect(table, videos, crops_per_video=8)
         return probes.shortcuts(probes.run(samples, LeakcheckConfig(bootstrap=200)))
 
     assert not [probe for probe in warnings(images) if probe.group == "border pixels"]
@@ -153,7 +158,7 @@ def test_a_backbone_from_a_file_is_the_same_under_the_mistakes(tmp_path: Path) -
 def test_the_mistakes_are_said_loudly_in_log_and_plan(small_crops: Path, caplog: Any) -> None:
     spoiled = config(small_crops, **ALL.model_dump()).model_copy(update={"dry_run": True})
     with caplog.at_level(logging.WARNING):
-        summary = training.train(spoiled).summary
+        summary = pipeline.train(spoiled).summary
     for name in FaultsConfig.model_fields:
         assert f"faults.{name} is on" in caplog.text
     assert summary["faults"] == "frame_split, rotate_fakes, divide_by_255, bgr"
@@ -161,11 +166,13 @@ def test_the_mistakes_are_said_loudly_in_log_and_plan(small_crops: Path, caplog:
 
 def test_a_recipe_with_mistakes_is_another_run(small_crops: Path) -> None:
     identities = {
-        training.run_identity(config(small_crops, **on), "data")
+        pipeline.run_identity(config(small_crops, **on), "data")
         for on in ({}, {"bgr": True}, {"frame_split": True})
     }
     assert len(identities) == 3
 
 
 def test_pictures_are_looked_at_as_in_the_leak_check() -> None:
-    assert pictures.look(faults.turned(face(1)))["corner_black"] > pictures.look(face(1))["corner_black"]
+    assert (
+        fingerprints.look(faults.turned(face(1)))["corner_black"] > fingerprints.look(face(1))["corner_black"]
+    )

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake import keras_runtime, model
-from deepfake.average import WeightAverage
-from deepfake.callbacks import PhaseCallbacks
-from deepfake.checkpoint import CheckpointError
-from deepfake.collective import Collective
 from deepfake.config import ModelConfig, TrainingConfig
-from deepfake.learner import Learner, assign
-from deepfake.phases import Phase
-from deepfake.step import TrainStep
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.training.callbacks import PhaseCallbacks
+from deepfake.training.checkpoint import CheckpointError
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.ema import WeightAverage
+from deepfake.training.learner import Learner, assign
+from deepfake.training.schedule import Phase
+from deepfake.training.step import TrainStep
 
 ALONE = Collective(0, 1)
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from deepfake import bundle, keras_runtime, model
-from deepfake.collective import Collective
 from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
-from deepfake.global_norm import with_global_norms
-from deepfake.storage import Storage
+from deepfake.io.storage import Storage
+from deepfake.model import bundle, keras_runtime
+from deepfake.model import network as model
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.distributed.sync_batch_norm import with_global_norms
 
 UNTRAINED = ModelConfig(weights="none")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.bundle import Bundle
+from deepfake.model.bundle import Bundle
 from tests import running
 
 SCRIPT = """
 import sys
 from deepfake.config import ModelConfig, RayConfig, TrainingConfig, TrainJobConfig
-from deepfake.training import train
+from deepfake.pipelines.train.pipeline import train
 
 crops, output, seen = sys.argv[1:]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deepfake import tables
-from deepfake.pairing import originals
+from deepfake.crops.pairing import originals
+from deepfake.io import tables
 from tests.rows import crop_row
 
 

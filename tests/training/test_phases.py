@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deepfake.config import TrainingConfig
-from deepfake.phases import learning_rate, phases
+from deepfake.training.schedule import learning_rate, phases
 
 
 def settings(**values: Any) -> TrainingConfig:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.cropset import Rows
-from deepfake.plan import training_plan, validation_plan
-from deepfake.selection import Kind, Selection, select
+from deepfake.crops.dataset import Rows
+from deepfake.training.data.balancing import Kind, Selection, select
+from deepfake.training.data.epoch_plan import training_plan, validation_plan
 
 
 @st.composite

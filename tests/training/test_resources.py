@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.resources import WorkerResources, divide
+from deepfake.training.resources import WorkerResources, divide
 
 
 def tasks_that_fit(nodes: list[int], share: WorkerResources, workers: int, rng: random.Random) -> int | None:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfake import augment, tables
 from deepfake.config import AugmentConfig, CropConfig, LeakcheckConfig
-from deepfake.faces.crops import cut, into_crop
-from deepfake.faces.detector import Detection
-from deepfake.leakcheck import features, probes
-from deepfake.sbi import ELLIPSE, SHAPES, Face, Pair, blend, outline, self_blend, soften
+from deepfake.crops import augmentation
+from deepfake.crops.self_blending import ELLIPSE, SHAPES, Face, Pair, blend, outline, self_blend, soften
+from deepfake.faces.cropping import cut, into_crop
+from deepfake.faces.detectors.base import Detection
+from deepfake.io import tables
+from deepfake.pipelines.leakcheck import probe_features, probes
 from tests.leakcheck.made import crop as picture_row
 from tests.leakcheck.made import face as drawn_face
 from tests.leakcheck.made import looked_at, videos_of
@@ -203,9 +204,11 @@ def pairs(count: int, changes: AugmentConfig) -> list[Pair]:
     for number in range(count):
         crop = cv2.resize(drawn_face(number), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         pair = self_blend(crop, UPRIGHT, 0, 0, str(number))
-        drawn = augment.draw(changes, 0, 0, str(number))
+        drawn = augmentation.draw(changes, 0, 0, str(number))
         found.append(
-            replace(pair, real=augment.apply(pair.real, drawn), fake=augment.apply(pair.fake, drawn))
+            replace(
+                pair, real=augmentation.apply(pair.real, drawn), fake=augmentation.apply(pair.fake, drawn)
+            )
         )
     return found
 
@@ -225,7 +228,7 @@ def test_neither_colour_nor_borders_tell_the_two_of_a_pair_apart() -> None:
     rows = [picture_row(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
     videos = tables.from_rows("videos", videos_of(rows))
     config = LeakcheckConfig(bootstrap=0)
-    found = probes.run(features.collect(looked_at(images), videos, config.crops_per_video), config)
+    found = probes.run(probe_features.collect(looked_at(images), videos, config.crops_per_video), config)
     for probe in found:
         if probe.group in ("border pixels", "colour") and probe.auc is not None:
             assert probe.auc < 0.6, probe

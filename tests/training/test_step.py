@@ -19,14 +19,14 @@ import json, os, sys
 rank, world, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 from deepfake import keras_runtime
 keras = keras_runtime.start(threads=1, seed=rank)
-from deepfake.collective import Collective
+from deepfake.training.distributed.collective import Collective
 collective = Collective(rank, world)
 import numpy as np
 from deepfake import model
-from deepfake.accumulation import AccumulatedStep
-from deepfake.average import WeightAverage
-from deepfake.global_norm import with_global_norms
-from deepfake.step import StepOptions, TrainStep
+from deepfake.training.gradient_accumulation import AccumulatedStep
+from deepfake.training.ema import WeightAverage
+from deepfake.training.distributed.sync_batch_norm import with_global_norms
+from deepfake.training.step import StepOptions, TrainStep
 L = keras.layers
 
 def learner(norm_learns, make):

@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from deepfake import tables, training
 from deepfake.cli import load_config
 from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.errors import UsageError
-from deepfake.storage import Storage
-from deepfake.training import run_identity, train
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.train import pipeline as training
+from deepfake.pipelines.train.pipeline import run_identity, train
 from tests import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,8 +116,8 @@ def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tm
 
 @pytest.mark.parametrize("what", ["bundle.json", "_checkpoints"])
 def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, what: str) -> None:
-    from deepfake.bundle import BundleInfo, write
-    from deepfake.storage import Storage
+    from deepfake.io.storage import Storage
+    from deepfake.model.bundle import BundleInfo, write
 
     output = tmp_path / "model"
     if what == "bundle.json":

@@ -20,10 +20,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake import cropset, metrics, tables
-from deepfake.bundle import MODEL_FILE, Bundle
+from deepfake import metrics
 from deepfake.config import CropConfig
-from deepfake.storage import Storage
+from deepfake.crops import dataset
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.model.bundle import MODEL_FILE, Bundle
 from tests import running
 
 HEAD_EPOCHS, EPOCHS = 2, 5
@@ -127,12 +129,12 @@ def test_validation_metrics_are_those_of_the_saved_network(
     output, _ = undisturbed
     storage = Storage()
     loaded = Bundle.load(str(output), storage)
-    crops = cropset.open_crops(str(small_crops), storage)
-    rows = cropset.split_rows(crops, "val")
+    crops = dataset.open_crops(str(small_crops), storage)
+    rows = dataset.split_rows(crops, "val")
     images = []
     for file, group, row in zip(rows.file, rows.row_group, rows.row, strict=True):
-        stored = cropset.read_stored(str(small_crops), crops.files[file], {int(group): [int(row)]}, storage)
-        images.append(cropset.decode(stored[int(group), int(row)].encoded))
+        stored = dataset.read_stored(str(small_crops), crops.files[file], {int(group): [int(row)]}, storage)
+        images.append(dataset.decode(stored[int(group), int(row)].encoded))
     exact = metrics.binary(rows.label, loaded.score(np.stack(images)), loaded.threshold)
     recorded = loaded.info.metrics["val"]
     assert recorded["confusion"] == exact["confusion"]

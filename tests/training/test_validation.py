@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake import bundle, cropset, metrics, training, validation
-from deepfake.bundle import MODEL_FILE, Bundle
+from deepfake import metrics
 from deepfake.config import TrainJobConfig
-from deepfake.plan import validation_plan
-from deepfake.storage import Storage
+from deepfake.crops import dataset
+from deepfake.io.storage import Storage
+from deepfake.model import bundle
+from deepfake.model.bundle import MODEL_FILE, Bundle
+from deepfake.pipelines.train import pipeline
+from deepfake.training import validation
+from deepfake.training.data.epoch_plan import validation_plan
 
 STORAGE = Storage()
 
@@ -23,8 +27,8 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
 
 
 def test_scores_in_the_order_of_the_plan_find_their_videos(small_crops: Path) -> None:
-    crops = cropset.open_crops(str(small_crops), STORAGE)
-    rows = cropset.split_rows(crops, "val")
+    crops = dataset.open_crops(str(small_crops), STORAGE)
+    rows = dataset.split_rows(crops, "val")
     labels = rows.label[validation_plan(rows).rows]
     scored = validation.faces(crops, rows, labels.astype(float))  # the score says the label
     assert scored["score"].to_pylist() == scored["label"].to_pylist()
@@ -35,8 +39,8 @@ def test_scores_in_the_order_of_the_plan_find_their_videos(small_crops: Path) ->
 def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_card(
     small_crops: Path, tmp_path: Path
 ) -> None:
-    crops = cropset.open_crops(str(small_crops), STORAGE)
-    rows = cropset.split_rows(crops, "val")
+    crops = dataset.open_crops(str(small_crops), STORAGE)
+    rows = dataset.split_rows(crops, "val")
     labels = rows.label[validation_plan(rows).rows]
     scores = scores_of(labels)
     (tmp_path / MODEL_FILE).write_bytes(b"stands for the network")
@@ -50,7 +54,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
         "model_sha256": hashlib.sha256(b"stands for the network").hexdigest(),
     }  # fmt: skip
     config = TrainJobConfig(input=str(small_crops), output=str(tmp_path))
-    training._write_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
+    pipeline._write_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
     found = Bundle.load(str(tmp_path), STORAGE)
     videos = metrics.video_table(validation.faces(crops, rows, scores))
     expected = metrics.balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepfake.h264 import can_start
+from deepfake.video.h264 import can_start
 
 AVCC = b"\x01\x42\x00\x1e\xff\xe1"  # lengths of four bytes
 

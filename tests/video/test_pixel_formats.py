@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfake.config import SamplingConfig
-from deepfake.video import open_local
+from deepfake.video.decoder import open_local
 from tests.clips import decode_everything, picture, write_clip
 
 # All that FFV1 stores, less floating point, which swscale does not write.

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake import video
 from deepfake.config import SamplingConfig
-from deepfake.packets import Packets, cut, joined, needed_packets, run_starts, runs
-from deepfake.partial_files import MediaFile, RangedFile, media_ranges, without
-from deepfake.video import SeekMissed, VideoFile
+from deepfake.video import decoder
+from deepfake.video.decoder import SeekMissed, VideoFile
+from deepfake.video.mp4 import MediaFile, RangedFile, media_ranges, without
+from deepfake.video.packets import Packets, cut, joined, needed_packets, run_starts, runs
 from tests.clips import decode_everything, write_clip
 
 X264 = "keyint=12:min-keyint=12:scenecut=0:bframes=3"
@@ -98,7 +98,7 @@ def everything(clip: Path) -> list[np.ndarray]:
 @pytest.fixture
 def always_seek(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Every gap is sought over; whether each seek found what was listed."""
-    monkeypatch.setattr(video, "SEEK_BYTES", -1)
+    monkeypatch.setattr(decoder, "SEEK_BYTES", -1)
     found: list[bool] = []
     plain = VideoFile._seek
 
@@ -259,7 +259,7 @@ def test_a_seek_that_leads_astray_costs_time_and_no_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4", options={"x264-params": X264})
-    monkeypatch.setattr(video, "SEEK_BYTES", -1)
+    monkeypatch.setattr(decoder, "SEEK_BYTES", -1)
     sought: list[int] = []
 
     def astray(self: VideoFile, stream: Any, first: int) -> Any:
@@ -390,13 +390,13 @@ CONTENT = bytes(range(256)) * 8
 def test_a_file_read_by_ranges_reads_as_the_whole_file(
     plan: list[tuple[int, int]], reads: list[tuple[int, int]], block: int
 ) -> None:
-    from deepfake import partial_files
+    from deepfake.video import mp4
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partial_files, "BLOCK_BYTES", block)
-        patch.setattr(partial_files, "MAX_BLOCK_BYTES", 2 * block)
-        patch.setattr(partial_files, "WINDOW_BYTES", 3 * block)
-        patch.setattr(partial_files, "CACHE_BYTES", 4 * block)
+        patch.setattr(mp4, "BLOCK_BYTES", block)
+        patch.setattr(mp4, "MAX_BLOCK_BYTES", 2 * block)
+        patch.setattr(mp4, "WINDOW_BYTES", 3 * block)
+        patch.setattr(mp4, "CACHE_BYTES", 4 * block)
         file, whole = in_memory(CONTENT), io.BytesIO(CONTENT)
         file.plan([(30 * start, 30 * stop) for start, stop in plan])
         for position, size in reads:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from deepfake.config import SamplingConfig
 from deepfake.errors import VideoError
-from deepfake.packets import needed_packets
-from deepfake.tables import Status
-from deepfake.video import VideoFile, open_local
+from deepfake.io.tables import Status
+from deepfake.video.decoder import VideoFile, open_local
+from deepfake.video.packets import needed_packets
 from tests.clips import decode_everything, picture, write_clip
 
 CODECS = {

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake import video_source
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.extract import ExtractConfig, extract
-from deepfake.frame import Frame
-from deepfake.storage import Storage, join
-from deepfake.tables import Status
-from deepfake.video_source import VideoSource, open_video
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.io.storage import Storage, join
+from deepfake.io.tables import Status
+from deepfake.video import source as video_source
+from deepfake.video.frame import Frame
+from deepfake.video.source import VideoSource, open_video
 from tests.clips import decode_everything, write_clip
 
 SPARSE = SamplingConfig(policy="count", count=3)

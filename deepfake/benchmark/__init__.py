@@ -1,5 +1,0 @@
-"""How fast preprocessing is, beside the loop that people write and beside the floor that no job can pass."""
-
-from deepfake.benchmark.job import Report, run
-
-__all__ = ["Report", "run"]

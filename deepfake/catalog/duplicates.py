@@ -1,0 +1,132 @@
+"""Files with the same bytes: found before anything is decoded, so that each content is decoded once.
+
+Only files of equal size can be equal, so only those are read and hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.crops.extraction import video_row
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.io.tables import FAILURES, Status
+from deepfake.io.tables.videos import CATALOG
+
+log = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What a catalog holds twice."""
+
+    rest: pa.Table  # catalog rows to work on, in their order
+    skipped: pa.Table  # table ``videos``: a row for each copy left out
+
+
+def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
+    """The files to hash: those listed ones whose size another listed or earlier one has too.
+
+    Columns ``video_id, uri, size_bytes, modified``; what was found of the last is null where nothing was.
+
+    A video of an earlier run is among them where that read only a part of it, and so has no hash of it.
+    """
+    sizes = listed["size_bytes"]
+    counts = pc.value_counts(sizes)
+    shared = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    if earlier is not None:
+        shared = pa.concat_arrays([shared, pc.unique(earlier["size_bytes"]).cast(shared.type)])
+    found = _files(listed.filter(pc.and_(pc.is_in(sizes, shared), pc.fill_null(pc.greater(sizes, 0), False))))
+    if earlier is None:
+        return found
+    failed = pc.is_in(earlier["status"], pa.array(sorted(FAILURES), pa.string()))
+    partial = pc.and_(pc.is_null(earlier["content_sha256"]), pc.invert(failed))
+    alike = pc.is_in(earlier["size_bytes"], pc.unique(sizes).drop_null())
+    return pa.concat_tables([found, _files(earlier.filter(pc.and_(partial, alike)))])
+
+
+def _files(rows: pa.Table) -> pa.Table:
+    kind = CATALOG.field("modified").type
+    modified = rows["modified"] if "modified" in rows.column_names else pa.nulls(rows.num_rows, kind)
+    found = {name: rows[name] for name in ("video_id", "uri", "size_bytes")}
+    return pa.table({**found, "modified": modified})
+
+
+def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
+    """Table ``hashes`` of the files that ``suspects`` names."""
+    hashes: list[str | None] = []
+    for uri in rows["uri"].to_pylist():
+        try:
+            with storage.open(uri) as file:
+                hashes.append(hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
+        except OSError:
+            hashes.append(None)
+    names = rows["video_id"].to_pylist()
+    return tables.from_rows(
+        "hashes",
+        [{"video_id": name, "content_sha256": digest} for name, digest in zip(names, hashes, strict=True)],
+    )
+
+
+def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, str | None]) -> Duplicates:
+    """Leave out every row whose content another row of the same label stands for.
+
+    The first in the catalog's order stands for the others, a video of an earlier run before all. Equal
+    bytes under different labels are both kept, with a warning: one of the labels is wrong.
+    """
+    first: dict[tuple[str, int | None], str] = {}
+    labels: dict[str, set[int | None]] = defaultdict(set)
+    if earlier is not None:
+        for row in earlier.select(["video_id", "content_sha256", "label", "status"]).to_pylist():
+            known = row["content_sha256"] or hashes.get(row["video_id"])
+            if known and row["status"] != Status.SKIPPED_DUPLICATE:
+                first.setdefault((known, row["label"]), row["video_id"])
+                labels[known].add(row["label"])
+    hashed = pa.array([name for name, digest in hashes.items() if digest is not None], pa.string())
+    is_hashed = pc.is_in(listed["video_id"], hashed).to_numpy()
+    keep = np.ones(listed.num_rows, bool)
+    made: list[pa.Table] = []
+    skipped: list[dict[str, Any]] = []
+    # Only rows that were hashed become Python objects, and only for a while: an archive may have ten million.
+    for position, row in zip(
+        np.flatnonzero(is_hashed), _rows(listed.filter(pa.array(is_hashed))), strict=True
+    ):
+        if len(skipped) == ROWS_AT_ONCE:
+            made.append(tables.from_rows("videos", skipped))
+            skipped = []
+        digest = hashes[row["video_id"]]
+        assert digest is not None
+        original = first.setdefault((digest, row["label"]), row["video_id"])
+        labels[digest].add(row["label"])
+        if len(labels[digest]) == 2 and original == row["video_id"]:
+            log.warning("%s: the same bytes are there under another label", row["video_id"])
+        keep[position] = original == row["video_id"]
+        if not keep[position]:
+            skipped.append(
+                {
+                    **video_row(row),
+                    "status": Status.SKIPPED_DUPLICATE,
+                    "status_detail": f"same content as {original}",
+                    "duplicate_of": original,
+                    "content_sha256": digest,
+                }
+            )
+    made.append(tables.from_rows("videos", skipped))
+    return Duplicates(listed.filter(pa.array(keep)), pa.concat_tables(made))
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows one after another, never all at once."""
+    for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
+        yield from batch.to_pylist()

@@ -1,0 +1,1 @@
+"""How data sets are laid out, one module each."""

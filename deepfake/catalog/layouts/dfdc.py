@@ -1,0 +1,80 @@
+"""Reads the DeepFake Detection Challenge's data from the ``metadata.json`` of each part.
+
+    {"aaa.mp4": {"label": "FAKE", "split": "train", "original": "bbb.mp4"},
+     "bbb.mp4": {"label": "REAL", "split": "train"}}
+
+A fake shares the identity of its original, which may lie in another part. Who the actors are is not told and
+the same actors appear in many originals: a split by these identities keeps clips apart, not people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
+from deepfake.catalog.media import without_extension
+from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.errors import UsageError
+from deepfake.io.storage import FileInfo, Storage
+
+FILE = "metadata.json"
+DATASET = METHOD = "DFDC"
+_LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
+
+
+def describe(
+    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
+) -> Mapping[str, Provenance]:
+    """What is known of the clips that lie beside a ``metadata.json`` of this kind, by path."""
+    del root
+    by_folder: dict[str, list[FileInfo]] = {}
+    for info in footage:
+        by_folder.setdefault(info.path.rpartition("/")[0], []).append(info)
+    found: dict[str, Provenance] = {}
+    for info in files:
+        folder, _, name = info.path.rpartition("/")
+        if name != FILE or folder not in by_folder:
+            continue
+        told = _read(info.uri, storage)
+        for clip in by_folder[folder]:
+            entry = told.get(clip.path.rpartition("/")[2])
+            if entry is not None:
+                found[clip.path] = _provenance(clip.path, entry, info.uri)
+    return found
+
+
+def _read(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
+    """The entries that give a label; none where the file is of another kind."""
+    try:
+        content = json.loads(storage.read_text(uri))
+    except ValueError as error:
+        raise UsageError(f"{uri}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        return {}
+    return {
+        name: entry
+        for name, entry in content.items()
+        if isinstance(entry, dict) and ("label" in entry or "is_fake" in entry)
+    }
+
+
+def _provenance(path: str, entry: Mapping[str, Any], uri: str) -> Provenance:
+    name = path.rpartition("/")[2]
+    stated = entry.get("label", entry.get("is_fake"))
+    label = _LABELS.get(str(int(stated) if isinstance(stated, bool) else stated).lower())
+    if label is None:
+        raise UsageError(f"{uri}: {name} has label {stated!r}, expected REAL or FAKE")
+    split = entry.get("split")
+    if split is not None and str(split).lower() not in SPLIT_FOLDERS:
+        raise UsageError(f"{uri}: {name} has split {split!r}, expected train, validation or test")
+    original = entry.get("original")
+    shown = original if label == FAKE and isinstance(original, str) and original else name
+    return Provenance(
+        dataset=DATASET,
+        target_id=f"dfdc/{without_extension(shown)}",
+        label=label,
+        method="real" if label == REAL else METHOD,
+        split=None if split is None else SPLIT_FOLDERS[str(split).lower()],
+    )

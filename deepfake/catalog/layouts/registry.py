@@ -1,0 +1,38 @@
+"""Which of the known data sets a listing is, apart from FaceForensics++, which has a tree of its own.
+
+One module a data set; each tells of the clips that it knows and is silent about the rest, so that several
+data sets may lie in one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from deepfake.catalog.layouts import celeb_df, dfd, dfdc
+from deepfake.catalog.provenance import Provenance
+from deepfake.io.storage import FileInfo, Storage
+
+# all files, those that are footage, the path of the listed folder
+Describe = Callable[[Sequence[FileInfo], Sequence[FileInfo], str, Storage], Mapping[str, Provenance]]
+
+LAYOUTS: Mapping[str, Describe] = {
+    "celeb_df": celeb_df.describe,
+    "dfdc": dfdc.describe,
+    "dfd": dfd.describe,
+}
+LOOKED_FOR = {
+    "celeb_df": "folders Celeb-real, Celeb-synthesis and YouTube-real",
+    "dfdc": 'clips beside a metadata.json that gives each a "label"',
+    "dfd": "names such as 01_02__meeting_serious__YVGY8LOK.mp4 and 01__meeting_serious.mp4",
+}
+
+
+def describe(
+    layout: str, files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
+) -> dict[str, Provenance]:
+    """What the data sets' own names and tables say of each clip, by its path; ``auto`` asks all of them."""
+    asked = LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]} if layout in LAYOUTS else {}
+    known: dict[str, Provenance] = {}
+    for tell in asked.values():
+        known = {**tell(files, footage, root, storage), **known}
+    return known

@@ -1,0 +1,246 @@
+"""Which videos exist and what is known of them, as one table with a row for each.
+
+``load_catalog`` reads a FaceForensics++ tree, any folder or bucket, one file, or a manifest, and gives each
+video a split. It looks at names and tables only: whether a file can be decoded is found out later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.catalog import manifest, splits
+from deepfake.catalog.layouts import ffpp, folders, registry
+from deepfake.catalog.media import (
+    count_extensions,
+    is_footage,
+    without_extension,
+)
+from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.config import SPLITS, CatalogConfig
+from deepfake.errors import UsageError
+from deepfake.io import tables
+from deepfake.io.storage import FileInfo, Storage, absolute, readable, split_uri
+
+log = logging.getLogger(__name__)
+
+FILTERS = {"datasets": "dataset", "methods": "method", "compressions": "compression"}
+
+
+def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
+    """The catalog of ``uri``: the table ``catalog``, sorted by ``video_id``, which is unique.
+
+    Splits are assigned before filters apply, so that a video is in the same split whatever else is kept.
+    Raises ``UsageError`` saying what was looked for and what was found.
+    """
+    if config.layout == "manifest" or (
+        config.layout == "auto" and manifest.is_manifest(uri) and not storage.is_folder(uri)
+    ):
+        table = manifest.read(uri, storage)
+    else:
+        table = _listed(uri, config, storage)
+    table = table.sort_by("video_id")
+    _require_unique(uri, table)
+    table = _filtered(uri, splits.assign(table, config, storage), config)
+    _log_counts(uri, table)
+    return table
+
+
+def _listed(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
+    files, root, root_name = _files(uri, storage)
+    footage = sorted((f for f in files if is_footage(f.path)), key=lambda info: (info.path, info.uri))
+    if not footage:
+        raise UsageError(_nothing_found(uri, files))
+    if config.layout in ("auto", "ffpp"):
+        clips = [ffpp.parse(f"{root}/{info.path}") for info in footage]
+        if any(clips):
+            return _ffpp_table(uri, footage, clips, root, root_name, config)
+        if config.layout == "ffpp" or (
+            root_name and any(ffpp.in_tree(f"{root}/{info.path}") for info in footage)
+        ):
+            raise UsageError(
+                f"{uri}: no clips of a FaceForensics++ tree: looked for "
+                "original_sequences/youtube/c23/videos/*.mp4, "
+                "manipulated_sequences/Deepfakes/c23/videos/*.mp4 and the like; "
+                f"found {_examples(footage)}; --catalog.layout folders takes files as they are"
+            )
+    known = registry.describe(config.layout, files, footage, root, storage)
+    if known:
+        return _table_of_layouts(uri, footage, known, root_name)
+    if config.layout in registry.LAYOUTS:
+        raise UsageError(
+            f"{uri}: not laid out as {config.layout}: looked for {registry.LOOKED_FOR[config.layout]}; "
+            f"found {_examples(footage)}"
+        )
+    return _table(footage, folders.describe([info.path for info in footage], root_name))
+
+
+def _table_of_layouts(
+    uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root_name: str
+) -> pa.Table:
+    """Clips that a layout knows, and other footage by its folders' names."""
+    others = [info.path for info in footage if info.path not in known]
+    if others:
+        log.info("%s: %d files are taken by their folders' names, such as %s", uri, len(others), others[0])
+    named = dict(zip(others, folders.describe(others, root_name), strict=True))
+    return _table(footage, [known.get(info.path) or named[info.path] for info in footage])
+
+
+def _ffpp_table(
+    uri: str,
+    footage: list[FileInfo],
+    clips: Sequence[Provenance | None],
+    root: str,
+    root_name: str,
+    config: CatalogConfig,
+) -> pa.Table:
+    """Clips of the tree, and with ``auto`` the footage outside it by its folders' names."""
+    kept = [(info, clip) for info, clip in zip(footage, clips, strict=True) if clip is not None]
+    others = [info for info, clip in zip(footage, clips, strict=True) if clip is None]
+    others = [info for info in others if not ffpp.is_beside_footage(f"{root}/{info.path}")]
+    outside = [info for info in others if not ffpp.in_tree(f"{root}/{info.path}")]
+    if config.layout == "auto" and outside:
+        kept += zip(outside, folders.describe([info.path for info in outside], root_name), strict=True)
+        others = [info for info in others if ffpp.in_tree(f"{root}/{info.path}")]
+    if others:
+        log.warning(
+            "%s: left out %d files that are no FaceForensics++ clips, such as %s",
+            uri,
+            len(others),
+            others[0].path,
+        )
+    unnamed = [
+        info.path
+        for info, clip in zip(footage, clips, strict=True)
+        if clip is not None and not ffpp.follows_scheme(clip, info.path)
+    ]
+    if unnamed:
+        log.warning(
+            "%s: %d clips have names that tell no identities, such as %s", uri, len(unnamed), unnamed[0]
+        )
+    return _table([info for info, _ in kept], [clip for _, clip in kept])
+
+
+def _files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:
+    """The files below a folder, its path and its name; or the one file, its folder's path and no name."""
+    path = readable(split_uri(uri)[1]).rstrip("/")
+    if storage.is_folder(uri):
+        return storage.list_files(uri), path, PurePosixPath(path).name
+    if not storage.exists(uri):
+        raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing")
+    info = storage.info(uri)
+    parent = path.rpartition("/")[0]
+    name = readable(info.path)
+    one = FileInfo(name, absolute(uri), info.size, info.modified)
+    if not is_footage(name):
+        raise UsageError(
+            f"{uri}: neither a video nor an image nor a manifest (.csv, .parquet), going by its name; "
+            "a manifest may list files of any name"
+        )
+    return [one], parent, ""
+
+
+def _table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Table:
+    columns = {
+        "video_id": _distinct_names([info.path for info in files]),
+        "uri": [info.uri for info in files],
+        "size_bytes": [info.size for info in files],
+        "modified": [info.modified for info in files],
+        **{name: [getattr(row, name) for row in known] for name in Provenance.__dataclass_fields__},
+        "group_id": [None] * len(files),
+    }
+    return pa.table(columns, schema=tables.schema("catalog"))
+
+
+def _distinct_names(names: list[str]) -> list[str]:
+    """Two file names that differ only in bytes that are no Unicode can read alike; the later get a number."""
+    if len(set(names)) == len(names):
+        return names
+    taken = set(names)
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        new, number = name, 1
+        while new in seen or (new != name and new in taken):
+            number += 1
+            new = f"{without_extension(name)}~{number}{PurePosixPath(name).suffix}"
+        seen.add(new)
+        result.append(new)
+    return result
+
+
+def _require_unique(uri: str, table: pa.Table) -> None:
+    for name in ("video_id", "uri"):
+        ordered = table[name] if name == "video_id" else table[name].take(pc.sort_indices(table[name]))
+        repeated = pc.equal(ordered[1:], ordered[:-1])
+        first = pc.index(repeated, True).as_py()
+        if first >= 0:
+            raise UsageError(
+                f"{uri}: {ordered[first].as_py()} is listed more than once ({pc.sum(repeated).as_py()} "
+                "rows too many); each video may have one row"
+            )
+
+
+def _filtered(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table:
+    """Rows that all filters keep. Originals are no manipulation: a filter of methods keeps them."""
+    kept = table
+    for option, column in FILTERS.items():
+        wanted = getattr(config, option)
+        if wanted is None:
+            continue
+        wanted = [ffpp.compression(value) for value in wanted] if column == "compression" else wanted
+        present = _counts(table[column].drop_null())
+        absent = sorted(set(wanted) - set(present))
+        if len(absent) == len(set(wanted)):
+            there = (
+                ", ".join(f"{value} ({count})" for value, count in sorted(present.items())) or "none known"
+            )
+            raise UsageError(f"{uri}: catalog.{option} {wanted} keeps no video; there are: {there}")
+        if absent:
+            log.warning("%s: no video has catalog.%s %s", uri, option, ", ".join(absent))
+        mask = pc.is_in(kept[column], pa.array(wanted, pa.string()))
+        if column == "method":
+            mask = pc.or_(mask, pc.fill_null(pc.equal(kept["label"], REAL), False))
+        kept = kept.filter(mask)
+    if kept.num_rows == 0:
+        chosen = {option: wanted for option in FILTERS if (wanted := getattr(config, option)) is not None}
+        raise UsageError(f"{uri}: no video passes all of the catalog filters {chosen} together")
+    return kept
+
+
+def _nothing_found(uri: str, files: Sequence[FileInfo]) -> str:
+    if not files:
+        return f"{uri}: looked for videos; the folder is empty"
+    hint = ""
+    if any(manifest.is_manifest(info.path) for info in files):
+        hint = "; a manifest (.csv, .parquet) is given as the input itself"
+    return (
+        f"{uri}: looked for videos and images (.mp4, .mov, .mkv, .avi, .jpg, .png, ...); "
+        f"found {len(files)} files: {count_extensions(info.path for info in files)}{hint}"
+    )
+
+
+def _examples(files: Sequence[FileInfo]) -> str:
+    return f"{len(files)} files: {count_extensions(info.path for info in files)}, such as {files[0].path}"
+
+
+def _log_counts(uri: str, table: pa.Table) -> None:
+    labels, in_splits = _counts(table["label"]), _counts(table["split"])
+    log.info(
+        "%s: %d videos, %d real, %d fake, %d unlabelled; splits: %s",
+        uri,
+        len(table),
+        labels.get(REAL, 0),
+        labels.get(FAKE, 0),
+        labels.get(None, 0),
+        ", ".join(f"{name} {in_splits[name]}" for name in SPLITS if name in in_splits) or "none",
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> dict[Any, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}

@@ -1,0 +1,1 @@
+"""Videos to face crops: cutting them, storing and reading them, and what is done to crops."""

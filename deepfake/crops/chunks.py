@@ -1,0 +1,289 @@
+"""A long video worked through in pieces by several workers, and joined to what one worker would find.
+
+A survey lists the video's packets once and cuts the sampled frames, at key frames, into pieces that need no
+packet in common. Each piece is looked at by itself: its faces and the crops that may be kept. Who is who
+and who is kept is decided over all pieces at the join. Plain functions; Ray is elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfake.config import sha256_of
+from deepfake.crops.extraction import (
+    ExtractConfig,
+    Found,
+    Kept,
+    StageClock,
+    attempt,
+    crop_rows,
+    find_faces,
+    looker,
+    source_facts,
+    video_row,
+)
+from deepfake.errors import VideoError
+from deepfake.faces.detectors.base import Detection, Detector
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+from deepfake.io.tables import Status
+from deepfake.video.decoder import Listing, lost_words
+from deepfake.video.packets import Packets, VideoInfo, cut
+from deepfake.video.source import REPLACED, open_listed, open_video
+
+# What a survey tells of the whole video, beside its packets.
+SURVEYED = (
+    "content_sha256",
+    "etag",
+    "size_bytes",
+    "codec",
+    "width",
+    "height",
+    "duration_s",
+    "frames_total",
+)
+
+_LISTING_KEY = b"deepfake.listing"  # in the metadata of a ``packets`` table: what is no column of it
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A whole video's pieces, in order, and where their tables are kept."""
+
+    folder: str  # URI
+    survey_id: str
+    piece_ids: tuple[str, ...]
+
+    @property
+    def packets_uri(self) -> str:
+        """The survey's table of packets."""
+        return join(self.folder, "packets", f"{self.survey_id}.parquet")
+
+
+# Columns that a catalog row carries through Ray where its video was cut into pieces.
+PIECE_COLUMNS = {"folder": pa.string(), "survey_id": pa.string(), "piece_ids": pa.list_(pa.string())}
+
+
+def pieces_of(entry: dict[str, Any]) -> Pieces | None:
+    """The pieces that a catalog row names, taken out of it; None where it has none."""
+    folder, survey, ids = (entry.pop(name, None) for name in PIECE_COLUMNS)
+    return Pieces(folder, survey, tuple(ids)) if ids else None
+
+
+def survey_id(entry: Mapping[str, Any], config_sha256: str, piece_seconds: float) -> str:
+    """Names the survey of a catalog row as units are named: other bytes or settings give another name."""
+    return sha256_of([*_identity(entry, config_sha256), "survey", piece_seconds])[:16]
+
+
+def piece_id(entry: Mapping[str, Any], config_sha256: str, first: int, stop: int) -> str:
+    """Names a piece of a catalog row: the sampled frames from ``first`` to before ``stop``."""
+    return sha256_of([*_identity(entry, config_sha256), "piece", first, stop])[:16]
+
+
+def _identity(entry: Mapping[str, Any], config_sha256: str) -> list[str]:
+    return [config_sha256, entry["video_id"], str(entry["size_bytes"]), str(entry.get("modified"))]
+
+
+def survey(
+    entry: Mapping[str, Any],
+    piece_seconds: float,
+    config: ExtractConfig,
+    detector: Detector,
+    storage: Storage,
+) -> Found:
+    """List a video's packets and cut what is sampled of it into pieces. Nothing is decoded."""
+    listed: list[pa.Table] = []
+
+    def work(video: dict[str, Any], clock: StageClock) -> None:
+        with clock.on("decode"), open_video(entry["uri"], storage, config.sampling) as source:
+            video |= source_facts(source)
+            wanted = source.video.wanted()
+            if source.video.is_image:
+                raise VideoError(Status.UNSUPPORTED, "a still image is not cut into pieces")
+            listing = source.video.listing()
+            video["status_detail"] = listing.incomplete
+            bounds = [*cut(listing.packets, wanted, piece_seconds), len(wanted)]
+            listed.append(packets_table(listing, bounds))
+        video["status"] = Status.OK
+
+    video = attempt(entry, detector.name, work)
+    return Found(video, listed[0] if listed else tables.from_rows("packets", []))
+
+
+def look(
+    entry: Mapping[str, Any],
+    bounds: tuple[int, int],
+    packets: pa.Table,
+    config: ExtractConfig,
+    detector: Detector,
+    storage: Storage,
+) -> Found:
+    """Faces of a piece's frames, and the crops of those that may be kept; ``packets`` is the survey's."""
+    kept: list[Kept] = []
+
+    def work(video: dict[str, Any], clock: StageClock) -> None:
+        with clock.on("decode"):
+            listing = read_packets(packets)
+            source = open_listed(entry["uri"], storage, config.sampling, listing)
+        with source:
+            video |= source_facts(source)
+            wanted = source.video.wanted()[slice(*bounds)]
+            finds = looker(entry, config, detector, storage, clock, wanted)
+            kept.extend(find_faces(source.video.frames(wanted), config, finds, clock))
+            source.require_unchanged(entry["uri"], storage)
+            video["status_detail"] = source.video.damage
+        video["frames_sampled"] = len(kept)
+        video["status"] = Status.OK
+
+    video = attempt(entry, detector.name, work)
+    rows = [row for frame in kept for row in _rows(frame)] if video["status"] == Status.OK else []
+    return Found(video, tables.from_rows("pieces", rows))
+
+
+def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, storage: Storage) -> Found:
+    """What ``extract`` gives for the video, from its pieces."""
+    # Outside the attempt: what cannot be read here is the job's own, and says nothing of the video.
+    [survey_row, *rows] = _videos(whole, [whole.survey_id, *whole.piece_ids], storage)
+    asked = read_bounds(whole.packets_uri, storage)[-1]
+    failed = next((row for row in rows if row["status"] != Status.OK), None)
+    if failed is not None and failed["detector"] is None:  # the process that looked at it died
+        row = {**video_row(entry), "status": failed["status"], "status_detail": failed["status_detail"]}
+        return Found(row, tables.from_rows("crops", []))
+    frames: list[Kept] = []
+    if failed is None:
+        frames += [frame for piece in whole.piece_ids for frame in _frames(whole, piece, storage)]
+    found: list[dict[str, Any]] = []
+
+    def work(video: dict[str, Any], clock: StageClock) -> None:
+        video |= {name: survey_row[name] for name in SURVEYED}
+        for stage in ("decode", "detect", "crop"):
+            setattr(clock, stage, sum(row[f"{stage}_seconds"] or 0.0 for row in [survey_row, *rows]))
+        if failed is not None:
+            raise VideoError(Status(failed["status"]), failed["status_detail"])
+        # An etag of the survey is missing where it read, and hashed, all bytes.
+        if len({row["etag"] for row in rows} | ({survey_row["etag"]} - {None})) > 1:
+            raise VideoError(Status.UNREADABLE, REPLACED)
+        details = [row["status_detail"] for row in [survey_row, *rows] if row["status_detail"]]
+        incomplete = details[0] if details else lost_words(asked - len(frames), asked)
+        found.extend(crop_rows(video, frames, incomplete, config))
+
+    video = attempt(entry, survey_row["detector"], work)
+    if video["status"] != Status.OK:
+        return Found(video, tables.from_rows("crops", []))
+    _fill(found, whole, storage)
+    return Found(video, tables.from_rows("crops", found))
+
+
+def _videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[dict[str, Any]]:
+    return [
+        storage.read_table(join(whole.folder, "videos", f"{name}.parquet"), "videos").to_pylist()[0]
+        for name in ids
+    ]
+
+
+def _frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[Kept]:
+    """The frames of a piece, their crops still to come."""
+    names = [name for name in tables.columns("pieces") if name != "crop"]
+    table = storage.read_table(join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
+    frame: Kept | None = None
+    for row in table.to_pylist():
+        if frame is None or row["frame_index"] != frame.index:
+            if frame is not None:
+                yield frame
+            size = (row["frame_height"], row["frame_width"])
+            frame = Kept(row["frame_index"], row["time_s"], size, [], {})
+        if row["face_index"] is not None:
+            points = None if row["landmarks"] is None else tuple(row["landmarks"])
+            frame.faces.append(Detection(row["x"], row["y"], row["w"], row["h"], row["score"], points))
+            if row["sharpness"] is not None:
+                frame.images[row["face_index"]] = (b"", row["sharpness"])
+    if frame is not None:
+        yield frame
+
+
+def _fill(rows: list[dict[str, Any]], whole: Pieces, storage: Storage) -> None:
+    """Give the kept rows their crops, from one piece at a time."""
+    waiting = {(row["frame_index"], row["face_index"]): row for row in rows}
+    for piece_id in whole.piece_ids:
+        uri = join(whole.folder, "pieces", f"{piece_id}.parquet")
+        with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(64, columns=["frame_index", "face_index", "crop"]):
+                keys = zip(batch["frame_index"].to_pylist(), batch["face_index"].to_pylist(), strict=True)
+                for number, key in enumerate(keys):
+                    if key in waiting:
+                        waiting[key]["crop"] = batch["crop"][number].as_py()
+
+
+def _rows(frame: Kept) -> list[dict[str, Any]]:
+    """Rows of table ``pieces``: one for each face, or one for a frame without any."""
+    common: dict[str, Any] = {
+        "frame_index": frame.index,
+        "time_s": frame.time_s,
+        "frame_height": frame.size[0],
+        "frame_width": frame.size[1],
+    }
+    if not frame.faces:
+        return [common]
+    rows = []
+    for number, face in enumerate(frame.faces):
+        crop, sharpness = frame.images.get(number, (None, None))
+        rows.append(
+            common
+            | {"face_index": number, "x": face.x, "y": face.y, "w": face.w, "h": face.h, "score": face.score}
+            | {"landmarks": None if face.landmarks is None else list(face.landmarks)}
+            | {"crop": crop, "sharpness": sharpness}
+        )
+    return rows
+
+
+# A listing as a table.
+
+
+def packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
+    """A video's packets, with the bounds of its pieces, as table ``packets``."""
+    packets = listing.packets
+    rest = {
+        "info": asdict(listing.info),
+        "incomplete": listing.incomplete,
+        "stamped": packets.stamped,
+        "time_base": str(packets.time_base),
+        "last_seconds": str(packets.last_seconds),
+        "bounds": [int(bound) for bound in bounds],
+    }
+    schema = tables.schema("packets")
+    columns = [packets.stamps, packets.keys, packets.shown, packets.offsets, packets.sizes]
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=schema.with_metadata({**schema.metadata, _LISTING_KEY: json.dumps(rest)}),
+    )
+
+
+def read_packets(table: pa.Table) -> Listing:
+    """The listing of what ``packets_table`` made."""
+    rest = json.loads(table.schema.metadata[_LISTING_KEY])
+    stamps, keys, shown, offsets, sizes = (column.to_numpy() for column in table.columns)
+    packets = Packets(
+        stamps,
+        keys,
+        shown,
+        offsets,
+        sizes,
+        stamped=rest["stamped"],
+        time_base=Fraction(rest["time_base"]),
+        last_seconds=Fraction(rest["last_seconds"]),
+    )
+    return Listing(VideoInfo(**rest["info"]), packets, rest["incomplete"])
+
+
+def read_bounds(uri: str, storage: Storage) -> list[int]:
+    """The bounds of a survey's pieces, without reading its packets; empty where it failed."""
+    with storage.open(uri) as file:
+        rest = (pq.read_schema(file).metadata or {}).get(_LISTING_KEY)
+    return [] if rest is None else json.loads(rest)["bounds"]

@@ -1,0 +1,288 @@
+"""One video to face crops: open, sample, find, track, choose, cut. A plain function; Ray is elsewhere.
+
+Preprocess and score both go through here, so a face is cropped alike for training and for judgement.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.errors import UsageError, VideoError
+from deepfake.faces import cropping, tracking
+from deepfake.faces.detectors.base import Detection, Detector, find
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.io.tables import PROVENANCE_COLUMNS, Status
+from deepfake.video.decoder import VideoFile
+from deepfake.video.frame import Frame
+from deepfake.video.source import VideoSource, open_video
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = 3  # faces a frame that may turn out to be the most prominent person's
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """What decides which crops come out of a video."""
+
+    sampling: SamplingConfig
+    detector: DetectorConfig
+    crop: CropConfig
+    crops_kept: bool = True  # whether it is worth it to make their bytes few; the pixels are the same
+
+    def __post_init__(self) -> None:
+        if self.crop.align != "none" and self.detector.name == "haar":
+            raise UsageError(
+                f"crop.align {self.crop.align} needs landmarks, which haar does not give; use "
+                "--detector.name yunet, or --crop.align none"
+            )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row of table ``videos`` and what was found in the video: a table ``crops``.
+
+    Of a long video that is cut: table ``packets`` from its survey, table ``pieces`` from a piece.
+    """
+
+    video: dict[str, Any]
+    table: pa.Table
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the table."""
+        return self.table.to_pylist()
+
+
+@dataclass
+class StageClock:
+    """Seconds spent in each stage."""
+
+    decode: float = 0.0
+    detect: float = 0.0
+    crop: float = 0.0
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
+
+
+@dataclass
+class Kept:
+    """One sampled frame: what was found, and the finished crops of the faces that may be kept."""
+
+    index: int
+    time_s: float
+    size: tuple[int, int]
+    faces: list[Detection]
+    images: dict[int, tuple[bytes, float]]  # by position in ``faces``: encoded crop, sharpness
+
+
+def extract(entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage) -> Found:
+    """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
+    found: list[dict[str, Any]] = []
+
+    def work(video: dict[str, Any], clock: StageClock) -> None:
+        with clock.on("decode"):
+            source = open_video(entry["uri"], storage, config.sampling)
+        with source:
+            video |= source_facts(source)
+            look = looker(entry, config, detector, storage, clock)
+            kept = find_faces(source.video.sample(), config, look, clock)
+            source.require_unchanged(entry["uri"], storage)
+        found.extend(crop_rows(video, kept, source.video.incomplete, config))
+
+    video = attempt(entry, detector.name, work)
+    return Found(video, tables.from_rows("crops", found if video["status"] == Status.OK else []))
+
+
+Work = Callable[[dict[str, Any], StageClock], None]
+
+
+def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, Any]:
+    """The row of table ``videos`` that ``work`` completes; what is wrong with the file becomes a status."""
+    clock = StageClock()
+    video = video_row(entry) | {"detector": detector}
+    try:
+        work(video, clock)
+    except VideoError as error:
+        video |= {"status": error.status, "status_detail": str(error), "frames_with_face": 0, "faces": 0}
+    except (OSError, MemoryError, cv2.error) as error:
+        status = Status.UNREADABLE if isinstance(error, OSError) else Status.DECODE_ERROR
+        video |= {"status": status, "status_detail": _words(error), "frames_with_face": 0, "faces": 0}
+    for stage in ("decode", "detect", "crop"):
+        video[f"{stage}_seconds"] = getattr(clock, stage)
+    if video["status"] != Status.OK:
+        log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
+    return video
+
+
+def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of table ``videos`` before anything was read; its status is still to come."""
+    return {
+        "video_id": entry["video_id"],
+        "uri": entry["uri"],
+        "size_bytes": entry.get("size_bytes"),
+        **{name: entry.get(name) for name in PROVENANCE_COLUMNS},
+        "frames_sampled": 0,
+        "frames_with_face": 0,
+        "faces": 0,
+    }
+
+
+def crop_rows(
+    video: dict[str, Any], kept: list[Kept], incomplete: str | None, config: ExtractConfig
+) -> list[dict[str, Any]]:
+    """Rows of table ``crops`` for the faces that the policy keeps, and the video's row completed.
+
+    ``kept`` are all frames that were looked at, in order. Raises ``VideoError`` where there are none.
+    """
+    video["frames_sampled"] = len(kept)
+    video["status_detail"] = incomplete
+    if not kept:
+        raise VideoError(Status.DECODE_ERROR, incomplete or "no frame could be decoded")
+    video["height"], video["width"] = kept[0].size
+    rows = [_crop_row(video, *face, config.crop) for face in _choose(kept, config.detector)]
+    video["frames_with_face"] = len({row["frame_index"] for row in rows})
+    video["faces"] = len(rows)
+    video["status"] = Status.OK if rows else Status.NO_FACE
+    return rows
+
+
+def source_facts(source: VideoSource) -> dict[str, Any]:
+    """What an open video says of itself, for its row of table ``videos``."""
+    info = source.video.info
+    return {
+        "content_sha256": source.content_sha256,
+        "etag": source.etag,
+        "size_bytes": source.size_bytes,
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "duration_s": info.duration_s,
+        "frames_total": info.frames_total,
+    }
+
+
+Look = Callable[[Frame], list[Detection]]
+
+
+def looker(
+    entry: Mapping[str, Any],
+    config: ExtractConfig,
+    detector: Detector,
+    storage: Storage,
+    clock: StageClock,
+    indices: np.ndarray | None = None,
+) -> Look:
+    """What finds the faces of a frame: the detector, or the faces of the frame-aligned original.
+
+    ``indices`` are the frames that will be looked at; default: whatever is sampled.
+    """
+    original = entry.get("original_uri")
+    if config.detector.boxes == "own" or original is None:
+        return lambda frame: find(frame, detector)
+    with storage.open(original) as file, VideoFile(file, config.sampling) as source:
+        wanted = source.wanted() if indices is None else np.intersect1d(source.wanted(), indices)
+        looked = find_faces(source.frames(wanted), config, lambda frame: find(frame, detector), clock)
+        found = {kept.index: (kept.size, kept.faces) for kept in looked}
+
+    def look(frame: Frame) -> list[Detection]:
+        size, faces = found.get(frame.index, (frame.size, []))
+        if size != frame.size:
+            raise VideoError(
+                Status.UNSUPPORTED,
+                f"frames of {frame.size[1]}x{frame.size[0]} pixels, those of its original are "
+                f"{size[1]}x{size[0]}: its boxes do not fit (detector.boxes from_original)",
+            )
+        return faces
+
+    return look
+
+
+def find_faces(frames: Iterator[Frame], config: ExtractConfig, look: Look, clock: StageClock) -> list[Kept]:
+    """Look at every frame; of each only the finished crops are kept, not the frame. In order."""
+    kept: list[Kept] = []
+    while True:
+        with clock.on("decode"):
+            frame = next(frames, None)
+        if frame is None:
+            return sorted(kept, key=lambda frame: frame.index)
+        with clock.on("detect"):
+            faces = look(frame)
+        with clock.on("crop"):
+            kept.append(_cut(frame, faces, config))
+
+
+def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> Kept:
+    """Crop at once, so that no frame outlives its turn. Who is most prominent is known only at the end."""
+    wanted = list(range(len(faces)))
+    if config.detector.keep == "largest":
+        wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
+    images = {i: cropping.cut(frame, faces[i], config.crop) for i in wanted}
+    encode = cropping.encode if config.crops_kept else cropping.encode_in_passing
+    encoded = {i: (encode(image, config.crop), cropping.sharpness(image)) for i, image in images.items()}
+    return Kept(frame.index, frame.time_s, frame.size, faces, encoded)
+
+
+def _choose(kept: list[Kept], config: DetectorConfig) -> list[tuple[Kept, int, int]]:
+    """``(frame, face_index, track_id)`` of the faces that the policy keeps."""
+    faces = [frame.faces for frame in kept]
+    numbers = tracking.assign(faces)
+    weight = tracking.prominence(faces, numbers)
+    lengths = Counter(number for frame_numbers in numbers for number in frame_numbers)
+    chosen = []
+    for frame, frame_numbers in zip(kept, numbers, strict=True):
+        indices = sorted(frame.images)
+        if config.keep == "largest":
+            indices = sorted(indices, key=lambda i: -weight[frame_numbers[i]])[:1]
+        elif config.keep == "track":
+            indices = [i for i in indices if lengths[frame_numbers[i]] >= config.min_track_frames]
+        chosen += [(frame, i, frame_numbers[i]) for i in indices]
+    return chosen
+
+
+def _crop_row(
+    video: Mapping[str, Any], frame: Kept, face_index: int, track_id: int, config: CropConfig
+) -> dict[str, Any]:
+    face, (image, sharpness) = frame.faces[face_index], frame.images[face_index]
+    return {
+        "video_id": video["video_id"],
+        "frame_index": frame.index,
+        "time_s": frame.time_s,
+        "face_index": face_index,
+        "track_id": track_id,
+        "box": {"x": face.x, "y": face.y, "w": face.w, "h": face.h},
+        "detector": video["detector"],
+        "detector_score": face.score,
+        "landmarks": None if face.landmarks is None else list(face.landmarks),
+        "frame_width": frame.size[1],
+        "frame_height": frame.size[0],
+        "sharpness": sharpness,
+        "crop": image,
+        "crop_format": config.format,
+        **{name: video[name] for name in PROVENANCE_COLUMNS},
+    }
+
+
+def _words(error: BaseException) -> str:
+    """An error without the path, which the row names already."""
+    if isinstance(error, MemoryError):
+        return "more memory is needed than sampling.max_memory_mb"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

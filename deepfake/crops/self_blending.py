@@ -1,0 +1,345 @@
+"""Self-blended images: out of one real crop a fake and the real that belongs beside it.
+
+After Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images" (CVPR 2022): a face is blended
+into a slightly different copy of itself, so that a detector learns the traces of blending and not those of
+one generator. Plain numpy and OpenCV; what is drawn follows from (seed, epoch, sample id) alone. Flips, scale
+and compression are ``deepfake.crops.augmentation``'s and come afterwards, the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deepfake.config import CropConfig
+from deepfake.crops.augmentation import random_of, recolour
+from deepfake.faces.cropping import into_crop
+
+SHAPES = ("face", "extended", "inner", "parts")
+ELLIPSE = "ellipse"  # where there are no landmarks
+
+_ATTEMPTS = 8
+_RGB_SHIFT, _RGB_SHIFT_CHANCE = 20.0, 0.3  # grey levels a channel
+_HUE, _SATURATION, _BRIGHTNESS, _CONTRAST = 8.0, 0.15, 0.1, 0.1  # degrees, and relative changes
+_DOWNSCALE = (2, 4)
+_SHARPEN, _LIGHTNESS = (0.2, 0.5), (0.5, 1.0)
+_SHIFT_X, _SHIFT_Y, _SCALE = 0.03, 0.015, 0.95  # shares of the side; the smallest scale
+_ELASTIC, _ELASTIC_SIGMA, _ELASTIC_STEP = 50.0, 7.0, 4  # pixels; every fourth pixel is drawn
+_MASK_SIDE, _KERNEL, _SIGMA = (192, 256), (5, 25), (5.0, 45.0)  # pixels, odd sizes, pixels
+_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
+_WHOLE = 0.999  # a blurred mask is whole where it is 1, but for rounding
+_SEEN = 0.1  # a mask is there where it is at least this
+_SMALLEST_MASK = 0.01  # share of the crop; less is too little to learn from
+_SMALLEST_CHANGE = 0.25  # share of the mask in which the fake must differ from the real
+
+# The face's outline from the eyes down: (half-width as a share of the cheeks', how far down), where 0 is the
+# eyes' height, 1 the mouth's, 2 the chin and -1 the top of the forehead.
+_JAW = ((0.97, -0.1), (1.0, 0.3), (0.95, 0.8), (0.82, 1.2), (0.55, 1.7), (0.2, 2.0))
+_BROWS = ((0.85, -0.42),)
+_FOREHEAD = ((0.92, -0.45), (0.75, -0.8), (0.4, -1.0))
+# In heights of eyes to mouth: how far the face may reach from the eyes' middle to the chin, to the forehead,
+# and from its middle to the sides. The detector's box decides within these bounds.
+_CHIN, _FOREHEAD_TOP, _CHEEK = (1.5, 1.85), (0.75, 1.15), (0.4, 1.05)
+_WITHIN_BOX = 0.97  # boxes are a little larger than faces
+
+
+@dataclass(frozen=True)
+class Face:
+    """Where the face is, in the crop's pixels."""
+
+    box: tuple[float, float, float, float]  # x, y, w, h
+    landmarks: np.ndarray | None = None  # (5, 2): right eye, left eye, nose, right and left mouth corner
+
+
+def face_in_crop(
+    box: tuple[float, float, float, float], landmarks: np.ndarray | None, config: CropConfig
+) -> Face:
+    """A face of the crops table, in the frame's pixels, as it lies in the crop that was cut of it."""
+    x, y, w, h = box
+    (left, top), (right, bottom) = into_crop(np.array([[x, y], [x + w, y + h]]), box, config).tolist()
+    points = None if landmarks is None else into_crop(landmarks, box, config, landmarks.ravel().tolist())
+    return Face((left, top, right - left, bottom - top), points)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A real crop and the fake made of it; both were changed alike where the mask is 0."""
+
+    real: np.ndarray  # (h, w, 3) uint8 RGB
+    fake: np.ndarray  # (h, w, 3) uint8 RGB, equal to the real where mask is 0
+    mask: np.ndarray  # (h, w) float32 in [0, 1]: how much of each of the fake's pixels was blended in
+    shape: str  # one of SHAPES, or ELLIPSE
+
+
+def self_blend(crop: np.ndarray, face: Face, seed: int, epoch: int, sample_id: str) -> Pair:
+    """The pair that a real crop ``(h, w, 3) uint8 RGB`` gives in one epoch.
+
+    Draws again where the mask is nearly empty or the fake shows no change. A crop on which that goes on, one
+    of a single colour or with a box beside it, gets an ellipse in its middle of another colour.
+    """
+    for attempt in range(_ATTEMPTS):
+        pair = _attempt(crop, face, random_of(seed, epoch, sample_id, f"self-blend {attempt}"))
+        if _is_visible(pair):
+            return pair
+    return _plain(crop, random_of(seed, epoch, sample_id, "self-blend plainly"))
+
+
+def _attempt(crop: np.ndarray, face: Face, random: np.random.Generator) -> Pair:
+    mask, shape = outline(crop.shape[:2], face, random)
+    changed = _changed(crop, random)
+    source, target = (changed, crop) if random.random() < 0.5 else (crop, changed)
+    source, mask = _moved(source, mask, random)
+    mask = soften(_deformed(mask, random), random)
+    return Pair(target, blend(source, target, mask), mask, shape)
+
+
+def _is_visible(pair: Pair) -> bool:
+    seen = pair.mask >= _SEEN
+    changed = (pair.real != pair.fake).any(axis=2)
+    enough = _SMALLEST_MASK * seen.size
+    return bool(seen.sum() >= enough and changed.sum() >= _SMALLEST_CHANGE * seen.sum())
+
+
+def _plain(crop: np.ndarray, random: np.random.Generator) -> Pair:
+    height, width = crop.shape[:2]
+    middle = Face((0.2 * width, 0.2 * height, 0.6 * width, 0.6 * height))
+    mask, shape = outline((height, width), middle, random)
+    mask = cv2.GaussianBlur(mask, (0, 0), 3.0)
+    darker = crop.mean() > 127  # away from the end of the scale, so that something is left of the change
+    shift = random.uniform(0.5, 1.0, 3) * (-_RGB_SHIFT if darker else _RGB_SHIFT)
+    return Pair(crop, blend(recolour(crop, shift=tuple(shift.tolist())), crop, mask), mask, shape)
+
+
+def blend(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``mask * source + (1 - mask) * target``, ``uint8``; exactly the target where the mask is 0."""
+    weight = mask[:, :, None]
+    mixed = target + weight * (source.astype(np.float32) - target)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def outline(
+    size: tuple[int, int], face: Face, random: np.random.Generator, shape: str | None = None
+) -> tuple[np.ndarray, str]:
+    """The region to be blended, ``(h, w) float32`` of 0 and 1, and the name of its shape.
+
+    One of SHAPES around the landmarks (``shape`` overrides the draw); where there are none, or they make no
+    face, an ellipse within the box.
+    """
+    drawn = SHAPES[int(random.integers(len(SHAPES)))]
+    mask = np.zeros(size, np.uint8)
+    axes = None if face.landmarks is None else _Axes.of(np.asarray(face.landmarks, np.float64), face.box)
+    if axes is None:
+        _draw_ellipse(mask, face.box, random)
+        return mask.astype(np.float32), ELLIPSE
+    shape = shape or drawn
+    for points in _REGIONS[shape](axes, random):
+        cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(points).astype(np.int32)), 1)
+    return mask.astype(np.float32), shape
+
+
+def _draw_ellipse(
+    mask: np.ndarray, box: tuple[float, float, float, float], random: np.random.Generator
+) -> None:
+    x, y, w, h = box
+    across, down, middle = random.uniform((0.36, 0.44, 0.48), (0.48, 0.60, 0.56))
+    turn = random.uniform(-8.0, 8.0)
+    centre = (x + w / 2, y + middle * h)
+    cv2.ellipse(mask, (centre, (2 * across * w, 2 * down * h), turn), 1, cv2.FILLED)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """A face's own coordinates: down from eyes to mouth, right as one looks at the picture; all in pixels."""
+
+    landmarks: np.ndarray  # (5, 2)
+    eyes: np.ndarray  # (2,), between the eyes
+    down: np.ndarray  # (2,), length 1
+    right: np.ndarray  # (2,), length 1
+    unit: float  # from the eyes' height to the mouth's
+    chin: float  # how far below the eyes
+    top: float  # how far above the eyes the forehead ends
+    cheeks: tuple[float, float]  # how far to the left and to the right of the middle
+
+    @classmethod
+    def of(cls, landmarks: np.ndarray, box: tuple[float, float, float, float]) -> _Axes | None:
+        """None where the points make no face: eyes and mouth in one place, or a number that is none."""
+        if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+            return None
+        eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
+        unit = float(np.linalg.norm(mouth - eyes))
+        if unit < 0.1 * max(box[2], box[3]):
+            return None
+        down = (mouth - eyes) / unit
+        right = np.array([down[1], -down[0]])
+        middle = eyes + 0.5 * unit * down
+
+        def reach(start: np.ndarray, direction: np.ndarray, bounds: tuple[float, float]) -> float:
+            wanted = _WITHIN_BOX * _exit(start, direction, box)
+            return min(max(wanted, bounds[0] * unit), bounds[1] * unit)
+
+        return cls(
+            landmarks,
+            eyes,
+            down,
+            right,
+            unit,
+            chin=reach(eyes, down, _CHIN),
+            top=reach(eyes, -down, _FOREHEAD_TOP),
+            cheeks=(reach(middle, -right, _CHEEK), reach(middle, right, _CHEEK)),
+        )
+
+    def at(self, across: float, down: float) -> np.ndarray:
+        """The point so many pixels right of and below the middle of the eyes."""
+        return self.eyes + across * self.right + down * self.down
+
+    def contour(self, points: tuple[tuple[float, float], ...]) -> list[np.ndarray]:
+        """Both sides of an outline as the constants above give it."""
+        found = []
+        for width, height in points:
+            if height < 0:  # brows keep their distance from the eyes, whatever the forehead
+                below = height * (self.top if points is _FOREHEAD else self.unit)
+            elif height <= 1:
+                below = height * self.unit
+            else:
+                below = self.unit + (height - 1) * (self.chin - self.unit)
+            found += [self.at(-width * self.cheeks[0], below), self.at(width * self.cheeks[1], below)]
+        return found
+
+    def around(self, centre: np.ndarray, across: float, down: float) -> np.ndarray:
+        """An ellipse, ``(16, 2)``, of these half-axes in units."""
+        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        return centre + self.unit * (
+            across * np.cos(angle)[:, None] * self.right + down * np.sin(angle)[:, None] * self.down
+        )
+
+
+def _exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, float, float, float]) -> float:
+    """How far it is from a point along a direction to the edge of the box; 0 from outside of it."""
+    low, high = np.array(box[:2]), np.array(box[:2]) + box[2:]
+    edge = np.where(direction > 0, high, low)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.where(np.abs(direction) > 1e-9, (edge - start) / direction, np.inf)
+    return float(max(0.0, distance.min()))
+
+
+def _face(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+    return [np.array(axes.contour(_JAW) + axes.contour(_BROWS))]
+
+
+def _extended(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+    return [np.array(axes.contour(_JAW) + axes.contour(_FOREHEAD))]
+
+
+def _inner(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+    """From the brows to below the mouth, without cheeks and chin."""
+    eyes = [axes.around(eye - 0.1 * axes.unit * axes.down, 0.36, 0.34) for eye in axes.landmarks[:2]]
+    mouth = [axes.around(corner, 0.14, 0.28) for corner in axes.landmarks[3:]]
+    return [np.concatenate([*eyes, *mouth])]
+
+
+def _parts(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+    """Eyes, nose, mouth: at least one of them."""
+    right_eye, left_eye, nose, right_corner, left_corner = axes.landmarks
+    eyes = [axes.around(eye - 0.1 * axes.unit * axes.down, 0.4, 0.32) for eye in (right_eye, left_eye)]
+    ridge = np.concatenate([axes.around(axes.eyes, 0.12, 0.1), axes.around(nose, 0.32, 0.2)])
+    lips = np.concatenate([axes.around(corner, 0.12, 0.24) for corner in (right_corner, left_corner)])
+    chosen = random.random(3) < 0.5
+    chosen[int(random.integers(3))] = True
+    return [
+        part for take, parts in zip(chosen, (eyes, [ridge], [lips]), strict=True) if take for part in parts
+    ]
+
+
+_REGIONS: dict[str, Callable[[_Axes, np.random.Generator], list[np.ndarray]]] = {
+    "face": _face,
+    "extended": _extended,
+    "inner": _inner,
+    "parts": _parts,
+}
+
+
+def _changed(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The crop in slightly other colours, and coarser or sharper."""
+    hue, saturation, brightness, contrast = random.uniform(-1.0, 1.0, 4)
+    shift = random.uniform(-_RGB_SHIFT, _RGB_SHIFT, 3) * (random.random() < _RGB_SHIFT_CHANCE)
+    image = recolour(
+        crop,
+        brightness=1.0 + _BRIGHTNESS * float(brightness),
+        contrast=1.0 + _CONTRAST * float(contrast),
+        hue_degrees=_HUE * float(hue),
+        saturation=1.0 + _SATURATION * float(saturation),
+        shift=tuple(shift.tolist()),
+    )
+    if random.random() < 0.5:
+        return _coarse(image, _DOWNSCALE[int(random.integers(2))])
+    return _sharp(image, float(random.uniform(*_SHARPEN)), float(random.uniform(*_LIGHTNESS)))
+
+
+def _coarse(image: np.ndarray, factor: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = cv2.resize(
+        image, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_NEAREST
+    )
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _sharp(image: np.ndarray, strength: float, lightness: float) -> np.ndarray:
+    kernel = np.full((3, 3), -strength, np.float32)
+    kernel[1, 1] = 1.0 - strength + strength * (8.0 + lightness)
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+
+def _moved(
+    source: np.ndarray, mask: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Source and mask shifted and scaled together."""
+    height, width = mask.shape
+    x, y = random.uniform((-_SHIFT_X, -_SHIFT_Y), (_SHIFT_X, _SHIFT_Y)) * (width, height)
+    scale = float(np.exp(random.uniform(np.log(_SCALE), -np.log(_SCALE))))
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0.0, scale)
+    matrix[:, 2] += x, y
+    size = (width, height)
+    return (
+        cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
+        cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
+    )
+
+
+def _deformed(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The mask with its edge bent by about a pixel (Simard et al., 2003).
+
+    The field is drawn and smoothed at every fourth pixel, which is a tenth of the work; smoothed over a
+    fourth of the pixels, noise has four times the spread, so its strength is a fourth.
+    """
+    height, width = mask.shape
+    small = (2, -(-height // _ELASTIC_STEP), -(-width // _ELASTIC_STEP))
+    noise = random.uniform(-1.0, 1.0, small).astype(np.float32) * (_ELASTIC / _ELASTIC_STEP)
+    x, y = (
+        cv2.resize(cv2.GaussianBlur(field, (0, 0), _ELASTIC_SIGMA / _ELASTIC_STEP), (width, height))
+        for field in noise
+    )
+    columns = np.arange(width, dtype=np.float32) + x
+    rows = np.arange(height, dtype=np.float32)[:, None] + y
+    return cv2.remap(mask, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def soften(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A mask ``(h, w) float32`` of 0 and 1 with a soft edge, eroded, and of a strength drawn from six."""
+    height, width = mask.shape
+    side = int(random.integers(_MASK_SIDE[0], _MASK_SIDE[1] + 1))
+    kernels = 2 * random.integers(_KERNEL[0] // 2, _KERNEL[1] // 2 + 1, 2) + 1
+    sigma = float(random.uniform(*_SIGMA))
+    ratio = _RATIOS[int(random.integers(len(_RATIOS)))]
+    first, second = int(kernels[0]), int(kernels[1])
+    soft = _scaled(cv2.GaussianBlur(cv2.resize(mask, (side, side)), (first, first), 0.0))
+    soft[soft < _WHOLE] = 0.0
+    soft = _scaled(cv2.GaussianBlur(soft, (second, second), sigma))
+    return np.clip(cv2.resize(soft, (width, height)), 0.0, 1.0) * np.float32(ratio)
+
+
+def _scaled(mask: np.ndarray) -> np.ndarray:
+    highest = float(mask.max())
+    return mask / highest if highest > 0 else mask

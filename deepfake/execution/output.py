@@ -1,0 +1,267 @@
+"""An output folder that grows unit by unit and is whole at the end.
+
+While a job runs, each finished unit leaves one small Parquet file a table under ``_work/``; the last one
+written marks the unit complete. When all are there they are joined, in the order of the plan, into files
+of a sensible size, and the manifest is written. Everything is written whole or not at all and under names
+that depend on the plan alone, so any step may be interrupted and done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfake import __version__
+from deepfake.errors import UsageError
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+
+log = logging.getLogger(__name__)
+
+READERS = 16  # small files read at once: on S3 each is mostly waiting
+PART_BYTES = 256 * 2**20
+PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
+_PART_FILE = re.compile(r"part-\d{5,}\.parquet")
+CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
+THUMBNAIL_ROW_GROUP_ROWS = 4096  # some 16 MB
+
+
+@dataclass(frozen=True)
+class Part:
+    """One final file of one table, and the unit files it is joined from."""
+
+    table: str
+    uri: str
+    sources: tuple[str, ...]
+    size_bytes: int  # of those together
+
+
+@dataclass(frozen=True)
+class Output:
+    """A job's output folder. ``folders`` maps each table to its sub-folder ('' is the folder itself).
+
+    The table ``videos`` must be among them: its unit files mark a unit complete, and the joined one is
+    ``_manifest.parquet``.
+    """
+
+    root: str
+    storage: Storage
+    config_sha256: str
+    folders: Mapping[str, str]
+
+    def claim(self, description: Mapping[str, Any]) -> None:
+        """Make the folder this job's, or refuse one that holds rows of another configuration or input.
+
+        ``description`` goes into ``_config.json``, which readers of the output use.
+        """
+        uri = join(self.root, "_config.json")
+        mine = {"config_sha256": self.config_sha256, "version": __version__, **description}
+        if self.storage.exists(uri):
+            try:
+                found = json.loads(self.storage.read_text(uri))
+            except ValueError as error:
+                raise UsageError(f"{uri}: not valid JSON ({error}); give another --output") from None
+            for key, what in (
+                ("config_sha256", "configuration"),
+                ("input", "input"),
+                ("bundle_sha256", "bundle"),
+            ):
+                if found.get(key) != mine.get(key):
+                    raise UsageError(
+                        f"{self.root}: holds rows of another {what} ({found.get(key)}, this job has "
+                        f"{mine.get(key)}); give another --output, or remove that folder first"
+                    )
+            return
+        self.storage.write_text(uri, json.dumps(mine, indent=2) + "\n")
+
+    def finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
+        """The manifest of an earlier, finished run; None where there is none."""
+        uri = join(self.root, "_manifest.parquet")
+        return self.storage.read_table(uri, "videos", columns) if self.storage.exists(uri) else None
+
+    def finished_units(self) -> set[str]:
+        """Ids of the units that are complete, from one listing."""
+        return self.staged("videos")
+
+    def staged(self, name: str) -> set[str]:
+        """Ids of the units that have left a file of a table."""
+        uri = join(self.root, "_work", name)
+        if not self.storage.is_folder(uri):
+            return set()
+        return {
+            info.path.removesuffix(".parquet")
+            for info in self.storage.list_files(uri)
+            if info.path.endswith(".parquet") and not info.path.startswith(".")
+        }
+
+    def write_unit(self, unit_id: str, unit_tables: Mapping[str, pa.Table]) -> None:
+        """Write a unit's tables, all at once; ``videos``, which makes a unit complete, after the others.
+
+        A bucket takes each of them in tens of milliseconds, in which the worker would only wait.
+        """
+
+        def write(name: str) -> None:
+            self.storage.write_table(self._unit_uri(name, unit_id), unit_tables[name], row_group_rows(name))
+
+        for names in (unit_tables.keys() - {"videos"}, unit_tables.keys() & {"videos"}):
+            if names:
+                with ThreadPoolExecutor(len(names)) as pool:
+                    list(pool.map(write, names))
+
+    def read_units(self, name: str, unit_ids: Sequence[str]) -> pa.Table:
+        """One table of all these units, in their order."""
+        with ThreadPoolExecutor(READERS) as pool:
+            uris = [self._unit_uri(name, unit_id) for unit_id in unit_ids]
+            found = list(pool.map(lambda uri: self.storage.read_table(uri, name), uris))
+        return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
+
+    def read_all(self, name: str) -> pa.Table:
+        """A whole table of the finished output, its strings as dictionaries: see ``tables.decoded``."""
+        found = []
+        for uri in part_files(self.root, self.storage, self.folders[name]):
+            with self.storage.open(uri) as file:
+                found.append(tables.read_encoded(file, name, path=uri))
+        return pa.concat_tables(found).unify_dictionaries().combine_chunks()
+
+    def rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
+        """The rows of some videos in a table of the finished output, in its order.
+
+        Of the rest of the table one row group at a time is in memory.
+        """
+        found = [tables.from_rows(name, []).select(columns or tables.columns(name))]
+        for uri in part_files(self.root, self.storage, self.folders[name]):
+            with self.storage.open(uri) as file:
+                found += tables.rows_of_videos(file, name, video_ids, columns, path=uri)
+        return pa.concat_tables(found)
+
+    def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
+        """The final files of a table, each joined from consecutive units."""
+        sizes = {info.path: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
+        first = len(listed_parts(self.root, self.storage).get(name, []))  # what is not listed is rewritten
+        groups: list[list[str]] = []
+        filled: list[int] = []
+        for unit_id in unit_ids:
+            size = sizes[f"{unit_id}.parquet"]
+            if not groups or filled[-1] + size > PART_BYTES:
+                groups.append([])
+                filled.append(0)
+            groups[-1].append(self._unit_uri(name, unit_id))
+            filled[-1] += size
+        return [
+            Part(name, join(self._folder(name), f"part-{first + i:05d}.parquet"), tuple(group), size)
+            for i, (group, size) in enumerate(zip(groups, filled, strict=True))
+        ]
+
+    def join_part(self, part: Part) -> int:
+        """Write one final file from its units; memory holds one unit at a time. Returns its rows."""
+        rows = 0
+        schema = tables.schema(part.table, self.config_sha256)
+        with self.storage.writing(part.uri) as path, tables.writer(path, schema) as writer:
+            for table in regrouped(self._tables(part), row_group_rows(part.table)):
+                writer.write_table(table, row_group_size=row_group_rows(part.table))
+                rows += table.num_rows
+        return rows
+
+    def _tables(self, part: Part) -> Iterator[pa.Table]:
+        for uri in part.sources:
+            yield self.storage.read_table(uri, part.table)
+
+    def finish(self, videos: pa.Table, parts: Sequence[Part]) -> None:
+        """Write the manifest, which makes the output whole, and remove what was staged.
+
+        ``videos`` has a row for every video of the output, those of earlier runs included.
+        """
+        listed = {name: list(files) for name, files in listed_parts(self.root, self.storage).items()}
+        for part in parts:
+            listed.setdefault(part.table, []).append(part.uri.rsplit("/", 1)[-1])
+        self._remove_strays(listed)
+        metadata = dict(tables.schema("videos", self.config_sha256).metadata)
+        metadata[PARTS_KEY] = json.dumps(listed).encode()
+        self.storage.write_table(
+            join(self.root, "_manifest.parquet"), videos.replace_schema_metadata(metadata)
+        )
+        self.discard_staged()
+
+    def discard_staged(self) -> None:
+        """Remove what was staged; the final files hold it all."""
+        self.storage.remove(join(self.root, "_work"))
+
+    def _remove_strays(self, listed: Mapping[str, Sequence[str]]) -> None:
+        """Remove part files of an interrupted run that was to write more of them than this one did."""
+        for name in self.folders:
+            if name != "videos":
+                for info in self.storage.list_files(self._folder(name)):
+                    if _PART_FILE.fullmatch(info.path) and info.path not in listed.get(name, ()):
+                        self.storage.remove(info.uri)
+
+    def _folder(self, name: str) -> str:
+        return join(self.root, self.folders[name]) if self.folders[name] else self.root
+
+    def _unit_uri(self, name: str, unit_id: str) -> str:
+        return join(self.root, "_work", name, f"{unit_id}.parquet")
+
+
+def row_group_rows(name: str) -> int:
+    """Rows of a row group of table ``name``: few where they hold pictures."""
+    columns = tables.SCHEMAS[name].names
+    if "crop" in columns:
+        return CROP_ROW_GROUP_ROWS
+    return THUMBNAIL_ROW_GROUP_ROWS if "image" in columns else 65536
+
+
+def regrouped(source: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables whose lengths are multiples of ``rows``, the last excepted."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in source:
+        held.append(table)
+        count += table.num_rows
+        if count >= rows:
+            joined = pa.concat_tables(held)
+            whole = count - count % rows
+            yield joined.slice(0, whole)
+            held, count = [joined.slice(whole)], count - whole
+    if count:
+        yield pa.concat_tables(held)
+
+
+def listed_parts(root: str, storage: Storage) -> dict[str, list[str]]:
+    """File names of each table that finished runs wrote, from the manifest; empty where there is none."""
+    uri = join(root, "_manifest.parquet")
+    if not storage.exists(uri):
+        return {}
+    with storage.open(uri) as file:
+        metadata = pq.read_schema(file).metadata or {}
+    return json.loads(metadata.get(PARTS_KEY, b"{}"))
+
+
+def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
+    """URIs of the final files of a table, in order: crops, or the table that ``folder`` is named after.
+
+    Files of a run that has not finished are left out. Raises ``UsageError`` where there are no others.
+    """
+    where = join(root, folder) if folder else root
+    if not storage.exists(where):
+        raise UsageError(f"{where}: no such folder")
+    listed = listed_parts(root, storage)
+    claimed = not listed and storage.exists(join(root, "_config.json"))
+    unfinished = claimed and storage.is_folder(join(root, "_work"))
+    found = [
+        info.uri
+        for info in storage.list_files(where)
+        if info.path.endswith(".parquet") and not any(p.startswith(("_", ".")) for p in info.path.split("/"))
+        and (not listed or info.path in listed.get(folder or "crops", ()))
+    ]  # fmt: skip
+    if unfinished:
+        raise UsageError(f"{where}: the job that writes it has not finished; run it again to go on")
+    if not found:
+        raise UsageError(f"{where}: no Parquet files there; is it the right folder?")
+    return found

@@ -1,0 +1,161 @@
+"""What a run has to do: the catalog, less what an earlier run has done, less copies of the same bytes.
+
+The same for preprocess and score. Ray is used only to hash files that may be copies.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.catalog import duplicates, originals
+from deepfake.catalog.load import load_catalog
+from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.errors import UsageError
+from deepfake.execution import runner as units
+from deepfake.execution import session
+from deepfake.execution.output import Output
+from deepfake.execution.work_units import Unit, group, plan
+from deepfake.faces.detectors.base import make
+from deepfake.io import tables
+from deepfake.progress import Progress
+
+log = logging.getLogger(__name__)
+
+# Files are hashed in blocks of a few seconds. Rough rates of one core, which only decide the blocks' sizes.
+HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
+# What is asked of the manifest of an earlier run, which may be long.
+EARLIER = ["video_id", "uri", "size_bytes", "status", "content_sha256", "label"]
+PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The work of one run."""
+
+    units: list[Unit]
+    copies: pa.Table  # table ``videos``: copies, which need no work
+    copies_id: str  # names the copies as units are named
+    earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether an earlier run has done everything."""
+        return self.earlier is not None and not self.units and not self.copies.num_rows
+
+
+def listed(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
+    """The catalog of the job's input, as far as ``--limit`` goes."""
+    found = load_catalog(config.input, config.catalog, output.storage)
+    if config.detector is not None and config.detector.boxes == "from_original":
+        found = originals.attach(found)
+    return found if config.limit is None else found.slice(0, config.limit)
+
+
+def choose(
+    videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
+) -> Todo:
+    """The units to work through. ``identity`` names what decides the rows; needs a Ray session."""
+    earlier = output.finished_videos(EARLIER)
+    rest = missing(videos, earlier)
+    copies = tables.from_rows("videos", [])
+    if config.catalog.dedupe:
+        found = duplicates.separate(rest, earlier, _hashes(duplicates.suspects(rest, earlier), output))
+        rest, copies = found.rest, found.skipped
+        if copies.num_rows:
+            log.info("%d videos are copies of others and are left out", copies.num_rows)
+    names = [identity, *copies["video_id"].to_pylist()]
+    return Todo(plan(rest, identity), copies, sha256_of(names)[:16], earlier)
+
+
+def missing(videos: pa.Table, earlier: pa.Table | None) -> pa.Table:
+    """Catalog rows that an earlier finished run has not done; refuses files that have changed since."""
+    if earlier is None:
+        return videos
+    place = pc.index_in(videos["video_id"], earlier["video_id"])
+    before = earlier["size_bytes"].take(place)  # null where the video is new, or its size was not known
+    changed = videos["video_id"].filter(pc.fill_null(pc.not_equal(videos["size_bytes"], before), False))
+    if len(changed):
+        raise UsageError(
+            f"{len(changed)} videos have changed since the output was made, the first is {changed[0]}; "
+            "write to another --output"
+        )
+    return videos.filter(pc.is_null(place))
+
+
+def planned(
+    videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
+) -> dict[str, Any]:
+    """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
+    whole = plan(missing(videos, output.finished_videos(EARLIER)), identity)
+    finished = output.finished_units()
+    waiting = [unit for unit in whole if unit.unit_id not in finished]
+    cores = config.ray.num_cpus or session.cores()
+    seconds = _expected_core_seconds(waiting, config, output)
+    return {
+        "videos": videos.num_rows,
+        "bytes": pc.sum(videos["size_bytes"]).as_py() or 0,
+        "by_label": dict(Counter(str(value) for value in videos["label"].to_pylist())),
+        "by_split": dict(Counter(str(value) for value in videos["split"].to_pylist())),
+        "videos_done": videos.num_rows - sum(unit.rows.num_rows for unit in waiting),
+        "videos_to_do": sum(unit.rows.num_rows for unit in waiting),
+        "units_to_do": len(waiting),
+        "extraction_would_take": f"about {seconds / cores:.0f} s on {cores} cores, by {PROBES} videos tried",
+        "output": output.root,
+    }
+
+
+def _expected_core_seconds(
+    waiting: list[Unit], config: PreprocessJobConfig | ScoreJobConfig, output: Output
+) -> float:
+    """The plan's own estimate, scaled by what a few videos of typical cost really take."""
+    if not waiting or config.detector is None or config.crop is None:
+        return 0.0
+    ordered = sorted(waiting, key=lambda unit: unit.seconds)
+    picks = {int(i) for i in np.linspace(0, len(ordered) - 1, PROBES + 2)[1:-1]}
+    extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+    detector = make(config.detector, output.storage)
+    tried = estimated = 0.0
+    for unit in (ordered[i] for i in sorted(picks)):
+        started = time.perf_counter()
+        extract(unit.rows.slice(0, 1).to_pylist()[0], extraction, detector, output.storage)
+        tried += time.perf_counter() - started
+        estimated += unit.seconds / unit.rows.num_rows
+    return sum(unit.seconds for unit in waiting) * tried / estimated
+
+
+def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
+    """Content hashes by video_id of the files that ``duplicates.suspects`` names.
+
+    They are kept as units are, so that a job started again reads only what it had not read.
+    """
+    seconds = FILE_SECONDS + rows["size_bytes"].to_numpy() / HASH_BYTES_PER_SECOND
+    blocks = group(rows, seconds, HASH_SECONDS, "hashes")
+    done = output.staged("hashes")
+    waiting = [block for block in blocks if block.unit_id not in done]
+    if waiting:
+        files = sum(block.rows.num_rows for block in waiting)
+        log.info("%d files are read to find copies among them", files)
+        hashed = units.blocks(waiting).map_batches(
+            _hash_block, fn_args=(output,), batch_size=None, batch_format="pyarrow"
+        )
+        with Progress("files read", files) as progress:
+            for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                progress.step(sum(batch["files"].to_pylist()))
+    found = output.read_units("hashes", [block.unit_id for block in blocks])
+    return dict(zip(found["video_id"].to_pylist(), found["content_sha256"].to_pylist(), strict=True))
+
+
+def _hash_block(block: pa.Table, output: Output) -> pa.Table:
+    """Hash the files of one block and keep the hashes; how many files there were."""
+    hashes = duplicates.hash_rows(block, output.storage)
+    output.write_unit(block[units.UNIT_ID][0].as_py(), {"hashes": hashes})
+    return pa.table({"files": [block.num_rows]})

@@ -1,0 +1,200 @@
+"""Work through the units of a plan with Ray Data; what preprocess and score have in common.
+
+A unit goes through Ray Data as one block: first its catalog rows, then one row that carries its tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import ray.data
+import ray.exceptions
+
+from deepfake.crops import chunks
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.sandbox import extractor
+from deepfake.errors import JobError, UsageError
+from deepfake.execution import session
+from deepfake.execution.output import Output, Part
+from deepfake.execution.process import leave_at_once
+from deepfake.execution.work_units import Unit
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.progress import Progress
+
+if TYPE_CHECKING:
+    from deepfake.execution.planning import Todo
+
+log = logging.getLogger(__name__)
+
+UNIT_ID = "unit_id"
+BEGAN = "began"
+COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
+SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
+
+
+def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
+    """A dataset of one block a unit: its catalog rows, each with the unit's id."""
+    return ray.data.from_blocks(
+        [
+            unit.rows.append_column(UNIT_ID, pa.array([unit.unit_id] * unit.rows.num_rows, pa.string()))
+            for unit in units
+        ]
+    )
+
+
+def waiting(units: list[Unit], output: Output) -> list[Unit]:
+    """Units that are not complete yet, the costliest first, so that none of them is the tail."""
+    finished = output.finished_units()
+    left = sorted((unit for unit in units if unit.unit_id not in finished), key=lambda unit: -unit.seconds)
+    if len(left) < len(units):
+        log.info("%d of %d units were finished before", len(units) - len(left), len(units))
+    return left
+
+
+def pool(size: int) -> ray.data.ActorPoolStrategy:
+    """Workers that load what they need once, each with its next unit at hand when it has done one."""
+    return ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+
+
+def in_one_stage(results: ray.data.Dataset) -> ray.data.Dataset:
+    """The same dataset, for whose one stage Ray Data need not share memory among stages ten times a second.
+
+    That is 1 % of a core. What a stage may hold is bounded by its workers' tasks in flight.
+    """
+    results.context.op_resource_reservation_enabled = False
+    return results
+
+
+def answer(videos: pa.Table, began: float) -> pa.Table:
+    """A unit's ``videos`` rows for ``follow``, with the Unix time at which the work on it began."""
+    return videos.append_column(BEGAN, pa.array([began] * videos.num_rows, pa.float64()))
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a run has worked through; nothing by default."""
+
+    starting: float = 0.0  # seconds until the first unit began, where ``answer`` says so; else all seconds
+    videos: int = 0
+    frames: int = 0  # sampled
+
+    def rates(self, seconds: float) -> dict[str, Any]:
+        """Of this run, as its summary has them; None where it did nothing."""
+        return {
+            "frames_per_second": round(self.frames / seconds, 2) if self.videos else None,
+            "videos_per_hour": round(self.videos / seconds * 3600) if self.videos else None,
+        }
+
+
+def follow(results: ray.data.Dataset, total: int, what: str = "videos") -> Followed:
+    """Run a dataset of ``videos`` rows to its end, showing progress."""
+    videos = frames = failed = 0
+    started, first = time.time(), math.inf
+    with Progress(what, total) as progress, _plain_errors():
+        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            if BEGAN in batch.column_names:
+                first = min(first, *batch[BEGAN].to_pylist())
+            videos += batch.num_rows
+            frames += sum(batch["frames_sampled"].to_pylist())
+            failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
+            progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
+    starting = min(max(0.0, first - started), time.time() - started)  # other machines' clocks may differ
+    return Followed(starting, videos, frames)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """An error that is meant for the user, raised in a worker, as itself again."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, UsageError | JobError):
+                raise type(cause)(str(cause)) from None
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
+
+
+def extract_unit(
+    block: pa.Table, config: ExtractConfig, storage: Storage, config_sha256: str
+) -> dict[str, Any]:
+    """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables."""
+    worker = extractor(config, storage)
+    found = []
+    for entry in block.drop_columns([UNIT_ID]).to_pylist():
+        whole = chunks.pieces_of(entry)
+        found.append(worker.extract(entry) if whole is None else chunks.joined(entry, whole, config, storage))
+    return {
+        UNIT_ID: block[UNIT_ID][0].as_py(),
+        "videos": tables.from_rows("videos", [one.video for one in found], config_sha256),
+        "crops": tables.stamped("crops", pa.concat_tables([one.table for one in found]), config_sha256),
+    }
+
+
+def prepare(config: ExtractConfig, storage: Storage) -> None:
+    """Load the detector, so that the first unit does not wait for it; called once by each worker."""
+    leave_at_once()
+    extractor(config, storage)
+
+
+def pack(unit: Mapping[str, Any]) -> pa.Table:
+    """A unit's tables, and what else there is, as a block of one row for Ray Data's next operator."""
+    return pa.table(
+        {
+            key: [tables.to_ipc(value).to_pybytes() if isinstance(value, pa.Table) else value]
+            for key, value in unit.items()
+        }
+    )
+
+
+def unpack(block: pa.Table) -> list[dict[str, Any]]:
+    """The units of a block that ``pack`` made (Ray may have joined several)."""
+    return [
+        {key: tables.from_ipc(value) if isinstance(value, bytes) else value for key, value in row.items()}
+        for row in block.to_pylist()
+    ]
+
+
+def finish(
+    work: Todo, output: Output, tables_of_copies: Callable[[pa.Table], Mapping[str, pa.Table]]
+) -> pa.Table:
+    """Join the units' files of all tables and write the manifest; the videos of the whole output, sorted.
+
+    ``tables_of_copies`` makes the other tables of ``videos`` rows of copies, which went through no unit.
+    """
+    ids = [unit.unit_id for unit in work.units]
+    for start in range(0, work.copies.num_rows, COPIES_AT_ONCE):
+        copies = tables.stamped("videos", work.copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
+        ids.append(f"{work.copies_id}-{start:08d}")
+        output.write_unit(ids[-1], {"videos": copies, **tables_of_copies(copies)})
+    videos = output.read_units("videos", ids)
+    if work.earlier is not None:
+        videos = pa.concat_tables([output.finished_videos(), videos])
+    parts = [part for name in output.folders if name != "videos" for part in output.parts(name, ids)]
+    join_parts(output, parts)
+    videos = videos.sort_by("video_id")
+    output.finish(videos, parts)
+    return videos
+
+
+def join_parts(output: Output, parts: Iterable[Part]) -> None:
+    """Write the final files from the units' files, in parallel."""
+    small: list[Part] = []
+    large: list[Part] = []
+    for part in parts:
+        (small if part.size_bytes <= SMALL_BYTES else large).append(part)
+    session.spread(output.join_part, [(part,) for part in small], small=True)
+    session.spread(_join_part, [(output, part) for part in large], small=False)
+
+
+def _join_part(output: Output, part: Part) -> int:
+    return output.join_part(part)

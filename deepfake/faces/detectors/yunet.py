@@ -1,0 +1,127 @@
+"""YuNet through OpenCV's FaceDetectorYN: boxes, scores and five landmarks.
+
+The model file (MIT licence, OpenCV Zoo) is not part of the package: it comes from a path or URI, from
+the cache, or from a download whose checksum is pinned here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from deepfake.config import DetectorConfig
+from deepfake.errors import UsageError
+from deepfake.faces.detectors.base import Detection, cache_folder
+from deepfake.io.storage import Storage, absolute
+from deepfake.video.frame import Frame
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "face_detection_yunet_2023mar.onnx"
+SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+DOWNLOAD = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
+
+
+class YuNetDetector:
+    """A detector from the bytes of the ONNX file.
+
+    Where one face is wanted, a third of the rows is looked at first (a ninth of the pixels), then half of
+    them, and all only where that finds nothing. The first look is taken only where its largest face has as
+    many rows in that picture as the smallest has in the second, so that small faces are placed no worse.
+    """
+
+    name = "yunet"
+
+    def __init__(self, config: DetectorConfig, model: bytes) -> None:
+        rows, smallest = config.rows, config.min_face
+        looks = [(rows, smallest)]
+        if config.keep == "largest":
+            looks = [(rows // 3, smallest * 3 / 2), (rows // 2, smallest), *looks]
+        self._looks = [_Look(_network(config, model), rows, smallest, enough) for rows, enough in looks]
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        """Faces of an upright frame in its pixels."""
+        return next((faces for look in self._looks if (faces := look.faces(frame))), [])
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The network for pictures of one size: another size makes it lay out all its layers anew."""
+
+    network: Any
+    rows: int  # the short side of a frame is bounded to this
+    smallest: float  # face that counts, as a share of the frame's height
+    enough: float  # the largest face must be of this share, or none is taken
+
+    def faces(self, frame: Frame) -> list[Detection]:
+        bgr, scale = frame.small_bgr(self.rows)
+        height, width = bgr.shape[:2]
+        self.network.setInputSize((width, height))
+        _, rows = self.network.detect(bgr)
+        found = [_detection(row) for row in (rows if rows is not None else ())]
+        if not any(face.h >= self.enough * height for face in found):
+            return []
+        return [face.scaled(1.0 / scale) for face in found if face.h >= self.smallest * height]
+
+
+def _network(config: DetectorConfig, model: bytes) -> Any:
+    return cv2.FaceDetectorYN.create(
+        "onnx",
+        np.frombuffer(model, np.uint8),
+        np.empty(0, np.uint8),
+        (320, 320),
+        config.yunet_threshold,
+        0.3,  # overlap at which the weaker of two boxes is dropped
+        5000,
+    )
+
+
+def _detection(face: np.ndarray) -> Detection:
+    """A row of FaceDetectorYN: x, y, w, h, five points, score."""
+    x, y, w, h, *points, score = map(float, face)
+    return Detection(x, y, w, h, score, tuple(points))
+
+
+def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> str | None:
+    """URI of a model file whose checksum is right; None where there is none and ``download`` is off.
+
+    Raises ``UsageError`` where a configured file is absent or another one, or the download fails.
+    """
+    if config.yunet_model is not None:
+        uri = absolute(config.yunet_model)
+        try:
+            _check(uri, storage.read_bytes(uri))
+        except FileNotFoundError:
+            raise UsageError(f"detector.yunet_model: {uri}: no such file") from None
+        return uri
+    cached = cache_folder() / FILE_NAME
+    if cached.is_file():
+        _check(str(cached), cached.read_bytes())
+        return str(cached)
+    if not download:
+        return None
+    log.info("downloading %s to %s", DOWNLOAD, cached)
+    try:
+        with urllib.request.urlopen(DOWNLOAD, timeout=60) as response:
+            model = response.read()
+    except (urllib.error.URLError, OSError) as error:
+        raise UsageError(
+            f"the YuNet model could not be downloaded ({error}); get {FILE_NAME} from {DOWNLOAD} and name it "
+            f"with --detector.yunet_model, put it at {cached}, or use --detector.name haar"
+        ) from None
+    _check(DOWNLOAD, model)
+    storage.write_bytes(str(cached), model)
+    return str(cached)
+
+
+def _check(uri: str, model: bytes) -> None:
+    found = hashlib.sha256(model).hexdigest()
+    if found != SHA256:
+        raise UsageError(f"{uri}: sha256 {found[:12]}..., expected {SHA256[:12]}...; it is not {FILE_NAME}")

@@ -1,0 +1,37 @@
+"""One file that pins a finished output: the sha256 of each of its files, as ``sha256sum`` writes them.
+
+Whoever signs that file (``gpg --detach-sign SHA256SUMS``) has signed the output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from deepfake.io.storage import FileInfo, Storage, join
+
+FILE = "SHA256SUMS"
+_READERS = 8  # files read at once; matters on S3 only
+
+
+def write(root: str, storage: Storage) -> str:
+    """Write ``SHA256SUMS`` below an output; its URI. Bookkeeping (names with ``_``) is left out."""
+    files = [info for info in storage.list_files(root) if not _left_out(info)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        digests = pool.map(lambda info: _digest(info, storage), files)
+        lines = [f"{digest}  {info.path}\n" for info, digest in zip(files, digests, strict=True)]
+    uri = join(root, FILE)
+    storage.write_text(uri, "".join(lines))
+    return uri
+
+
+def _left_out(info: FileInfo) -> bool:
+    if info.path in (FILE, f"{FILE}.asc", f"{FILE}.sig"):
+        return True
+    return any(part.startswith((".", "_")) for part in info.path.split("/")) and info.path != "_config.json"
+
+
+def _digest(info: FileInfo, storage: Storage) -> str:
+    with storage.open(info.uri) as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

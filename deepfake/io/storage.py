@@ -1,0 +1,375 @@
+"""The only place that turns a URI into a filesystem: local paths, ``file://`` and ``s3://``.
+
+Writing is all or nothing: a local file is renamed into place, an S3 object appears with its last request.
+Listing is sorted, so that two runs see the same archive in the same order.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote_to_bytes
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs
+
+from deepfake.config import StorageConfig
+from deepfake.errors import JobError, UsageError
+from deepfake.io import tables
+
+log = logging.getLogger(__name__)
+
+SCHEMES = ("file", "s3")
+KEYS_A_REQUEST = 1000  # that S3 deletes at once
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One listed file."""
+
+    path: str  # relative to the listed root, POSIX separators, always valid Unicode
+    uri: str
+    size: int
+    modified: datetime | None
+    etag: str | None = None  # of an S3 object, where it was asked for by name: changes with its bytes
+
+
+class Storage:
+    """Files by URI. Cheap to make and to pickle; connections open on first use in each process."""
+
+    def __init__(self, config: StorageConfig | None = None) -> None:
+        self.config = config or StorageConfig()
+        self._filesystems: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Storage, (self.config,))
+
+    def locate(self, uri: str) -> tuple[Any, str]:
+        """``(fsspec filesystem, path on it)`` of a URI; raises ``UsageError`` for any other scheme."""
+        scheme, path = split_uri(uri)
+        if scheme not in self._filesystems:
+            self._filesystems[scheme] = self._connect(scheme)
+        return self._filesystems[scheme], path
+
+    def _connect(self, scheme: str) -> Any:
+        if scheme == "file":
+            return fsspec.filesystem("file")
+        try:
+            import s3fs
+        except ImportError as error:
+            raise UsageError("s3:// needs the extra 's3': pip install 'deepfake[s3]'") from error
+        client = {"region_name": self.config.region} if self.config.region else {}
+        return s3fs.S3FileSystem(
+            anon=self.config.anonymous,
+            endpoint_url=self.config.endpoint_url,
+            client_kwargs=client,
+            config_kwargs={"retries": {"max_attempts": self.config.max_attempts, "mode": "standard"}},
+            use_listings_cache=False,
+        )
+
+    def arrow(self, uri: str) -> tuple[pa.fs.FileSystem, str]:
+        """``(pyarrow filesystem, path on it)`` for readers that take those."""
+        filesystem, path = self.locate(uri)
+        if split_uri(uri)[0] == "file":
+            return pa.fs.LocalFileSystem(), path
+        return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(filesystem)), path
+
+    @contextmanager
+    def _reaching(self, uri: str) -> Iterator[tuple[Any, str]]:
+        """``locate``, with S3 failures in the block put in words that say what to do."""
+        filesystem, path = self.locate(uri)
+        if split_uri(uri)[0] == "file":
+            yield filesystem, path
+            return
+        from deepfake.io import s3_errors
+
+        try:
+            yield filesystem, path
+        except (UsageError, JobError):
+            raise
+        except Exception as error:
+            explained = s3_errors.explain(
+                error, uri, lambda bucket: filesystem.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1)
+            )
+            if explained is None:
+                raise
+            raise explained from error
+
+    def open(self, uri: str) -> BinaryIO:
+        """An open binary file, positioned at its start, that can seek."""
+        with self._reaching(uri) as (filesystem, path):
+            file: BinaryIO = filesystem.open(path, "rb")
+        return file if split_uri(uri)[0] == "file" else io.BufferedReader(_RemoteFile(file, self, uri))
+
+    def read_bytes(self, uri: str) -> bytes:
+        """The whole content of a file."""
+        with self._reaching(uri), self.open(uri) as file:
+            return file.read()
+
+    def read_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of several ``(start, stop)`` of a file, fetched at once; no others are read."""
+        with self._reaching(uri) as (filesystem, path):
+            starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+            return list(filesystem.cat_ranges([path] * len(ranges), starts, stops, on_error="raise"))
+
+    def read_text(self, uri: str) -> str:
+        """The whole content of a UTF-8 file."""
+        return self.read_bytes(uri).decode("utf-8")
+
+    def exists(self, uri: str) -> bool:
+        """Whether a file or folder is there."""
+        with self._reaching(uri) as (filesystem, path):
+            try:
+                filesystem.info(path)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if error.__cause__ is not None:  # a missing bucket is more than a missing file
+                    raise
+                return False
+        return True
+
+    def is_folder(self, uri: str) -> bool:
+        """Whether the URI is a folder (on S3: a prefix with objects below it)."""
+        with self._reaching(uri) as (filesystem, path):
+            return bool(filesystem.isdir(path))
+
+    def list_files(self, root: str) -> list[FileInfo]:
+        """Every file below a folder, sorted by path. Links to folders are not followed."""
+        scheme, path = split_uri(root)
+        if scheme == "file":
+            return sorted(_list_local(Path(path)), key=lambda info: info.path)
+        prefix = path.rstrip("/") + "/"
+        with self._reaching(root) as (filesystem, _):
+            found = filesystem.find(path, detail=True)
+        return sorted(
+            (
+                FileInfo(
+                    key.removeprefix(prefix), f"{scheme}://{key}", int(info["size"]), info.get("LastModified")
+                )
+                for key, info in found.items()
+                if info["type"] == "file" and key.startswith(prefix) and not key.endswith("/")
+            ),
+            key=lambda info: info.path,
+        )
+
+    def info(self, uri: str) -> FileInfo:
+        """Size and time of one file; raises ``FileNotFoundError``."""
+        with self._reaching(uri) as (filesystem, path):
+            found = filesystem.info(path)
+        modified = found.get("LastModified")
+        if modified is None and "mtime" in found:
+            modified = datetime.fromtimestamp(found["mtime"], UTC)
+        return FileInfo(
+            PurePosixPath(path).name, uri, int(found["size"]), modified, _unquoted(found.get("ETag"))
+        )
+
+    @contextmanager
+    def writing(self, uri: str) -> Iterator[Path]:
+        """A local path to write; when the block ends without an error the file is at ``uri``, whole."""
+        scheme, path = split_uri(uri)
+        if scheme == "file":
+            target = Path(path)
+            _make_folder(target.parent)
+            with _replacing(target) as temporary:
+                yield temporary
+            return
+        with tempfile.TemporaryDirectory(prefix="deepfake-") as folder:
+            local = Path(folder, "upload")
+            yield local
+            with self._reaching(uri) as (filesystem, path):
+                filesystem.put_file(str(local), path)
+
+    def write_bytes(self, uri: str, data: bytes) -> None:
+        """Write a file whole or not at all."""
+        with self.writing(uri) as path:
+            path.write_bytes(data)
+
+    def write_text(self, uri: str, text: str) -> None:
+        """Write a UTF-8 file whole or not at all."""
+        self.write_bytes(uri, text.encode("utf-8"))
+
+    def write_table(self, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
+        """Write one Parquet file whole or not at all."""
+        with self.writing(uri) as path:
+            tables.write(table, path, row_group_rows)
+
+    def read_table(self, uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One Parquet file of table ``name``; raises ``tables.TableError`` where it is something else."""
+        with self.open(uri) as file:
+            return tables.read(file, name, columns, path=uri)
+
+    def upload_folder(self, local: Path, uri: str) -> None:
+        """Copy a local folder's files below a URI."""
+        for file in sorted(p for p in local.rglob("*") if p.is_file()):
+            self.write_bytes(join(uri, *file.relative_to(local).parts), file.read_bytes())
+
+    def download_folder(self, uri: str, local: Path) -> None:
+        """Copy the files below a URI into a local folder."""
+        for info in self.list_files(uri):
+            target = local / info.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read_bytes(info.uri))
+
+    def remove(self, uri: str) -> None:
+        """Remove a file or a whole folder; absent is fine."""
+        with self._reaching(uri) as (filesystem, path):
+            if split_uri(uri)[0] == "file":
+                if filesystem.exists(path):
+                    filesystem.rm(path, recursive=True)
+                return
+            # Not filesystem.rm, which takes [, ? and * in names for patterns.
+            keys = sorted(key.partition("/")[2] for key in filesystem.find(path))
+            for start in range(0, len(keys), KEYS_A_REQUEST):
+                batch = [{"Key": key} for key in keys[start : start + KEYS_A_REQUEST]]
+                answer = filesystem.call_s3(
+                    "delete_objects", Bucket=path.partition("/")[0], Delete={"Objects": batch, "Quiet": True}
+                )
+                for refused in answer.get("Errors", []):
+                    raise UsageError(f"{uri}: {refused['Key']} is not removed: {refused.get('Message')}")
+
+
+class _RemoteFile(io.RawIOBase):
+    """An open remote file; what goes wrong while it is read is put in words too."""
+
+    def __init__(self, file: BinaryIO, storage: Storage, uri: str) -> None:
+        self._file, self._storage, self._uri = file, storage, uri
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(-1)
+
+    def _read(self, size: int) -> bytes:
+        with self._storage._reaching(self._uri):
+            return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``(scheme, path)`` of a URI or a local path; local paths come back absolute."""
+    scheme, separator, rest = uri.partition("://")
+    if not uri:
+        raise UsageError("an empty path was given; name a file or a folder ('.' is the current one)")
+    if not separator:
+        return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 (keeps odd bytes)
+    if scheme == "file":
+        path = os.fsdecode(unquote_to_bytes(rest.removeprefix("localhost")))
+        if not path.startswith("/"):
+            raise UsageError(f"{uri}: a file:// URI holds an absolute path, as in file:///data")
+        return "file", os.path.abspath(path)  # noqa: PTH100 (keeps odd bytes)
+    if scheme not in SCHEMES:
+        raise UsageError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
+    if not rest.strip("/"):
+        raise UsageError(f"{uri}: names no bucket, as in s3://bucket/folder")
+    return scheme, rest.rstrip("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """A URI below another."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def absolute(uri: str) -> str:
+    """The URI as any process can use it: local paths made absolute."""
+    scheme, path = split_uri(uri)
+    return local_uri(path) if scheme == "file" else f"{scheme}://{path}"
+
+
+def local_uri(path: str) -> str:
+    """The path itself, or a ``file://`` URI where its bytes are not valid Unicode."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(path))
+    return path
+
+
+def readable(path: str) -> str:
+    """A path as valid Unicode; bytes that are not come out as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _unquoted(etag: str | None) -> str | None:
+    return etag.strip('"') if etag else None
+
+
+def _list_local(root: Path) -> Iterator[FileInfo]:
+    for folder, folders, names in os.walk(root, onerror=_not_listed):
+        folders.sort()
+        for name in names:
+            path = Path(folder, name)
+            try:
+                status = path.stat()
+            except OSError:  # a dangling or looping link: listed, so that it gets a status
+                status = None
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                continue  # a pipe or a device: opening one may wait for ever
+            relative = readable(path.relative_to(root).as_posix())
+            yield FileInfo(
+                relative,
+                local_uri(str(path)),
+                status.st_size if status else 0,
+                datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
+            )
+
+
+def _not_listed(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        log.warning("%s: left out of the listing: %s", error.filename, error.strerror)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{folder}: cannot be a folder, since a file is in its place") from None
+    except PermissionError:
+        raise UsageError(f"{folder}: this folder may not be made here (permission denied)") from None
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place when the block ends without an error."""
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise JobError(
+                f"{target}: no space is left there; free some, and run the same command again to go on"
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

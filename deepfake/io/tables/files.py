@@ -1,0 +1,231 @@
+"""Tables in memory and in Parquet files: made of rows, written, read and checked against their schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from deepfake import __version__
+from deepfake.io.tables import scores, training, videos
+
+SCHEMA_VERSION = 2
+FEW_ROWS = 10_000  # one thread reads so many in half the time that several take to share them
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "catalog": videos.CATALOG,
+    "crops": videos.CROPS,
+    "videos": videos.VIDEOS,
+    "face_scores": scores.FACE_SCORES,
+    "track_scores": scores.TRACK_SCORES,
+    "segments": scores.SEGMENTS,
+    "evidence": scores.EVIDENCE,
+    "video_scores": scores.VIDEO_SCORES,
+    "changes": scores.CHANGES,
+    "group_metrics": training.GROUP_METRICS,
+    "history": training.HISTORY,
+    "validation_scores": training.VALIDATION_SCORES,
+    "overlaps": training.OVERLAPS,
+    "hashes": videos.HASHES,
+    "packets": videos.PACKETS,
+    "pieces": videos.PIECES,
+}
+
+
+class TableError(ValueError):
+    """A Parquet file is not the table that was asked for."""
+
+
+def columns(name: str) -> list[str]:
+    """Column names of a table, in order."""
+    return list(SCHEMAS[name].names)
+
+
+def schema(name: str, config_sha256: str | None = None) -> pa.Schema:
+    """Schema of table ``name`` with the metadata that its files carry."""
+    metadata = {
+        "deepfake.table": name,
+        "deepfake.schema_version": str(SCHEMA_VERSION),
+        "deepfake.version": __version__,
+    }
+    if config_sha256 is not None:
+        metadata["deepfake.config_sha256"] = config_sha256
+    return SCHEMAS[name].with_metadata(metadata)
+
+
+def stamped(name: str, table: pa.Table, config_sha256: str) -> pa.Table:
+    """A table ``name`` as made under this configuration."""
+    return table.replace_schema_metadata(schema(name, config_sha256).metadata)
+
+
+def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str | None = None) -> pa.Table:
+    """Rows as a table; an absent nullable column is null.
+
+    Raises ``TableError`` for a key that is no column, a value of another type, a null that may not be.
+    """
+    wanted = schema(name, config_sha256)
+    rows = list(rows)
+    known = set(wanted.names)
+    for row in rows:
+        if unknown := set(row) - known:
+            raise TableError(f"table {name}: no such column: {', '.join(sorted(unknown))}")
+    try:
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
+    except pa.ArrowException:
+        for field in wanted:
+            _check_values(name, field, rows)
+        raise
+    _check_nulls(name, table)
+    return table
+
+
+def checked(name: str, table: pa.Table) -> pa.Table:
+    """A table ``name`` that another process made: the same, once it is certain that it is one.
+
+    Its memory is looked through as well, for offsets that point elsewhere could crash whoever reads it.
+    Raises ``TableError`` where anything is not as it must be.
+    """
+    if not table.schema.equals(SCHEMAS[name]):
+        raise TableError(f"table {name}: the columns are others")
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise TableError(f"table {name}: {error}") from None
+    _check_nulls(name, table)
+    return table
+
+
+def _check_nulls(name: str, table: pa.Table) -> None:
+    for field in SCHEMAS[name]:
+        if not field.nullable and table[field.name].null_count:
+            raise TableError(f"table {name}: column {field.name} must not be null")
+
+
+def _check_values(name: str, field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        pa.array([row.get(field.name) for row in rows], field.type)
+    except pa.ArrowException as error:
+        raise TableError(f"table {name}: column {field.name} is {field.type}: {error}") from None
+
+
+def to_ipc(table: pa.Table) -> pa.Buffer:
+    """A table as an Arrow stream, to hand it to another process."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()
+
+
+def from_ipc(data: bytes | bytearray) -> pa.Table:
+    """The table of an Arrow stream; its columns lie in ``data``. Unchecked: see ``checked``."""
+    with pa.ipc.open_stream(data) as stream:
+        return stream.read_all()
+
+
+def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
+    """Raise ``TableError`` unless a Parquet file's schema is that of table ``name``."""
+    metadata = {
+        key.decode(): value.decode()
+        for key, value in (file_schema.metadata or {}).items()
+        if key.startswith(b"deepfake.")
+    }
+    found = metadata.get("deepfake.table")
+    if found is not None and found != name:
+        raise TableError(f"{path}: this is a {found} table, expected {name}")
+    version = metadata.get("deepfake.schema_version")
+    if version is not None and version != str(SCHEMA_VERSION):
+        raise TableError(
+            f"{path}: schema {version}, this version reads {SCHEMA_VERSION}; write it again with this version"
+        )
+    for field in SCHEMAS[name]:
+        index = file_schema.get_field_index(field.name)
+        if index < 0:
+            raise TableError(f"{path}: column {field.name!r} is missing; is it a {name} table?")
+        kind = file_schema.field(index).type
+        if kind != field.type:
+            raise TableError(f"{path}: column {field.name!r} is {kind}, expected {field.type}")
+
+
+def writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
+    """A Parquet writer for one of the tables. Encoded images are not compressed again."""
+    compression: Any = "zstd"
+    if "crop" in table_schema.names:
+        compression = {name: "none" if name == "crop" else "zstd" for name in _leaves(table_schema)}
+    dictionary = [field.name for field in table_schema if pa.types.is_string(field.type)]
+    return pq.ParquetWriter(sink, table_schema, compression=compression, use_dictionary=dictionary)
+
+
+def write(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
+    """Write one Parquet file to a path or an open binary file."""
+    with writer(sink, table.schema) as file:
+        file.write_table(table, row_group_size=row_group_rows)
+
+
+def _leaves(arrow_schema: pa.Schema) -> list[str]:
+    names: list[str] = []
+    for field in arrow_schema:
+        if pa.types.is_struct(field.type):
+            names += [f"{field.name}.{child.name}" for child in field.type]
+        elif pa.types.is_list(field.type):
+            names.append(f"{field.name}.list.element")
+        else:
+            names.append(field.name)
+    return names
+
+
+def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
+    """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
+    with _checked(source, name, path or str(source)) as file:
+        threads = file.metadata.num_rows > FEW_ROWS
+        return file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
+
+
+def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
+    """One Parquet file of table ``name`` with its strings as dictionaries, for tables whose values repeat.
+
+    Half the memory of ``read`` for a table of scores; ``decoded`` makes rows of it what they were. Raises
+    ``TableError`` as ``read`` does.
+    """
+    strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
+    with (
+        _checked(source, name, path or str(source)) as file,
+        pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
+    ):
+        return encoded.read()
+
+
+def decoded(name: str, rows: pa.Table) -> pa.Table:
+    """Rows of some columns of a table ``name`` from ``read_encoded``, with the types of its schema."""
+    fields = [SCHEMAS[name].field(column) for column in rows.column_names]
+    return rows.cast(pa.schema(fields, rows.schema.metadata))
+
+
+def rows_of_videos(
+    source: Any, name: str, video_ids: pa.Array, columns: Sequence[str] | None = None, path: str = ""
+) -> Iterator[pa.Table]:
+    """The rows of some videos in one Parquet file of table ``name``, in its order, some at a time.
+
+    Row groups without any of them are read no further than their column ``video_id``; of the others one at a
+    time is in memory. Raises ``TableError`` as ``read`` does.
+    """
+    wanted = list(columns) if columns is not None else None
+    with _checked(source, name, path or str(source)) as file:
+        for number in range(file.num_row_groups):
+            names = file.read_row_group(number, columns=["video_id"])["video_id"]
+            theirs = pc.is_in(names, video_ids)
+            if pc.any(theirs).as_py():
+                yield file.read_row_group(number, columns=wanted).filter(theirs)
+
+
+@contextmanager
+def _checked(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(source) as file:
+            check_file(where, file.schema_arrow, name)
+            yield file
+    except pa.ArrowInvalid as error:
+        raise TableError(f"{where}: not a whole Parquet file: {error}") from None

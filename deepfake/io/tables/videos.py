@@ -1,0 +1,95 @@
+"""Tables of what was found in videos: the catalog, videos, crops, and the pieces of long videos."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from deepfake.io.tables.columns import FACE_KEY, PROVENANCE, VIDEO_KEY, column
+
+CATALOG = pa.schema(
+    [
+        VIDEO_KEY,
+        column("uri", pa.string(), "where the file is", False),
+        column("size_bytes", pa.int64(), "size as listed"),
+        column("modified", pa.timestamp("us", tz="UTC"), "modification time as listed"),
+        *PROVENANCE,
+    ]
+)
+
+CROPS = pa.schema(
+    [
+        *FACE_KEY,
+        column("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
+        column("frame_width", pa.int32(), "width of the upright source frame", False),
+        column("frame_height", pa.int32(), "height of the upright source frame", False),
+        column("sharpness", pa.float32(), "variance of the crop's Laplacian (8-bit grey)"),
+        column("crop", pa.binary(), "encoded square image, RGB uint8 once decoded, never normalised", False),
+        column("crop_format", pa.string(), "png, webp or jpeg", False),
+        *PROVENANCE,
+    ]
+)
+
+# One row for each video that preprocess or score looked at.
+VIDEOS = pa.schema(
+    [
+        VIDEO_KEY,
+        column("uri", pa.string(), "where the file is", False),
+        column("status", pa.string(), "a Status", False),
+        column("status_detail", pa.string(), "what went wrong, in words"),
+        column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
+        column(
+            "content_sha256",
+            pa.string(),
+            "hash of all bytes; null where only a part of a large file was read",
+        ),
+        column("etag", pa.string(), "the S3 object's ETag, where only a part of it was read"),
+        column("size_bytes", pa.int64(), "size as read"),
+        column("codec", pa.string(), "codec of the video stream, or of the image"),
+        column("width", pa.int32(), "upright width in pixels"),
+        column("height", pa.int32(), "upright height in pixels"),
+        column("duration_s", pa.float64(), "presentation time of the last frame plus its length"),
+        column("frames_total", pa.int32(), "frames in the container's index"),
+        column("frames_sampled", pa.int32(), "frames looked at", False),
+        column("frames_with_face", pa.int32(), "frames in which a face was kept", False),
+        column("faces", pa.int32(), "crops kept", False),
+        column("detector", pa.string(), "detector used"),
+        column("decode_seconds", pa.float64(), "time spent opening and decoding"),
+        column("detect_seconds", pa.float64(), "time spent finding faces"),
+        column("crop_seconds", pa.float64(), "time spent cropping and encoding"),
+        *PROVENANCE,
+    ]
+)
+
+# What files that may be copies of others leave under ``_work/`` once they were read.
+HASHES = pa.schema(
+    [
+        column("video_id", pa.string(), "unique in the archive", False),
+        column("content_sha256", pa.string(), "of the file's bytes; null where it cannot be read"),
+    ]
+)
+
+# What a long video's survey and pieces leave under ``_work/`` until they are joined.
+PACKETS = pa.schema(
+    [
+        column("stamp", pa.int64(), "presentation stamp, in units that the file's metadata names", False),
+        column("key", pa.bool_(), "whether decoding can start here", False),
+        column("shown", pa.bool_(), "whether a frame of it is shown", False),
+        column("offset", pa.int64(), "where its bytes begin; -1 unknown", False),
+        column("size", pa.int64(), "its bytes", False),
+    ]
+)
+
+PIECES = pa.schema(
+    [
+        column("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),
+        column("time_s", pa.float64(), "presentation time in seconds from the first frame", False),
+        column("frame_width", pa.int32(), "width of the upright source frame", False),
+        column("frame_height", pa.int32(), "height of the upright source frame", False),
+        column("face_index", pa.int16(), "index of the face in its frame; null for a frame without any"),
+        *(column(name, pa.float64(), "of the box, in source pixels") for name in ("x", "y", "w", "h")),
+        column("score", pa.float64(), "the detector's confidence"),
+        column("landmarks", pa.list_(pa.float64()), "five points as x1, y1, ... in source pixels; or null"),
+        column("sharpness", pa.float64(), "of the crop; null where the face cannot be kept"),
+        column("crop", pa.binary(), "encoded square image of a face that may be kept"),
+    ]
+)

@@ -1,0 +1,120 @@
+"""From a score to the probability that it is a fake: a logistic curve, fitted on validation data.
+
+The curve rises, so it changes no ranking and no verdict. It holds at the share of fakes that the validation
+data had; ``probability`` moves it to another share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
+
+from deepfake.metrics.validation import Labels, Scores, checked, checked_scores
+
+Method = Literal["none", "temperature", "platt"]
+METHODS: tuple[Method, ...] = ("none", "temperature", "platt")  # from the simplest on
+FEWEST_GROUPS = 10  # of each class; below that a curve fits the accident of who was looked at
+_FOLDS = 5
+_CUT = 1e-6  # scores are taken to be this far from 0 and 1, where the logit is infinite
+_LOG_SLOPES, _OFFSETS = (-4.0, 4.0), (-20.0, 20.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """``probability = sigmoid(slope * logit(score) + offset)``, slope above 0."""
+
+    method: Method = "none"
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """``(n,)`` probabilities of ``(n,)`` scores; the scores themselves where the method is none."""
+        s = checked_scores(scores)
+        return s if self.method == "none" else expit(self.slope * _logits(s) + self.offset)
+
+
+def fit(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
+    """The curve of lowest log loss.
+
+    temperature: the slope alone (Guo et al. 2017); platt: slope and offset. The labels are softened as in
+    Platt 1999, ``(k + 1) / (k + 2)`` for ``k`` fakes and ``1 / (k + 2)`` for ``k`` reals, without which
+    perfectly separated classes would make the slope infinite.
+    """
+    from scipy.optimize import minimize
+
+    y, s = checked(labels, scores)
+    if method == "none" or not y.size:
+        return Curve()
+    fakes, reals = int(y.sum()), int(y.size - y.sum())
+    wanted = np.where(y == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+    x = _logits(s)
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope = float(np.exp(parameters[0]))
+        z = slope * x + (parameters[1] if len(parameters) > 1 else 0.0)
+        value = np.mean(np.logaddexp(0.0, z) - wanted * z)
+        error = expit(z) - wanted
+        gradient = [np.mean(error * x) * slope, np.mean(error)]
+        return float(value), np.array(gradient[: len(parameters)])
+
+    count = 2 if method == "platt" else 1
+    bounds = [_LOG_SLOPES, _OFFSETS][:count]
+    found = minimize(loss, np.zeros(count), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return Curve(method, float(np.exp(found[0])), float(found[1]) if count > 1 else 0.0)
+
+
+def choose(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, seed: int = 0
+) -> tuple[Curve, dict[str, float]]:
+    """The curve whose method has the lowest log loss on people it was not fitted to.
+
+    The loss of each method is taken over folds that keep a group (identity) together, for on the data that it
+    was fitted to the curve with more parameters always wins. Then it is fitted to all.
+
+    Returns:
+        The curve, and the cross-validated log loss by method; no curve and no losses where a class has fewer
+        than ``FEWEST_GROUPS`` groups.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    y, s = checked(labels, scores)
+    names = np.asarray(groups)
+    if any(np.unique(names[y == label]).size < FEWEST_GROUPS for label in (0, 1)):
+        return Curve(), {}
+    folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(s, y, names))
+    losses: dict[str, float] = {method: _held_out_loss(y, s, folds, method) for method in METHODS}
+    best = min(METHODS, key=lambda method: round(losses[method], 12))  # of equals the simplest
+    return fit(y, s, best), losses
+
+
+def at_prevalence(
+    probabilities: ArrayLike,
+    share_of_fakes: float,
+    prevalence: float,
+) -> NDArray[np.float64]:
+    """Probabilities for ``share_of_fakes`` among all, moved to where ``prevalence`` are (Bayes)."""
+    for name, share in (("share_of_fakes", share_of_fakes), ("prevalence", prevalence)):
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"{name} must lie between 0 and 1, got {share}")
+    with np.errstate(divide="ignore"):  # 0 and 1 stay what they are
+        moved = logit(checked_scores(probabilities)) + logit(prevalence) - logit(share_of_fakes)
+    return np.asarray(expit(moved), np.float64)
+
+
+def _held_out_loss(
+    y: Labels, s: Scores, folds: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]], method: Method
+) -> float:
+    total = 0.0
+    for inside, outside in folds:
+        p = np.clip(fit(y[inside], s[inside], method)(s[outside]), _CUT, 1.0 - _CUT)
+        total -= float(np.log(np.where(y[outside] == 1, p, 1.0 - p)).sum())
+    return total / y.size
+
+
+def _logits(scores: Scores) -> NDArray[np.float64]:
+    return np.asarray(logit(np.clip(scores, _CUT, 1.0 - _CUT)), np.float64)

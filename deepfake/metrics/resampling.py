@@ -1,0 +1,115 @@
+"""Every metric of a sample whose rows are repeated, from how often each is: what a bootstrap needs.
+
+The rows are sorted once; each resample then costs a few sums over them. Equal to ``classification.binary`` on
+the sample with its rows repeated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake.metrics.calibration import BINS, bin_index
+from deepfake.metrics.classification import PARTIAL_AUC_MAX_FPR
+from deepfake.metrics.validation import Labels, Scores
+
+Weights = NDArray[np.int64]
+Values = dict[str, float | None]
+
+NAMES = (
+    "accuracy", "balanced_accuracy", "precision", "precision_real", "recall", "specificity", "f1",
+    "auc", "partial_auc", "ap", "eer", "log_loss", "brier", "ece",
+)  # fmt: skip
+_EPSILON = np.finfo(np.float64).eps  # where scikit-learn's log loss cuts a probability
+
+
+class Resampled:
+    """Metrics of checked labels and scores ``(n,)`` under weights ``(n,)`` of whole numbers."""
+
+    def __init__(self, labels: Labels, scores: Scores, threshold: float) -> None:
+        self._fake = labels == 1
+        self._called = scores >= threshold
+        self._bin = bin_index(scores, BINS)
+        self._excess = scores - labels
+        clipped = np.clip(scores, _EPSILON, 1.0 - _EPSILON)
+        self._surprise = -np.log(np.where(self._fake, clipped, 1.0 - clipped))
+        self._order = np.argsort(-scores, kind="stable")
+        # first row of each distinct score, from the highest down
+        self._starts = np.flatnonzero(np.diff(scores[self._order], prepend=2.0))
+
+    def __call__(self, weights: Weights) -> Values:
+        """Metric by name; ``None`` where it is undefined."""
+        return {**self._at_threshold(weights), **self._ranking(weights), **self._probability(weights)}
+
+    def _at_threshold(self, weights: Weights) -> Values:
+        total = int(weights.sum())
+        fakes, called = int(weights[self._fake].sum()), int(weights[self._called].sum())
+        tp = int(weights[self._fake & self._called].sum())
+        fp, fn = called - tp, fakes - tp
+        tn = total - fakes - fp
+        recall, specificity = _ratio(tp, fakes), _ratio(tn, total - fakes)
+        return {
+            "accuracy": _ratio(tn + tp, total),
+            "balanced_accuracy": None
+            if recall is None or specificity is None
+            else (recall + specificity) / 2,
+            "precision": _ratio(tp, called),
+            "precision_real": _ratio(tn, tn + fn),
+            "recall": recall,
+            "specificity": specificity,
+            "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        }
+
+    def _ranking(self, weights: Weights) -> Values:
+        names = ("auc", "partial_auc", "ap", "eer")
+        if not self._starts.size:
+            return dict.fromkeys(names)
+        ordered, fake = weights[self._order], self._fake[self._order]
+        fakes = np.add.reduceat(np.where(fake, ordered, 0), self._starts)
+        reals = np.add.reduceat(np.where(fake, 0, ordered), self._starts)
+        hits, alarms = np.cumsum(fakes), np.cumsum(reals)
+        if not hits[-1] or not alarms[-1]:
+            return dict.fromkeys(names)
+        pairs = float(hits[-1]) * float(alarms[-1])
+        called = hits + alarms
+        precision = np.divide(hits, called, out=np.zeros(hits.size), where=called > 0)
+        tpr = np.concatenate([[0.0], hits / hits[-1]])
+        fpr = np.concatenate([[0.0], alarms / alarms[-1]])
+        return {
+            "auc": float((reals * (hits - fakes / 2)).sum() / pairs),  # a tie counts half
+            "partial_auc": _partial_auc(fpr, tpr),
+            "ap": float((fakes * precision).sum() / hits[-1]),
+            "eer": _equal_error(fpr, tpr),
+        }
+
+    def _probability(self, weights: Weights) -> Values:
+        total = int(weights.sum())
+        if not total:
+            return {"log_loss": None, "brier": None, "ece": None}
+        excess = np.bincount(self._bin, weights * self._excess, BINS)
+        return {
+            "log_loss": float(weights @ self._surprise / total),
+            "brier": float(weights @ self._excess**2 / total),
+            "ece": float(np.abs(excess).sum() / total),
+        }
+
+
+def _partial_auc(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
+    """Area up to ``PARTIAL_AUC_MAX_FPR``, standardised so that chance is 0.5 (McClish 1989)."""
+    limit = PARTIAL_AUC_MAX_FPR
+    stop = int(np.searchsorted(fpr, limit, "right"))
+    at_limit = np.interp(limit, fpr[stop - 1 : stop + 1], tpr[stop - 1 : stop + 1])
+    area = np.trapezoid(np.append(tpr[:stop], at_limit), np.append(fpr[:stop], limit))
+    chance = limit**2 / 2
+    return float((1.0 + (area - chance) / (limit - chance)) / 2)
+
+
+def _equal_error(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
+    gap = fpr - (1.0 - tpr)
+    after = int(np.argmax(gap >= 0.0))
+    share = -gap[after - 1] / (gap[after] - gap[after - 1])
+    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

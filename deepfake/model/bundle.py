@@ -1,0 +1,270 @@
+"""The model bundle: a folder with the network, what it expects, and where it came from.
+
+``improved_deepfake_model.keras`` opens with plain ``keras.models.load_model``; ``bundle.json`` is the
+contract. ``Bundle.load`` verifies both before anything is scored. The network itself is
+``deepfake.model.network``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
+from deepfake.errors import UsageError
+from deepfake.io.storage import Storage, join
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.model.thresholds import Calibration, OperatingPoint, UncertainBand
+
+log = logging.getLogger(__name__)
+
+MODEL_FILE = "improved_deepfake_model.keras"
+BUNDLE_FILE = "bundle.json"
+FORMAT = 1
+# The keys that decide a score or what it is called; ``sha256`` covers exactly these.
+_IDENTITY = ("format", "model_sha256", "input", "sampling", "detector", "crop", "threshold", "calibration")
+# Keys that came later; a bundle without them keeps the hash that it was sealed with.
+_IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain")
+
+
+class InputContract(BaseModel):
+    """What the network takes. There is one value for each key; a bundle with another is refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    colour: Literal["RGB"] = "RGB"
+    dtype: Literal["uint8"] = "uint8"
+    minimum: Literal[0] = 0
+    maximum: Literal[255] = 255
+    size: Literal[224] = 224
+    normalised: Literal["inside the network"] = "inside the network"
+
+
+class BundleInfo(BaseModel):
+    """``bundle.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    sha256: str = ""
+    model_file: Literal["improved_deepfake_model.keras"] = "improved_deepfake_model.keras"
+    model_sha256: str
+    input: InputContract = Field(default_factory=InputContract)
+    sampling: SamplingConfig | None = None
+    detector: DetectorConfig | None = None
+    crop: CropConfig | None = None
+    crops_config_sha256: str | None = None
+    threshold: float = Field(ge=0.0, le=1.0)
+    threshold_rule: str = ""
+    # what a video is judged by, each by the way of aggregating: mean, median, max, top_k
+    operating_points: dict[str, tuple[OperatingPoint, ...]] = Field(default_factory=dict)
+    uncertain: dict[str, UncertainBand] = Field(default_factory=dict)
+    calibration: dict[str, Calibration] | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def identity(self) -> str:
+        """Hash of everything that decides a score."""
+        dumped = self.model_dump(mode="json")
+        keys = [*_IDENTITY, *(key for key in _IDENTITY_WHERE_PRESENT if dumped[key])]
+        return sha256_of({key: dumped[key] for key in keys})
+
+
+class Bundle:
+    """A verified bundle. Light until the first ``score``, which starts TensorFlow."""
+
+    def __init__(self, info: BundleInfo, network_file: bytes, uri: str, batch_size: int = 32) -> None:
+        self.info = info
+        self.uri = uri
+        self.batch_size = batch_size
+        self._network_file = network_file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Bundle, (self.info, self._network_file, self.uri, self.batch_size))
+
+    @classmethod
+    def load(cls, uri: str, storage: Storage | None = None, batch_size: int = 32) -> Bundle:
+        """Read and verify a bundle; raises ``UsageError`` that names the folder and what to do."""
+        storage = storage or Storage()
+        info = read_info(uri, storage)
+        try:
+            network_file = storage.read_bytes(join(uri, info.model_file))
+        except FileNotFoundError:
+            raise UsageError(f"{join(uri, info.model_file)}: missing; copy the whole bundle folder") from None
+        found = hashlib.sha256(network_file).hexdigest()
+        if found != info.model_sha256:
+            raise UsageError(
+                f"{join(uri, info.model_file)}: sha256 is {found}, {BUNDLE_FILE} says {info.model_sha256}; "
+                "the file was changed or damaged: copy the bundle again, or train it again"
+            )
+        if known := info.training.get("faults"):
+            log.warning(
+                "%s: trained with known mistakes on purpose (%s); its scores are for comparison only",
+                uri,
+                ", ".join(known),
+            )
+        return cls(info, network_file, uri, batch_size)
+
+    @property
+    def sha256(self) -> str:
+        """Identity of everything that decides a score: network, input contract, threshold, calibration."""
+        return self.info.sha256
+
+    @property
+    def threshold(self) -> float:
+        """Scores at or above this are called fake; chosen on validation."""
+        return self.info.threshold
+
+    def operating_points(self, aggregation: str = "mean") -> tuple[OperatingPoint, ...]:
+        """Thresholds on the video score that is aggregated so; empty where validation gave none."""
+        return self.info.operating_points.get(aggregation, ())
+
+    def operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
+        """One of them by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
+        found = {point.name: point for point in self.operating_points(aggregation)}
+        if name not in found:
+            there = ", ".join(found) or "none; train the bundle again with this version"
+            raise UsageError(
+                f"{self.uri}: no operating point {name!r} for aggregation {aggregation}; there are: {there}"
+            )
+        return found[name]
+
+    def uncertain_band(self, aggregation: str = "mean") -> UncertainBand | None:
+        """The video scores that are better left undecided; None where validation gave no band."""
+        return self.info.uncertain.get(aggregation)
+
+    def calibrate(
+        self, scores: np.ndarray, aggregation: str = "mean", prevalence: float | None = None
+    ) -> np.ndarray | None:
+        """Probabilities ``(n,) float64`` that videos with these scores ``(n,)`` are fake.
+
+        They hold where as many videos are fake as in validation, or ``prevalence`` of them. None where the
+        bundle has no calibration for the aggregation, or had too few people to make one.
+        """
+        calibration = (self.info.calibration or {}).get(aggregation)
+        if calibration is None or not calibration.log_loss:
+            return None
+        return calibration(scores, prevalence)
+
+    @property
+    def sampling(self) -> SamplingConfig | None:
+        """How frames were sampled for training; None where that is not known."""
+        return self.info.sampling
+
+    @property
+    def detector(self) -> DetectorConfig | None:
+        """The detector that found the training faces, its name resolved; None where that is not known."""
+        return self.info.detector
+
+    @property
+    def crop(self) -> CropConfig | None:
+        """How the training crops were cut; None where that is not known."""
+        return self.info.crop
+
+    @cached_property
+    def network(self) -> Any:
+        """The ``keras.Model``, loaded in safe mode: nothing in the file can run code."""
+        keras = keras_runtime.start()
+        keras_runtime.whole_float32()  # a score is the same on every kind of machine
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / MODEL_FILE
+            path.write_bytes(self._network_file)
+            try:
+                network = keras.models.load_model(path, compile=False, safe_mode=True)
+            except ValueError as error:
+                raise UsageError(
+                    f"{join(self.uri, MODEL_FILE)}: not a network that loads in safe mode, in which a file "
+                    f"may carry no code ({str(error).strip().splitlines()[0]}); use a bundle of jobs/train.py"
+                ) from error
+        model.check_contract(network, join(self.uri, MODEL_FILE))
+        return network
+
+    @cached_property
+    def _forward(self) -> Any:
+        return self.concrete_function(self.batch_size)
+
+    def concrete_function(self, batch: int | None) -> Any:
+        """The network as a ``tf.function`` of ``batch`` crops (None: of any number)."""
+        import tensorflow as tf
+
+        network = self.network
+        return tf.function(
+            lambda crops: network(crops, training=False),
+            input_signature=[tf.TensorSpec([batch, model.SIZE, model.SIZE, 3], tf.uint8, name="crop")],
+            autograph=False,
+        ).get_concrete_function()
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """Scores ``(n,) float64`` in [0, 1], 1 for fake, of crops ``(n, 224, 224, 3) uint8 RGB``.
+
+        Every batch has the one compiled shape (the last is padded and cut), so a crop's score does not
+        depend on what else was scored with it. Any other input type or shape raises ``UsageError``.
+        """
+        import tensorflow as tf
+
+        return model.score_in_batches(
+            crops, self.batch_size, lambda batch: self._forward(tf.constant(batch)).numpy()
+        )
+
+
+def read_info(uri: str, storage: Storage) -> BundleInfo:
+    """``bundle.json`` of a bundle, verified as far as that is possible without reading the network."""
+    path = join(uri, BUNDLE_FILE)
+    try:
+        text = storage.read_text(path)
+    except (FileNotFoundError, NotADirectoryError):
+        what = "holds no " + BUNDLE_FILE if storage.exists(uri) else "does not exist"
+        raise UsageError(
+            f"{uri}: not a model bundle, {what}; give the folder that jobs/train.py wrote"
+        ) from None
+    try:
+        raw = json.loads(text)
+        if raw.get("format") != FORMAT:
+            raise UsageError(f"{path}: bundle format {raw.get('format')!r}, this version reads {FORMAT}")
+        info = BundleInfo.model_validate(raw)
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise UsageError(f"{path}: not valid JSON ({error}); copy the bundle again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{path}: {key} is {first['input']!r}: {first['msg']}; the bundle does not fit this version"
+        ) from None
+    if info.sha256 != info.identity():
+        raise UsageError(
+            f"{path}: sha256 does not fit its content, so it was changed by hand; copy the bundle again, "
+            "or train it again"
+        )
+    return info
+
+
+def write(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
+    """Write ``bundle.json``, sealed with its identity hash. Comes last: without it a folder is no bundle."""
+    sealed = info.model_copy(update={"sha256": info.identity()})
+    storage.write_text(join(uri, BUNDLE_FILE), sealed.model_dump_json(indent=2) + "\n")
+    return sealed
+
+
+def network_bytes(network: Any) -> bytes:
+    """A network as the content of a ``.keras`` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL_FILE
+        network.save(path)
+        return path.read_bytes()
+
+
+def save(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
+    """Write a network and its contract; ``info`` are the keys of ``BundleInfo`` besides the hashes."""
+    content = network_bytes(network)
+    storage.write_bytes(join(uri, MODEL_FILE), content)
+    return write(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))

@@ -1,0 +1,122 @@
+"""Heat maps: where in a crop the network finds what speaks for a fake, or for a real. From a bundle alone.
+
+Grad-CAM (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks", 2017) on the backbone's last
+activation, 7 x 7 places for 224 x 224 pixels. A map says where, not how much: that is what the score says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from deepfake.crops.self_blending import Face, self_blend
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+
+Call = Literal["fake", "real"]
+
+
+class HeatMaps:
+    """The heat maps of one bundle. Starts TensorFlow."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        import tensorflow as tf
+
+        keras = keras_runtime.start()
+        network = bundle.network
+        convolution = network.get_layer(model.LAST_CONVOLUTION).output
+        score = network.get_layer(model.SCORE)
+        front = keras.Model(network.inputs, convolution)
+        head = keras.Model(convolution, score.input)
+        # The sigmoid is left out: where it is saturated, its gradient is zero and the map would be empty.
+        kernel, bias = (np.asarray(weight) for weight in score.get_weights())
+
+        def run(crops: Any, sign: Any) -> Any:
+            features = front(crops, training=False)
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                logit = sign * (head(features, training=False) @ kernel + bias)
+            weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
+            return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
+
+        crops = tf.TensorSpec([None, model.SIZE, model.SIZE, 3], tf.uint8)
+        self._run = tf.function(
+            run, input_signature=[crops, tf.TensorSpec([], tf.float32)], autograph=False
+        ).get_concrete_function()
+        self._batch_size = bundle.batch_size
+
+    def __call__(self, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
+        """Heat ``(n, 224, 224) float32`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``.
+
+        The hottest place of each map is 1; a map is all zero where nothing speaks for the call.
+        """
+        import tensorflow as tf
+
+        model.check_crops(crops)
+        sign = tf.constant(1.0 if speaks_for == "fake" else -1.0)
+        heat = np.empty(crops.shape[:3], np.float32)
+        for start in range(0, len(crops), self._batch_size):
+            coarse = self._run(tf.constant(crops[start : start + self._batch_size]), sign).numpy()
+            for place, one in enumerate(coarse, start):
+                heat[place] = _enlarged(one)
+        return heat
+
+
+def heat_maps(bundle: Bundle, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
+    """``HeatMaps`` of a bundle for one set of crops."""
+    return HeatMaps(bundle)(crops, speaks_for)
+
+
+def _enlarged(coarse: np.ndarray) -> np.ndarray:
+    fine = cv2.resize(coarse.astype(np.float32), (model.SIZE, model.SIZE), interpolation=cv2.INTER_LINEAR)
+    highest = float(fine.max())
+    return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)
+
+
+def overlay(crop: np.ndarray, heat: np.ndarray, strength: float = 0.6) -> np.ndarray:
+    """The crop ``(h, w, 3) uint8 RGB`` under its heat ``(h, w)`` in [0, 1]; where cold, as it was."""
+    colours = cv2.applyColorMap(np.rint(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    weight = strength * heat[:, :, None]
+    return np.clip(np.rint((1 - weight) * crop + weight * colours), 0, 255).astype(np.uint8)
+
+
+def share_inside(heat: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share ``(n,) float64`` of each map's heat that lies where its mask is above 0; nan without heat.
+
+    ``heat`` and ``masks`` are ``(n, h, w)``. Heat that is even everywhere has the mask's share of area.
+    """
+    inside = np.where(masks > 0, heat, 0.0).sum(axis=(1, 2), dtype=np.float64)
+    total = heat.sum(axis=(1, 2), dtype=np.float64)
+    return np.divide(inside, total, out=np.full(len(heat), np.nan), where=total > 0)
+
+
+@dataclass(frozen=True)
+class BlendHeat:
+    """How much of the heat falls on what was blended."""
+
+    crops: int  # self-blended fakes looked at
+    without_heat: int  # of these, nothing spoke for a fake in so many
+    share: float | None  # mean share of the heat inside the mask; None where no map has heat
+    area: float | None  # mean share of the crop inside the mask, for the same fakes
+
+
+def blend_heat(maps: HeatMaps, crops: np.ndarray, faces: Sequence[Face], seed: int = 0) -> BlendHeat:
+    """Make a fake of each real crop ``(n, 224, 224, 3) uint8 RGB``; see how much heat is on the blending."""
+    pairs = [
+        self_blend(crop, face, seed, 0, str(number))
+        for number, (crop, face) in enumerate(zip(crops, faces, strict=True))
+    ]
+    if not pairs:
+        return BlendHeat(0, 0, None, None)
+    masks = np.stack([pair.mask for pair in pairs])
+    share = share_inside(maps(np.stack([pair.fake for pair in pairs])), masks)
+    has = ~np.isnan(share)
+    if not has.any():
+        return BlendHeat(len(pairs), len(pairs), None, None)
+    area = (masks > 0).mean(axis=(1, 2))[has]
+    return BlendHeat(len(pairs), int((~has).sum()), float(share[has].mean()), float(area.mean()))

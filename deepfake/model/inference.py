@@ -1,0 +1,235 @@
+"""A bundle's network on the fastest runtime that this machine has for it.
+
+On CPUs that is OpenVINO, which needs neither TensorFlow nor Keras to score: the network is exported once,
+compared with TensorFlow, and kept beside the bundle or in the user's cache. On GPUs it is TensorFlow itself.
+``tests/benchmarks/runtimes.py`` measures them and their rivals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+
+from deepfake.errors import JobError, UsageError
+from deepfake.faces.detectors.base import cache_folder
+from deepfake.io.storage import Storage, join
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.model.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3  # an exported network whose scores differ by more than this is not used
+FOLDER = "runtimes"
+PROBES = 24  # crops on which an export is compared with TensorFlow
+
+_GRAPH, _WEIGHTS = "network.xml", "network.bin"
+
+Name = Literal["tensorflow", "openvino"]
+
+
+class Scorer(Protocol):
+    """What scores crops; ``deepfake.model.bundle.Bundle`` is one."""
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """(n,) float64 in [0, 1] of (n, 224, 224, 3) uint8 RGB crops."""
+        ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to be sent to the workers: some 17 MB, and nothing running yet."""
+
+    runtime: Name
+    bundle: Bundle
+    graph: bytes = b""  # see ``export``; TensorFlow takes the bundle's own file
+
+    def scorer(self, threads: int | None = None) -> Scorer:
+        """Start the runtime in this process, on so many CPU threads (default: all)."""
+        if self.runtime == "openvino":
+            return OpenVinoScorer(self.graph, threads)
+        keras_runtime.start(threads=threads)
+        return self.bundle
+
+    @property
+    def made_with(self) -> str:
+        """Versions of what decodes, detects and scores with it, without importing any of that."""
+        found = keras_runtime.versions()
+        scores = ("openvino",) if self.runtime == "openvino" else ("keras", "tensorflow", "tensorflow-cpu")
+        names = ("deepfake", *scores, "av", "opencv-python-headless", "numpy")
+        return ", ".join(f"{name} {found[name]}" for name in names if name in found)
+
+
+class OpenVinoScorer:
+    """An exported network in OpenVINO, one crop at a time.
+
+    On one thread a batch of one is as fast as any (126 crops a second against 103 at 32, measured on a
+    virtual machine of two cores), wastes nothing on padding, and makes a crop's score independent of what
+    else is scored.
+    """
+
+    def __init__(self, graph: bytes, threads: int | None = None) -> None:
+        self._request = compiled(graph, threads)
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
+        model.check_crops(crops)
+        crops = np.ascontiguousarray(crops)
+        scores = np.empty(len(crops), np.float64)
+        for i in range(len(crops)):
+            scores[i] = self._request.infer([crops[i : i + 1]], share_inputs=True)[0][0, 0]
+        return scores
+
+
+def compiled(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
+    """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
+    core = _openvino().Core()
+    with zipfile.ZipFile(io.BytesIO(graph)) as archive:
+        network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
+    network.reshape([batch, model.SIZE, model.SIZE, 3])
+    settings: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16, which moves scores by up to 0.3
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # several workers would be pinned to the same core
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    return core.compile_model(network, "CPU", settings).create_infer_request()
+
+
+def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: bool = False) -> Network:
+    """The bundle's network for the runtime that is ``wanted``, exported and verified if it has not been.
+
+    ``auto``: TensorFlow on GPUs; on CPUs OpenVINO where it is installed and gives the same scores, else
+    TensorFlow, with a warning. Raises ``UsageError`` where OpenVINO is asked for by name and cannot be had.
+    """
+    if use_gpu or wanted == "tensorflow":
+        if wanted == "openvino":
+            raise UsageError("scoring.runtime openvino scores on CPUs; leave out scoring.use_gpu")
+        return Network("tensorflow", bundle)
+    if importlib.util.find_spec("openvino") is None:
+        if wanted == "openvino":
+            raise UsageError("scoring.runtime openvino: it is not installed; pip install openvino")
+        log.warning("OpenVINO is not installed: scoring with TensorFlow, at about half the rate")
+        return Network("tensorflow", bundle)
+    graph = _cached(bundle, storage)
+    if graph is None:
+        graph = export(bundle)
+        difference = largest_difference(bundle, graph)
+        if difference > TOLERANCE:
+            words = f"OpenVINO's scores differ from TensorFlow's by up to {difference:.2g}"
+            if wanted == "openvino":
+                raise UsageError(f"scoring.runtime openvino: {words}; use scoring.runtime tensorflow")
+            log.warning("%s: scoring with TensorFlow", words)
+            return Network("tensorflow", bundle)
+        _keep(bundle, storage, graph, difference)
+    return Network("openvino", bundle, graph)
+
+
+def export(bundle: Bundle) -> bytes:
+    """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32."""
+    keras_runtime.start()
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    openvino = _openvino()
+    frozen = convert_variables_to_constants_v2(bundle.concrete_function(None))
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
+        whole = Path(folder, "network.pb")
+        whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        openvino.save_model(openvino.Core().read_model(whole), Path(folder, _GRAPH), compress_to_fp16=False)
+        for name in (_GRAPH, _WEIGHTS):
+            archive.write(Path(folder, name), name)
+    return packed.getvalue()
+
+
+def largest_difference(bundle: Bundle, graph: bytes) -> float:
+    """Largest difference between OpenVINO's and TensorFlow's scores over the probes."""
+    crops = probes()
+    found = OpenVinoScorer(graph).score(crops)
+    return float(np.max(np.abs(found - bundle.score(crops))))
+
+
+def probes() -> np.ndarray:
+    """(PROBES, 224, 224, 3) uint8: pictures from flat to noisy, the same every time."""
+    random = np.random.default_rng(0)
+    made = []
+    for i in range(PROBES):
+        cells = (2, 4, 8, 16, 56, model.SIZE)[i % 6]
+        low = int(random.integers(0, 128))
+        coarse = random.integers(low, low + 128, (cells, cells, 3)).astype(np.uint8)
+        made.append(cv2.resize(coarse, (model.SIZE, model.SIZE), interpolation=cv2.INTER_CUBIC))
+    return np.stack(made)
+
+
+def _file_name(bundle: Bundle) -> str:
+    return f"openvino-{version('openvino')}-{bundle.info.model_sha256[:16]}"
+
+
+def _places(bundle: Bundle) -> Iterator[str]:
+    yield join(bundle.uri, FOLDER, _file_name(bundle))
+    yield str(cache_folder() / FOLDER / _file_name(bundle))
+
+
+def _cached(bundle: Bundle, storage: Storage) -> bytes | None:
+    """The graph as it was exported and verified before, if it is whole."""
+    for place in _places(bundle):
+        try:
+            made = json.loads(storage.read_text(f"{place}.json"))
+            graph = storage.read_bytes(f"{place}.zip")
+        except (OSError, ValueError):
+            continue
+        if hashlib.sha256(graph).hexdigest() == made.get("sha256"):
+            return graph
+        log.warning("%s.zip: damaged; it is exported again", place)
+    return None
+
+
+def _keep(bundle: Bundle, storage: Storage, graph: bytes, difference: float) -> None:
+    made = {"sha256": hashlib.sha256(graph).hexdigest(), "largest_difference_from_tensorflow": difference}
+    for place in _places(bundle):
+        try:
+            storage.write_bytes(f"{place}.zip", graph)
+            storage.write_text(f"{place}.json", json.dumps(made, indent=2) + "\n")
+        except (OSError, UsageError, JobError) as error:
+            log.debug("%s: not kept there: %s", place, error)
+            continue
+        log.info("%s.zip: the network for OpenVINO; scores within %.1g of TensorFlow's", place, difference)
+        return
+    log.warning("the network for OpenVINO could be kept nowhere, and is exported again by the next job")
+
+
+def _openvino() -> Any:
+    """The module, imported so that it reports its use to nobody."""
+    with _absent("openvino_telemetry"):
+        import openvino
+    return openvino
+
+
+@contextlib.contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """While this lasts, importing the module raises ``ImportError``, as if it were not installed."""
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before

@@ -1,0 +1,271 @@
+"""The network: EfficientNetB0 and its head. Building it, freezing parts of it, loading a backbone.
+
+Input contract, the same everywhere: ``(n, 224, 224, 3) uint8 RGB, 0..255``. The input layer is uint8 and
+Keras' EfficientNet rescales and normalises inside, so crops that were already divided by 255 cannot reach
+the network: as uint8 they would be all zero, and ``check_crops`` refuses every other type.
+Files, hashes and thresholds are ``deepfake.model.bundle``; the training loop is
+``deepfake.training.trainer``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from deepfake.config import FaultsConfig, ModelConfig
+from deepfake.errors import UsageError
+from deepfake.io.storage import Storage
+from deepfake.model import keras_runtime
+
+SIZE = 224
+INPUT_NAME = "crop"
+HEAD_PREFIX = "head_"
+SCORE = HEAD_PREFIX + "score"  # the last layer
+FAULT_PREFIX = "fault_"
+POOL = HEAD_PREFIX + "pool"  # its output are the features: one row a crop
+LAST_CONVOLUTION = "top_activation"  # the backbone's output, where heat maps look
+_WEIGHTS_SUFFIX = ".weights.h5"
+_BLOCKS = 7
+_SEED_STATE = "seed_generator_state"
+_DEFAULT_DROP_CONNECT = 0.2  # what keras.applications builds EfficientNetB0 with
+
+
+def build(config: ModelConfig, storage: Storage | None = None, faults: FaultsConfig | None = None) -> Any:
+    """A new ``keras.Model``: crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
+
+    The score is 1 for fake. The graph is flat and made of standard layers only, so the saved file opens with
+    plain ``keras.models.load_model``. ``faults`` are built in, so that the saved network has them as well: it
+    takes the same uint8 RGB crops, and spoils them itself. Raises ``UsageError`` where the backbone's weights
+    cannot be had.
+    """
+    keras = keras_runtime.start()
+    layers = keras.layers
+    crop = keras.Input((SIZE, SIZE, 3), dtype="uint8", name=INPUT_NAME)
+    image = _spoiled(keras, crop, faults or FaultsConfig())
+    backbone = _backbone(keras, image, config.weights, storage or Storage())
+    x = layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
+    x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
+    x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
+    x = layers.Dense(
+        config.dense_units,
+        activation="relu",
+        kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
+        name=HEAD_PREFIX + "dense",
+    )(x)
+    x = layers.BatchNormalization(name=HEAD_PREFIX + "dense_norm")(x)
+    x = layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
+    # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE)(x)
+    network = keras.Model(crop, score, name="deepfake_efficientnetb0")
+    for layer in backbone_layers(network):
+        if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
+            layer.rate *= config.drop_connect / _DEFAULT_DROP_CONNECT
+    return network
+
+
+def backbone_layers(network: Any) -> list[Any]:
+    """The layers of EfficientNetB0, from the rescaling to the last activation."""
+    return [layer for layer in network.layers if not layer.name.startswith((HEAD_PREFIX, FAULT_PREFIX))]
+
+
+def _spoiled(keras: Any, crop: Any, faults: FaultsConfig) -> Any:
+    """What the backbone is given: the crop itself, but for mistakes that are made on purpose."""
+    if faults.bgr:
+        crop = keras.ops.flip(crop, axis=-1)
+    if faults.divide_by_255:
+        crop = keras.layers.Rescaling(1 / 255, name=FAULT_PREFIX + "divide_by_255")(crop)
+    return crop
+
+
+def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int = 0) -> None:
+    """Choose what learns besides the head: nothing (``head``), the last blocks (``top``) or ``all``.
+
+    What does not learn runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
+    layers that are not trainable) and its stochastic depth is off, which cannot be undone.
+    ``freeze_batch_norm`` does the former for a backbone that otherwise learns.
+    """
+    keras = keras_runtime.start()
+    for layer in backbone_layers(network):
+        learns = part == "all" or (part == "top" and _is_on_top(layer.name, blocks))
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = learns and not (is_norm and freeze_batch_norm)
+        if not learns and isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+
+
+def _is_on_top(name: str, blocks: int) -> bool:
+    """Whether a layer, such as ``block6d_expand_conv``, is of the last ``blocks`` blocks or after them."""
+    if name.startswith("block"):
+        return int(name[len("block")]) > _BLOCKS - blocks
+    return name.startswith("top_")
+
+
+def ordered_weights(network: Any) -> list[Any]:
+    """The weights layer by layer, layers by name: one order for all copies of a network.
+
+    A copy may list its layers in another order, and checkpoints of two workers are read by one.
+    """
+    return [
+        weight for layer in sorted(network.layers, key=lambda layer: layer.name) for weight in layer.weights
+    ]
+
+
+def ordered_seeds(network: Any) -> list[Any]:
+    """The states of all random layers, ``(2,)`` whole numbers each: a seed, and how often it was used."""
+    return [
+        variable
+        for layer in sorted(network.layers, key=lambda layer: layer.name)
+        for variable in layer.variables
+        if variable.path.endswith(_SEED_STATE)  # Keras gives them no kind of their own, and changes the type
+    ]
+
+
+def ordered_trainable(network: Any) -> list[Any]:
+    """Those of ``ordered_weights`` that learn."""
+    learn = {id(variable) for variable in network.trainable_variables}
+    return [weight for weight in ordered_weights(network) if id(weight) in learn]
+
+
+def for_inference(network: Any) -> Any:
+    """A float32 copy of a trained network, of Keras' own layers, as it is saved.
+
+    Scores in bfloat16 differ by up to 0.3 from float32, so no bundle carries a mixed precision policy.
+    """
+    keras = keras_runtime.start()
+
+    def kind(layer: Any) -> Any:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        return keras.layers.BatchNormalization if is_norm else type(layer)
+
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")  # of the input, which has no configuration of its own
+    try:
+        return rebuilt(network, kind, {"dtype": "float32"})
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+
+
+def rebuilt(
+    network: Any, kind: Callable[[Any], Any], update: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """A copy with the same graph and weights, not compiled, each layer of class ``kind(layer)``.
+
+    ``update`` changes every layer's configuration, but for the input's.
+    """
+    keras = keras_runtime.start()
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Layer) and not isinstance(layer, keras.layers.InputLayer):
+            config |= (
+                update  # operations, such as the one that swaps colours, have no configuration to change
+            )
+        return kind(layer).from_config(config)
+
+    compiled = network.compiled
+    network.compiled = False  # the copy of a compiled one has an optimizer, twice its own size
+    try:
+        copy = keras.models.clone_model(network, clone_function=clone)
+    finally:
+        network.compiled = compiled
+    for layer in network.layers:  # by name: a copy may list its layers in another order
+        if not layer.weights:
+            continue
+        ours = copy.get_layer(layer.name)
+        ours.set_weights(layer.get_weights())
+        if isinstance(ours, keras.layers.Normalization):
+            ours.finalize_state()  # it computes with constants made of its weights
+    return copy
+
+
+def check_crops(crops: np.ndarray) -> np.ndarray:
+    """The same array, if it is ``(n, 224, 224, 3) uint8``; otherwise ``UsageError`` that says what it is."""
+    if crops.dtype != np.uint8:
+        raise UsageError(
+            f"crops must be uint8 RGB in 0..255, got {crops.dtype}; do not divide by 255 or normalise: "
+            "the network does that inside"
+        )
+    if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3):
+        raise UsageError(f"crops must have shape (n, {SIZE}, {SIZE}, 3), got {crops.shape}")
+    return crops
+
+
+def score_in_batches(crops: np.ndarray, batch: int, forward: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """Scores ``(n,) float64`` of crops ``(n, 224, 224, 3) uint8 RGB``.
+
+    ``forward`` takes ``batch`` crops and gives ``(batch, 1)``. Any other type or shape raises ``UsageError``.
+    Every batch has the one shape (the last is padded and cut), so a crop's score does not depend on what else
+    is scored with it.
+    """
+    check_crops(crops)
+    scores = np.empty(len(crops), np.float64)
+    for start in range(0, len(crops), batch):
+        together = crops[start : start + batch]
+        count = len(together)
+        if count < batch:
+            together = np.concatenate([together, np.zeros((batch - count, *together.shape[1:]), np.uint8)])
+        scores[start : start + count] = np.asarray(forward(together))[:count, 0]
+    return scores
+
+
+def check_contract(network: Any, where: str) -> None:
+    """Raise ``UsageError`` unless a loaded network takes and gives what ``build`` promises."""
+    shapes = [tuple(tensor.shape) for tensor in network.inputs]
+    kinds = [str(tensor.dtype) for tensor in network.inputs]
+    if shapes != [(None, SIZE, SIZE, 3)] or kinds != ["uint8"]:
+        raise UsageError(
+            f"{where}: the network takes {kinds} {shapes}, expected one uint8 input "
+            f"(None, {SIZE}, {SIZE}, 3); train it again with this version"
+        )
+    if tuple(network.output_shape) != (None, 1):
+        raise UsageError(f"{where}: the network gives {network.output_shape}, expected one score a crop")
+
+
+def check_weights(weights: str, storage: Storage) -> None:
+    """Raise ``UsageError`` early where ``model.weights`` cannot be had; ImageNet's go into Keras' cache."""
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        _backbone(keras_runtime.start(), None, weights, storage)
+        return
+    if not weights.endswith(_WEIGHTS_SUFFIX):
+        raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{_WEIGHTS_SUFFIX}")
+    if not storage.exists(weights):
+        raise UsageError(f"model.weights {weights}: no such file; {_REMEDY}")
+
+
+_REMEDY = (
+    "give --model.weights none (random) or --model.weights PATH of an EfficientNetB0 *.weights.h5 without top"
+)
+
+
+def _backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any:
+    def make(source: str | None) -> Any:
+        return keras.applications.EfficientNetB0(
+            include_top=False, weights=source, input_tensor=crop, input_shape=(SIZE, SIZE, 3)
+        )
+
+    if weights == "none":
+        return make(None)
+    if weights == "imagenet":
+        try:
+            return make("imagenet")
+        except Exception as error:  # Keras wraps every download error in a bare Exception
+            raise UsageError(
+                f"model.weights imagenet: could not be downloaded ({error}); {_REMEDY}"
+            ) from error
+    check_weights(weights, storage)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / f"backbone{_WEIGHTS_SUFFIX}"
+        local.write_bytes(storage.read_bytes(weights))
+        try:
+            return make(str(local))
+        except (ValueError, OSError, KeyError) as error:
+            raise UsageError(
+                f"model.weights {weights}: not an EfficientNetB0 without top ({error})"
+            ) from error

@@ -1,0 +1,157 @@
+"""What a bundle decides with, chosen once from the scores of the validation videos.
+
+A video's score is aggregated from its faces', so thresholds hold for one way of aggregating; they are chosen
+for each. Rates are rates of videos: frames of one video are copies of each other, and many frames make no
+rate more certain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from deepfake import metrics
+from deepfake.metrics import POLICIES, calibrators
+
+TARGETS: Mapping[str, float | None] = {"balanced": None, "fpr_0.01": 0.01, "fpr_0.001": 0.001}
+TOP_K = 5
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OperatingPoint(_Stored):
+    """A threshold on a video's score, what it promises, and on how much that rests."""
+
+    name: str  # a key of TARGETS
+    threshold: float  # score >= threshold is called fake; may lie just above 1, then nothing is
+    target_fpr: float | None  # the false positive rate asked for; None: balanced
+    real_videos: int
+    fake_videos: int
+    fpr: float  # share of the real validation videos called fake
+    tpr: float  # share of the fake ones
+    fpr_interval: tuple[float, float]  # 95 %, Clopper-Pearson
+    tpr_interval: tuple[float, float]
+    note: str | None = None  # where the videos are too few for the rate
+
+
+class UncertainBand(_Stored):
+    """Scores in ``[low, high)`` are better left undecided."""
+
+    low: float
+    high: float
+    error: float  # at most this share of the reals lies above, and of the fakes below
+
+
+class Calibration(_Stored):
+    """How a video's score becomes the probability that it is fake."""
+
+    method: Literal["none", "temperature", "platt"]
+    slope: float
+    offset: float
+    share_of_fakes: float  # among the validation videos; the probability holds there
+    log_loss: dict[str, float]  # cross-validated over identities, by method; empty where there were too few
+    note: str | None = None
+
+    def __call__(self, scores: np.ndarray, prevalence: float | None = None) -> np.ndarray:
+        """``(n,)`` probabilities of ``(n,)`` video scores, where ``prevalence`` of all videos are fake."""
+        found = calibrators.Curve(self.method, self.slope, self.offset)(scores)
+        if prevalence is None:
+            return found
+        return calibrators.at_prevalence(found, self.share_of_fakes, prevalence)
+
+
+class Decisions(_Stored):
+    """Everything chosen for one way of aggregating."""
+
+    operating_points: tuple[OperatingPoint, ...]
+    uncertain: UncertainBand
+    calibration: Calibration
+
+
+def choose(faces: pa.Table) -> dict[str, Decisions]:
+    """Decisions by aggregation (``top_k`` of five) from validation's labelled face scores.
+
+    ``faces`` has columns ``video_id, frame_index, label, score`` and, where known, ``group_id``.
+    Raises ``ValueError`` unless both classes are there.
+    """
+    return {policy: of_videos(metrics.video_table(faces, policy, TOP_K)) for policy in POLICIES}
+
+
+def of_videos(videos: pa.Table) -> Decisions:
+    """Decisions from one row a video: ``video_id, label, score`` and, where known, ``group_id``."""
+    labels, scores = videos["label"].to_numpy().astype(np.int8), videos["score"].to_numpy()
+    names = videos["video_id"].to_pylist()
+    if "group_id" in videos.column_names:
+        names = [
+            group if group is not None else video
+            for group, video in zip(videos["group_id"].to_pylist(), names, strict=True)
+        ]
+    low, high = metrics.uncertain_band(labels, scores)
+    return Decisions(
+        operating_points=tuple(_point(name, labels, scores) for name in TARGETS),
+        uncertain=UncertainBand(low=low, high=high, error=metrics.BAND_ERROR),
+        calibration=_calibration(labels, scores, np.array(names)),
+    )
+
+
+def _point(name: str, labels: np.ndarray, scores: np.ndarray) -> OperatingPoint:
+    target = TARGETS[name]
+    if target is None:
+        threshold = metrics.balanced_threshold(labels, scores)
+    else:
+        threshold = metrics.threshold_at_fpr(labels, scores, target)
+    called = scores >= threshold
+    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
+    alarms, hits = int(called[labels == 0].sum()), int(called[labels == 1].sum())
+    fpr, tpr = metrics.share_interval(alarms, reals), metrics.share_interval(hits, fakes)
+    assert fpr is not None and tpr is not None  # both classes are there
+    return OperatingPoint(
+        name=name,
+        threshold=threshold,
+        target_fpr=target,
+        real_videos=reals,
+        fake_videos=fakes,
+        fpr=alarms / reals,
+        tpr=hits / fakes,
+        fpr_interval=fpr,
+        tpr_interval=tpr,
+        note=_too_few(target, reals, fpr.high),
+    )
+
+
+def _too_few(target: float | None, reals: int, highest: float) -> str | None:
+    if target is None:
+        return None
+    needed = math.ceil(1 / target)
+    if reals >= needed:
+        return None
+    return (
+        f"{reals} real validation videos cannot show a false positive rate of {100 * target:g} %: that takes "
+        f"at least {needed:,}. The threshold lies above every one of them; the true rate may be as high as "
+        f"{100 * highest:.2g} % (95 %)."
+    )
+
+
+def _calibration(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Calibration:
+    curve, losses = calibrators.choose(labels, scores, groups)
+    note = None
+    if not losses:
+        note = (
+            f"Not calibrated: that takes at least {calibrators.FEWEST_GROUPS} identities of each class in "
+            "validation."
+        )
+    return Calibration(
+        method=curve.method,
+        slope=curve.slope,
+        offset=curve.offset,
+        share_of_fakes=float(labels.mean()),
+        log_loss=losses,
+        note=note,
+    )

@@ -1,0 +1,1 @@
+"""One package a job; the only place where stages are chained."""

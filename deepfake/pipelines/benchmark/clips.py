@@ -1,0 +1,123 @@
+"""The clips that everything is measured on: local copies, the same files for every contestant."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from deepfake.catalog.media import is_image
+from deepfake.config import SamplingConfig
+from deepfake.errors import VideoError
+from deepfake.io.storage import Storage
+from deepfake.video.decoder import open_local
+
+log = logging.getLogger(__name__)
+
+PROVENANCE = ("label", "method", "compression", "dataset", "split")  # what the manifest passes on
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One local video file."""
+
+    video_id: str
+    path: str
+    size_bytes: int
+    codec: str
+    width: int
+    height: int
+    duration_s: float
+    frames_total: int
+    provenance: Mapping[str, Any]
+
+    @property
+    def work(self) -> int:
+        """Pixels to decode: what the clips are ordered by, so that none of the long ones is the tail."""
+        return self.width * self.height * self.frames_total
+
+    def described(self) -> dict[str, Any]:
+        """What the report says of it."""
+        names = ("video_id", "size_bytes", "codec", "width", "height", "duration_s", "frames_total")
+        return {name: getattr(self, name) for name in names}
+
+
+def stage(
+    listed: pa.Table, folder: Path, sampling: SamplingConfig, storage: Storage
+) -> tuple[list[Clip], dict[str, str]]:
+    """``(clips, left_out)``: each catalog row's file, copied to ``folder``; why some cannot be measured."""
+    clips: list[Clip] = []
+    left_out: dict[str, str] = {}
+    for number, row in enumerate(listed.to_pylist()):
+        name = row["video_id"]
+        if is_image(name):
+            left_out[name] = "a still image"
+            continue
+        path = folder / f"{number:04d}{PurePosixPath(name).suffix}"
+        try:
+            with storage.open(row["uri"]) as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target, 8 * 2**20)
+            with open_local(path, sampling) as video:
+                info = video.info
+        except (VideoError, OSError) as error:
+            left_out[name] = str(error)
+            continue
+        clips.append(
+            Clip(
+                video_id=name,
+                path=str(path),
+                size_bytes=path.stat().st_size,
+                codec=info.codec,
+                width=info.width,
+                height=info.height,
+                duration_s=info.duration_s,
+                frames_total=info.frames_total,
+                provenance={key: row[key] for key in PROVENANCE},
+            )
+        )
+    for name, why in left_out.items():
+        log.warning("%s: left out: %s", name, why)
+    return clips, left_out
+
+
+def take_over(clips: Iterable[Clip], times: int) -> list[Clip]:
+    """The clips ``times`` over, each copy a file and a video of its own."""
+    result: list[Clip] = []
+    for clip in clips:
+        path = Path(clip.path)
+        for copy in range(times):
+            target = path if copy == 0 else path.with_stem(f"{path.stem}-{copy}")
+            if copy:
+                _link(path, target)
+            result.append(replace(clip, video_id=f"{copy}/{clip.video_id}", path=str(target)))
+    return result
+
+
+def longest_first(clips: Iterable[Clip]) -> list[Clip]:
+    """The order in which free processes take the clips."""
+    return sorted(clips, key=lambda clip: (-clip.work, clip.video_id))
+
+
+def write_manifest(clips: Sequence[Clip], path: Path) -> str:
+    """The clips as a manifest that the job takes as its input; its path."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video_id", "uri", "size_bytes", *PROVENANCE])
+        for clip in clips:
+            known = ["" if clip.provenance[key] is None else clip.provenance[key] for key in PROVENANCE]
+            writer.writerow([clip.video_id, clip.path, clip.size_bytes, *known])
+    return str(path)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a filesystem without hard links
+        shutil.copyfile(source, target)

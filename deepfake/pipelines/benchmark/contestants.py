@@ -1,0 +1,160 @@
+"""Everything that is measured: what it is called, and one pass of it over some clips."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.errors import JobError
+from deepfake.execution import session
+from deepfake.io.tables import FAILURES, Status
+from deepfake.pipelines.benchmark import baselines, results
+from deepfake.pipelines.benchmark.baselines import Tally
+from deepfake.pipelines.benchmark.clips import Clip, write_manifest
+from deepfake.pipelines.benchmark.processes import Processes
+from deepfake.pipelines.benchmark.results import Measured
+from deepfake.pipelines.benchmark.stages import decode, stages
+from deepfake.pipelines.preprocess import pipeline
+
+Sample = tuple[float, Tally]  # seconds, and what came out
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something to measure; one pass over the clips may give the time of several stages."""
+
+    measured: tuple[Measured, ...]
+    run: Callable[[Sequence[Clip]], tuple[Sample, ...]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measurement needs."""
+
+    config: BenchmarkJobConfig
+    processes: Processes
+    workers: int
+    folder: Path
+
+
+def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestant]:
+    """Everything that is measured, in the order of each run."""
+    workers = bench.workers
+    result = [
+        Contestant(
+            (Measured("naive", "OpenCV reads every frame, Haar at full size, PNG files", workers, True),),
+            functools.partial(_naive, bench, threads=True),
+        ),
+        Contestant(
+            (Measured(results.UNTHREADED, "the same with OpenCV's own threads off", workers, True),),
+            functools.partial(_naive, bench, threads=False),
+        ),
+        Contestant(
+            (Measured("floor", "the reference frames decoded, nothing else", workers, True),),
+            functools.partial(_floor, bench),
+        ),
+        *_floor_alone(bench),
+        Contestant(
+            (Measured("decode", "the sampled frames decoded, not converted", 1, False),),
+            functools.partial(_decode, bench),
+        ),
+    ]
+    for detector in detectors:
+        result.append(
+            Contestant(
+                (
+                    Measured(f"detect_{detector.name}", "sampled frames searched", 1, False),
+                    Measured(f"crop_{detector.name}", "faces cut, resized, encoded", 1, False),
+                ),
+                functools.partial(_stages, bench, detector),
+            )
+        )
+    cpus = int(session.total("CPU"))
+    for detector in detectors:
+        for count in sorted({workers, *(n for n in (1, 2) if n <= cpus)}, reverse=True):
+            name = results.job_name(detector.name, count, workers)
+            result.append(
+                Contestant(
+                    (Measured(name, "the whole preprocess job, Parquet written", count, True),),
+                    functools.partial(_job, bench, detector, count),
+                )
+            )
+    return result
+
+
+def _floor_alone(bench: Bench) -> list[Contestant]:
+    """One process at the floor, where the job has more: what more of them bring on this machine."""
+    if bench.workers == 1:
+        return []
+    measured = Measured(results.FLOOR_ALONE, "the same, one clip after another", 1, True)
+    return [Contestant((measured,), functools.partial(_floor, bench, width=1))]
+
+
+def warm(bench: Bench, clips: Sequence[Clip]) -> None:
+    """Have files and processes warm."""
+    _floor(bench, clips)
+
+
+def _naive(bench: Bench, clips: Sequence[Clip], threads: bool) -> tuple[Sample, ...]:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        calls = [(clip.path, folder, bench.config, threads) for clip in clips]
+        return (_timed(lambda: bench.processes.map(baselines.naive, calls)),)
+
+
+def _floor(bench: Bench, clips: Sequence[Clip], width: int | None = None) -> tuple[Sample, ...]:
+    calls = [(clip.path, bench.config.sampling.every_n) for clip in clips]
+    return (_timed(lambda: bench.processes.map(baselines.floor, calls, width)),)
+
+
+def _decode(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    calls = [(clip.path, bench.config.sampling) for clip in clips]
+    return (_timed(lambda: bench.processes.map(decode, calls, width=1)),)
+
+
+def _stages(bench: Bench, detector: DetectorConfig, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    extract = ExtractConfig(bench.config.sampling, detector, bench.config.crop)
+    spent = bench.processes.map(
+        stages, [(clip.path, extract, bench.config.storage) for clip in clips], width=1
+    )
+    tally = sum((one.tally for one in spent), Tally())
+    return (sum(one.detect for one in spent), tally), (sum(one.crop for one in spent), tally)
+
+
+def _timed(work: Callable[[], list[Tally]]) -> Sample:
+    started = time.perf_counter()
+    tallies = work()
+    return time.perf_counter() - started, sum(tallies, Tally())
+
+
+def _job(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+    """From a manifest to finished Parquet files, contact sheets included; Ray and its workers are running."""
+    return (_preprocess(bench, detector, workers, clips),)
+
+
+def _preprocess(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> Sample:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        own = {name: getattr(bench.config, name) for name in PreprocessJobConfig.model_fields}
+        config = PreprocessJobConfig(
+            **own
+            | {
+                "input": write_manifest(clips, Path(folder) / "clips.csv"),
+                "output": f"{folder}/crops",
+                "limit": None,
+                "catalog": CatalogConfig(layout="manifest", dedupe=False),
+                "detector": detector,
+                "ray": bench.config.ray.model_copy(update={"workers": workers}),
+            }
+        )
+        started = time.perf_counter()
+        summary, _ = pipeline.run(config)
+        seconds = time.perf_counter() - started - summary["starting_seconds"]
+    statuses = summary["by_status"]
+    if wrong := {name: statuses[name] for name in (*FAILURES, Status.SKIPPED_DUPLICATE) if name in statuses}:
+        raise JobError(f"the preprocess job left out some of the clips, so nothing can be compared: {wrong}")
+    return seconds, Tally(summary["frames_sampled"], summary["faces"])

@@ -1,0 +1,183 @@
+"""The benchmark job: everything on the same clips, in turn, several times; then medians and ratios.
+
+In turn, because a machine is not equally fast all day: what is compared was measured side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from deepfake.catalog.load import load_catalog
+from deepfake.config import BenchmarkJobConfig, DetectorConfig
+from deepfake.errors import UsageError
+from deepfake.execution import session
+from deepfake.faces.detectors.base import resolve
+from deepfake.io.storage import Storage, absolute, join
+from deepfake.pipelines.benchmark import results
+from deepfake.pipelines.benchmark.clips import Clip, longest_first, stage, take_over
+from deepfake.pipelines.benchmark.contestants import (
+    Bench,
+    Contestant,
+    line_up,
+    warm,
+)
+from deepfake.pipelines.benchmark.processes import Processes
+from deepfake.pipelines.benchmark.results import Measured
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, for the caller to show."""
+
+    summary: dict[str, Any]
+    table: str
+    left_out_share: float
+    look_at: tuple[str, ...]
+
+
+def run(config: BenchmarkJobConfig) -> Report:
+    """Measure, and write ``benchmark.json``; raises ``UsageError`` where the input cannot be measured."""
+    machine = results.machine()
+    storage = Storage(config.storage)
+    if config.sampling.policy != "every_n":
+        raise UsageError("the naive loop takes each n-th frame, so sampling.policy must be every_n")
+    detectors = choose_detectors(config.detector, storage)
+    config = config.model_copy(update={"output": absolute(config.output), "detector": detectors[0]})
+    listed = load_catalog(absolute(config.input), config.catalog, storage).slice(0, config.limit)
+    if config.dry_run:
+        return Report(_planned(listed, config, detectors), "", 0.0, ())
+    with tempfile.TemporaryDirectory(prefix="deepfake-benchmark-") as name:
+        clips, left_out = stage(listed, Path(name), config.sampling, storage)
+        if not clips:
+            raise UsageError(
+                f"{config.input}: none of its {listed.num_rows} files is a video to measure with"
+            )
+        with session.session(config.ray):
+            require_one_machine()
+            workers = session.workers(config.ray)
+            with Processes(workers) as processes:
+                bench = Bench(config, processes, workers, Path(name))
+                contestants = selected(line_up(bench, detectors), config.benchmark.only)
+                warm(bench, longest_first(clips))
+                measured = measure(contestants, clips, config)
+    names = [detector.name for detector in detectors]
+    ratios = results.ratios(measured, names[0], names, workers)
+    doubts = warnings(machine["load_average"], measured)
+    for doubt in doubts:
+        log.warning("%s", doubt)
+    setting = {
+        "workers": workers,
+        "runs": config.benchmark.runs,
+        "copies": config.benchmark.copies,
+        "detector": names[0],
+    }
+    report = {
+        "machine": machine,
+        **setting,
+        "sampling": config.sampling.model_dump(mode="json"),
+        "crop": config.crop.model_dump(mode="json"),
+        "clips": [clip.described() for clip in clips],
+        "left_out": left_out,
+        "measured": [one.described() for one in measured.values()],
+        "ratios": ratios,
+        "warnings": doubts,
+    }
+    uri = join(config.output, "benchmark.json")
+    storage.write_text(uri, json.dumps(report, indent=2) + "\n")
+    summary = {
+        "clips": len(clips),
+        "left_out": len(left_out),
+        **setting,
+        "cores": machine["cores"],
+        "cpu": machine["cpu"],
+        "frames": next(iter(measured.values())).tally.frames,
+        "ratios": {key: value for key, value in ratios.items() if value is not None},
+        "warnings": "; ".join(doubts) or "none",
+    }
+    return Report(summary, results.table(measured), len(left_out) / listed.num_rows, (uri,))
+
+
+def require_one_machine() -> None:
+    """Processes of this machine cannot be compared with the workers of several."""
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    if nodes > 1:
+        raise UsageError(f"the benchmark measures one machine; this Ray cluster has {nodes} nodes")
+
+
+def choose_detectors(config: DetectorConfig, storage: Storage) -> list[DetectorConfig]:
+    """The configured detector; then Haar, and YuNet where its model is at hand, where they are others."""
+    config = config.model_copy(update={"boxes": "own"})  # single clips have no originals beside them
+    candidates = [
+        resolve(config, storage),
+        config.model_copy(update={"name": "haar"}),
+        resolve(config.model_copy(update={"name": "auto"}), storage),
+    ]
+    chosen: dict[str, DetectorConfig] = {}
+    for candidate in candidates:
+        chosen.setdefault(candidate.name, candidate)
+    return list(chosen.values())
+
+
+def selected(contestants: Sequence[Contestant], only: Sequence[str]) -> list[Contestant]:
+    """Those that measure something named in ``only``, or all; ``UsageError`` for a name of nothing."""
+    names = [one.name for contestant in contestants for one in contestant.measured]
+    if unknown := [name for name in only if name not in names]:
+        raise UsageError(
+            f"benchmark.only: nothing is called {', '.join(unknown)}; there are {', '.join(names)}"
+        )
+    return [
+        contestant
+        for contestant in contestants
+        if not only or any(one.name in only for one in contestant.measured)
+    ]
+
+
+def measure(
+    contestants: Sequence[Contestant], clips: Sequence[Clip], config: BenchmarkJobConfig
+) -> dict[str, Measured]:
+    """All contestants in turn, on the copies of the clips, run after run."""
+    taken = longest_first(take_over(clips, config.benchmark.copies))
+    for number in range(config.benchmark.runs):
+        for contestant in contestants:
+            for one, (seconds, tally) in zip(contestant.measured, contestant.run(taken), strict=True):
+                one.seconds.append(seconds)
+                one.tally = tally
+                log.info("run %d of %d: %s %.2f s", number + 1, config.benchmark.runs, one.name, seconds)
+    return {one.name: one for contestant in contestants for one in contestant.measured}
+
+
+def warnings(load: float | None, measured: dict[str, Measured]) -> list[str]:
+    """What makes the numbers doubtful."""
+    found = []
+    if load is not None and load > results.QUIET_LOAD:
+        found.append(f"the load average was {load} at the start: something else was running on this machine")
+    frames = {one.tally.frames for one in measured.values()}
+    if len(frames) > 1:
+        each = ", ".join(f"{one.name} {one.tally.frames}" for one in measured.values())
+        found.append(f"not everything looked at the same number of frames: {each}")
+    return found
+
+
+def _planned(
+    listed: pa.Table, config: BenchmarkJobConfig, detectors: Sequence[DetectorConfig]
+) -> dict[str, Any]:
+    """What a run would do, for ``--dry-run``."""
+    return {
+        "clips": listed.num_rows,
+        "bytes": sum(size or 0 for size in listed["size_bytes"].to_pylist()),
+        "copies": config.benchmark.copies,
+        "runs": config.benchmark.runs,
+        "detectors": ", ".join(detector.name for detector in detectors),
+        "output": config.output,
+    }

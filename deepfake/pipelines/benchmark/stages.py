@@ -1,0 +1,43 @@
+"""Single stages of the job, one clip at a time, in one process and without Ray."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from deepfake.config import DetectorConfig, SamplingConfig, StorageConfig
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.faces.detectors.base import Detector, make
+from deepfake.io.storage import Storage
+from deepfake.pipelines.benchmark.baselines import Tally
+from deepfake.video.decoder import open_local
+
+
+@dataclass(frozen=True)
+class StageSeconds:
+    """Where the time of one clip went, from opening it to encoded crops."""
+
+    tally: Tally
+    detect: float
+    crop: float
+
+
+def decode(path: str, sampling: SamplingConfig) -> Tally:
+    """Open a clip and decode the frames that the sampling keeps; nothing is converted."""
+    with open_local(path, sampling) as video:
+        return Tally(sum(1 for _ in video.sample()))
+
+
+def stages(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSeconds:
+    """A clip to crops as the job does it, with the seconds that the ``videos`` table records."""
+    detector = _detector(config.detector, storage)
+    video = extract({"video_id": path, "uri": path}, config, detector, Storage()).video
+    return StageSeconds(
+        Tally(video["frames_sampled"], video["faces"]), video["detect_seconds"], video["crop_seconds"]
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _detector(config: DetectorConfig, storage: StorageConfig) -> Detector:
+    """Loaded once in each process, as in the job."""
+    return make(config, Storage(storage))

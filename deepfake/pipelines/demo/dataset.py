@@ -1,0 +1,224 @@
+"""Plans, renders and writes the demo's data set in the FaceForensics++ layout, with official-style splits."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import av
+import numpy as np
+
+from deepfake.errors import UsageError
+from deepfake.pipelines.demo import animation, identities, people
+from deepfake.pipelines.demo.animation import Animation
+from deepfake.pipelines.demo.blending import METHODS, STYLES, blend
+from deepfake.pipelines.demo.identities import Identity
+from deepfake.pipelines.demo.people import HEIGHT, PERSON_OF_SPLIT, WIDTH, Image
+from deepfake.progress import Progress
+
+DISCLAIMER = (
+    "Made from three people's faces with simple blends: it shows that the jobs work. "
+    "Scores on it mean nothing about real deepfakes."
+)
+RECORD = "dataset.json"
+ENCODER = {"preset": "superfast", "crf": "23", "threads": "1"}  # the same for both classes
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video to make: an original, or a fake of ``target`` with the face of ``source``."""
+
+    target: int
+    source: int | None = None
+    method: str | None = None
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Place in the FaceForensics++ tree."""
+        if self.method is None:
+            return PurePosixPath(f"original_sequences/youtube/c23/videos/{self.target:03d}.mp4")
+        return PurePosixPath(
+            f"manipulated_sequences/{self.method}/c23/videos/{self.target:03d}_{self.source:03d}.mp4"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what the data set looks like."""
+
+    seed: int
+    identities: int  # of each person
+    fakes: int  # of each identity
+    frames: int
+    fps: int
+
+    def __post_init__(self) -> None:
+        if self.identities < 2 or not 1 <= self.fakes <= len(METHODS) or self.frames < 1 or self.fps < 1:
+            raise UsageError(
+                f"a demo data set needs 2 or more identities, 1 to {len(METHODS)} fakes of each, and frames; "
+                f"got {self}"
+            )
+
+    def clips(self) -> list[Clip]:
+        """Originals first. Each identity takes the face of the next one of the same person."""
+        originals = [Clip(i) for i in range(len(PERSON_OF_SPLIT) * self.identities)]
+        fakes = [
+            Clip(
+                clip.target,
+                self.source_of(clip.target),
+                METHODS[(clip.target + 2 * k + k // 2) % len(METHODS)],
+            )
+            for clip in originals
+            for k in range(self.fakes)
+        ]
+        return originals + fakes
+
+    def source_of(self, target: int) -> int:
+        """The identity whose face a target gets: faces go round in a ring within one person."""
+        first = target - target % self.identities
+        return first + (target + 1 - first) % self.identities
+
+    def splits(self) -> dict[str, list[list[str]]]:
+        """Pairs of identities by split, in the form of FaceForensics++'s official files."""
+        result: dict[str, list[list[str]]] = {}
+        for number, split in enumerate(PERSON_OF_SPLIT):
+            members = range(number * self.identities, (number + 1) * self.identities)
+            pairs = {tuple(sorted((i, self.source_of(i)))) for i in members}
+            result[split] = [[f"{a:03d}", f"{b:03d}"] for a, b in sorted(pairs)]
+        return result
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was made, and where."""
+
+    root: Path
+    splits_dir: Path
+    originals: int
+    fakes: int
+    bytes: int
+    reused: bool  # found complete from an earlier run
+
+
+def make_dataset(
+    folder: Path | str,
+    seed: int = 0,
+    *,
+    identities_per_person: int = 4,
+    fakes_per_identity: int = 2,
+    seconds: float = 3.2,
+    fps: int = 30,
+    workers: int | None = None,
+) -> Summary:
+    """Write the data set to a folder: same arguments, same frames.
+
+    A folder that already holds it complete is left as it is; one that holds anything else is refused.
+    """
+    root = Path(folder)
+    plan = Plan(seed, identities_per_person, fakes_per_identity, round(seconds * fps), fps)
+    clips = plan.clips()
+    reused = _is_complete(root, plan, clips)
+    if not reused:
+        for footage in PERSON_OF_SPLIT.values():
+            people.load(footage)  # a missing package is found before anything is written
+        _render_all(root, plan, clips, workers)
+        (root / "splits").mkdir(exist_ok=True)
+        for split, pairs in plan.splits().items():
+            (root / "splits" / f"{split}.json").write_text(json.dumps(pairs, indent=2) + "\n")
+        (root / RECORD).write_text(json.dumps(_record(plan), indent=2) + "\n")
+    originals = sum(clip.method is None for clip in clips)
+    size = sum((root / clip.path).stat().st_size for clip in clips)
+    return Summary(root, root / "splits", originals, len(clips) - originals, size, reused)
+
+
+def _record(plan: Plan) -> dict[str, Any]:
+    return {"about": DISCLAIMER, **asdict(plan)}
+
+
+def _is_complete(root: Path, plan: Plan, clips: Sequence[Clip]) -> bool:
+    """Whether the folder holds this very data set; raises ``UsageError`` where it holds another thing."""
+    record = root / RECORD
+    if not record.is_file():
+        foreign = [p.name for p in root.iterdir() if p.name not in _OWN] if root.is_dir() else []
+        if foreign:
+            raise UsageError(f"{root}: holds other files ({foreign[0]}, ...); name an empty or new folder")
+        return False
+    try:
+        found = json.loads(record.read_text())
+    except ValueError:
+        raise UsageError(f"{record}: not valid JSON; remove the folder and run again") from None
+    if found != _record(plan):
+        raise UsageError(
+            f"{root}: holds a demo data set made otherwise ({RECORD}); remove it or name another"
+        )
+    return all((root / clip.path).is_file() for clip in clips)
+
+
+_OWN = frozenset({"original_sequences", "manipulated_sequences", "splits"})
+
+
+def _render_all(root: Path, plan: Plan, clips: Sequence[Clip], workers: int | None) -> None:
+    # OpenCV, numpy's generators and FFmpeg work outside the interpreter lock, so threads are enough.
+    with (
+        ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 8)) as pool,
+        Progress("demo clips", len(clips)) as progress,
+    ):
+        cast = _cast(plan)
+        list(pool.map(lambda member: [member[0].frame(i)[1] for i in range(plan.frames)], cast))
+        jobs = [pool.submit(_write_clip, root / clip.path, clip, cast, plan) for clip in clips]
+        try:
+            for done in as_completed(jobs):
+                done.result()
+                progress.step()
+        finally:
+            for job in jobs:
+                job.cancel()
+
+
+def _cast(plan: Plan) -> list[tuple[Identity, Animation]]:
+    """All identities in the order of their numbers, each with the animation of its clips."""
+    result: list[tuple[Identity, Animation]] = []
+    for footage in PERSON_OF_SPLIT.values():
+        person = people.load(footage)
+        for _ in range(plan.identities):
+            rng = np.random.default_rng([plan.seed, len(result)])
+            result.append((identities.draw(person, rng), animation.draw(plan.frames, rng)))
+    return result
+
+
+def render(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Plan) -> Iterator[Image]:
+    """The frames of a clip before encoding, (360, 480, 3) uint8 RGB each."""
+    identity, motion = cast[clip.target]
+    if clip.method is None or clip.source is None:
+        for index in range(plan.frames):
+            yield motion.frame(identity.frame(index)[0], index, plan.fps)
+        return
+    style = STYLES[clip.method]
+    rng = np.random.default_rng([plan.seed, clip.target, clip.source, METHODS.index(clip.method)])
+    shift = rng.uniform(-style.shift, style.shift, 2)
+    for index in range(plan.frames):
+        target, target_box = identity.frame(index)
+        source, source_box = cast[clip.source][0].frame(index)
+        offset = shift + rng.normal(0.0, style.jitter, 2)
+        yield motion.frame(blend(target, target_box, source, source_box, style, offset), index, plan.fps)
+
+
+def _write_clip(path: Path, clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Plan) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with av.open(str(temporary), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(plan.fps), options=ENCODER)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for image in render(clip, cast, plan):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,121 @@
+"""What an evaluation shows of heat maps: its worst errors, and how well heat finds a blending that is known.
+
+The first is for people to look at; the second is a number: of self-blended fakes made of the evaluated reals,
+the share of the heat that lies on what was blended. Reads few crops, in this process, without Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake.config import CropConfig
+from deepfake.crops.dataset import StoredCrop, decode, read_stored
+from deepfake.crops.self_blending import face_in_crop
+from deepfake.io.storage import Storage
+from deepfake.model import grad_cam
+from deepfake.model.bundle import Bundle
+from deepfake.report import contact_sheet
+
+SHEET = "heat_maps.png"
+_BLENDED = 64  # reals that fakes are made of, at most
+_COLUMNS = 4  # crop and heat in turn
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Heat maps of an evaluation."""
+
+    errors: int  # shown in the sheet
+    sheet: bytes | None  # PNG; None where nothing was called wrong
+    blended: grad_cam.BlendHeat | None  # None where it is not known where the faces are in the crops
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {"errors_shown": self.errors, "blended": asdict(self.blended) if self.blended else None}
+
+    def in_words(self) -> str | None:
+        """What the page says of the blending."""
+        found = self.blended
+        if found is None or found.share is None or found.area is None:
+            return None
+        return (
+            f"{found.share:.0%} of the heat lies on what was blended, {found.area:.0%} of the picture "
+            f"({found.crops} self-blended fakes of the reals here; chance would give the latter share)"
+        )
+
+
+def look(
+    table: pa.Table,
+    files: Sequence[str],
+    scores: np.ndarray,
+    threshold: float,
+    bundle: Bundle,
+    storage: Storage,
+    errors: int,
+    config: Mapping[str, Any],
+) -> Heat:
+    """Heat maps of the worst ``errors``, and the share of heat on self-blended regions.
+
+    ``table`` has the rows of ``inputs.LabelledFaces``, ``scores`` their scores; ``config`` is what the crops'
+    ``_config.json`` holds.
+    """
+    maps = grad_cam.HeatMaps(bundle)
+    worst = worst_errors(table, scores, threshold, errors)
+    stored = _read(table, files, worst, storage)
+    crops = [decode(one.encoded, one.sample_id) for one in stored]
+    cells = []
+    for place, crop in zip(worst.tolist(), crops, strict=True):
+        called = "fake" if scores[place] >= threshold else "real"
+        heat = maps(crop[None], "fake" if called == "fake" else "real")[0]
+        video, frame, label = (table[name][place].as_py() for name in ("video_id", "frame_index", "label"))
+        cells.append((f"{video}\n{('real', 'fake')[label]}, score {scores[place]:.3f}", crop))
+        cells.append((f"frame {frame}\nwhat spoke for {called}", grad_cam.overlay(crop, heat)))
+    sheet = contact_sheet.build(cells, _COLUMNS) if cells else None
+    cut = config.get("crop")
+    blended = None
+    if isinstance(cut, dict):
+        blended = _blended(maps, table, files, storage, CropConfig.model_validate(cut))
+    return Heat(len(cells) // 2, sheet, blended)
+
+
+def worst_errors(table: pa.Table, scores: np.ndarray, threshold: float, count: int) -> np.ndarray:
+    """Places ``(<= count,) int64`` of the crops that are most wrong, at most one of each video."""
+    label = table["label"].to_numpy()
+    wrong = np.flatnonzero((scores >= threshold) != (label == 1))
+    wrong = wrong[np.argsort(-np.abs(label[wrong] - scores[wrong]), kind="stable")]
+    videos = table["video_id"].take(pa.array(wrong)).to_pylist()
+    first = {video: place for place, video in reversed(list(enumerate(videos)))}
+    return wrong[sorted(first.values())[:count]].astype(np.int64)
+
+
+def _blended(
+    maps: grad_cam.HeatMaps, table: pa.Table, files: Sequence[str], storage: Storage, cut: CropConfig
+) -> grad_cam.BlendHeat:
+    reals = np.flatnonzero(table["label"].to_numpy() == 0)
+    chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
+    stored = _read(table, files, chosen, storage, with_faces=True)
+    crops = np.stack([decode(one.encoded, one.sample_id) for one in stored])
+    faces = [face_in_crop(one.box, one.landmarks, cut) for one in stored if one.box is not None]
+    return grad_cam.blend_heat(maps, crops, faces)
+
+
+def _read(
+    table: pa.Table, files: Sequence[str], places: np.ndarray, storage: Storage, with_faces: bool = False
+) -> list[StoredCrop]:
+    """The stored crops at some places of the table, in their order."""
+    where = [
+        tuple(table[name][int(place)].as_py() for name in ("file", "row_group", "row")) for place in places
+    ]
+    wanted: dict[int, dict[int, list[int]]] = {}
+    for file, group, row in where:
+        wanted.setdefault(file, {}).setdefault(group, []).append(row)
+    found = {}
+    for file, groups in wanted.items():
+        folder, _, name = files[file].rpartition("/")
+        found[file] = read_stored(folder, name, groups, storage, with_faces)
+    return [found[file][group, row] for file, group, row in where]

@@ -1,0 +1,164 @@
+"""Which labelled faces are evaluated: the rows of a crops folder, or of a score table. No pixels, no Ray."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from deepfake.catalog.identity_overlap import require_both_classes
+from deepfake.errors import UsageError
+from deepfake.execution.output import part_files
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+
+log = logging.getLogger(__name__)
+
+ALL = "all"
+KEY = ("video_id", "frame_index", "face_index")
+_SCORE_COLUMNS = ("score", "bundle_sha256", "config_sha256")
+_KEY_COLUMNS = tuple(name for name in tables.columns("face_scores") if name not in _SCORE_COLUMNS)
+_VIDEO_COLUMNS = (
+    "video_id", "uri", "split", "label", "status", "content_sha256", "duration_s",
+    "dataset", "method", "compression", "target_id", "source_id", "group_id",
+)  # fmt: skip
+_READERS = 8  # files whose footers and columns are fetched at once; matters on S3 only
+
+
+@dataclass(frozen=True)
+class LabelledFaces:
+    """Rows of faces and where they came from."""
+
+    kind: Literal["crops", "face_scores"]
+    uri: str
+    files: tuple[str, ...]  # URIs
+    table: pa.Table  # key and provenance columns, sorted by key; of crops file, row_group, row; else score
+    config: Mapping[str, Any]  # what the job that wrote them left in _config.json; empty where absent
+    unlabelled: int = 0  # rows left out because they have no label
+    videos: pa.Table | None = None  # of every video looked at _VIDEO_COLUMNS; None where unknown
+
+
+def load(uri: str, storage: Storage) -> LabelledFaces:
+    """All rows of a crops folder, a ``face_scores`` folder, or the folder of jobs/score.py around it.
+
+    Raises ``UsageError`` where there is nothing of the kind, ``TableError`` for other tables.
+    """
+    if not storage.exists(uri):
+        raise UsageError(f"{uri}: no such folder; give the crops folder that jobs/preprocess.py wrote")
+    folder = uri
+    if storage.is_folder(join(uri, "face_scores")):
+        folder = join(uri, "face_scores")
+    files = part_files(folder, storage) if storage.is_folder(folder) else [folder]
+    kind = _kind(files[0], storage)
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = list(pool.map(lambda i: _read(files[i], i, kind, storage), range(len(files))))
+    table = pa.concat_tables(parts)
+    table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
+    _require_unique(table, folder)
+    return LabelledFaces(
+        kind, folder, tuple(files), table, _config(uri, storage), videos=_videos(uri, storage)
+    )
+
+
+def select(faces: LabelledFaces, split: str, limit: int | None = None) -> LabelledFaces:
+    """The labelled rows of one split (``all``: of every split), of the first ``limit`` videos.
+
+    Raises ``UsageError`` that lists the splits with their counts where the split is absent or lacks a class.
+    """
+    table = faces.table
+    if split == ALL:
+        column = table.schema.get_field_index("split")
+        everything = pa.array([ALL], pa.string()).take(pa.array(np.zeros(len(table), np.int32)))
+        counted = table.set_column(column, "split", everything)
+    else:
+        counted = table
+        table = table.filter(pc.equal(table["split"], split))
+    try:
+        require_both_classes(counted, split)
+    except UsageError as error:
+        hint = "" if split == ALL else "; choose with --evaluation.split, where all takes every row"
+        raise UsageError(f"{faces.uri}: {error}{hint}") from None
+    labelled = table.filter(pc.is_valid(table["label"]))
+    if limit is not None:
+        first = pc.unique(labelled["video_id"])[:limit]
+        labelled = labelled.filter(pc.is_in(labelled["video_id"], first))
+    unlabelled = len(table) - pc.count(table["label"]).as_py()
+    if unlabelled:
+        log.warning("%s: %d faces of split %s have no label and are left out", faces.uri, unlabelled, split)
+    return replace(faces, table=labelled.combine_chunks(), unlabelled=unlabelled)
+
+
+def without_faces(faces: LabelledFaces, split: str) -> int | None:
+    """Labelled videos of a split that have no row, because no face was found in them; None: not known."""
+    if faces.videos is None:
+        return None
+    videos = faces.videos.filter(pc.is_valid(faces.videos["label"]))
+    if split != ALL:
+        videos = videos.filter(pc.equal(videos["split"], split))
+    seen = pc.sum(pc.is_in(videos["video_id"], pc.unique(faces.table["video_id"]))).as_py()
+    return videos.num_rows - (seen or 0)  # the sum of nothing is null
+
+
+def _kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
+    with storage.open(uri) as source, pq.ParquetFile(source) as file:
+        names = set(file.schema_arrow.names)
+    if "crop" in names:
+        return "crops"
+    if "score" in names and "frame_index" in names:
+        return "face_scores"
+    raise UsageError(
+        f"{uri}: neither crops nor face scores (columns {', '.join(sorted(names)[:6])}, ...); give the "
+        "crops folder of jobs/preprocess.py, or the output of jobs/score.py on labelled videos"
+    )
+
+
+def _read(uri: str, number: int, kind: str, storage: Storage) -> pa.Table:
+    columns = [*_KEY_COLUMNS, *(_SCORE_COLUMNS if kind == "face_scores" else ())]
+    with storage.open(uri) as source, pq.ParquetFile(source) as file:
+        tables.check_file(uri, file.schema_arrow, kind)
+        table = file.read(columns=columns).replace_schema_metadata(None)
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    if kind == "face_scores":
+        return table
+    return (
+        table.append_column("file", pa.array(np.full(len(table), number, np.int32)))
+        .append_column("row_group", pa.array(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)))
+        .append_column(
+            "row",
+            pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in sizes] or [np.empty(0, "i4")])),
+        )
+    )
+
+
+def _require_unique(table: pa.Table, uri: str) -> None:
+    distinct = table.select(list(KEY)).group_by(list(KEY)).aggregate([]).num_rows
+    if distinct < len(table):
+        raise UsageError(
+            f"{uri}: {len(table) - distinct} faces are there twice (same video, frame and face); "
+            "were the outputs of two runs copied into one folder?"
+        )
+
+
+def _videos(uri: str, storage: Storage) -> pa.Table | None:
+    manifest = join(uri, "_manifest.parquet")
+    if not storage.exists(manifest):
+        return None
+    return storage.read_table(manifest, "videos", list(_VIDEO_COLUMNS))
+
+
+def _config(uri: str, storage: Storage) -> dict[str, Any]:
+    try:
+        found = json.loads(storage.read_text(join(uri, "_config.json")))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{join(uri, '_config.json')}: not valid JSON ({error})") from None
+    return found if isinstance(found, dict) else {}

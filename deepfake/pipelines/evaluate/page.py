@@ -1,0 +1,256 @@
+"""The page of an evaluation: the numbers with their intervals, what they were measured on, what they omit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from markupsafe import Markup
+
+from deepfake import metrics
+from deepfake.config import ReportConfig
+from deepfake.io.storage import Storage, join
+from deepfake.pipelines.train.model_card import POINT_NAMES
+from deepfake.report import html, plots
+
+PAGE = "report.html"
+PLOTS = "plots"
+
+# name, words, explanation, whether it is a share shown in percent
+METRICS: tuple[tuple[str, str, str, bool], ...] = (
+    ("auc", "AUC", "chance that a random fake scores above a random real; 0.5 is guessing", False),
+    ("partial_auc", "Partial AUC", "the same where at most 10 % of reals are called fake, rescaled", False),
+    ("ap", "Average precision", "precision over all recalls; depends on the share of fakes", False),
+    ("eer", "Equal error rate", "error where both classes err alike; lower is better", True),
+    ("accuracy", "Accuracy", "share called right; depends on the share of fakes", True),
+    ("balanced_accuracy", "Balanced accuracy", "mean of the two recalls below; 50 % is guessing", True),
+    ("recall", "Recall, fakes", "share of fakes called fake", True),
+    ("specificity", "Recall, reals", "share of reals called real", True),
+    (
+        "precision",
+        "Precision, fakes",
+        "share of fakes among what is called fake, at this share of fakes",
+        True,
+    ),
+    ("precision_real", "Precision, reals", "share of reals among what is called real", True),
+    ("f1", "F1", "harmonic mean of precision and recall of fakes", False),
+    ("log_loss", "Log loss", "how far scores are off as probabilities; lower is better", False),
+    ("brier", "Brier score", "mean squared distance of score and truth; lower is better", False),
+    ("ece", "Calibration error", "mean distance of score and share of fakes; lower is better", False),
+)
+ALT_TEXTS = {
+    "roc": "ROC curves of videos and faces",
+    "precision_recall": "Precision against recall, of videos and faces",
+    "histogram": "Video scores of reals and of fakes, with the threshold",
+    "reliability": "Share of fakes against mean score",
+    "confusion": "Confusion matrix of the videos",
+    "robustness": "AUC of the videos against each way of making them worse",
+}
+LEVELS = (("video", "videos"), ("track", "tracks"), ("frame", "faces"))
+GROUP_WORDS = {
+    "method": "The fakes of each method against all reals.",
+    "face size": "Reals and fakes whose faces are this large in the source video (median).",
+    "track length": "Reals and fakes by the number of sampled faces in their longest track.",
+}
+
+
+class Level(Protocol):
+    """One level of an evaluation, as ``evaluation.results`` makes it."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+    @property
+    def overall(self) -> dict[str, Any]: ...
+    @property
+    def groups(self) -> list[dict[str, Any]]: ...
+
+
+class Judgement(Protocol):
+    """What acting on the scores comes to, as ``evaluation.judgement`` makes it."""
+
+    @property
+    def prevalence(self) -> float | None: ...
+    @property
+    def points(self) -> list[dict[str, Any]]: ...
+    @property
+    def band(self) -> dict[str, Any] | None: ...
+    @property
+    def coverage(self) -> list[dict[str, Any]]: ...
+    @property
+    def calibration(self) -> list[dict[str, Any]]: ...
+    @property
+    def probabilities(self) -> np.ndarray | None: ...
+
+
+class Results(Protocol):
+    """An evaluation's numbers."""
+
+    @property
+    def video(self) -> Level: ...
+    @property
+    def track(self) -> Level: ...
+    @property
+    def frame(self) -> Level: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def aggregations(self) -> list[dict[str, Any]]: ...
+    @property
+    def judgement(self) -> Judgement: ...
+    def weakest(self, count: int = 5) -> list[dict[str, Any]]: ...
+
+
+class Heat(Protocol):
+    """Heat maps, as ``evaluation.heat`` makes them."""
+
+    @property
+    def errors(self) -> int: ...
+    @property
+    def sheet(self) -> bytes | None: ...
+    def in_words(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One data set of the page."""
+
+    name: str
+    uri: str
+    split: str
+    results: Results
+    warnings: Sequence[str] = ()
+    missed: int | None = None  # labelled videos in which no face was found; None: not known
+    groupings: list[tuple[str, list[dict[str, Any]]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groupings", _groupings(self.results))
+
+
+def write(
+    output: str,
+    storage: Storage,
+    first: Measured,
+    others: Sequence[Measured] = (),
+    config: ReportConfig | None = None,
+    facts: Mapping[str, object] | None = None,
+    sweep: Sequence[Mapping[str, Any]] = (),
+    sweep_notes: Sequence[str] = (),
+    heat: Heat | None = None,
+) -> str:
+    """Write ``plots/*.png`` and ``report.html`` below ``output``; returns the page's URI.
+
+    ``facts`` is what the page says of data and model, as label -> value; ``sweep`` the rows of
+    ``evaluation.robustness``, of the first data set.
+    """
+    config = config or ReportConfig()
+    drawn = {theme.name: _draw(first.results, sweep, theme) for theme in plots.THEMES}
+    for name, png in drawn[plots.LIGHT.name].items():
+        storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
+    uri = join(output, PAGE)
+    text = page(first, others, drawn, config, facts or {}, sweep, sweep_notes, heat)
+    storage.write_text(uri, text)
+    return uri
+
+
+def page(
+    first: Measured,
+    others: Sequence[Measured],
+    drawn: Mapping[str, Mapping[str, bytes]],
+    config: ReportConfig,
+    facts: Mapping[str, object],
+    sweep: Sequence[Mapping[str, Any]] = (),
+    sweep_notes: Sequence[str] = (),
+    heat: Heat | None = None,
+) -> str:
+    """The page's HTML; ``drawn`` holds the plots as theme -> name -> PNG."""
+    results = first.results
+    return html.render(
+        "evaluation.html",
+        title=config.title or "Evaluation of a deepfake detector",
+        first=first,
+        others=others,
+        levels=[(name, words, getattr(results, name).overall) for name, words in LEVELS],
+        metrics=METRICS,
+        point_names=POINT_NAMES,
+        group_words=GROUP_WORDS,
+        plots=[(name, ALT_TEXTS[name], *_sources(drawn, name)) for name in drawn[plots.LIGHT.name]],
+        facts={label: value for label, value in facts.items() if value is not None},
+        sweep=_by_kind(sweep),
+        sweep_notes=sweep_notes,
+        heat=heat,
+        heat_sheet=Markup(html.data_uri(heat.sheet, "image/png")) if heat and heat.sheet else None,
+    )
+
+
+def _draw(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plots.Theme) -> dict[str, bytes]:
+    video, frame = results.video, results.frame
+    curves = [
+        (_named("videos", video), video.labels, video.scores),
+        (_named("faces", frame), frame.labels, frame.scores),
+    ]
+    bins = {"videos": metrics.reliability_bins(video.labels, video.scores)}
+    bins["faces"] = metrics.reliability_bins(frame.labels, frame.scores)
+    probabilities = results.judgement.probabilities
+    if probabilities is not None:
+        bins["videos, calibrated"] = metrics.reliability_bins(video.labels, probabilities)
+    figures = {
+        "roc": plots.roc(curves, theme),
+        "precision_recall": plots.precision_recall(curves, theme),
+        "histogram": plots.histogram(video.labels, video.scores, results.threshold, theme, "videos"),
+        "reliability": plots.reliability(bins, theme),
+        "confusion": plots.confusion(video.overall["confusion"], theme, "videos"),
+    }
+    kinds = [(kind, base, rows) for kind, base, rows in _by_kind(sweep) if rows]
+    if kinds:
+        figures["robustness"] = plots.sweeps(kinds, theme)
+    return {name: plots.png(figure) for name, figure in figures.items()}
+
+
+def _named(what: str, level: Level) -> str:
+    return f"{what}, AUC {html.decimal(level.overall['auc'])}"
+
+
+def _sources(drawn: Mapping[str, Mapping[str, bytes]], name: str) -> tuple[Markup, Markup]:
+    light, dark = (
+        Markup(html.data_uri(drawn[theme.name][name], "image/png")) for theme in (plots.LIGHT, plots.DARK)
+    )
+    return light, dark
+
+
+def _by_kind(
+    sweep: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, Mapping[str, Any] | None, list[Mapping[str, Any]]]]:
+    """``(kind, row of the same items unchanged, rows)`` of the sweep; frames have no other row to compare."""
+    unchanged = next((row for row in sweep if row["kind"] == "none"), None)
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sweep:
+        if row["kind"] != "none":
+            found.setdefault(row["kind"], []).append(row)
+    result = []
+    for kind, rows in found.items():
+        base = unchanged
+        if kind == "video CRF":
+            base = next((row for row in rows if not row["amount"]), None)
+            rows = [row for row in rows if row["amount"]]
+        elif kind == "frames a video":
+            base = None
+        result.append((kind, base, rows))
+    return result
+
+
+def _groupings(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
+    """``(grouping, rows)`` with a group's video and frame numbers in one row, worst first."""
+    frames = {(row["grouped_by"], row["group"]): row for row in results.frame.groups}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in results.video.groups:
+        if row["grouped_by"] == "all":
+            continue
+        key = (row["grouped_by"], row["group"])
+        found.setdefault(row["grouped_by"], []).append(
+            {"group": row["group"], "video": row, "frame": frames.get(key)}
+        )
+    return list(found.items())

@@ -1,0 +1,157 @@
+"""Whole videos compressed again at several qualities, and taken through detection and scoring anew.
+
+Unlike a crop saved as JPEG this changes what the detector finds, and blurs over time as uploads do. It needs
+the source files, which the crops' manifest names; without them it says so and measures nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.config import CropConfig, DetectorConfig, EvaluationConfig, SamplingConfig
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.errors import UsageError
+from deepfake.faces import cropping as crops
+from deepfake.faces.detectors import base
+from deepfake.io.storage import Storage
+from deepfake.io.tables import PROVENANCE_COLUMNS, Status
+from deepfake.pipelines.evaluate import robustness
+from deepfake.pipelines.evaluate.inputs import LabelledFaces
+from deepfake.progress import Progress
+
+CRFS = (23, 32, 40)
+MAX_SECONDS = 60.0  # longer videos are not taken
+AS_IT_IS = 0.0  # the amount in the row of the same videos as they are
+
+
+class Scorer(Protocol):
+    """What scores crops; ``deepfake.model.bundle.Bundle`` is one."""
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """(n,) float64 in [0, 1] of (n, 224, 224, 3) uint8 RGB crops."""
+        ...
+
+
+def sweep(
+    faces: LabelledFaces, scored: pa.Table, scorer: Scorer, storage: Storage, config: EvaluationConfig
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows for some videos as they are and at each CRF of x264; and what the reader must know.
+
+    ``scored`` are the face scores of ``faces``. The videos are the same for each CRF, as many real as fake.
+    """
+    if not config.robustness_videos:
+        return [], []
+    entries = _reachable(faces, storage, config.robustness_videos)
+    if not entries:
+        return [], ["Video compression was not varied: no source video of these crops can be reached."]
+    try:
+        stored = {name: faces.config[name] for name in ("sampling", "detector", "crop")}
+    except KeyError:
+        return [], ["Video compression was not varied: it is not recorded how these crops were made."]
+    options = ExtractConfig(
+        SamplingConfig.model_validate(stored["sampling"]),
+        DetectorConfig.model_validate({**stored["detector"], "boxes": "own"}),
+        CropConfig.model_validate(stored["crop"]),
+    )
+    names = pa.array([entry["video_id"] for entry in entries])
+    rows = [_row(scored.filter(pc.is_in(scored["video_id"], names)), AS_IT_IS, config)]
+    notes = []
+    try:
+        finder = base.make(base.resolve(options.detector, storage), storage)
+    except UsageError as error:
+        return [], [f"Video compression was not varied: {error}."]
+    for crf in CRFS:
+        found, lost = _again(entries, crf, options, finder, scorer, storage)
+        if found is not None:
+            rows.append(_row(found, crf, config))
+        if lost:
+            notes.append(f"At CRF {crf}, {lost} of {len(entries)} videos gave no face any more.")
+    return rows, notes
+
+
+def compress(source: Any, target: Path, crf: int) -> None:
+    """Write the first video stream of a file, a path or a binary file object, as H.264 with this CRF."""
+    with av.open(source) as original, av.open(str(target), "w") as copy:
+        stream = original.streams.video[0]
+        stream.thread_type = "AUTO"
+        rate = stream.average_rate or stream.guessed_rate or 25
+        frames = original.decode(stream)
+        first = next(frames)
+        encoded = copy.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
+        # 4:2:0 needs even sides
+        encoded.width, encoded.height = stream.width // 2 * 2, stream.height // 2 * 2
+        encoded.pix_fmt = "yuv420p"
+        if first.rotation:  # phones turn the picture in the container, not the pixels
+            encoded.set_display_rotation(first.rotation)
+        for number, frame in enumerate(chain([first], frames)):
+            plain = frame.reformat(encoded.width, encoded.height, "yuv420p")
+            plain.pts, plain.time_base = number, 1 / rate
+            plain.pict_type = 0  # the encoder's own choice of key frames
+            copy.mux(encoded.encode(plain))
+        copy.mux(encoded.encode())
+
+
+def _reachable(faces: LabelledFaces, storage: Storage, most: int) -> list[Mapping[str, Any]]:
+    """Manifest rows of up to so many videos whose files are there, real and fake in turn."""
+    if faces.videos is None or "uri" not in faces.videos.column_names:
+        return []
+    here = pc.unique(faces.table["video_id"])
+    usable = faces.videos.filter(pc.is_in(faces.videos["video_id"], here)).to_pylist()
+    usable = [
+        row
+        for row in usable
+        if row["status"] == Status.OK and (row["duration_s"] or 0) <= MAX_SECONDS and row["label"] is not None
+    ]
+    usable.sort(key=lambda row: hashlib.sha256(row["video_id"].encode()).digest())
+    kept: list[Mapping[str, Any]] = []
+    for pair in zip(*([r for r in usable if r["label"] == label] for label in (0, 1)), strict=False):
+        if len(kept) + 2 > most:
+            break
+        if all(storage.exists(row["uri"]) for row in pair):
+            kept += pair
+    return kept
+
+
+def _again(
+    entries: list[Mapping[str, Any]],
+    crf: int,
+    options: ExtractConfig,
+    finder: base.Detector,
+    scorer: Scorer,
+    storage: Storage,
+) -> tuple[pa.Table | None, int]:
+    """Face scores of the recompressed videos, and how many gave none."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, Progress(f"videos at CRF {crf}", len(entries)) as progress:
+        for entry in entries:
+            target = Path(folder) / "again.mp4"
+            with storage.open(entry["uri"]) as source:
+                compress(source, target, crf)
+            found = extract({**entry, "uri": str(target)}, options, finder, storage)
+            if faces := found.rows:
+                images = np.stack([crops.decode(face["crop"]) for face in faces])
+                rows += [
+                    {**_key(face), "score": float(score)}
+                    for face, score in zip(faces, scorer.score(images), strict=True)
+                ]
+            progress.step()
+    videos = {row["video_id"] for row in rows}
+    return (pa.Table.from_pylist(rows) if rows else None), len(entries) - len(videos)
+
+
+def _key(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("video_id", "frame_index", *PROVENANCE_COLUMNS)}
+
+
+def _row(scored: pa.Table, amount: float, config: EvaluationConfig) -> dict[str, Any]:
+    return robustness.row(scored, scored["score"].to_numpy(), robustness.CRF, amount, config)

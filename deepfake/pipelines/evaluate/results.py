@@ -1,0 +1,230 @@
+"""From the complete table of face scores to every number of an evaluation. Plain arrays, no files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake import metrics
+from deepfake.config import EvaluationConfig
+from deepfake.pipelines.evaluate import operating_points as judgement
+from deepfake.pipelines.evaluate import slices
+from deepfake.pipelines.evaluate.operating_points import Judgement
+
+LEVELS = ("video", "track", "frame")
+SMALL = 50  # videos of a class below which the page warns
+MEANINGFUL = 5  # items of each class below which a group is not among the weakest
+
+# name, words, what is aggregated within a track; the highest track then stands for the video
+AGGREGATIONS: tuple[tuple[str, str, bool], ...] = (
+    ("mean", "mean of all faces", False),
+    ("median", "median of all faces", False),
+    ("top_k", "mean of the {k} highest faces", False),
+    ("max", "highest face", False),
+    ("mean", "highest track, by the mean of its faces", True),
+    ("median", "highest track, by the median of its faces", True),
+    ("top_k", "highest track, by the mean of its {k} highest faces", True),
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Labels and scores of all items of one level, and the numbers made of them."""
+
+    labels: np.ndarray  # (n,) int8
+    scores: np.ndarray  # (n,) float64
+    overall: dict[str, Any]  # metrics.binary, and intervals as name -> [low, high] or None
+    groups: list[dict[str, Any]]  # rows of the table group_metrics; within each grouping worst first
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation's numbers: one item a face in ``frame``, a track in ``track``, a video in ``video``."""
+
+    video: Level
+    track: Level
+    frame: Level
+    threshold: float
+    aggregations: list[dict[str, Any]] = field(default_factory=list)  # ways to a video's score, compared
+    judgement: Judgement = field(default_factory=Judgement)
+
+    def counts(self) -> dict[str, int]:
+        """How many videos and faces of each class were measured."""
+        return {
+            "videos": self.video.overall["n"],
+            "real_videos": self.video.overall["n_real"],
+            "fake_videos": self.video.overall["n_fake"],
+            "tracks": self.track.overall["n"],
+            "faces": self.frame.overall["n"],
+        }
+
+    def weakest(self, count: int = 5) -> list[dict[str, Any]]:
+        """The groups of videos with the lowest AUC, of all groupings that tell any apart."""
+        known = [row for row in self.video.groups if row["auc"] is not None]
+        rows = [row for row in known if row["grouped_by"] != "all"]
+        groups = Counter(row["grouped_by"] for row in rows)
+        rows = [
+            row
+            for row in rows
+            if groups[row["grouped_by"]] > 1 and min(row["n_real"], row["n_fake"]) >= MEANINGFUL
+        ]
+        return sorted(rows, key=lambda row: (row["auc"], row["grouped_by"], row["group"]))[:count]
+
+
+def measure(
+    faces: pa.Table, config: EvaluationConfig, threshold: float, decided: judgement.Decided | None = None
+) -> Results:
+    """Every number of labelled face scores.
+
+    Args:
+        faces: table ``face_scores`` without null labels.
+        threshold: ``score >= threshold`` is called fake, on all levels.
+        decided: what the bundle's validation chose, where there is a bundle.
+    """
+    faces = faces.sort_by([(name, "ascending") for name in ("video_id", "frame_index", "face_index")])
+    faces = slices.with_columns(faces.combine_chunks())
+    tracks = slices.aggregated(faces, "track", config.aggregation, config.top_k)
+    videos = slices.aggregated(faces, "video", config.aggregation, config.top_k)
+    video = _level("video", videos, config, threshold)
+    return Results(
+        video=video,
+        track=_level("track", tracks, config, threshold),
+        frame=_level("frame", faces, config, threshold),
+        threshold=threshold,
+        aggregations=_aggregations(faces, config),
+        judgement=judgement.judge(video.labels, video.scores, threshold, config, decided),
+    )
+
+
+def warnings(results: Results) -> list[str]:
+    """What a reader must know about the numbers themselves."""
+    overall, found = results.video.overall, []
+    few = [f"{overall[f'n_{name}']} {name}" for name in ("real", "fake") if overall[f"n_{name}"] < SMALL]
+    if few:
+        found.append(
+            f"There are only {' and '.join(few)} videos. Numbers from so few move a lot with each video; "
+            "read the intervals, where there are enough videos for any, and do not compare models by them."
+        )
+    if overall["auc"] is not None and overall["auc"] < 0.5:
+        found.append(
+            "The AUC is below 0.5: the model ranks these reals above these fakes. That is no better than "
+            "chance unless labels were swapped."
+        )
+    return found
+
+
+def _level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
+    labels, scores = _labels(table), table["score"].to_numpy().astype(np.float64)
+    drawn = units(table, config.bootstrap_over)
+    overall = metrics.binary(labels, scores, threshold)
+    overall["intervals"] = metrics.bootstrap_intervals(
+        labels, scores, drawn, threshold, config.bootstrap, config.seed
+    )
+    rows = []
+    for grouped_by, group, mask in _groups(table, labels):
+        numbers = metrics.binary(labels[mask], scores[mask], threshold)
+        interval = metrics.bootstrap_interval(
+            labels[mask], scores[mask], drawn[mask], "auc", config.bootstrap, config.seed
+        )
+        low, high = interval or (None, None)
+        numbers = {k: v for k, v in numbers.items() if k not in ("confusion", "eer_threshold")}
+        rows.append(
+            {
+                "level": name,
+                "grouped_by": grouped_by,
+                "group": group,
+                **numbers,
+                "auc_low": low,
+                "auc_high": high,
+            }
+        )
+    return Level(labels, scores, overall, rows)
+
+
+def _aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
+    """The ways of making a video's score from its faces', side by side; none depends on a threshold."""
+    rows = []
+    for policy, words, by_track in AGGREGATIONS:
+        if by_track:
+            tracks = slices.aggregated(faces, "track", policy, config.top_k)
+            videos = slices.aggregated(tracks, "video", "max", config.top_k)
+        else:
+            videos = slices.aggregated(faces, "video", policy, config.top_k)
+        labels, scores = _labels(videos), videos["score"].to_numpy()
+        drawn = units(videos, config.bootstrap_over)
+        numbers = metrics.binary(labels, scores)
+        intervals = metrics.bootstrap_intervals(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
+        rows.append(
+            {
+                "name": f"highest track, {policy}" if by_track else policy,
+                "words": words.format(k=config.top_k),
+                "used": not by_track and policy == config.aggregation,
+                **{name: numbers[name] for name in ("auc", "partial_auc", "ap", "eer")},
+                "intervals": {name: intervals[name] for name in ("auc", "partial_auc", "ap", "eer")},
+            }
+        )
+    return rows
+
+
+def _groups(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """``(grouped by, group, mask)``: everything, then each grouping."""
+    yield "all", "all", np.ones(labels.size, bool)
+    methods = _text(table, "method")
+    yield from _worst_first(
+        table, [("method", m, (labels == 0) | (methods == m)) for m in np.unique(methods[labels == 1])]
+    )
+    for column in ("compression", "dataset", slices.FACE_SIZE, slices.TRACK_LENGTH):
+        values = _text(table, column)
+        if np.unique(values).size > 1:
+            name = slices.WORDS.get(column, column)
+            yield from _worst_first(table, [(name, v, values == v) for v in np.unique(values)])
+
+
+def _worst_first(
+    table: pa.Table, groups: list[tuple[str, str, np.ndarray]]
+) -> list[tuple[str, str, np.ndarray]]:
+    """Groups by rising AUC; those without one (a single class) last."""
+    labels, scores = _labels(table), table["score"].to_numpy()
+
+    def key(group: tuple[str, str, np.ndarray]) -> tuple[bool, float, str]:
+        auc = metrics.binary(labels[group[2]], scores[group[2]])["auc"]
+        return (auc is None, 0.0 if auc is None else auc, group[1])
+
+    return sorted(groups, key=key)
+
+
+def units(table: pa.Table, over: str) -> np.ndarray:
+    """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
+    names = table["video_id"]
+    if over == "identities":
+        names = pc.if_else(
+            pc.is_valid(table["group_id"]),
+            pc.binary_join_element_wise("group", table["group_id"], "\n", null_handling="skip"),
+            pc.binary_join_element_wise("video", names, "\n"),
+        )
+    return pa.chunked_array(names).combine_chunks().dictionary_encode().indices.to_numpy()
+
+
+def _labels(table: pa.Table) -> np.ndarray:
+    return table["label"].to_numpy().astype(np.int8)
+
+
+def _text(table: pa.Table, column: str) -> np.ndarray:
+    return np.array(pc.fill_null(table[column], "unknown").to_pylist(), dtype=object)
+
+
+def as_json(results: Results) -> Mapping[str, Any]:
+    """Everything but the arrays, for ``metrics.json``."""
+    levels = {name: getattr(results, name) for name in LEVELS}
+    return {
+        **{name: {"overall": level.overall, "groups": level.groups} for name, level in levels.items()},
+        "weakest_groups": results.weakest(),
+        "aggregations": results.aggregations,
+        **results.judgement.as_json(),
+    }

@@ -1,0 +1,115 @@
+"""How much of the AUC is left when the footage is worse: a table of changes and amounts.
+
+The same crops are scored again and again, a bounded number of them, so every row is compared with the first,
+which is of the same crops unchanged. Fewer frames need no new scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake import metrics
+from deepfake.config import EvaluationConfig
+from deepfake.crops.corruptions import CHANGES, NONE, Change
+from deepfake.pipelines.evaluate import results
+from deepfake.pipelines.evaluate.inputs import LabelledFaces
+
+CROPS_A_VIDEO = 8
+FRAMES, CRF = "frames a video", "video CRF"
+FRAME_COUNTS = (1, 2, 4, 8)
+
+Score = Callable[[LabelledFaces, Sequence[Change]], np.ndarray]  # (changes, crops)
+
+
+def chosen(faces: LabelledFaces, crops: int) -> LabelledFaces:
+    """At most so many crops: up to eight of a video, spread over it, of as many real as fake videos.
+
+    Which videos is decided by their names' hashes, so another run takes the same.
+    """
+    table = faces.table
+    names = table["video_id"].to_numpy(zero_copy_only=False)
+    labels = table["label"].to_numpy()
+    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if names.size else np.empty(0, np.int64)
+    stops = np.r_[starts[1:], names.size].astype(np.int64)
+    order = sorted(range(len(starts)), key=lambda i: hashlib.sha256(names[starts[i]].encode()).digest())
+    queues = {label: [i for i in order if labels[starts[i]] == label] for label in (0, 1)}
+    kept: list[np.ndarray] = []
+    budget = crops
+    for pair in zip(queues[0], queues[1], strict=False):
+        rows = [_spread(int(starts[i]), int(stops[i]), CROPS_A_VIDEO) for i in pair]
+        if sum(map(len, rows)) > budget:
+            break
+        kept += rows
+        budget -= sum(map(len, rows))
+    taken = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
+    return replace(faces, table=table.take(pa.array(taken)).combine_chunks())
+
+
+def sweep(faces: LabelledFaces, score: Score, config: EvaluationConfig) -> list[dict[str, Any]]:
+    """Rows of the unchanged crops and of every change; none where there are no crops to take."""
+    some = chosen(faces, config.robustness_crops)
+    if not some.table.num_rows:
+        return []
+    scores = score(some, CHANGES)
+    return [
+        row(some.table, found, change.kind, change.amount, config)
+        for change, found in zip(CHANGES, scores, strict=True)
+    ]
+
+
+def fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
+    """Rows of face scores of which only so many frames of each video are kept, spread over it."""
+    videos = scored["video_id"].to_numpy(zero_copy_only=False)
+    frames = scored["frame_index"].to_numpy()
+    starts = np.flatnonzero(np.r_[True, videos[1:] != videos[:-1]])
+    stops = np.r_[starts[1:], videos.size]
+    distinct = [np.unique(frames[a:b]) for a, b in zip(starts, stops, strict=True)]
+    longest = max(map(len, distinct))
+    counts = [count for count in FRAME_COUNTS if count < longest]
+    rows = []
+    for count in [*counts, longest]:
+        mask = np.zeros(videos.size, bool)
+        for a, b, there in zip(starts, stops, distinct, strict=True):
+            mask[a:b] = np.isin(frames[a:b], there[_spread(0, len(there), count)])
+        kept = scored.filter(pa.array(mask))
+        rows.append(row(kept, kept["score"].to_numpy(), FRAMES, count, config))
+    return rows
+
+
+def row(
+    faces: pa.Table, scores: np.ndarray, kind: str, amount: float, config: EvaluationConfig
+) -> dict[str, Any]:
+    """AUC of videos and of crops with the given scores."""
+    table = faces.select([name for name in faces.column_names if name != "score"])
+    table = table.append_column("score", pa.array(scores, pa.float64()))
+    videos = metrics.video_table(table, config.aggregation, config.top_k)
+    labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
+    interval = metrics.bootstrap_interval(
+        labels, of_videos, results.units(videos, config.bootstrap_over), "auc", config.bootstrap, config.seed
+    )
+    return {
+        "kind": kind,
+        "amount": float(amount),
+        "videos": videos.num_rows,
+        "crops": len(scores),
+        "auc": metrics.binary(labels, of_videos)["auc"],
+        "auc_low": interval.low if interval else None,
+        "auc_high": interval.high if interval else None,
+        "frame_auc": metrics.binary(table["label"].to_numpy(), scores)["auc"],
+    }
+
+
+def _spread(start: int, stop: int, count: int) -> np.ndarray:
+    """Up to ``count`` of the numbers from ``start`` to ``stop``, evenly, the middles of equal parts."""
+    if stop - start <= count:
+        return np.arange(start, stop)
+    return start + ((np.arange(count) + 0.5) * (stop - start) / count).astype(np.int64)
+
+
+__all__ = ["CRF", "FRAMES", "NONE", "chosen", "fewer_frames", "row", "sweep"]

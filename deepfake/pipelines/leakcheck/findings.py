@@ -1,0 +1,69 @@
+"""What the checks have to say: one value for each shared thing, and which of them make the job fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from deepfake.config import SPLITS
+from deepfake.io import tables
+
+INPUT, OFFICIAL = "input", "official_split"
+
+# kind of finding -> the word of leakcheck.fail_on that stands for it
+FAILS_AS = {
+    "identity": "identity",
+    "group": "identity",
+    "video": "identity",
+    "upload": "upload",
+    "duplicate_file": "duplicate",
+    "duplicate_crop": "duplicate",
+    "near_duplicate": "near_duplicate",
+    "label_conflict": "label_conflict",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that two videos share; the fields are the columns of table ``overlaps``."""
+
+    kind: str
+    video_a: str
+    video_b: str
+    key: str | None = None
+    split_a: str | None = None
+    split_b: str | None = None
+    label_a: int | None = None
+    label_b: int | None = None
+    scope: str = INPUT
+    frame_a: int | None = None
+    frame_b: int | None = None
+    hash_distance: int | None = None
+    pixel_difference: float | None = None
+    mirrored: bool | None = None
+    crop_pairs: int | None = None
+
+
+def as_table(findings: Iterable[Finding], config_sha256: str | None = None) -> pa.Table:
+    """Table ``overlaps``, in the order of the kinds, sorted within each."""
+    kinds = list(FAILS_AS)
+    ordered = sorted(findings, key=lambda f: (kinds.index(f.kind), f.scope, *_order(f)))
+    return tables.from_rows("overlaps", [asdict(finding) for finding in ordered], config_sha256)
+
+
+def failing(findings: Iterable[Finding], fail_on: Sequence[str]) -> list[Finding]:
+    """The findings about the input that make the job fail. Official lists alone never do."""
+    return [f for f in findings if f.scope == INPUT and FAILS_AS[f.kind] in fail_on]
+
+
+def rank(split: str | None) -> tuple[int, str]:
+    """Sorts splits as train, val, test, then others."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split or "")
+
+
+def _order(finding: Finding) -> tuple[Any, ...]:
+    alike = finding.pixel_difference if finding.pixel_difference is not None else 0.0
+    return (rank(finding.split_a), rank(finding.split_b), alike, finding.video_a, finding.video_b)

@@ -1,0 +1,84 @@
+"""What is to be checked: the videos of a crops folder or of a catalog, with all that is known of them.
+
+No pixels are read here. A crops folder is one that has, or is going to have, a ``_manifest.parquet``;
+everything else is a catalog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.catalog.load import load_catalog
+from deepfake.config import CatalogConfig, LeakcheckJobConfig
+from deepfake.errors import UsageError
+from deepfake.execution.output import part_files
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+
+_FOR_CROPS = {"splits_dir"}  # catalog keys that mean something for a crops folder
+
+
+@dataclass(frozen=True)
+class Material:
+    """The videos to check."""
+
+    kind: Literal["crops", "catalog"]
+    uri: str
+    videos: pa.Table  # table videos, sorted by video_id; of a catalog only its own columns are not null
+    files: tuple[str, ...] = ()  # of a crops folder: URIs of its Parquet files
+
+
+def load(config: LeakcheckJobConfig, storage: Storage) -> Material:
+    """Raises ``UsageError`` where there is nothing to check, ``TableError`` for other tables."""
+    uri = config.input
+    if _is_crops(uri, storage):
+        _require_no_catalog_options(config.catalog)
+        files = part_files(uri, storage)
+        videos = storage.read_table(join(uri, "_manifest.parquet"), "videos").replace_schema_metadata(None)
+        material = Material("crops", uri, videos.sort_by("video_id"), tuple(files))
+    else:
+        material = Material("catalog", uri, _as_videos(load_catalog(uri, config.catalog, storage)))
+    if config.limit is not None:
+        material = Material(
+            material.kind, uri, material.videos.slice(0, config.limit).combine_chunks(), material.files
+        )
+    if not material.videos.num_rows:
+        raise UsageError(f"{uri}: there are no videos to check")
+    return material
+
+
+def used(material: Material) -> pa.Table:
+    """The videos whose crops are there: copies that preprocess left out cannot leak."""
+    skipped = pc.equal(material.videos["status"], tables.Status.SKIPPED_DUPLICATE)
+    return material.videos.filter(pc.invert(pc.fill_null(skipped, False)))
+
+
+def _is_crops(uri: str, storage: Storage) -> bool:
+    return storage.is_folder(uri) and any(
+        storage.exists(join(uri, name)) for name in ("_manifest.parquet", "_work")
+    )
+
+
+def _require_no_catalog_options(config: CatalogConfig) -> None:
+    changed = sorted(config.model_fields_set - _FOR_CROPS)
+    changed = [name for name in changed if getattr(config, name) != getattr(CatalogConfig(), name)]
+    if changed:
+        raise UsageError(
+            f"catalog.{changed[0]}: the crops of jobs/preprocess.py carry their splits and labels; "
+            "this key is for inputs that are catalogs"
+        )
+
+
+def _as_videos(listed: pa.Table) -> pa.Table:
+    schema = tables.SCHEMAS["videos"]
+    columns = [
+        listed[field.name].combine_chunks().cast(field.type)
+        if field.name in listed.column_names
+        else pa.nulls(listed.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, names=schema.names)

@@ -1,0 +1,182 @@
+"""The page of a leak check: the verdict, what was found with pictures of it, and what the probes say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from deepfake.config import ReportConfig
+from deepfake.io.storage import Storage, join
+from deepfake.report import html, plots
+
+PAGE = "report.html"
+PLOT = "plots/probes.png"
+_ROWS = 200  # of each kind in the page; the table has them all
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of finding is called and explained."""
+
+    title: str
+    one: str  # "N ..." for one, and for more
+    many: str
+    meaning: str
+
+    def count(self, number: int) -> str:
+        """The words after a number."""
+        return self.one if number == 1 else self.many
+
+
+KINDS: dict[str, Kind] = {
+    "identity": Kind(
+        "Identities in two splits",
+        "identity is in two splits",
+        "identities are in two splits",
+        "The same person or clip, shown or used as source of a fake, is in both splits.",
+    ),
+    "group": Kind(
+        "Identity groups in two splits",
+        "identity group is in two splits",
+        "identity groups are in two splits",
+        "Videos without identities of their own, whose group is in both splits.",
+    ),
+    "video": Kind(
+        "Videos in two splits",
+        "video is in two splits",
+        "videos are in two splits",
+        "The crops of one video are in both splits.",
+    ),
+    "upload": Kind(
+        "Uploads in two splits",
+        "upload shared by two splits",
+        "uploads shared by two splits",
+        "Two clips were cut from one upload: the same person on the same day. The official lists of "
+        "FaceForensics++ do this.",
+    ),
+    "duplicate_file": Kind(
+        "The same file in two splits",
+        "copy of a file in another split",
+        "copies of files in another split",
+        "The bytes are equal.",
+    ),
+    "duplicate_crop": Kind(
+        "The same picture in two splits",
+        "pair of videos in two splits shows the same pictures",
+        "pairs of videos in two splits show the same pictures",
+        "The pixels are equal although the files are not.",
+    ),
+    "near_duplicate": Kind(
+        "Nearly the same picture in two splits",
+        "pair of videos in two splits shows nearly the same pictures",
+        "pairs of videos in two splits show nearly the same pictures",
+        "Compressed again, resized, slightly cropped, or mirrored. Look at them before believing it.",
+    ),
+    "label_conflict": Kind(
+        "The same content under two labels",
+        "copy is labelled both real and fake",
+        "copies are labelled both real and fake",
+        "One of the two labels is wrong.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows."""
+
+    verdict: str
+    clean: bool  # whether it says that nothing was found
+    failing: Sequence[str]
+    warnings: Sequence[str]
+    counts: Mapping[str, int]  # findings about the input, by kind
+    not_looked_for: Sequence[str]  # kinds
+    rows: Sequence[Mapping[str, Any]]  # of table overlaps, in its order
+    probes: Sequence[Mapping[str, Any]]  # all features together first
+    pictures: Mapping[tuple[str, int | None], bytes]  # (video, frame) -> JPEG
+    facts: Mapping[str, object]
+    probe_auc: float
+
+
+def write(output: str, storage: Storage, contents: Contents, config: ReportConfig | None = None) -> str:
+    """Write ``report.html`` and the plot of the probes below ``output``; returns the page's URI."""
+    drawn: dict[str, bytes] = {}
+    if any(probe["auc"] is not None for probe in contents.probes):
+        drawn = {
+            theme.name: plots.png(probes_plot(contents.probes, contents.probe_auc, theme))
+            for theme in plots.THEMES
+        }
+        storage.write_bytes(join(output, PLOT), drawn[plots.LIGHT.name])
+    else:
+        storage.remove(join(output, PLOT))
+    uri = join(output, PAGE)
+    storage.write_text(uri, page(contents, drawn, config or ReportConfig()))
+    return uri
+
+
+def page(contents: Contents, drawn: Mapping[str, bytes], config: ReportConfig) -> str:
+    """The page's HTML; ``drawn`` holds the plot as theme -> PNG, or nothing."""
+    sections = []
+    for name, kind in KINDS.items():
+        for scope in ("input", "official_split"):
+            rows = [row for row in contents.rows if row["kind"] == name and row["scope"] == scope]
+            if rows:
+                shown = [_shown(row, contents.pictures) for row in rows[:_ROWS]]
+                sections.append({"id": f"{name}-{scope}", "kind": kind, "scope": scope, "rows": shown,
+                                 "pictures": any(row["picture_a"] for row in shown),
+                                 "keys": any(row["key"] for row in shown), "total": len(rows)})  # fmt: skip
+    unknown = dict.fromkeys(contents.not_looked_for)
+    return html.render(
+        "leakcheck.html",
+        title=config.title or "Leak check of a data set",
+        verdict=contents.verdict,
+        failing=contents.failing,
+        warnings=contents.warnings,
+        tone="likely_fake" if contents.failing else "likely_real" if contents.clean else "uncertain",
+        counts=[(KINDS[name], contents.counts.get(name, unknown.get(name, 0))) for name in _CARDS],
+        sections=sections,
+        probes=contents.probes,
+        probe_auc=contents.probe_auc,
+        plot={name: Markup(html.data_uri(png, "image/png")) for name, png in drawn.items()},
+        facts={label: value for label, value in contents.facts.items() if value is not None},
+    )
+
+
+_CARDS = ("identity", "upload", "duplicate_file", "duplicate_crop", "near_duplicate", "label_conflict")
+
+
+def _shown(row: Mapping[str, Any], pictures: Mapping[tuple[str, int | None], bytes]) -> dict[str, Any]:
+    found = {}
+    for side in ("a", "b"):
+        data = pictures.get((row[f"video_{side}"], row[f"frame_{side}"]))
+        found[f"picture_{side}"] = Markup(html.data_uri(data, "image/jpeg")) if data else None
+    return {**row, **found}
+
+
+def probes_plot(probes: Sequence[Mapping[str, Any]], limit: float, theme: plots.Theme) -> Figure:
+    """AUC of each probe with its interval, against chance and the warning limit."""
+    measured = [probe for probe in probes if probe["auc"] is not None]
+    figure, ax = plots.axes(
+        theme, "What tells fakes without faces", "AUC", "", (6.4, 1.3 + 0.32 * len(measured))
+    )
+    ax.axvline(0.5, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)), label="chance")
+    ax.axvline(limit, color=theme.series[1], linewidth=1.2, linestyle="--", label=f"warning above {limit:g}")
+    for y, probe in enumerate(reversed(measured)):
+        warns = probe["verdict"] == "shortcut"
+        colour = theme.series[1] if warns else theme.series[0]
+        if probe["low"] is not None:
+            ax.plot([probe["low"], probe["high"]], [y, y], color=colour, linewidth=2.0)
+        ax.plot([probe["auc"]], [y], color=colour, marker="D" if warns else "o", linestyle="")
+    ax.set_yticks(range(len(measured)), [probe["group"] for probe in reversed(measured)], color=theme.ink)
+    lows = [probe["auc"] if probe["low"] is None else probe["low"] for probe in measured]
+    ax.set_xlim(min([0.4, *(low - 0.02 for low in lows)]), 1.02)
+    ax.set_ylim(-0.7, len(measured) - 0.3)
+    figure.legend(
+        *ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False,
+        labelcolor=theme.ink, fontsize=9,
+    )  # fmt: skip
+    return figure

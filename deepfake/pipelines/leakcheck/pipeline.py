@@ -1,0 +1,317 @@
+"""The leak check as a job: what is to be checked in, findings as JSON, tables and a page out."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from deepfake.catalog.identity_overlap import names_people
+from deepfake.config import LeakcheckJobConfig, config_sha256
+from deepfake.errors import UsageError
+from deepfake.execution import session
+from deepfake.io.storage import Storage, absolute, join
+from deepfake.pipelines.leakcheck import (
+    duplicates,
+    findings,
+    identities,
+    near_duplicates,
+    page,
+    probe_features,
+    probes,
+    scan,
+    thumbnails,
+    uploads,
+)
+from deepfake.pipelines.leakcheck import inputs as material
+from deepfake.pipelines.leakcheck.findings import Finding
+from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.pipelines.leakcheck.probes import Probe
+
+log = logging.getLogger(__name__)
+
+OK, LEAKS = "no leak found", "splits overlap"
+PERHAPS = "splits may overlap"  # pictures that are nearly the same
+CONFLICT = "copies contradict each other"
+SHORTCUT = "fakes can be told without faces"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Everything that was found out."""
+
+    material: Material
+    findings: list[Finding]
+    probes: list[Probe]
+    uploads: uploads.Uploads | None
+    pictures: pa.Table
+    failing: list[str]  # what makes the job fail, in words
+    warnings: list[str]
+    not_looked_for: list[str]  # kinds of findings
+    counts: dict[str, int] = field(default_factory=dict)  # findings about the input, by kind
+
+    @property
+    def verdict(self) -> str:
+        """The worst of what was found, in few words, whether the job fails for it or not."""
+        if set(self.counts) - {"near_duplicate", "label_conflict"}:
+            return LEAKS
+        if self.counts:
+            return PERHAPS if "near_duplicate" in self.counts else CONFLICT
+        return SHORTCUT if probes.shortcuts(self.probes) else OK
+
+    @property
+    def unreadable(self) -> int:
+        """Files of a catalog that could not be looked at."""
+        return int(pc.sum(self.pictures["problem"].is_valid()).as_py() or 0)
+
+
+def run(config: LeakcheckJobConfig) -> tuple[dict[str, Any], list[str], str | None, float]:
+    """Do the job: numbers for its summary, what to look at, why it fails if so, and the share not read."""
+    storage = Storage(config.storage)
+    config = config.model_copy(update={"input": absolute(config.input), "output": absolute(config.output)})
+    _require_own_output(config)
+    loaded = material.load(config, storage)
+    known = uploads.load(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
+    if config.dry_run:
+        return describe(loaded, known), [], None, 0.0
+    checked = check(loaded, known, config, storage)
+    look_at = _write(checked, config, storage)
+    summary = {
+        **describe(loaded, known),
+        "pictures": checked.pictures.num_rows,
+        "found": checked.counts,
+        "not_looked_for": ", ".join(checked.not_looked_for) or "nothing",
+        "official_uploads": sum(f.scope == findings.OFFICIAL for f in checked.findings),
+        "probes": {probe.group: probe.verdict for probe in checked.probes},
+        "warnings": len(checked.warnings),
+        "verdict": checked.verdict,
+    }
+    if checked.unreadable:
+        summary["unreadable"] = checked.unreadable
+    problem = f"{checked.verdict}: {'; '.join(checked.failing)}" if checked.failing else None
+    return summary, look_at, problem, checked.unreadable / loaded.videos.num_rows
+
+
+def describe(loaded: Material, known: uploads.Uploads | None) -> dict[str, Any]:
+    """What is checked, for the plan and the summary."""
+    return {
+        "input": loaded.uri,
+        "checked_as": loaded.kind,
+        "videos": loaded.videos.num_rows,
+        "by_split": _counts(loaded.videos["split"]),
+        "by_label": _counts(loaded.videos["label"]),
+        "uploads_known": known.count if known else "no",
+    }
+
+
+def check(
+    loaded: Material, known: uploads.Uploads | None, config: LeakcheckJobConfig, storage: Storage
+) -> Checked:
+    """Run every check."""
+    options = config.leakcheck
+    videos = material.used(loaded)
+    found = identities.shared(videos)
+    if known is not None:
+        found += uploads.overlaps(videos, known) + uploads.official_overlaps(known)
+    pictures = scan.PICTURES.empty_table()
+    if options.pixels or loaded.kind == "catalog":
+        with session.session(config.ray):
+            pictures = scan.read(loaded, options.pixels, session.workers(config.ray), storage)
+    if loaded.kind == "catalog":
+        videos = _with_facts(videos, pictures)
+    else:
+        _require_agreement(loaded, pictures)
+    found += duplicates.files(videos)
+    found += _beyond(found, duplicates.crops(_stills(loaded, pictures)))
+    found += _beyond(
+        found, near_duplicates.find(pictures, options.max_hash_distance, options.max_pixel_difference)
+    )
+    probed = probes.run(probe_features.collect(pictures, videos, options.crops_per_video), options)
+    counts = Counter(f.kind for f in found if f.scope == findings.INPUT)
+    warnings, failing = _sorted_out(counts, found, probed, config)
+    if loaded.videos.num_rows > videos.num_rows:
+        left_out = loaded.videos.num_rows - videos.num_rows
+        warnings.append(f"{left_out} copies that preprocessing left out were not checked; nothing uses them.")
+    not_looked_for = [] if options.pixels else ["duplicate_crop", "near_duplicate"]
+    if not names_people(videos):
+        not_looked_for.append("identity")
+        warnings.append(
+            "Shared people could not be looked for: nothing says who is on these videos, so each is taken "
+            "for a person of its own."
+        )
+    if known is None:
+        not_looked_for.append("upload")
+        warnings.append(
+            "Shared uploads were not looked for: no conversion_dict.json was given "
+            "(catalog.splits_dir or leakcheck.conversion_dict)."
+        )
+    for text in [*failing, *warnings]:
+        log.warning(text)
+    return Checked(
+        loaded, found, probed, known, pictures, failing, warnings, not_looked_for,
+        {kind: counts[kind] for kind in findings.FAILS_AS if counts[kind]},
+    )  # fmt: skip
+
+
+def _sorted_out(
+    counts: Counter[str], found: Sequence[Finding], probed: Sequence[Probe], config: LeakcheckJobConfig
+) -> tuple[list[str], list[str]]:
+    """``(warnings, what makes the job fail)``."""
+    warnings: list[str] = []
+    failing: list[str] = []
+    for kind, word in findings.FAILS_AS.items():
+        if counts[kind]:
+            into = failing if word in config.leakcheck.fail_on else warnings
+            into.append(f"{counts[kind]} {page.KINDS[kind].count(counts[kind])}")
+    for probe in probes.shortcuts(probed):
+        into = failing if "probe" in config.leakcheck.fail_on else warnings
+        into.append(probe.warning())
+    if official := sum(f.scope == findings.OFFICIAL for f in found):
+        warnings.append(
+            f"{official} pairs of clips of one upload are in two of the official splits, whether their "
+            "videos are here or not."
+        )
+    return warnings, failing
+
+
+def _beyond(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
+    """Findings about pairs of videos that are not known to be copies already."""
+    known = {
+        frozenset((f.video_a, f.video_b), )
+        for f in found
+        if f.kind in ("duplicate_file", "duplicate_crop", "label_conflict")
+    }  # fmt: skip
+    return [f for f in more if frozenset((f.video_a, f.video_b)) not in known]
+
+
+def _stills(loaded: Material, pictures: pa.Table) -> pa.Table:
+    """Pictures whose equality means a copy: two videos may well show the same title card."""
+    if loaded.kind == "crops":
+        return pictures
+    is_still = pc.and_(pc.equal(pictures["duration_s"], 0.0), pc.equal(pictures["frames_total"], 1))
+    return pictures.filter(pc.fill_null(is_still, False))
+
+
+def _with_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
+    """A catalog's videos with what was found out by opening the files."""
+    place = pc.index_in(videos["video_id"], pictures["video_id"].combine_chunks())
+    for name in ("content_sha256", "size_bytes", "codec", "width", "height", "duration_s", "frames_total"):
+        index = videos.schema.get_field_index(name)
+        videos = videos.set_column(
+            index, videos.schema.field(index), pc.coalesce(pictures[name].take(place), videos[name])
+        )
+    return videos
+
+
+def _require_agreement(loaded: Material, pictures: pa.Table) -> None:
+    """Training goes by the crops' own split and label; the manifest must say the same."""
+    names = ["video_id", "split", "label"]
+    of_crops = pictures.select(names).group_by(names).aggregate([]).to_pylist()
+    of_videos = {row["video_id"]: row for row in loaded.videos.select(names).to_pylist()}
+    for row in of_crops:
+        if row != of_videos[row["video_id"]]:
+            manifest = of_videos[row["video_id"]]
+            raise UsageError(
+                f"{loaded.uri}: the crops of {row['video_id']} are of split {row['split']} and label "
+                f"{row['label']}, _manifest.parquet says {manifest['split']} and {manifest['label']}; "
+                "run jobs/preprocess.py again"
+            )
+
+
+def _require_own_output(config: LeakcheckJobConfig) -> None:
+    if config.input.rstrip("/") == config.output.rstrip("/"):
+        raise UsageError(f"--output {config.output}: this is the input; give a folder of its own")
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    counted = Counter("none" if value is None else str(value) for value in column.to_pylist())
+    return dict(sorted(counted.items(), key=lambda item: findings.rank(item[0])))
+
+
+def _write(checked: Checked, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
+    table = findings.as_table(checked.findings, config_sha256(config))
+    storage.write_table(join(config.output, "overlaps.parquet"), table)
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(table, sink)
+    storage.write_bytes(join(config.output, "overlaps.csv"), sink.getvalue())
+    uri = join(config.output, "leakcheck.json")
+    storage.write_text(uri, json.dumps(as_json(checked, config), indent=2) + "\n")
+    rows = table.to_pylist()
+    shown = thumbnails.pairs(rows, checked.material, checked.pictures, config.report.max_thumbnails, storage)
+    report = page.write(
+        config.output,
+        storage,
+        page.Contents(
+            verdict=checked.verdict,
+            clean=checked.verdict == OK,
+            failing=checked.failing,
+            warnings=checked.warnings,
+            counts=checked.counts,
+            not_looked_for=checked.not_looked_for,
+            rows=rows,
+            probes=[probe.as_json() for probe in checked.probes],
+            pictures=shown,
+            facts=_facts(checked, config),
+            probe_auc=config.leakcheck.probe_auc,
+        ),
+        config.report,
+    )
+    return [report, uri, join(config.output, "overlaps.csv")]
+
+
+def as_json(checked: Checked, config: LeakcheckJobConfig) -> dict[str, Any]:
+    """What ``leakcheck.json`` holds; the single findings are in table ``overlaps``."""
+    official = [f for f in checked.findings if f.scope == findings.OFFICIAL]
+    return {
+        "verdict": checked.verdict,
+        "failing": checked.failing,
+        "warnings": checked.warnings,
+        "input": checked.material.uri,
+        "checked_as": checked.material.kind,
+        "videos": checked.material.videos.num_rows,
+        "pictures": checked.pictures.num_rows,
+        "unreadable": checked.unreadable,
+        "found": checked.counts,
+        "not_looked_for": checked.not_looked_for,
+        "uploads": None
+        if checked.uploads is None
+        else {
+            "clips": len(checked.uploads.of_clip),
+            "uploads": checked.uploads.count,
+            "in_two_official_splits": [
+                {"upload": f.key, "clips": [f.video_a, f.video_b], "splits": [f.split_a, f.split_b]}
+                for f in official
+            ],
+        },
+        "probes": [probe.as_json() for probe in checked.probes],
+        "config": config.leakcheck.model_dump(mode="json"),
+        "config_sha256": config_sha256(config),
+    }
+
+
+def _facts(checked: Checked, config: LeakcheckJobConfig) -> dict[str, object]:
+    options = config.leakcheck
+    known = checked.uploads
+    frames = np.array(checked.pictures["thumbnail"].is_valid())
+    return {
+        "Data": checked.material.uri,
+        "Checked as": "crops of jobs/preprocess.py"
+        if checked.material.kind == "crops"
+        else "files as listed",
+        "Videos": ", ".join(f"{n:,} {s}" for s, n in _counts(checked.material.videos["split"]).items()),
+        "Pictures looked at": f"{len(frames):,}, of which {int((~frames).sum()):,} show nothing",
+        "Files that could not be looked at": checked.unreadable or None,
+        "Near duplicates": f"at most {options.max_hash_distance} of 64 bits of the perceptual hash and "
+        f"{options.max_pixel_difference} of 1 - correlation apart, mirrored or not",
+        "Uploads": f"{len(known.of_clip):,} clips of {known.count:,} uploads" if known else None,
+        "Fails on": ", ".join(options.fail_on) or "nothing",
+    }

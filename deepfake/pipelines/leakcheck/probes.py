@@ -1,0 +1,185 @@
+"""Shortcut probes: how well labels are told from features that should say nothing about them.
+
+Gradient-boosted trees (Friedman 2001; scikit-learn's histogram version) are trained and asked by grouped
+cross-validation, so that no identity is in both. A video's score is the mean of its pictures' scores; the AUC
+is over videos, its interval from resampling whole identity groups. 0.5 is what honest data give.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from deepfake.catalog.provenance import FAKE, REAL
+from deepfake.config import LeakcheckConfig
+from deepfake.metrics.bootstrap import bootstrap_interval
+from deepfake.pipelines.leakcheck.probe_features import GROUPS, WORDS, Samples
+
+ALL = "all together"
+FOLDS = 5
+_SMALLEST_LEAF, _LEAF_SHARE = 5, 0.01  # pictures in a leaf of a tree: enough that few samples do not overfit
+
+Verdict = Literal["shortcut", "unclear", "none", "not measured"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number by itself: the AUC of its values, in whichever direction it is above 0.5."""
+
+    name: str
+    meaning: str
+    auc: float
+    higher_in: Literal["fakes", "reals"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one group of features tells of the labels."""
+
+    group: str
+    verdict: Verdict
+    auc: float | None = None
+    low: float | None = None  # ends of the 95 % bootstrap interval
+    high: float | None = None
+    features: tuple[Feature, ...] = ()  # most telling first
+    reason: str = ""  # why nothing was measured
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return asdict(self)
+
+    def warning(self) -> str:
+        """What to tell people of a shortcut."""
+        best = self.features[0]
+        return (
+            f"fakes can be told from reals by {self.group} alone: AUC {_auc(self)}. Most telling: "
+            f"{best.name} ({best.meaning}), higher in {best.higher_in}, AUC {best.auc:.2f} by itself"
+        )
+
+
+def run(samples: Samples, config: LeakcheckConfig) -> list[Probe]:
+    """One probe for all features together, then one for each group."""
+    reals, fakes = samples.videos(REAL), samples.videos(FAKE)
+    few = _too_few(samples, reals, fakes, config.probe_min_videos)
+    groups = [(ALL, tuple(name for names in GROUPS.values() for name in names)), *GROUPS.items()]
+    if few:
+        return [Probe(group, "not measured", reason=few) for group, _ in groups]
+    folds = _folds(samples, config.seed)
+    with threadpool_limits(1):  # on small data more threads only wait for each other
+        return [_probe(group, names, samples, folds, config) for group, names in groups]
+
+
+def shortcuts(probes: Sequence[Probe]) -> list[Probe]:
+    """The groups that warn, most telling first; all features together only where no group does."""
+    found = [probe for probe in probes if probe.verdict == "shortcut"]
+    single = [probe for probe in found if probe.group != ALL]
+    return sorted(single or found, key=lambda probe: -(probe.auc or 0.0))
+
+
+def _auc(probe: Probe) -> str:
+    interval = "" if probe.low is None else f" ({probe.low:.2f} to {probe.high:.2f})"
+    return f"{probe.auc:.2f}{interval}"
+
+
+def _too_few(samples: Samples, reals: int, fakes: int, wanted: int) -> str:
+    if reals < wanted or fakes < wanted:
+        return (
+            f"{reals} real and {fakes} fake videos are too few to tell; {wanted} of each are needed "
+            "(leakcheck.probe_min_videos)"
+        )
+    groups = [len(np.unique(samples.group[samples.label == label])) for label in (REAL, FAKE)]
+    if min(groups) < FOLDS:
+        return (
+            f"the reals are of {groups[0]} identity groups and the fakes of {groups[1]}; {FOLDS} of each "
+            "are needed to keep identities apart"
+        )
+    return ""
+
+
+def _folds(samples: Samples, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    found = splitter.split(samples.label, samples.label, samples.group)
+    return [(learn, ask) for learn, ask in found if len(np.unique(samples.label[learn])) == 2]
+
+
+def _probe(
+    group: str,
+    names: Sequence[str],
+    samples: Samples,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    config: LeakcheckConfig,
+) -> Probe:
+    present = [name for name in names if name in samples.values and _varies(samples.values[name])]
+    if not present:
+        return Probe(group, "not measured", reason="not known, or the same everywhere")
+    values = np.stack([samples.values[name] for name in present], axis=1)
+    scores = np.full(len(values), np.nan)
+    for learn, ask in folds:
+        scores[ask] = _fitted(values[learn], samples.label[learn], config.seed).predict_proba(values[ask])[
+            :, 1
+        ]
+    video, first = np.unique(samples.video, return_index=True)
+    label, identity = samples.label[first], samples.group[first]
+    mean = _mean_by(samples.video, video, scores)
+    asked = ~np.isnan(mean)
+    label, identity, mean = label[asked], identity[asked], mean[asked]
+    if len(np.unique(label)) < 2:
+        return Probe(group, "not measured", reason="no fold holds both classes")
+    auc = float(roc_auc_score(label, mean))
+    interval = bootstrap_interval(label, mean, identity, n=config.bootstrap, seed=config.seed)
+    low, high = interval or (None, None)
+    alone = [_alone(name, samples, video, first) for name in present]
+    ordered = tuple(sorted((one for one in alone if one), key=lambda feature: -feature.auc))
+    return Probe(group, _verdict(auc, low, high, config), auc, low, high, ordered)
+
+
+def _verdict(auc: float, low: float | None, high: float | None, config: LeakcheckConfig) -> Verdict:
+    """``unclear`` where the interval leaves open which side of the limit it is on, or reaches chance."""
+    if low is None or high is None:
+        return "unclear" if config.bootstrap else "shortcut" if auc > config.probe_auc else "none"
+    if auc > config.probe_auc:
+        return "shortcut" if low > 0.5 else "unclear"
+    return "unclear" if high > config.probe_auc else "none"
+
+
+def _fitted(values: np.ndarray, label: np.ndarray, seed: int) -> HistGradientBoostingClassifier:
+    leaf = max(_SMALLEST_LEAF, int(_LEAF_SHARE * len(label)))
+    model = HistGradientBoostingClassifier(
+        max_iter=40, learning_rate=0.15, max_depth=3, min_samples_leaf=leaf, l2_regularization=1.0,
+        max_bins=64, early_stopping=False, class_weight="balanced", random_state=seed,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column that is all nan within a fold
+        return model.fit(values, label)
+
+
+def _alone(name: str, samples: Samples, video: np.ndarray, first: np.ndarray) -> Feature | None:
+    mean = _mean_by(samples.video, video, samples.values[name])
+    known = ~np.isnan(mean)
+    label = samples.label[first][known]
+    if len(np.unique(label)) < 2:
+        return None
+    auc = float(roc_auc_score(label, mean[known]))
+    return Feature(name, WORDS[name], max(auc, 1 - auc), "fakes" if auc >= 0.5 else "reals")
+
+
+def _mean_by(of: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of the known values of each key, nan where none is; ``keys`` is sorted."""
+    known = ~np.isnan(values)
+    place = np.searchsorted(keys, of[known])
+    total = np.bincount(place, values[known], len(keys))
+    count = np.bincount(place, minlength=len(keys))
+    return np.divide(total, count, out=np.full(len(keys), np.nan), where=count > 0)
+
+
+def _varies(values: np.ndarray) -> bool:
+    known = values[~np.isnan(values)]
+    return len(known) > 0 and bool((known != known[0]).any())

@@ -1,0 +1,275 @@
+"""Looks at every picture once, with Ray Data: stored crops, or the files of a catalog.
+
+A task reads a few row groups, or a few files, and hands back some hundred bytes for each picture; no task
+holds more than a window of decoded pictures. A video of a catalog is stood for by its middle key frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import cv2
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+import ray.data
+
+from deepfake.config import SamplingConfig
+from deepfake.errors import JobError, UsageError, VideoError
+from deepfake.faces.cropping import decode
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.io.tables import TableError
+from deepfake.pipelines.leakcheck.fingerprints import look
+from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.progress import Progress
+from deepfake.video.decoder import VideoFile
+
+log = logging.getLogger(__name__)
+
+_NUMBERS = (
+    "corner_black", "edge_black", "edge_constant", "edge_repeated", "brightness", "contrast",
+    "red_minus_green", "blue_minus_green", "sharpness", "box_x", "box_y", "box_aspect", "box_area",
+    "box_outside", "box_side", "detector_score", "crop_bits_per_pixel",
+)  # fmt: skip
+
+# One row for each picture, in memory only. Crops are at (file, row_group, row); files of a catalog are not.
+PICTURES = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("frame_index", pa.int32()),
+        ("face_index", pa.int16()),
+        ("split", pa.string()),
+        ("label", pa.int8()),
+        ("file", pa.int32()),
+        ("row_group", pa.int32()),
+        ("row", pa.int32()),
+        ("pixels", pa.binary()),
+        ("phash", pa.uint64()),
+        ("phash_mirrored", pa.uint64()),
+        ("thumbnail", pa.binary()),
+        *((name, pa.float32()) for name in _NUMBERS),
+        # of a file of a catalog:
+        ("content_sha256", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("codec", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("duration_s", pa.float64()),
+        ("frames_total", pa.int32()),
+        ("problem", pa.string()),
+    ]
+)
+
+_CROP_COLUMNS = [
+    "video_id", "frame_index", "face_index", "split", "label", "box", "frame_width", "frame_height",
+    "detector_score", "crop",
+]  # fmt: skip
+_WINDOW = 64  # crops held decoded or encoded at once by a task
+_TASK_ROWS = 512  # crops a task
+_TASK_FILES = 64  # files a task
+_ONE_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
+
+
+def read(material: Material, pixels: bool, workers: int, storage: Storage) -> pa.Table:
+    """``PICTURES`` of all crops, or of all files of a catalog; sorted. Needs a Ray session.
+
+    Files of a catalog are hashed where another has their size; without ``pixels`` nothing else is done.
+    """
+    if material.kind == "crops":
+        blocks = _row_groups(material.files, storage)
+        task: Any = _LookAtCrops(material.files, storage)
+        what, total = "crops looked at", sum(pc.sum(block["rows"]).as_py() for block in blocks)
+    else:
+        blocks = _files(material.videos, pixels)
+        task = _LookAtFiles(pixels, storage)
+        what, total = "files looked at", sum(block.num_rows for block in blocks)
+    if not blocks:
+        return PICTURES.empty_table()
+    results = ray.data.from_arrow(blocks).map_batches(
+        task,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(size=min(workers, len(blocks))),
+        num_cpus=1,
+    )
+    parts = []
+    try:
+        with Progress(what, total) as progress:
+            for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+                parts.append(batch.cast(PICTURES))
+                progress.step(batch.num_rows)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UsageError | TableError):
+            raise type(cause)(str(cause)) from None
+        raise JobError(f"the leak check stopped: {cause or error}") from error
+    found = pa.concat_tables(parts) if parts else PICTURES.empty_table()
+    found = found.filter(pc.is_in(found["video_id"], material.videos["video_id"]))
+    order = [(name, "ascending") for name in ("video_id", "frame_index", "face_index")]
+    return found.sort_by(order).combine_chunks()
+
+
+def encoded_pictures(
+    places: Sequence[tuple[int, int, int]], files: Sequence[str], storage: Storage
+) -> dict[tuple[int, int, int], bytes]:
+    """The stored bytes of single crops, by ``(file, row_group, row)``."""
+    found = {}
+    for number in sorted({place[0] for place in places}):
+        with storage.open(files[number]) as source, pq.ParquetFile(source) as file:
+            for group in sorted({place[1] for place in places if place[0] == number}):
+                crops = file.read_row_group(group, columns=["crop"])["crop"]
+                for place in places:
+                    if place[:2] == (number, group):
+                        found[place] = crops[place[2]].as_py()
+    return found
+
+
+def one_frame(uri: str, storage: Storage) -> Any:
+    """The picture that stands for a file, (h, w, 3) uint8 RGB; raises ``VideoError``."""
+    with storage.open(uri) as file, VideoFile(file, _ONE_KEY_FRAME) as source:
+        return next(source.sample()).rgb()
+
+
+def _row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
+    """Blocks of ``file, row_group, rows``, about ``_TASK_ROWS`` crops each."""
+    places: list[dict[str, int]] = []
+    for number, uri in enumerate(files):
+        with storage.open(uri) as source, pq.ParquetFile(source) as file:
+            tables.check_file(uri, file.schema_arrow, "crops")
+            places += [
+                {"file": number, "row_group": group, "rows": file.metadata.row_group(group).num_rows}
+                for group in range(file.num_row_groups)
+            ]
+    blocks, block, rows = [], [], 0
+    for place in places:
+        block.append(place)
+        rows += place["rows"]
+        if rows >= _TASK_ROWS:
+            blocks.append(pa.Table.from_pylist(block))
+            block, rows = [], 0
+    return [*blocks, pa.Table.from_pylist(block)] if block else blocks
+
+
+def _files(videos: pa.Table, pixels: bool) -> list[pa.Table]:
+    """Blocks of files to look at; ``hash`` says whether a file's bytes may be another's."""
+    sizes = videos["size_bytes"].to_pylist()
+    counts = Counter(sizes)
+    shared = [size is None or (size > 0 and counts[size] > 1) for size in sizes]
+    listed = videos.select(["video_id", "uri", "split", "label"])
+    listed = listed.append_column("hash", pa.array(shared, pa.bool_()))
+    if not pixels:
+        listed = listed.filter(listed["hash"])
+    return [
+        listed.slice(start, _TASK_FILES).combine_chunks() for start in range(0, listed.num_rows, _TASK_FILES)
+    ]
+
+
+class _LookAtCrops:
+    """Reads and looks at the crops of some row groups; holds no state."""
+
+    def __init__(self, files: tuple[str, ...], storage: Storage) -> None:
+        self.files, self.storage = files, storage
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        cv2.setNumThreads(1)  # Ray runs a task a core already
+        for place in block.to_pylist():
+            uri = self.files[place["file"]]
+            with self.storage.open(uri) as source, pq.ParquetFile(source) as file:
+                row = 0
+                for batch in file.iter_batches(_WINDOW, [place["row_group"]], columns=_CROP_COLUMNS):
+                    yield self._looked_at(batch, uri, place, row)
+                    row += batch.num_rows
+
+    def _looked_at(self, batch: pa.RecordBatch, uri: str, place: dict[str, int], first: int) -> pa.Table:
+        rows = []
+        for row, crop in enumerate(batch.to_pylist(), start=first):
+            encoded = crop.pop("crop")
+            try:
+                picture = decode(encoded)
+            except ValueError as error:
+                raise TableError(
+                    f"{uri}, row group {place['row_group']}, row {row}: the stored crop is damaged: {error}"
+                ) from None
+            pixels = picture.shape[0] * picture.shape[1]
+            rows.append(
+                {
+                    **{name: crop[name] for name in ("video_id", "frame_index", "face_index", "split")},
+                    "label": crop["label"],
+                    "file": place["file"],
+                    "row_group": place["row_group"],
+                    "row": row,
+                    "crop_bits_per_pixel": 8 * len(encoded) / pixels,
+                    "detector_score": crop["detector_score"],
+                    **_box(crop),
+                    **look(picture),
+                }
+            )
+        return pa.Table.from_pylist(rows, PICTURES)
+
+
+def _box(crop: dict[str, Any]) -> dict[str, float]:
+    """Where the face is and how large, relative to its frame; ``box_side`` in source pixels."""
+    box, width, height = crop["box"], crop["frame_width"], crop["frame_height"]
+    right, bottom = box["x"] + box["w"], box["y"] + box["h"]
+    outside = max(-box["x"], -box["y"], right - width, bottom - height)
+    return {
+        "box_x": (box["x"] + box["w"] / 2) / width,
+        "box_y": (box["y"] + box["h"] / 2) / height,
+        "box_aspect": box["w"] / max(box["h"], 1e-6),
+        "box_area": box["w"] * box["h"] / (width * height),
+        "box_outside": max(0.0, outside) / max(box["w"], box["h"], 1e-6),
+        "box_side": max(box["w"], box["h"]),
+    }
+
+
+class _LookAtFiles:
+    """Hashes files, and looks at an image or at one key frame of a video; holds no state."""
+
+    def __init__(self, pixels: bool, storage: Storage) -> None:
+        self.pixels, self.storage = pixels, storage
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        cv2.setNumThreads(1)
+        for entry in block.to_pylist():
+            yield pa.Table.from_pylist([self._looked_at(entry)], PICTURES)
+
+    def _looked_at(self, entry: dict[str, Any]) -> dict[str, Any]:
+        row = {name: entry[name] for name in ("video_id", "split", "label")}
+        row |= {"frame_index": 0, "face_index": 0}
+        try:
+            with self.storage.open(entry["uri"]) as file:
+                row["size_bytes"] = file.seek(0, io.SEEK_END)
+                file.seek(0)
+                if entry["hash"]:
+                    row["content_sha256"] = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+                    file.seek(0)
+                if self.pixels:
+                    row |= _facts(file)
+        except (VideoError, OSError) as error:
+            row["problem"] = str(error)
+            log.info("%s: %s", entry["video_id"], error)
+        return row
+
+
+def _facts(file: Any) -> dict[str, Any]:
+    with VideoFile(file, _ONE_KEY_FRAME) as source:
+        info, frame = source.info, next(source.sample(), None)
+    if frame is None:
+        return {"problem": "no frame could be decoded"}
+    picture = frame.rgb()
+    return {
+        "codec": info.codec,
+        "height": picture.shape[0],
+        "width": picture.shape[1],
+        "duration_s": info.duration_s,
+        "frames_total": info.frames_total,
+        "frame_index": frame.index,
+        **look(picture),
+    }

@@ -1,0 +1,116 @@
+"""Uploads that FaceForensics++ cut several clips from, where those clips are in different splits.
+
+``conversion_dict.json``, which comes with the data set, says for each of its 1000 original clips which upload
+it was cut from: ``{"755": "tR7z_H1qPMc 0", ...}``, upload and number of the clip within it. Clips of one
+upload show the same person on the same day; the official lists nevertheless put some of them in two splits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from deepfake.catalog.splits import OFFICIAL_DATASET, read_official
+from deepfake.config import SPLITS
+from deepfake.errors import UsageError
+from deepfake.io.storage import Storage, join
+from deepfake.pipelines.leakcheck.findings import OFFICIAL, Finding, rank
+
+FILE = "conversion_dict.json"
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Which upload each clip was cut from, and the split that the official lists give it."""
+
+    of_clip: Mapping[str, str]
+    official: Mapping[str, str]  # empty where the lists were not given
+
+    @property
+    def count(self) -> int:
+        """How many uploads there are."""
+        return len(set(self.of_clip.values()))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A clip, or a video that shows it, in a split."""
+
+    clip: str
+    video: str
+    label: int | None
+
+
+def load(splits_dir: str | None, conversion_dict: str | None, storage: Storage) -> Uploads | None:
+    """What the data set says of its uploads; None where nothing was given that says it."""
+    uri = conversion_dict
+    if uri is None:
+        if splits_dir is None or not storage.exists(join(splits_dir, FILE)):
+            return None
+        uri = join(splits_dir, FILE)
+    official = {}
+    if splits_dir is not None:
+        clips = read_official(splits_dir, storage)["clips"]
+        official = {clip: SPLITS[index] for clip, index in clips.items()}
+    return Uploads(read(uri, storage), official)
+
+
+def read(uri: str, storage: Storage) -> dict[str, str]:
+    """Clip -> upload, from ``conversion_dict.json``."""
+    try:
+        found = json.loads(storage.read_text(uri))
+    except FileNotFoundError:
+        raise UsageError(f"leakcheck.conversion_dict: {uri} does not exist") from None
+    except ValueError as error:
+        raise UsageError(f"{uri}: not valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f'{uri}: expected an object such as {{"000": "upload 0"}}, found {found!r:.60}')
+    uploads = {}
+    for clip, value in found.items():
+        upload = value.rpartition(" ")[0] if isinstance(value, str) else ""
+        if not upload:
+            raise UsageError(f'{uri}: clip {clip!r} is {value!r:.60}, expected "upload number"')
+        uploads[clip] = upload
+    return uploads
+
+
+def official_overlaps(uploads: Uploads) -> list[Finding]:
+    """Uploads in two splits of the official lists, whether or not any of their videos is at hand."""
+    placed = ((split, _Place(clip, clip, None)) for clip, split in uploads.official.items())
+    return _overlaps(placed, uploads, OFFICIAL)
+
+
+def overlaps(videos: pa.Table, uploads: Uploads) -> list[Finding]:
+    """Uploads in two splits of the videos at hand; a fake shows its target's upload and its source's."""
+    columns = videos.select(["video_id", "split", "label", "target_id", "source_id"])
+    placed = [
+        (row["split"], _Place(identity.removeprefix(OFFICIAL_DATASET), row["video_id"], row["label"]))
+        for row in columns.to_pylist()
+        for identity in (row["target_id"], row["source_id"])
+        if row["split"] is not None and identity is not None and identity.startswith(OFFICIAL_DATASET)
+    ]
+    return _overlaps(placed, uploads, "input")
+
+
+def _overlaps(placed: Iterable[tuple[str, _Place]], uploads: Uploads, scope: str) -> list[Finding]:
+    """One finding for each pair of different clips of one upload in different splits."""
+    seen: dict[str, dict[tuple[str, str], _Place]] = defaultdict(dict)  # upload -> (split, clip) -> example
+    for split, place in placed:
+        if upload := uploads.of_clip.get(place.clip):
+            known = seen[upload].get((split, place.clip))
+            if known is None or place.video < known.video:
+                seen[upload][split, place.clip] = place
+    findings = []
+    for upload, places in seen.items():
+        ordered = sorted(places.items(), key=lambda item: (rank(item[0][0]), item[0][1]))
+        for ((split_a, _), a), ((split_b, _), b) in itertools.combinations(ordered, 2):
+            if split_a != split_b and a.clip != b.clip:
+                findings.append(
+                    Finding("upload", a.video, b.video, upload, split_a, split_b, a.label, b.label, scope)
+                )
+    return sorted(findings, key=lambda f: (rank(f.split_a), rank(f.split_b), f.video_a, f.video_b))

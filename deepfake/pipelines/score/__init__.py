@@ -1,0 +1,1 @@
+"""Scores for a whole archive of videos, and the pages that show them."""

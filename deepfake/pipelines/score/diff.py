@@ -1,0 +1,77 @@
+"""What another bundle or configuration changes: two outputs of the score job, video by video."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.errors import UsageError
+from deepfake.execution.output import part_files
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+
+FILE = "changes.parquet"
+_COLUMNS = ["video_id", "content_sha256", "status", "score", "verdict"]
+
+
+def write(output: str, before: str, storage: Storage, config_sha256: str) -> dict[str, Any]:
+    """Write the table ``changes`` below ``output``; the numbers for the summary."""
+    changes = compare(read(before, storage), read(output, storage), config_sha256)
+    uri = join(output, FILE)
+    storage.write_table(uri, changes)
+    return {"compared_with": before, "changes": uri, **numbers(changes)}
+
+
+def read(root: str, storage: Storage) -> pa.Table:
+    """The columns of ``video_scores`` that are compared."""
+    parts = part_files(root, storage, "video_scores")
+    return pa.concat_tables([storage.read_table(uri, "video_scores", _COLUMNS) for uri in parts])
+
+
+def bundle_of(root: str, storage: Storage) -> str | None:
+    """The hash of the bundle that an output was scored with; raises ``UsageError`` where it is none."""
+    uri = join(root, "_config.json")
+    if not storage.exists(uri):
+        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} is missing")
+    return json.loads(storage.read_text(uri)).get("bundle_sha256")
+
+
+def compare(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:
+    """Table ``changes``: every video of either side, largest change of the score first."""
+    names = ["content_sha256", "status", "score", "verdict"]
+    joined = before.rename_columns(["video_id", *(f"{name}_before" for name in names)]).join(
+        after.rename_columns(["video_id", *(f"{name}_after" for name in names)]),
+        "video_id",
+        join_type="full outer",
+    )
+    difference = pc.subtract(joined["score_after"], joined["score_before"])
+    joined = joined.append_column("difference", difference)
+    size = pc.abs(difference)
+    order = pc.sort_indices(
+        pa.table({"size": size, "name": joined["video_id"]}),
+        sort_keys=[("size", "descending"), ("name", "ascending")],
+        null_placement="at_end",
+    )
+    wanted = tables.schema("changes", config_sha256)
+    return joined.take(order).select(wanted.names).cast(wanted).combine_chunks()
+
+
+def numbers(changes: pa.Table) -> dict[str, Any]:
+    """How many videos changed, and how."""
+    turned: Counter[str] = Counter()
+    for old, new in zip(
+        changes["verdict_before"].to_pylist(), changes["verdict_after"].to_pylist(), strict=True
+    ):
+        if old is not None and new is not None and old != new:
+            turned[f"{old} -> {new}"] += 1
+    largest = pc.max(pc.abs(changes["difference"])).as_py()
+    return {
+        "only_before": changes["status_after"].null_count,
+        "only_now": changes["status_before"].null_count,
+        "verdicts_changed": dict(sorted(turned.items())),
+        "largest_difference": largest,
+    }

@@ -1,0 +1,102 @@
+"""What a reader is shown of a suspicious video: which frames, and their pictures from the source file.
+
+Frames were not kept while the archive was scored, so the few that are shown are decoded once more.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from deepfake.config import CropConfig, SamplingConfig
+from deepfake.errors import VideoError
+from deepfake.faces import cropping
+from deepfake.faces.detectors.base import Detection
+from deepfake.io.storage import Storage
+from deepfake.video.decoder import Frame, VideoFile
+
+log = logging.getLogger(__name__)
+
+FRAME_SIDE = 640  # longer side of a frame's picture, in pixels
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A face in its frame: the frame as a small JPEG, and the crop that was scored."""
+
+    face: Row  # of table face_scores
+    frame: bytes
+    width: int  # of the source frame, in pixels
+    height: int
+    crop: np.ndarray  # (224, 224, 3) uint8 RGB
+
+
+def choose(faces: Sequence[Row], segments: Sequence[Row], count: int) -> list[Row]:
+    """The faces to show, in the order of time: the highest of each segment, then the highest of the rest.
+
+    ``faces`` and ``segments`` are one video's rows of those tables. Of one frame at most one is shown.
+    """
+    by_score = sorted(faces, key=lambda face: (-face["score"], face["frame_index"]))
+    order: list[Row] = []
+    for segment in sorted(segments, key=lambda row: (-row["mean_score"], row["start_s"])):
+        order += [face for face in by_score if _in_segment(face, segment)][:1]
+    chosen: dict[int, Row] = {}
+    for face in [*order, *by_score]:
+        if len(chosen) == count:
+            break
+        chosen.setdefault(face["frame_index"], face)
+    return [chosen[index] for index in sorted(chosen)]
+
+
+def _in_segment(face: Row, segment: Row) -> bool:
+    same = face["track_id"] == segment["track_id"]
+    return bool(same and segment["start_s"] <= face["time_s"] <= segment["end_s"])
+
+
+def show(
+    uri: str, faces: Sequence[Row], sampling: SamplingConfig, crop: CropConfig, storage: Storage
+) -> list[Shown]:
+    """The pictures of some faces of one video; without those that cannot be had any more."""
+    wanted = {face["frame_index"]: face for face in faces}
+    try:
+        with storage.open(uri) as file, VideoFile(_seekable(file), sampling) as source:
+            found = [_shown(wanted[frame.index], frame, crop) for frame in source.frames(sorted(wanted))]
+    except (VideoError, OSError, cv2.error) as error:
+        log.warning("%s: its frames cannot be shown: %s", uri, error)
+        return []
+    return sorted(found, key=lambda shown: shown.face["frame_index"])
+
+
+def _seekable(file: Any) -> Any:
+    return file if file.seekable() else io.BytesIO(cast(bytes, file.read()))
+
+
+def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
+    box = face["box"]
+    points = face.get("landmarks")
+    landmarks = tuple(points) if points else None
+    found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=landmarks)
+    picture = frame.rgb()
+    height, width = picture.shape[:2]
+    scale = min(1.0, FRAME_SIDE / max(height, width))
+    small = cv2.resize(
+        picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    return Shown(face, jpeg(small), width, height, cropping.cut(frame, found, config))
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    """A (h, w, 3) uint8 RGB picture as JPEG, for people to look at."""
+    written, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
+    if not written:
+        raise ValueError(f"a picture of shape {picture.shape} could not be encoded")
+    return data.tobytes()

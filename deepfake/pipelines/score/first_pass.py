@@ -1,0 +1,112 @@
+"""A cheap first look at each video, and the whole look only where the first leaves doubt.
+
+The first look is at a few key frames, which cost a fiftieth of the others to decode. Where their score is far
+from the threshold, it stands; the row says so (``passes`` is 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake.config import SamplingConfig, ScoringConfig
+from deepfake.io.tables import Status
+from deepfake.metrics import aggregate
+from deepfake.pipelines.score.rows import score_crops
+
+FEWEST_FACES = 2  # one face decides nothing
+
+Stage = Callable[[pa.Table], dict[str, Any]]  # a unit's rows to its id, videos and crops
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A unit after one or two looks at its videos."""
+
+    unit: dict[str, Any]
+    scores: np.ndarray  # (n,) float64, one for each of the unit's crops
+    passes: Mapping[str, int]  # 1 or 2, by video_id
+
+
+def quick(sampling: SamplingConfig, config: ScoringConfig) -> SamplingConfig:
+    """The sampling of the first look."""
+    return sampling.model_copy(update={"policy": "keyframes", "max_frames": config.first_pass})
+
+
+def look(
+    block: pa.Table,
+    first: Stage,
+    whole: Stage,
+    score: Callable[[np.ndarray], np.ndarray],
+    config: ScoringConfig,
+    threshold: float,
+) -> Looked:
+    """Both looks at the videos of one unit, their rows in the unit's order."""
+    glance = first(block)
+    scores = score_crops(glance["crops"]["crop"].to_pylist(), score)
+    settled = settled_videos(glance["videos"], glance["crops"], scores, config, threshold)
+    names = block["video_id"].to_pylist()
+    passes = {name: 1 if name in settled else 2 for name in names}
+    if len(settled) == len(names):
+        return Looked(glance, scores, passes)
+    doubtful = pa.array([name not in settled for name in names], pa.bool_())
+    rest = whole(block.filter(doubtful))
+    more = score_crops(rest["crops"]["crop"].to_pylist(), score)
+    keep = np.array([name in settled for name in glance["crops"]["video_id"].to_pylist()], bool)
+    crops = pa.concat_tables([glance["crops"].filter(pa.array(keep)), rest["crops"]])
+    kept = pa.array([name in settled for name in glance["videos"]["video_id"].to_pylist()], pa.bool_())
+    videos = pa.concat_tables([glance["videos"].filter(kept), rest["videos"]])
+    place = {name: i for i, name in enumerate(names)}
+    order = np.argsort([place[name] for name in crops["video_id"].to_pylist()], kind="stable")
+    video_order = np.argsort([place[name] for name in videos["video_id"].to_pylist()], kind="stable")
+    unit = {**glance, "videos": videos.take(pa.array(video_order)), "crops": crops.take(pa.array(order))}
+    return Looked(unit, np.concatenate([scores[keep], more])[order], passes)
+
+
+def settled_videos(
+    videos: pa.Table, crops: pa.Table, scores: np.ndarray, config: ScoringConfig, threshold: float
+) -> set[str]:
+    """Videos whose score after the first look is further from the threshold than ``first_pass_margin``."""
+    by_video: dict[str, list[float]] = {}
+    for name, score in zip(crops["video_id"].to_pylist(), scores.tolist(), strict=True):
+        by_video.setdefault(name, []).append(score)
+    settled = set()
+    for name, status in zip(videos["video_id"].to_pylist(), videos["status"].to_pylist(), strict=True):
+        found = by_video.get(name, [])
+        if status != Status.OK or len(found) < max(FEWEST_FACES, config.min_faces):
+            continue
+        if abs(aggregate(found, config.aggregation, config.top_k) - threshold) > config.first_pass_margin:
+            settled.add(name)
+    return settled
+
+
+def saved(videos: pa.Table, sampling: SamplingConfig) -> dict[str, Any]:
+    """What the first look saved, from the finished table ``video_scores``."""
+    rows = videos.select(["passes", "frames_sampled", "frames_total", "duration_s"]).to_pylist()
+    looked_at = [row for row in rows if row["passes"] is not None]
+    settled = [row for row in looked_at if row["passes"] == 1]
+    spared = sum(max(0, frames_of_whole(row, sampling) - row["frames_sampled"]) for row in settled)
+    looked = sum(row["frames_sampled"] for row in looked_at)
+    return {
+        "settled_by_first_pass": len(settled),
+        "share_settled": round(len(settled) / max(1, len(looked_at)), 4),
+        "share_of_frames_spared": round(spared / max(1, spared + looked), 4),
+    }
+
+
+def frames_of_whole(row: Mapping[str, Any], sampling: SamplingConfig) -> int:
+    """About how many frames the whole look at a video takes."""
+    total = row["frames_total"] or 0
+    if sampling.policy == "every_n":
+        count = -(-total // sampling.every_n)
+    elif sampling.policy == "per_second":
+        count = min(total, int((row["duration_s"] or 0.0) * sampling.per_second) + 1)
+    elif sampling.policy == "count":
+        count = min(total, sampling.count)
+    else:
+        count = row["frames_sampled"]
+    return min(count, sampling.max_frames)

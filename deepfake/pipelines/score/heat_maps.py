@@ -1,0 +1,67 @@
+"""Crops under their heat maps, for people to look at, drawn in a process of Ray's while others decode.
+
+Heat maps take gradients, which only TensorFlow has: starting it and loading the network takes longer than
+hundreds of maps, so it is done once for all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import ray
+import ray.exceptions
+
+from deepfake.execution import session
+from deepfake.execution.process import leave_at_once
+from deepfake.io.storage import Storage
+from deepfake.model import grad_cam, keras_runtime
+from deepfake.model.bundle import Bundle
+from deepfake.pipelines.score import evidence
+
+log = logging.getLogger(__name__)
+
+CROPS_AT_ONCE = 8  # gradients take memory
+RESTARTS = 2  # of the process, where its node is lost
+
+
+class HeatPictures:
+    """Draws heat maps of one bundle; begins to load it at once. Needs a Ray session."""
+
+    def __init__(self, bundle: str, storage: Storage) -> None:
+        # With one CPU in all, the pictures that are waited for could never be decoded beside it.
+        cpus = max(0, min(1, session.total("CPU") - 1))
+        self._painter = ray.remote(num_cpus=cpus, max_restarts=RESTARTS)(_Painter).remote(bundle, storage)
+
+    def begin(self, crops: Sequence[np.ndarray]) -> Drawing:
+        """Begin with crops, each (224, 224, 3) uint8 RGB."""
+        return Drawing(len(crops), self._painter.draw.remote(np.stack(crops)) if len(crops) else None)
+
+
+class Drawing:
+    """Pictures that are being drawn."""
+
+    def __init__(self, count: int, drawn: ray.ObjectRef | None = None) -> None:
+        self._count, self._drawn = count, drawn
+
+    def wait(self) -> list[bytes | None]:
+        """Each crop under its heat map as JPEG, in order; None for all where they cannot be had."""
+        if self._drawn is None:
+            return [None] * self._count
+        try:
+            return list(ray.get(self._drawn))
+        except ray.exceptions.RayError as error:
+            log.warning("heat maps could not be made: %s", error)
+            return [None] * self._count
+
+
+class _Painter:
+    def __init__(self, bundle: str, storage: Storage) -> None:
+        leave_at_once()
+        keras_runtime.start(threads=1)
+        self._maps = grad_cam.HeatMaps(Bundle.load(bundle, storage, batch_size=CROPS_AT_ONCE))
+
+    def draw(self, crops: np.ndarray) -> list[bytes]:
+        heats = self._maps(crops)
+        return [evidence.jpeg(grad_cam.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]

@@ -1,0 +1,235 @@
+"""The page of an archive's scores: what was looked at, what was found, which video to look at first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake.config import ReportConfig
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+from deepfake.io.tables import FAILURES, Status
+from deepfake.metrics import Interval, precision_at_prevalence, precision_interval
+from deepfake.model.verdicts import VerdictRule
+from deepfake.report import html
+
+PAGE = "report.html"
+THUMBNAILS = "thumbnails"
+PAGE_ROWS = 100  # rows that the table shows at once, and all that it shows without JavaScript
+BINS = 20
+COLUMNS = ["video_id", "score", "status", "status_detail", "verdict", "frames_sampled", "frames_with_face",
+           "faces", "worst_time_s", "label"]  # fmt: skip
+
+STATUS_WORDS: dict[str, str] = {
+    Status.OK: "scored",
+    Status.NO_FACE: "no face was found in the frames looked at",
+    Status.TOO_SHORT: "too few faces or frames to judge",
+    Status.DECODE_ERROR: "damaged: it could not be decoded",
+    Status.UNREADABLE: "could not be opened as a video",
+    Status.UNSUPPORTED: "of a kind or size that is not analysed",
+    Status.TIMEOUT: "took longer than the time limit",
+    Status.SKIPPED_DUPLICATE: "same content as another file, which stands for it",
+}
+VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
+LABEL_WORDS = {0: "real", 1: "fake"}
+
+
+def write(
+    output: str,
+    storage: Storage,
+    videos: pa.Table,
+    order: pa.Array,
+    thumbnails: Mapping[str, bytes] | None = None,
+    config: ReportConfig | None = None,
+    facts: Mapping[str, object] | None = None,
+    links: Mapping[str, str] | None = None,
+    point: VerdictRule | None = None,
+) -> str:
+    """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
+
+    Args:
+        videos: table ``video_scores``, in any order; its strings may be dictionaries.
+        order: its rows ``most_suspicious_first``.
+        thumbnails: JPEG of the highest-scoring face by ``video_id``; the most suspicious
+            ``report.max_thumbnails`` are written.
+        facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
+        links: paths of the videos' own pages, relative to this one, by ``video_id``.
+        point: the operating point in force, for what its error rates mean at the user's prevalence.
+    """
+    config = config or ReportConfig()
+    rows = tables.decoded("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
+    shown = _thumbnails_shown(rows, thumbnails or {}, config.max_thumbnails)
+    storage.remove(join(output, THUMBNAILS))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: storage.write_bytes(join(output, item[0]), item[1]), shown.values()))
+    uri = join(output, PAGE)
+    paths = {row: name for row, (name, _) in shown.items()}
+    names = enumerate(rows["video_id"].to_pylist()) if links else ()
+    linked = {row: links[name] for row, name in names if name in links} if links else {}
+    totals = tables.decoded("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
+    storage.write_text(uri, page(totals, rows, paths, config, facts or {}, linked, point))
+    return uri
+
+
+def most_suspicious_first(videos: pa.Table) -> pa.Array:
+    """Row numbers: scored videos from the highest score down, then the others by status; ties by name."""
+    given = tables.decoded("video_scores", videos.select(["video_id", "score", "status"]))
+    unscored = pc.is_null(given["score"])
+    keys = {
+        "unscored": (pc.cast(unscored, pa.int8()), "ascending"),
+        "score": (given["score"], "descending"),
+        "status": (pc.if_else(unscored, given["status"], ""), "ascending"),
+        "video_id": (given["video_id"], "ascending"),
+    }
+    return pc.sort_indices(
+        pa.table({name: key for name, (key, _) in keys.items()}),
+        sort_keys=[(name, way) for name, (_, way) in keys.items()],
+    )
+
+
+def page(
+    totals: pa.Table,
+    rows: pa.Table,
+    thumbnails: Mapping[int, str],
+    config: ReportConfig,
+    facts: Mapping[str, object],
+    links: Mapping[int, str] = MappingProxyType({}),
+    point: VerdictRule | None = None,
+) -> str:
+    """The page's HTML.
+
+    ``totals`` has columns ``score, status, verdict, threshold`` of all videos; ``rows`` are those that the
+    table shows, in its order; ``thumbnails`` and ``links`` are row -> path.
+    """
+    scores = totals["score"].drop_null().to_numpy()
+    by_status, by_verdict = _counts(totals["status"]), _counts(totals["verdict"])
+    data = _data(rows, thumbnails, links)
+    thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
+    return html.render(
+        "scores.html",
+        title=config.title or "Deepfake scores",
+        script=html.asset("scores.js"),
+        data=html.script_json(data),
+        rows=[_row(data, i) for i in range(min(PAGE_ROWS, rows.num_rows))],
+        page_rows=PAGE_ROWS,
+        total=totals.num_rows,
+        held=rows.num_rows,
+        scored=int(scores.size),
+        failed=sum(n for status, n in by_status.items() if status in FAILURES),
+        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in _most_first(by_status)],
+        verdicts=[(words, v, by_verdict[v]) for v, words in VERDICT_WORDS.items()],
+        threshold=thresholds[0] if len(thresholds) == 1 else None,
+        histogram=_histogram(scores),
+        facts={label: value for label, value in facts.items() if value is not None},
+        point=point,
+        alarms=alarms(point, config.prevalence),
+        labelled=any(label is not None for label in data["label"]),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> Counter[str]:
+    counted = pc.value_counts(column.drop_null())
+    return Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
+
+
+def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """How many of those called fake are fakes, where ``prevalence`` of all videos are."""
+
+    prevalence: float
+    right: float | None
+    interval: Interval | None  # 95 %: what so few validation videos can show
+
+
+def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarms]:
+    """One for each prevalence; empty where the error rates are not known."""
+    if point is None or point.measured is None:
+        return []
+    seen = point.measured
+    hits, false_alarms = round(seen.tpr * seen.fake_videos), round(seen.fpr * seen.real_videos)
+    return [
+        Alarms(
+            share,
+            precision_at_prevalence(seen.tpr, seen.fpr, share),
+            precision_interval(hits, seen.fake_videos, false_alarms, seen.real_videos, share),
+        )
+        for share in prevalence
+    ]
+
+
+def _thumbnails_shown(
+    videos: pa.Table, thumbnails: Mapping[str, bytes], most: int
+) -> dict[int, tuple[str, bytes]]:
+    """Row -> (path below the output, JPEG) of the thumbnails to write. Names are hashes: always safe."""
+    shown: dict[int, tuple[str, bytes]] = {}
+    for row, video_id in enumerate(videos["video_id"].to_pylist()):
+        if len(shown) == most:
+            break
+        if video_id in thumbnails:
+            name = hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
+            shown[row] = (f"{THUMBNAILS}/{name}.jpg", thumbnails[video_id])
+    return shown
+
+
+def _data(videos: pa.Table, thumbnails: Mapping[int, str], links: Mapping[int, str]) -> dict[str, Any]:
+    """Column-wise, as the script reads it; what the first rows are rendered from as well."""
+    status, verdict = videos["status"].to_pylist(), videos["verdict"].to_pylist()
+    status_words = sorted(set(status))
+    detail = enumerate(videos["status_detail"].to_pylist())
+    return {
+        "name": [html.visible(name) for name in videos["video_id"].to_pylist()],
+        "score": [None if s is None else round(s, 3) for s in videos["score"].to_pylist()],
+        "status": [status_words.index(s) for s in status],
+        "statusKeys": status_words,
+        "statusWords": [STATUS_WORDS.get(s, s) for s in status_words],
+        "verdict": [None if v is None else list(VERDICT_WORDS).index(v) for v in verdict],
+        "verdictKeys": list(VERDICT_WORDS),
+        "verdictWords": list(VERDICT_WORDS.values()),
+        "frames": videos["frames_sampled"].to_pylist(),
+        "withFace": videos["frames_with_face"].to_pylist(),
+        "faces": videos["faces"].to_pylist(),
+        "worst": [None if t is None else round(10 * t) for t in videos["worst_time_s"].to_pylist()],
+        "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
+        "detail": {str(row): html.visible(text) for row, text in detail if text},
+        "thumbnail": {str(row): path for row, path in thumbnails.items()},
+        "page": {str(row): path for row, path in links.items()},
+        "pageRows": PAGE_ROWS,
+    }
+
+
+def _row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
+    verdict = data["verdict"][i]
+    return {
+        **{
+            name: data[name][i] for name in ("name", "score", "frames", "withFace", "faces", "worst", "label")
+        },
+        "verdict_key": None if verdict is None else data["verdictKeys"][verdict],
+        "verdict": None if verdict is None else data["verdictWords"][verdict],
+        "status": data["statusWords"][data["status"][i]],
+        "detail": data["detail"].get(str(i)),
+        "thumbnail": data["thumbnail"].get(str(i)),
+        "page": data["page"].get(str(i)),
+    }
+
+
+def _histogram(scores: np.ndarray) -> list[dict[str, Any]]:
+    """Equal-width bins from 0 to 1: ``lower, upper, n, height`` with the height in [0, 1] of the highest."""
+    counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
+    highest = max(1, int(counts.max()))
+    return [
+        {"lower": float(a), "upper": float(b), "n": int(n), "height": float(n / highest)}
+        for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]

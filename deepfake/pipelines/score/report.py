@@ -1,0 +1,217 @@
+"""What a score job leaves for people: CSV, JSON Lines, the index page, a page for each suspicious video."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import ray
+import ray.exceptions
+
+from deepfake.config import CropConfig, SamplingConfig, ScoreJobConfig
+from deepfake.execution.output import Output
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+from deepfake.model.verdicts import VerdictRule
+from deepfake.pipelines.score import evidence, video_page
+from deepfake.pipelines.score import index_page as index
+from deepfake.pipelines.score.evidence import Shown
+from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
+from deepfake.pipelines.score.video_page import Case, Picture
+
+log = logging.getLogger(__name__)
+
+SUSPICIOUS = ("likely_fake", "uncertain")
+ROWS_AT_ONCE = 1024
+VIDEOS_AT_ONCE = 16  # whose pictures are held at a time, and those of as many that wait for heat maps: 32 MB
+
+Row = Mapping[str, Any]
+Illustrations = Sequence[tuple[Shown, bytes | None]]  # pictures of a video, each with its heat map
+
+
+def write(
+    videos: pa.Table, config: ScoreJobConfig, output: Output, point: VerdictRule, bundle: str
+) -> list[str]:
+    """Write everything; the URIs to look at. Needs a Ray session.
+
+    ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words.
+    """
+    order = index.most_suspicious_first(videos)
+    csv = write_tables(videos, order, output)
+    links = write_pages(videos, order, config, output)
+    first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
+    seen = output.rows_of("evidence", first, ["video_id", "image"])
+    thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
+    facts = {
+        "Archive": config.input,
+        "Model bundle": bundle,
+        "Detector": config.detector.name if config.detector else None,
+        "Frames": sampling_words(config.sampling),
+        "Threshold": f"{point.threshold:.3f} ({point.name})",
+    }
+    return [
+        index.write(
+            config.output, output.storage, videos, order, thumbnails, config.report, facts, links, point
+        ),
+        csv,
+    ]
+
+
+def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
+    """The videos as CSV and as JSON Lines, few rows at a time in memory; the URI of the former."""
+    storage = output.storage
+    csv, json_lines = (join(output.root, f"video_scores.{suffix}") for suffix in ("csv", "jsonl"))
+    with (
+        storage.writing(csv) as csv_path,
+        storage.writing(json_lines) as json_path,
+        pa.csv.CSVWriter(csv_path, tables.SCHEMAS["video_scores"]) as csv_file,
+        json_path.open("w", encoding="utf-8") as json_file,
+    ):
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            rows = tables.decoded("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
+            csv_file.write_table(rows)
+            json_file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.to_pylist())
+    return csv
+
+
+def write_pages(videos: pa.Table, order: pa.Array, config: ScoreJobConfig, output: Output) -> dict[str, str]:
+    """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
+    output.storage.remove(join(output.root, video_page.FOLDER))
+    verdicts = videos["verdict"].take(order).cast(pa.string())
+    suspicious = order.filter(pc.is_in(verdicts, pa.array(SUSPICIOUS)))[: config.report.pages]
+    chosen = tables.decoded("video_scores", videos.take(suspicious)).to_pylist()
+    if not chosen:
+        return {}
+    names = pa.array([video["video_id"] for video in chosen], pa.string())
+    faces, tracks, found = (
+        by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
+    )
+    links = {}
+    for video, pictures in illustrated(chosen, faces, found, config, output.storage):
+        name = video["video_id"]
+        case = Case(video, tracks[name], faces[name], found[name])
+        links[name] = _write_page(case, pictures, config, output)
+    return links
+
+
+def by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
+    """The rows of some videos in a table, by video_id."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in output.rows_of(table, names).to_pylist():
+        rows[row["video_id"]].append(row)
+    return rows
+
+
+def illustrated(
+    videos: Sequence[Row],
+    faces: Mapping[str, list[Row]],
+    segments: Mapping[str, list[Row]],
+    config: ScoreJobConfig,
+    storage: Storage,
+) -> Iterator[tuple[Row, Illustrations]]:
+    """Each video with its pictures and their heat maps, some videos at a time.
+
+    ``faces`` and ``segments`` are rows of those tables by video_id. While heat maps are drawn, the pictures
+    of the next videos are decoded.
+    """
+    heated = config.report.heat_maps and config.report.frames > 0
+    heat = HeatPictures(config.bundle, storage) if heated else None
+    begun: Iterator[tuple[Row, Illustrations]] = iter(())
+    for start in range(0, len(videos), VIDEOS_AT_ONCE):
+        some = videos[start : start + VIDEOS_AT_ONCE]
+        chosen = [
+            evidence.choose(faces[video["video_id"]], segments[video["video_id"]], config.report.frames)
+            for video in some
+        ]
+        pictures = list(shown(some, chosen, config, storage))
+        crops = [one.crop for several in pictures for one in several]
+        drawing = Drawing(len(crops)) if heat is None else heat.begin(crops)
+        yield from begun
+        begun = _with_heat(some, pictures, drawing)
+    yield from begun
+
+
+def _with_heat(
+    videos: Sequence[Row], pictures: Sequence[Sequence[Shown]], drawing: Drawing
+) -> Iterator[tuple[Row, Illustrations]]:
+    heat = iter(drawing.wait())
+    for video, several in zip(videos, pictures, strict=True):
+        yield video, [(one, next(heat)) for one in several]
+
+
+def shown(
+    videos: Sequence[Row], chosen: Sequence[Sequence[Row]], config: ScoreJobConfig, storage: Storage
+) -> Iterator[list[Shown]]:
+    """The pictures of each video, decoded in parallel; none where a decoder crashes."""
+    assert config.crop is not None  # resolved
+    show = ray.remote(num_cpus=1, max_retries=0)(_show).remote
+    waiting: list[Any] = [
+        show(video["uri"], faces, config.sampling, config.crop, storage)
+        for video, faces in zip(videos, chosen, strict=True)
+    ]
+    for video, future in zip(videos, waiting, strict=True):
+        try:
+            yield ray.get(future)
+        except ray.exceptions.RayError as error:
+            log.warning("%s: its frames cannot be shown: %s", video["video_id"], error)
+            yield []
+
+
+def _show(
+    uri: str, faces: Sequence[Row], sampling: SamplingConfig, crop: CropConfig, storage: Storage
+) -> list[Shown]:
+    return evidence.show(uri, faces, sampling, crop, storage)
+
+
+def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output) -> str:
+    """Write a video's page and pictures; its path relative to the output."""
+    assert config.detector is not None  # resolved
+    stem = video_page.file_name(case.video["video_id"])
+    laid = []
+    for number, (picture, heat) in enumerate(pictures, 1):
+        written = {"frame": picture.frame, "crop": evidence.jpeg(picture.crop), "heat": heat}
+        for what, content in written.items():
+            if content is not None:
+                uri = join(output.root, video_page.FOLDER, f"{stem}-{number}-{what}.jpg")
+                output.storage.write_bytes(uri, content)
+        face = picture.face
+        laid.append(
+            Picture(
+                time_s=face["time_s"],
+                frame_index=face["frame_index"],
+                track=video_page.number_of(face["track_id"], case.tracks),
+                score=face["score"],
+                width=picture.width,
+                height=picture.height,
+                box=face["box"],
+                frame=f"{stem}-{number}-frame.jpg",
+                crop=f"{stem}-{number}-crop.jpg",
+                heat=f"{stem}-{number}-heat.jpg" if heat is not None else None,
+            )
+        )
+    html = video_page.page(
+        Case(case.video, case.tracks, case.faces, case.segments, laid),
+        config.scoring.smooth_seconds,
+        config.detector.keep,
+        sampling_words(config.sampling),
+        f"../{index.PAGE}",
+    )
+    path = f"{video_page.FOLDER}/{stem}.html"
+    output.storage.write_text(join(output.root, path), html)
+    return path
+
+
+def sampling_words(sampling: SamplingConfig) -> str:
+    """Which frames are looked at."""
+    return {
+        "every_n": f"every {sampling.every_n}th frame",
+        "per_second": f"{sampling.per_second:g} a second",
+        "count": f"{sampling.count} a video, evenly spread",
+        "keyframes": "key frames only",
+    }[sampling.policy]

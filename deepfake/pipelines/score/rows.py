@@ -1,0 +1,220 @@
+"""The crops of some videos, scored, as rows of the score tables. Plain code: no Ray, no files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from deepfake.config import ScoringConfig
+from deepfake.faces.cropping import decode
+from deepfake.io import tables
+from deepfake.io.tables import Status
+from deepfake.metrics import aggregate, segments
+from deepfake.model.verdicts import VerdictRule
+
+THUMBNAIL_SIDE = 112
+CROPS_AT_ONCE = 512  # decoded crops held at a time: 77 MB
+TABLES = ("face_scores", "track_scores", "segments", "video_scores", "evidence")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What makes scores into answers, and what every row says of where it comes from."""
+
+    scoring: ScoringConfig
+    point: VerdictRule
+    bundle_sha256: str
+    config_sha256: str
+    made_with: str | None = None
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """The columns that every row has."""
+        return {"bundle_sha256": self.bundle_sha256, "config_sha256": self.config_sha256}
+
+
+def score_crops(encoded: Sequence[bytes], score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(n,) float64 scores of encoded crops; ``score`` takes ``(n, 224, 224, 3) uint8 RGB``."""
+    scores = [
+        score(np.stack([decode(data) for data in encoded[start : start + CROPS_AT_ONCE]]))
+        for start in range(0, len(encoded), CROPS_AT_ONCE)
+    ]
+    return np.concatenate(scores) if scores else np.empty(0)
+
+
+def score_tables(
+    videos: pa.Table,
+    crops: pa.Table,
+    scores: np.ndarray,
+    judgement: Judgement,
+    passes: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, pa.Table]:
+    """The tables named in ``TABLES`` of some videos.
+
+    ``videos`` and ``crops`` are the tables of those names, ``crops`` sorted as preprocess leaves it;
+    ``scores`` are (n,) float64, one for each crop. A video with fewer faces than ``scoring.min_faces``
+    gets status ``too_short`` and no score. ``passes`` is the column of that name, by video_id.
+    """
+    faces: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row, score in zip(crops.to_pylist(), scores, strict=True):
+        faces[row["video_id"]].append({**row, "score": float(score)})
+    stamp = judgement.stamp
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for video in videos.to_pylist():
+        found = faces.get(video["video_id"], [])
+        rows["face_scores"] += [{**_only(face, "face_scores"), **stamp} for face in found]
+        scored = video["status"] == Status.OK and len(found) >= judgement.scoring.min_faces
+        judged = [_Track.of(group, judgement) for group in _by_track(found)] if scored else []
+        rows["track_scores"] += [{**track.row(), **stamp} for track in judged]
+        rows["segments"] += [{**row, **stamp} for row in _segment_rows(judged, judgement)]
+        answer = _video(video, found, judged, judgement)
+        rows["video_scores"].append({**answer, "passes": passes.get(video["video_id"]), **stamp})
+        if scored:
+            rows["evidence"].append(_evidence(_worst(found)))
+    return {name: tables.from_rows(name, rows[name], judgement.config_sha256) for name in TABLES}
+
+
+@dataclass(frozen=True)
+class _Track:
+    """One person's faces through a video, judged."""
+
+    faces: Sequence[Row]
+    score: float
+    found: Sequence[segments.Segment]
+
+    @classmethod
+    def of(cls, faces: Sequence[Row], judgement: Judgement) -> _Track:
+        scores, times = [face["score"] for face in faces], [face["time_s"] for face in faces]
+        config = judgement.scoring
+        smooth = segments.smoothed(times, scores, config.smooth_seconds)
+        return cls(
+            faces,
+            aggregate(scores, config.aggregation, config.top_k),
+            segments.find(times, smooth, judgement.point.threshold),
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Its row of ``track_scores``, less the stamp."""
+        return {
+            **_provenance(self.faces[0]),
+            "track_id": self.faces[0]["track_id"],
+            "score": self.score,
+            "faces": len(self.faces),
+            "first_s": self.faces[0]["time_s"],
+            "last_s": self.faces[-1]["time_s"],
+            "segments": len(self.found),
+            **_quality(self.faces),
+        }
+
+
+def _by_track(faces: Sequence[Row]) -> list[list[Row]]:
+    """The faces of each track in the order of time, tracks by number."""
+    by_track: dict[int, list[Row]] = defaultdict(list)
+    for face in sorted(faces, key=lambda face: face["frame_index"]):
+        by_track[face["track_id"]].append(face)
+    return [group for _, group in sorted(by_track.items())]
+
+
+def _segment_rows(judged: Sequence[_Track], judgement: Judgement) -> list[dict[str, Any]]:
+    rows = []
+    for track in judged:
+        for segment in track.found:
+            faces = track.faces[segment.first : segment.last + 1]
+            worst = _worst(faces)
+            rows.append(
+                {
+                    **_provenance(worst),
+                    "track_id": worst["track_id"],
+                    "start_s": segment.start_s,
+                    "end_s": segment.end_s,
+                    "faces": len(faces),
+                    "mean_score": aggregate([face["score"] for face in faces]),
+                    "highest_score": worst["score"],
+                    "highest_frame_index": worst["frame_index"],
+                    "threshold": judgement.point.threshold,
+                }
+            )
+    rows.sort(key=lambda row: (row["start_s"], row["track_id"]))
+    return [{**row, "segment_index": i} for i, row in enumerate(rows)]
+
+
+def _video(
+    video: Row, faces: Sequence[Row], judged: Sequence[_Track], judgement: Judgement
+) -> dict[str, Any]:
+    config, point = judgement.scoring, judgement.point
+    row = {
+        **_only(video, "video_scores"),
+        "threshold": point.threshold,
+        "operating_point": point.name,
+        "uncertain_from": point.uncertain_from,
+        "uncertain_to": point.uncertain_to,
+        "tracks": len(judged),
+        "made_with": judgement.made_with,
+    }
+    if not judged:
+        if video["status"] == Status.OK:
+            row |= {
+                "status": Status.TOO_SHORT,
+                "status_detail": f"{len(faces)} faces, scoring.min_faces is {config.min_faces}",
+            }
+        return row
+    if config.over_tracks == "faces":
+        score = aggregate([face["score"] for face in faces], config.aggregation, config.top_k)
+    else:
+        score = aggregate([track.score for track in judged], config.over_tracks, config.top_k)
+    worst = _worst(faces)
+    return row | {
+        "score": score,
+        "verdict": point.verdict(score),
+        "probability": point.probability(score),
+        "worst_track_id": max(judged, key=lambda track: track.score).faces[0]["track_id"],
+        "worst_frame_index": worst["frame_index"],
+        "worst_time_s": worst["time_s"],
+        "worst_face_score": worst["score"],
+        "segments": sum(len(track.found) for track in judged),
+        "segments_s": segments.covered_seconds([s for track in judged for s in track.found]),
+        "longest_track_s": max(track.faces[-1]["time_s"] - track.faces[0]["time_s"] for track in judged),
+        **_quality(faces),
+    }
+
+
+def _provenance(face: Row) -> dict[str, Any]:
+    return {name: face[name] for name in ("video_id", *tables.PROVENANCE_COLUMNS)}
+
+
+def _quality(faces: Sequence[Row]) -> dict[str, float | None]:
+    """How well the faces could be seen."""
+    sharp = [face["sharpness"] for face in faces if face.get("sharpness") is not None]
+    return {
+        "face_size_px": float(np.median([max(face["box"]["w"], face["box"]["h"]) for face in faces])),
+        "sharpness": float(np.median(sharp)) if sharp else None,
+    }
+
+
+def _worst(faces: Sequence[Row]) -> Row:
+    """The face with the highest score, the earliest of several."""
+    return max(faces, key=lambda face: face["score"])
+
+
+def _evidence(face: Row) -> dict[str, Any]:
+    image = decode(face["crop"])
+    small = cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    written, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
+    )
+    if not written:
+        raise ValueError(f"{face['video_id']}: a thumbnail could not be encoded")
+    return {**_only(face, "evidence"), "image": data.tobytes()}
+
+
+def _only(row: Row, table: str) -> dict[str, Any]:
+    return {name: row[name] for name in tables.columns(table) if name in row}

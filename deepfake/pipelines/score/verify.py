@@ -1,0 +1,193 @@
+"""Score some videos of a finished output again, from their source files, and say what differs.
+
+What an auditor runs: nothing of the earlier run is used but its tables, its configuration and the bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake.config import ScoreJobConfig, VerifyJobConfig, config_sha256
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.sandbox import IsolatedExtractor
+from deepfake.errors import UsageError
+from deepfake.execution import session
+from deepfake.execution.output import part_files
+from deepfake.io import tables
+from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.tables import Status
+from deepfake.model import inference
+from deepfake.model.bundle import Bundle
+from deepfake.model.verdicts import operating_point
+from deepfake.pipelines.score import first_pass
+from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
+from deepfake.progress import Progress
+
+log = logging.getLogger(__name__)
+
+FILE = "verification.json"
+_ENTRY = ("video_id", "uri", "size_bytes", *tables.PROVENANCE_COLUMNS)
+_COMPARED = ("content_sha256", "status", "verdict", "frames_sampled", "frames_with_face", "faces")
+
+
+def run(config: VerifyJobConfig) -> tuple[dict[str, Any], str | None]:
+    """Verify an output; the summary, and in words what is wrong with it, if anything.
+
+    Raises ``UsageError`` where it is no output of the score job, or the bundle is another one.
+    """
+    storage = Storage(config.storage)
+    root = absolute(config.verify)
+    job, bundle = _as_it_was(root, config, storage)
+    sampled = sample(_videos(root, storage), config.sample, config.seed)
+    checks = _again(sampled, job, bundle, storage, config)
+    differing = [check for check in checks if check["differences"]]
+    report = join(config.output, FILE)
+    storage.write_text(report, json.dumps({"tolerance": config.tolerance, "videos": checks}, indent=2) + "\n")
+    for check in differing:
+        log.warning("%s: %s", check["video_id"], "; ".join(check["differences"]))
+    differences = [check["score_difference"] for check in checks if check["score_difference"] is not None]
+    summary = {
+        "verified": root,
+        "bundle_sha256": bundle.sha256,
+        "videos": len(checks),
+        "differing": len(differing),
+        "largest_difference": max(differences, default=None),
+        "tolerance": config.tolerance,
+        "report": report,
+    }
+    words = f"{len(differing)} of {len(checks)} videos differ; {report} says how" if differing else None
+    return summary, words
+
+
+def sample(videos: pa.Table, count: int, seed: int) -> pa.Table:
+    """So many videos at random, copies left out, in the table's order."""
+    whole = videos.filter(
+        pa.array([status != Status.SKIPPED_DUPLICATE for status in videos["status"].to_pylist()], pa.bool_())
+    )
+    chosen = np.random.default_rng(seed).permutation(whole.num_rows)[:count]
+    return whole.take(pa.array(np.sort(chosen)))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> list[str]:
+    """What differs between two rows of ``video_scores``, in words; scores within the tolerance do not."""
+    found = []
+    if before["content_sha256"] != now["content_sha256"] and before["content_sha256"] is not None:
+        found.append("the file's bytes have changed")
+    for name in _COMPARED[1:]:
+        if before[name] != now[name]:
+            found.append(f"{name} was {before[name]}, is {now[name]}")
+    if before["score"] is not None and now["score"] is not None:
+        by = abs(before["score"] - now["score"])
+        if by > tolerance:
+            found.append(f"score was {before['score']:.4f}, is {now['score']:.4f}")
+        elif before["verdict"] != now["verdict"]:  # on the very edge: no difference worth the name
+            found = [words for words in found if not words.startswith("verdict ")]
+    return found
+
+
+def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
+    """The configuration and the bundle that the output was made with."""
+    uri = join(root, "_config.json")
+    if not storage.exists(uri):
+        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} is missing")
+    described = json.loads(storage.read_text(uri))
+    if "bundle_sha256" not in described:
+        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} names no bundle")
+    bundle = Bundle.load(absolute(config.bundle or described["bundle"]), storage)
+    if bundle.sha256 != described["bundle_sha256"]:
+        raise UsageError(
+            f"{bundle.uri}: bundle {bundle.sha256[:12]}, the output was made with "
+            f"{described['bundle_sha256'][:12]}; name that one with --bundle"
+        )
+    sections = {name: described[name] for name in ScoreJobConfig.row_sections if name in described}
+    job = ScoreJobConfig.model_validate(
+        {
+            "input": described["input"],
+            "output": root,
+            "bundle": bundle.uri,
+            "storage": config.storage,
+            **sections,
+        }
+    )
+    return job, bundle
+
+
+def _videos(root: str, storage: Storage) -> pa.Table:
+    parts = part_files(root, storage, "video_scores")
+    return pa.concat_tables([storage.read_table(uri, "video_scores") for uri in parts])
+
+
+def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:
+    def extract(block: pa.Table) -> dict[str, Any]:
+        made = [extractor.extract({**entry, "modified": None}) for entry in block.to_pylist()]
+        return {
+            "videos": tables.from_rows("videos", [one.video for one in made]),
+            "crops": pa.concat_tables([one.table for one in made]),
+        }
+
+    return extract
+
+
+def _again(
+    sampled: pa.Table, job: ScoreJobConfig, bundle: Bundle, storage: Storage, config: VerifyJobConfig
+) -> list[dict[str, Any]]:
+    """Each sampled video once more, a few at a time."""
+    assert job.detector is not None and job.crop is not None  # as scoring resolved them
+    extraction = ExtractConfig(job.sampling, job.detector, job.crop, crops_kept=False)
+    network = inference.prepare(bundle, storage, config.runtime)
+    judgement = Judgement(
+        job.scoring, operating_point(bundle, job.scoring), bundle.sha256, config_sha256(job)
+    )
+    scorer, one_at_a_time = network.scorer(), threading.Lock()
+    local = threading.local()
+
+    def score(crops: np.ndarray) -> np.ndarray:
+        with one_at_a_time:
+            return scorer.score(crops)
+
+    def check(row: dict[str, Any]) -> dict[str, Any]:
+        if not hasattr(local, "whole"):
+            local.whole, local.first = (
+                _stage(IsolatedExtractor(dataclasses.replace(extraction, sampling=sampling), storage))
+                for sampling in (job.sampling, first_pass.quick(job.sampling, job.scoring))
+            )
+        entry = pa.Table.from_pylist([{name: row[name] for name in _ENTRY}])
+        if row["passes"] is not None:
+            looked = first_pass.look(
+                entry, local.first, local.whole, score, job.scoring, judgement.point.threshold
+            )
+            unit, scores = looked.unit, looked.scores
+        else:
+            unit = local.whole(entry)
+            scores = score_crops(unit["crops"]["crop"].to_pylist(), score)
+        made = score_tables(unit["videos"], unit["crops"], scores, judgement)
+        (now,) = made["video_scores"].to_pylist()
+        both = None not in (row["score"], now["score"])
+        return {
+            "video_id": row["video_id"],
+            "uri": row["uri"],
+            "made_with": row["made_with"],
+            "score": row["score"],
+            "score_now": now["score"],
+            "score_difference": abs(row["score"] - now["score"]) if both else None,
+            "differences": differences(row, now, config.tolerance),
+        }
+
+    checks = []
+    with (
+        Progress("videos verified", sampled.num_rows) as progress,
+        ThreadPoolExecutor(min(session.cores(), max(1, sampled.num_rows))) as pool,
+    ):
+        for made in pool.map(check, sampled.to_pylist()):
+            checks.append(made)
+            progress.step()
+    return checks

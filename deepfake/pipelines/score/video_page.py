@@ -1,0 +1,218 @@
+"""A page for one suspicious video: when which face looked fake, what the frames show, what was not seen.
+
+No script: the timeline is a drawing with a table beside it, so the page prints and reads aloud as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deepfake.metrics import segments
+from deepfake.report import html
+
+FOLDER = "video_pages"
+VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
+WIDTH, HEIGHT, LEFT, TOP = 800, 150, 44, 10  # of a timeline, in units of its drawing
+PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - 34, HEIGHT - TOP - 24  # on the right, half of the last time
+SMALL_FACE_PX = 224 / (1 + 2 * 0.3)  # a smaller face with its margin is enlarged to the network's 224 pixels
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One face of the video as the page shows it. Paths are relative to the page."""
+
+    time_s: float
+    frame_index: int
+    track: int  # its number on the page
+    score: float
+    frame: str
+    crop: str
+    heat: str | None
+    width: int  # of the source frame; the box is in its pixels
+    height: int
+    box: Row
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that is known of one video: its rows of the score tables, and its pictures."""
+
+    video: Row
+    tracks: Sequence[Row]
+    faces: Sequence[Row]
+    segments: Sequence[Row]
+    pictures: Sequence[Picture] = field(default=())
+
+
+def file_name(video_id: str) -> str:
+    """A name that is safe whatever the video is called."""
+    return hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
+
+
+def page(case: Case, smooth_seconds: float, keep: str, sampling: str, back: str) -> str:
+    """The page's HTML.
+
+    Args:
+        case: the video.
+        smooth_seconds: ``scoring.smooth_seconds``, as the segments were found with.
+        keep: ``detector.keep``.
+        sampling: which frames were looked at, in words.
+        back: relative path of the index page.
+    """
+    video = case.video
+    return html.render(
+        "video.html",
+        title=str(video["video_id"]),
+        back=back,
+        video=video,
+        verdict=VERDICT_WORDS[video["verdict"]],
+        facts=facts(video),
+        timelines=[
+            _timeline(number, track, case, smooth_seconds) for number, track in enumerate(case.tracks, 1)
+        ],
+        segments=[{**row, "track": number_of(row["track_id"], case.tracks)} for row in case.segments],
+        pictures=case.pictures,
+        unseen=not_analysed(case, keep, sampling),
+        record=record(video),
+        drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
+                 "plot_height": PLOT_HEIGHT},
+    )  # fmt: skip
+
+
+def number_of(track_id: int, tracks: Sequence[Row]) -> int:
+    """A track's number on the page, counted from 1."""
+    return [track["track_id"] for track in tracks].index(track_id) + 1
+
+
+def facts(video: Row) -> dict[str, str]:
+    """What the score rests on, as label -> words."""
+    made = {
+        "Frames looked at": html.count(video["frames_sampled"]),
+        "of these with a face": html.count(video["frames_with_face"]),
+        "Faces scored": html.count(video["faces"]),
+        "Tracks (people)": html.count(video["tracks"]),
+        "Longest track": _seconds(video["longest_track_s"]),
+        "Face size (median)": f"{video['face_size_px']:.0f} pixels" if video["face_size_px"] else None,
+        "Sharpness (median)": f"{video['sharpness']:.0f}" if video["sharpness"] is not None else None,
+        "Looks fake for": _seconds(video["segments_s"]),
+        "Length": _seconds(video["duration_s"]),
+    }
+    return {label: words for label, words in made.items() if words is not None}
+
+
+def record(video: Row) -> dict[str, str]:
+    """What an expert needs to repeat the score, as label -> words."""
+    made = {
+        "File": video["uri"],
+        "SHA-256 of its bytes": video["content_sha256"],
+        "Size": f"{video['size_bytes']:,} bytes" if video["size_bytes"] is not None else None,
+        "Detector": video["detector"],
+        "Operating point": video["operating_point"],
+        "Model bundle": video["bundle_sha256"],
+        "Configuration": video["config_sha256"],
+        "Made with": video["made_with"],
+    }
+    return {label: words for label, words in made.items() if words}
+
+
+def not_analysed(case: Case, keep: str, sampling: str) -> list[str]:
+    """What the score does not cover, in sentences."""
+    video = case.video
+    looked, found = video["frames_sampled"], video["frames_with_face"]
+    made = [f"Only {html.count(looked)} frames were looked at ({sampling}); nothing between them was."]
+    if found < looked:
+        made.append(f"In {html.count(looked - found)} of them no face was found.")
+    for start, end in gaps([face["time_s"] for face in case.faces], video["duration_s"]):
+        made.append(f"No face was scored between {_clock(start)} and {_clock(end)}.")
+    if keep == "largest":
+        made.append("Of each frame only the face of the most prominent person was scored; others were not.")
+    if video["face_size_px"] is not None and video["face_size_px"] < SMALL_FACE_PX:
+        made.append(
+            f"The faces are small ({video['face_size_px']:.0f} pixels): they were enlarged for the network, "
+            "which makes its score less certain."
+        )
+    if video["status_detail"]:
+        made.append(f"The file is not whole: {video['status_detail']}.")
+    made.append("Sound, edits outside faces and wholly generated footage were not analysed.")
+    return made
+
+
+def gaps(times: Sequence[float], duration_s: float | None) -> list[tuple[float, float]]:
+    """Stretches without a scored face that are much longer than the usual distance of two looks."""
+    seen = np.unique(np.asarray(times, np.float64))
+    if not seen.size or not duration_s:
+        return []
+    steps = np.diff(seen)
+    usual = float(np.median(steps)) if steps.size else duration_s
+    edges = np.concatenate([[0.0], seen, [max(duration_s, float(seen[-1]))]])
+    return [
+        (float(start), float(end))
+        for start, end in itertools.pairwise(edges)
+        if end - start > segments.GAP * usual
+    ]
+
+
+def _timeline(number: int, track: Row, case: Case, smooth_seconds: float) -> dict[str, Any]:
+    """What the template draws of one track; positions in the drawing's units."""
+    faces = [face for face in case.faces if face["track_id"] == track["track_id"]]
+    times = [face["time_s"] for face in faces]
+    scores = [face["score"] for face in faces]
+    length = max(case.video["duration_s"] or 0.0, max(times, default=0.0), 1e-3)
+
+    def x(time_s: float) -> float:
+        return round(LEFT + PLOT_WIDTH * time_s / length, 1)
+
+    def y(score: float) -> float:
+        return round(TOP + PLOT_HEIGHT * (1 - score), 1)
+
+    smooth = segments.smoothed(times, scores, smooth_seconds)
+    video = case.video
+    return {
+        "number": number,
+        "track": track,
+        "points": [(x(t), y(s), _clock(t), s) for t, s in zip(times, scores, strict=True)],
+        "lines": [" ".join(f"{x(t)},{y(s)}" for t, s in run) for run in _unbroken(times, smooth.tolist())],
+        "bars": [
+            (x(row["start_s"]), max(2.0, round(x(row["end_s"]) - x(row["start_s"]), 1)))
+            for row in case.segments
+            if row["track_id"] == track["track_id"]
+        ],
+        "threshold": y(video["threshold"]),
+        "band": (y(video["uncertain_to"]), round(y(video["uncertain_from"]) - y(video["uncertain_to"]), 1)),
+        "ticks": [(x(t), _clock(t)) for t in _ticks(length)],
+    }
+
+
+def _unbroken(times: Sequence[float], values: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """The points of a line, cut where nothing was seen for long."""
+    steps = np.diff(times)
+    usual = float(np.median(steps)) if steps.size else 0.0
+    runs: list[list[tuple[float, float]]] = []
+    for i, point in enumerate(zip(times, values, strict=True)):
+        if i == 0 or steps[i - 1] > segments.GAP * usual:
+            runs.append([])
+        runs[-1].append(point)
+    return runs
+
+
+def _ticks(length: float) -> list[float]:
+    """Four to eight round times along a video."""
+    steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+    step = next((s for s in steps if length / s <= 8), steps[-1])
+    return [i * step for i in range(int(length / step) + 1)]
+
+
+def _clock(time_s: float) -> str:
+    return html.clock(round(10 * time_s))
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} s"

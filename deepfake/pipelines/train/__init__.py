@@ -1,0 +1,1 @@
+"""Face crops to a model bundle, or several recipes side by side."""

@@ -1,0 +1,252 @@
+"""Recipes side by side: each one's numbers on the split that it chose itself, and on people it never saw.
+
+Each recipe is trained once. Its own split is what it was validated on; the identity split is the same for all
+recipes, and no recipe trains on it. What the first number has over the second was leakage: the same videos on
+both sides, or something besides the faces that told the classes apart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfake import metrics
+from deepfake.catalog.identity_overlap import names_people, require_both_classes
+from deepfake.cli import Outcome, load_config
+from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
+from deepfake.crops import dataset
+from deepfake.errors import UsageError
+from deepfake.execution import session
+from deepfake.io.storage import Storage, absolute, join
+from deepfake.model.bundle import read_info
+from deepfake.pipelines.evaluate import inputs
+from deepfake.pipelines.evaluate import pipeline as evaluation
+from deepfake.pipelines.train import pipeline
+from deepfake.training import validation
+from deepfake.training.ray_train import prepare_environment
+
+log = logging.getLogger(__name__)
+
+OPTION = "--compare"
+TABLE_FILE, JSON_FILE = "compare.md", "compare.json"
+OWN, IDENTITY = "own", "identity"
+_EVALUATED = "identity_split"  # folder in a recipe's output
+_TEST = "test"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe to compare."""
+
+    name: str
+    config: TrainJobConfig
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A recipe under one split."""
+
+    recipe: str
+    split: str  # own or identity
+    crops: int
+    videos: int
+    accuracy: float  # of crops, at the bundle's threshold
+    accuracy_low: float | None  # 95 %, videos resampled
+    accuracy_high: float | None
+    auc: float | None  # of crops
+    auc_low: float | None
+    auc_high: float | None
+    video_auc: float | None  # of videos, each the mean of its crops
+
+
+def run(config: TrainJobConfig, arguments: Sequence[str]) -> tuple[Outcome, str]:
+    """Train and measure every recipe of ``config.compare``; the outcome, and the table for people.
+
+    ``arguments`` is the command line; what it says besides ``--compare`` holds for all recipes.
+    """
+    recipes = load(config, arguments)
+    storage = Storage(config.storage)
+    output = absolute(config.output)
+    crops = dataset.open_crops(absolute(config.input), storage, config.limit)
+    split = identity_split(crops.table, config)
+    if config.dry_run:
+        plans = {recipe.name: pipeline.train(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
+        return Outcome({"recipes": plans, "identity_split": split}), ""
+    prepare_environment()
+    found: list[Numbers] = []
+    with session.session(config.ray):
+        for recipe in recipes:
+            log.info("recipe %s", recipe.name)
+            pipeline.train(recipe.config)
+            found += measure(recipe, split, storage)
+    text = as_text(recipes, found, split, names_people(crops.table))
+    storage.write_text(join(output, TABLE_FILE), text + "\n")
+    storage.write_text(join(output, JSON_FILE), json.dumps(as_json(recipes, found, split), indent=2) + "\n")
+    summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
+    return Outcome(summary, look_at=[join(output, name) for name in (TABLE_FILE, JSON_FILE)]), text
+
+
+def load(config: TrainJobConfig, arguments: Sequence[str]) -> list[Recipe]:
+    """Each recipe under the command line's options; ``UsageError`` where there is nothing to compare."""
+    names = [PurePosixPath(path).stem for path in config.compare]
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise UsageError(f"{OPTION} takes two or more recipes of different names, got {config.compare}")
+    rest = without_compare(arguments)
+    recipes = []
+    for name, path in zip(names, config.compare, strict=True):
+        loaded = load_config(TrainJobConfig, ["--config", path, *rest])
+        output = join(absolute(config.output), name)
+        recipes.append(Recipe(name, loaded.model_copy(update={"output": output})))
+    splits = {(r.config.training.train_split, r.config.training.val_split) for r in recipes}
+    if len(splits) > 1:
+        raise UsageError(
+            f"the recipes train and validate on different splits of the crops: {sorted(splits)}; give "
+            "--training.train_split and --training.val_split, which then hold for all"
+        )
+    return recipes
+
+
+def without_compare(arguments: Sequence[str]) -> list[str]:
+    """A command line without ``--compare`` and its values."""
+    kept: list[str] = []
+    inside = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            inside = argument.partition("=")[0] == OPTION
+            if inside:
+                continue
+        if not inside:
+            kept.append(argument)
+        elif not argument.endswith((".yaml", ".yml")):
+            raise UsageError(f"{OPTION} takes YAML files, got {argument!r}")
+    return kept
+
+
+def identity_split(table: pa.Table, config: TrainJobConfig) -> str:
+    """The split that all recipes are measured on: ``test`` where there is one, else that of validation."""
+    has_test = pc.any(pc.equal(table["split"], _TEST)).as_py()
+    name = _TEST if has_test else config.training.val_split
+    require_both_classes(table, name)
+    if not has_test:
+        log.warning(
+            "the crops have no split %r, so recipes are measured on %r: one that chooses its epoch and "
+            "threshold there is flattered a little",
+            _TEST,
+            name,
+        )
+    return name
+
+
+def measure(recipe: Recipe, split: str, storage: Storage) -> list[Numbers]:
+    """A trained recipe's numbers on its own split and on the identity split; needs a Ray session."""
+    output = recipe.config.output
+    info = read_info(output, storage)
+    own = storage.read_table(join(output, validation.SCORES), "validation_scores")
+    scored = _scored_identities(recipe, split, info.sha256, storage)
+    return [
+        numbers(recipe.name, name, table, info.threshold) for name, table in ((OWN, own), (IDENTITY, scored))
+    ]
+
+
+def _scored_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: Storage) -> pa.Table:
+    """Face scores of the identity split, by the evaluate job; those of an earlier start are taken."""
+    config = recipe.config
+    uri = join(config.output, _EVALUATED)
+    done = join(uri, "metrics.json")
+    found = json.loads(storage.read_text(done)) if storage.exists(done) else {}
+    if (found.get("bundle_sha256"), found.get("split")) != (bundle_sha256, split):
+        evaluation.run(
+            EvaluateJobConfig(
+                input=config.input,
+                output=uri,
+                bundle=config.output,
+                limit=config.limit,
+                evaluation=EvaluationConfig(split=split, allow_overlap=config.training.allow_overlap),
+                storage=config.storage,
+                ray=config.ray,
+            )
+        )
+    return inputs.load(join(uri, "face_scores"), storage).table
+
+
+def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbers:
+    """The numbers of scored crops: a table with ``video_id``, ``label`` and ``score``."""
+    labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
+    videos = table["video_id"].to_numpy(zero_copy_only=False).astype(str)
+    of_crops = metrics.binary(labels, scores, threshold)
+    intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
+    _, first, place = np.unique(videos, return_index=True, return_inverse=True)
+    means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
+    accuracy_low, accuracy_high = intervals["accuracy"] or (None, None)
+    auc_low, auc_high = intervals["auc"] or (None, None)
+    return Numbers(
+        recipe,
+        split,
+        len(scores),
+        len(first),
+        of_crops["accuracy"],
+        accuracy_low,
+        accuracy_high,
+        of_crops["auc"],
+        auc_low,
+        auc_high,
+        metrics.binary(labels[first], means)["auc"],
+    )
+
+
+def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
+    """The table in Markdown, and what it says of each recipe. ``named``: see ``names_people``."""
+    unseen = "people it has not seen" if named else "videos it has not seen (who is on them is not known)"
+    lines = [
+        "| recipe | split | crops | videos | accuracy (95 %) | AUC (95 %) | video AUC |",
+        "|---|---|---:|---:|---:|---|---:|",
+    ]
+    for row in found:
+        name = "its own" if row.split == OWN else f"identity ({split})"
+        lines.append(
+            f"| {row.recipe} | {name} | {row.crops} | {row.videos} | "
+            f"{_number(row.accuracy, row.accuracy_low, row.accuracy_high)} | "
+            f"{_number(row.auc, row.auc_low, row.auc_high)} | {_number(row.video_auc)} |"
+        )
+    lines.append("")
+    for recipe in recipes:
+        own, honest = (
+            next(row for row in found if (row.recipe, row.split) == (recipe.name, kind))
+            for kind in (OWN, IDENTITY)
+        )
+        faults = ", ".join(recipe.config.faults.names())
+        made = f"made with {faults}" if faults else "made without known mistakes"
+        words = f"- {recipe.name}, {made}: AUC {_number(honest.auc)} on {unseen}"
+        if faults and own.auc is not None and honest.auc is not None:
+            words += f"; of the {own.auc:.3f} it reports itself, {own.auc - honest.auc:.3f} is leakage"
+        lines.append(f"{words}.")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def as_json(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "identity_split": split,
+        "recipes": {
+            recipe.name: {
+                "output": recipe.config.output,
+                "faults": recipe.config.faults.names(),
+                **{row.split: vars(row) for row in found if row.recipe == recipe.name},
+            }
+            for recipe in recipes
+        },
+    }

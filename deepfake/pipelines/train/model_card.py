@@ -1,0 +1,240 @@
+"""The model card: a bundle's facts in words, as Markdown, for whoever is handed the folder.
+
+Everything in it is read off ``bundle.json``; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from deepfake.report import html
+
+FILE = "model_card.md"
+
+LEVELS = (("val_video", "videos"), ("val", "single crops"))
+NUMBERS: tuple[tuple[str, str, bool], ...] = (
+    ("auc", "AUC", False),
+    ("ap", "average precision", False),
+    ("eer", "equal error rate", True),
+    ("balanced_accuracy", "balanced accuracy", True),
+    ("log_loss", "log loss", False),
+    ("ece", "calibration error", False),
+)
+POINT_NAMES = {
+    "balanced": "balanced errors",
+    "fpr_0.01": "1 % of reals called fake",
+    "fpr_0.001": "0.1 % of reals called fake",
+}
+RECIPE_KEYS = ("model", "augment", "training")
+
+
+class Info(Protocol):
+    """What is read of a ``bundle.BundleInfo``."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def model_sha256(self) -> str: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def threshold_rule(self) -> str: ...
+    @property
+    def detector(self) -> Any: ...
+    @property
+    def crop(self) -> Any: ...
+    @property
+    def operating_points(self) -> Mapping[str, Any]: ...
+    @property
+    def uncertain(self) -> Mapping[str, Any]: ...
+    @property
+    def calibration(self) -> Mapping[str, Any] | None: ...
+    @property
+    def training(self) -> Mapping[str, Any]: ...
+    @property
+    def metrics(self) -> Mapping[str, Any]: ...
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+
+
+def render(info: Info, aggregation: str = "mean") -> str:
+    """The card of a bundle whose videos are scored by ``aggregation``."""
+    sections = [
+        ("Model card", _what(info)),
+        ("What it is for", _USE),
+        ("Data", _data(info)),
+        ("Recipe", _recipe(info)),
+        ("Numbers on the validation split", _numbers(info)),
+        ("Operating points", _points(info, aggregation)),
+        ("Calibration", _calibration(info, aggregation)),
+        ("What it cannot do", _LIMITS),
+    ]
+    text = [f"{'#' if i == 0 else '##'} {title}\n\n{body}" for i, (title, body) in enumerate(sections)]
+    return "\n\n".join(text) + "\n"
+
+
+_USE = """It gives a face crop a score in [0, 1], high for manipulated, and a video the aggregate of its
+faces. It was made to sort large archives for a person to look at. It is no evidence by itself, and no ground
+to act against anybody."""
+
+_LIMITS = """- It looks for face swaps and facial reenactment. Fully generated video, sound, and edits outside
+  faces are out of scope.
+- The numbers above are of the validation split, which chose the epoch, the thresholds and the calibration;
+  they flatter. `jobs/evaluate.py` on a test split, and on other data sets, gives the ones to quote.
+- Detectors of this kind lose much of their accuracy on other sources, other methods, stronger compression
+  and smaller faces than they were trained on. Only a measurement there tells how much.
+- A score is not the probability that a video is fake. That depends on how many of the videos are: at 1 % of
+  fakes, a detector that calls 3 % of the reals fake is wrong in most of its alarms.
+- A video without a usable face gets no score, and that is no sign of being real."""
+
+
+def _what(info: Info) -> str:
+    rows = [
+        ("network", "EfficientNetB0 with a small head, `improved_deepfake_model.keras`"),
+        ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
+        ("bundle", f"`{info.sha256}`"),
+        ("weights", f"`{info.model_sha256}`"),
+        ("made with", ", ".join(f"{name} {version}" for name, version in info.versions.items()) or "unknown"),
+    ]
+    return _table(("", ""), rows)
+
+
+def _data(info: Info) -> str:
+    crops = info.training.get("crops", {})
+    identities = info.training.get("identities", {})
+    rows = []
+    for split in ("train", "val"):
+        methods = crops.get(f"{split}_fake_methods", {})
+        rows.append(
+            (
+                split,
+                _count(crops.get(f"{split}_real_crops")),
+                _count(crops.get(f"{split}_fake_crops")),
+                ", ".join(f"{name} {count:,}" for name, count in methods.items()) or "-",
+            )
+        )
+    text = _table(("split", "real crops", "fake crops", "fakes by method"), rows)
+    if identities:
+        counts = ", ".join(f"{len(names):,} in {split}" for split, names in identities.items())
+        text += f"\n\nIdentities: {counts}. `bundle.json` names them, and evaluation refuses to test on them."
+        if not info.training.get("people_named", True):
+            text += (
+                " **Who is on these videos is not known**: each is taken for a person of its own, so nothing "
+                "here shows that nobody is in both splits."
+            )
+    detector = f"`{info.detector.name}`" if info.detector else "a detector that is not recorded"
+    margin = f"margin {info.crop.margin:g} of the box" if info.crop else "margin not recorded"
+    hashed = info.training.get("data_sha256")
+    return f"{text}\n\nFaces found by {detector}, {margin}." + (f" Data hash `{hashed}`." if hashed else "")
+
+
+def _recipe(info: Info) -> str:
+    config = info.training.get("config", {})
+    lines = []
+    for section in RECIPE_KEYS:
+        values = config.get(section)
+        if values:
+            words = ", ".join(f"{key} {_plain(value)}" for key, value in values.items() if value is not None)
+            lines.append(f"- `{section}`: {words}")
+    ran, best = info.training.get("epochs_run"), info.training.get("best_epoch")
+    if ran is not None:
+        lines.append(f"- {ran} epochs were run; the weights are those of epoch {best}.")
+    return "\n".join(lines) or "Not recorded."
+
+
+def _numbers(info: Info) -> str:
+    found = [(words, info.metrics[name]) for name, words in LEVELS if name in info.metrics]
+    if not found:
+        return "None recorded."
+    counts = "; ".join(f"{m['n_real']:,} real and {m['n_fake']:,} fake {words}" for words, m in found)
+    rows = [(name, *(_with_interval(m, key, share) for _, m in found)) for key, name, share in NUMBERS]
+    table = _table(("", *(words for words, _ in found)), rows)
+    return f"{counts}. In brackets 95 % intervals over identities.\n\n{table}"
+
+
+def _points(info: Info, aggregation: str) -> str:
+    points = info.operating_points.get(aggregation, ())
+    if not points:
+        return f"Threshold {info.threshold:.4f} ({info.threshold_rule or 'rule not recorded'}); no others."
+    rows = [
+        (
+            POINT_NAMES.get(point.name, point.name),
+            f"{point.threshold:.4f}",
+            f"{_share(point.fpr)} {_range(point.fpr_interval, True)} of {point.real_videos:,}",
+            f"{_share(point.tpr)} {_range(point.tpr_interval, True)} of {point.fake_videos:,}",
+        )
+        for point in points
+    ]
+    text = (
+        f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
+        "score at or above the threshold is called fake.\n\n"
+    )
+    text += _table(("chosen for", "threshold", "reals called fake", "fakes called fake"), rows)
+    notes = [f"\n- {point.note}" for point in points if point.note]
+    if notes:
+        text += "\n" + "".join(notes)
+    band = info.uncertain.get(aggregation)
+    if band is not None and band.low < band.high:
+        text += (
+            f"\n\nBetween {band.low:.4f} and {band.high:.4f} a video is better left undecided: at most "
+            f"{100 * band.error:g} % of the reals scored higher, and of the fakes lower."
+        )
+    return text
+
+
+def _calibration(info: Info, aggregation: str) -> str:
+    found = (info.calibration or {}).get(aggregation)
+    if found is None:
+        return "None."
+    if found.note:
+        return found.note
+    losses = ", ".join(f"{name} {loss:.4f}" for name, loss in found.log_loss.items())
+    curve = (
+        "the score as it is"
+        if found.method == "none"
+        else f"sigmoid({found.slope:.4g} x logit(score){_offset(found.offset)})"
+    )
+    return (
+        f"Probability of fake: {curve}, where {_share(found.share_of_fakes)} of videos are fake. Chosen by "
+        f"log loss on identities that each fit left out: {losses}."
+    )
+
+
+def _offset(offset: float) -> str:
+    return f" {'-' if offset < 0 else '+'} {abs(offset):.4g}" if offset else ""
+
+
+def _with_interval(measured: Mapping[str, Any], key: str, share: bool) -> str:
+    value = measured.get(key)
+    interval = (measured.get("intervals") or {}).get(key)
+    words = _share(value) if share else html.decimal(value)
+    return f"{words} {_range(interval, share)}" if interval else words
+
+
+def _range(interval: Sequence[float], share: bool) -> str:
+    low, high = ((_share(v) if share else html.decimal(v)) for v in interval)
+    return f"[{low}, {high}]"
+
+
+def _share(value: float | None) -> str:
+    return html.percent(value)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return html.visible(text).replace("|", r"\|")

@@ -1,0 +1,305 @@
+"""The training job: check the crops, run Ray Train, write the bundle.
+
+The worker's side is ``deepfake.training.trainer``. Checkpoints live below ``<output>/_checkpoints`` while the
+job is unfinished; started again with the same output and configuration, it goes on from the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from deepfake.catalog.identity_overlap import names_people, require_both_classes, require_disjoint
+from deepfake.cli import Outcome
+from deepfake.config import (
+    CropConfig,
+    DetectorConfig,
+    SamplingConfig,
+    Section,
+    TrainJobConfig,
+    config_sha256,
+    sha256_of,
+)
+from deepfake.crops import dataset
+from deepfake.crops.dataset import CropSet, Rows
+from deepfake.errors import UsageError
+from deepfake.execution import session
+from deepfake.io.storage import Storage, absolute, join
+from deepfake.model import bundle, keras_runtime, network
+from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
+from deepfake.pipelines.leakcheck.duplicates import require_no_duplicates
+from deepfake.pipelines.train import model_card, plots
+from deepfake.training import faults, validation
+from deepfake.training.callbacks import MakeCallbacks
+from deepfake.training.checkpoint import STATE_FILE
+from deepfake.training.data.balancing import Kind
+from deepfake.training.data.epoch_plan import training_plan
+from deepfake.training.history import write_tables
+from deepfake.training.ray_train import Run, prepare_environment, run_workers
+from deepfake.training.resources import divide
+from deepfake.training.schedule import phases
+from deepfake.training.trainer import Work, train_worker
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "_checkpoints"
+_RUN_FILE = "run.json"
+# Where and how fast training runs, not what comes out; a run may go on with other values.
+_FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
+
+
+def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outcome:
+    """Train on a crops folder and leave a model bundle.
+
+    ``callbacks`` makes Keras callbacks of the caller's own, anew on each worker. They see global values. Of
+    their attributes, numbers and strings outlive a restart.
+    """
+    storage = Storage(config.storage)
+    config = _with_absolute_uris(config)
+    crops = dataset.open_crops(config.input, storage, config.limit)
+    rows = checked_rows(crops, config)
+    plan = describe(rows, config)
+    faults.warn(config.faults)
+    if config.model.weights == "none" and config.training.freeze_batch_norm:
+        log.warning(
+            "--model.weights none with --training.freeze_batch_norm true: a backbone of random weights keeps "
+            "random statistics, and learns little; give --training.freeze_batch_norm false"
+        )
+    if config.dry_run:
+        return Outcome(plan)
+    data_sha256 = crops.sha256()
+    identity = run_identity(config, data_sha256)
+    network.check_weights(config.model.weights, storage)
+    if _claim(config, storage, identity):
+        log.info("%s: this very training is finished already", config.output)
+        return _outcome(bundle.read_info(config.output, storage), plan, config)
+    prepare_environment()
+    started = time.monotonic()
+    with session.session(config.ray):
+        settings = config.training
+        if settings.use_gpu:
+            session.gpus(config.ray, "training.use_gpu", settings.workers)
+        resources = divide(
+            session.total("CPU"), settings.workers, settings.threads_per_worker, use_gpu=settings.use_gpu
+        )
+        run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
+        cut = _section(crops, "crop", CropConfig)
+        work = Work(config, crops.files, rows["train"], rows["val"], resources, cut, callbacks)
+        result = run_workers(run, train_worker, {"work": work}, storage)
+    info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
+    storage.remove(join(config.output, CHECKPOINTS))
+    plan["training_seconds"] = round(time.monotonic() - started, 1)
+    return _outcome(info, plan, config)
+
+
+def _with_absolute_uris(config: TrainJobConfig) -> TrainJobConfig:
+    """Workers have another working directory."""
+    update: dict[str, Any] = {"input": absolute(config.input), "output": absolute(config.output)}
+    if config.model.weights not in ("imagenet", "none"):
+        weights = absolute(config.model.weights)
+        update["model"] = config.model.model_copy(update={"weights": weights})
+    return config.model_copy(update=update)
+
+
+def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
+    """The rows of the two splits, ``train`` and ``val``; ``UsageError`` where they would train a lie."""
+    training = config.training
+    stored = crops.config.get("crop") or {}
+    if stored.get("size", network.SIZE) != network.SIZE:
+        raise UsageError(
+            f"{crops.uri}: crops are {stored['size']} pixels wide, the network takes {network.SIZE}; run "
+            f"jobs/preprocess.py with --crop.size {network.SIZE}"
+        )
+    splits = (training.train_split, training.val_split)
+    if splits[0] == splits[1]:
+        raise UsageError(f"training.train_split and training.val_split are both {splits[0]!r}")
+    if config.faults.frame_split:
+        require_both_classes(crops.table, splits[0])
+        rows = dataset.split_rows(crops, splits[0])
+        if config.faults.rotate_fakes:
+            rows = faults.with_rotated_copies(rows)
+        return dict(zip(("train", "val"), faults.split_frames(rows, training.seed), strict=True))
+    if config.augment.fakes != "real" and not isinstance(crops.config.get("crop"), dict):
+        raise UsageError(
+            f"{crops.uri}: without {dataset.CONFIG_FILE} it is not known where the faces are in these crops; "
+            "run jobs/preprocess.py again, or use --augment.fakes real"
+        )
+    only_reals = config.augment.fakes == "sbi"  # the fakes are made of them
+    for split in splits[only_reals:]:
+        require_both_classes(crops.table, split)
+    try:
+        require_disjoint(crops.table, splits)
+        _require_no_copies(crops.uri, Storage(config.storage), splits)
+    except UsageError as error:
+        if not training.allow_overlap:
+            raise UsageError(f"{error}\n  --training.allow_overlap true trains all the same") from None
+        log.warning("%s", error)
+    rows = dataset.split_rows(crops, splits[0], with_originals=training.balance == "paired")
+    if not (rows.label == 0).any():  # where fakes are made of reals, this is all that is needed
+        raise UsageError(f"{crops.uri}: split {splits[0]!r} has no real crops to make fakes of")
+    if rows.original is not None and config.augment.fakes != "sbi" and not (rows.original >= 0).any():
+        raise UsageError(
+            f"{crops.uri}: training.balance is paired, and no fake of split {splits[0]!r} has its original "
+            "there: a real video of the same target_id, data set and compression, with a crop of that frame"
+        )
+    found = {"train": rows, "val": dataset.split_rows(crops, splits[1])}
+    if config.faults.rotate_fakes:
+        found = {name: faults.with_rotated_copies(part) for name, part in found.items()}
+    return found
+
+
+def _require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
+    """Refuse the same bytes in both splits, where the crops' manifest knows the bytes."""
+    manifest = join(crops_uri, "_manifest.parquet")
+    if storage.exists(manifest):
+        columns = ["video_id", "split", "label", "status", "content_sha256"]
+        require_no_duplicates(storage.read_table(manifest, "videos", columns), list(splits))
+
+
+def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:
+    """The plan in numbers: crops by split, class and method, and what an epoch is."""
+    training = config.training
+    found: dict[str, Any] = {}
+    for name, split in rows.items():
+        for label, word in ((0, "real"), (1, "fake")):
+            found[f"{name}_{word}_crops"] = int(np.count_nonzero(split.label == label))
+        fakes = split.method[split.label == 1]
+        found[f"{name}_fake_methods"] = {
+            split.methods[code]: int(count)
+            for code, count in zip(*np.unique(fakes, return_counts=True), strict=True)
+        }
+    first = training_plan(
+        rows["train"],
+        training.balance,
+        training.global_batch,
+        training.shuffle_row_groups,
+        training.seed,
+        0,
+        config.augment.fakes,
+    )
+    found |= {"crops_per_epoch": len(first), "steps_per_epoch": first.steps, "workers": training.workers}
+    if blended := int(np.count_nonzero(first.kind == Kind.BLENDED)):
+        found["self_blended_per_epoch"] = blended
+    if beside := int(np.count_nonzero(first.kind == Kind.BESIDE)):
+        found["fakes_beside_their_original_per_epoch"] = beside
+    found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in phases(training)}
+    if config.faults.names():
+        found["faults"] = ", ".join(config.faults.names())
+    return found
+
+
+def run_identity(config: TrainJobConfig, data_sha256: str) -> str:
+    """Hash of what decides the numbers of a run: data, model, augmentation, and the training recipe."""
+    sections = {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
+    sections["training"] = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
+    return sha256_of({"data": data_sha256, **sections})
+
+
+def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
+    """Make the output folder this run's own; true if it is finished. Refuses what another run left."""
+    marker = join(config.output, CHECKPOINTS, _RUN_FILE)
+    finished = storage.exists(join(config.output, BUNDLE_FILE))
+    unfinished = storage.exists(marker) and _has_checkpoint(config, storage)
+    if not config.training.resume:
+        storage.remove(join(config.output, BUNDLE_FILE))
+        storage.remove(join(config.output, CHECKPOINTS))
+    elif finished or unfinished:
+        if unfinished:
+            found = json.loads(storage.read_text(marker)).get("identity")
+        else:
+            found = bundle.read_info(config.output, storage).training.get("identity")
+        if found != identity:
+            what = "an unfinished run" if unfinished else "a bundle"
+            raise UsageError(
+                f"{config.output}: holds {what} of other crops or another configuration; give another "
+                "--output, or --training.resume false to replace it"
+            )
+        if finished and not unfinished:
+            return True
+    storage.write_text(marker, json.dumps({"identity": identity}) + "\n")
+    return False
+
+
+def _has_checkpoint(config: TrainJobConfig, storage: Storage) -> bool:
+    """Whether there is work in the output that would be lost; a run that failed at its start left none."""
+    files = storage.list_files(join(config.output, CHECKPOINTS))
+    return any(info.path.endswith(STATE_FILE) for info in files)
+
+
+def _write_bundle(
+    config: TrainJobConfig,
+    storage: Storage,
+    crops: CropSet,
+    validated: Rows,
+    result: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    identity: str,
+    data_sha256: str,
+) -> BundleInfo:
+    history = result["history"]
+    config_hash = config_sha256(config)
+    write_tables(history, config.output, storage, config_hash)
+    for name, content in plots.plots(history).items():
+        storage.write_bytes(join(config.output, "plots", name), content)
+    # a split of frames shows nobody of the validation split
+    splits = [config.training.train_split]
+    splits += [] if config.faults.frame_split else [config.training.val_split]
+    scored = validation.faces(crops, validated, np.asarray(result["val_scores"]))
+    validation.write_scores(scored, config.output, storage, config_hash)
+    info = BundleInfo(
+        model_sha256=result["model_sha256"],
+        sampling=_section(crops, "sampling", SamplingConfig),
+        detector=_section(crops, "detector", DetectorConfig),
+        crop=_section(crops, "crop", CropConfig),
+        crops_config_sha256=crops.config.get("config_sha256"),
+        training={
+            "identity": identity,
+            "data_sha256": data_sha256,
+            "config_sha256": config_hash,
+            "config": {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections},
+            "faults": config.faults.names(),
+            "epochs_run": len(history),
+            "best_epoch": result["best_epoch"],
+            "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
+            "identities": {split: dataset.identities(crops.table, split) for split in splits},
+            "people_named": names_people(crops.table),
+        },
+        versions=keras_runtime.versions(),
+        **validation.bundle_fields(scored),
+    )
+    card = model_card.render(info.model_copy(update={"sha256": info.identity()}))
+    storage.write_text(join(config.output, model_card.FILE), card)
+    return bundle.write(config.output, storage, info)
+
+
+def _section(crops: CropSet, name: str, kind: type[Section]) -> Any:
+    found = crops.config.get(name)
+    return kind.model_validate(found) if isinstance(found, dict) else None
+
+
+def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
+    val = info.metrics["val"]
+    summary = {
+        **plan,
+        "epochs_run": info.training["epochs_run"],
+        "best_epoch": info.training["best_epoch"],
+        "val": {name: val[name] for name in ("accuracy", "precision", "recall", "f1", "auc", "eer")},
+        "val_video_auc": info.metrics.get("val_video", {}).get("auc"),
+        "threshold": info.threshold,
+        "bundle": config.output,
+        "bundle_sha256": info.sha256,
+    }
+    names = (
+        bundle.MODEL_FILE,
+        BUNDLE_FILE,
+        model_card.FILE,
+        "history.csv",
+        "plots/accuracy.png",
+        "plots/loss.png",
+    )
+    return Outcome(summary, look_at=[join(config.output, name) for name in names])

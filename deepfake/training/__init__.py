@@ -1,0 +1,1 @@
+"""The distributed learning loop, without a job around it."""

@@ -1,0 +1,66 @@
+"""Keras callbacks in a loop that is not ``keras.Model.fit``: told the same, in the same order, as there.
+
+Every value that they see is global, so all workers' callbacks decide alike. A phase is to them what a call
+of ``fit`` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deepfake.config import TrainingConfig
+from deepfake.training import checkpoint
+
+# Makes a worker's own callbacks. It goes to the workers' processes, so it must be picklable.
+MakeCallbacks = Callable[[], Sequence[Any]]
+
+
+class PhaseCallbacks:
+    """The callbacks of one phase: those of the configuration, new in each, then the user's."""
+
+    def __init__(
+        self,
+        keras: Any,
+        network: Any,
+        settings: TrainingConfig,
+        own: Sequence[Any],
+        params: Mapping[str, Any],
+    ) -> None:
+        self.network = network
+        self._callbacks = [*_configured(keras, settings), *own]
+        for callback in self._callbacks:
+            callback.set_params(dict(params))
+            callback.set_model(network)
+        network.stop_training = False
+        self.tell("on_train_begin")
+
+    def tell(self, hook: str, *arguments: Any, **logs: Any) -> bool:
+        """Call a hook of every callback; whether one of them has asked to stop."""
+        for callback in self._callbacks:
+            getattr(callback, hook)(*arguments, dict(logs))
+        return bool(self.network.stop_training)
+
+    def state(self) -> list[dict[str, Any]]:
+        """Their counters and best values, for a checkpoint."""
+        return [checkpoint.plain_state(callback) for callback in self._callbacks]
+
+    def load(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from what ``state`` gave."""
+        for callback, state in zip(self._callbacks, states, strict=True):
+            vars(callback).update(state)
+
+
+def _configured(keras: Any, settings: TrainingConfig) -> list[Any]:
+    found = [keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping_patience, mode="min")]
+    if settings.schedule == "plateau":
+        found.append(
+            keras.callbacks.ReduceLROnPlateau(
+                "val_loss",
+                factor=settings.reduce_lr_factor,
+                patience=settings.reduce_lr_patience,
+                min_lr=settings.min_learning_rate,
+                mode="min",
+            )
+        )
+    return found

@@ -1,0 +1,180 @@
+"""Which crops an epoch shows, balanced, and which of them stay together. Pure numpy, no order yet.
+
+From epoch to epoch the choice goes on where it stopped, so that in time all crops are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from deepfake.crops.dataset import Rows
+
+_SELECT, _BLEND, _PARTNER = (
+    1,
+    4,
+    5,
+)  # what a random stream is for; ``epoch_plan`` has 2 and 3
+
+
+class Kind(IntEnum):
+    """What is made of a stored crop."""
+
+    STORED = 0  # itself
+    TARGET = 1  # the real of a self-blended pair
+    BLENDED = 2  # the fake of it
+    BESIDE = 3  # itself, augmented as the crop before it: a fake beside its original
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Arrays of one length. The crops of a pair follow each other."""
+
+    rows: np.ndarray  # int64, index into Rows
+    occurrence: np.ndarray  # int64, how often the row was already shown in this epoch
+    kind: np.ndarray  # int8, a Kind
+    unit: np.ndarray  # int64, rises by one with each crop, or pair of crops that stay together
+
+    def labels(self, rows: Rows) -> np.ndarray:
+        """``(n,) int8``: 1 for what is fake as it is shown."""
+        return np.where(self.kind == Kind.BLENDED, np.int8(1), rows.label[self.rows]).astype(np.int8)
+
+    @staticmethod
+    def stored(rows: np.ndarray, occurrence: np.ndarray | None = None) -> Selection:
+        """Single crops as they are stored."""
+        seen = np.zeros(len(rows), np.int64) if occurrence is None else occurrence
+        return Selection(rows, seen, np.full(len(rows), Kind.STORED, np.int8), np.arange(len(rows)))
+
+    @staticmethod
+    def pairs(
+        first: np.ndarray, second: np.ndarray, occurrence: np.ndarray, kinds: tuple[Kind, Kind]
+    ) -> Selection:
+        """Pairs of rows, with the occurrence of the first ones."""
+        rows = np.stack([first, second], axis=1).reshape(-1)
+        kind = np.tile(np.array(kinds, np.int8), len(first))
+        return Selection(rows, np.repeat(occurrence, 2), kind, np.repeat(np.arange(len(first)), 2))
+
+    @staticmethod
+    def joined(parts: list[Selection]) -> Selection:
+        """One selection of several."""
+        starts = np.cumsum([0, *(int(part.unit[-1]) + 1 if len(part.unit) else 0 for part in parts)])
+        return Selection(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.occurrence for part in parts]),
+            np.concatenate([part.kind for part in parts]),
+            np.concatenate([part.unit + start for part, start in zip(parts, starts, strict=False)]),
+        )
+
+
+def select(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real") -> Selection:
+    """The crops of one epoch.
+
+    ``none``: each row once. ``class``: as many fakes as reals, as many as the smaller class has. ``method``:
+    the same, and the fakes' share is divided evenly over the methods, which shows rows of a rare method more
+    than once. ``paired``: each real once, beside one of the fakes of the same frame, another one in the next
+    epoch; reals and fakes that have no such partner are balanced as in ``class``.
+
+    ``fakes`` is ``real``, or ``sbi``: each real once and a fake made of it beside it, whatever the balance;
+    or ``mix``: half of the fakes are made of reals, and the others chosen as above.
+    """
+    reals, stored = (np.flatnonzero(rows.label == label) for label in (0, 1))
+    if fakes == "sbi":
+        return _self_blended(*_turns(reals, epoch * len(reals), len(reals), (seed, 0)))
+    if balance == "paired":
+        return _paired(rows, reals, stored, seed, epoch, mixed=fakes == "mix")
+    quota = min(len(reals), len(stored) * (2 if fakes == "mix" else 1))
+    n_real, n_fake = (len(reals), len(stored)) if balance == "none" else (quota, quota)
+    n_blended = min(n_real, n_fake // 2) if fakes == "mix" else 0
+    shown, seen = _turns(reals, epoch * n_real, n_real, (seed, 0))
+    return Selection.joined(
+        [
+            _self_blended(shown[:n_blended], seen[:n_blended]),
+            Selection.stored(shown[n_blended:], seen[n_blended:]),
+            _fakes(rows, stored, n_fake - n_blended, balance, seed, epoch),
+        ]
+    )
+
+
+def _self_blended(reals: np.ndarray, occurrence: np.ndarray) -> Selection:
+    return Selection.pairs(reals, reals, occurrence, (Kind.TARGET, Kind.BLENDED))
+
+
+def _fakes(rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, epoch: int) -> Selection:
+    """So many fakes of the data set; with ``method`` as many of each method."""
+    if balance != "method":
+        return Selection.stored(*_turns(stored, epoch * quota, quota, (seed, 1)))
+    methods = np.unique(rows.method[stored])
+    turn = np.roll(methods, epoch % max(len(methods), 1))  # who gets the remainder changes
+    strata = []
+    for number, method in enumerate(turn):
+        size = quota // len(turn) + (number < quota % len(turn))
+        strata.append((stored[rows.method[stored] == method], size))
+    strata.sort(key=lambda stratum: int(stratum[0][0]))
+    # sizes differ by the remainder; starting at epoch * (largest size) overlaps nothing
+    stride = -(-quota // max(len(strata), 1))
+    return Selection.joined(
+        [Selection.stored(np.empty(0, np.int64))]
+        + [
+            Selection.stored(*_turns(members, epoch * stride, size, (seed, number)))
+            for number, (members, size) in enumerate(strata, start=1)
+        ]
+    )
+
+
+def _paired(
+    rows: Rows, reals: np.ndarray, stored: np.ndarray, seed: int, epoch: int, mixed: bool
+) -> Selection:
+    if rows.original is None:
+        raise ValueError("balance 'paired' needs Rows.original; see cropset.split_rows")
+    original = rows.original[stored]
+    by_real = np.argsort(original, kind="stable")[np.count_nonzero(original < 0) :]  # those that have one
+    partners, owners = stored[by_real], original[by_real]
+    with_fake = np.unique(owners)
+    alone, orphans = np.setdiff1d(reals, with_fake), stored[original < 0]
+    n_alone = min(len(alone), len(orphans) * (2 if mixed else 1))
+    taken, again = _turns(alone, epoch * n_alone, n_alone, (seed, 0))
+    shown, seen = np.append(with_fake, taken), np.append(np.zeros(len(with_fake), np.int64), again)
+    order = random(seed, _BLEND, epoch).permutation(len(shown))
+    shown, seen = shown[order], seen[order]
+    n_blended = len(shown) // 2 if mixed else 0
+    plain, plain_seen = shown[n_blended:], seen[n_blended:]
+    first, last = np.searchsorted(owners, plain), np.searchsorted(owners, plain, "right")
+    has = last > first
+    # each real begins with a fake of its own, so that no epoch shows one method only
+    begin = random(seed, _PARTNER).integers(2**31, size=len(rows))[plain[has]]
+    partner = partners[first[has] + (begin + epoch) % (last - first)[has]]
+    n_orphans = int(np.count_nonzero(~has))
+    return Selection.joined(
+        [
+            _self_blended(shown[:n_blended], seen[:n_blended]),
+            Selection.pairs(plain[has], partner, plain_seen[has], (Kind.STORED, Kind.BESIDE)),
+            Selection.stored(plain[~has], plain_seen[~has]),
+            Selection.stored(*_turns(orphans, epoch * n_alone, n_orphans, (seed, 1))),
+        ]
+    )
+
+
+def _turns(members: np.ndarray, start: int, size: int, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """``size`` members from ``start`` on in an endless row of fresh permutations, and their occurrences."""
+    if not len(members) or not size:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    first, last = start // len(members), (start + size - 1) // len(members)
+    seed, stratum = key
+    line = np.concatenate(
+        [random(seed, _SELECT, stratum, turn).permutation(members) for turn in range(first, last + 1)]
+    )
+    taken = line[start - first * len(members) :][:size]
+    order = np.argsort(taken, kind="stable")
+    ordered = taken[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    run = np.repeat(starts, np.diff(np.append(starts, size)))
+    occurrence = np.empty(size, np.int64)
+    occurrence[order] = np.arange(size) - run
+    return taken, occurrence
+
+
+def random(*key: int) -> np.random.Generator:
+    """The random numbers of one key."""
+    return np.random.default_rng(key)

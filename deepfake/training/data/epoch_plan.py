@@ -1,0 +1,194 @@
+"""Which crops an epoch shows, in which order, and which worker reads which. Pure numpy, no input or output.
+
+Everything follows from (seed, epoch) and the index; the number of workers only cuts the same global batches
+into more slices. ``deepfake.training.data.balancing`` decides what is shown and what stays together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from deepfake.crops.dataset import Rows
+from deepfake.training.data.balancing import Selection, random, select
+
+_GROUPS, _WINDOW = 2, 3  # what a random stream is for, so that no two share their numbers
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker reads in one epoch, in the order in which it reads it."""
+
+    positions: np.ndarray  # int64, positions in the epoch
+    sizes: np.ndarray  # int64, one a step: how many of them belong to it; 0 where others have it all
+    windows: tuple[tuple[int, int], ...]  # [start, stop) of positions: the pieces that are read at once
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch: arrays over its positions, which is the order that one worker would see."""
+
+    rows: np.ndarray  # int64, index into Rows
+    occurrence: np.ndarray  # int64, how often the row was already shown in this epoch
+    kind: np.ndarray  # int8, a selection.Kind
+    label: np.ndarray  # int8, 0 real, 1 fake: of what is shown, which a self-blended fake's row is not
+    unit: np.ndarray  # int64, rises by one with each crop or pair of crops that stay together
+    window: np.ndarray  # int64, rises
+    group: np.ndarray  # int64, place of the row's row group within the epoch's order of row groups
+    cuts: np.ndarray  # (steps + 1,) int64, positions at which batches begin, and the end
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def steps(self) -> int:
+        """Steps in the epoch; the last batch may be smaller."""
+        return len(self.cuts) - 1
+
+    def batch(self, step: int) -> np.ndarray:
+        """Positions ``(<= global_batch,) int64`` of one global batch."""
+        return np.arange(self.cuts[step], self.cuts[step + 1])
+
+    def share(self, rank: int, world: int) -> Share:
+        """The slices of worker ``rank`` of ``world``: near-equal parts of each global batch, pairs whole.
+
+        Which row of a batch goes to whom does not matter to the gradient, so rows of one row group are kept
+        together: each worker then reads few of a window's row groups instead of all of them.
+        """
+        position = np.arange(len(self))
+        step = np.repeat(np.arange(self.steps), np.diff(self.cuts))
+        leads = np.diff(self.unit, prepend=-1) > 0
+        lead_group = self.group[leads][self.unit]  # so that a pair is not torn apart
+        order = np.lexsort((position, lead_group, self.window, step))
+        place = np.cumsum(leads[order]) - 1  # of each sorted entry's unit
+        units = np.bincount(step[leads], minlength=self.steps)
+        inside = place - (np.cumsum(units) - units)[step]
+        owner = _owner(inside, units[step], world)
+        mine = order[owner == rank]
+        return Share(mine, np.bincount(step[owner == rank], minlength=self.steps), self._windows(mine))
+
+    def stretch(self, rank: int, world: int, batch: int) -> Share:
+        """One unbroken stretch of the epoch for each worker, in batches of at most ``batch``.
+
+        For work in which the workers need not keep step.
+        """
+        mine = np.array_split(np.arange(len(self)), world)[rank]
+        sizes = np.full(-(-len(mine) // batch), batch, np.int64)
+        if len(mine) % batch:
+            sizes[-1] = len(mine) % batch
+        return Share(mine, sizes, self._windows(mine))
+
+    def _windows(self, mine: np.ndarray) -> tuple[tuple[int, int], ...]:
+        cuts = np.flatnonzero(np.diff(self.window[mine])) + 1
+        edges = [0, *cuts.tolist(), len(mine)]
+        return tuple((start, stop) for start, stop in pairwise(edges) if stop > start)
+
+
+def _owner(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarray:
+    """Worker of the i-th of ``size`` items cut into ``world`` near-equal runs, longer runs first."""
+    quotient, longer = size // world, size % world
+    in_longer = inside < longer * (quotient + 1)
+    late = longer + (inside - longer * (quotient + 1)) // np.maximum(quotient, 1)
+    return np.where(in_longer, inside // (quotient + 1), late)
+
+
+def training_plan(
+    rows: Rows,
+    balance: str,
+    global_batch: int,
+    shuffle_row_groups: int,
+    seed: int,
+    epoch: int,
+    fakes: str = "real",
+) -> EpochPlan:
+    """The shuffled, balanced plan of one training epoch.
+
+    Row groups are put in random order and taken ``shuffle_row_groups`` at a time; rows are shuffled within
+    such a window. That reads each row group about once and holds one window in memory, not the data set.
+    A fake beside its original comes with it, from whichever row group it is in.
+    """
+    chosen = select(rows, balance, seed, epoch, fakes)
+    key = rows.file[chosen.rows].astype(np.int64) << 32 | rows.row_group[chosen.rows]
+    groups, code = np.unique(key, return_inverse=True)
+    place = random(seed, _GROUPS, epoch).permutation(len(groups))[code]
+    leads = np.diff(chosen.unit, prepend=-1) > 0
+    # Fakes beside their originals come from as many row groups again.
+    span = max(1, shuffle_row_groups // 2) if balance == "paired" else shuffle_row_groups
+    window = place[leads] // span  # of each unit
+    order = np.lexsort((random(seed, _WINDOW, epoch).random(len(window)), window))
+    pair = np.bincount(chosen.unit, minlength=len(window)) > 1
+    if pair.any():
+        order, window = _singles_in_twos(order, window, pair)
+    sorted_units = np.empty(len(order), np.int64)
+    sorted_units[order] = np.arange(len(order))
+    unit = sorted_units[chosen.unit]
+    positions = np.argsort(unit, kind="stable")
+    unit = unit[positions]
+    return _plan(chosen, rows, positions, unit, window[order][unit], place[positions], global_batch)
+
+
+def _singles_in_twos(
+    order: np.ndarray, window: np.ndarray, pair: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Order and windows in which crops that stand alone come in twos, a last odd one at the end.
+
+    Otherwise a pair would now and then find one place left in a batch, and the batch would stay short. A
+    single whose window has an odd number of them is read with the single that comes next.
+    """
+    singles = order[~pair[order]]
+    window = window.copy()
+    even = len(singles) // 2 * 2
+    window[singles[1:even:2]] = window[singles[:even:2]]
+    window[singles[even:]] = window.max()
+    slot = np.empty(len(order), np.int64)  # where the unit, or the first of the two, was drawn to be
+    slot[order] = np.arange(len(order))
+    slot[singles[1:even:2]] = slot[singles[:even:2]]
+    slot[singles[even:]] = len(order)
+    rank = np.zeros(len(order), np.int64)
+    rank[singles[1:even:2]] = 1
+    return np.lexsort((rank, slot, window)), window
+
+
+def _plan(
+    chosen: Selection,
+    rows: Rows,
+    positions: np.ndarray,
+    unit: np.ndarray,
+    window: np.ndarray,
+    group: np.ndarray,
+    global_batch: int,
+) -> EpochPlan:
+    return EpochPlan(
+        chosen.rows[positions],
+        chosen.occurrence[positions],
+        chosen.kind[positions],
+        chosen.labels(rows)[positions],
+        unit,
+        window,
+        group,
+        _cuts(unit, global_batch),
+    )
+
+
+def _cuts(unit: np.ndarray, batch: int) -> np.ndarray:
+    """Where batches begin, and the end: as large as they may be without tearing a unit apart."""
+    ends = np.append(np.flatnonzero(np.diff(unit)) + 1, len(unit))
+    if len(ends) == len(unit):
+        return np.append(np.arange(0, len(unit), batch), len(unit))
+    cuts = [0]
+    while cuts[-1] < len(unit):
+        fitting = ends[np.searchsorted(ends, cuts[-1] + batch, "right") - 1]
+        cuts.append(int(fitting if fitting > cuts[-1] else ends[np.searchsorted(ends, cuts[-1], "right")]))
+    return np.array(cuts)
+
+
+def validation_plan(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
+    """Every row exactly once, in the order of the files, as one batch."""
+    order = np.lexsort((rows.row, rows.row_group, rows.file))
+    key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
+    group = np.unique(key, return_inverse=True)[1]
+    everything = Selection.stored(np.arange(len(rows)))
+    unit = np.arange(len(rows))
+    return _plan(everything, rows, order, unit, group // window_row_groups, group, max(1, len(rows)))

@@ -1,0 +1,159 @@
+"""What Ray's tasks and processes do to feed a training worker: read stored crops, decode, blend, augment.
+
+``loader`` starts them and puts what they make into batches. ``deepfake.crops.self_blending`` makes fakes of
+reals, ``deepfake.crops.augmentation`` does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from deepfake.config import AugmentConfig, CropConfig
+from deepfake.crops import augmentation, dataset, self_blending
+from deepfake.crops.dataset import Rows
+from deepfake.io.storage import Storage, join
+from deepfake.training import faults
+from deepfake.training.data.balancing import Kind
+from deepfake.training.data.epoch_plan import EpochPlan
+
+Made = tuple[np.ndarray, np.ndarray]  # positions (n,) int64, crops (n, 224, 224, 3) uint8 RGB
+
+_TOGETHER = 64  # crops or pairs that are decoded by one call: 4 MB of PNG, 10 MB of pixels
+_UNIT = pa.list_(
+    pa.struct(
+        {
+            "position": pa.int64(),
+            "kind": pa.int8(),
+            "name": pa.string(),  # what augmentation is seeded by
+            "turned": pa.bool_(),
+            "where": pa.string(),
+            "encoded": pa.binary(),  # null for what is made of the crop before it
+            "box": pa.list_(pa.float64()),
+            "landmarks": pa.list_(pa.float64()),
+        }
+    )
+)
+
+
+def places(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
+    """What a window holds, crop by crop, in the order in which they are wanted."""
+    chosen = plan.rows[positions]
+    return pa.table(
+        {
+            "position": positions,
+            "unit": plan.unit[positions],
+            "file": rows.file[chosen],
+            "row_group": rows.row_group[chosen],
+            "row": rows.row[chosen],
+            "occurrence": plan.occurrence[positions],
+            "kind": plan.kind[positions],
+            "turned": np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen],
+        }
+    )
+
+
+class Reader:
+    """Reads the stored crops of windows, as they are."""
+
+    def __init__(self, uri: str, files: Sequence[str], storage: Storage) -> None:
+        self._uri, self._files, self._storage = uri, files, storage
+
+    def tables(self, window: pa.Table) -> Iterator[pa.Table]:
+        """The crops of a window of ``places``, 64 rows a table; a row is one crop, or the two of a pair."""
+        units = self._units(window)
+        for start in range(0, len(units), _TOGETHER):
+            yield pa.table({"unit": pa.array(units[start : start + _TOGETHER], _UNIT)})
+
+    def _units(self, window: pa.Table) -> list[list[dict[str, Any]]]:
+        units: list[list[dict[str, Any]]] = []
+        stored = self._read(window)
+        name, unit = "", None
+        for place in window.to_pylist():
+            found = stored[place["file"]][place["row_group"], place["row"]]
+            if place["kind"] not in (Kind.BLENDED, Kind.BESIDE):  # they take the name of the crop before them
+                name = f"{found.sample_id}@{place['occurrence']}" if place["occurrence"] else found.sample_id
+                name += "@turned" if place["turned"] else ""
+            if place["unit"] != unit:
+                unit = place["unit"]
+                units.append([])
+            units[-1].append(
+                {
+                    "position": place["position"],
+                    "kind": place["kind"],
+                    "name": name,
+                    "turned": place["turned"],
+                    "where": f"{join(self._uri, self._files[place['file']])}: {found.sample_id}",
+                    "encoded": None if place["kind"] == Kind.BLENDED else found.encoded,
+                    "box": found.box,
+                    "landmarks": None if found.landmarks is None else found.landmarks.ravel(),
+                }
+            )
+        return units
+
+    def _read(self, window: pa.Table) -> dict[int, dict[tuple[int, int], dataset.StoredCrop]]:
+        wanted: dict[int, dict[int, set[int]]] = {}
+        columns = (window[name].to_pylist() for name in ("file", "row_group", "row"))
+        for file, group, row in zip(*columns, strict=True):
+            wanted.setdefault(file, {}).setdefault(group, set()).add(row)
+        with_faces = Kind.TARGET in window["kind"].to_pylist()
+        return {
+            file: dataset.read_stored(
+                self._uri,
+                self._files[file],
+                {group: sorted(rows) for group, rows in groups.items()},
+                self._storage,
+                with_faces,
+            )
+            for file, groups in wanted.items()
+        }
+
+
+def read(reader: Reader, window: pa.Table) -> Iterator[pa.Table]:
+    """``reader.tables(window)``, as a Ray task takes it."""
+    yield from reader.tables(window)
+
+
+class Maker:
+    """Decodes, blends and augments stored crops; what it makes of one depends on that one and the epoch."""
+
+    def __init__(self, changes: AugmentConfig | None, seed: int, epoch: int, cut: CropConfig | None) -> None:
+        """``changes``: None leaves the crops as stored. ``cut``: how they were cut, needed to blend them."""
+        self._changes, self._seed, self._epoch, self._cut = changes, seed, epoch, cut
+
+    def made(self, stored: pa.Table) -> Made:
+        """The crops of a table of ``Reader``, in its order. Raises ``TableError`` for one that is none."""
+        cv2.setNumThreads(1)  # there is a process for each core already
+        units = stored["unit"].to_pylist()
+        crops = np.stack([image for unit in units for image in self._unit(unit)])
+        return np.array([crop["position"] for unit in units for crop in unit], np.int64), crops
+
+    def _unit(self, unit: list[dict[str, Any]]) -> Iterator[np.ndarray]:
+        pair: self_blending.Pair | None = None
+        for crop in unit:
+            if crop["kind"] == Kind.BLENDED and pair is not None:
+                image = pair.fake
+            else:
+                image = dataset.decode(crop["encoded"], crop["where"])
+            if crop["turned"]:
+                image = faults.turned(image)
+            if crop["kind"] == Kind.TARGET:
+                pair = self._blended(image, crop)
+                image = pair.real
+            yield self._augmented(image, crop["name"])
+
+    def _blended(self, image: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
+        if self._cut is None:
+            raise ValueError("self-blended images can be made only where it is known how the crops were cut")
+        landmarks = np.array(crop["landmarks"]).reshape(-1, 2) if crop["landmarks"] else None
+        face = self_blending.face_in_crop(tuple(crop["box"]), landmarks, self._cut)
+        return self_blending.self_blend(image, face, self._seed, self._epoch, crop["name"])
+
+    def _augmented(self, image: np.ndarray, name: str) -> np.ndarray:
+        if self._changes is None or not self._changes.enabled:
+            return image
+        return augmentation.apply(image, augmentation.draw(self._changes, self._seed, self._epoch, name))

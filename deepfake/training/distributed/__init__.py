@@ -1,0 +1,1 @@
+"""What several workers of a training do together."""

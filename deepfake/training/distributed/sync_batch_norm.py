@@ -1,0 +1,81 @@
+"""BatchNorm over the global batch: what each worker normalises by is computed from all workers' crops.
+
+Keras' own ``synchronized=True`` does that with five collectives a layer and step, whose order nothing ties
+down: two workers may trace them differently, and TensorFlow then stops with a shape mismatch. Here there
+are two, each waiting for the one before, which also decides the speed where the wire is gRPC. Only the
+network in training has these layers: what is saved is rebuilt with Keras' own (``model.for_inference``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.training.distributed.collective import Collective
+
+
+def with_global_norms(network: Any, collective: Collective) -> Any:
+    """The network with its learning BatchNorm layers over all workers; itself where there is one worker.
+
+    Layers that do not learn use their moving statistics and need nothing.
+    """
+    if collective.world == 1:
+        return network
+    keras = keras_runtime.start()
+    layer_class = _layer_class(keras, collective)
+
+    def kind(layer: Any) -> Any:
+        learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
+        return layer_class if learns else type(layer)
+
+    return model.rebuilt(network, kind)
+
+
+def _layer_class(keras: Any, collective: Collective) -> Any:
+    import tensorflow as tf
+
+    class GlobalBatchNormalization(keras.layers.BatchNormalization):
+        """As its base class, over all the rows that are ``collective.present``: ``(n, ..., channels)``."""
+
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            if not (training and self.trainable):
+                return super().call(inputs, training=training, mask=mask)
+            x = tf.cast(inputs, tf.float32)  # half precision overflows in squares
+            outputs, mean, variance = _normalise(
+                x, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta), self.epsilon, collective
+            )
+            for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + tf.stop_gradient(new) * (1.0 - self.momentum))
+            return tf.cast(outputs, self.compute_dtype)
+
+    return GlobalBatchNormalization
+
+
+def _normalise(x: Any, gamma: Any, beta: Any, epsilon: float, collective: Collective) -> tuple[Any, Any, Any]:
+    """Normalised ``x``, and the mean and variance ``(channels,)`` of all workers' rows."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def normalise(x: Any, gamma: Any, beta: Any) -> Any:
+        axes = list(range(len(x.shape) - 1))
+        channels = x.shape[-1]
+        present = collective.present
+        count = tf.cast(tf.size(x) // channels, tf.float32)
+        sums = [tf.reduce_sum(x, axes), tf.reduce_sum(tf.square(x), axes), count[None]]
+        total = collective.add(tf.concat(sums, 0) * present)
+        mean, squares = total[:channels] / total[-1], total[channels:-1] / total[-1]
+        variance = tf.maximum(squares - tf.square(mean), 0.0)
+        factor = tf.math.rsqrt(variance + epsilon)
+        scale = gamma * factor
+
+        def gradient(upstream: Any, *_: Any) -> tuple[Any, Any, Any]:
+            centred = (x - mean) * factor
+            to_beta, to_gamma = tf.reduce_sum(upstream, axes), tf.reduce_sum(upstream * centred, axes)
+            both = collective.add(tf.concat([to_beta, to_gamma], 0) * present) / total[-1]
+            to_x = scale * (upstream - both[:channels] - centred * both[channels:])
+            return to_x, to_gamma, to_beta  # this worker's part; the step sums those of all
+
+        return (x * scale + (beta - mean * scale), mean, variance), gradient
+
+    return normalise(x, gamma, beta)

@@ -1,0 +1,135 @@
+"""The training step of a batch whose activations do not fit into memory: the same update, part by part.
+
+Gradients of parts cannot simply be added up, because the head's BatchNorm sees the batch as a whole. So the
+backbone, which treats every crop by itself, goes over the parts first; the head learns from the features of
+all of them, which are small; then the backbone goes over the parts again, to learn from what the head sends
+back. That costs a second forward pass of the backbone, and none where the backbone does not learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.step import StepOptions, Update, crop_signature, loss_sum, stand_in
+
+
+class AccumulatedStep:
+    """Called like ``step.TrainStep``; each worker's slice is taken in ``parts`` near-equal parts."""
+
+    def __init__(
+        self,
+        network: Any,
+        variables: Sequence[Any],
+        optimizer: Any,
+        collective: Collective,
+        parts: int,
+        options: StepOptions = StepOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        import tensorflow as tf
+
+        keras = keras_runtime.start()
+        self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
+        self._network, self._optimizer, self._collective, self._parts = network, optimizer, collective, parts
+        pooled = network.get_layer(model.POOL).output
+        self._backbone = keras.Model(network.inputs, pooled)
+        self._head = keras.Model(pooled, network.output)
+        self._update = Update(variables, optimizer, collective, options.average)
+        self._loss_sum = loss_sum(keras, options.label_smoothing)
+        in_head = {id(variable) for variable in self._head.trainable_variables}
+        self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
+        self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) in in_head]
+        self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) not in in_head]
+        # stochastic depth: the second pass must drop what the first one dropped
+        self._seeds = model.ordered_seeds(self._backbone)
+
+        crops, labels = crop_signature()
+        features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))
+        scalar = tf.TensorSpec([], tf.float32)
+
+        def traced(function: Any, *signature: Any) -> Any:
+            made = tf.function(
+                function, input_signature=signature, autograph=False, jit_compile=options.jit_compile or None
+            )
+            return made if options.jit_compile else made.get_concrete_function()
+
+        self._features = traced(lambda part: self._backbone(part, training=True), crops)
+        self._learn_head = traced(self._run_head, features, labels, scalar)
+        self._learn_backbone = traced(self._run_backbone, crops, features)
+        self._finish = traced(self._run_update, scalar, scalar)
+
+    def __call__(self, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """As ``TrainStep``: learn from this worker's slice, give its scores ``(n,) float32``."""
+        import tensorflow as tf
+
+        crops, labels, present = stand_in(crops, labels)
+        size = -(-len(crops) // self._parts)
+        parts = [tf.constant(crops[start : start + size]) for start in range(0, len(crops), size)]
+        features, seeds = [], []
+        for part in parts:
+            seeds.append([np.asarray(seed).copy() for seed in self._seeds])
+            features.append(self._features(part))
+        upstream, count, loss, scores = self._learn_head(
+            tf.concat(features, 0), tf.constant(labels, tf.float32), tf.constant(float(present))
+        )
+        if self._of_backbone:
+            for number, part in enumerate(parts):
+                for seed, value in zip(self._seeds, seeds[number], strict=True):
+                    seed.assign(value)
+                self._learn_backbone(part, upstream[number * size :][: len(part)])
+        self.loss = float(self._finish(count, loss))
+        return scores.numpy()[: len(crops) if present else 0]
+
+    def _run_head(self, features: Any, labels: Any, present: Any) -> Any:
+        """Leave the head's gradients; what it sends back, and size, loss and scores of the slice."""
+        return self._collective.run(self._local_head, (features, labels, present))
+
+    def _local_head(self, features: Any, labels: Any, present: Any) -> tuple[Any, Any, Any, Any]:
+        import tensorflow as tf
+
+        count = tf.cast(tf.shape(features)[0], tf.float32) * present
+        self._collective.present = present
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            scores = self._head(features, training=True)[:, 0]
+            loss = self._loss_sum(labels, scores) * present
+            whole = loss
+            if self._network.losses:
+                whole += tf.add_n(self._network.losses) * count
+            whole = self._optimizer.scale_loss(whole)
+        learn = [self._update.variables[i].value for i in self._of_head]
+        gradients, upstream = tape.gradient(whole, (learn, features))
+        self._collective.present = 1.0
+        for i, gradient in zip(self._of_head, gradients, strict=True):
+            self._gradients[i].assign(gradient)
+        return upstream, count, loss, scores
+
+    def _run_backbone(self, part: Any, upstream: Any) -> None:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            features = self._backbone(part, training=True)
+        learn = [self._update.variables[i].value for i in self._of_backbone]
+        for i, gradient in zip(
+            self._of_backbone, tape.gradient(features, learn, output_gradients=upstream), strict=True
+        ):
+            self._gradients[i].assign_add(gradient)
+
+    def _run_update(self, count: Any, loss: Any) -> Any:
+        import tensorflow as tf
+
+        gradients, count, loss = self._collective.run(
+            lambda count, loss: self._update.total(
+                [gradient.read_value() for gradient in self._gradients], count, loss
+            ),
+            (count, loss),
+        )
+        self._update.apply(gradients, count)
+        for gradient in self._gradients:
+            gradient.assign(tf.zeros_like(gradient))
+        return loss / count

@@ -1,0 +1,71 @@
+"""The course of a training run for people: one line an epoch, tables, TensorBoard."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join, split_uri
+
+_NOT_SCALARS = ("epoch", "phase", "best")
+
+
+def line(row: Mapping[str, Any], epochs: int) -> str:
+    """One epoch in one line."""
+    shown = "  ".join(
+        f"{prefix}{name} {_number(row[prefix + name])}"
+        for prefix in ("", "val_")
+        for name in ("loss", "accuracy", "precision", "recall", "auc")
+    )
+    seconds = row["train_seconds"] + row["val_seconds"]
+    best = "  best so far" if row["best"] else ""
+    rate = f"lr {row['learning_rate']:.3g}  {row['phase']}"
+    return f"epoch {row['epoch']}/{epochs}  {shown}  {rate}  {seconds:.0f} s{best}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def write_tables(
+    history: Sequence[Mapping[str, Any]], output: str, storage: Storage, config_sha256: str
+) -> None:
+    """``history.parquet`` and ``history.csv``, one row an epoch."""
+    table = tables.from_rows("history", history, config_sha256)
+    storage.write_table(join(output, "history.parquet"), table)
+    text = io.BytesIO()
+    pa.csv.write_csv(table, text)
+    storage.write_bytes(join(output, "history.csv"), text.getvalue())
+
+
+class TensorBoardLog:
+    """Event files below a URI: written in place locally, sent after each epoch to S3."""
+
+    def __init__(self, uri: str, storage: Storage) -> None:
+        import tensorflow as tf
+
+        self._tf, self._uri, self._storage = tf, uri, storage
+        scheme, path = split_uri(uri)
+        self._folder = None if scheme == "file" else tempfile.TemporaryDirectory()
+        self._local = Path(path if self._folder is None else self._folder.name)
+        self._writer: Any = None
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add one epoch's numbers."""
+        if self._writer is None:
+            self._writer = self._tf.summary.create_file_writer(str(self._local))
+        with self._writer.as_default(step=int(row["epoch"])):
+            for name, value in row.items():
+                if value is not None and name not in _NOT_SCALARS:
+                    group = "val/" if name.startswith("val_") else "train/"
+                    self._tf.summary.scalar(group + name.removeprefix("val_"), float(value))
+        self._writer.flush()
+        if self._folder is not None:
+            self._storage.upload_folder(self._local, self._uri)

@@ -1,0 +1,121 @@
+"""The network of one phase and what trains it: optimizer, average, steps. No epochs, data or Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from deepfake.config import TrainingConfig
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.training.checkpoint import CheckpointError
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.distributed.sync_batch_norm import with_global_norms
+from deepfake.training.ema import WeightAverage
+from deepfake.training.gradient_accumulation import AccumulatedStep
+from deepfake.training.schedule import Phase
+from deepfake.training.step import ScoreStep, StepOptions, TrainStep
+
+_SEED_STRIDE = 1_000_003  # between the workers' dropout seeds
+
+
+class Learner:
+    """What learns in one phase. All workers make theirs at the same time, for the steps hold collectives."""
+
+    def __init__(self, plain: Any, phase: Phase, settings: TrainingConfig, collective: Collective) -> None:
+        """``plain`` is a new network as ``model.build`` makes it; it is used up."""
+        keras = keras_runtime.start()
+        self._rank = collective.rank
+        model.set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
+        self.network = with_global_norms(plain, collective)
+        variables = model.ordered_trainable(self.network)
+        self.network.compile(_optimizer(keras, phase, settings, variables), "binary_crossentropy")
+        self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
+        self.optimizer.build(variables)
+        self._average = WeightAverage(variables, settings.ema) if settings.ema else None
+        options = StepOptions(settings.label_smoothing, settings.jit_compile, self._average)
+        self.train: TrainStep | AccumulatedStep
+        if settings.accumulate > 1:
+            parts = settings.accumulate
+            self.train = AccumulatedStep(self.network, variables, self.optimizer, collective, parts, options)
+        else:
+            self.train = TrainStep(self.network, variables, self.optimizer, collective, options)
+        self.score = ScoreStep(self.network)
+        self._seeds = model.ordered_seeds(self.network)
+        self._shift_seeds()
+
+    def _shift_seeds(self) -> None:
+        """Give each worker dropout masks of its own; checkpoints hold rank 0's."""
+        for seed in self._seeds:
+            state = np.asarray(seed)
+            seed.assign(state + np.array([self._rank * _SEED_STRIDE, 0], state.dtype))
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update."""
+        return float(np.asarray(self.optimizer.learning_rate))
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self.optimizer.learning_rate = rate
+
+    @contextmanager
+    def as_saved(self) -> Iterator[None]:
+        """Within the block the network has the weights that count: the averages, where they are kept."""
+        if self._average is None:
+            yield
+        else:
+            with self._average.in_place():
+                yield
+
+    def weights(self) -> list[np.ndarray]:
+        """All weights of the network, in ``model.ordered_weights``."""
+        return [np.asarray(weight).copy() for weight in model.ordered_weights(self.network)]
+
+    def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
+        """Take weights that ``weights`` gave; the average starts from them."""
+        assign(self.network, arrays)
+        if self._average is not None:
+            self._average.restart()
+
+    def arrays(self) -> dict[str, list[np.ndarray]]:
+        """The state for a checkpoint; the same on every worker but for the dropout seeds."""
+        return {
+            "network": self.weights(),
+            "seeds": [np.asarray(seed).copy() for seed in self._seeds],
+            "optimizer": [np.asarray(variable).copy() for variable in self.optimizer.variables],
+            "average": [] if self._average is None else self._average.arrays(),
+        }
+
+    def load(self, arrays: dict[str, list[np.ndarray]]) -> None:
+        """Go on from what rank 0's ``arrays`` gave."""
+        self.set_weights(arrays["network"])
+        for variable, value in zip(self.optimizer.variables, arrays["optimizer"], strict=True):
+            variable.assign(value)
+        if self._average is not None:
+            self._average.load(arrays["average"])
+        for seed, value in zip(self._seeds, arrays.get("seeds", []), strict=True):
+            seed.assign(value)
+        self._shift_seeds()
+
+
+def assign(network: Any, arrays: Sequence[np.ndarray]) -> None:
+    """Put ``arrays`` into ``model.ordered_weights``; raises ``CheckpointError`` where they do not fit."""
+    weights = model.ordered_weights(network)
+    if [tuple(weight.shape) for weight in weights] != [array.shape for array in arrays]:
+        raise CheckpointError("the checkpoint holds the weights of another network; train without it")
+    for weight, array in zip(weights, arrays, strict=True):
+        weight.assign(array)
+
+
+def _optimizer(keras: Any, phase: Phase, settings: TrainingConfig, variables: Sequence[Any]) -> Any:
+    common = {"learning_rate": phase.learning_rate, "global_clipnorm": settings.clip_norm}
+    if not settings.weight_decay:
+        return keras.optimizers.Adam(**common)
+    optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
+    # biases and the scales of BatchNorm set a level, which there is no reason to keep small
+    optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
+    return optimizer

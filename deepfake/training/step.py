@@ -1,0 +1,177 @@
+"""One optimisation step and one scoring step, each traced once. Knows nothing of epochs, data or Ray.
+
+``deepfake.training.gradient_accumulation`` has the same step for a batch that is too large for the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepfake.model import keras_runtime
+from deepfake.model import network as model
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.ema import WeightAverage
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What a step does besides the plain update."""
+
+    label_smoothing: float = 0.0
+    jit_compile: bool = False  # by XLA; one worker only, for it cannot compile collectives
+    average: WeightAverage | None = None  # of the optimizer's variables
+
+
+class Update:
+    """From this worker's gradients to new weights: the sum over the workers, the mean, the optimizer.
+
+    The gradient is that of the mean over the *global* batch, whatever the workers' slices are: it is summed
+    over crops, then divided by the global number of crops. Clipping and weight decay are the optimizer's,
+    after the sum, so that all workers' weights stay bit-identical.
+    """
+
+    def __init__(
+        self, variables: Sequence[Any], optimizer: Any, collective: Collective, average: WeightAverage | None
+    ) -> None:
+        self.variables = list(variables)
+        self._optimizer, self._collective, self._average = optimizer, collective, average
+        self._sizes = [int(np.prod(variable.shape)) for variable in self.variables]
+
+    def total(self, gradients: Sequence[Any], count: Any, loss: Any) -> tuple[Any, Any, Any]:
+        """Sums over the workers, in the form that ``apply`` takes. For use inside ``collective.run``."""
+        import tensorflow as tf
+
+        if self._collective.world == 1:
+            return list(gradients), count, loss
+        parts = [tf.reshape(gradient, [-1]) for gradient in gradients]
+        flat = tf.concat([*parts, count[None], loss[None]], 0)
+        total = self._collective.add(tf.where(count > 0, flat, tf.zeros_like(flat)))
+        return total[:-2], total[-2], total[-1]
+
+    def apply(self, gradients: Any, count: Any) -> None:
+        """Change the weights by what ``total`` gave. For use inside a trace, outside ``collective.run``."""
+        import tensorflow as tf
+
+        if self._collective.world > 1:
+            gradients = [
+                tf.reshape(part, variable.shape)
+                for part, variable in zip(tf.split(gradients, self._sizes), self.variables, strict=True)
+            ]
+        self._optimizer.apply([gradient / count for gradient in gradients], self.variables)
+        if self._average is not None:
+            self._average.update()
+
+
+def loss_sum(keras: Any, label_smoothing: float) -> Any:
+    """Binary cross-entropy summed over ``(n,)`` labels and scores, as a function for use inside a trace."""
+    cross_entropy = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing, reduction="sum")
+    return lambda labels, scores: cross_entropy(labels[:, None], scores[:, None])
+
+
+class TrainStep:
+    """Forward, backward, sum over the workers, update.
+
+    The loss is the mean binary cross-entropy over the global batch plus the network's penalties.
+    BatchNorm must be over the global batch as well: ``global_norm.with_global_norms``.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        variables: Sequence[Any],
+        optimizer: Any,
+        collective: Collective,
+        options: StepOptions = StepOptions(),
+    ) -> None:
+        import tensorflow as tf
+
+        self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
+        self._network, self._optimizer, self._collective = network, optimizer, collective
+        self._update = Update(variables, optimizer, collective, options.average)
+        self._loss_sum = loss_sum(keras_runtime.start(), options.label_smoothing)
+        function = tf.function(
+            self._run,
+            input_signature=[*crop_signature(), tf.TensorSpec([], tf.float32)],
+            autograph=False,
+            jit_compile=options.jit_compile or None,
+        )
+        # XLA compiles for a shape: there is nothing to trace before the first batch
+        self._step = function if options.jit_compile else function.get_concrete_function()
+
+    def __call__(self, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Learn from this worker's slice ``(n, 224, 224, 3) uint8``, ``(n,)``; its scores ``(n,) float32``.
+
+        Every worker must call this once for each global batch, with ``n = 0`` where it has no part in it.
+        The scores are those of the forward pass: before the update, with dropout.
+        """
+        import tensorflow as tf
+
+        crops, labels, present = stand_in(crops, labels)
+        scores, loss = self._step(
+            tf.constant(crops), tf.constant(labels, tf.float32), tf.constant(float(present))
+        )
+        self.loss = float(loss)
+        return scores.numpy()[: len(crops) if present else 0]
+
+    def _run(self, crops: Any, labels: Any, present: Any) -> Any:
+        gradients, count, loss, scores = self._collective.run(self._local, (crops, labels, present))
+        self._update.apply(gradients, count)
+        return scores, loss / count
+
+    def _local(self, crops: Any, labels: Any, present: Any) -> tuple[Any, Any, Any, Any]:
+        """Gradients summed over the global batch, its size, its summed loss, and this slice's scores."""
+        import tensorflow as tf
+
+        count = tf.cast(tf.shape(crops)[0], tf.float32) * present
+        self._collective.present = present
+        with tf.GradientTape() as tape:
+            scores = self._network(crops, training=True)[:, 0]
+            loss = self._loss_sum(labels, scores) * present
+            whole = loss
+            if self._network.losses:
+                whole += tf.add_n(self._network.losses) * count
+            whole = self._optimizer.scale_loss(whole)
+        gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
+        self._collective.present = 1.0
+        return *self._update.total(gradients, count, loss), scores
+
+
+class ScoreStep:
+    """Scores as in inference, on this worker alone."""
+
+    def __init__(self, network: Any) -> None:
+        import tensorflow as tf
+
+        self._score = tf.function(
+            lambda batch: network(batch, training=False)[:, 0],
+            input_signature=crop_signature()[:1],
+            autograph=False,
+        ).get_concrete_function()
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """Scores ``(n,) float32`` of crops ``(n, 224, 224, 3) uint8``."""
+        import tensorflow as tf
+
+        return self._score(tf.constant(crops)).numpy()
+
+
+def crop_signature() -> list[Any]:
+    """Of traced functions that take crops and labels."""
+    import tensorflow as tf
+
+    crops = tf.TensorSpec([None, model.SIZE, model.SIZE, 3], tf.uint8)
+    return [crops, tf.TensorSpec([None], tf.float32)]
+
+
+def stand_in(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """A slice, and whether it counts: one row that does not takes the place of no rows.
+
+    TensorFlow's convolutions give wrong shapes for no rows.
+    """
+    if len(crops):
+        return crops, labels, True
+    return np.zeros((1, model.SIZE, model.SIZE, 3), np.uint8), np.zeros(1), False

@@ -1,0 +1,72 @@
+"""What a bundle takes from its validation scores: thresholds, calibration, and numbers with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake import metrics
+from deepfake.crops.dataset import CropSet, Rows
+from deepfake.io import tables
+from deepfake.io.storage import Storage, join
+from deepfake.metrics.aggregation import KEPT_COLUMNS
+from deepfake.model import thresholds
+from deepfake.training.data.epoch_plan import validation_plan
+
+SCORES = "validation_scores.parquet"
+AGGREGATION = "mean"  # of the threshold that a bundle names first, and of its card
+THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation videos"
+_RESAMPLES, _SEED = 1000, 0
+
+
+def faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
+    """The validation faces with their scores ``(n,)``, which are in the order of ``plan.validation_plan``."""
+    chosen = validation_plan(rows).rows
+    known = _place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
+    order = np.argsort(known)
+    wanted = _place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
+    table = crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
+    turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
+    return (
+        table.select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
+        .append_column("turned", pa.array(turned))
+        .append_column("score", pa.array(scores))
+    )
+
+
+def write_scores(scored: pa.Table, output: str, storage: Storage, config_sha256: str) -> None:
+    """``validation_scores.parquet`` beside the bundle: what the saved network says of each crop."""
+    schema = tables.schema("validation_scores", config_sha256)
+    storage.write_table(join(output, SCORES), scored.select(schema.names).cast(schema))
+
+
+def _place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """File, row group and row as one number: ``(n,) int64``."""
+    return file.astype(np.int64) << 44 | row_group.astype(np.int64) << 24 | row.astype(np.int64)
+
+
+def bundle_fields(scored: pa.Table) -> dict[str, Any]:
+    """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``faces``)."""
+    chosen = thresholds.choose(scored)
+    threshold = chosen[AGGREGATION].operating_points[0].threshold
+    videos = metrics.video_table(scored, AGGREGATION)
+    return {
+        "threshold": threshold,
+        "threshold_rule": THRESHOLD_RULE,
+        "operating_points": {name: found.operating_points for name, found in chosen.items()},
+        "uncertain": {name: found.uncertain for name, found in chosen.items()},
+        "calibration": {name: found.calibration for name, found in chosen.items()},
+        "metrics": {"val": _measured(scored, threshold), "val_video": _measured(videos, threshold)},
+    }
+
+
+def _measured(table: pa.Table, threshold: float) -> dict[str, Any]:
+    labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
+    groups = [
+        group if group is not None else video
+        for group, video in zip(table["group_id"].to_pylist(), table["video_id"].to_pylist(), strict=True)
+    ]
+    intervals = metrics.bootstrap_intervals(labels, scores, groups, threshold, _RESAMPLES, _SEED)
+    return {**metrics.binary(labels, scores, threshold), "intervals": intervals}

@@ -1,0 +1,136 @@
+"""A video's bytes, wherever they lie: read whole and hashed or, of a large file, only where wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from deepfake.config import SamplingConfig
+from deepfake.errors import VideoError
+from deepfake.io.storage import Storage, split_uri
+from deepfake.io.tables import Status
+from deepfake.video.decoder import Listing, VideoFile
+from deepfake.video.mp4 import REMOTE_BOXES, RangedFile, media_ranges
+
+SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
+PARTIAL_BYTES = 64 * 2**20  # of a file larger than this, only a part may be read ...
+PARTIAL_SHARE = 0.5  # ... where that is less than this share of it
+
+REPLACED = "it was replaced while it was read"
+
+
+@dataclass
+class VideoSource:
+    """An open video, and what is known of its bytes; use as a context manager."""
+
+    video: VideoFile
+    file: BinaryIO
+    size_bytes: int
+    content_sha256: str | None  # null where not all bytes were read
+    etag: str | None  # the S3 object's, in that case
+
+    def require_unchanged(self, uri: str, storage: Storage) -> None:
+        """Raise ``VideoError`` where an object of which parts were read is another one by now."""
+        if self.etag is not None and storage.info(uri).etag != self.etag:
+            raise VideoError(Status.UNREADABLE, REPLACED)
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.video.close()
+        self.file.close()
+
+
+def open_video(uri: str, storage: Storage, sampling: SamplingConfig) -> VideoSource:
+    """Open a video for sampling.
+
+    A small file is read whole, once. Of a large one whose index tells where the sampled frames lie, and
+    these are less than half of it, nothing else is read. Which of the two depends on the file and on
+    ``sampling`` alone, not on where the file lies.
+    """
+    size, etag = _facts(uri, storage)
+    if size <= PARTIAL_BYTES:
+        file, digest, size = read_whole(uri, storage)
+        return _closing(file, lambda: VideoSource(VideoFile(file, sampling), file, size, digest, None))
+    partial = open_partly(uri, storage, size)
+    if isinstance(partial, RangedFile) and media_ranges(partial, REMOTE_BOXES) is None:
+        file, digest, size = read_whole(uri, storage)
+        return _closing(file, lambda: VideoSource(VideoFile(file, sampling), file, size, digest, None))
+    partial.seek(0)
+    return _closing(
+        partial, lambda: _planned(VideoFile(partial, sampling), partial, uri, storage, size, etag)
+    )
+
+
+def open_listed(uri: str, storage: Storage, sampling: SamplingConfig, listing: Listing) -> VideoSource:
+    """Open a video whose packets were listed before, to decode a part of it; its bytes are not hashed."""
+    size, etag = _facts(uri, storage)
+    file = open_partly(uri, storage, size)
+    return _closing(
+        file, lambda: VideoSource(VideoFile(file, sampling, listing=listing), file, size, None, etag)
+    )
+
+
+def open_partly(uri: str, storage: Storage, size: int) -> BinaryIO:
+    """A file that fetches what is read of it and no more."""
+    if split_uri(uri)[0] == "file":
+        return storage.open(uri)
+    return cast(BinaryIO, RangedFile(lambda ranges: storage.read_ranges(uri, ranges), size))
+
+
+def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
+    """``(seekable file at its start, sha256 of its bytes, size)``; remote files are fetched once."""
+    source = storage.open(uri)
+    if split_uri(uri)[0] == "file":
+        digest = hashlib.file_digest(cast(Any, source), "sha256").hexdigest()
+        size = source.tell()
+        source.seek(0)
+        return source, digest, size
+    hasher = hashlib.sha256()
+    spool: Any = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 (the caller closes it)
+    with source:
+        while block := source.read(8 * 2**20):
+            hasher.update(block)
+            spool.write(block)
+    size = spool.tell()
+    spool.seek(0)
+    return spool, hasher.hexdigest(), size
+
+
+def _planned(
+    video: VideoFile, file: BinaryIO, uri: str, storage: Storage, size: int, etag: str | None
+) -> VideoSource:
+    """The source of a large file: as it is where little of it is wanted, else read whole after all."""
+    ranges = video.ranges(video.wanted())
+    if ranges is not None and sum(stop - start for start, stop in ranges) < PARTIAL_SHARE * size:
+        return VideoSource(video, file, size, None, etag)
+    whole, digest, size = read_whole(uri, storage)
+    file.close()
+    video.read_from(whole)
+    return VideoSource(video, whole, size, digest, None)
+
+
+def _closing(file: BinaryIO, make: Any) -> VideoSource:
+    """What ``make`` gives; the file is closed where it raises."""
+    try:
+        return make()
+    except BaseException:
+        file.close()
+        raise
+
+
+def _facts(uri: str, storage: Storage) -> tuple[int, str | None]:
+    """``(size in bytes, ETag)`` of a file."""
+    scheme, path = split_uri(uri)
+    if scheme == "file":
+        status = os.stat(path)  # noqa: PTH116 (keeps odd bytes)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise VideoError(Status.UNSUPPORTED, "not a regular file")
+        return status.st_size, None
+    info = storage.info(uri)
+    return info.size, info.etag
