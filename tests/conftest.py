@@ -22,8 +22,10 @@ from hypothesis import settings
 
 from tests import running
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = running.ROOT
 DATA = Path(os.environ.get("DEEPFAKE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+pytest_plugins = ["tests.browser", "tests.stored_crops"]  # their fixtures
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.update(running.FAIR)

@@ -29,8 +29,8 @@ import pandas as pd
 
 from tests import running
 from tests.cluster.local_cluster import LocalCluster, Node, StillRunning, finished
+from tests.running import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
 WAIT_SECONDS = 240
 NOTICE_SECONDS = 5  # between a drain and the loss of the node; clouds give from 30 to 120

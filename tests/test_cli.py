@@ -20,8 +20,8 @@ from deepfake.cli import Outcome, load_config, option_names
 from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
+from tests.running import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 IO = ("--input", "videos", "--output", "crops")
 

@@ -16,8 +16,8 @@ from playwright.sync_api import sync_playwright
 
 from deepfake.io.storage import Storage
 from deepfake.pipelines.score import index_page
-from tests.report.conftest import CHROMIUM_ARGUMENTS
-from tests.report.score_tables import video_row, video_table
+from tests.browser import CHROMIUM_ARGUMENTS
+from tests.pipelines.score.score_tables import video_row, video_table
 
 ACTIONS = {
     "filter by name": (

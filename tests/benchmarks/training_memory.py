@@ -24,7 +24,7 @@ import numpy as np
 
 from tests import running
 from tests.benchmarks.memory import mib
-from tests.training.conftest import encoded, write_crops
+from tests.stored_crops import encoded, write_crops
 
 SECONDS = 1.0  # between two looks
 EPOCH = re.compile(r"epoch (\d+)/\d+  loss ")

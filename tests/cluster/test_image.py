@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.running import ROOT
+
 FILE = ROOT / "cluster" / "Containerfile"
 
 

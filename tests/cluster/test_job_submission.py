@@ -22,10 +22,10 @@ from deepfake.io.storage import Storage, join
 from deepfake.pipelines.preprocess import pipeline
 from tests.cluster.local_cluster import LocalCluster, finished
 from tests.conftest import S3Server
+from tests.pipelines.test_s3_jobs import rows
+from tests.running import ROOT
 from tests.secret_scan import files_with
-from tests.test_s3_jobs import rows
 
-ROOT = Path(__file__).resolve().parents[2]
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
 SITE = ("--config", "configs/sites/cluster.yaml")
 pytestmark = pytest.mark.skipif(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from deepfake import cli, config
+from tests.running import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

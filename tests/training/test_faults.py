@@ -20,8 +20,8 @@ from deepfake.model.bundle import Bundle
 from deepfake.pipelines.leakcheck import fingerprints, probe_features, probes
 from deepfake.pipelines.train import pipeline
 from deepfake.training import faults
-from tests.leakcheck.made import crop as leakcheck_row
-from tests.leakcheck.made import face, looked_at, videos_of
+from tests.pipelines.leakcheck.made import crop as leakcheck_row
+from tests.pipelines.leakcheck.made import face, looked_at, videos_of
 
 ALL = FaultsConfig(**dict.fromkeys(FaultsConfig.model_fields, True))
 

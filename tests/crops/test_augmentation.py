@@ -1,0 +1,153 @@
+"""Augmentation: stateless, blind to the class, and without marks of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from deepfake.config import AugmentConfig, LeakcheckConfig
+from deepfake.crops.augmentation import Draw, apply, draw, recolour
+from deepfake.io import tables
+from deepfake.pipelines.leakcheck import probe_features, probes
+from tests.pipelines.leakcheck.made import crop, face, looked_at, videos_of
+
+EVERYTHING = AugmentConfig(flip=1, jpeg=1, blur=1, noise=1, downscale=1, cutout=1, rotation_degrees=20)
+NOTHING = Draw(False, 0.0, 1.0, 1.0, 1.0, None, None, 0, None, None, None)
+
+
+def noise_image(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (224, 224, 3), np.uint8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 10_000), st.text(max_size=40))
+def test_the_same_seed_epoch_and_sample_give_the_same_pixels(seed: int, epoch: int, sample: str) -> None:
+    crop = noise_image()
+    first, second = (apply(crop, draw(EVERYTHING, seed, epoch, sample)) for _ in range(2))
+    assert first.dtype == np.uint8 and first.shape == crop.shape
+    np.testing.assert_array_equal(first, second)
+
+
+def test_epoch_sample_and_seed_each_change_the_draw() -> None:
+    draws = [draw(EVERYTHING, *key) for key in ((0, 0, "a"), (0, 1, "a"), (0, 0, "b"), (1, 0, "a"))]
+    assert len(set(draws)) == 4
+
+
+def test_the_given_crop_is_left_as_it_was() -> None:
+    crop = noise_image()
+    before = crop.copy()
+    apply(crop, draw(EVERYTHING, 0, 0, "a"))
+    np.testing.assert_array_equal(crop, before)
+
+
+def test_nothing_drawn_changes_nothing() -> None:
+    np.testing.assert_array_equal(apply(noise_image(), NOTHING), noise_image())
+
+
+def test_one_option_does_not_shift_the_others() -> None:
+    with_jpeg, without = (draw(AugmentConfig(jpeg=p), 3, 4, "sample") for p in (1.0, 0.0))
+    assert with_jpeg.jpeg is not None
+    assert replace(with_jpeg, jpeg=None) == without
+
+
+@pytest.mark.parametrize("degrees", [3.0, -45.0])
+@pytest.mark.parametrize("scale", [0.8, 1.2])
+def test_rotation_and_scale_leave_no_black_border(degrees: float, scale: float) -> None:
+    crop = np.full((224, 224, 3), 200, np.uint8)
+    turned = apply(crop, replace(NOTHING, degrees=degrees, scale=scale))
+    np.testing.assert_array_equal(turned, crop)
+
+
+def test_a_flip_mirrors_whether_or_not_there_is_a_rotation() -> None:
+    crop = noise_image()
+    np.testing.assert_array_equal(apply(crop, replace(NOTHING, flip=True)), crop[:, ::-1])
+    warped = apply(crop, replace(NOTHING, flip=True, degrees=1e-9))
+    np.testing.assert_array_equal(warped, crop[:, ::-1])
+
+
+def test_colour_channels_stay_where_they_are() -> None:
+    crop = np.zeros((224, 224, 3), np.uint8)
+    crop[..., 0] = 180
+    changes = replace(NOTHING, jpeg=90, blur=1.0, downscale=0.5, degrees=4.0, noise=2.0)
+    red, green, blue = apply(crop, changes).reshape(-1, 3).mean(0)
+    assert red > 150 and green < 15 and blue < 15
+
+
+def test_real_and_fake_samples_get_the_same_distribution() -> None:
+    config = AugmentConfig(rotation_degrees=10)
+    draws = {
+        kind: [draw(config, 0, 0, f"{kind}/{i}.mp4#0#0") for i in range(4000)] for kind in ("real", "fake")
+    }
+    for name in ("flip", "degrees", "scale", "brightness", "contrast", "hue_degrees", "saturation"):
+        means, spreads = zip(
+            *((np.mean(v), np.std(v)) for v in ([getattr(d, name) for d in ds] for ds in draws.values())),
+            strict=True,
+        )
+        assert abs(means[0] - means[1]) < 5 * spreads[0] * np.sqrt(2 / 4000), name
+        assert spreads[0] == pytest.approx(spreads[1], rel=0.05), name
+    for name in ("jpeg", "blur", "noise", "downscale"):
+        shares = [np.mean([getattr(d, name) is not None for d in ds]) for ds in draws.values()]
+        assert shares[0] == pytest.approx(getattr(config, name), abs=0.03), name
+        assert shares[1] == pytest.approx(getattr(config, name), abs=0.03), name
+
+
+def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> None:
+    """The same drawn faces under both names: whatever told them apart would be augmentation's own mark."""
+    config = AugmentConfig(
+        rotation_degrees=15, jpeg=0.5, blur=0.3, noise=0.3, downscale=0.3, cutout=0.3, rgb_shift=20
+    )
+    images = []
+    for number in range(80):
+        label, name = number % 2, f"{('real', 'fake')[number % 2]}/{number:03d}.mp4"
+        images += [
+            (name, apply(face(2 * number + i), draw(config, 0, 0, f"{name}#{i}#0")), label, "train")
+            for i in range(2)
+        ]
+    rows = [crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
+    videos = tables.from_rows("videos", videos_of(rows))
+    settings_ = LeakcheckConfig(bootstrap=300)
+    found = probes.run(
+        probe_features.collect(looked_at(images), videos, settings_.crops_per_video), settings_
+    )
+    measured = {probe.group: probe for probe in found if probe.auc is not None}
+    assert {"border pixels", "colour", "sharpness"} <= measured.keys()
+    for probe in measured.values():
+        assert probe.low is not None and probe.low < 0.5 and probe.verdict != "shortcut", probe
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.floats(0.7, 1.3), st.floats(0.7, 1.3), st.floats(-30, 30), st.floats(0.5, 1.5),
+    st.tuples(*[st.floats(-20, 20)] * 3),
+)  # fmt: skip
+def test_colours_change_by_one_linear_map(
+    brightness: float, contrast: float, hue: float, saturation: float, shift: tuple[float, float, float]
+) -> None:
+    image = noise_image()
+    value = image.astype(np.float64)
+    grey = value.mean(axis=2, keepdims=True)
+    axis = np.ones(3) / np.sqrt(3)
+    angle = np.deg2rad(hue)
+    off_grey = value - grey  # turned about the grey axis, and stretched
+    turned = off_grey * np.cos(angle) + np.cross(np.broadcast_to(axis, value.shape), off_grey) * np.sin(angle)
+    expected = brightness * (grey + saturation * turned)
+    expected = (expected - value.mean()) * contrast + value.mean() + shift
+    found = recolour(image, brightness, contrast, hue, saturation, shift)
+    np.testing.assert_allclose(found, np.clip(expected, 0, 255), atol=1.01)
+
+
+def test_grey_stays_grey_under_hue_and_saturation() -> None:
+    ramp = np.repeat(np.arange(224, dtype=np.uint8)[None, :, None], 224, 0).repeat(3, 2)
+    np.testing.assert_allclose(
+        recolour(ramp, hue_degrees=40.0, saturation=1.5).astype(int), ramp.astype(int), atol=1
+    )
+
+
+def test_jpeg_quality_must_be_a_range() -> None:
+    with pytest.raises(ValidationError, match="rising"):
+        AugmentConfig(jpeg_quality=(90, 40))

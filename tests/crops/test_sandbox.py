@@ -1,0 +1,168 @@
+"""Videos that crash, hang or swell cost themselves and nothing else."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.crops import sandbox
+from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.crops.sandbox import IsolatedExtractor
+from deepfake.faces.cropping import decode
+from deepfake.faces.detectors.base import make
+from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
+from tests.running import ROOT
+
+CHILD = (sys.executable, str(ROOT / "tests" / "hostile_child.py"))
+CONFIG = ExtractConfig(
+    SamplingConfig(timeout_seconds=3, max_memory_mb=1024), DetectorConfig(name="haar"), CropConfig()
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[IsolatedExtractor]:
+    monkeypatch_module.setattr(sandbox, "GRACE_SECONDS", 1.0)
+    extractor = IsolatedExtractor(CONFIG, Storage(), CHILD)
+    yield extractor
+    extractor.close()
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture
+def named(ffpp_small: Path, tmp_path: Path) -> Any:
+    """A good clip under any name, as a catalog row."""
+    clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
+
+    def entry(name: str) -> dict[str, Any]:
+        shutil.copy(clip, tmp_path / name)
+        return {"video_id": name, "uri": str(tmp_path / name), "label": 0}
+
+    return entry
+
+
+def _without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not key.endswith("_seconds")}
+
+
+def test_a_good_video_comes_out_as_without_isolation(hostile: IsolatedExtractor, named: Any) -> None:
+    entry = named("good.mp4")
+    isolated = hostile.extract(entry)
+    plain = extract(entry, CONFIG, make(CONFIG.detector, Storage()), Storage())
+    assert isolated.video["status"] == "ok"
+    assert _without_times(isolated.video).items() >= _without_times(plain.video).items()
+    assert [row["crop"] for row in isolated.rows] == [row["crop"] for row in plain.rows]
+
+
+def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor, named: Any) -> None:
+    entry = named("good.mp4")
+    in_passing = IsolatedExtractor(replace(CONFIG, crops_kept=False), Storage())
+    found, kept = in_passing.extract(entry).rows, hostile.extract(entry).rows
+    in_passing.close()
+    assert found and len(found) == len(kept)
+    for mine, theirs in zip(found, kept, strict=True):
+        assert mine["crop"].startswith(b"BM") and theirs["crop"].startswith(b"\x89PNG")
+        np.testing.assert_array_equal(decode(mine["crop"]), decode(theirs["crop"]))
+        assert {**mine, "crop": None} == {**theirs, "crop": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("crash.mp4", Status.DECODE_ERROR, "SIGSEGV"),
+        ("hang.mp4", Status.TIMEOUT, "sampling.timeout_seconds 3"),
+        ("memory.mp4", Status.DECODE_ERROR, "exit status 1"),
+        ("other.mp4", Status.DECODE_ERROR, "no sensible answer (table crops: the columns are others)"),
+        ("wild.mp4", Status.DECODE_ERROR, "no sensible answer (table crops: "),
+        ("huge.mp4", Status.DECODE_ERROR, "no sensible answer (a message of 1125899906842624 bytes)"),
+    ],
+)
+def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_fine(
+    hostile: IsolatedExtractor, named: Any, name: str, status: Status, words: str
+) -> None:
+    failed = hostile.extract(named(name))
+    assert failed.video["status"] == status
+    assert words in failed.video["status_detail"]
+    assert not failed.rows
+    assert hostile.extract(named("good.mp4")).video["status"] == "ok"
+
+
+def test_a_piece_that_takes_the_decoder_down_gets_a_status(hostile: IsolatedExtractor, named: Any) -> None:
+    survey = hostile.survey(named("good.mp4"), 0.5)
+    assert survey.video["status"] == "ok"
+    good = hostile.look(named("good.mp4"), (0, 1), survey.table)
+    assert (good.video["status"], good.video["frames_sampled"]) == ("ok", 1)
+    crashed = hostile.look(named("crash.mp4"), (0, 1), survey.table)
+    assert (crashed.video["status"], crashed.table.num_rows) == ("decode_error", 0)
+    assert "SIGSEGV" in crashed.video["status_detail"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_child_is_told_to_keep_its_heap_unless_its_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told() -> set[str]:
+        extractor = IsolatedExtractor(CONFIG, Storage())
+        try:
+            extractor.start()
+            assert extractor._child is not None
+            return set(Path(f"/proc/{extractor._child.pid}/environ").read_text().split("\0"))
+        finally:
+            extractor.close()
+
+    kept = f"MALLOC_TRIM_THRESHOLD_={sandbox.KEPT_BYTES}"
+    assert kept in told()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    found = told()
+    assert "MALLOC_TRIM_THRESHOLD_=131072" in found and kept not in found
+
+
+def test_a_crash_that_does_not_happen_again_costs_nothing(hostile: IsolatedExtractor, named: Any) -> None:
+    assert hostile.extract(named("once.mp4")).video["status"] == "ok"
+
+
+def test_what_a_library_prints_does_not_mix_with_the_answers(hostile: IsolatedExtractor, named: Any) -> None:
+    assert hostile.extract(named("chatty.mp4")).video["status"] == "ok"
+
+
+def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
+    entry = named("good.mp4")
+    script = (
+        "import os, signal, sys\n"
+        "from tests.crops.test_sandbox import CONFIG\n"
+        "from deepfake.crops.sandbox import IsolatedExtractor\n"
+        "from deepfake.io.storage import Storage\n"
+        "extractor = IsolatedExtractor(CONFIG, Storage())\n"
+        f"extractor.extract({entry!r})\n"
+        "print(extractor._child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    # A file descriptor of the process tells when it has ended, whoever's child it was.
+    watched = os.pidfd_open(child)
+    parent.kill()
+    parent.wait()
+    ready, _, _ = select.select([watched], [], [], 30)
+    os.close(watched)
+    assert ready, "the child outlived its parent"

@@ -1,0 +1,30 @@
+"""Starting Ray: what a user is told when it cannot be had."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from PIL import Image
+
+from tests import running
+
+
+def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """In a process of its own: the test session has a Ray already."""
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "a.png")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = running.command(
+        "preprocess", "--input", tmp_path / "in", "--output", tmp_path / "out", "--ray.address", address
+    )
+    done = subprocess.run(
+        command, env=os.environ.copy(), timeout=running.HANGS_SECONDS, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert f"no Ray cluster answers at '{address}'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,231 @@
+"""The evaluate job from its command line: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv as csv
+import pytest
+
+from deepfake import cli
+from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, ModelConfig
+from deepfake.crops.dataset import decode
+from deepfake.io.storage import Storage
+from deepfake.model import bundle as bundles
+from deepfake.model import keras_runtime, network
+from deepfake.pipelines.evaluate import pipeline
+from tests import small_bundle
+from tests.pipelines.evaluate.faces import crop, two_classes, write
+
+STORAGE = Storage()
+WRITTEN = ["face_scores/part-00000.parquet", "metrics.json", "per_group.csv", "per_group.parquet"]
+
+
+def evaluate(*arguments: str) -> int:
+    def run(config: EvaluateJobConfig) -> cli.Outcome:
+        summary, look_at = pipeline.run(config)
+        return cli.Outcome(summary, look_at=look_at)
+
+    return cli.run(EvaluateJobConfig, run, ["--evaluation.bootstrap", "50", *arguments])
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """The command line takes over Ctrl-C and SIGTERM; the test session gets them back."""
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "_summary.json"]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+
+
+def test_a_labelled_score_table_is_measured_without_a_bundle(tmp_path: Path) -> None:
+    uri = write(tmp_path / "in", "face_scores", two_classes())
+    assert evaluate("--input", uri, "--output", str(tmp_path / "out")) == cli.DONE
+    written = files(tmp_path / "out")
+    plots = [
+        f"plots/{name}.png" for name in ("confusion", "histogram", "precision_recall", "reliability", "roc")
+    ]
+    assert sorted(written) == sorted([*WRITTEN, *plots, "report.html"])
+    numbers = json.loads(written["metrics.json"])
+    assert (numbers["video"]["overall"]["n"], numbers["frame"]["overall"]["n"]) == (8, 24)
+    groups = csv.read_csv(tmp_path / "out" / "per_group.csv").to_pylist()
+    assert groups[0]["auc"] == numbers["video"]["overall"]["auc"]
+
+
+def test_the_same_input_gives_the_same_files_however_it_is_cut(tmp_path: Path) -> None:
+    rows = two_classes()
+    whole = write(tmp_path / "x" / "in", "face_scores", rows)
+    evaluate("--input", whole, "--output", str(tmp_path / "a"))
+    for file in (tmp_path / "x" / "in").iterdir():
+        file.unlink()
+    write(tmp_path / "x" / "in", "face_scores", rows[13:], rows[:13])
+    evaluate("--input", whole, "--output", str(tmp_path / "b"))
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_an_evaluation_into_the_same_folder_leaves_nothing_of_the_earlier_one(tmp_path: Path) -> None:
+    uri, out = write(tmp_path / "in", "face_scores", two_classes()), tmp_path / "out"
+    (out / "face_scores").mkdir(parents=True)
+    (out / "face_scores" / "part-00009.parquet").write_bytes(b"old")
+    evaluate("--input", uri, "--output", str(out))
+    assert sorted(files(out / "face_scores")) == ["part-00000.parquet"]
+
+
+def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = write(tmp_path / "in", "face_scores", two_classes())
+    assert evaluate("--input", uri, "--output", str(tmp_path / "out"), "--dry-run") == cli.DONE
+    assert "fake videos            4" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--evaluation.split", "nosuch"], "test: 4 real, 4 fake"),
+        (["--evaluation.splits", "test"], "did you mean evaluation.split"),
+        (["--evaluation.threshold", "1.5"], "evaluation.threshold"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_what_would_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    uri = write(tmp_path / "in", "face_scores", two_classes())
+    assert evaluate("--input", uri, "--output", str(tmp_path / "out"), *arguments) == cli.BAD_USAGE
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["in", "in/../in", "in/face_scores", "."])
+def test_an_output_that_would_replace_its_input_is_refused(tmp_path: Path, output: str) -> None:
+    uri = write(tmp_path / "in" / "face_scores", "face_scores", two_classes())
+    before = files(tmp_path)
+    assert evaluate("--input", uri, "--output", str(tmp_path / output)) == cli.BAD_USAGE
+    assert files(tmp_path) == before
+
+
+def test_crops_need_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = write(tmp_path / "in", "crops", [crop("r", 0, 0), crop("f", 0, 1)])
+    assert evaluate("--input", uri, "--output", str(tmp_path / "out")) == cli.BAD_USAGE
+    assert "--bundle is required" in capsys.readouterr().err
+
+
+def test_scores_of_two_bundles_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = two_classes()
+    rows[0]["bundle_sha256"] = "00" * 32
+    uri = write(tmp_path / "in", "face_scores", rows)
+    assert evaluate("--input", uri, "--output", str(tmp_path / "out")) == cli.BAD_USAGE
+    assert "scores of 2 bundles are mixed" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle with random weights that names identity ``bob`` as trained on."""
+    uri = str(tmp_path_factory.mktemp("bundle"))
+    keras_runtime.start(seed=0)
+    config = ModelConfig(weights="none")
+    bundles.save(
+        uri,
+        STORAGE,
+        network.for_inference(network.build(config)),
+        threshold=0.25,
+        training={"identities": {"train": ["bob"]}},
+        crop=CropConfig(),
+        detector=DetectorConfig(name="haar"),
+    )
+    return uri
+
+
+def crops(identity: str = "cay") -> list[dict[str, Any]]:
+    return [
+        crop(f"{name}{i}.mp4", 30 * frame, label, target_id=identity)
+        for label, name in ((0, "real"), (1, "fake"))
+        for i in range(3)
+        for frame in range(4)
+    ]
+
+
+@pytest.mark.slow
+def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
+    tmp_path: Path, bundle: str, ray_session: None
+) -> None:
+    rows = crops()
+    uri = write(tmp_path / "in", "crops", rows[5:], rows[:5])
+    out = tmp_path / "out"
+    assert evaluate("--input", uri, "--bundle", bundle, "--output", str(out)) == cli.DONE
+    found = STORAGE.read_table(str(out / "face_scores" / "part-00000.parquet"), "face_scores").to_pylist()
+    loaded = bundles.Bundle.load(bundle, STORAGE)
+    in_order = sorted(rows, key=lambda row: (row["video_id"], row["frame_index"]))
+    expected = loaded.score(np.stack([decode(row["crop"]) for row in in_order]))
+    assert [row["score"] for row in found] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert [(row["video_id"], row["frame_index"]) for row in found] == [
+        (row["video_id"], row["frame_index"]) for row in in_order
+    ]
+    assert {row["bundle_sha256"] for row in found} == {loaded.sha256}
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert numbers["threshold"]["value"] == 0.25
+
+    again = tmp_path / "again"
+    assert evaluate("--input", str(out), "--bundle", bundle, "--output", str(again)) == cli.DONE
+    assert json.loads((again / "metrics.json").read_text())["frame"] == numbers["frame"]
+
+
+@pytest.mark.slow
+def test_worse_crops_are_scored_and_other_data_sets_stand_beside(tmp_path: Path, ray_session: None) -> None:
+    bundle = str(tmp_path / "bundle")
+    small_bundle.red_is_fake(bundle, crop=CropConfig())
+    uri = write(tmp_path / "in", "crops", crops())
+    other = write(tmp_path / "elsewhere" / "in", "crops", crops("dan"))
+    out = tmp_path / "out"
+    arguments = ["--bundle", bundle, "--output", str(out), "--also", other, "--evaluation.robustness", "true"]
+    assert evaluate("--input", uri, *arguments) == cli.DONE
+    numbers = json.loads((out / "metrics.json").read_text())
+    rows = {(row["kind"], row["amount"]): row for row in numbers["robustness"]}
+    assert rows["none", 0.0]["frame_auc"] == numbers["frame"]["overall"]["auc"]  # the same crops again
+    assert ("JPEG quality", 30) in rows and ("frames a video", 4) in rows
+    assert any("no source video" in note for note in numbers["robustness_notes"])
+    assert numbers["also"]["in-2"]["split"] == "all"
+    assert numbers["also"]["in-2"]["frame"]["overall"]["n"] == 24
+    assert (out / "also" / "in-2" / "per_group.csv").exists()
+    assert (out / "plots" / "robustness.png").exists()
+    assert "Data set <bdi>in-2</bdi>" in (out / "report.html").read_text()
+
+
+def test_another_data_set_that_shares_people_with_training_stops_the_job(
+    tmp_path: Path, bundle: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = write(tmp_path / "in", "crops", crops())
+    other = write(tmp_path / "other", "crops", crops("bob"))
+    arguments = ["--input", uri, "--also", other, "--bundle", bundle, "--output", str(tmp_path / "out")]
+    assert evaluate(*arguments) == cli.BAD_USAGE
+    assert "by the bundle: bob" in capsys.readouterr().err
+
+
+def test_training_identities_stop_the_job_before_anything_is_scored(
+    tmp_path: Path, bundle: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = write(tmp_path / "in", "crops", crops("bob"))
+    assert evaluate("--input", uri, "--bundle", bundle, "--output", str(tmp_path / "out")) == cli.BAD_USAGE
+    assert "by the bundle: bob" in capsys.readouterr().err
+
+
+def test_a_crop_that_is_no_image_is_named(
+    tmp_path: Path, bundle: str, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = crops()
+    rows[7]["crop"] = b"not an image"
+    uri = write(tmp_path / "in", "crops", rows)
+    assert evaluate("--input", uri, "--bundle", bundle, "--output", str(tmp_path / "out")) == cli.BAD_USAGE
+    assert (
+        "part-00000.parquet, row group 1, row 2: the stored crop is not an image" in capsys.readouterr().err
+    )

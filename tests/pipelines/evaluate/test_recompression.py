@@ -1,0 +1,99 @@
+"""Videos compressed again, on real encoders, with faces found anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from deepfake.catalog.load import load_catalog
+from deepfake.config import CatalogConfig, CropConfig, DetectorConfig, EvaluationConfig, SamplingConfig
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate import recompression
+from deepfake.pipelines.evaluate.inputs import LabelledFaces
+from tests.clips import write_clip
+from tests.pipelines.evaluate.faces import scored
+
+STORAGE = Storage()
+MADE = {
+    "sampling": SamplingConfig(every_n=20).model_dump(mode="json"),
+    "detector": DetectorConfig(name="haar").model_dump(mode="json"),
+    "crop": CropConfig().model_dump(mode="json"),
+}
+CONFIG = EvaluationConfig(bootstrap=0, robustness_videos=2)
+
+
+class Brightness:
+    """Scores a crop by how bright it is; light where the network is not what is tested."""
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        return crops.mean(axis=(1, 2, 3)) / 255
+
+
+def faces_of(root: Path, config: dict[str, Any] = MADE) -> LabelledFaces:
+    listed = load_catalog(str(root), CatalogConfig(), STORAGE).to_pylist()
+    kept = {"video_id", "uri", *tables.PROVENANCE_COLUMNS}
+    videos = [
+        {
+            **{name: value for name, value in row.items() if name in kept},
+            "status": "ok", "duration_s": 2.0, "frames_sampled": 3, "frames_with_face": 3, "faces": 3,
+        }
+        for row in listed
+    ]  # fmt: skip
+    rows = [scored(row["video_id"], 0, row["label"], 0.5) for row in listed]
+    return LabelledFaces(
+        "crops", str(root), (), tables.from_rows("face_scores", rows), config,
+        videos=tables.from_rows("videos", videos),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_few_videos_of_each_class_are_compressed_and_scored_anew(ffpp_small: Path) -> None:
+    faces = faces_of(ffpp_small)
+    rows, notes = recompression.sweep(faces, faces.table, Brightness(), STORAGE, CONFIG)
+    assert [row["amount"] for row in rows] == [recompression.AS_IT_IS, *recompression.CRFS]
+    assert {row["videos"] for row in rows[:2]} == {2}
+    assert rows[0]["auc"] == 0.5  # as it is: the scores that were given
+    assert rows[1]["crops"] == 6
+    assert all("CRF" in note for note in notes)
+
+
+def test_a_higher_crf_makes_a_smaller_file_of_as_many_frames(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=20)
+    sizes = {}
+    for crf in (18, 40):
+        target = tmp_path / f"{crf}.mp4"
+        with clip.open("rb") as source:
+            recompression.compress(source, target, crf)
+        with av.open(str(target)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 20
+        sizes[crf] = target.stat().st_size
+    assert sizes[40] < sizes[18]
+
+
+def test_a_picture_turned_by_its_container_stays_turned(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=3, rotation=90)
+    recompression.compress(str(clip), tmp_path / "again.mp4", 23)
+    turned = []
+    for path in (clip, tmp_path / "again.mp4"):
+        with av.open(str(path)) as container:
+            turned.append(next(container.decode(video=0)).rotation)
+    assert turned[0] == turned[1] != 0
+
+
+def test_it_is_said_where_the_videos_or_their_recipe_cannot_be_reached(ffpp_small: Path) -> None:
+    faces = faces_of(ffpp_small)
+    assert faces.videos is not None
+    gone = pa.array([f"/nowhere/{i}.mp4" for i in range(faces.videos.num_rows)])
+    place = faces.videos.schema.get_field_index("uri")
+    unreachable = LabelledFaces(
+        faces.kind, faces.uri, (), faces.table, MADE, videos=faces.videos.set_column(place, "uri", gone)
+    )
+    for some, words in ((unreachable, "no source video"), (faces_of(ffpp_small, {}), "not recorded how")):
+        rows, (note,) = recompression.sweep(some, some.table, Brightness(), STORAGE, CONFIG)
+        assert rows == [] and words in note

@@ -1,0 +1,185 @@
+"""The preprocess job on real clips: what it finds, that it resumes, and that its rows never depend on how."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from deepfake.config import PreprocessJobConfig
+from deepfake.errors import UsageError
+from deepfake.execution import runner
+from deepfake.faces.cropping import decode
+from deepfake.io.storage import Storage
+from deepfake.pipelines.preprocess import pipeline
+from tests import running
+
+
+def _config(source: Path, output: Path, **more: Any) -> PreprocessJobConfig:
+    splits = source / "splits"
+    base: dict[str, Any] = {"input": str(source), "output": str(output), "detector": {"name": "haar"}}
+    if splits.is_dir():
+        base["catalog"] = {"splits_dir": str(splits)}
+    return PreprocessJobConfig.model_validate(base | more)
+
+
+def _rows(output: Path) -> pd.DataFrame:
+    return pd.read_parquet(output).reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def made(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    output = tmp_path_factory.mktemp("made") / "crops"
+    pipeline.run(_config(ffpp_small, output))
+    return output
+
+
+def test_the_dataset_opens_in_pandas_and_duckdb_and_holds_every_video(made: Path) -> None:
+    rows = _rows(made)
+    assert rows["video_id"].nunique() == 12
+    assert set(rows["split"]) == {"train", "val", "test"}
+    assert set(rows["label"]) == {0, 1}
+    [(count, narrowest)] = duckdb.sql(f"select count(*), min(box.w) from '{made}/part-*.parquet'").fetchall()
+    assert count == len(rows)
+    assert narrowest > 30
+    assert decode(rows["crop"][0]).shape == (224, 224, 3)
+    assert rows.sort_values(["video_id", "frame_index", "face_index"]).index.tolist() == list(
+        range(len(rows))
+    )
+
+
+def test_a_second_run_does_nothing_and_changes_nothing(made: Path, ffpp_small: Path) -> None:
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.glob("*.parquet")}
+    pipeline.run(_config(ffpp_small, made))
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.glob("*.parquet")} == before
+
+
+def test_rows_do_not_depend_on_the_number_of_workers(made: Path, ffpp_small: Path, tmp_path: Path) -> None:
+    pipeline.run(_config(ffpp_small, tmp_path / "one", ray={"workers": 1}))
+    pd.testing.assert_frame_equal(_rows(tmp_path / "one"), _rows(made))
+    assert (tmp_path / "one/part-00000.parquet").read_bytes() == (made / "part-00000.parquet").read_bytes()
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    made: Path, ffpp_small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "crops"
+    monkeypatch.setattr(runner, "join_parts", _power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(_config(ffpp_small, output))
+    monkeypatch.undo()
+    finished = sorted((output / "_work/videos").glob("*.parquet"))
+    assert len(finished) > 3
+    lost = pd.read_parquet(finished[0])
+    finished[0].unlink()  # as if one unit had not been reached
+    left = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
+    done: list[int] = []
+    follow = runner.follow
+
+    def watch(results: Any, total: int) -> float:
+        done.append(total)
+        seconds = follow(results, total)
+        now = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
+        assert sum(now[p] != left[p] for p in left) == 1, "only the missing unit is done again"
+        return seconds
+
+    monkeypatch.setattr(runner, "follow", watch)
+    pipeline.run(_config(ffpp_small, output))
+    assert done == [len(lost)]
+    pd.testing.assert_frame_equal(_rows(output), _rows(made))
+    assert not (output / "_work").exists()
+
+
+def _power_cut(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_another_configuration_never_mixes_with_old_rows(made: Path, ffpp_small: Path) -> None:
+    with pytest.raises(UsageError, match="another configuration"):
+        pipeline.run(_config(ffpp_small, made, sampling={"every_n": 7}))
+
+
+def test_new_videos_are_added_and_the_old_ones_left_alone(
+    ffpp_small: Path, tmp_path: Path, ray_session: None
+) -> None:
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[:3]
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for clip in clips[:2]:
+        (archive / clip.name).write_bytes(clip.read_bytes())
+    pipeline.run(_config(archive, tmp_path / "crops"))
+    first = (tmp_path / "crops/part-00000.parquet").read_bytes()
+    (archive / clips[2].name).write_bytes(clips[2].read_bytes())
+    pipeline.run(_config(archive, tmp_path / "crops"))
+    assert (tmp_path / "crops/part-00000.parquet").read_bytes() == first
+    assert _rows(tmp_path / "crops")["video_id"].unique().tolist() == [clip.name for clip in clips]
+    manifest = pd.read_parquet(tmp_path / "crops/_manifest.parquet")
+    assert manifest["video_id"].tolist() == [clip.name for clip in clips]
+
+
+def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
+    made: Path, ffpp_small: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    source = tmp_path / "source"
+    shutil.copytree(ffpp_small, source)
+    folder = source / "original_sequences/youtube/c23/videos"
+    (folder / "900.mp4").touch()
+    (folder / "901.mp4").write_text("no video at all")
+    whole = next(iter(sorted(folder.glob("*.mp4")))).read_bytes()
+    (folder / "902.mp4").write_bytes(whole[: len(whole) // 2])
+    summary, _ = pipeline.run(_config(source, tmp_path / "crops"))
+    assert summary["videos"] == 15
+    manifest = pd.read_parquet(tmp_path / "crops/_manifest.parquet").set_index("video_id")
+    bad = manifest[manifest["status"] != "ok"]
+    assert sorted(Path(name).name for name in bad.index) == ["900.mp4", "901.mp4", "902.mp4"]
+    pd.testing.assert_frame_equal(_rows(tmp_path / "crops"), _rows(made))
+
+
+def test_every_block_is_one_unit_on_its_way_through_ray() -> None:
+    made = {"unit_id": "abc", "videos": pa.table({"a": [1, 2]}), "crops": pa.table({"b": [b"x"]})}
+    packed = pa.concat_tables([runner.pack(made), runner.pack(made)])
+    assert [unit["unit_id"] for unit in runner.unpack(packed)] == ["abc", "abc"]
+    assert runner.unpack(packed)[1]["videos"].equals(made["videos"])
+
+
+@pytest.mark.slow
+def test_the_command_line_says_what_was_done(ffpp_small: Path, tmp_path: Path) -> None:
+    command = running.command(
+        "preprocess", "--input", ffpp_small, "--output", tmp_path / "crops", "--limit", "3",
+        "--ray.num_cpus", "2", "--detector.name", "haar",
+    )  # fmt: skip
+    plan = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "every_n: 30" in plan.stdout
+    assert not (tmp_path / "crops").exists()
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    summary = json.loads((tmp_path / "crops/_summary.json").read_text())
+    assert summary["videos"] == 3
+    assert summary["exit_status"] == 0
+    assert f"frames with face       {summary['frames_with_face']}" in ran.stdout
+    sheets = list((tmp_path / "crops/_contact_sheets").glob("*.jpg"))
+    assert sheets and all(str(sheet) in ran.stdout for sheet in sheets)
+
+
+@pytest.mark.data
+def test_genuine_ffpp_clips_give_the_frames_and_faces_that_are_there(
+    data: Path, tmp_path: Path, ray_session: None
+) -> None:
+    config = _config(data / "ffpp", tmp_path / "crops", catalog={"splits_dir": str(data / "ffpp_splits")})
+    summary, sheets = pipeline.run(config)
+    assert (summary["videos"], summary["frames_sampled"]) == (7, 109)
+    assert summary["frames_with_face"] >= 107
+    rows = _rows(tmp_path / "crops")
+    assert sorted(rows.groupby("video_id")["method"].first()) == [
+        "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "real", "real", "real",
+    ]  # fmt: skip
+    assert len(sheets) == 7
+    storage = Storage()
+    assert all(storage.exists(sheet) for sheet in sheets)

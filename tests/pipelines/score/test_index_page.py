@@ -1,0 +1,268 @@
+"""The page of an archive's scores, as written and as it behaves in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from deepfake.config import ReportConfig
+from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
+from deepfake.metrics import precision_interval
+from deepfake.model.thresholds import OperatingPoint
+from deepfake.model.verdicts import VerdictRule
+from deepfake.pipelines.score import index_page
+from deepfake.report import html as pages
+from tests.pipelines.score.score_tables import HOSTILE, video_row, video_table
+
+JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
+Opener = Callable[..., Page]
+
+
+SEEN = OperatingPoint(
+    name="balanced", threshold=0.5, target_fpr=None, real_videos=100, fake_videos=100,
+    fpr=0.03, tpr=0.95, fpr_interval=(0.006, 0.085), tpr_interval=(0.887, 0.984),
+)  # fmt: skip
+
+
+def write(folder: Path, *rows: dict, **options: object) -> Path:
+    table = video_table(*rows)
+    order = index_page.most_suspicious_first(table)
+    return Path(index_page.write(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#rows .name > bdi, #rows .name > a").all_inner_texts()
+
+
+def many(count: int) -> list[dict]:
+    return [video_row(f"v{i:04d}.mp4", (i * 7919 % count) / count) for i in range(count)]
+
+
+def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_status() -> None:
+    table = video_table(
+        video_row("tie-b", 0.4),
+        video_row("unread", None, status="unreadable"),
+        video_row("low", 0.1),
+        video_row("faceless", None),
+        video_row("tie-a", 0.4),
+        video_row("high", 0.9),
+    )
+    order = index_page.most_suspicious_first(table)
+    expected = ["high", "tie-a", "tie-b", "low", "faceless", "unread"]
+    assert table["video_id"].take(order).to_pylist() == expected
+
+
+def test_every_status_and_verdict_has_words() -> None:
+    assert set(index_page.STATUS_WORDS) == set(Status)
+    assert set(index_page.VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
+
+
+def test_only_the_most_suspicious_thumbnails_are_written_under_harmless_names(tmp_path: Path) -> None:
+    rows = [video_row(f"../../{i}<b>.mp4", i / 10) for i in range(5)]
+    write(
+        tmp_path,
+        *rows,
+        thumbnails={row["video_id"]: JPEG for row in rows[:4]},
+        config=ReportConfig(max_thumbnails=2),
+    )
+    files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert len(files) == 3
+    assert all(re.fullmatch(r"report\.html|thumbnails/[0-9a-f]{24}\.jpg", name) for name in files)
+
+
+def test_writing_again_leaves_no_thumbnail_of_the_earlier_run(tmp_path: Path) -> None:
+    write(tmp_path, video_row("a", 0.5), thumbnails={"a": JPEG})
+    write(tmp_path, video_row("b", 0.5), thumbnails={"b": JPEG})
+    assert len(list(tmp_path.glob("thumbnails/*"))) == 1
+
+
+def test_a_table_that_does_not_hold_every_video_says_so_and_counts_them_all(tmp_path: Path) -> None:
+    rows = [*many(6), video_row("faceless.mp4", None), video_row("unread.mp4", None, status="unreadable")]
+    page = write(tmp_path / "a", *rows, config=ReportConfig(rows=4)).read_text()
+    assert "The table holds the 4 most suspicious of 8 videos" in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert data["score"] == sorted(data["score"], reverse=True) and len(data["name"]) == 4
+    assert "could not be opened as a video" in page
+    assert "The table holds" not in write(tmp_path / "b", *rows, config=ReportConfig(rows=8)).read_text()
+
+
+def test_an_empty_archive_still_has_a_page(tmp_path: Path) -> None:
+    assert "No video was found" in write(tmp_path).read_text()
+
+
+def test_the_same_table_gives_the_same_page_whatever_its_order(tmp_path: Path) -> None:
+    rows = many(20)
+    assert write(tmp_path / "a", *rows).read_bytes() == write(tmp_path / "b", *rows[::-1]).read_bytes()
+
+
+@pytest.mark.browser
+def test_the_rows_in_the_document_are_those_that_the_script_makes(tmp_path: Path, open_page: Opener) -> None:
+    rows = [
+        *many(30),
+        video_row("none.mp4", None, status_detail="moov <atom> missing"),
+        video_row("labelled.mp4", 0.0625, label=1, worst_time_s=3700.25, faces=12345),
+        video_row("picture.mp4", 0.99, label=0),
+    ]
+    page = open_page(write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}, links={"v0001.mp4": "x.html"}))
+    written = page.locator("#rows").inner_html()
+    page.locator("#search").fill("x")
+    page.locator("#search").fill("")
+    tidy = [
+        re.sub(r"\s+|style=\"[^\"]*\"", "", html) for html in (written, page.locator("#rows").inner_html())
+    ]
+    assert _attributes_sorted(tidy[0]) == _attributes_sorted(tidy[1])
+
+
+def _attributes_sorted(html: str) -> list[str]:
+    return ["".join(sorted(tag)) for tag in re.findall(r"<[^>]*>|[^<]+", html)]
+
+
+@pytest.mark.browser
+def test_a_click_on_a_heading_sorts_and_a_second_one_turns_round(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(
+        write(tmp_path, video_row("b", 0.2), video_row("a", 0.9), video_row("c", 0.5), video_row("d", None))
+    )
+    assert names(page) == ["a", "c", "b", "d"]
+    page.get_by_role("button", name="Score").click()
+    assert names(page) == ["b", "c", "a", "d"]
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert names(page) == ["a", "b", "c", "d"]
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert names(page) == ["d", "c", "b", "a"]
+    assert page.locator("th[aria-sort=descending]").inner_text() == "Video"
+
+
+@pytest.mark.browser
+def test_filters_by_name_status_verdict_and_score_work_together(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(
+        write(
+            tmp_path,
+            video_row("News/One.mp4", 0.9),
+            video_row("news/two.mp4", 0.6),
+            video_row("news/three.mp4", 0.2),
+            video_row("news/four.mp4", None),
+            video_row("sport/five.mp4", 0.8),
+        )
+    )
+    page.get_by_label("Name contains").fill("NEWS")
+    assert len(names(page)) == 4
+    page.locator("#verdict").select_option("likely fake (3)")
+    assert names(page) == ["News/One.mp4", "news/two.mp4"]
+    page.get_by_label("Score at least").fill("0.7")
+    assert names(page) == ["News/One.mp4"]
+    page.locator("#status").select_option(label=f"{index_page.STATUS_WORDS['no_face']} (1)")
+    assert "No video fits" in page.locator("#rows").inner_text()
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator("#rows tr")).to_have_count(5)
+
+
+@pytest.mark.browser
+def test_the_keyboard_alone_sorts_filters_and_pages(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(write(tmp_path, *many(250)))
+    page.locator("#search").focus()
+    page.keyboard.type("v00")
+    assert page.locator("#shown").inner_text().startswith("1 to 100 of 100")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Delete")
+    page.get_by_role("button", name="Next").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#shown").inner_text() == "101 to 200 of 250 videos"
+    page.get_by_role("button", name="Video", exact=True).focus()
+    page.keyboard.press("Space")
+    assert names(page)[0] == "v0000.mp4"
+
+
+@pytest.mark.browser
+def test_hostile_names_are_text_wherever_they_appear(tmp_path: Path, open_page: Opener) -> None:
+    rows = [video_row(name, 0.5 + i / 100, status_detail=name) for i, name in enumerate(HOSTILE)]
+    rows += [video_row(f"{name} ", None, status_detail=name) for name in HOSTILE]
+    config = ReportConfig(title="<script>alert(1)</script>")
+    page = open_page(write(tmp_path, *rows, config=config, facts={"Input": "<img src=x onerror=alert(1)>"}))
+    expected = {pages.visible(row["video_id"]) for row in rows}
+    texts = "[...document.querySelectorAll('#rows .name > bdi, #rows .name > a')].map(e => e.textContent)"
+    assert set(page.evaluate(texts)) == expected
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert set(page.evaluate(texts)) == expected
+    assert page.locator("script").count() == 2
+    assert page.locator("main img").count() == 0
+
+
+@pytest.mark.browser
+def test_without_javascript_the_first_rows_are_there_and_no_dead_controls(
+    tmp_path: Path, open_page: Opener
+) -> None:
+    page = open_page(write(tmp_path, *many(150)), java_script_enabled=False)
+    assert page.locator("#rows tr").count() == index_page.PAGE_ROWS
+    assert page.get_by_text("The first 100 of 150 videos").is_visible()
+    assert not page.locator("#controls").is_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_never_wider_than_the_screen(tmp_path: Path, open_page: Opener, width: int) -> None:
+    rows = [video_row("x" * 300 + ".mp4", 0.7), video_row("folder/" * 40, None, status_detail="y" * 300)]
+    page = open_page(write(tmp_path, *rows), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_thumbnails_are_loaded_from_beside_the_page(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(write(tmp_path, video_row("a", 0.9), thumbnails={"a": JPEG}))
+    expect(page.locator("img")).to_have_js_property("naturalWidth", 8)
+
+
+@pytest.mark.browser
+def test_a_suspicious_video_leads_to_its_own_page_before_and_after_sorting(
+    tmp_path: Path, open_page: Opener
+) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/a.html").write_text("<title>a</title><link rel=icon href=data:,>")
+    rows = [video_row("a", 0.9), video_row("b", 0.2)]
+    page = open_page(write(tmp_path, *rows, links={"a": "pages/a.html"}))
+    page.get_by_role("button", name="Video", exact=True).click()
+    assert page.locator("#rows a").all_inner_texts() == ["a"]
+    page.get_by_role("link", name="a", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/pages/a.html")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1100])
+def test_how_many_alarms_are_right_stays_within_its_section(
+    tmp_path: Path, open_page: Opener, width: int
+) -> None:
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)
+    page = open_page(write(tmp_path, video_row("a", 0.9), point=point))
+    page.set_viewport_size({"width": width, "height": 800})
+    table = page.locator("table.alarms").bounding_box()
+    section = page.locator("section", has=page.locator("table.alarms")).bounding_box()
+    assert table is not None and section is not None
+    assert table["x"] + table["width"] <= section["x"] + section["width"] + 1
+
+
+def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: Path) -> None:
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)
+    config = ReportConfig(prevalence=[0.5, 0.01])
+    text = write(tmp_path, video_row("a", 0.9), point=point, config=config).read_text()
+    assert "95.0 % of the fakes (n = 100) and 3.0 % of the reals (n = 100)" in text
+    assert "96.9 %" in text and "24.2 %" in text
+    bounds = precision_interval(95, 100, 3, 100, 0.01)
+    assert bounds is not None and bounds.low < 0.1
+    assert f"{bounds.low:.1%} to {bounds.high:.1%}".replace("%", " %") in text
+    unknown = write(tmp_path, video_row("a", 0.9), point=VerdictRule("own", 0.5, 0.45, 0.55)).read_text()
+    assert "carries no error rates" in unknown
+
+
+def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
+    text = write(tmp_path, *many(10), video_row("none", None)).read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert data["score"] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, None]
+    assert "90.9 %" in text

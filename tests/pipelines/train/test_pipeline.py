@@ -1,0 +1,185 @@
+"""The training job: what it refuses, what it plans, what it leaves."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from deepfake.cli import load_config
+from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.errors import UsageError
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.pipelines.train import pipeline as training
+from deepfake.pipelines.train.pipeline import run_identity, train
+from tests import running
+from tests.running import ROOT
+
+
+def job(crops: Path, output: Path, **training: Any) -> TrainJobConfig:
+    return TrainJobConfig(
+        input=str(crops),
+        output=str(output),
+        model=ModelConfig(weights="none"),
+        training=TrainingConfig(**training),
+    )
+
+
+def test_a_split_without_a_class_stops_with_the_counts_and_status_2(make_crops, tmp_path: Path) -> None:
+    folder = make_crops((("train", 0, 2, 2), ("train", 1, 1, 2), ("val", 1, 3, 2)))
+    done = subprocess.run(
+        running.command("train", "--input", folder, "--output", tmp_path / "model"),
+        capture_output=True, text=True, timeout=running.HANGS_SECONDS, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "split 'val' needs real and fake videos" in done.stderr and "3 fake" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_identities_shared_by_the_splits_stop_it_and_are_named(make_crops, tmp_path: Path) -> None:
+    folder = make_crops(source_id="the-same-person")
+    with pytest.raises(UsageError, match=r"(?s)the-same-person.*--training.allow_overlap true"):
+        train(job(folder, tmp_path / "model"))
+
+
+def test_an_overlap_can_be_allowed_and_is_still_said(make_crops, tmp_path: Path, caplog) -> None:
+    folder = make_crops(source_id="the-same-person")
+    plan = job(folder, tmp_path / "model", allow_overlap=True).model_copy(update={"dry_run": True})
+    train(plan)
+    assert "the-same-person" in caplog.text
+
+
+def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, tmp_path: Path) -> None:
+    plan = job(small_crops, tmp_path / "model", global_batch=8).model_copy(update={"dry_run": True})
+    summary = train(plan).summary
+    assert summary["train_real_crops"] == 18 and summary["train_fake_crops"] == 24
+    assert summary["train_fake_methods"] == {"Deepfakes": 12, "FaceSwap": 12}
+    assert summary["val_real_crops"] == summary["val_fake_crops"] == 8
+    assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
+    assert not (tmp_path / "model").exists()
+
+
+def test_self_blended_training_needs_no_fakes_but_must_know_how_crops_were_cut(
+    make_crops, tmp_path: Path
+) -> None:
+    folder = make_crops((("train", 0, 3, 6), ("val", 0, 2, 4), ("val", 1, 2, 4)))
+    plan = TrainJobConfig(
+        input=str(folder),
+        output=str(tmp_path / "model"),
+        model=ModelConfig(weights="none"),
+        augment=AugmentConfig(fakes="sbi"),
+        training=TrainingConfig(global_batch=8),
+        dry_run=True,
+    )
+    summary = train(plan).summary
+    assert summary["train_fake_crops"] == 0 and summary["self_blended_per_epoch"] == 18
+    assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
+    (folder / "_config.json").unlink()
+    with pytest.raises(UsageError, match=r"_config.json .*--augment.fakes real"):
+        train(plan)
+
+
+def test_paired_training_is_refused_where_no_fake_has_its_original(
+    make_crops, small_crops: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"balance is paired.*target_id"):
+        train(job(small_crops, tmp_path / "model", balance="paired"))
+    folder = make_crops((("train", 0, 1, 6), ("train", 1, 1, 4), ("val", 0, 1, 4), ("val", 1, 1, 4)))
+    for path in folder.glob("part-*.parquet"):
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            row["target_id"] = row["group_id"] = row["split"]
+        Storage().write_table(str(path), tables.from_rows("crops", rows))
+    plan = job(folder, tmp_path / "model", balance="paired").model_copy(update={"dry_run": True})
+    summary = train(plan).summary
+    assert summary["fakes_beside_their_original_per_epoch"] == 4 and summary["crops_per_epoch"] == 8
+
+
+def test_training_and_validating_on_one_split_is_refused(small_crops: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="both 'train'"):
+        train(job(small_crops, tmp_path / "model", val_split="train"))
+
+
+def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tmp_path: Path) -> None:
+    folder = make_crops()
+    config = folder / "_config.json"
+    config.write_text(config.read_text().replace('"size": 224', '"size": 128'))
+    with pytest.raises(UsageError, match=r"128 pixels wide.*--crop.size 224"):
+        train(job(folder, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("what", ["bundle.json", "_checkpoints"])
+def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, what: str) -> None:
+    from deepfake.io.storage import Storage
+    from deepfake.model.bundle import BundleInfo, write
+
+    output = tmp_path / "model"
+    if what == "bundle.json":
+        info = BundleInfo(model_sha256="0" * 64, threshold=0.5, training={"identity": "another"})
+        write(str(output), Storage(), info)
+    else:
+        (output / "_checkpoints" / "another" / "epoch-00001").mkdir(parents=True)
+        (output / "_checkpoints" / "run.json").write_text('{"identity": "another"}')
+        (output / "_checkpoints" / "another" / "epoch-00001" / "state.json").write_text("{}")
+    with pytest.raises(UsageError, match=f"{output}: holds .* --training.resume false"):
+        train(job(small_crops, output))
+
+
+def test_a_run_keeps_its_identity_on_another_machine_and_loses_it_with_another_recipe(tmp_path: Path) -> None:
+    base = job(tmp_path, tmp_path)
+    same = (job(tmp_path, tmp_path, workers=4), job(tmp_path, tmp_path, use_gpu=True, threads_per_worker=2))
+    other = (
+        job(tmp_path, tmp_path, seed=1),
+        job(tmp_path, tmp_path, global_batch=8),
+        base.model_copy(update={"augment": AugmentConfig(flip=0)}),
+        base.model_copy(update={"model": ModelConfig(weights="none", dropout=0)}),
+    )
+    assert {run_identity(config, "data") for config in same} == {run_identity(base, "data")}
+    assert run_identity(base, "data") not in {run_identity(config, "data") for config in other}
+    assert run_identity(base, "other data") != run_identity(base, "data")
+
+
+def test_the_packaged_defaults_are_the_defaults() -> None:
+    packaged = yaml.safe_load((ROOT / "configs" / "train.yaml").read_text())
+    for section, model in (("model", ModelConfig), ("augment", AugmentConfig), ("training", TrainingConfig)):
+        assert packaged[section] == model().model_dump(mode="json"), section
+
+
+def recipe(name: str) -> TrainJobConfig:
+    path = ROOT / "configs" / "recipes" / f"{name}.yaml"
+    return load_config(TrainJobConfig, ["--config", str(path), "--input", "crops", "--output", "model"])
+
+
+def test_the_self_blending_recipe_is_a_valid_configuration() -> None:
+    config = recipe("sbi")
+    assert config.augment.fakes == "sbi" and config.training.freeze_batch_norm
+
+
+def test_the_first_recipe_is_kept_with_all_its_mistakes() -> None:
+    config = recipe("seed")
+    assert set(config.faults.names()) == set(type(config.faults).model_fields)
+    assert config.training.fine_tune == "none" and config.training.balance == "none"
+    assert not config.augment.enabled
+
+
+def test_the_honest_recipe_is_the_default_and_has_no_mistakes() -> None:
+    assert recipe("honest") == TrainJobConfig(input="crops", output="model")
+    assert recipe("honest").faults.names() == []
+
+
+def test_a_copy_of_a_training_video_in_validation_is_refused_by_name(tmp_path: Path) -> None:
+    rows = [
+        {
+            "video_id": name, "uri": name, "status": "ok", "content_sha256": "0" * 64, "label": 0,
+            "split": split, "frames_sampled": 1, "frames_with_face": 1, "faces": 1,
+        }
+        for name, split in (("a.mp4", "train"), ("b.mp4", "val"))
+    ]  # fmt: skip
+    Storage().write_table(str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
+    with pytest.raises(UsageError, match=r"a\.mp4.*b\.mp4"):
+        training._require_no_copies(str(tmp_path), Storage(), ("train", "val"))
