@@ -56,7 +56,9 @@ docs: $(VENV)/.installed ## Write the generated pages of docs/ again
 
 # Versions of the tools that install the rest: uv, and what builds the project itself.
 TOOLS := uv==0.13.9 hatchling editables
-COMPILE = $(UV_INDEX) $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header -q
+# One version of a package for all Pythons, not the newest for each: what one of them tests holds on the others.
+COMPILE = $(UV_INDEX) $(BIN)/uv pip compile --universal --fork-strategy fewest --generate-hashes \
+	--no-emit-index-url --no-header -q
 
 lock: $(VENV)/.installed ## Resolve the dependencies again and write the lock files (ARGS="--upgrade")
 	$(COMPILE) $(ARGS) pyproject.toml --extra cpu --extra dev -o requirements-dev.lock
