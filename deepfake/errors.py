@@ -12,8 +12,12 @@ class JobError(RuntimeError):
 
 
 class VideoError(Exception):
-    """A file that gives no frames, with the status that says why."""
+    """A file that gives no frames, with the status that says why.
 
-    def __init__(self, status: Status, message: str) -> None:
+    ``retry`` where the machine may be at fault and not the file: another run may fare better.
+    """
+
+    def __init__(self, status: Status, message: str, retry: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.retry = retry

@@ -46,12 +46,21 @@ class JobConfig(BaseModel):
     ray: RayConfig = Field(default_factory=RayConfig)
 
 
+RETRY_FAILED: bool = Field(
+    False,
+    alias="retry-failed",
+    description="do all videos again that failed in an earlier run, and not only those whose failure may "
+    "be the machine's",
+)
+
+
 class PreprocessJobConfig(JobConfig):
     """Videos to face crops."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop")
 
     input: str = Field(..., description="URI of an FF++ root, a folder, a bucket or a manifest")
+    retry_failed: bool = RETRY_FAILED
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     detector: DetectorConfig = Field(default_factory=DetectorConfig)
@@ -112,6 +121,7 @@ class ScoreJobConfig(JobConfig):
         "earlier score job kept",
     )
     bundle: str = Field(..., description="URI of the model bundle")
+    retry_failed: bool = RETRY_FAILED
     budget: str | None = Field(
         None,
         description="stop after so much new work, as in 2h, 90m or '500 videos'; the tables then hold what "

@@ -154,7 +154,7 @@ def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, stora
     asked = read_bounds(whole.packets_uri, storage)[-1]
     failed = next((row for row in rows if row["status"] != Status.OK), None)
     if failed is not None and failed["detector"] is None:  # the process that looked at it died
-        row = {**video_row(entry), "status": failed["status"], "status_detail": failed["status_detail"]}
+        row = video_row(entry) | {name: failed[name] for name in ("status", "status_detail", "retry")}
         return Found(row, tables.from_rows("crops", []))
     frames: list[Kept] = []
     if failed is None:
@@ -166,10 +166,10 @@ def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, stora
         for stage in ("decode", "detect", "crop"):
             setattr(clock, stage, sum(row[f"{stage}_seconds"] or 0.0 for row in [survey_row, *rows]))
         if failed is not None:
-            raise VideoError(Status(failed["status"]), failed["status_detail"])
+            raise VideoError(Status(failed["status"]), failed["status_detail"], bool(failed["retry"]))
         # An etag of the survey is missing where it read, and hashed, all bytes.
         if len({row["etag"] for row in rows} | ({survey_row["etag"]} - {None})) > 1:
-            raise VideoError(Status.UNREADABLE, REPLACED)
+            raise VideoError(Status.UNREADABLE, REPLACED, retry=True)
         details = [row["status_detail"] for row in [survey_row, *rows] if row["status_detail"]]
         incomplete = details[0] if details else lost_words(asked - len(frames), asked)
         found.extend(crop_rows(video, frames, incomplete, config))

@@ -122,15 +122,23 @@ def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, An
     try:
         work(video, clock)
     except VideoError as error:
-        video |= {"status": error.status, "status_detail": str(error), "frames_with_face": 0, "faces": 0}
-    except (OSError, MemoryError, cv2.error) as error:
-        status = Status.UNREADABLE if isinstance(error, OSError) else Status.DECODE_ERROR
-        video |= {"status": status, "status_detail": _words(error), "frames_with_face": 0, "faces": 0}
+        video |= failure(error.status, str(error), error.retry)
+    except OSError as error:
+        video |= failure(Status.UNREADABLE, _words(error), retry=True)
+    except (MemoryError, cv2.error) as error:
+        video |= failure(Status.DECODE_ERROR, _words(error), retry=False)
     for stage in ("decode", "detect", "crop"):
         video[f"{stage}_seconds"] = getattr(clock, stage)
     if video["status"] != Status.OK:
         log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
     return video
+
+
+def failure(status: Status, words: str, retry: bool) -> dict[str, Any]:
+    """The columns of table ``videos`` that say what became of a video without crops."""
+    return {
+        "status": status, "status_detail": words, "retry": retry, "frames_with_face": 0, "faces": 0,
+    }  # fmt: skip
 
 
 def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops import chunks
-from deepfake.crops.extraction import ExtractConfig, Found, extract, video_row
+from deepfake.crops.extraction import ExtractConfig, Found, extract, failure, video_row
 from deepfake.errors import JobError, UsageError
 from deepfake.faces.detectors.base import Detector, make
 from deepfake.io import tables
@@ -265,7 +265,7 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
 
 
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> Found:
-    row = {**video_row(entry), "status": status, "status_detail": words}
+    row = video_row(entry) | failure(status, words, retry=True)
     return Found(row, tables.from_rows(table, []))
 
 

@@ -14,9 +14,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake import __version__
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 READERS = 16  # small files read at once: on S3 each is mostly waiting
 PART_BYTES = 256 * 2**20
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
+EVERY_VIDEO = {"video_scores"}  # tables that have a row of each video, of a failed one too
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
 THUMBNAIL_ROW_GROUP_ROWS = 4096  # some 16 MB
@@ -145,7 +148,7 @@ class Output:
     def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
         """The final files of a table, each joined from consecutive units."""
         sizes = {info.path: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
-        first = len(listed_parts(self.root, self.storage).get(name, []))  # what is not listed is rewritten
+        first = self._next_part(name)  # what is not listed is rewritten
         groups: list[list[str]] = []
         filled: list[int] = []
         for unit_id in unit_ids:
@@ -174,15 +177,43 @@ class Output:
         for uri in part.sources:
             yield self.storage.read_table(uri, part.table)
 
-    def finish(self, videos: pa.Table, parts: Sequence[Part]) -> None:
+    def without(self, video_ids: pa.Array, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
+        """Write the files of an earlier run that have rows of failed videos again without them.
+
+        New file names by those of the files that they replace, by table; they come after the new ``parts``.
+        """
+        replaced: dict[str, dict[str, str]] = {}
+        for name in EVERY_VIDEO & self.folders.keys() if len(video_ids) else ():
+            number = self._next_part(name) + sum(part.table == name for part in parts)
+            for file in listed_parts(self.root, self.storage).get(name, []):
+                uri = join(self._folder(name), file)
+                theirs = pc.is_in(self.storage.read_table(uri, name, ["video_id"])["video_id"], video_ids)
+                if pc.any(theirs).as_py():
+                    new = f"part-{number:05d}.parquet"
+                    rest = self.storage.read_table(uri, name).filter(pc.invert(theirs))
+                    self.storage.write_table(join(self._folder(name), new), rest, row_group_rows(name))
+                    replaced.setdefault(name, {})[file] = new
+                    number += 1
+        return replaced
+
+    def finish(
+        self,
+        videos: pa.Table,
+        parts: Sequence[Part],
+        replaced: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
         """Write the manifest, which makes the output whole, and remove what was staged.
 
-        ``videos`` has a row for every video of the output, those of earlier runs included.
+        ``videos`` has a row for every video of the output, those of earlier runs included. ``replaced`` is
+        what ``without`` answers.
         """
-        listed = {name: list(files) for name, files in listed_parts(self.root, self.storage).items()}
+        before = listed_parts(self.root, self.storage)
+        listed = {
+            name: [replaced.get(name, {}).get(file, file) for file in files] for name, files in before.items()
+        }
         for part in parts:
             listed.setdefault(part.table, []).append(part.uri.rsplit("/", 1)[-1])
-        self._remove_strays(listed)
+        self._remove_strays({name: [*listed.get(name, []), *before.get(name, [])] for name in self.folders})
         metadata = dict(tables.schema("videos", self.config_sha256).metadata)
         metadata[PARTS_KEY] = json.dumps(listed).encode()
         self.storage.write_table(
@@ -191,8 +222,14 @@ class Output:
         self.discard_staged()
 
     def discard_staged(self) -> None:
-        """Remove what was staged; the final files hold it all."""
+        """Remove what was staged and what was replaced; the files that the manifest lists hold it all."""
+        self._remove_strays(listed_parts(self.root, self.storage))
         self.storage.remove(join(self.root, "_work"))
+
+    def _next_part(self, name: str) -> int:
+        """The number of the next final file of a table."""
+        numbers = [int(file[5:-8]) for file in listed_parts(self.root, self.storage).get(name, [])]
+        return max(numbers, default=-1) + 1
 
     def _remove_strays(self, listed: Mapping[str, Sequence[str]]) -> None:
         """Remove part files of an interrupted run that was to write more of them than this one did."""

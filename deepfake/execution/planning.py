@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # Files are hashed in blocks of a few seconds. Rough rates of one core, which only decide the blocks' sizes.
 HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
 # What is asked of the manifest of an earlier run, which may be long.
-EARLIER = ["video_id", "uri", "size_bytes", "status", "content_sha256", "label"]
+EARLIER = ["video_id", "uri", "size_bytes", "status", "retry", "content_sha256", "label"]
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
 
@@ -65,7 +65,7 @@ def choose(
 ) -> Todo:
     """The units to work through. ``identity`` names what decides the rows; needs a Ray session."""
     earlier = output.finished_videos(EARLIER)
-    rest = missing(videos, earlier)
+    rest = missing(videos, earlier, config.retry_failed)
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
         found = duplicates.separate(rest, earlier, _hashes(duplicates.suspects(rest, earlier), output))
@@ -76,10 +76,17 @@ def choose(
     return Todo(plan(rest, identity), copies, sha256_of(names)[:16], earlier)
 
 
-def missing(videos: pa.Table, earlier: pa.Table | None) -> pa.Table:
-    """Catalog rows that an earlier finished run has not done; refuses files that have changed since."""
+def missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:
+    """Catalog rows that an earlier finished run has not done; refuses files that have changed since.
+
+    Not done are also those that failed, where that may be the machine's fault, or all with ``retry_failed``.
+    """
     if earlier is None:
         return videos
+    again = pc.is_in(earlier["status"], pa.array(sorted(tables.FAILURES), pa.string()))
+    if not retry_failed:
+        again = pc.and_(again, pc.fill_null(earlier["retry"], False))
+    earlier = earlier.filter(pc.invert(again))
     place = pc.index_in(videos["video_id"], earlier["video_id"])
     before = earlier["size_bytes"].take(place)  # null where the video is new, or its size was not known
     changed = videos["video_id"].filter(pc.fill_null(pc.not_equal(videos["size_bytes"], before), False))
@@ -95,7 +102,7 @@ def planned(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
-    whole = plan(missing(videos, output.finished_videos(EARLIER)), identity)
+    whole = plan(missing(videos, output.finished_videos(EARLIER), config.retry_failed), identity)
     finished = output.finished_units()
     waiting = [unit for unit in whole if unit.unit_id not in finished]
     cores = config.ray.num_cpus or session.cores()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 import ray.exceptions
 
@@ -177,12 +178,16 @@ def finish(
         ids.append(f"{work.copies_id}-{start:08d}")
         output.write_unit(ids[-1], {"videos": copies, **tables_of_copies(copies)})
     videos = output.read_units("videos", ids)
-    if work.earlier is not None:
-        videos = pa.concat_tables([output.finished_videos(), videos])
     parts = [part for name in output.folders if name != "videos" for part in output.parts(name, ids)]
     join_parts(output, parts)
+    replaced: dict[str, dict[str, str]] = {}
+    earlier = output.finished_videos()
+    if earlier is not None:
+        again = pc.is_in(earlier["video_id"], videos["video_id"].combine_chunks())
+        replaced = output.without(earlier["video_id"].filter(again), parts)
+        videos = pa.concat_tables([earlier.filter(pc.invert(again)), videos])
     videos = videos.sort_by("video_id")
-    output.finish(videos, parts)
+    output.finish(videos, parts, replaced)
     return videos
 
 

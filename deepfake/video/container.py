@@ -45,7 +45,7 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
             options=options,
             **_METADATA,
         )
-    except (av.error.FFmpegError, ValueError, OSError) as error:
+    except (av.error.FFmpegError, ValueError) as error:  # an OSError that is none of them: see ``attempt``
         raise VideoError(Status.UNREADABLE, f"not a video that can be read: {words(error)}") from error
     try:
         return opened, _chosen(opened)
@@ -91,7 +91,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
             last_duration = packet.duration or last_duration
             if len(stamps) % 256 == 0:
                 check_time()
-    except (av.error.FFmpegError, OSError) as error:
+    except av.error.FFmpegError as error:
         incomplete = f"ended early while reading: {words(error)}"
     if not any(shown):
         raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")

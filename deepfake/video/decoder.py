@@ -363,7 +363,7 @@ class VideoFile:
             for packet in self._container.demux(stream):
                 if packet.size or packet.pts is not None:
                     yield packet
-        except (av.error.FFmpegError, OSError) as error:
+        except av.error.FFmpegError as error:
             self.damage = self.damage or f"ended early while reading: {container.words(error)}"
 
     def _send(self, context: Any, packet: Any) -> list[Any]:
@@ -386,7 +386,9 @@ class VideoFile:
     def _check_time(self) -> None:
         if self._clock() > self._deadline:
             raise VideoError(
-                Status.TIMEOUT, f"took longer than sampling.timeout_seconds {self._config.timeout_seconds:g}"
+                Status.TIMEOUT,
+                f"took longer than sampling.timeout_seconds {self._config.timeout_seconds:g}",
+                retry=True,
             )
 
 

@@ -36,7 +36,7 @@ class VideoSource:
     def require_unchanged(self, uri: str, storage: Storage) -> None:
         """Raise ``VideoError`` where an object of which parts were read is another one by now."""
         if self.etag is not None and storage.info(uri).etag != self.etag:
-            raise VideoError(Status.UNREADABLE, REPLACED)
+            raise VideoError(Status.UNREADABLE, REPLACED, retry=True)
 
     def __enter__(self) -> VideoSource:
         return self

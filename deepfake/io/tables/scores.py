@@ -73,6 +73,11 @@ VIDEO_SCORES = pa.schema(
         column("uri", pa.string(), "where the file is", False),
         column("status", pa.string(), "a Status", False),
         column("status_detail", pa.string(), "what went wrong, in words"),
+        column(
+            "retry",
+            pa.bool_(),
+            "whether the failure may be the machine's: the same command does the video again; null: none",
+        ),
         column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         column("score", pa.float64(), "score of fake in [0, 1]; null unless status is ok"),
         column("verdict", pa.string(), "likely_real, uncertain, likely_fake; null without a score"),

@@ -36,6 +36,11 @@ VIDEOS = pa.schema(
         column("uri", pa.string(), "where the file is", False),
         column("status", pa.string(), "a Status", False),
         column("status_detail", pa.string(), "what went wrong, in words"),
+        column(
+            "retry",
+            pa.bool_(),
+            "whether the failure may be the machine's: the same command does the video again; null: none",
+        ),
         column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         column(
             "content_sha256",

@@ -150,7 +150,7 @@ def chosen(
 ) -> planning.Todo:
     """The work of this run: what no earlier one has done, as far as a budget in videos goes."""
     earlier = output.finished_videos(planning.EARLIER)
-    rest = planning.missing(listed, earlier).slice(0, budget.videos)
+    rest = planning.missing(listed, earlier, config.retry_failed).slice(0, budget.videos)
     if stored_crops.PLACES in listed.column_names:
         return planning.Todo(stored_crops.plan(rest, identity), tables.from_rows("videos", []), "", earlier)
     return planning.choose(rest, config, output, identity)
@@ -182,7 +182,7 @@ def planned(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: 
     """What a run would do, for ``--dry-run``."""
     if stored_crops.PLACES not in listed.column_names:
         return planning.planned(listed, config, output, identity)
-    rest = planning.missing(listed, output.finished_videos(planning.EARLIER))
+    rest = planning.missing(listed, output.finished_videos(planning.EARLIER), config.retry_failed)
     return {
         "videos": listed.num_rows,
         "videos_to_do": rest.num_rows,

@@ -123,6 +123,37 @@ def test_new_videos_are_added_and_the_old_ones_left_alone(
     assert manifest["video_id"].tolist() == [clip.name for clip in clips]
 
 
+def test_a_file_that_could_not_be_read_is_tried_again_and_a_broken_one_only_where_that_is_asked_for(
+    ffpp_small: Path, tmp_path: Path, ray_session: None
+) -> None:
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[:3]
+    archive, output = tmp_path / "archive", tmp_path / "crops"
+    archive.mkdir()
+    (archive / "good.mp4").write_bytes(clips[0].read_bytes())
+    (archive / "broken.mp4").write_text("not a video")
+    (archive / "list.csv").write_text("path\ngood.mp4\nbroken.mp4\naway.mp4\n")
+
+    def run(**more: Any) -> pd.DataFrame:
+        pipeline.run(_config(archive / "list.csv", output, **more))
+        return pd.read_parquet(output / "_manifest.parquet").set_index("video_id")
+
+    first = run()
+    assert first["status"].to_dict() == {
+        "away.mp4": "unreadable",
+        "broken.mp4": "unreadable",
+        "good.mp4": "ok",
+    }
+    assert first["retry"].to_dict() == {"away.mp4": True, "broken.mp4": False, "good.mp4": None}
+    (archive / "away.mp4").write_bytes(clips[1].read_bytes())
+    (archive / "broken.mp4").write_bytes(clips[2].read_bytes())
+    second = run()
+    assert second["status"].to_dict() == {"away.mp4": "ok", "broken.mp4": "unreadable", "good.mp4": "ok"}
+    assert second.loc["good.mp4"].equals(first.loc["good.mp4"])  # its seconds too: it was not done again
+    third = run(retry_failed=True)
+    assert set(third["status"]) == {"ok"}
+    assert third.loc["away.mp4"].equals(second.loc["away.mp4"])
+
+
 def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
     made: Path, ffpp_small: Path, tmp_path: Path
 ) -> None:

@@ -281,6 +281,35 @@ def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str
 
 
 @pytest.mark.slow
+def test_a_video_that_is_done_again_has_one_row_in_every_table(
+    archive: Path, bundle: str, scored: Path, tmp_path: Path, ray_session: None
+) -> None:
+    mine, output = tmp_path / "archive", tmp_path / "scores"
+    mine.mkdir()
+    shutil.copy(archive / "one.mp4", mine)
+    (mine / "list.csv").write_text("path\none.mp4\nsub folder/two.mp4\n")
+    config = _config(mine / "list.csv", bundle, output)
+    numbers, _ = scoring.run(config)
+    assert numbers["by_status"] == {"ok": 1, "unreadable": 1}
+    shutil.copytree(archive / "sub folder", mine / "sub folder")
+    numbers, _ = scoring.run(config)
+    assert numbers["by_status"] == {"ok": 2} and numbers["videos"] == 2
+    for table in ("video_scores", "face_scores", "evidence", "crops"):
+        rows = pd.read_parquet(output / table).sort_values("video_id", kind="stable", ignore_index=True)
+        expected = pd.read_parquet(scored / table)
+        expected = expected[expected["video_id"].isin(rows["video_id"])].sort_values(
+            "video_id", kind="stable"
+        )
+        same = [
+            name for name in rows.columns if name not in ("uri", "config_sha256") and "seconds" not in name
+        ]
+        pd.testing.assert_frame_equal(rows[same], expected[same].reset_index(drop=True), check_dtype=False)
+    before = {p: p.read_bytes() for p in output.rglob("*.parquet")}
+    scoring.run(config)
+    assert {p: p.read_bytes() for p in output.rglob("*.parquet")} == before
+
+
+@pytest.mark.slow
 def test_new_videos_are_scored_and_the_others_left_as_they_are(
     archive: Path, bundle: str, ffpp_small: Path, tmp_path: Path, ray_session: None
 ) -> None:
