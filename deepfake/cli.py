@@ -26,6 +26,7 @@ from deepfake import __version__
 from deepfake.config import JobConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.execution.process import leave_at_once
+from deepfake.io import lock
 from deepfake.io.storage import Storage, join
 from deepfake.io.tables import TableError
 
@@ -76,7 +77,9 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
         config = load_config(model, argv, program)
         if config.dry_run:
             print(_as_yaml(config))
-        outcome = job(config)
+        with lock.kept():
+            outcome = job(config)
+            summary = _summary(config, outcome, program, time.monotonic() - started)
     except (UsageError, TableError) as error:
         print(f"{program}: {_words(error)}", file=sys.stderr)
         return BAD_USAGE
@@ -86,20 +89,8 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     except Stopped as stop:
         print(f"{program}: {stop}; run the same command again to go on", file=sys.stderr)
         return 128 + stop.signum
-    summary = {
-        "job": program,
-        "version": __version__,
-        **outcome.summary,
-        "wall_seconds": round(time.monotonic() - started, 2),
-    }
-    over_budget = outcome.failed_share > config.max_failed
-    summary["exit_status"] = FAILED if outcome.problem else OVER_ERROR_BUDGET if over_budget else DONE
-    if not config.dry_run:
-        Storage(config.storage).write_text(
-            join(config.output, "_summary.json"), json.dumps(summary, indent=2, default=str) + "\n"
-        )
     print_summary(summary, outcome.look_at)
-    if over_budget:
+    if _over_budget(config, outcome):
         print(
             f"{program}: {outcome.failed_share:.1%} of the videos failed, more than --max-failed "
             f"{config.max_failed:.1%}",
@@ -108,6 +99,27 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     if outcome.problem:
         print(f"{program}: {outcome.problem}", file=sys.stderr)
     return int(summary["exit_status"])
+
+
+def _summary(config: JobConfig, outcome: Outcome, program: str, seconds: float) -> dict[str, Any]:
+    """What is said at the end, and left in the output as ``_summary.json``."""
+    status = FAILED if outcome.problem else OVER_ERROR_BUDGET if _over_budget(config, outcome) else DONE
+    summary = {
+        "job": program,
+        "version": __version__,
+        **outcome.summary,
+        "wall_seconds": round(seconds, 2),
+        "exit_status": status,
+    }
+    if not config.dry_run:
+        Storage(config.storage).write_text(
+            join(config.output, "_summary.json"), json.dumps(summary, indent=2, default=str) + "\n"
+        )
+    return summary
+
+
+def _over_budget(config: JobConfig, outcome: Outcome) -> bool:
+    return outcome.failed_share > config.max_failed
 
 
 def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> None:

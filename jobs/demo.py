@@ -18,9 +18,11 @@ from collections.abc import Sequence  # noqa: E402
 from deepfake import cli  # noqa: E402
 from deepfake.config import DemoJobConfig  # noqa: E402
 from deepfake.errors import UsageError  # noqa: E402
+from deepfake.io import lock  # noqa: E402
+from deepfake.io.storage import Storage  # noqa: E402
 from deepfake.pipelines.demo import DISCLAIMER, Summary, make_dataset  # noqa: E402
 from deepfake.pipelines.demo.archive import make_archive  # noqa: E402
-from deepfake.pipelines.demo.tour import archive_folder, data_folder, shown, steps  # noqa: E402
+from deepfake.pipelines.demo.tour import Step, archive_folder, data_folder, shown, steps  # noqa: E402
 
 
 def job(config: DemoJobConfig) -> cli.Outcome:
@@ -36,7 +38,12 @@ def job(config: DemoJobConfig) -> cli.Outcome:
     if config.dry_run:
         print("\n".join(["", *map(shown, commands)]))
         return cli.Outcome()
+    with lock.held(config.output, Storage()):
+        return tour_of(config, tour, commands)
 
+
+def tour_of(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Sequence[str]]) -> cli.Outcome:
+    """Make the data, then run each command."""
     seconds: dict[str, str] = {}
     started = time.monotonic()
     _heading(1, len(tour) + 1, f"data: {DISCLAIMER}")

@@ -2,85 +2,282 @@
 
 A job that has died leaves its lock but beats no more, so the next job takes it over; nobody has to remove
 anything by hand. No clocks are compared: a waiting job only watches whether the heartbeat changes.
+
+A lock is only ever written in place of what was read of it, in one step: on a file system by a moment of
+``flock``, on S3 by a conditional write. Of two jobs that start, or that take a dead job's lock over, at once,
+one gets it.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import io
 import json
 import logging
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from deepfake.errors import JobError, UsageError
-from deepfake.io.storage import Storage, join, split_uri
+from deepfake.io.storage import Storage, join, make_folder, split_uri
 
 log = logging.getLogger(__name__)
 
 FILE = "_lock.json"
 BEAT_SECONDS = 5.0
+LOOK_SECONDS = 1.0  # a waiting job looks so often whether it has beaten
 SILENCE_SECONDS = 20.0  # a lock that does not beat for so long belongs to nobody
+# Where the storage cannot refuse a second writer: longer than another job takes from reading to writing.
+SETTLE_SECONDS = 2.0
+
+_kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A lock file as it was read."""
+
+    data: bytes
+    etag: str = ""  # on S3
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it says; nothing where it is being written, or damaged."""
+        try:
+            found = json.loads(self.data)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+class Place(Protocol):
+    """Where a lock file lies."""
+
+    def read(self) -> Seen | None:
+        """The lock file; None where there is none."""
+
+    def write(self, data: bytes, before: Seen | None) -> bool:
+        """Write it if there is still what was read ``before``; whether that was so."""
+
+    def remove(self, before: Seen) -> None:
+        """Remove it if it is still what was read ``before``."""
+
+
+class LocalFile:
+    """A lock file on a file system, written in place, under its ``flock``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._warned = False
+
+    def read(self) -> Seen | None:
+        """See ``Place``."""
+        try:
+            return Seen(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes, before: Seen | None) -> bool:
+        """See ``Place``."""
+        if before is None:
+            return self._create(data)
+        with self._alone(before) as file:
+            if file is None:
+                return False
+            file.write(data)
+            file.truncate()
+            os.fsync(file.fileno())
+        return True
+
+    def _create(self, data: bytes) -> bool:
+        make_folder(self.path.parent)
+        try:
+            with self.path.open("xb", buffering=0) as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise UsageError(f"{self.path.parent}: may not be written ({error.strerror})") from None
+            self.path.unlink(missing_ok=True)
+            raise JobError(f"{self.path}: cannot be written ({error.strerror})") from error
+        return True
+
+    def remove(self, before: Seen) -> None:
+        """See ``Place``."""
+        with self._alone(before) as file:
+            if file is not None:
+                self.path.unlink()
+
+    @contextmanager
+    def _alone(self, before: Seen) -> Iterator[io.FileIO | None]:
+        """The file, open at its start, while nobody else writes it; None where it is another than before."""
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(io.FileIO(self.path, "r+"))
+                self._lock(file)
+                same = os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
+            except FileNotFoundError:
+                yield None
+                return
+            same = same and file.read() == before.data
+            file.seek(0)
+            yield file if same else None
+
+    def _lock(self, file: io.FileIO) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "%s: this file system has no flock: two jobs that take over what a dead one left in the "
+                    "same millisecond are not told apart",
+                    self.path,
+                )
+
+
+class S3Object:
+    """A lock file as an S3 object, written under a condition.
+
+    Whether the server heeds conditions is tried out by the first write. Where it does not, a job that begins
+    waits a moment and looks whether another has written meanwhile.
+    """
+
+    def __init__(self, uri: str, storage: Storage, pause: Callable[[float], None]) -> None:
+        self.uri, self._storage, self._pause = uri, storage, pause
+        self._heeds: bool | None = None  # None: not known yet
+
+    def read(self) -> Seen | None:
+        """See ``Place``."""
+        try:
+            return Seen(*self._storage.read_versioned(self.uri))
+        except FileNotFoundError:
+            return None
+
+    def write(self, data: bytes, before: Seen | None) -> bool:
+        """See ``Place``."""
+        etag = before.etag if before is not None else None
+        try:
+            if self._heeds is False:
+                raise NotImplementedError
+            self._storage.write_if(self.uri, data, etag)
+            if self._heeds is None:
+                self._storage.write_if(
+                    self.uri, data, etag
+                )  # to be refused: the first has changed what is there
+                raise NotImplementedError
+        except FileExistsError:
+            self._heeds = True
+            return self._holds(data)  # the first may have been repeated, its answer lost: it meets itself
+        except NotImplementedError:
+            return self._write_and_look(data, before)
+        return True
+
+    def _write_and_look(self, data: bytes, before: Seen | None) -> bool:
+        if self._heeds is None:
+            self._heeds = False
+            log.warning(
+                "%s: this S3 server heeds no conditions of a write (If-None-Match, If-Match): of two jobs "
+                "that start on one output in the same moment both may go on for %g seconds",
+                self.uri,
+                BEAT_SECONDS,
+            )
+            self._storage.write_bytes(self.uri, data)
+            self._pause(SETTLE_SECONDS)
+            return self._holds(data)
+        found = self.read()
+        if (found and found.data) != (before and before.data):
+            return False
+        self._storage.write_bytes(self.uri, data)
+        return True
+
+    def _holds(self, data: bytes) -> bool:
+        found = self.read()
+        return found is not None and found.data == data
+
+    def remove(self, before: Seen) -> None:
+        """See ``Place``."""
+        if self._holds(before.data):
+            self._storage.remove(self.uri)
+
+
+def place_of(uri: str, storage: Storage, pause: Callable[[float], None] = time.sleep) -> Place:
+    """The lock file at a URI."""
+    scheme, path = split_uri(uri)
+    return LocalFile(Path(path)) if scheme == "file" else S3Object(uri, storage, pause)
 
 
 @dataclass
 class Lock:
-    """A lock that this process holds."""
+    """The lock of an output; this process's between ``take`` and ``release``."""
 
     uri: str
-    storage: Storage
+    place: Place
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
+    since: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
     beats: int = 0
+    lost: JobError | None = None  # what its heartbeat has found
+
+    def take(self, before: Seen | None) -> None:
+        """Write the lock in place of what was read; ``UsageError`` where another job was faster."""
+        if not self.place.write(self._data(), before):
+            raise UsageError(_refusal(self.uri, self.place.read()))
 
     def check(self) -> None:
         """Raise ``JobError`` where another job has taken the output over."""
-        found = _read(self.uri, self.storage)
-        if found is None or found.get("owner") != self.owner:
-            raise JobError(
-                f"{self.uri}: another job has taken this output over, as if this one had died; what was "
-                "finished is kept, and that job goes on from there"
-            )
+        self._mine()
 
     def beat(self) -> None:
         """Write the lock again, with the next number."""
-        self.check()
+        found = self._mine()
         self.beats += 1
-        self.write()
-
-    def write(self) -> None:
-        """Write the lock file."""
-        self.storage.write_text(self.uri, json.dumps(self._content()) + "\n")
-
-    def create(self) -> None:
-        """Write the lock file where there is none; raises ``UsageError`` where another job is faster."""
-        scheme, path = split_uri(self.uri)
-        if scheme == "file":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(path, "x", encoding="utf-8") as file:
-                    file.write(json.dumps(self._content()) + "\n")
-            except FileExistsError:
-                raise UsageError(_refusal(self.uri, _read(self.uri, self.storage) or {})) from None
-            return
-        self.write()
-        found = _read(self.uri, self.storage)  # of two that write at once, one sees the other's
-        if found is None or found.get("owner") != self.owner:
-            raise UsageError(_refusal(self.uri, found or {}))
+        if not self.place.write(self._data(), found):
+            raise self._taken_over()
 
     def release(self) -> None:
         """Remove the lock, if it is still this process's."""
-        found = _read(self.uri, self.storage)
-        if found is not None and found.get("owner") == self.owner:
-            self.storage.remove(self.uri)
+        found = self.place.read()
+        if found is not None and found.content.get("owner") == self.owner:
+            self.place.remove(found)
 
-    def _content(self) -> dict[str, Any]:
-        return {"owner": self.owner, "host": _host(), "pid": os.getpid(), "beats": self.beats}
+    def _mine(self) -> Seen:
+        found = self.place.read()
+        if found is None or found.content.get("owner") != self.owner:
+            raise self._taken_over()
+        return found
+
+    def _taken_over(self) -> JobError:
+        self.lost = JobError(
+            f"{self.uri}: another job has taken this output over, as if this one had died; what was "
+            "finished is kept, and that job goes on from there"
+        )
+        return self.lost
+
+    def _data(self) -> bytes:
+        content = {
+            "owner": self.owner,
+            "job": Path(sys.argv[0]).name,
+            "host": _host(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "since": self.since,  # for people, by this machine's clock
+            "beats": self.beats,
+        }
+        return json.dumps(content).encode() + b"\n"
 
 
 @contextmanager
@@ -91,13 +288,32 @@ def held(
     silence_seconds: float = SILENCE_SECONDS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lock]:
-    """Hold the output ``root`` for this process while the block runs.
+    """Hold the output ``root`` for this process while the block runs; in a block of ``kept``, to its end.
 
     Raises ``UsageError`` where another job is at work on it.
     """
-    lock = Lock(join(root, FILE), storage)
-    _outwait(lock.uri, storage, beat_seconds, silence_seconds, pause)
-    lock.create()
+    uri = join(root, FILE)
+    lock = Lock(uri, place_of(uri, storage, pause))
+    lock.take(_outwaited(lock.place, uri, silence_seconds, pause))
+    with ExitStack() as own:
+        (_kept.get() or own).enter_context(_beating(lock, beat_seconds))
+        yield lock
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Every lock that is taken in this block is held to its end: what is written last is written under it."""
+    with ExitStack() as stack:
+        token = _kept.set(stack)
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+@contextmanager
+def _beating(lock: Lock, beat_seconds: float) -> Iterator[None]:
+    """Beat while the block runs, then release the lock."""
     done = threading.Event()
 
     def keep_beating() -> None:
@@ -106,53 +322,68 @@ def held(
                 lock.beat()
             except JobError as error:
                 log.error("%s", error)
-                return
+                if lock.lost is not None:
+                    return
             except (OSError, UsageError) as error:  # a storage that is away for a while
                 log.warning("%s: no heartbeat: %s", lock.uri, error)
 
-    beating = threading.Thread(target=keep_beating, name="lock", daemon=True)
-    beating.start()
+    thread = threading.Thread(target=keep_beating, name="lock", daemon=True)
+    thread.start()
     try:
-        yield lock
+        yield
     finally:
         done.set()
-        beating.join()
+        thread.join()
         lock.release()
 
 
-def _outwait(
-    uri: str, storage: Storage, beat_seconds: float, silence_seconds: float, pause: Callable[[float], None]
-) -> None:
-    """Return once nobody holds the lock; refuse where somebody does."""
-    first = _read(uri, storage)
+def _outwaited(place: Place, uri: str, silence_seconds: float, pause: Callable[[float], None]) -> Seen | None:
+    """What is there once nobody holds the lock: nothing, or what a dead job left; refuse where one lives."""
+    first = place.read()
     if first is None:
-        return
+        return None
     waited = 0.0
-    while not _surely_dead(first) and waited < silence_seconds:
+    while (alive := _alive(first.content)) is None and waited < silence_seconds:
         if waited == 0.0:
             log.info("%s: waiting to see whether the job that holds this output is alive", uri)
-        pause(beat_seconds)
-        waited += beat_seconds
-        now = _read(uri, storage)
+        pause(LOOK_SECONDS)
+        waited += LOOK_SECONDS
+        now = place.read()
         if now is None:
-            return
-        if now != first:
+            return None
+        if now.data != first.data:
             raise UsageError(_refusal(uri, now))
+    if alive:
+        raise UsageError(_refusal(uri, first))
     log.warning("%s: left by a job that has died; taken over", uri)
-    storage.remove(uri)
+    return first
 
 
-def _surely_dead(found: dict[str, Any]) -> bool:
-    """Whether the holder ran on this very machine and is gone."""
-    if found.get("host") != _host() or not isinstance(found.get("pid"), int):
-        return False
+def _alive(holder: dict[str, Any]) -> bool | None:
+    """Whether the holder's process is there; None where that cannot be seen from this machine."""
+    pid = holder.get("pid")
+    if holder.get("host") != _host() or not isinstance(pid, int):
+        return None
     try:
-        os.kill(found["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return False
+    except PermissionError:
+        pass
+    known, now = holder.get("started"), _started(pid)
+    return None if known is None or now is None else known == now  # a number may be another process's by now
+
+
+def _started(pid: int) -> int | None:
+    """When a process of this machine was started, in ticks since the machine was; None where unknown.
+
+    -1 for one that has ended, though nobody has asked how.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return -1 if fields[0] in "ZX" else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _host() -> str:
@@ -164,18 +395,15 @@ def _host() -> str:
     return f"{socket.gethostname()} {space}".strip()
 
 
-def _read(uri: str, storage: Storage) -> dict[str, Any] | None:
-    try:
-        found = json.loads(storage.read_text(uri))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return {}  # being written, or damaged: a beat will show
-    return found if isinstance(found, dict) else {}
-
-
-def _refusal(uri: str, found: dict[str, Any]) -> str:
+def _refusal(uri: str, found: Seen | None) -> str:
+    holder = found.content if found is not None else {}
+    words = (
+        f"{holder.get('job')}, process {holder.get('pid')} on {str(holder.get('host')).partition(' ')[0]}, "
+        f"since {holder.get('since')}"
+        if holder
+        else "it has begun in this moment"
+    )
     return (
-        f"{uri.removesuffix('/' + FILE)}: another job is writing this output (process {found.get('pid')} on "
-        f"{found.get('host')}); wait until it has finished, or give another --output"
+        f"{uri.removesuffix('/' + FILE)}: another job is writing this output ({words}); wait until it has "
+        "finished, or give another --output"
     )

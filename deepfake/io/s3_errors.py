@@ -34,6 +34,8 @@ _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403"}
 _ELSEWHERE = {"PermanentRedirect", "301"}
 _THROTTLED = {"SlowDown", "503", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"}
 _BROKEN = {"InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "504"}
+_UNMET = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey"}
+_UNKNOWN = {"NotImplemented", "501", "InvalidArgument", "InvalidRequest"}
 _GO_ON = "run the same command again to go on"
 
 
@@ -80,6 +82,16 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
     if code in _DENIED:
         return AccessDenied(f"{uri}: access denied; these credentials lack a permission on bucket {bucket!r}")
     return None
+
+
+def is_unmet_condition(error: BaseException) -> bool:
+    """Whether a conditional write was refused for its condition."""
+    return _code(error) in _UNMET
+
+
+def is_unknown_request(error: BaseException) -> bool:
+    """Whether the server says that it does not know what it was asked for."""
+    return _code(error) in _UNKNOWN
 
 
 def _code(error: BaseException | None) -> str | None:

@@ -14,7 +14,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -180,7 +180,7 @@ class Storage:
         scheme, path = split_uri(uri)
         if scheme == "file":
             target = Path(path)
-            _make_folder(target.parent)
+            make_folder(target.parent)
             with _replacing(target) as temporary:
                 yield temporary
             return
@@ -198,6 +198,37 @@ class Storage:
     def write_text(self, uri: str, text: str) -> None:
         """Write a UTF-8 file whole or not at all."""
         self.write_bytes(uri, text.encode("utf-8"))
+
+    def read_versioned(self, uri: str) -> tuple[bytes, str]:
+        """The content of an S3 object and the ETag of that very content."""
+        from s3fs.utils import FileExpired
+
+        with self._reaching(uri) as (filesystem, path):
+            while True:
+                with filesystem.open(path, "rb") as file, suppress(FileExpired):  # written meanwhile
+                    return file.read(), str(file.details["ETag"])
+
+    def write_if(self, uri: str, data: bytes, etag: str | None) -> str:
+        """Write an S3 object where there is none (``etag`` None), or in place of that one; its new ETag.
+
+        Raises ``FileExistsError`` where something else is there, and ``NotImplementedError`` where the server
+        says that it knows no conditions. One that does not say so, or an old client library, writes all the
+        same: whoever relies on the condition sees whether a second write is refused.
+        """
+        from deepfake.io import s3_errors
+
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        with self._reaching(uri) as (filesystem, path):
+            bucket, _, key = path.partition("/")
+            try:
+                answer = filesystem.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **condition)
+            except OSError as error:
+                if s3_errors.is_unmet_condition(error):
+                    raise FileExistsError(f"{uri}: written by somebody else") from error
+                if s3_errors.is_unknown_request(error):
+                    raise NotImplementedError(f"{uri}: no conditional writes there") from error
+                raise
+        return str(answer["ETag"])
 
     def write_table(self, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
         """Write one Parquet file whole or not at all."""
@@ -347,7 +378,8 @@ def _not_listed(error: OSError) -> None:
         log.warning("%s: left out of the listing: %s", error.filename, error.strerror)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a local folder, and those above it; ``UsageError`` where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

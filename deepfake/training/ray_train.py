@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
 from deepfake.execution import session
+from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage, split_uri
 from deepfake.model import keras_runtime
 from deepfake.training.resources import WorkerResources
@@ -47,11 +48,16 @@ def prepare_environment() -> None:
 
 
 def run_workers(
-    run: Run, worker: Callable[[Mapping[str, Any]], Any], settings: dict[str, Any], storage: Storage
+    run: Run,
+    worker: Callable[[Mapping[str, Any]], Any],
+    settings: dict[str, Any],
+    storage: Storage,
+    mine: Lock,
 ) -> Any:
     """Run ``worker(settings)`` on every worker until all have returned; what rank 0 returned.
 
-    Workers that die are started again from the last checkpoint, up to ``training.max_failures`` times.
+    Workers that die are started again from the last checkpoint, up to ``training.max_failures`` times. Raises
+    ``JobError`` as soon as the lock of the output is found to be another job's.
 
     Ray Train itself runs in a task beside this process. It waits in ``ray.get`` for all of a training: there
     a signal's exception does not reach the main thread, and another thread would still be there when Ray is
@@ -62,6 +68,8 @@ def run_workers(
     answer = beside.remote(run, worker, settings, storage).future()
     while not answer.done():
         wait([answer], _STOP_SECONDS)  # in pieces: time for signals
+        if mine.lost is not None:  # before its workers spoil the checkpoints of the job that has it now
+            raise mine.lost
     try:
         return answer.result()
     except ray.exceptions.RayTaskError as error:

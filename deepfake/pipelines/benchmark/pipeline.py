@@ -21,6 +21,7 @@ from deepfake.config import BenchmarkJobConfig, DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.faces.detectors.base import resolve
+from deepfake.io import lock
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.pipelines.benchmark import results
 from deepfake.pipelines.benchmark.clips import Clip, longest_first, stage, take_over
@@ -48,7 +49,6 @@ class Report:
 
 def run(config: BenchmarkJobConfig) -> Report:
     """Measure, and write ``benchmark.json``; raises ``UsageError`` where the input cannot be measured."""
-    machine = results.machine()
     storage = Storage(config.storage)
     if config.sampling.policy != "every_n":
         raise UsageError("the naive loop takes each n-th frame, so sampling.policy must be every_n")
@@ -57,6 +57,14 @@ def run(config: BenchmarkJobConfig) -> Report:
     listed = load_catalog(absolute(config.input), config.catalog, storage).slice(0, config.limit)
     if config.dry_run:
         return Report(_planned(listed, config, detectors), "", 0.0, ())
+    with lock.held(config.output, storage):
+        return _run(config, storage, listed, detectors)
+
+
+def _run(
+    config: BenchmarkJobConfig, storage: Storage, listed: pa.Table, detectors: Sequence[DetectorConfig]
+) -> Report:
+    machine = results.machine()
     with tempfile.TemporaryDirectory(prefix="deepfake-benchmark-") as name:
         clips, left_out = stage(listed, Path(name), config.sampling, storage)
         if not clips:

@@ -19,7 +19,7 @@ from deepfake.config import EvaluateJobConfig, config_sha256
 from deepfake.crops.corruptions import Change
 from deepfake.errors import UsageError
 from deepfake.execution import session
-from deepfake.io import tables
+from deepfake.io import lock, tables
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.model import thresholds
 from deepfake.model.bundle import Bundle
@@ -86,6 +86,11 @@ def run(config: EvaluateJobConfig) -> tuple[dict[str, Any], list[str]]:
     planned = plan(config, storage)
     if config.dry_run:
         return describe(planned), []
+    with lock.held(config.output, storage):
+        return _evaluate(planned, config, storage)
+
+
+def _evaluate(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> tuple[dict[str, Any], list[str]]:
     sets = [planned.first, *planned.others]
     with session.session(config.ray) if _needs_ray(sets) else nullcontext():
         scored = [_scored(one, planned.bundle, config, storage) for one in sets]

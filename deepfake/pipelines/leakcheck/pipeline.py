@@ -19,6 +19,7 @@ from deepfake.catalog.identity_overlap import names_people
 from deepfake.config import LeakcheckJobConfig, config_sha256
 from deepfake.errors import UsageError
 from deepfake.execution import session
+from deepfake.io import lock
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.pipelines.leakcheck import (
     duplicates,
@@ -83,8 +84,9 @@ def run(config: LeakcheckJobConfig) -> tuple[dict[str, Any], list[str], str | No
     known = uploads.load(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
     if config.dry_run:
         return describe(loaded, known), [], None, 0.0
-    checked = check(loaded, known, config, storage)
-    look_at = _write(checked, config, storage)
+    with lock.held(config.output, storage):
+        checked = check(loaded, known, config, storage)
+        look_at = _write(checked, config, storage)
     summary = {
         **describe(loaded, known),
         "pictures": checked.pictures.num_rows,

@@ -20,7 +20,7 @@ from deepfake.execution import long_videos, planning, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Unit
 from deepfake.faces.detectors.base import resolve
-from deepfake.io import tables
+from deepfake.io import lock, tables
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.pipelines.preprocess import contact_sheets, detection_rate
 
@@ -48,11 +48,12 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
     if config.dry_run:
         return planning.planned(listed, config, output, output.config_sha256), []
     sections = config.model_dump(mode="json", include={"catalog", "sampling", "detector", "crop"})
-    output.claim({"input": config.input, **sections})
-    with session.session(config.ray):
+    with lock.held(config.output, storage) as mine, session.session(config.ray):
+        output.claim({"input": config.input, **sections})
         working = time.monotonic()
         work = planning.choose(listed, config, output, output.config_sha256)
         followed = make_crops(work.units, config, output)
+        mine.check()
         videos = finish(work, output)
         write_yield(videos, output, config.detector.name)
         sheets = write_sheets(output) if any(videos["faces"].to_pylist()) else []

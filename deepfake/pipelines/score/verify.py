@@ -22,7 +22,7 @@ from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.execution.output import part_files
-from deepfake.io import tables
+from deepfake.io import lock, tables
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.io.tables import Status
 from deepfake.model import inference
@@ -48,10 +48,12 @@ def run(config: VerifyJobConfig) -> tuple[dict[str, Any], str | None]:
     root = absolute(config.verify)
     job, bundle = _as_it_was(root, config, storage)
     sampled = sample(_videos(root, storage), config.sample, config.seed)
-    checks = _again(sampled, job, bundle, storage, config)
-    differing = [check for check in checks if check["differences"]]
     report = join(config.output, FILE)
-    storage.write_text(report, json.dumps({"tolerance": config.tolerance, "videos": checks}, indent=2) + "\n")
+    with lock.held(config.output, storage):
+        checks = _again(sampled, job, bundle, storage, config)
+        found = {"tolerance": config.tolerance, "videos": checks}
+        storage.write_text(report, json.dumps(found, indent=2) + "\n")
+    differing = [check for check in checks if check["differences"]]
     for check in differing:
         log.warning("%s: %s", check["video_id"], "; ".join(check["differences"]))
     differences = [check["score_difference"] for check in checks if check["score_difference"] is not None]

@@ -25,6 +25,7 @@ from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.execution import session
+from deepfake.io import lock
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.model.bundle import read_info
 from deepfake.pipelines.evaluate import inputs
@@ -82,14 +83,15 @@ def run(config: TrainJobConfig, arguments: Sequence[str]) -> tuple[Outcome, str]
         return Outcome({"recipes": plans, "identity_split": split}), ""
     prepare_environment()
     found: list[Numbers] = []
-    with session.session(config.ray):
+    with lock.held(output, storage), session.session(config.ray):
         for recipe in recipes:
             log.info("recipe %s", recipe.name)
             pipeline.train(recipe.config)
             found += measure(recipe, split, storage)
-    text = as_text(recipes, found, split, names_people(crops.table))
-    storage.write_text(join(output, TABLE_FILE), text + "\n")
-    storage.write_text(join(output, JSON_FILE), json.dumps(as_json(recipes, found, split), indent=2) + "\n")
+        text = as_text(recipes, found, split, names_people(crops.table))
+        as_files = {TABLE_FILE: text, JSON_FILE: json.dumps(as_json(recipes, found, split), indent=2)}
+        for name, content in as_files.items():
+            storage.write_text(join(output, name), content + "\n")
     summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
     return Outcome(summary, look_at=[join(output, name) for name in (TABLE_FILE, JSON_FILE)]), text
 

@@ -29,6 +29,7 @@ from deepfake.crops import dataset
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.execution import session
+from deepfake.io import lock
 from deepfake.io.storage import Storage, absolute, join
 from deepfake.model import bundle, keras_runtime, network
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
@@ -72,6 +73,19 @@ def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Out
         )
     if config.dry_run:
         return Outcome(plan)
+    with lock.held(config.output, storage) as mine:
+        return _train(config, storage, crops, rows, plan, mine, callbacks)
+
+
+def _train(
+    config: TrainJobConfig,
+    storage: Storage,
+    crops: CropSet,
+    rows: Mapping[str, Rows],
+    plan: dict[str, Any],
+    mine: lock.Lock,
+    callbacks: MakeCallbacks | None,
+) -> Outcome:
     data_sha256 = crops.sha256()
     identity = run_identity(config, data_sha256)
     network.check_weights(config.model.weights, storage)
@@ -90,7 +104,8 @@ def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Out
         run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
         cut = _section(crops, "crop", CropConfig)
         work = Work(config, crops.files, rows["train"], rows["val"], resources, cut, callbacks)
-        result = run_workers(run, train_worker, {"work": work}, storage)
+        result = run_workers(run, train_worker, {"work": work}, storage, mine)
+    mine.check()
     info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
     plan["training_seconds"] = round(time.monotonic() - started, 1)

@@ -273,7 +273,7 @@ def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
 
 def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str, tmp_path: Path) -> None:
     with (
-        lock.held(str(tmp_path / "scores"), Storage(), beat_seconds=0.05),
+        lock.held(str(tmp_path / "scores"), Storage()),
         pytest.raises(UsageError, match="another job is writing"),
     ):
         scoring.run(_config(archive, bundle, tmp_path / "scores"))
