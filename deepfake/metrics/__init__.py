@@ -8,18 +8,23 @@ Knows nothing of files, tables' origin, Ray or pages. scikit-learn and scipy.sta
 called: a scoring worker needs neither, and they would be more than half of its start.
 """
 
-from deepfake.metrics.abstention import BAND_ERROR, at_coverages, judged, uncertain_band
+from deepfake.metrics.abstention import BAND_ERROR, at_coverages, judge_outside, uncertain_band
 from deepfake.metrics.aggregation import POLICIES, aggregate, video_table
-from deepfake.metrics.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from deepfake.metrics.calibration import expected_calibration_error, reliability_bins
 from deepfake.metrics.classification import binary, equal_error_rate
+from deepfake.metrics.confidence_intervals import (
+    Interval,
+    auc_interval,
+    bootstrap_intervals,
+    precision_interval,
+    share_interval,
+)
 from deepfake.metrics.operating_points import (
     balanced_threshold,
     operating_point,
     precision_at_prevalence,
     threshold_at_fpr,
 )
-from deepfake.metrics.proportions import precision_interval, share_interval
 
 __all__ = [
     "BAND_ERROR",
@@ -27,13 +32,13 @@ __all__ = [
     "Interval",
     "aggregate",
     "at_coverages",
+    "auc_interval",
     "balanced_threshold",
     "binary",
-    "bootstrap_interval",
     "bootstrap_intervals",
     "equal_error_rate",
     "expected_calibration_error",
-    "judged",
+    "judge_outside",
     "operating_point",
     "precision_at_prevalence",
     "precision_interval",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepfake.metrics.operating_points import balanced_threshold, threshold_at_fpr
-from deepfake.metrics.validation import both_classes, checked
+from deepfake.metrics.validation import both_classes, validate
 
 BAND_ERROR = 0.05
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
@@ -22,7 +22,7 @@ def uncertain_band(labels: ArrayLike, scores: ArrayLike, error: float = BAND_ERR
     Where one threshold does both there is no need for a band, and both ends are the balanced threshold.
     Raises ``ValueError`` unless both classes are there.
     """
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     if not both_classes(y):
         raise ValueError(f"a band needs both classes; found {y.size} scores with {int(y.sum())} fakes")
     high = threshold_at_fpr(y, s, error)
@@ -32,9 +32,9 @@ def uncertain_band(labels: ArrayLike, scores: ArrayLike, error: float = BAND_ERR
     return max(0.0, low), min(1.0, high)
 
 
-def judged(labels: ArrayLike, scores: ArrayLike, low: float, high: float) -> dict[str, Any]:
+def judge_outside(labels: ArrayLike, scores: ArrayLike, low: float, high: float) -> dict[str, Any]:
     """``n, judged, coverage`` and of what is judged ``accuracy``, ``false_alarms`` and ``missed`` fakes."""
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     fake, real = s >= high, s < low
     count = int((fake | real).sum())
     right = int((fake & (y == 1)).sum() + (real & (y == 0)).sum())
@@ -58,7 +58,7 @@ def at_coverages(
     Distance is measured as the share of the way from the threshold to 0 or to 1, so that a threshold near one
     end leaves both sides comparable. Equally distant items are judged together or not at all.
     """
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     if not y.size:
         return []
     room = np.where(s >= threshold, max(1.0 - threshold, 1e-12), max(threshold, 1e-12))

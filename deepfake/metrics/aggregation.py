@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.validation import checked_scores
+from deepfake.metrics.validation import validate_scores
 
 POLICIES = ("mean", "median", "max", "top_k")
 
@@ -24,7 +24,7 @@ def aggregate(scores: ArrayLike, policy: str = "mean", top_k: int = 5) -> float:
     mean: of all; median: of all; max: the highest; top_k: the mean of the ``top_k`` highest, or of all
     where there are fewer. Raises ``ValueError`` for no scores, NaN, or an unknown policy.
     """
-    array = checked_scores(scores)
+    array = validate_scores(scores)
     if not array.size:
         raise ValueError("no scores to aggregate; without faces a video has a status, not a score")
     if policy == "max":
@@ -55,7 +55,7 @@ def video_table(face_scores: pa.Table, policy: str = "mean", top_k: int = 5) -> 
     has_frames = "frame_index" in face_scores.column_names
     keys = [("video_id", "ascending"), *([("frame_index", "ascending")] if has_frames else [])]
     table = face_scores.take(pc.sort_indices(face_scores, sort_keys=keys)).combine_chunks()
-    scores = checked_scores(table["score"].to_numpy())
+    scores = validate_scores(table["score"].to_numpy())
     codes = table["video_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     first = np.flatnonzero(np.diff(codes, prepend=-1))
     parts = np.split(scores, first[1:]) if scores.size else []

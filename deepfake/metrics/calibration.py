@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfake.metrics.validation import Scores, checked
+from deepfake.metrics.validation import Scores, validate
 
 BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017
 
@@ -18,7 +18,7 @@ def reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> 
     Each is ``lower, upper, n, mean_score, share_fake``. A bin is closed below and open above, the last
     one closed on both sides.
     """
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     index = bin_index(s, bins)
     result = []
     for i in np.unique(index):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from deepfake.metrics.validation import Labels, Scores, checked, checked_scores
+from deepfake.metrics.validation import Labels, Scores, validate, validate_scores
 
 Method = Literal["none", "temperature", "platt"]
 METHODS: tuple[Method, ...] = ("none", "temperature", "platt")  # from the simplest on
@@ -34,7 +34,7 @@ class Curve:
 
     def __call__(self, scores: ArrayLike) -> NDArray[np.float64]:
         """``(n,)`` probabilities of ``(n,)`` scores; the scores themselves where the method is none."""
-        s = checked_scores(scores)
+        s = validate_scores(scores)
         return s if self.method == "none" else expit(self.slope * _logits(s) + self.offset)
 
 
@@ -47,7 +47,7 @@ def fit(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
     """
     from scipy.optimize import minimize
 
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     if method == "none" or not y.size:
         return Curve()
     fakes, reals = int(y.sum()), int(y.size - y.sum())
@@ -82,7 +82,7 @@ def choose(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     names = np.asarray(groups)
     if any(np.unique(names[y == label]).size < FEWEST_GROUPS for label in (0, 1)):
         return Curve(), {}
@@ -102,7 +102,7 @@ def at_prevalence(
         if not 0.0 < share < 1.0:
             raise ValueError(f"{name} must lie between 0 and 1, got {share}")
     with np.errstate(divide="ignore"):  # 0 and 1 stay what they are
-        moved = logit(checked_scores(probabilities)) + logit(prevalence) - logit(share_of_fakes)
+        moved = logit(validate_scores(probabilities)) + logit(prevalence) - logit(share_of_fakes)
     return np.asarray(expit(moved), np.float64)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from deepfake.metrics.calibration import expected_calibration_error
-from deepfake.metrics.validation import Labels, Scores, both_classes, checked
+from deepfake.metrics.validation import Labels, Scores, both_classes, validate
 
 PARTIAL_AUC_MAX_FPR = 0.1
 
@@ -27,7 +27,7 @@ def binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict
         the area for false positive rates up to 0.1, standardised so that chance is 0.5 (McClish 1989).
         ``confusion`` counts ``tn, fp, fn, tp`` with fake as the positive class.
     """
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     return {
         "n": int(y.size),
         "n_real": int(y.size - y.sum()),
@@ -47,17 +47,23 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float
     """
     from sklearn import metrics as sk
 
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     if not both_classes(y):
         return None
     fpr, tpr, thresholds = sk.roc_curve(y, s, drop_intermediate=False)
+    rate, nearest = equal_error(fpr, tpr)
+    return rate, float(thresholds[nearest])
+
+
+def equal_error(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> tuple[float, int]:
+    """The equal error rate of a ROC curve ``(k,)``, straight between its corners; and the nearest corner."""
     gap = fpr - (1.0 - tpr)  # rises from -1 (nothing called fake) to 1 (everything)
     after = int(np.argmax(gap >= 0.0))
     before = after - 1
     share = -gap[before] / (gap[after] - gap[before])
     rate = fpr[before] + share * (fpr[after] - fpr[before])
-    nearest = before if before > 0 and -gap[before] < gap[after] else after  # corner 0 has threshold inf
-    return float(rate), float(thresholds[nearest])
+    # corner 0 calls nothing fake and has no threshold
+    return float(rate), before if before > 0 and -gap[before] < gap[after] else after
 
 
 def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
@@ -67,15 +73,15 @@ def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
     tn, fp, fn, tp = (
         (int(v) for v in sk.confusion_matrix(y, called, labels=[0, 1]).ravel()) if y.size else [0] * 4
     )
-    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    recall, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
     return {
-        "accuracy": _ratio(tn + tp, y.size),
+        "accuracy": ratio(tn + tp, y.size),
         "balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
-        "precision": _ratio(tp, tp + fp),
-        "precision_real": _ratio(tn, tn + fn),
+        "precision": ratio(tp, tp + fp),
+        "precision_real": ratio(tn, tn + fn),
         "recall": recall,
         "specificity": specificity,
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
         "confusion": {"tn": tn, "fp": fp, "fn": fn, "tp": tp},
     }
 
@@ -107,5 +113,6 @@ def _as_probabilities(y: Labels, s: Scores) -> dict[str, float | None]:
     }
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def ratio(part: int, whole: int) -> float | None:
+    """A share; ``None`` of nothing."""
     return part / whole if whole else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.validation import both_classes, checked
+from deepfake.metrics.validation import both_classes, validate
 
 
 def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -21,7 +21,7 @@ def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     """
     from sklearn.metrics import roc_curve
 
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     if not both_classes(y):
         raise ValueError(f"a threshold needs both classes; found {y.size} scores with {int(y.sum())} fakes")
     fpr, tpr, thresholds = roc_curve(y, s, drop_intermediate=False)
@@ -41,7 +41,7 @@ def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
     The result may lie just above 1 where a real has score 1: then nothing may be called fake. Raises
     ``ValueError`` without reals.
     """
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     if not 0.0 <= fpr <= 1.0:
         raise ValueError(f"a false positive rate lies in [0, 1], got {fpr}")
     reals = np.sort(s[y == 0])[::-1]
@@ -57,7 +57,7 @@ def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
 
 def operating_point(labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, float | None]:
     """``threshold, fpr, tpr`` on these data; a rate is ``None`` where its class is absent."""
-    y, s = checked(labels, scores)
+    y, s = validate(labels, scores)
     called = s >= threshold
     real, fake = called[y == 0], called[y == 1]
     return {

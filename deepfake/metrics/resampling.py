@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake.metrics.calibration import BINS, bin_index
-from deepfake.metrics.classification import PARTIAL_AUC_MAX_FPR
+from deepfake.metrics.classification import PARTIAL_AUC_MAX_FPR, equal_error, ratio
 from deepfake.metrics.validation import Labels, Scores
 
 Weights = NDArray[np.int64]
 Values = dict[str, float | None]
 
-NAMES = (
+METRICS = (
     "accuracy", "balanced_accuracy", "precision", "precision_real", "recall", "specificity", "f1",
     "auc", "partial_auc", "ap", "eer", "log_loss", "brier", "ece",
 )  # fmt: skip
 _EPSILON = np.finfo(np.float64).eps  # where scikit-learn's log loss cuts a probability
 
 
-class Resampled:
+class WeightedMetrics:
     """Metrics of checked labels and scores ``(n,)`` under weights ``(n,)`` of whole numbers."""
 
-    def __init__(self, labels: Labels, scores: Scores, threshold: float) -> None:
+    def __init__(self, labels: Labels, scores: Scores, threshold: float = 0.5) -> None:
         self._fake = labels == 1
         self._called = scores >= threshold
         self._bin = bin_index(scores, BINS)
@@ -47,39 +47,46 @@ class Resampled:
         tp = int(weights[self._fake & self._called].sum())
         fp, fn = called - tp, fakes - tp
         tn = total - fakes - fp
-        recall, specificity = _ratio(tp, fakes), _ratio(tn, total - fakes)
+        recall, specificity = ratio(tp, fakes), ratio(tn, total - fakes)
         return {
-            "accuracy": _ratio(tn + tp, total),
+            "accuracy": ratio(tn + tp, total),
             "balanced_accuracy": None
             if recall is None or specificity is None
             else (recall + specificity) / 2,
-            "precision": _ratio(tp, called),
-            "precision_real": _ratio(tn, tn + fn),
+            "precision": ratio(tp, called),
+            "precision_real": ratio(tn, tn + fn),
             "recall": recall,
             "specificity": specificity,
-            "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+            "f1": ratio(2 * tp, 2 * tp + fp + fn),
         }
 
-    def _ranking(self, weights: Weights) -> Values:
-        names = ("auc", "partial_auc", "ap", "eer")
+    def auc(self, weights: Weights) -> float | None:
+        """The AUC alone, a tie counted half; ``None`` unless both classes have weight."""
+        return _area(*self._by_score(weights))
+
+    def _by_score(self, weights: Weights) -> tuple[Weights, Weights]:
+        """Fakes and reals of each distinct score, from the highest down: ``(k,)`` each."""
         if not self._starts.size:
-            return dict.fromkeys(names)
+            return (np.empty(0, np.int64),) * 2
         ordered, fake = weights[self._order], self._fake[self._order]
         fakes = np.add.reduceat(np.where(fake, ordered, 0), self._starts)
-        reals = np.add.reduceat(np.where(fake, 0, ordered), self._starts)
+        return fakes, np.add.reduceat(ordered, self._starts) - fakes
+
+    def _ranking(self, weights: Weights) -> Values:
+        fakes, reals = self._by_score(weights)
+        auc = _area(fakes, reals)
+        if auc is None:
+            return dict.fromkeys(("auc", "partial_auc", "ap", "eer"))
         hits, alarms = np.cumsum(fakes), np.cumsum(reals)
-        if not hits[-1] or not alarms[-1]:
-            return dict.fromkeys(names)
-        pairs = float(hits[-1]) * float(alarms[-1])
         called = hits + alarms
         precision = np.divide(hits, called, out=np.zeros(hits.size), where=called > 0)
         tpr = np.concatenate([[0.0], hits / hits[-1]])
         fpr = np.concatenate([[0.0], alarms / alarms[-1]])
         return {
-            "auc": float((reals * (hits - fakes / 2)).sum() / pairs),  # a tie counts half
+            "auc": auc,
             "partial_auc": _partial_auc(fpr, tpr),
             "ap": float((fakes * precision).sum() / hits[-1]),
-            "eer": _equal_error(fpr, tpr),
+            "eer": equal_error(fpr, tpr)[0],
         }
 
     def _probability(self, weights: Weights) -> Values:
@@ -94,6 +101,13 @@ class Resampled:
         }
 
 
+def _area(fakes: Weights, reals: Weights) -> float | None:
+    hits, alarms = np.cumsum(fakes), int(reals.sum())
+    if not alarms or not hits[-1]:
+        return None
+    return float((reals * (hits - fakes / 2)).sum() / (float(hits[-1]) * alarms))
+
+
 def _partial_auc(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
     """Area up to ``PARTIAL_AUC_MAX_FPR``, standardised so that chance is 0.5 (McClish 1989)."""
     limit = PARTIAL_AUC_MAX_FPR
@@ -102,14 +116,3 @@ def _partial_auc(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
     area = np.trapezoid(np.append(tpr[:stop], at_limit), np.append(fpr[:stop], limit))
     chance = limit**2 / 2
     return float((1.0 + (area - chance) / (limit - chance)) / 2)
-
-
-def _equal_error(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
-    gap = fpr - (1.0 - tpr)
-    after = int(np.argmax(gap >= 0.0))
-    share = -gap[after - 1] / (gap[after] - gap[after - 1])
-    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

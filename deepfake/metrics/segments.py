@@ -21,7 +21,7 @@ class Segment:
     last: int
 
 
-def smoothed(times: ArrayLike, scores: ArrayLike, window_s: float) -> np.ndarray:
+def smooth(times: ArrayLike, scores: ArrayLike, window_s: float) -> np.ndarray:
     """(n,) float64: for each face the mean score of the faces within half a window of it.
 
     ``times`` in seconds, non-decreasing. A window of 0 leaves the scores as they are.
@@ -33,7 +33,7 @@ def smoothed(times: ArrayLike, scores: ArrayLike, window_s: float) -> np.ndarray
     return np.array([s[a:b].mean() for a, b in zip(first, last, strict=True)], np.float64)
 
 
-def find(times: ArrayLike, scores: ArrayLike, threshold: float) -> list[Segment]:
+def find_segments(times: ArrayLike, scores: ArrayLike, threshold: float) -> list[Segment]:
     """The segments of one track, from its faces' times and smoothed scores.
 
     A segment reaches halfway to the neighbouring faces that are not in it, but never further than half of

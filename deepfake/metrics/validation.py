@@ -11,7 +11,7 @@ Labels = NDArray[np.int8]
 Scores = NDArray[np.float64]
 
 
-def checked_scores(scores: ArrayLike | Sequence[float]) -> Scores:
+def validate_scores(scores: ArrayLike | Sequence[float]) -> Scores:
     """``(n,)`` float64 scores in [0, 1]; raises ``ValueError`` that says what is wrong."""
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 1:
@@ -23,9 +23,9 @@ def checked_scores(scores: ArrayLike | Sequence[float]) -> Scores:
     return array
 
 
-def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[Labels, Scores]:
+def validate(labels: ArrayLike, scores: ArrayLike) -> tuple[Labels, Scores]:
     """``(n,)`` int8 labels of 0 and 1, ``(n,)`` float64 scores in [0, 1]; raises ``ValueError``."""
-    score_array = checked_scores(scores)
+    score_array = validate_scores(scores)
     label_array = np.asarray(labels)
     if label_array.shape != score_array.shape:
         raise ValueError(f"{label_array.shape} labels for {score_array.shape} scores")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.metrics import at_coverages, binary, judged, uncertain_band
+from deepfake.metrics import at_coverages, binary, judge_outside, uncertain_band
 
 SCORE = st.one_of(st.integers(0, 10).map(lambda i: i / 10), st.floats(0, 1))
 BOTH_CLASSES = st.lists(st.tuples(st.integers(0, 1), SCORE), min_size=2, max_size=40).filter(
@@ -36,10 +36,10 @@ def test_a_band_needs_both_classes() -> None:
 
 
 def test_what_lies_in_the_band_is_not_judged() -> None:
-    found = judged([0, 0, 1, 1, 1], [0.1, 0.7, 0.5, 0.9, 0.2], 0.3, 0.6)
+    found = judge_outside([0, 0, 1, 1, 1], [0.1, 0.7, 0.5, 0.9, 0.2], 0.3, 0.6)
     assert (found["judged"], found["coverage"], found["accuracy"]) == (4, 0.8, 0.5)
     assert (found["false_alarms"], found["missed"]) == (1, 1)
-    assert judged([], [], 0.3, 0.6)["accuracy"] is None
+    assert judge_outside([], [], 0.3, 0.6)["accuracy"] is None
 
 
 def test_full_coverage_is_the_plain_accuracy_and_less_takes_the_surest_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfake.metrics import binary, bootstrap_interval, bootstrap_intervals, equal_error_rate, resampling
+from deepfake.metrics import auc_interval, binary, bootstrap_intervals, equal_error_rate, resampling
 
 SCORE = st.one_of(st.integers(0, 10).map(lambda i: i / 10), st.floats(0, 1))
 ROWS = st.lists(st.tuples(st.integers(0, 1), SCORE, st.integers(0, 3)), max_size=40)
@@ -21,9 +21,9 @@ def test_weights_count_rows_as_repeating_them_does(
     y = np.array([row[0] for row in rows], np.int8)
     s = np.array([row[1] for row in rows], np.float64)
     weights = np.array([row[2] for row in rows], np.int64)
-    found = resampling.Resampled(y, s, threshold)(weights)
+    found = resampling.WeightedMetrics(y, s, threshold)(weights)
     plain = binary(np.repeat(y, weights), np.repeat(s, weights), threshold)
-    assert set(found) == set(resampling.NAMES)
+    assert set(found) == set(resampling.METRICS)
     for name, value in found.items():
         expected = plain[name]
         assert value == (None if expected is None else pytest.approx(expected, abs=1e-9)), name
@@ -35,17 +35,19 @@ def test_every_metric_has_the_interval_that_resampling_the_rows_gives() -> None:
     y = groups % 2
     s = np.round(np.clip(random.normal(0.4 + 0.2 * y, 0.25), 0, 1), 2)
     found = bootstrap_intervals(y, s, groups, 0.5, n=60, seed=4)
-
-    def eer(labels: np.ndarray, scores: np.ndarray) -> float | None:
-        error = equal_error_rate(labels, scores)
-        return error and error[0]
-
-    for name in resampling.NAMES:
-        metric = eer if name == "eer" else lambda a, b, name=name: binary(a, b, 0.5)[name]
-        expected = bootstrap_interval(y, s, groups, metric, n=60, seed=4)
-        assert found[name] == pytest.approx(expected, abs=1e-9), name
+    drawn = np.random.default_rng(4)
+    samples = []
+    for _ in range(60):
+        counts = np.bincount(drawn.integers(0, 30, 30), minlength=30)
+        rows = np.repeat(np.arange(y.size), counts[groups])
+        error = equal_error_rate(y[rows], s[rows])
+        samples.append({**binary(y[rows], s[rows], 0.5), "eer": error and error[0]})
+    for name in resampling.METRICS:
+        expected = np.quantile([sample[name] for sample in samples], [0.025, 0.975])
+        assert found[name] == pytest.approx(tuple(expected), abs=1e-9), name
+    assert auc_interval(y, s, groups, n=60, seed=4) == found["auc"]
 
 
 def test_there_are_no_intervals_where_a_class_has_one_group() -> None:
     found = bootstrap_intervals([0, 0, 1, 1], [0.5] * 4, list("abcc"), n=20)
-    assert found == dict.fromkeys(resampling.NAMES)
+    assert found == dict.fromkeys(resampling.METRICS)

@@ -58,7 +58,7 @@ def judge(
         points.insert(0, _point(labels, scores, threshold, config.prevalence))
     band = None
     if decided.band is not None:
-        band = metrics.judged(labels, scores, decided.band.low, decided.band.high)
+        band = metrics.judge_outside(labels, scores, decided.band.low, decided.band.high)
     calibration, probabilities = _calibration(labels, scores, decided.calibration)
     return Judgement(
         prevalence=config.prevalence,

@@ -129,8 +129,8 @@ def _level(name: str, table: pa.Table, config: EvaluationConfig, threshold: floa
     rows = []
     for grouped_by, group, mask in _groups(table, labels):
         numbers = metrics.binary(labels[mask], scores[mask], threshold)
-        interval = metrics.bootstrap_interval(
-            labels[mask], scores[mask], drawn[mask], "auc", config.bootstrap, config.seed
+        interval = metrics.auc_interval(
+            labels[mask], scores[mask], drawn[mask], config.bootstrap, config.seed
         )
         low, high = interval or (None, None)
         numbers = {k: v for k, v in numbers.items() if k not in ("confusion", "eer_threshold")}

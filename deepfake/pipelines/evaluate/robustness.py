@@ -90,8 +90,8 @@ def row(
     table = table.append_column("score", pa.array(scores, pa.float64()))
     videos = metrics.video_table(table, config.aggregation, config.top_k)
     labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
-    interval = metrics.bootstrap_interval(
-        labels, of_videos, results.units(videos, config.bootstrap_over), "auc", config.bootstrap, config.seed
+    interval = metrics.auc_interval(
+        labels, of_videos, results.units(videos, config.bootstrap_over), config.bootstrap, config.seed
     )
     return {
         "kind": kind,

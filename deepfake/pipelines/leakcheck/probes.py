@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.config import LeakcheckConfig
-from deepfake.metrics.bootstrap import bootstrap_interval
+from deepfake.metrics import auc_interval
 from deepfake.pipelines.leakcheck.probe_features import GROUPS, WORDS, Samples
 
 ALL = "all together"
@@ -134,7 +134,7 @@ def _probe(
     if len(np.unique(label)) < 2:
         return Probe(group, "not measured", reason="no fold holds both classes")
     auc = float(roc_auc_score(label, mean))
-    interval = bootstrap_interval(label, mean, identity, n=config.bootstrap, seed=config.seed)
+    interval = auc_interval(label, mean, identity, n=config.bootstrap, seed=config.seed)
     low, high = interval or (None, None)
     alone = [_alone(name, samples, video, first) for name in present]
     ordered = tuple(sorted((one for one in alone if one), key=lambda feature: -feature.auc))

@@ -95,11 +95,11 @@ class _Track:
     def of(cls, faces: Sequence[Row], judgement: Judgement) -> _Track:
         scores, times = [face["score"] for face in faces], [face["time_s"] for face in faces]
         config = judgement.scoring
-        smooth = segments.smoothed(times, scores, config.smooth_seconds)
+        smooth = segments.smooth(times, scores, config.smooth_seconds)
         return cls(
             faces,
             aggregate(scores, config.aggregation, config.top_k),
-            segments.find(times, smooth, judgement.point.threshold),
+            segments.find_segments(times, smooth, judgement.point.threshold),
         )
 
     def row(self) -> dict[str, Any]:

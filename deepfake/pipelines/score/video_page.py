@@ -173,7 +173,7 @@ def _timeline(number: int, track: Row, case: Case, smooth_seconds: float) -> dic
     def y(score: float) -> float:
         return round(TOP + PLOT_HEIGHT * (1 - score), 1)
 
-    smooth = segments.smoothed(times, scores, smooth_seconds)
+    smooth = segments.smooth(times, scores, smooth_seconds)
     video = case.video
     return {
         "number": number,
