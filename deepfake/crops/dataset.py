@@ -29,6 +29,7 @@ from deepfake.io.storage import Storage, join
 log = logging.getLogger(__name__)
 
 CONFIG_FILE = "_config.json"
+KEY = ("video_id", "frame_index", "face_index")
 _COLUMNS = (
     "video_id", "frame_index", "face_index", "box", "sharpness",
     "dataset", "label", "method", "compression", "split", "target_id", "source_id", "group_id",
@@ -90,10 +91,26 @@ def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
             pool.map(lambda number: _index_file(uri, files[number], number, storage), range(len(files)))
         )
     table = pa.concat_tables(parts).combine_chunks()
+    require_distinct(table, uri)
     if limit is not None:
         videos = pc.unique(table["video_id"])[:limit]
         table = table.filter(pc.is_in(table["video_id"], videos))
     return CropSet(uri, tuple(files), table, _read_config(uri, storage))
+
+
+def require_distinct(table: pa.Table, uri: str) -> None:
+    """Refuse faces that are there twice; ``table`` holds the columns ``KEY`` of all that is at ``uri``."""
+    keys = table.select(list(KEY)).set_column(
+        0,
+        KEY[0],
+        table[KEY[0]].combine_chunks().dictionary_encode().indices,  # groups in half the time
+    )
+    distinct = keys.group_by(list(KEY)).aggregate([]).num_rows
+    if distinct < len(table):
+        raise UsageError(
+            f"{uri}: {len(table) - distinct} faces are there twice (same video, frame and face); were the "
+            "outputs of two runs copied into one folder? Make them again, into another folder"
+        )
 
 
 def _files(uri: str, storage: Storage) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,13 @@ def test_the_index_finds_each_crop_where_it_lies(make_crops) -> None:
         )
         found = stored[place["row_group"], place["row"]]
         assert found.sample_id == f"{names[i]}#{frames[i]}#0"
+
+
+def test_crops_that_are_there_twice_are_refused(make_crops) -> None:
+    folder = make_crops()
+    shutil.copy(folder / "part-00000.parquet", folder / "part-00001.parquet")
+    with pytest.raises(UsageError, match=r"crops: 40 faces are there twice.*into another folder"):
+        open_crops(str(folder), Storage(), limit=1)
 
 
 def test_rows_of_a_split_carry_their_labels_and_methods(small_crops: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake.catalog.identity_overlap import require_both_classes
+from deepfake.crops.dataset import KEY, require_distinct
 from deepfake.errors import UsageError
 from deepfake.execution.output import part_files
 from deepfake.io import tables
@@ -23,7 +24,6 @@ from deepfake.io.storage import Storage, join
 log = logging.getLogger(__name__)
 
 ALL = "all"
-KEY = ("video_id", "frame_index", "face_index")
 _SCORE_COLUMNS = ("score", "bundle_sha256", "config_sha256")
 _KEY_COLUMNS = tuple(name for name in tables.columns("face_scores") if name not in _SCORE_COLUMNS)
 _VIDEO_COLUMNS = (
@@ -62,7 +62,7 @@ def load(uri: str, storage: Storage) -> LabelledFaces:
         parts = list(pool.map(lambda i: _read(files[i], i, kind, storage), range(len(files))))
     table = pa.concat_tables(parts)
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
-    _require_unique(table, folder)
+    require_distinct(table, folder)
     return LabelledFaces(
         kind, folder, tuple(files), table, _config(uri, storage), videos=_videos(uri, storage)
     )
@@ -136,15 +136,6 @@ def _read(uri: str, number: int, kind: str, storage: Storage) -> pa.Table:
             pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in sizes] or [np.empty(0, "i4")])),
         )
     )
-
-
-def _require_unique(table: pa.Table, uri: str) -> None:
-    distinct = table.select(list(KEY)).group_by(list(KEY)).aggregate([]).num_rows
-    if distinct < len(table):
-        raise UsageError(
-            f"{uri}: {len(table) - distinct} faces are there twice (same video, frame and face); "
-            "were the outputs of two runs copied into one folder?"
-        )
 
 
 def _videos(uri: str, storage: Storage) -> pa.Table | None:

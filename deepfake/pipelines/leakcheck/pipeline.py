@@ -17,6 +17,7 @@ import pyarrow.csv
 
 from deepfake.catalog.identity_overlap import names_people
 from deepfake.config import LeakcheckJobConfig, config_sha256
+from deepfake.crops.dataset import require_distinct
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
@@ -215,7 +216,8 @@ def _with_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
 
 
 def _require_agreement(loaded: Material, pictures: pa.Table) -> None:
-    """Training goes by the crops' own split and label; the manifest must say the same."""
+    """Training goes by the crops' own split and label; the manifest must say the same, of each crop once."""
+    require_distinct(pictures, loaded.uri)
     names = ["video_id", "split", "label"]
     of_crops = pictures.select(names).group_by(names).aggregate([]).to_pylist()
     of_videos = {row["video_id"]: row for row in loaded.videos.select(names).to_pylist()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
         for name, first, rows in _runs(part, storage):
             places[name].append((part, first, rows))
     videos = storage.read_table(manifest, "videos")
+    _require_once(videos, places, uri)
     column = [json.dumps(places.get(name, [])) for name in videos["video_id"].to_pylist()]
     described = json.loads(storage.read_text(join(uri, "_config.json")))
     return KeptCrops(
@@ -62,6 +63,16 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
         DetectorConfig.model_validate(described["detector"]),
         CropConfig.model_validate(described["crop"]),
     )
+
+
+def _require_once(videos: pa.Table, places: Mapping[str, Sequence[tuple[str, int, int]]], uri: str) -> None:
+    """Refuse crops that are there twice: the manifest knows how many each video has."""
+    for name, faces in zip(videos["video_id"].to_pylist(), videos["faces"].to_pylist(), strict=True):
+        if (found := sum(rows for _, _, rows in places.get(name, ()))) > faces:
+            raise UsageError(
+                f"{uri}: {found} crops of {name}, of which _manifest.parquet knows {faces}; were the outputs "
+                "of two runs written into one folder? Make them again, into another folder"
+            )
 
 
 def plan(videos: pa.Table, identity: str) -> list[Unit]:

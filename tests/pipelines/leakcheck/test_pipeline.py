@@ -176,6 +176,14 @@ def test_crops_that_contradict_their_manifest_are_refused(
     assert "the crops of test/0.mp4 are of split test" in capsys.readouterr().err
 
 
+def test_crops_that_are_there_twice_are_refused(
+    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = write(tmp_path / "in", [*clean(), *clean()[:3]], videos_of(clean()))
+    assert leakcheck("--input", uri, "--output", tmp_path / "out") == cli.BAD_USAGE
+    assert "3 faces are there twice" in capsys.readouterr().err
+
+
 def test_files_that_are_no_pictures_are_counted_and_cost_the_error_budget(
     tmp_path: Path, ray_session: None
 ) -> None:
