@@ -27,8 +27,9 @@ from deepfake.config import JobConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.execution.process import leave_at_once
 from deepfake.io import lock
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
+from deepfake.io.uri import join
 
 DONE, FAILED, BAD_USAGE, OVER_ERROR_BUDGET = 0, 1, 2, 3
 

@@ -1,4 +1,4 @@
-"""Small crops folders for tests of training and of readers of crops: drawn images, no video, no TensorFlow."""
+"""Small crops folders, of drawn images, for tests of training and of what reads crops."""
 
 from __future__ import annotations
 

@@ -6,9 +6,10 @@ Only files of equal size can be equal, so only those are read and hashed.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,15 +17,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.crops.extraction import video_row
+from deepfake.catalog.splits import split_rank
+from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
-from deepfake.io.tables.videos import CATALOG
+from deepfake.io.tables.videos import CATALOG, video_row
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1024
+NAMED = 10  # pairs spelled out in a message
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,35 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
             )
     made.append(tables.from_rows("videos", skipped))
     return Duplicates(listed.filter(pa.array(keep)), pa.concat_tables(made))
+
+
+def require_no_duplicates(manifest: pa.Table, splits: Sequence[str]) -> None:
+    """Raise ``UsageError`` where files of the same content are in more than one of ``splits``.
+
+    ``manifest`` has the columns ``video_id``, ``split``, ``content_sha256`` and, if it likes, ``status`` of
+    table ``videos``. Videos without a hash are not compared, and copies that preprocess left out
+    (``skipped_duplicate``) do not count.
+    """
+    by_content: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    chosen = manifest.filter(pc.is_in(manifest["split"], pa.array(splits, pa.string())))
+    columns = {"video_id", "split", "content_sha256", "status"} & set(chosen.column_names)
+    for row in _rows(chosen.select(sorted(columns)).filter(pc.is_valid(chosen["content_sha256"]))):
+        if row.get("status") != Status.SKIPPED_DUPLICATE:
+            by_content[row["content_sha256"]][row["split"]].append(row["video_id"])
+    shared = [
+        (left, right, min(held[left]), min(held[right]))
+        for held in by_content.values()
+        for left, right in itertools.combinations(sorted(held, key=split_rank), 2)
+    ]
+    if not shared:
+        return
+    pairs = sorted({f"{left} and {right}" for left, right, _, _ in shared})
+    more = f"\n  and {len(shared) - NAMED} more" if len(shared) > NAMED else ""
+    raise UsageError(
+        f"the same content is in {'; '.join(pairs)}, so no number would tell of new videos:\n  "
+        + "\n  ".join(f"{a} ({left}) and {b} ({right})" for left, right, a, b in shared[:NAMED])
+        + f"{more}\n  jobs/leakcheck.py lists them all"
+    )
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.provenance import FAKE, REAL
-from deepfake.config import SPLITS
+from deepfake.catalog.splits import split_rank
 from deepfake.errors import UsageError
 
 _NAMED = 10  # overlaps spelled out in a message
@@ -62,9 +62,9 @@ def find(table: pa.Table) -> list[Overlap]:
         seen[row["kind"], row["key"]][row["split"]] = min(known, row["video_id"])
     overlaps = []
     for (kind, identity), videos in seen.items():
-        for a, b in itertools.combinations(sorted(videos, key=_rank), 2):
+        for a, b in itertools.combinations(sorted(videos, key=split_rank), 2):
             overlaps.append(Overlap(kind, identity, a, b, videos[a], videos[b]))
-    return sorted(overlaps, key=lambda o: (_rank(o.split_a), _rank(o.split_b), o.kind, o.identity))
+    return sorted(overlaps, key=lambda o: (split_rank(o.split_a), split_rank(o.split_b), o.kind, o.identity))
 
 
 def require_disjoint(table: pa.Table, splits: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ def require_both_classes(table: pa.Table, split: str) -> None:
     found = counts.get(split, [0, 0, 0])
     if found[REAL] and found[FAKE]:
         return
-    there = "; ".join(f"{name}: {_in_words(counts[name])}" for name in sorted(counts, key=_rank))
+    there = "; ".join(f"{name}: {_in_words(counts[name])}" for name in sorted(counts, key=split_rank))
     raise UsageError(
         f"split {split!r} needs real and fake videos and has {_in_words(found)}. In the table there are "
         f"{there or 'no videos'}"
@@ -124,10 +124,6 @@ def _keys(table: pa.Table) -> pa.Table:
 
 def _distinct(table: pa.Table, columns: list[str]) -> pa.Table:
     return table.select(columns).group_by(columns).aggregate([])
-
-
-def _rank(split: str) -> tuple[int, str]:
-    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 def _in_words(counts: Sequence[int]) -> str:

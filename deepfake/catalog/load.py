@@ -25,7 +25,8 @@ from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.storage import FileInfo, Storage, absolute, readable, split_uri
+from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.uri import absolute, readable, split_uri
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,8 @@ from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.storage import SCHEMES, Storage, absolute
+from deepfake.io.storage import Storage
+from deepfake.io.uri import SCHEMES, absolute
 
 EXTENSIONS = (".csv", ".parquet")
 

@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from deepfake.catalog.split_allocation import allocate
 from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 log = logging.getLogger(__name__)
 
@@ -203,3 +204,8 @@ def _warn_of_gaps(counts: np.ndarray, dealt: np.ndarray, config: CatalogConfig) 
             sizes.max(),
             sizes.sum(),
         )
+
+
+def split_rank(split: str | None) -> tuple[int, str]:
+    """Sorts splits as train, val, test, then others by name."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split or "")

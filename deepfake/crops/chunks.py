@@ -27,14 +27,15 @@ from deepfake.crops.extraction import (
     find_faces,
     looker,
     source_facts,
-    video_row,
 )
-from deepfake.errors import VideoError
 from deepfake.faces.detectors.base import Detection, Detector
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.tables.videos import video_row
+from deepfake.io.uri import join
 from deepfake.video.decoder import Listing, lost_words
+from deepfake.video.errors import VideoError
 from deepfake.video.packets import Packets, VideoInfo, cut
 from deepfake.video.source import REPLACED, open_listed, open_video
 

@@ -24,7 +24,8 @@ from deepfake.crops.pairing import originals
 from deepfake.errors import UsageError
 from deepfake.faces.cropping import decode as decoded
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,15 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.errors import UsageError, VideoError
+from deepfake.errors import UsageError
 from deepfake.faces import cropping, tracking
 from deepfake.faces.detectors.base import Detection, Detector, find
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
+from deepfake.io.tables.videos import video_row
 from deepfake.video.decoder import VideoFile
+from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
 from deepfake.video.source import VideoSource, open_video
 
@@ -139,19 +141,6 @@ def failure(status: Status, words: str, retry: bool) -> dict[str, Any]:
     return {
         "status": status, "status_detail": words, "retry": retry, "frames_with_face": 0, "faces": 0,
     }  # fmt: skip
-
-
-def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of table ``videos`` before anything was read; its status is still to come."""
-    return {
-        "video_id": entry["video_id"],
-        "uri": entry["uri"],
-        "size_bytes": entry.get("size_bytes"),
-        **{name: entry.get(name) for name in PROVENANCE_COLUMNS},
-        "frames_sampled": 0,
-        "frames_with_face": 0,
-        "faces": 0,
-    }
 
 
 def crop_rows(

@@ -32,12 +32,13 @@ import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops import chunks
-from deepfake.crops.extraction import ExtractConfig, Found, extract, failure, video_row
+from deepfake.crops.extraction import ExtractConfig, Found, extract, failure
 from deepfake.errors import JobError, UsageError
 from deepfake.faces.detectors.base import Detector, make
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.tables.videos import video_row
 
 log = logging.getLogger(__name__)
 

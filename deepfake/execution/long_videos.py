@@ -26,7 +26,7 @@ from deepfake.execution.output import Output
 from deepfake.execution.runner import follow
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
-from deepfake.io.storage import join
+from deepfake.io.uri import join
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import runner as units
 from deepfake.execution import session
 from deepfake.execution.output import Output
-from deepfake.execution.work_units import Unit, group, plan
+from deepfake.execution.work_units import Todo, Unit, group, plan
 from deepfake.faces.detectors.base import make
 from deepfake.io import tables
 from deepfake.progress import Progress
@@ -35,21 +34,6 @@ HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
 # What is asked of the manifest of an earlier run, which may be long.
 EARLIER = ["video_id", "uri", "size_bytes", "status", "retry", "content_sha256", "label"]
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
-
-
-@dataclass(frozen=True)
-class Todo:
-    """The work of one run."""
-
-    units: list[Unit]
-    copies: pa.Table  # table ``videos``: copies, which need no work
-    copies_id: str  # names the copies as units are named
-    earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
-
-    @property
-    def nothing_new(self) -> bool:
-        """Whether an earlier run has done everything."""
-        return self.earlier is not None and not self.units and not self.copies.num_rows
 
 
 def listed(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:

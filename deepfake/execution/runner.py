@@ -31,7 +31,7 @@ from deepfake.io.storage import Storage
 from deepfake.progress import Progress
 
 if TYPE_CHECKING:
-    from deepfake.execution.planning import Todo
+    from deepfake.execution.work_units import Todo
 
 log = logging.getLogger(__name__)
 

@@ -84,3 +84,18 @@ def _cuts(seconds: np.ndarray, target: float) -> Sequence[tuple[int, int]]:
         cuts.append((start, stop))
         start, before = stop, float(until[stop - 1])
     return cuts
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The work of one run."""
+
+    units: list[Unit]
+    copies: pa.Table  # table ``videos``: copies, which need no work
+    copies_id: str  # names the copies as units are named
+    earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether an earlier run has done everything."""
+        return self.earlier is not None and not self.units and not self.copies.num_rows

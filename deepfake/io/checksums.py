@@ -9,7 +9,8 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from deepfake.io.storage import FileInfo, Storage, join
+from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.uri import join
 
 FILE = "SHA256SUMS"
 _READERS = 8  # files read at once; matters on S3 only

@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepfake.errors import JobError, UsageError
-from deepfake.io.storage import Storage, join, make_folder, split_uri
+from deepfake.io.storage import Storage, make_folder
+from deepfake.io.uri import join, split_uri
 
 log = logging.getLogger(__name__)
 

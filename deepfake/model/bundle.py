@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
 from deepfake.errors import UsageError
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model import network as model
 from deepfake.model.thresholds import Calibration, OperatingPoint, UncertainBand

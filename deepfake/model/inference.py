@@ -27,7 +27,8 @@ import numpy as np
 
 from deepfake.errors import JobError, UsageError
 from deepfake.faces.detectors.base import cache_folder
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model import network as model
 from deepfake.model.bundle import Bundle

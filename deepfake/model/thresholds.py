@@ -155,3 +155,10 @@ def _calibration(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> 
         log_loss=losses,
         note=note,
     )
+
+
+POINT_NAMES = {
+    "balanced": "balanced errors",
+    "fpr_0.01": "1 % of reals called fake",
+    "fpr_0.001": "0.1 % of reals called fake",
+}

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join, split_uri
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join, split_uri
 
 _NOT_SCALARS = ("epoch", "phase", "best")
 

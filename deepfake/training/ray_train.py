@@ -19,7 +19,8 @@ from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
 from deepfake.execution import session
 from deepfake.io.lock import Lock
-from deepfake.io.storage import Storage, split_uri
+from deepfake.io.storage import Storage
+from deepfake.io.uri import split_uri
 from deepfake.model import keras_runtime
 from deepfake.training.resources import WorkerResources
 

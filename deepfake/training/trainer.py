@@ -24,7 +24,8 @@ from deepfake import metrics
 from deepfake.config import CropConfig, TrainJobConfig
 from deepfake.crops.dataset import Rows
 from deepfake.errors import JobError
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.model import bundle, keras_runtime
 from deepfake.model import network as model
 from deepfake.progress import Progress

@@ -10,7 +10,8 @@ import pyarrow as pa
 from deepfake import metrics
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.metrics.aggregation import KEPT_COLUMNS
 from deepfake.model import thresholds
 from deepfake.training.data.epoch_plan import validation_plan

@@ -12,8 +12,8 @@ import av.error
 import numpy as np
 from av.stream import Discard
 
-from deepfake.errors import VideoError
 from deepfake.io.tables import Status
+from deepfake.video.errors import VideoError
 from deepfake.video.mp4 import MediaFile
 from deepfake.video.packets import Packets
 

@@ -25,20 +25,13 @@ import av.error
 import numpy as np
 
 from deepfake.config import SamplingConfig
-from deepfake.errors import VideoError
+from deepfake.io.ranged_file import Range, RangedFile
 from deepfake.io.tables import Status
 from deepfake.video import container, image
+from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
 from deepfake.video.h264 import can_start
-from deepfake.video.mp4 import (
-    MAX_BOXES,
-    REMOTE_BOXES,
-    MediaFile,
-    Range,
-    RangedFile,
-    media_ranges,
-    without,
-)
+from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, media_ranges, without
 from deepfake.video.packets import Packets, VideoInfo, byte_ranges, needed_packets, runs
 from deepfake.video.sampling import choose
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from deepfake.errors import VideoError
 from deepfake.io.tables import Status
+from deepfake.video.errors import VideoError
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 

@@ -5,12 +5,13 @@ Pure functions on arrays; nothing here opens a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+
+from deepfake.io.ranged_file import merge_ranges
 
 
 @dataclass(frozen=True)
@@ -148,18 +149,7 @@ def byte_ranges(packets: Packets, needed: np.ndarray) -> list[tuple[int, int]] |
     if (starts < 0).any():
         return None
     order = np.argsort(starts, kind="stable")
-    return joined([(int(starts[i]), int(starts[i] + sizes[i])) for i in order], gap=0)
-
-
-def joined(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
-    """Sorted ranges, those no further apart than ``gap`` made one."""
-    found: list[tuple[int, int]] = []
-    for start, stop in ranges:
-        if found and start <= found[-1][1] + gap:
-            found[-1] = (found[-1][0], max(found[-1][1], stop))
-        else:
-            found.append((start, stop))
-    return found
+    return merge_ranges([(int(starts[i]), int(starts[i] + sizes[i])) for i in order], gap=0)
 
 
 def cut(packets: Packets, wanted: np.ndarray, seconds: float) -> list[int]:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from deepfake.config import SamplingConfig
-from deepfake.errors import VideoError
-from deepfake.io.storage import Storage, split_uri
+from deepfake.io.ranged_file import RangedFile
+from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.uri import split_uri
 from deepfake.video.decoder import Listing, VideoFile
-from deepfake.video.mp4 import REMOTE_BOXES, RangedFile, media_ranges
+from deepfake.video.errors import VideoError
+from deepfake.video.mp4 import REMOTE_BOXES, media_ranges
 
 SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
 PARTIAL_BYTES = 64 * 2**20  # of a file larger than this, only a part may be read ...

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from deepfake.execution.output import part_files
 from deepfake.faces import png
 from deepfake.faces.cropping import decode
+from deepfake.io.parts import part_files
 from deepfake.io.storage import Storage
 
 # The fastest of 40 combinations of level, strategy and filter that OpenCV has.

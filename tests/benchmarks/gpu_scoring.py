@@ -40,8 +40,9 @@ import pyarrow.parquet as pq
 
 from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
 from deepfake.execution import session
-from deepfake.execution.output import CROP_ROW_GROUP_ROWS, PARTS_KEY
+from deepfake.execution.output import CROP_ROW_GROUP_ROWS
 from deepfake.faces.cropping import decode
+from deepfake.io.parts import PARTS_KEY
 from deepfake.model import inference
 from deepfake.model import network as model
 from deepfake.model.bundle import MODEL_FILE

@@ -38,7 +38,6 @@ import numpy as np
 
 from deepfake.catalog.media import is_footage
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig, SamplingConfig, ScoreJobConfig
-from deepfake.errors import VideoError
 from deepfake.faces.cropping import cut
 from deepfake.faces.detectors.base import find, make, resolve
 from deepfake.io.storage import Storage
@@ -48,6 +47,7 @@ from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
 from deepfake.pipelines.score import pipeline
 from deepfake.video.decoder import VideoFile
+from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
 
 EVERY_N = 30

@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import pyarrow.parquet as pq  # noqa: E402
+from tests.training.conftest import write_crops  # noqa: E402
 
 from tests import running  # noqa: E402
-from tests.training.conftest import write_crops  # noqa: E402
 
 EPOCHS, BATCH = 3, 32
 FIT = """

@@ -18,7 +18,8 @@ from urllib.error import HTTPError
 import pytest
 
 from deepfake.config import PreprocessJobConfig
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.pipelines.preprocess import pipeline
 from tests.cluster.local_cluster import LocalCluster, finished
 from tests.conftest import S3Server

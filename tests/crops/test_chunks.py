@@ -23,8 +23,9 @@ from deepfake.execution import long_videos, planning, runner, work_units
 from deepfake.execution.output import Output
 from deepfake.faces.detectors.base import Detection
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.uri import join
 from deepfake.pipelines.preprocess import pipeline
 from deepfake.video.frame import Frame
 from tests.clips import write_clip

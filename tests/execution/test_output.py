@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from deepfake.errors import UsageError
 from deepfake.execution import output as staging
-from deepfake.execution.output import Output, Part, part_files, regrouped
+from deepfake.execution.output import Output, Part, regrouped
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from tests.rows import crop_row, video_row
 
 CONFIG = "c" * 64

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from tests.conftest import S3Server
 from tests.pipelines.test_s3_jobs import preprocess, rows
 from tests.s3_proxy import Fault, S3Proxy

@@ -14,7 +14,8 @@ import s3fs
 
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from tests.conftest import S3Server
 from tests.s3_proxy import Fault, S3Proxy
 

@@ -15,7 +15,8 @@ import s3fs
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io import tables
-from deepfake.io.storage import Storage, absolute, join, split_uri
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join, split_uri
 
 NAMES = [
     "plain.bin",

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake.execution.output import part_files
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from tests import running
 from tests.conftest import S3Server
 from tests.running import ROOT

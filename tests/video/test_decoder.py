@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from deepfake.config import SamplingConfig
-from deepfake.errors import VideoError
 from deepfake.io.tables import Status
 from deepfake.video.decoder import VideoFile, open_local
+from deepfake.video.errors import VideoError
 from deepfake.video.packets import needed_packets
 from tests.clips import decode_everything, picture, write_clip
 

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.config import SamplingConfig
+from deepfake.io.ranged_file import RangedFile, merge_ranges
 from deepfake.video import decoder
 from deepfake.video.decoder import SeekMissed, VideoFile
-from deepfake.video.mp4 import MediaFile, RangedFile, media_ranges, without
-from deepfake.video.packets import Packets, cut, joined, needed_packets, run_starts, runs
+from deepfake.video.mp4 import MediaFile, media_ranges, without
+from deepfake.video.packets import Packets, cut, needed_packets, run_starts, runs
 from tests.clips import decode_everything, write_clip
 
 X264 = "keyint=12:min-keyint=12:scenecut=0:bframes=3"
@@ -378,7 +379,7 @@ def test_ranges_less_others_hold_what_only_the_first_hold(
 
     left = without(ranges, holes)
     assert members(left) == members(ranges) - members(holes)
-    assert joined(left, gap=-1) == left
+    assert merge_ranges(left, gap=-1) == left
 
 
 CONTENT = bytes(range(256)) * 8
@@ -390,13 +391,13 @@ CONTENT = bytes(range(256)) * 8
 def test_a_file_read_by_ranges_reads_as_the_whole_file(
     plan: list[tuple[int, int]], reads: list[tuple[int, int]], block: int
 ) -> None:
-    from deepfake.video import mp4
+    from deepfake.io import ranged_file
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mp4, "BLOCK_BYTES", block)
-        patch.setattr(mp4, "MAX_BLOCK_BYTES", 2 * block)
-        patch.setattr(mp4, "WINDOW_BYTES", 3 * block)
-        patch.setattr(mp4, "CACHE_BYTES", 4 * block)
+        patch.setattr(ranged_file, "BLOCK_BYTES", block)
+        patch.setattr(ranged_file, "MAX_BLOCK_BYTES", 2 * block)
+        patch.setattr(ranged_file, "WINDOW_BYTES", 3 * block)
+        patch.setattr(ranged_file, "CACHE_BYTES", 4 * block)
         file, whole = in_memory(CONTENT), io.BytesIO(CONTENT)
         file.plan([(30 * start, 30 * stop) for start, stop in plan])
         for position, size in reads:

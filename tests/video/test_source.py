@@ -13,8 +13,9 @@ import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops.extraction import ExtractConfig, extract
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.uri import join
 from deepfake.video import source as video_source
 from deepfake.video.frame import Frame
 from deepfake.video.source import VideoSource, open_video

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, PROVENANCE, VIDEO_KEY, column
+from deepfake.io.tables.columns import FACE_KEY, PROVENANCE, PROVENANCE_COLUMNS, VIDEO_KEY, column
 
 CATALOG = pa.schema(
     [
@@ -98,3 +101,16 @@ PIECES = pa.schema(
         column("crop", pa.binary(), "encoded square image of a face that may be kept"),
     ]
 )
+
+
+def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of table ``videos`` before anything was read; its status is still to come."""
+    return {
+        "video_id": entry["video_id"],
+        "uri": entry["uri"],
+        "size_bytes": entry.get("size_bytes"),
+        **{name: entry.get(name) for name in PROVENANCE_COLUMNS},
+        "frames_sampled": 0,
+        "frames_with_face": 0,
+        "faces": 0,
+    }

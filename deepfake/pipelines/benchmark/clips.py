@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from deepfake.catalog.media import is_image
 from deepfake.config import SamplingConfig
-from deepfake.errors import VideoError
 from deepfake.io.storage import Storage
 from deepfake.video.decoder import open_local
+from deepfake.video.errors import VideoError
 
 log = logging.getLogger(__name__)
 

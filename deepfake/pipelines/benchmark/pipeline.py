@@ -22,7 +22,8 @@ from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.faces.detectors.base import resolve
 from deepfake.io import lock
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join
 from deepfake.pipelines.benchmark import results
 from deepfake.pipelines.benchmark.clips import Clip, longest_first, stage, take_over
 from deepfake.pipelines.benchmark.contestants import (

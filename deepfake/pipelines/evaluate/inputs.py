@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from deepfake.catalog.identity_overlap import require_both_classes
 from deepfake.crops.dataset import KEY, require_distinct
 from deepfake.errors import UsageError
-from deepfake.execution.output import part_files
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 log = logging.getLogger(__name__)
 

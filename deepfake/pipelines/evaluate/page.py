@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from deepfake import metrics
 from deepfake.config import ReportConfig
-from deepfake.io.storage import Storage, join
-from deepfake.pipelines.train.model_card import POINT_NAMES
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
+from deepfake.model.thresholds import POINT_NAMES
 from deepfake.report import html, plots
 
 PAGE = "report.html"

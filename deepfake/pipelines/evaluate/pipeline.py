@@ -20,7 +20,8 @@ from deepfake.crops.corruptions import Change
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join
 from deepfake.model import thresholds
 from deepfake.model.bundle import Bundle
 from deepfake.pipelines.evaluate import (

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.errors import UsageError
 from deepfake.model.bundle import BundleInfo
-from deepfake.pipelines.leakcheck.duplicates import require_no_duplicates
 
 VALIDATION = "val"
 TRAINING_SPLITS = ("train", VALIDATION)

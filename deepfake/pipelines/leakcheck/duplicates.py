@@ -8,38 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.provenance import FAKE, REAL
-from deepfake.errors import UsageError
+from deepfake.catalog.splits import split_rank
 from deepfake.io.tables import Status
-from deepfake.pipelines.leakcheck.findings import Finding, rank
-
-_NAMED = 10  # pairs spelled out in a message
-
-
-def require_no_duplicates(manifest: pa.Table, splits: Sequence[str]) -> None:
-    """Raise ``UsageError`` where files of the same content are in more than one of ``splits``.
-
-    ``manifest`` has the columns ``video_id``, ``split``, ``content_sha256`` and, if it likes, ``status`` and
-    ``label`` of table ``videos``. Videos without a hash are not compared, and copies that preprocess left
-    out (``skipped_duplicate``) do not count.
-    """
-    chosen = manifest.filter(pc.is_in(manifest["split"], pa.array(splits, pa.string())))
-    found = [f for f in files(chosen) if f.kind == "duplicate_file"]
-    if not found:
-        return
-    pairs = sorted({f"{f.split_a} and {f.split_b}" for f in found})
-    more = f"\n  and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    raise UsageError(
-        f"the same content is in {'; '.join(pairs)}, so no number would tell of new videos:\n  "
-        + "\n  ".join(f"{f.video_a} ({f.split_a}) and {f.video_b} ({f.split_b})" for f in found[:_NAMED])
-        + f"{more}\n  jobs/leakcheck.py lists them all"
-    )
+from deepfake.pipelines.leakcheck.findings import Finding
 
 
 def files(videos: pa.Table) -> list[Finding]:
@@ -95,7 +73,7 @@ def _pairs(members: list[dict[str, Any]], column: str, kind: str, key: str) -> l
     for member in members:
         if member[column] is not None:
             sides[member[column]].append(member)
-    order = sorted(sides, key=rank if column == "split" else (REAL, FAKE).index)
+    order = sorted(sides, key=split_rank if column == "split" else (REAL, FAKE).index)
     findings = []
     for one, other in itertools.combinations(order, 2):
         left, right = sides[one], sides[other]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.config import SPLITS
+from deepfake.catalog.splits import split_rank
 from deepfake.io import tables
 
 INPUT, OFFICIAL = "input", "official_split"
@@ -59,11 +59,6 @@ def failing(findings: Iterable[Finding], fail_on: Sequence[str]) -> list[Finding
     return [f for f in findings if f.scope == INPUT and FAILS_AS[f.kind] in fail_on]
 
 
-def rank(split: str | None) -> tuple[int, str]:
-    """Sorts splits as train, val, test, then others."""
-    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split or "")
-
-
 def _order(finding: Finding) -> tuple[Any, ...]:
     alike = finding.pixel_difference if finding.pixel_difference is not None else 0.0
-    return (rank(finding.split_a), rank(finding.split_b), alike, finding.video_a, finding.video_b)
+    return (split_rank(finding.split_a), split_rank(finding.split_b), alike, finding.video_a, finding.video_b)

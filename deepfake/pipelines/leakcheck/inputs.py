@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from deepfake.catalog.load import load_catalog
 from deepfake.config import CatalogConfig, LeakcheckJobConfig
 from deepfake.errors import UsageError
-from deepfake.execution.output import part_files
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 _FOR_CROPS = {"splits_dir"}  # catalog keys that mean something for a crops folder
 

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from deepfake.config import ReportConfig
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.report import html, plots
 
 PAGE = "report.html"

@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from deepfake.catalog.identity_overlap import names_people
+from deepfake.catalog.splits import split_rank
 from deepfake.config import LeakcheckJobConfig, config_sha256
 from deepfake.crops.dataset import require_distinct
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join
 from deepfake.pipelines.leakcheck import (
     duplicates,
     findings,
@@ -238,7 +240,7 @@ def _require_own_output(config: LeakcheckJobConfig) -> None:
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     counted = Counter("none" if value is None else str(value) for value in column.to_pylist())
-    return dict(sorted(counted.items(), key=lambda item: findings.rank(item[0])))
+    return dict(sorted(counted.items(), key=lambda item: split_rank(item[0])))
 
 
 def _write(checked: Checked, config: LeakcheckJobConfig, storage: Storage) -> list[str]:

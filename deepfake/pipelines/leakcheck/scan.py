@@ -21,7 +21,7 @@ import ray
 import ray.data
 
 from deepfake.config import SamplingConfig
-from deepfake.errors import JobError, UsageError, VideoError
+from deepfake.errors import JobError, UsageError
 from deepfake.faces.cropping import decode
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -30,6 +30,7 @@ from deepfake.pipelines.leakcheck.fingerprints import look
 from deepfake.pipelines.leakcheck.inputs import Material
 from deepfake.progress import Progress
 from deepfake.video.decoder import VideoFile
+from deepfake.video.errors import VideoError
 
 log = logging.getLogger(__name__)
 

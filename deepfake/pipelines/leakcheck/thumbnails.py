@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.errors import VideoError
 from deepfake.faces.cropping import decode
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck import scan
 from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.video.errors import VideoError
 
 SIDE = 112
 _KINDS = ("near_duplicate", "duplicate_crop", "duplicate_file", "label_conflict")

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from deepfake.catalog.splits import OFFICIAL_DATASET, read_official
+from deepfake.catalog.splits import OFFICIAL_DATASET, read_official, split_rank
 from deepfake.config import SPLITS
 from deepfake.errors import UsageError
-from deepfake.io.storage import Storage, join
-from deepfake.pipelines.leakcheck.findings import OFFICIAL, Finding, rank
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
+from deepfake.pipelines.leakcheck.findings import OFFICIAL, Finding
 
 FILE = "conversion_dict.json"
 
@@ -107,10 +108,12 @@ def _overlaps(placed: Iterable[tuple[str, _Place]], uploads: Uploads, scope: str
                 seen[upload][split, place.clip] = place
     findings = []
     for upload, places in seen.items():
-        ordered = sorted(places.items(), key=lambda item: (rank(item[0][0]), item[0][1]))
+        ordered = sorted(places.items(), key=lambda item: (split_rank(item[0][0]), item[0][1]))
         for ((split_a, _), a), ((split_b, _), b) in itertools.combinations(ordered, 2):
             if split_a != split_b and a.clip != b.clip:
                 findings.append(
                     Finding("upload", a.video, b.video, upload, split_a, split_b, a.label, b.label, scope)
                 )
-    return sorted(findings, key=lambda f: (rank(f.split_a), rank(f.split_b), f.video_a, f.video_b))
+    return sorted(
+        findings, key=lambda f: (split_rank(f.split_a), split_rank(f.split_b), f.video_a, f.video_b)
+    )

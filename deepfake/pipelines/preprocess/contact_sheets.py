@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.parquet as pq
 
-from deepfake.execution.output import part_files
 from deepfake.faces.cropping import decode
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.report import contact_sheet
 
 FOLDER = "_contact_sheets"

@@ -18,10 +18,11 @@ from deepfake.config import PreprocessJobConfig, config_sha256
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, runner, session
 from deepfake.execution.output import Output
-from deepfake.execution.work_units import Unit
+from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.base import resolve
 from deepfake.io import lock, tables
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join
 from deepfake.pipelines.preprocess import contact_sheets, detection_rate
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def write_sheets(output: Output) -> list[str]:
     return [uri for uris in session.spread(contact_sheets.write_sheets, calls, small=False) for uri in uris]
 
 
-def finish(work: planning.Todo, output: Output) -> pa.Table:
+def finish(work: Todo, output: Output) -> pa.Table:
     """Join the units' files and write the manifest; the videos of the whole output, sorted."""
     if work.nothing_new:
         output.discard_staged()

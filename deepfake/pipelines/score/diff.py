@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.errors import UsageError
-from deepfake.execution.output import part_files
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 FILE = "changes.parquet"
 _COLUMNS = ["video_id", "content_sha256", "status", "score", "verdict"]

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig, SamplingConfig
-from deepfake.errors import VideoError
 from deepfake.faces import cropping
 from deepfake.faces.detectors.base import Detection
 from deepfake.io.storage import Storage
 from deepfake.video.decoder import Frame, VideoFile
+from deepfake.video.errors import VideoError
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from deepfake.config import ReportConfig
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
+from deepfake.io.uri import join
 from deepfake.metrics import Interval, precision_at_prevalence, precision_interval
 from deepfake.model.verdicts import VerdictRule
 from deepfake.report import html

@@ -32,10 +32,11 @@ from deepfake.config.budget import Budget
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, runner, session
 from deepfake.execution.output import Output
-from deepfake.execution.work_units import Unit
+from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.base import resolve
 from deepfake.io import checksums, lock, tables
-from deepfake.io.storage import Storage, absolute
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.inference import Network
@@ -145,18 +146,16 @@ def score(
     return Done(judgement.point, followed, working, starting, left(listed, output))
 
 
-def chosen(
-    listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, budget: Budget
-) -> planning.Todo:
+def chosen(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, budget: Budget) -> Todo:
     """The work of this run: what no earlier one has done, as far as a budget in videos goes."""
     earlier = output.finished_videos(planning.EARLIER)
     rest = planning.missing(listed, earlier, config.retry_failed).slice(0, budget.videos)
     if stored_crops.PLACES in listed.column_names:
-        return planning.Todo(stored_crops.plan(rest, identity), tables.from_rows("videos", []), "", earlier)
+        return Todo(stored_crops.plan(rest, identity), tables.from_rows("videos", []), "", earlier)
     return planning.choose(rest, config, output, identity)
 
 
-def reached(work: planning.Todo, output: Output) -> planning.Todo:
+def reached(work: Todo, output: Output) -> Todo:
     """What is complete of the work, where a budget in hours has ended it early."""
     finished = output.finished_units()
     done = [unit for unit in work.units if unit.unit_id in finished]
@@ -333,7 +332,7 @@ def first_stage(stage: Stage, config: ScoreJobConfig) -> Stage | None:
     return partial(stage, config=dataclasses.replace(extraction, sampling=quick))
 
 
-def finish(work: planning.Todo, output: Output, judgement: Judgement) -> None:
+def finish(work: Todo, output: Output, judgement: Judgement) -> None:
     """Join the units' files and write the manifest. A copy has a row that names what stands for it."""
     if work.nothing_new:
         output.discard_staged()

@@ -17,7 +17,8 @@ import ray.exceptions
 from deepfake.config import CropConfig, SamplingConfig, ScoreJobConfig
 from deepfake.execution.output import Output
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import evidence, video_page
 from deepfake.pipelines.score import index_page as index

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
 from deepfake.errors import UsageError
 from deepfake.execution import runner
-from deepfake.execution.output import listed_parts, part_files
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.parts import listed_parts, part_files
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 PLACES = "places"  # JSON of [[part's URI, first row, rows], ...]: where a video's crops lie
 UNIT_CROPS = 512

@@ -21,10 +21,11 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
 from deepfake.execution import session
-from deepfake.execution.output import part_files
 from deepfake.io import lock, tables
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.parts import part_files
+from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.uri import absolute, join
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import operating_point

@@ -26,7 +26,8 @@ from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join
 from deepfake.model.bundle import read_info
 from deepfake.pipelines.evaluate import inputs
 from deepfake.pipelines.evaluate import pipeline as evaluation

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from deepfake.model.thresholds import POINT_NAMES
 from deepfake.report import html
 
 FILE = "model_card.md"
@@ -21,11 +22,6 @@ NUMBERS: tuple[tuple[str, str, bool], ...] = (
     ("log_loss", "log loss", False),
     ("ece", "calibration error", False),
 )
-POINT_NAMES = {
-    "balanced": "balanced errors",
-    "fpr_0.01": "1 % of reals called fake",
-    "fpr_0.001": "0.1 % of reals called fake",
-}
 RECIPE_KEYS = ("model", "augment", "training")
 
 

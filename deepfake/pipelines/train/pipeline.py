@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.catalog.identity_overlap import names_people, require_both_classes, require_disjoint
 from deepfake.cli import Outcome
 from deepfake.config import (
@@ -30,10 +31,10 @@ from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
-from deepfake.io.storage import Storage, absolute, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import absolute, join
 from deepfake.model import bundle, keras_runtime, network
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
-from deepfake.pipelines.leakcheck.duplicates import require_no_duplicates
 from deepfake.pipelines.train import model_card, plots
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks

@@ -16,7 +16,8 @@ import pyarrow as pa
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, dataset, self_blending
 from deepfake.crops.dataset import Rows
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.training import faults
 from deepfake.training.data.balancing import Kind
 from deepfake.training.data.epoch_plan import EpochPlan

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from deepfake.io import tables
-from deepfake.io.storage import Storage, join
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 BUNDLE = "ab" * 32
 

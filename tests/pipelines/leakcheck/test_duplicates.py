@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.pipelines.leakcheck import duplicates
@@ -56,7 +57,7 @@ def test_content_labelled_real_and_fake_is_a_conflict_even_within_a_split() -> N
 def test_copies_that_preprocess_left_out_do_not_count() -> None:
     table = videos(("a", "aa", "train", 0, "ok"), ("b", "aa", "test", 0, "skipped_duplicate"))
     assert duplicates.files(table) == []
-    duplicates.require_no_duplicates(table, ["train", "test"])
+    require_no_duplicates(table, ["train", "test"])
 
 
 def test_crops_of_equal_pixels_join_their_videos_once_with_the_number_of_pairs() -> None:
@@ -71,9 +72,9 @@ def test_crops_of_equal_pixels_join_their_videos_once_with_the_number_of_pairs()
 
 def test_the_gate_names_the_pairs_and_looks_at_the_given_splits_only() -> None:
     table = videos(("a", "aa", "train", 0), ("b", "aa", "test", 0), ("c", "cc", "val", 0))
-    duplicates.require_no_duplicates(table, ["train", "val"])
+    require_no_duplicates(table, ["train", "val"])
     with pytest.raises(UsageError, match=r"train and test.*\n  a \(train\) and b \(test\)"):
-        duplicates.require_no_duplicates(table, ["train", "test"])
+        require_no_duplicates(table, ["train", "test"])
 
 
 def test_the_gate_does_with_the_three_columns_it_needs() -> None:
@@ -81,4 +82,4 @@ def test_the_gate_does_with_the_three_columns_it_needs() -> None:
         ["video_id", "split", "content_sha256"]
     )
     with pytest.raises(UsageError, match="train and val"):
-        duplicates.require_no_duplicates(table, ["train", "val"])
+        require_no_duplicates(table, ["train", "val"])

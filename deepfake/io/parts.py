@@ -1,0 +1,47 @@
+"""The files of a finished output, as its manifest lists them."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+
+from deepfake.errors import UsageError
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
+
+PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
+
+
+def listed_parts(root: str, storage: Storage) -> dict[str, list[str]]:
+    """File names of each table that finished runs wrote, from the manifest; empty where there is none."""
+    uri = join(root, "_manifest.parquet")
+    if not storage.exists(uri):
+        return {}
+    with storage.open(uri) as file:
+        metadata = pq.read_schema(file).metadata or {}
+    return json.loads(metadata.get(PARTS_KEY, b"{}"))
+
+
+def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
+    """URIs of the final files of a table, in order: crops, or the table that ``folder`` is named after.
+
+    Files of a run that has not finished are left out. Raises ``UsageError`` where there are no others.
+    """
+    where = join(root, folder) if folder else root
+    if not storage.exists(where):
+        raise UsageError(f"{where}: no such folder")
+    listed = listed_parts(root, storage)
+    claimed = not listed and storage.exists(join(root, "_config.json"))
+    unfinished = claimed and storage.is_folder(join(root, "_work"))
+    found = [
+        info.uri
+        for info in storage.list_files(where)
+        if info.path.endswith(".parquet") and not any(p.startswith(("_", ".")) for p in info.path.split("/"))
+        and (not listed or info.path in listed.get(folder or "crops", ()))
+    ]  # fmt: skip
+    if unfinished:
+        raise UsageError(f"{where}: the job that writes it has not finished; run it again to go on")
+    if not found:
+        raise UsageError(f"{where}: no Parquet files there; is it the right folder?")
+    return found

@@ -1,0 +1,54 @@
+"""URIs and local paths: their parts, joined, made absolute."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote, unquote_to_bytes
+
+from deepfake.errors import UsageError
+
+SCHEMES = ("file", "s3")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``(scheme, path)`` of a URI or a local path; local paths come back absolute."""
+    scheme, separator, rest = uri.partition("://")
+    if not uri:
+        raise UsageError("an empty path was given; name a file or a folder ('.' is the current one)")
+    if not separator:
+        return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 (keeps odd bytes)
+    if scheme == "file":
+        path = os.fsdecode(unquote_to_bytes(rest.removeprefix("localhost")))
+        if not path.startswith("/"):
+            raise UsageError(f"{uri}: a file:// URI holds an absolute path, as in file:///data")
+        return "file", os.path.abspath(path)  # noqa: PTH100 (keeps odd bytes)
+    if scheme not in SCHEMES:
+        raise UsageError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
+    if not rest.strip("/"):
+        raise UsageError(f"{uri}: names no bucket, as in s3://bucket/folder")
+    return scheme, rest.rstrip("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """A URI below another."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def absolute(uri: str) -> str:
+    """The URI as any process can use it: local paths made absolute."""
+    scheme, path = split_uri(uri)
+    return local_uri(path) if scheme == "file" else f"{scheme}://{path}"
+
+
+def local_uri(path: str) -> str:
+    """The path itself, or a ``file://`` URI where its bytes are not valid Unicode."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(path))
+    return path
+
+
+def readable(path: str) -> str:
+    """A path as valid Unicode; bytes that are not come out as ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
