@@ -40,9 +40,10 @@ drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a t
 
 check: lint types ## Lint, formatting and types only
 
-lint: $(VENV)/.installed-dev ## Lint and check formatting
+lint: $(VENV)/.installed-dev ## Lint, check formatting and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/.installed-dev ## Check types
 	$(BIN)/mypy
