@@ -52,7 +52,7 @@ format: $(VENV)/.installed-dev ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.installed ## Write the generated pages of docs/ again
+docs: $(VENV)/.installed-dev ## Write the generated pages of docs/ again
 	$(BIN)/python docs/generate.py
 
 # Versions of the tools that install the rest: uv, and what builds the project itself.

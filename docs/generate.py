@@ -1,4 +1,4 @@
-"""Writes docs/tables.md and docs/configuration.md from the schemas and the configuration models.
+"""Writes docs/tables.md, docs/configuration.md and docs/architecture.svg from the code.
 
 python docs/generate.py
 """
@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined  # noqa: E402
 
 from deepfake import config  # noqa: E402
 from deepfake.io import tables  # noqa: E402
+from docs.draw_imports import draw  # noqa: E402
 
 JOBS: dict[str, type[config.JobConfig]] = {
     "preprocess": config.PreprocessJobConfig,
@@ -154,7 +155,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"tables.md": tables_page, "configuration.md": configuration_page}
+PAGES = {"tables.md": tables_page, "configuration.md": configuration_page, "architecture.svg": draw}
 
 if __name__ == "__main__":
     for file_name, page in PAGES.items():

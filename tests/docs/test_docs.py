@@ -31,7 +31,7 @@ MODELS: dict[str, type[config.JobConfig]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["tables.md", "configuration.md"])
+@pytest.mark.parametrize("name", ["tables.md", "configuration.md", "architecture.svg"])
 def test_generated_pages_are_up_to_date(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     pages: dict[str, Callable[[], str]] = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
