@@ -1,8 +1,9 @@
 """Extraction in a child process, so that a hostile file can cost a video but never a job.
 
 A decoder that crashes takes the child with it, one that hangs is killed at its time limit, and memory is
-bounded. The child answers with Arrow tables, never with pickles, so that whoever took it over through a
-video could not run code in the worker.
+bounded. An exception of our own code is told as such: it is no fault of the file. The child answers with
+Arrow tables, never with pickles, so that whoever took it over through a video could not run code in the
+worker.
 
 Run as a program (``python -m deepfake.crops.sandbox``), this module is the child.
 """
@@ -17,6 +18,7 @@ import functools
 import json
 import logging
 import os
+import re
 import resource
 import select
 import signal
@@ -24,12 +26,15 @@ import struct
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
+import deepfake
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops import chunks
 from deepfake.crops.extraction import ExtractConfig, Found, extract, failure
@@ -37,7 +42,7 @@ from deepfake.errors import JobError, UsageError
 from deepfake.faces.detectors.base import Detector, make
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.tables import Status
+from deepfake.io.tables import PROGRAM_FAULT, Status
 from deepfake.io.tables.videos import video_row
 
 log = logging.getLogger(__name__)
@@ -53,12 +58,22 @@ START_SECONDS = 120.0  # for imports on a busy machine
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
 
 _LENGTH = struct.Struct("<q")
-_STOP = b"stop: "  # an answer in words instead of tables, which never begin so: the job cannot go on
+# Answers in words instead of tables, which never begin so.
+_STOP = b"stop: "  # the job cannot go on
+_FAULT = b"fault: "  # our own code raised
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ChildDied(Exception):
     """The child ended, or was killed, before it answered, or what it answered makes no sense."""
+
+
+class ProgramFault(Exception):
+    """Our own code raised in the child. The message is a ``status_detail``."""
+
+    def __init__(self, words: str, place: str, trace: str) -> None:
+        super().__init__(f"{PROGRAM_FAULT}: {words} ({place})")
+        self.place, self.trace = place, trace
 
 
 class Extractor(Protocol):
@@ -113,8 +128,11 @@ def extractor(config: ExtractConfig, storage: Storage) -> Extractor:
 class IsolatedExtractor:
     """Extracts videos in a child process of its own, which is started again when it dies."""
 
-    def __init__(self, config: ExtractConfig, storage: Storage, program: Sequence[str] = PROGRAM) -> None:
-        self._config = config
+    def __init__(
+        self, config: ExtractConfig, storage: Storage, program: Sequence[str] = PROGRAM, tell: bool = True
+    ) -> None:
+        """``tell`` false: what goes wrong is not logged, only in the rows."""
+        self._config, self._tell = config, tell
         self._settings = {
             "sampling": config.sampling.model_dump(mode="json"),
             "detector": config.detector.model_dump(mode="json"),
@@ -124,11 +142,12 @@ class IsolatedExtractor:
         }
         self._program = tuple(program)
         self._child: subprocess.Popen[bytes] | None = None
+        self._told: set[str] = set()  # places whose traceback was logged
         atexit.register(self.close)
 
     def start(self) -> None:
-        """Start the child ahead of the first video. One that dies is tried again with that video."""
-        with contextlib.suppress(ChildDied):
+        """Start the child ahead of the first video. What goes wrong is told with that video."""
+        with contextlib.suppress(ChildDied, ProgramFault, JobError):
             self._running()
 
     def extract(self, entry: Mapping[str, Any]) -> Found:
@@ -155,6 +174,13 @@ class IsolatedExtractor:
                 limit = self._config.sampling.timeout_seconds
                 words = f"took longer than sampling.timeout_seconds {limit:g}; stopped"
                 return _failed(entry, Status.TIMEOUT, words, answer)
+            except ProgramFault as fault:  # another attempt would end alike
+                if self._tell:
+                    log.warning("%s: %s", entry["video_id"], fault)
+                if self._tell and fault.place not in self._told:
+                    self._told.add(fault.place)
+                    log.error("%s", fault.trace)
+                return _failed(entry, Status.DECODE_ERROR, str(fault), answer)
             except ChildDied as death:
                 words = str(death)
                 log.warning("%s: %s", entry["video_id"], words)
@@ -182,9 +208,7 @@ class IsolatedExtractor:
             _write(child.stdin, json.dumps(request, default=_as_text).encode())
             if table is not None:
                 _write(child.stdin, tables.to_ipc(table))
-            answer = _read(child.stdout, deadline, most)
-            if answer.startswith(_STOP):
-                raise JobError(answer.removeprefix(_STOP).decode())
+            answer = _without_complaint(_read(child.stdout, deadline, most))
             videos = tables.checked("videos", tables.from_ipc(answer))
             found = tables.checked(name, tables.from_ipc(_read(child.stdout, deadline, most)))
             (video,) = videos.to_pylist()
@@ -209,9 +233,11 @@ class IsolatedExtractor:
         _widen(self._child.stdout)
         try:
             _write(self._child.stdin, json.dumps(self._settings).encode())
-            _read(self._child.stdout, time.monotonic() + START_SECONDS)
-        except (EOFError, BrokenPipeError, TimeoutError) as error:
-            raise ChildDied(f"the extraction process did not start ({self._how_it_ended()})") from error
+            _without_complaint(_read(self._child.stdout, time.monotonic() + START_SECONDS))
+        except (EOFError, BrokenPipeError, TimeoutError) as error:  # it has seen no video yet
+            raise ChildDied(
+                f"{PROGRAM_FAULT}: the extraction process did not start ({self._how_it_ended()})"
+            ) from error
         return self._child
 
     def _how_it_ended(self) -> str:
@@ -230,16 +256,23 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with answers
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    settings = json.loads(_read(requests))
-    config = ExtractConfig(
-        SamplingConfig.model_validate(settings["sampling"]),
-        DetectorConfig.model_validate(settings["detector"]),
-        CropConfig.model_validate(settings["crop"]),
-        settings["crops_kept"],
-    )
-    storage = Storage(StorageConfig.model_validate(settings["storage"]))
-    detector: Detector = make(config.detector, storage)
-    pa.array([None])  # with its first array Arrow imports pandas, for 0.7 s: not while a video waits
+    try:
+        settings = json.loads(_read(requests))
+        config = ExtractConfig(
+            SamplingConfig.model_validate(settings["sampling"]),
+            DetectorConfig.model_validate(settings["detector"]),
+            CropConfig.model_validate(settings["crop"]),
+            settings["crops_kept"],
+        )
+        storage = Storage(StorageConfig.model_validate(settings["storage"]))
+        detector: Detector = make(config.detector, storage)
+        pa.array([None])  # with its first array Arrow imports pandas, for 0.7 s: not while a video waits
+    except OSError as error:  # such as a model that lies on other machines only
+        _write(answers, _complaint(JobError(f"extraction cannot start on this machine: {error}")))
+        return
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
+        _write(answers, _complaint(error))
+        return
     _bound_memory(config.sampling.max_memory_mb)
     _write(answers, b"ready")
     rest = (config, detector, storage)
@@ -258,11 +291,44 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
             else:
                 first, stop = request["bounds"]
                 found = chunks.look(entry, (first, stop), packets, *rest)
-        except (JobError, UsageError) as error:  # the storage's fault, not this video's
-            _write(answers, _STOP + str(error).encode())
+            made = (tables.to_ipc(tables.from_rows("videos", [found.video])), tables.to_ipc(found.table))
+        except MemoryError:  # the limit's doing: a process that has none left does not go on
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
+            _write(answers, _complaint(error))
             continue
-        _write(answers, tables.to_ipc(tables.from_rows("videos", [found.video])))
-        _write(answers, tables.to_ipc(found.table))
+        for table in made:
+            _write(answers, table)
+
+
+def _complaint(error: Exception) -> bytes:
+    """What the child answers where an exception came instead of tables."""
+    if isinstance(error, JobError | UsageError):  # the storage's fault, not this video's
+        return _STOP + str(error).encode()
+    frames = traceback.extract_tb(error.__traceback__)
+    package = Path(deepfake.__file__).parent
+    last = [frame for frame in frames if Path(frame.filename).is_relative_to(package)][-1]
+    place = f"{Path(last.filename).relative_to(package.parent)}:{last.lineno}"
+    message = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))  # addresses differ from run to run
+    trace = "".join(traceback.format_exception(error))
+    return _FAULT + json.dumps([f"{type(error).__name__}: {message}", place, trace]).encode()
+
+
+def _without_complaint(answer: bytearray) -> bytearray:
+    """The same answer; raises ``JobError`` or ``ProgramFault`` where it is words.
+
+    A child that was taken over chooses them: they are kept short and printable.
+    """
+    if answer.startswith(_STOP):
+        raise JobError(answer.removeprefix(_STOP).decode())
+    if answer.startswith(_FAULT):
+        words, place, trace = map(str, json.loads(answer.removeprefix(_FAULT)))
+        raise ProgramFault(_printable(words[:300]), _printable(place[:100]), _printable(trace[-10_000:]))
+    return answer
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> Found:

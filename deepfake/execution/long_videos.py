@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import extractor
 from deepfake.execution import session
 from deepfake.execution.output import Output
-from deepfake.execution.runner import follow
+from deepfake.execution.runner import follow, require_sound_program
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.uri import join
@@ -71,7 +72,8 @@ def shared(
             fn_kwargs={"config": config, "output": output, "deadline": deadline},
             **_tasks(workers, len(left)),
         )
-        follow(results, len(left), "pieces")
+        check = partial(require_sound_program, config=config, output=output)
+        follow(results, len(left), "pieces", check)
     if deadline is not None:
         finished = output.finished_units()
         missing = {name for name, whole in cut.items() if not finished.issuperset(whole.piece_ids)}

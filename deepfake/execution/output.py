@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 READERS = 16  # small files read at once: on S3 each is mostly waiting
 PART_BYTES = 256 * 2**20
 EVERY_VIDEO = {"video_scores"}  # tables that have a row of each video, of a failed one too
+DOUBT = "_in_doubt"  # beside what is staged: a run stopped for a fault of this program
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
 THUMBNAIL_ROW_GROUP_ROWS = 4096  # some 16 MB
@@ -104,6 +105,20 @@ class Output:
             for info in self.storage.list_files(uri)
             if info.path.endswith(".parquet") and not info.path.startswith(".")
         }
+
+    def doubt(self) -> None:
+        """Let the next run do again what ended in a fault of this program, for which this one stops."""
+        self.storage.write_text(join(self.root, "_work", DOUBT), "")
+
+    def forget_faults(self) -> None:
+        """Where a run stopped for a fault of this program, remove the units that have it: they wait again."""
+        mark = join(self.root, "_work", DOUBT)
+        if not self.storage.exists(mark):
+            return
+        for unit_id in self.finished_units():
+            if tables.program_faults(self.read_units("videos", [unit_id])["status_detail"].to_pylist()):
+                self.storage.remove(self._unit_uri("videos", unit_id))
+        self.storage.remove(mark)
 
     def write_unit(self, unit_id: str, unit_tables: Mapping[str, pa.Table]) -> None:
         """Write a unit's tables, all at once; ``videos``, which makes a unit complete, after the others.

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import ray.data
 import ray.exceptions
 
-from deepfake.crops import chunks
+from deepfake.crops import canary, chunks
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import extractor
 from deepfake.errors import JobError, UsageError
@@ -39,6 +39,7 @@ UNIT_ID = "unit_id"
 BEGAN = "began"
 COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
 SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
+FIRST_VIDEOS = 20  # where all of them end in a fault of this program, a good clip shows whether any would not
 
 
 def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
@@ -53,6 +54,7 @@ def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
 
 def waiting(units: list[Unit], output: Output) -> list[Unit]:
     """Units that are not complete yet, the costliest first, so that none of them is the tail."""
+    output.forget_faults()
     finished = output.finished_units()
     left = sorted((unit for unit in units if unit.unit_id not in finished), key=lambda unit: -unit.seconds)
     if len(left) < len(units):
@@ -95,20 +97,51 @@ class Followed:
         }
 
 
-def follow(results: ray.data.Dataset, total: int, what: str = "videos") -> Followed:
-    """Run a dataset of ``videos`` rows to its end, showing progress."""
-    videos = frames = failed = 0
+def follow(
+    results: ray.data.Dataset,
+    total: int,
+    what: str = "videos",
+    check: Callable[[int], None] | None = None,
+) -> Followed:
+    """Run a dataset of ``videos`` rows to its end, showing progress.
+
+    ``check`` is called with their number where the first videos all end in a fault of this program.
+    """
+    videos = frames = failed = faults = 0
     started, first = time.time(), math.inf
     with Progress(what, total) as progress, _plain_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             if BEGAN in batch.column_names:
                 first = min(first, *batch[BEGAN].to_pylist())
+            before = videos
             videos += batch.num_rows
             frames += sum(batch["frames_sampled"].to_pylist())
             failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
+            faults += tables.program_faults(batch["status_detail"].to_pylist())
             progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
+            if check and faults == videos and before < min(FIRST_VIDEOS, total) <= videos:
+                check(videos)
     starting = min(max(0.0, first - started), time.time() - started)  # other machines' clocks may differ
     return Followed(starting, videos, frames)
+
+
+def require_sound_program(videos: int, config: ExtractConfig, output: Output) -> None:
+    """Raise ``JobError`` where a clip made for it ends as the job's first videos did.
+
+    Where it does not, the job goes on: a few files that hit a bug stop no archive.
+    """
+    # A task without a CPU, since the workers hold them all.
+    ask = ray.remote(num_cpus=0)(canary.failure).remote
+    failure: str | None = ray.get(ask(config, output.storage))
+    if failure is None:
+        log.warning("a clip of this job's own is decoded without the fault that ends all videos so far")
+        return
+    output.doubt()
+    raise JobError(
+        f"all of the first {videos} videos ended in a fault of this program, and so did a clip that this job "
+        f"made: {failure}. It stopped there; the traceback is above. Once that is mended, the same command "
+        "does them again"
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -19,8 +20,10 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops import sandbox
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.crops.sandbox import IsolatedExtractor
+from deepfake.errors import JobError
 from deepfake.faces.cropping import decode
 from deepfake.faces.detectors.base import make
+from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from tests.running import ROOT
@@ -111,6 +114,41 @@ def test_a_piece_that_takes_the_decoder_down_gets_a_status(hostile: IsolatedExtr
     crashed = hostile.look(named("crash.mp4"), (0, 1), survey.table)
     assert (crashed.video["status"], crashed.table.num_rows) == ("decode_error", 0)
     assert "SIGSEGV" in crashed.video["status_detail"]
+
+
+def test_an_exception_of_our_own_is_a_fault_of_this_program_and_its_traceback_comes_once(
+    hostile: IsolatedExtractor, named: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert hostile.extract(named("good.mp4")).video["status"] == "ok"
+    child = hostile._child
+    found = [hostile.extract(named(f"bug{i}.mp4")) for i in range(2)]
+    for video in (one.video for one in found):
+        assert video["status"] == Status.DECODE_ERROR
+        assert re.fullmatch(
+            r"a fault of this program: TypeError: a keyword that nobody knows: <Container> "
+            r"\(deepfake/crops/sandbox\.py:\d+\)",
+            video["status_detail"],
+        )
+    assert tables.program_faults(one.video["status_detail"] for one in found) == 2
+    assert caplog.text.count("Traceback (most recent call last)") == 1
+    assert "hostile_child.py" in caplog.text and "_misbehave" in caplog.text
+    assert hostile.extract(named("good.mp4")).video["status"] == "ok"
+    assert hostile._child is child, "nothing died"
+
+
+def test_a_child_that_cannot_start_is_a_fault_of_this_program(named: Any) -> None:
+    extractor = IsolatedExtractor(CONFIG, Storage(), (sys.executable, "-c", "raise SystemExit(7)"))
+    video = extractor.extract(named("good.mp4")).video
+    assert tables.program_faults([video["status_detail"]]) == 1
+    assert "did not start (exit status 7)" in video["status_detail"]
+
+
+def test_what_is_wrong_with_the_settings_stops_the_job_in_words(named: Any) -> None:
+    detector = DetectorConfig(name="yunet", yunet_model="/nowhere/yunet.onnx")
+    extractor = IsolatedExtractor(replace(CONFIG, detector=detector), Storage())
+    extractor.start()
+    with pytest.raises(JobError, match=r"cannot start on this machine: .*/nowhere/yunet\.onnx"):
+        extractor.extract(named("good.mp4"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -5,7 +5,13 @@ name, the schema version, the hash of the configuration that made it and the pac
 refuses a file of another table or version.
 """
 
-from deepfake.io.tables.columns import FAILURES, PROVENANCE_COLUMNS, Status
+from deepfake.io.tables.columns import (
+    FAILURES,
+    PROGRAM_FAULT,
+    PROVENANCE_COLUMNS,
+    Status,
+    program_faults,
+)
 from deepfake.io.tables.files import (
     SCHEMA_VERSION,
     SCHEMAS,
@@ -28,6 +34,7 @@ from deepfake.io.tables.files import (
 
 __all__ = [
     "FAILURES",
+    "PROGRAM_FAULT",
     "PROVENANCE_COLUMNS",
     "SCHEMAS",
     "SCHEMA_VERSION",
@@ -39,6 +46,7 @@ __all__ = [
     "decoded",
     "from_ipc",
     "from_rows",
+    "program_faults",
     "read",
     "read_encoded",
     "rows_of_videos",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import pyarrow as pa
@@ -22,6 +23,15 @@ class Status(StrEnum):
 
 # Statuses that count against the error budget: the job could not look at the footage.
 FAILURES = frozenset({Status.DECODE_ERROR, Status.UNREADABLE, Status.UNSUPPORTED, Status.TIMEOUT})
+
+# How the ``status_detail`` of a ``decode_error`` begins where our own code raised: no fault of the file.
+PROGRAM_FAULT = "a fault of this program"
+
+
+def program_faults(details: Iterable[str | None]) -> int:
+    """How many values of ``status_detail`` tell of a fault of this program."""
+    return sum(detail is not None and detail.startswith(PROGRAM_FAULT) for detail in details)
+
 
 BOX = pa.struct([(name, pa.float32()) for name in ("x", "y", "w", "h")])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -79,7 +80,8 @@ def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) ->
         compute=runner.pool(min(session.workers(config.ray), len(waiting))),
         num_cpus=1,
     )
-    return runner.follow(runner.in_one_stage(results), total)
+    check = partial(runner.require_sound_program, config=extraction, output=output)
+    return runner.follow(runner.in_one_stage(results), total, check=check)
 
 
 class MakeUnit:
@@ -143,6 +145,7 @@ def summary(
         "videos": videos.num_rows,
         "by_status": dict(sorted(statuses.items())),
         "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
+        "program_faults": tables.program_faults(videos["status_detail"].to_pylist()),
         "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
         "frames_with_face": sum(videos["frames_with_face"].to_pylist()),
         "faces": sum(videos["faces"].to_pylist()),

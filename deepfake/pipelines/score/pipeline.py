@@ -243,6 +243,7 @@ def make_scores(
     log.info("%d videos to do in %d units, by %s", total, len(waiting), network.made_with)
     workers = min(session.workers(config.ray), len(waiting))
     stage: Stage
+    check = None
     if stored_crops.PLACES in waiting[0].rows.column_names:
         stage = partial(stored_crops.read_unit, storage=output.storage, config_sha256=output.config_sha256)
     else:
@@ -252,6 +253,7 @@ def make_scores(
             waiting = long_videos.shared(waiting, extraction, config.ray, output, deadline)
         if not waiting:
             return runner.Followed()
+        check = partial(runner.require_sound_program, config=extraction, output=output)
         stage = partial(
             runner.extract_unit,
             config=dataclasses.replace(extraction, crops_kept=config.scoring.keep_crops),
@@ -284,7 +286,7 @@ def make_scores(
                 compute=runner.pool(workers),
             )
         )
-    return runner.follow(results, total)
+    return runner.follow(results, total, check=check)
 
 
 def on_gpus(
@@ -370,6 +372,7 @@ def summary(
         "by_verdict": dict(sorted(Counter(v for v in videos["verdict"].to_pylist() if v).items())),
         "coverage": round(scored / max(1, videos.num_rows), 4),
         "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
+        "program_faults": tables.program_faults(videos["status_detail"].to_pylist()),
         "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
         "faces": sum(videos["faces"].to_pylist()),
         "working_seconds": round(seconds, 2),

@@ -82,9 +82,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     done: list[int] = []
     follow = runner.follow
 
-    def watch(results: Any, total: int) -> float:
+    def watch(results: Any, total: int, **more: Any) -> float:
         done.append(total)
-        seconds = follow(results, total)
+        seconds = follow(results, total, **more)
         now = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
         assert sum(now[p] != left[p] for p in left) == 1, "only the missing unit is done again"
         return seconds
