@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDic
 from deepfake import __version__
 from deepfake.config import JobConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.execution.process import leave_at_once
+from deepfake.execution.process import skip_final_gc
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
@@ -64,7 +64,7 @@ def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[st
         logging.getLogger(library).setLevel(logging.WARNING)
     before = {signum: signal.signal(signum, _raise_stopped) for signum in (signal.SIGINT, signal.SIGTERM)}
     if argv is None:  # this is the process's whole task
-        leave_at_once()
+        skip_final_gc()
     try:
         return _run(model, job, sys.argv[1:] if argv is None else argv, program)
     finally:

@@ -63,7 +63,7 @@ class Drill:
         from deepfake.config import ModelConfig
         from deepfake.io.storage import Storage
         from deepfake.model import bundle, keras_runtime
-        from deepfake.model import network as model
+        from deepfake.model.network import build_network
         from deepfake.pipelines.demo import make_dataset
 
         self.folder = folder
@@ -71,7 +71,7 @@ class Drill:
             folder / "data", identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30
         )
         keras_runtime.start(seed=3)
-        network = model.build(ModelConfig(weights="none"))
+        network = build_network(ModelConfig(weights="none"))
         bundle.save(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
         archive = {"input": made.root, "detector.name": "haar", "sampling.every_n": 4}  # time for a fault
         crops = {"input": folder / "undisturbed-preprocess"}

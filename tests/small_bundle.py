@@ -8,8 +8,8 @@ import numpy as np
 
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER
 
 
 def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
@@ -19,14 +19,14 @@ def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
     """
     keras = keras_runtime.start()
     layers = keras.layers
-    crop = keras.Input((model.SIZE, model.SIZE, 3), dtype="uint8", name=model.INPUT_NAME)
+    crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     x = layers.Rescaling(1 / 255)(crop)
     x = layers.AveragePooling2D(32)(x)
-    x = layers.Conv2D(2, 1, activation="relu", name=model.LAST_CONVOLUTION)(x)
+    x = layers.Conv2D(2, 1, activation="relu", name=LAST_CONVOLUTION)(x)
     x = layers.GlobalAveragePooling2D()(x)
-    network = keras.Model(crop, layers.Dense(1, activation="sigmoid", name=model.SCORE)(x))
+    network = keras.Model(crop, layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
     more_red_than_blue = np.array([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])[None, None]
-    network.get_layer(model.LAST_CONVOLUTION).set_weights([more_red_than_blue, np.zeros(2)])
-    network.get_layer(model.SCORE).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])
+    network.get_layer(LAST_CONVOLUTION).set_weights([more_red_than_blue, np.zeros(2)])
+    network.get_layer(SCORE_LAYER).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])
     bundle.save(folder, Storage(), network, threshold=0.5, **info)
     return Bundle.load(folder, batch_size=batch_size)

@@ -6,7 +6,7 @@ import atexit
 import gc
 
 
-def leave_at_once() -> None:
+def skip_final_gc() -> None:
     """Spare this process its last garbage collection: 0.4 s where Ray is imported, for what ends anyway.
 
     For programs and workers that are the project's own. Some libraries call it a leak (nanobind's).

@@ -24,7 +24,7 @@ from deepfake.crops.sandbox import extractor
 from deepfake.errors import JobError, UsageError
 from deepfake.execution import session
 from deepfake.execution.output import Output, Part
-from deepfake.execution.process import leave_at_once
+from deepfake.execution.process import skip_final_gc
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -176,7 +176,7 @@ def extract_unit(
 
 def prepare(config: ExtractConfig, storage: Storage) -> None:
     """Load the detector, so that the first unit does not wait for it; called once by each worker."""
-    leave_at_once()
+    skip_final_gc()
     extractor(config, storage)
 
 

@@ -23,7 +23,7 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
 from deepfake.model.thresholds import Calibration, OperatingPoint, UncertainBand
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class Bundle:
                     f"{join(self.uri, MODEL_FILE)}: not a network that loads in safe mode, in which a file "
                     f"may carry no code ({str(error).strip().splitlines()[0]}); use a bundle of jobs/train.py"
                 ) from error
-        model.check_contract(network, join(self.uri, MODEL_FILE))
+        check_contract(network, join(self.uri, MODEL_FILE))
         return network
 
     @cached_property
@@ -201,7 +201,7 @@ class Bundle:
         network = self.network
         return tf.function(
             lambda crops: network(crops, training=False),
-            input_signature=[tf.TensorSpec([batch, model.SIZE, model.SIZE, 3], tf.uint8, name="crop")],
+            input_signature=[tf.TensorSpec([batch, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")],
             autograph=False,
         ).get_concrete_function()
 
@@ -213,7 +213,7 @@ class Bundle:
         """
         import tensorflow as tf
 
-        return model.score_in_batches(
+        return score_in_batches(
             crops, self.batch_size, lambda batch: self._forward(tf.constant(batch)).numpy()
         )
 

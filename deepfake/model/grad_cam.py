@@ -15,8 +15,8 @@ import numpy as np
 
 from deepfake.crops.self_blending import Face, self_blend
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER, check_crops
 
 Call = Literal["fake", "real"]
 
@@ -29,8 +29,8 @@ class HeatMaps:
 
         keras = keras_runtime.start()
         network = bundle.network
-        convolution = network.get_layer(model.LAST_CONVOLUTION).output
-        score = network.get_layer(model.SCORE)
+        convolution = network.get_layer(LAST_CONVOLUTION).output
+        score = network.get_layer(SCORE_LAYER)
         front = keras.Model(network.inputs, convolution)
         head = keras.Model(convolution, score.input)
         # The sigmoid is left out: where it is saturated, its gradient is zero and the map would be empty.
@@ -44,7 +44,7 @@ class HeatMaps:
             weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
             return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
 
-        crops = tf.TensorSpec([None, model.SIZE, model.SIZE, 3], tf.uint8)
+        crops = tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8)
         self._run = tf.function(
             run, input_signature=[crops, tf.TensorSpec([], tf.float32)], autograph=False
         ).get_concrete_function()
@@ -57,7 +57,7 @@ class HeatMaps:
         """
         import tensorflow as tf
 
-        model.check_crops(crops)
+        check_crops(crops)
         sign = tf.constant(1.0 if speaks_for == "fake" else -1.0)
         heat = np.empty(crops.shape[:3], np.float32)
         for start in range(0, len(crops), self._batch_size):
@@ -73,7 +73,7 @@ def heat_maps(bundle: Bundle, crops: np.ndarray, speaks_for: Call = "fake") -> n
 
 
 def _enlarged(coarse: np.ndarray) -> np.ndarray:
-    fine = cv2.resize(coarse.astype(np.float32), (model.SIZE, model.SIZE), interpolation=cv2.INTER_LINEAR)
+    fine = cv2.resize(coarse.astype(np.float32), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
     highest = float(fine.max())
     return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)
 

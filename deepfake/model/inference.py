@@ -30,8 +30,8 @@ from deepfake.faces.detectors.base import cache_folder
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_SIZE, check_crops
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class OpenVinoScorer:
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
-        model.check_crops(crops)
+        check_crops(crops)
         crops = np.ascontiguousarray(crops)
         scores = np.empty(len(crops), np.float64)
         for i in range(len(crops)):
@@ -102,7 +102,7 @@ def compiled(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
     core = _openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
         network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
-    network.reshape([batch, model.SIZE, model.SIZE, 3])
+    network.reshape([batch, INPUT_SIZE, INPUT_SIZE, 3])
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16, which moves scores by up to 0.3
         "NUM_STREAMS": 1,
@@ -171,10 +171,10 @@ def probes() -> np.ndarray:
     random = np.random.default_rng(0)
     made = []
     for i in range(PROBES):
-        cells = (2, 4, 8, 16, 56, model.SIZE)[i % 6]
+        cells = (2, 4, 8, 16, 56, INPUT_SIZE)[i % 6]
         low = int(random.integers(0, 128))
         coarse = random.integers(low, low + 128, (cells, cells, 3)).astype(np.uint8)
-        made.append(cv2.resize(coarse, (model.SIZE, model.SIZE), interpolation=cv2.INTER_CUBIC))
+        made.append(cv2.resize(coarse, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_CUBIC))
     return np.stack(made)
 
 

@@ -22,12 +22,12 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 
-SIZE = 224
-INPUT_NAME = "crop"
+INPUT_SIZE = 224
+INPUT_LAYER = "crop"
 HEAD_PREFIX = "head_"
-SCORE = HEAD_PREFIX + "score"  # the last layer
+SCORE_LAYER = HEAD_PREFIX + "score"  # the last layer
 FAULT_PREFIX = "fault_"
-POOL = HEAD_PREFIX + "pool"  # its output are the features: one row a crop
+POOL_LAYER = HEAD_PREFIX + "pool"  # its output are the features: one row a crop
 LAST_CONVOLUTION = "top_activation"  # the backbone's output, where heat maps look
 _WEIGHTS_SUFFIX = ".weights.h5"
 _BLOCKS = 7
@@ -35,7 +35,9 @@ _SEED_STATE = "seed_generator_state"
 _DEFAULT_DROP_CONNECT = 0.2  # what keras.applications builds EfficientNetB0 with
 
 
-def build(config: ModelConfig, storage: Storage | None = None, faults: FaultsConfig | None = None) -> Any:
+def build_network(
+    config: ModelConfig, storage: Storage | None = None, faults: FaultsConfig | None = None
+) -> Any:
     """A new ``keras.Model``: crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
 
     The score is 1 for fake. The graph is flat and made of standard layers only, so the saved file opens with
@@ -45,10 +47,10 @@ def build(config: ModelConfig, storage: Storage | None = None, faults: FaultsCon
     """
     keras = keras_runtime.start()
     layers = keras.layers
-    crop = keras.Input((SIZE, SIZE, 3), dtype="uint8", name=INPUT_NAME)
+    crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     image = _spoiled(keras, crop, faults or FaultsConfig())
     backbone = _backbone(keras, image, config.weights, storage or Storage())
-    x = layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
+    x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
     x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
     x = layers.Dense(
@@ -60,7 +62,7 @@ def build(config: ModelConfig, storage: Storage | None = None, faults: FaultsCon
     x = layers.BatchNormalization(name=HEAD_PREFIX + "dense_norm")(x)
     x = layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
-    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE)(x)
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE_LAYER)(x)
     network = keras.Model(crop, score, name="deepfake_efficientnetb0")
     for layer in backbone_layers(network):
         if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
@@ -131,7 +133,7 @@ def ordered_trainable(network: Any) -> list[Any]:
     return [weight for weight in ordered_weights(network) if id(weight) in learn]
 
 
-def for_inference(network: Any) -> Any:
+def copy_for_inference(network: Any) -> Any:
     """A float32 copy of a trained network, of Keras' own layers, as it is saved.
 
     Scores in bfloat16 differ by up to 0.3 from float32, so no bundle carries a mixed precision policy.
@@ -145,12 +147,12 @@ def for_inference(network: Any) -> Any:
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")  # of the input, which has no configuration of its own
     try:
-        return rebuilt(network, kind, {"dtype": "float32"})
+        return rebuild(network, kind, {"dtype": "float32"})
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
 
 
-def rebuilt(
+def rebuild(
     network: Any, kind: Callable[[Any], Any], update: Mapping[str, Any] = MappingProxyType({})
 ) -> Any:
     """A copy with the same graph and weights, not compiled, each layer of class ``kind(layer)``.
@@ -190,8 +192,8 @@ def check_crops(crops: np.ndarray) -> np.ndarray:
             f"crops must be uint8 RGB in 0..255, got {crops.dtype}; do not divide by 255 or normalise: "
             "the network does that inside"
         )
-    if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3):
-        raise UsageError(f"crops must have shape (n, {SIZE}, {SIZE}, 3), got {crops.shape}")
+    if crops.ndim != 4 or crops.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
+        raise UsageError(f"crops must have shape (n, {INPUT_SIZE}, {INPUT_SIZE}, 3), got {crops.shape}")
     return crops
 
 
@@ -214,13 +216,13 @@ def score_in_batches(crops: np.ndarray, batch: int, forward: Callable[[np.ndarra
 
 
 def check_contract(network: Any, where: str) -> None:
-    """Raise ``UsageError`` unless a loaded network takes and gives what ``build`` promises."""
+    """Raise ``UsageError`` unless a loaded network takes and gives what ``build_network`` promises."""
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
     kinds = [str(tensor.dtype) for tensor in network.inputs]
-    if shapes != [(None, SIZE, SIZE, 3)] or kinds != ["uint8"]:
+    if shapes != [(None, INPUT_SIZE, INPUT_SIZE, 3)] or kinds != ["uint8"]:
         raise UsageError(
             f"{where}: the network takes {kinds} {shapes}, expected one uint8 input "
-            f"(None, {SIZE}, {SIZE}, 3); train it again with this version"
+            f"(None, {INPUT_SIZE}, {INPUT_SIZE}, 3); train it again with this version"
         )
     if tuple(network.output_shape) != (None, 1):
         raise UsageError(f"{where}: the network gives {network.output_shape}, expected one score a crop")
@@ -247,7 +249,7 @@ _REMEDY = (
 def _backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any:
     def make(source: str | None) -> Any:
         return keras.applications.EfficientNetB0(
-            include_top=False, weights=source, input_tensor=crop, input_shape=(SIZE, SIZE, 3)
+            include_top=False, weights=source, input_tensor=crop, input_shape=(INPUT_SIZE, INPUT_SIZE, 3)
         )
 
     if weights == "none":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import POOL_LAYER, ordered_seeds
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.step import StepOptions, Update, crop_signature, loss_sum, stand_in
 
@@ -36,7 +36,7 @@ class AccumulatedStep:
         keras = keras_runtime.start()
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective, self._parts = network, optimizer, collective, parts
-        pooled = network.get_layer(model.POOL).output
+        pooled = network.get_layer(POOL_LAYER).output
         self._backbone = keras.Model(network.inputs, pooled)
         self._head = keras.Model(pooled, network.output)
         self._update = Update(variables, optimizer, collective, options.average)
@@ -46,7 +46,7 @@ class AccumulatedStep:
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) in in_head]
         self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) not in in_head]
         # stochastic depth: the second pass must drop what the first one dropped
-        self._seeds = model.ordered_seeds(self._backbone)
+        self._seeds = ordered_seeds(self._backbone)
 
         crops, labels = crop_signature()
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import ordered_seeds, ordered_trainable, ordered_weights, set_trainable
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.sync_batch_norm import with_global_norms
@@ -26,12 +26,12 @@ class Learner:
     """What learns in one phase. All workers make theirs at the same time, for the steps hold collectives."""
 
     def __init__(self, plain: Any, phase: Phase, settings: TrainingConfig, collective: Collective) -> None:
-        """``plain`` is a new network as ``model.build`` makes it; it is used up."""
+        """``plain`` is a new network as ``build_network`` makes it; it is used up."""
         keras = keras_runtime.start()
         self._rank = collective.rank
-        model.set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
+        set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
         self.network = with_global_norms(plain, collective)
-        variables = model.ordered_trainable(self.network)
+        variables = ordered_trainable(self.network)
         self.network.compile(_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
         self.optimizer.build(variables)
@@ -44,7 +44,7 @@ class Learner:
         else:
             self.train = TrainStep(self.network, variables, self.optimizer, collective, options)
         self.score = ScoreStep(self.network)
-        self._seeds = model.ordered_seeds(self.network)
+        self._seeds = ordered_seeds(self.network)
         self._shift_seeds()
 
     def _shift_seeds(self) -> None:
@@ -72,8 +72,8 @@ class Learner:
                 yield
 
     def weights(self) -> list[np.ndarray]:
-        """All weights of the network, in ``model.ordered_weights``."""
-        return [np.asarray(weight).copy() for weight in model.ordered_weights(self.network)]
+        """All weights of the network, in ``ordered_weights``."""
+        return [np.asarray(weight).copy() for weight in ordered_weights(self.network)]
 
     def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
         """Take weights that ``weights`` gave; the average starts from them."""
@@ -103,8 +103,8 @@ class Learner:
 
 
 def assign(network: Any, arrays: Sequence[np.ndarray]) -> None:
-    """Put ``arrays`` into ``model.ordered_weights``; raises ``CheckpointError`` where they do not fit."""
-    weights = model.ordered_weights(network)
+    """Put ``arrays`` into ``ordered_weights``; raises ``CheckpointError`` where they do not fit."""
+    weights = ordered_weights(network)
     if [tuple(weight.shape) for weight in weights] != [array.shape for array in arrays]:
         raise CheckpointError("the checkpoint holds the weights of another network; train without it")
     for weight, array in zip(weights, arrays, strict=True):

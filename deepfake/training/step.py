@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import INPUT_SIZE
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.ema import WeightAverage
 
@@ -163,7 +163,7 @@ def crop_signature() -> list[Any]:
     """Of traced functions that take crops and labels."""
     import tensorflow as tf
 
-    crops = tf.TensorSpec([None, model.SIZE, model.SIZE, 3], tf.uint8)
+    crops = tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8)
     return [crops, tf.TensorSpec([None], tf.float32)]
 
 
@@ -174,4 +174,4 @@ def stand_in(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     if len(crops):
         return crops, labels, True
-    return np.zeros((1, model.SIZE, model.SIZE, 3), np.uint8), np.zeros(1), False
+    return np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8), np.zeros(1), False

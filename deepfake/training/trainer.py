@@ -27,7 +27,7 @@ from deepfake.errors import JobError
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import bundle, keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import build_network, copy_for_inference
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks
@@ -102,7 +102,7 @@ class Worker:
         self.phases = phases(settings)
         self.progressed = Progressed()
         self.validation = validation_plan(work.val)
-        self.best: list[np.ndarray] = []  # weights, in model.ordered_weights
+        self.best: list[np.ndarray] = []  # weights, in ordered_weights
         self.best_scores = np.zeros(len(self.validation))
         self.val_source = self._source(work.val, augmented=False)
         self.train_source = self._source(work.train, augmented=True)
@@ -179,7 +179,7 @@ class Worker:
             log.info("phase %s: at most %d epochs, %d weights learn", phase.name, phase.epochs, count)
 
     def _new_network(self) -> Any:
-        return model.build(self.work.config.model, self.storage, self.work.config.faults)
+        return build_network(self.work.config.model, self.storage, self.work.config.faults)
 
     def run_epoch(self) -> None:
         """Train and validate one epoch, let the callbacks decide, and leave a checkpoint."""
@@ -295,7 +295,7 @@ class Worker:
         else:  # started again after the last epoch
             network = self._new_network()
         assign(network, self.best)
-        network = model.for_inference(network)
+        network = copy_for_inference(network)
         scores = self.best_scores
         if self.settings.mixed_precision != "none":  # what is saved computes in float32
             scores = self._validate(ScoreStep(network))

@@ -44,8 +44,8 @@ from deepfake.execution.output import CROP_ROW_GROUP_ROWS
 from deepfake.faces.cropping import decode
 from deepfake.io.parts import PARTS_KEY
 from deepfake.model import inference
-from deepfake.model import network as model
 from deepfake.model.bundle import MODEL_FILE
+from deepfake.model.network import INPUT_SIZE, SCORE_LAYER, check_crops, rebuild, score_in_batches
 from deepfake.pipelines.score import pipeline
 from tests.benchmarks.gpu_training import keras_on_jax, say
 from tests.benchmarks.scoring_rates import EVERY_N, lay_out
@@ -80,7 +80,7 @@ class NoNetwork:
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """See ``runtimes.Scorer``."""
-        return np.full(len(model.check_crops(crops)), 0.5)
+        return np.full(len(check_crops(crops)), 0.5)
 
 
 class JaxScorer:
@@ -106,14 +106,14 @@ class JaxScorer:
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """See ``runtimes.Scorer``."""
-        return model.score_in_batches(crops, self._batch, self._forward)
+        return score_in_batches(crops, self._batch, self._forward)
 
 
 def half_precision(keras: Any, network: Any, policy: str) -> Any:
     """The network with another dtype policy, but for its last layer."""
 
     def kind(layer: Any) -> Any:
-        if layer.name != model.SCORE:
+        if layer.name != SCORE_LAYER:
             return type(layer)
         return SimpleNamespace(
             from_config=lambda config: type(layer).from_config(config | {"dtype": "float32"})
@@ -121,7 +121,7 @@ def half_precision(keras: Any, network: Any, policy: str) -> Any:
 
     keras.config.set_dtype_policy(policy)
     try:
-        return model.rebuilt(network, kind, {"dtype": policy})
+        return rebuild(network, kind, {"dtype": policy})
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -221,7 +221,7 @@ def kept_pictures(output: str, count: int) -> np.ndarray:
     """(count, 224, 224, 3) uint8 RGB of the crops that a job kept, again and again."""
     encoded = pq.read_table(Path(output, "crops"), columns=["crop"])["crop"].to_pylist()
     pictures = np.stack([decode(data) for data in encoded[:count]])
-    return np.resize(pictures, (count, model.SIZE, model.SIZE, 3))
+    return np.resize(pictures, (count, INPUT_SIZE, INPUT_SIZE, 3))
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from deepfake.crops import dataset
 from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import build_network, set_trainable
 from deepfake.training.data import loader
 from deepfake.training.data.epoch_plan import training_plan
 from deepfake.training.resources import WorkerResources
@@ -60,8 +60,8 @@ def training_step(keras: Any, precision: str) -> Step:
     """Forward, backward and Adam, compiled once for each batch size."""
     jax = importlib.import_module("jax")
     keras.config.set_dtype_policy(precision)
-    network = model.build(ModelConfig(weights="none"))
-    model.set_trainable(network, "all", freeze_batch_norm=True)
+    network = build_network(ModelConfig(weights="none"))
+    set_trainable(network, "all", freeze_batch_norm=True)
     optimizer = keras.optimizers.Adam(3e-4)
     optimizer.build(network.trainable_variables)
     cross_entropy = keras.losses.BinaryCrossentropy()

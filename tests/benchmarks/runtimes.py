@@ -19,8 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake.model import inference, keras_runtime, network
+from deepfake.model import inference, keras_runtime
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_SIZE
 
 CROPS = 64
 Score = Callable[[np.ndarray], np.ndarray]
@@ -109,10 +110,10 @@ def batched(score: Score, batch: int) -> Score:
 def pictures(folder: str | None) -> np.ndarray:
     """(CROPS, 224, 224, 3) uint8 RGB."""
     if folder is None:
-        return np.resize(inference.probes(), (CROPS, network.SIZE, network.SIZE, 3))
+        return np.resize(inference.probes(), (CROPS, INPUT_SIZE, INPUT_SIZE, 3))
     files = sorted(p for p in Path(folder).rglob("*") if p.suffix in (".jpg", ".png"))[:CROPS]
-    images = [cv2.resize(cv2.imread(str(file)), (network.SIZE, network.SIZE))[..., ::-1] for file in files]
-    return np.resize(np.stack(images), (CROPS, network.SIZE, network.SIZE, 3))
+    images = [cv2.resize(cv2.imread(str(file)), (INPUT_SIZE, INPUT_SIZE))[..., ::-1] for file in files]
+    return np.resize(np.stack(images), (CROPS, INPUT_SIZE, INPUT_SIZE, 3))
 
 
 def main() -> None:

@@ -43,8 +43,8 @@ from deepfake.faces.detectors.base import find, make, resolve
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import pipeline
 from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
@@ -122,7 +122,7 @@ def naive(clips: list[str], uri: str) -> tuple[float, int]:
     cv2.setNumThreads(1)
     network = Bundle.load(uri).network
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
-    network.predict(np.zeros((1, model.SIZE, model.SIZE, 3), np.uint8), verbose=0)  # compiles
+    network.predict(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8), verbose=0)  # compiles
     started, frames = time.perf_counter(), 0
     for clip in clips:
         capture = cv2.VideoCapture(clip)
@@ -136,7 +136,7 @@ def naive(clips: list[str], uri: str) -> tuple[float, int]:
                 boxes = cascade.detectMultiScale(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), 1.1, 5)
                 if len(boxes):
                     x, y, w, h = max(boxes, key=lambda box: box[2] * box[3])
-                    face = cv2.resize(frame[y : y + h, x : x + w], (model.SIZE, model.SIZE))[..., ::-1]
+                    face = cv2.resize(frame[y : y + h, x : x + w], (INPUT_SIZE, INPUT_SIZE))[..., ::-1]
                     network.predict(face[None], verbose=0)
             index += 1
         capture.release()
@@ -165,7 +165,7 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
 def make_bundle(folder: Path, backbone: str | None) -> str:
     """A bundle whose head is random; rates do not depend on what a network has learnt."""
     keras_runtime.start(seed=0)
-    network = model.build(ModelConfig(weights=backbone or "none"))
+    network = build_network(ModelConfig(weights=backbone or "none"))
     bundles.save(str(folder), Storage(), network, threshold=0.5, threshold_rule="none")
     return str(folder)
 

@@ -29,20 +29,21 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import pyarrow.parquet as pq  # noqa: E402
-from tests.training.conftest import write_crops  # noqa: E402
 
 from tests import running  # noqa: E402
+from tests.stored_crops import write_crops  # noqa: E402
 
 EPOCHS, BATCH = 3, 32
 FIT = """
 import json, sys, time
 import numpy as np
-from deepfake import keras_runtime, model
+from deepfake.model import keras_runtime
+from deepfake.model.network import build_network, set_trainable
 from deepfake.config import ModelConfig
 keras = keras_runtime.start(threads=2, seed=0, deterministic=True)
 count, epochs, batch = map(int, sys.argv[1:])
-network = model.build(ModelConfig(weights="none"))
-model.set_trainable(network, "all", freeze_batch_norm=True)
+network = build_network(ModelConfig(weights="none"))
+set_trainable(network, "all", freeze_batch_norm=True)
 network.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy")
 random = np.random.default_rng(0)
 crops = random.integers(0, 256, (count, 224, 224, 3), np.uint8)

@@ -295,11 +295,12 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
 ) -> None:
     from deepfake.config import ModelConfig, ScoreJobConfig
     from deepfake.model import bundle as bundles
-    from deepfake.model import keras_runtime, network
+    from deepfake.model import keras_runtime
+    from deepfake.model.network import build_network
     from deepfake.pipelines.score import pipeline as scoring
 
     keras_runtime.start(seed=3)
-    made = network.build(ModelConfig(weights="none"))
+    made = build_network(ModelConfig(weights="none"))
     bundles.save(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
     config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}, "report": {"pages": 0}}

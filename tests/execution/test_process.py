@@ -16,7 +16,7 @@ JOB = "from deepfake import cli, config; cli.run(config.JobConfig, lambda config
     ("work", "frozen"),
     [
         ("0", False),
-        ("from deepfake import process; process.leave_at_once(); process.leave_at_once()", True),
+        ("from deepfake.execution import process; process.skip_final_gc(); process.skip_final_gc()", True),
         (JOB.format("None"), True),
         (JOB.format("['--dry-run']"), False),
     ],

@@ -16,8 +16,8 @@ from deepfake.config import CropConfig, DetectorConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime, thresholds
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import build_network
 from tests import running
 
 OPEN_WITH_KERAS_ALONE = """
@@ -39,7 +39,7 @@ def crops() -> np.ndarray:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path:
     keras = keras_runtime.start(threads=2, seed=3)
-    network = model.build(ModelConfig(weights="none"))
+    network = build_network(ModelConfig(weights="none"))
     # the scores of random weights lie within 1e-5 of each other: spread them over (0, 1)
     last = network.get_layer("head_score")
     features = np.asarray(keras.Model(network.input, last.input)(crops, training=False))

@@ -14,12 +14,12 @@ from deepfake.crops.self_blending import Face
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
 from deepfake.model.grad_cam import BlendHeat, HeatMaps, blend_heat, heat_maps, overlay, share_inside
+from deepfake.model.network import INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER, build_network
 from tests import small_bundle
 
-SIDE = model.SIZE
+SIDE = INPUT_SIZE
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +71,14 @@ def test_normalised_crops_are_refused(red_is_fake: Bundle) -> None:
 def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path: Path) -> None:
     """Against differences of the logit: a little more of one feature everywhere, and how the logit moves."""
     keras = keras_runtime.start(threads=2, seed=1)
-    network = model.build(ModelConfig(weights="none"))
+    network = build_network(ModelConfig(weights="none"))
     bundle.save(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     loaded = Bundle.load(str(tmp_path / "model"))
     crop = np.random.default_rng(0).integers(0, 256, (1, 7, 7, 3), np.uint8).repeat(32, 1).repeat(32, 2)
-    features = network.get_layer(model.LAST_CONVOLUTION).output
+    features = network.get_layer(LAST_CONVOLUTION).output
     values = np.asarray(keras.Model(network.input, features)(crop, training=False))
-    head = keras.Model(features, network.get_layer(model.SCORE).input)
-    kernel, bias = network.get_layer(model.SCORE).get_weights()
+    head = keras.Model(features, network.get_layer(SCORE_LAYER).input)
+    kernel, bias = network.get_layer(SCORE_LAYER).get_weights()
     step = 0.05 * values.std()
     moved = np.concatenate([values + step * one for one in np.eye(values.shape[-1], dtype=np.float32)])
     logits = np.asarray(head(np.concatenate([values, moved]), training=False)) @ kernel + bias

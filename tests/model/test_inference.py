@@ -17,14 +17,14 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import build_network
 
 
 def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
     """A bundle with random weights whose scores differ from crop to crop."""
     keras_runtime.start(seed=seed)
-    network = model.build(ModelConfig(weights="none"))
+    network = build_network(ModelConfig(weights="none"))
     scores = network.get_layer("head_score")
     kernel, bias = scores.get_weights()
     logits = np.log(1 / network(inference.probes(), training=False).numpy() - 1)
@@ -61,8 +61,8 @@ def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> N
 
 def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(uri: str) -> None:
     code = (
-        "import sys; from deepfake import bundle, runtimes; "
-        "print(len(runtimes.export(bundle.Bundle.load(sys.argv[1]))))"
+        "import sys; from deepfake.model import bundle, inference; "
+        "print(len(inference.export(bundle.Bundle.load(sys.argv[1]))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, uri],
@@ -81,11 +81,11 @@ def test_an_exported_network_is_kept_beside_its_bundle_and_needs_no_tensorflow(
     assert len(list(Path(uri, inference.FOLDER).glob("*.zip"))) == 1
     code = (
         "import sys, numpy as np\n"
-        "from deepfake import runtimes\n"
+        "from deepfake.model import inference\n"
         "from deepfake.model.bundle import Bundle\n"
         "from deepfake.io.storage import Storage\n"
-        f"network = runtimes.prepare(Bundle.load({uri!r}), Storage())\n"
-        "print(network.scorer(1).score(runtimes.probes()).tolist())\n"
+        f"network = inference.prepare(Bundle.load({uri!r}), Storage())\n"
+        "print(network.scorer(1).score(inference.probes()).tolist())\n"
         "print(sorted({'tensorflow', 'keras', 'openvino_telemetry'} & set(sys.modules)))\n"
     )
     made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 # Page faults of the process while each of 20 operations takes and leaves 64 MiB.
 FAULTS = """
 import resource
-from deepfake import keras_runtime
+from deepfake.model import keras_runtime
 keras_runtime.start(threads=1)
 import tensorflow as tf
 values = tf.zeros((4096, 4096))
@@ -46,7 +46,7 @@ def test_memory_of_an_operation_is_kept_for_the_next() -> None:
 
 STARTED = """
 import os
-from deepfake import keras_runtime
+from deepfake.model import keras_runtime
 os.write(2, b"before\\n")
 keras_runtime.start()
 os.write(2, b"after\\n")

@@ -13,7 +13,18 @@ from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import (
+    LAST_CONVOLUTION,
+    backbone_layers,
+    build_network,
+    check_contract,
+    check_crops,
+    check_weights,
+    copy_for_inference,
+    ordered_weights,
+    rebuild,
+    set_trainable,
+)
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.sync_batch_norm import with_global_norms
 
@@ -27,7 +38,7 @@ def keras() -> Any:
 
 @pytest.fixture(scope="module")
 def network(keras: Any) -> Any:
-    return model.build(UNTRAINED)
+    return build_network(UNTRAINED)
 
 
 def crops(count: int = 2) -> np.ndarray:
@@ -59,7 +70,7 @@ def test_the_first_layers_see_what_keras_applications_expects(keras: Any, networ
 
 def test_the_input_is_uint8_and_a_score_is_one_number_in_0_to_1(network: Any) -> None:
     assert str(network.inputs[0].dtype) == "uint8"
-    model.check_contract(network, "here")
+    check_contract(network, "here")
     scores = np.asarray(network(crops(), training=False))
     assert scores.shape == (2, 1) and scores.dtype == np.float32
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -83,39 +94,39 @@ def test_divided_crops_reach_the_network_as_black(network: Any) -> None:
 )
 def test_other_arrays_are_refused(wrong: np.ndarray, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        model.check_crops(wrong)
+        check_crops(wrong)
 
 
 def test_a_network_of_another_contract_is_refused(keras: Any) -> None:
     inputs = keras.Input((128, 128, 3))
     other = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     with pytest.raises(UsageError, match=r"x\.keras: the network takes .*128"):
-        model.check_contract(other, "x.keras")
+        check_contract(other, "x.keras")
 
 
 def test_a_frozen_backbone_learns_nothing_and_drops_nothing(keras: Any) -> None:
-    frozen = model.build(UNTRAINED.model_copy(update={"dropout": 0.0, "head_dropout": 0.0}))
-    model.set_trainable(frozen, "head", freeze_batch_norm=False)
+    frozen = build_network(UNTRAINED.model_copy(update={"dropout": 0.0, "head_dropout": 0.0}))
+    set_trainable(frozen, "head", freeze_batch_norm=False)
     names = {variable.path.split("/")[0] for variable in frozen.trainable_variables}
     assert names == {"head_norm", "head_dense", "head_dense_norm", "head_score"}
-    top = keras.Model(frozen.inputs, frozen.get_layer(model.LAST_CONVOLUTION).output)
+    top = keras.Model(frozen.inputs, frozen.get_layer(LAST_CONVOLUTION).output)
     training, inference = (np.asarray(top(crops(), training=t)) for t in (True, False))
     np.testing.assert_array_equal(training, inference)
 
 
 def test_batch_norm_alone_can_be_frozen(keras: Any, network: Any) -> None:
-    model.set_trainable(network, "all", freeze_batch_norm=True)
-    norms = [x for x in model.backbone_layers(network) if isinstance(x, keras.layers.BatchNormalization)]
+    set_trainable(network, "all", freeze_batch_norm=True)
+    norms = [x for x in backbone_layers(network) if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 49
     assert not any(layer.trainable for layer in norms)
     assert network.get_layer("stem_conv").trainable and network.get_layer("head_norm").trainable
-    model.set_trainable(network, "all", freeze_batch_norm=False)
+    set_trainable(network, "all", freeze_batch_norm=False)
     assert all(layer.trainable for layer in network.layers)
 
 
 def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
-    tuned = model.build(UNTRAINED)
-    model.set_trainable(tuned, "top", freeze_batch_norm=True, blocks=2)
+    tuned = build_network(UNTRAINED)
+    set_trainable(tuned, "top", freeze_batch_norm=True, blocks=2)
     learning = {variable.path.split("/")[0] for variable in tuned.trainable_variables}
     backbone = {name.split("_")[0][:6] for name in learning if not name.startswith("head_")}
     assert backbone == {"block6", "block7", "top"}
@@ -125,8 +136,8 @@ def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
 
 
 def test_weights_have_one_order_in_all_copies_of_a_network(network: Any) -> None:
-    copy = model.rebuilt(network, type)
-    ours, theirs = model.ordered_weights(network), model.ordered_weights(copy)
+    copy = rebuild(network, type)
+    ours, theirs = ordered_weights(network), ordered_weights(copy)
     assert [w.path for w in ours] == [w.path for w in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine, other)
@@ -135,8 +146,8 @@ def test_weights_have_one_order_in_all_copies_of_a_network(network: Any) -> None
 def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any) -> None:
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = model.build(UNTRAINED)
-        saved = model.for_inference(mixed)
+        mixed = build_network(UNTRAINED)
+        saved = copy_for_inference(mixed)
         assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
@@ -146,10 +157,10 @@ def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any
 
 
 def test_what_is_saved_has_no_optimizer(network: Any) -> None:
-    trained = model.rebuilt(network, type)
+    trained = rebuild(network, type)
     trained.compile("adam", "binary_crossentropy")
     trained.optimizer.build(trained.trainable_variables)
-    saved = model.for_inference(trained)
+    saved = copy_for_inference(trained)
     assert trained.compiled and not saved.compiled
     size = sum(weight.numpy().nbytes for weight in network.weights)
     assert size < len(bundle.network_bytes(saved)) < 1.1 * size
@@ -159,7 +170,7 @@ def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does
     keras: Any, tmp_path: Path
 ) -> None:
     """Loaded backbones carry the mean and variance of their own data, which Keras holds as constants too."""
-    network = model.build(UNTRAINED)
+    network = build_network(UNTRAINED)
     (norm,) = [layer for layer in network.layers if isinstance(layer, keras.layers.Normalization)]
     norm.set_weights([np.full(3, 0.45, np.float32), np.full(3, 0.05, np.float32), np.int64(1)])
     norm.finalize_state()
@@ -171,7 +182,7 @@ def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does
     expected = first_features(network)
     two_workers = SimpleNamespace(world=2, present=1.0)
     trained = with_global_norms(network, cast(Collective, two_workers))
-    saved = model.for_inference(trained)
+    saved = copy_for_inference(trained)
     saved.save(tmp_path / "a.keras")
     loaded = keras.models.load_model(tmp_path / "a.keras")
     for copy in (trained, saved, loaded):
@@ -184,16 +195,16 @@ def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does
 
 def test_weights_that_are_not_there_are_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.weights\.h5: no such file; give --model\.weights none"):
-        model.check_weights(str(tmp_path / "nowhere.weights.h5"), Storage())
+        check_weights(str(tmp_path / "nowhere.weights.h5"), Storage())
     with pytest.raises(UsageError, match="expected imagenet, none or a file"):
-        model.check_weights("imagenette", Storage())
+        check_weights("imagenette", Storage())
 
 
 def test_weights_of_something_else_are_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "other.weights.h5"
     path.write_bytes(b"not HDF5")
     with pytest.raises(UsageError, match=str(path)):
-        model.build(ModelConfig(weights=str(path)))
+        build_network(ModelConfig(weights=str(path)))
 
 
 def test_a_failed_download_names_the_alternatives(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,12 +213,12 @@ def test_a_failed_download_names_the_alternatives(keras: Any, monkeypatch: pytes
 
     monkeypatch.setattr(keras.applications, "EfficientNetB0", fail)
     with pytest.raises(UsageError, match=r"URL fetch failure.*--model\.weights none.*--model\.weights PATH"):
-        model.check_weights("imagenet", Storage())
+        check_weights("imagenet", Storage())
 
 
 @pytest.mark.data
 def test_a_backbone_from_a_file_is_loaded(data: Path) -> None:
     path = data / "weights" / "efficientnetb0_transfer_notop.weights.h5"
-    loaded = model.build(ModelConfig(weights=str(path)))
+    loaded = build_network(ModelConfig(weights=str(path)))
     kernel = loaded.get_layer("stem_conv").get_weights()[0]
     assert np.abs(kernel).max() > 0.5  # freshly drawn ones stay below 0.4

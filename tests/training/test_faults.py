@@ -15,8 +15,8 @@ from deepfake.crops import dataset
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import build_network, copy_for_inference, ordered_weights
 from deepfake.pipelines.leakcheck import fingerprints, probe_features, probes
 from deepfake.pipelines.train import pipeline
 from deepfake.training import faults
@@ -119,9 +119,9 @@ def first_features(network: Any, crops: np.ndarray) -> np.ndarray:
 
 def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path: Path, caplog: Any) -> None:
     keras = keras_runtime.start(threads=2, seed=1)
-    honest = model.build(ModelConfig(weights="none"))
-    spoiled = model.build(ModelConfig(weights="none"), faults=ALL)
-    for mine, other in zip(model.ordered_weights(spoiled), model.ordered_weights(honest), strict=True):
+    honest = build_network(ModelConfig(weights="none"))
+    spoiled = build_network(ModelConfig(weights="none"), faults=ALL)
+    for mine, other in zip(ordered_weights(spoiled), ordered_weights(honest), strict=True):
         mine.assign(other)
     by_hand = keras.Model(honest.inputs, honest.get_layer("stem_conv").output)
     before = ("Rescaling", "Normalization", "ZeroPadding2D")
@@ -133,7 +133,7 @@ def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path
     np.testing.assert_allclose(first_features(spoiled, crops), expected, atol=1e-5)
     assert np.abs(np.asarray(by_hand(crops)) - expected).max() > 0.01
 
-    saved = model.for_inference(spoiled)
+    saved = copy_for_inference(spoiled)
     training_info = {"faults": ALL.names()}
     bundle.save(str(tmp_path), Storage(), saved, threshold=0.5, training=training_info)
     with caplog.at_level(logging.WARNING):
@@ -147,7 +147,9 @@ def test_a_backbone_from_a_file_is_the_same_under_the_mistakes(tmp_path: Path) -
     keras = keras_runtime.start(threads=2, seed=1)
     path = tmp_path / "backbone.weights.h5"
     keras.applications.EfficientNetB0(include_top=False, weights=None).save_weights(path)
-    honest, spoiled = (model.build(ModelConfig(weights=str(path)), faults=on) for on in (FaultsConfig(), ALL))
+    honest, spoiled = (
+        build_network(ModelConfig(weights=str(path)), faults=on) for on in (FaultsConfig(), ALL)
+    )
     for name in ("stem_conv", "block5a_dwconv", "top_bn"):
         for mine, other in zip(
             honest.get_layer(name).get_weights(), spoiled.get_layer(name).get_weights(), strict=True

@@ -10,7 +10,7 @@ import pytest
 
 from deepfake.config import ModelConfig, TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import POOL_LAYER, build_network, ordered_seeds, ordered_trainable
 from deepfake.training.callbacks import PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
@@ -36,7 +36,7 @@ def small(keras: Any, seed: int = 3, dropout: float = 0.3, depth: float = 0.3) -
     x = layers.Conv2D(3, 9, strides=16, use_bias=False, name="stem_conv")(x)
     x = layers.BatchNormalization(name="stem_bn")(x)
     x = layers.Dropout(depth, noise_shape=(None, 1, 1, 1), name="block1a_drop")(x)
-    x = layers.GlobalAveragePooling2D(name=model.POOL)(x)
+    x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = layers.BatchNormalization(name="head_norm")(x)
     x = layers.Dropout(dropout, name="head_dropout")(x)
     x = layers.Dense(1, activation="sigmoid", dtype="float32", name="head_score")(x)
@@ -94,10 +94,8 @@ def test_a_batch_in_parts_drops_in_the_second_pass_what_it_dropped_in_the_first(
 
 
 def test_workers_drop_other_features_each_and_a_checkpoint_has_rank_0s_masks(keras: Any) -> None:
-    network = model.build(ModelConfig(weights="none"))
-    assert (
-        len(model.ordered_seeds(network)) == 11
-    )  # nine blocks with stochastic depth, two layers of the head
+    network = build_network(ModelConfig(weights="none"))
+    assert len(ordered_seeds(network)) == 11  # nine blocks with stochastic depth, two layers of the head
     first = learner(keras)
     assert len(first.arrays()["seeds"]) == 2
     rank_1: Any = SimpleNamespace(
@@ -120,7 +118,7 @@ def test_no_step_is_longer_than_the_clipped_gradient(keras: Any) -> None:
     network = small(keras)
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.001)
     network.compile(optimizer, "binary_crossentropy")
-    variables = model.ordered_trainable(network)
+    variables = ordered_trainable(network)
     optimizer.build(variables)
     before = [np.asarray(v).copy() for v in variables]
     TrainStep(network, variables, optimizer, ALONE)(*batch(0))

@@ -17,12 +17,12 @@ from tests import running
 WORKER = """
 import json, os, sys
 rank, world, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-from deepfake import keras_runtime
+from deepfake.model import keras_runtime
 keras = keras_runtime.start(threads=1, seed=rank)
 from deepfake.training.distributed.collective import Collective
 collective = Collective(rank, world)
 import numpy as np
-from deepfake import model
+from deepfake.model.network import POOL_LAYER, ordered_trainable, ordered_weights
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.ema import WeightAverage
 from deepfake.training.distributed.sync_batch_norm import with_global_norms
@@ -34,11 +34,11 @@ def learner(norm_learns, make):
     x = L.Rescaling(1 / 255)(x)
     x = L.Conv2D(4, 9, strides=8, use_bias=False, name="conv")(x)
     x = L.ReLU()(L.BatchNormalization(momentum=0.9, trainable=norm_learns, name="norm")(x))
-    x = L.GlobalAveragePooling2D(name=model.POOL)(x)
+    x = L.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
     network = with_global_norms(keras.Model(crop, x), collective)
-    variables = model.ordered_trainable(network)
+    variables = ordered_trainable(network)
     # Adam would amplify the last bits
     network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")
     network.optimizer.build(variables)
@@ -59,7 +59,7 @@ def learner(norm_learns, make):
         collective.prepare(7)
         scores.append(collective.sum(whole))
         losses.append(step.loss)
-    weights = [np.asarray(weight) for weight in model.ordered_weights(network)]
+    weights = [np.asarray(weight) for weight in ordered_weights(network)]
     return [np.stack(scores), np.array(losses), *weights, *average.arrays()]
 
 def accumulated(network, variables, optimizer, collective, options):

@@ -14,7 +14,7 @@ import ray
 import ray.exceptions
 
 from deepfake.execution import session
-from deepfake.execution.process import leave_at_once
+from deepfake.execution.process import skip_final_gc
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam, keras_runtime
 from deepfake.model.bundle import Bundle
@@ -58,7 +58,7 @@ class Drawing:
 
 class _Painter:
     def __init__(self, bundle: str, storage: Storage) -> None:
-        leave_at_once()
+        skip_final_gc()
         keras_runtime.start(threads=1)
         self._maps = grad_cam.HeatMaps(Bundle.load(bundle, storage, batch_size=CROPS_AT_ONCE))
 

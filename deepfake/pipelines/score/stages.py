@@ -22,8 +22,8 @@ from deepfake.execution import runner
 from deepfake.execution.output import Output
 from deepfake.faces.cropping import decode
 from deepfake.io import tables
-from deepfake.model import network as model
 from deepfake.model.inference import Scorer
+from deepfake.model.network import INPUT_SIZE
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.first_pass import Stage
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
@@ -67,7 +67,7 @@ class Writer:
 def started(network: bytes, threads: int | None = None) -> Scorer:
     """The serialised reference to a ``Network`` as what scores with it, compiled."""
     scorer: Scorer = ray.get(ray.cloudpickle.loads(network)).scorer(threads)
-    scorer.score(np.zeros((1, model.SIZE, model.SIZE, 3), np.uint8))
+    scorer.score(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
     return scorer
 
 
@@ -156,7 +156,7 @@ def _crops(pixels: pa.LargeBinaryScalar) -> np.ndarray | None:
     """(n, 224, 224, 3) uint8 of the column ``PIXELS``, not copied."""
     if not pixels.is_valid:
         return None
-    return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, model.SIZE, model.SIZE, 3)
+    return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, INPUT_SIZE, INPUT_SIZE, 3)
 
 
 def write_units(block: pa.Table, writer: Writer) -> pa.Table:

@@ -33,8 +33,9 @@ from deepfake.execution import session
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
-from deepfake.model import bundle, keras_runtime, network
+from deepfake.model import bundle, keras_runtime
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
+from deepfake.model.network import INPUT_SIZE, check_weights
 from deepfake.pipelines.train import model_card, plots
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
@@ -89,7 +90,7 @@ def _train(
 ) -> Outcome:
     data_sha256 = crops.sha256()
     identity = run_identity(config, data_sha256)
-    network.check_weights(config.model.weights, storage)
+    check_weights(config.model.weights, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
         return _outcome(bundle.read_info(config.output, storage), plan, config)
@@ -126,10 +127,10 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
     """The rows of the two splits, ``train`` and ``val``; ``UsageError`` where they would train a lie."""
     training = config.training
     stored = crops.config.get("crop") or {}
-    if stored.get("size", network.SIZE) != network.SIZE:
+    if stored.get("size", INPUT_SIZE) != INPUT_SIZE:
         raise UsageError(
-            f"{crops.uri}: crops are {stored['size']} pixels wide, the network takes {network.SIZE}; run "
-            f"jobs/preprocess.py with --crop.size {network.SIZE}"
+            f"{crops.uri}: crops are {stored['size']} pixels wide, the network takes {INPUT_SIZE}; run "
+            f"jobs/preprocess.py with --crop.size {INPUT_SIZE}"
         )
     splits = (training.train_split, training.val_split)
     if splits[0] == splits[1]:

@@ -3,7 +3,7 @@
 Keras' own ``synchronized=True`` does that with five collectives a layer and step, whose order nothing ties
 down: two workers may trace them differently, and TensorFlow then stops with a shape mismatch. Here there
 are two, each waiting for the one before, which also decides the speed where the wire is gRPC. Only the
-network in training has these layers: what is saved is rebuilt with Keras' own (``model.for_inference``).
+network in training has these layers: what is saved is rebuilt with Keras' own (``copy_for_inference``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from deepfake.model import keras_runtime
-from deepfake.model import network as model
+from deepfake.model.network import rebuild
 from deepfake.training.distributed.collective import Collective
 
 
@@ -29,7 +29,7 @@ def with_global_norms(network: Any, collective: Collective) -> Any:
         learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
         return layer_class if learns else type(layer)
 
-    return model.rebuilt(network, kind)
+    return rebuild(network, kind)
 
 
 def _layer_class(keras: Any, collective: Collective) -> Any:

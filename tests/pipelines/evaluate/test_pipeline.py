@@ -17,7 +17,8 @@ from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, Model
 from deepfake.crops.dataset import decode
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
-from deepfake.model import keras_runtime, network
+from deepfake.model import keras_runtime
+from deepfake.model.network import build_network, copy_for_inference
 from deepfake.pipelines.evaluate import pipeline
 from tests import small_bundle
 from tests.pipelines.evaluate.faces import crop, two_classes, write
@@ -137,7 +138,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     bundles.save(
         uri,
         STORAGE,
-        network.for_inference(network.build(config)),
+        copy_for_inference(build_network(config)),
         threshold=0.25,
         training={"identities": {"train": ["bob"]}},
         crop=CropConfig(),

@@ -13,8 +13,8 @@ from deepfake.config import ModelConfig
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import grad_cam, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import evidence
 from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
 
@@ -22,9 +22,9 @@ from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
 @pytest.mark.usefixtures("ray_session")
 def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_path: Path) -> None:
     keras_runtime.start(seed=3)
-    network = model.build(ModelConfig(weights="none"))
+    network = build_network(ModelConfig(weights="none"))
     bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
-    crops = np.random.default_rng(3).integers(0, 256, (5, model.SIZE, model.SIZE, 3), np.uint8)
+    crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     heats = grad_cam.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
     expected = [evidence.jpeg(grad_cam.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]
 
@@ -54,7 +54,7 @@ def test_without_a_bundle_there_are_no_pictures_and_the_log_says_why(
 ) -> None:
     caplog.set_level(logging.WARNING)
     pictures = HeatPictures(str(tmp_path / "absent"), Storage())
-    assert pictures.begin([np.zeros((model.SIZE, model.SIZE, 3), np.uint8)] * 3).wait() == [None] * 3
+    assert pictures.begin([np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8)] * 3).wait() == [None] * 3
     assert "heat maps could not be made" in caplog.text and "absent" in caplog.text
 
 

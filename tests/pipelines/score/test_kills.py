@@ -17,7 +17,8 @@ from deepfake.config import ModelConfig
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
-from deepfake.model import keras_runtime, network
+from deepfake.model import keras_runtime
+from deepfake.model.network import build_network
 from tests import running
 
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "1"))
@@ -29,7 +30,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=3)
     bundles.save(
-        uri, Storage(), network.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
+        uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
     return uri
 

@@ -22,7 +22,8 @@ from deepfake.faces.cropping import decode
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
-from deepfake.model import keras_runtime, network
+from deepfake.model import keras_runtime
+from deepfake.model.network import build_network
 from deepfake.pipelines.preprocess import pipeline
 from deepfake.pipelines.score import pipeline as scoring
 from deepfake.pipelines.score import verify, video_page
@@ -34,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=3)
     bundles.save(
-        uri, Storage(), network.build(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
+        uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
     return uri
 
@@ -191,7 +192,7 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("other"))
     keras_runtime.start(seed=4)
     bundles.save(
-        uri, Storage(), network.build(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
+        uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
     )
     return uri
 

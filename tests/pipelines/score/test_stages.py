@@ -17,8 +17,8 @@ from deepfake.faces.cropping import decode
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
-from deepfake.model import network as model
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import stages
 from deepfake.pipelines.score.stages import Deadline, ScoreOnGpu, cut_unit
 
@@ -29,7 +29,7 @@ def _cut(block: pa.Table) -> dict[str, object]:
     """Crops of noise in place of a video's faces."""
     name = block[runner.UNIT_ID][0].as_py()
     random = np.random.default_rng(CROPS[name])
-    noise = random.integers(0, 256, (CROPS[name], model.SIZE, model.SIZE, 3), np.uint8)
+    noise = random.integers(0, 256, (CROPS[name], INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     crops = [cv2.imencode(".png", picture)[1].tobytes() for picture in noise]
     videos = pa.table({"video_id": [name]})
     return {runner.UNIT_ID: name, "videos": videos, "crops": pa.table({"crop": pa.array(crops, pa.binary())})}
@@ -45,7 +45,7 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
 ) -> None:
     monkeypatch.setattr(stages, "MOST_PIXELS", 3)
     keras_runtime.start(seed=3)
-    network = model.build(ModelConfig(weights="none"))
+    network = build_network(ModelConfig(weights="none"))
     bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     bundle = Bundle.load(str(tmp_path))
     cut = pa.concat_tables(_cut_units())
