@@ -1,4 +1,6 @@
-"""The two ways a job ends badly, besides a bug."""
+"""The ways a job ends early, besides a bug."""
+
+import signal
 
 
 class UsageError(ValueError):
@@ -7,3 +9,11 @@ class UsageError(ValueError):
 
 class JobError(RuntimeError):
     """The job could not do its work (exit status 1)."""
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM: raised in the main thread so that every ``finally`` runs."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum

@@ -11,18 +11,15 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import BenchmarkJobConfig  # noqa: E402
+from deepfake.outcome import Outcome  # noqa: E402
 
 
-def job(config: BenchmarkJobConfig) -> cli.Outcome:
-    """Run the job and say how it went."""
-    from deepfake.pipelines import benchmark  # here, so that --help is answered at once
+def job(config: BenchmarkJobConfig) -> Outcome:
+    from deepfake.pipelines.benchmark import pipeline  # here, so that --help is answered at once
 
     logging.getLogger("deepfake").setLevel(logging.WARNING)  # what a job that is measured says is no news
     logging.getLogger("deepfake.pipelines.benchmark").setLevel(logging.INFO)
-    report = benchmark.run(config)
-    if report.table:
-        print(f"\n{report.table}")
-    return cli.Outcome(report.summary, report.left_out_share, report.look_at)
+    return pipeline.run(config)
 
 
 if __name__ == "__main__":

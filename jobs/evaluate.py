@@ -10,14 +10,13 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import EvaluateJobConfig  # noqa: E402
+from deepfake.outcome import Outcome  # noqa: E402
 
 
-def job(config: EvaluateJobConfig) -> cli.Outcome:
-    """Run the job and say how it went."""
-    from deepfake.pipelines.evaluate import pipeline as evaluate  # here, so that --help is answered at once
+def job(config: EvaluateJobConfig) -> Outcome:
+    from deepfake.pipelines.evaluate import pipeline  # here, so that --help is answered at once
 
-    summary, look_at = evaluate.run(config)
-    return cli.Outcome(summary, look_at=look_at)
+    return pipeline.run(config)
 
 
 if __name__ == "__main__":

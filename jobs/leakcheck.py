@@ -10,14 +10,13 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import LeakcheckJobConfig  # noqa: E402
+from deepfake.outcome import Outcome  # noqa: E402
 
 
-def job(config: LeakcheckJobConfig) -> cli.Outcome:
-    """Run the job and say how it went."""
-    from deepfake.pipelines.leakcheck import pipeline as leakcheck  # here, so that --help is answered at once
+def job(config: LeakcheckJobConfig) -> Outcome:
+    from deepfake.pipelines.leakcheck import pipeline  # here, so that --help is answered at once
 
-    summary, look_at, problem, failed = leakcheck.run(config)
-    return cli.Outcome(summary, failed, look_at, problem)
+    return pipeline.run(config)
 
 
 if __name__ == "__main__":

@@ -11,24 +11,19 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import ScoreJobConfig, VerifyJobConfig  # noqa: E402
+from deepfake.outcome import Outcome  # noqa: E402
 
 
-def job(config: ScoreJobConfig) -> cli.Outcome:
-    """Run the job and say how it went."""
+def job(config: ScoreJobConfig) -> Outcome:
     from deepfake.pipelines.score import pipeline  # here, so that --help is answered at once
 
-    summary, look_at = pipeline.run(config)
-    return cli.Outcome(summary, summary.get("failed", 0) / max(1, summary["videos"]), look_at)
+    return pipeline.run(config)
 
 
-def verify(config: VerifyJobConfig) -> cli.Outcome:
-    """Score some videos of a finished output again and say what differs."""
-    from deepfake.pipelines.score import verify as verification
+def verify(config: VerifyJobConfig) -> Outcome:
+    from deepfake.pipelines.score import verify
 
-    if config.dry_run:
-        return cli.Outcome({"verified": config.verify, "sample": config.sample})
-    summary, problem = verification.run(config)
-    return cli.Outcome(summary, problem=problem)
+    return verify.run(config)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,13 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from deepfake import cli  # noqa: E402
 from deepfake.config import TrainJobConfig  # noqa: E402
+from deepfake.outcome import Outcome  # noqa: E402
 
 
-def job(config: TrainJobConfig) -> cli.Outcome:
-    """Train, or compare."""
+def job(config: TrainJobConfig) -> Outcome:
     from deepfake.pipelines.train import compare, pipeline  # here, so that --help is answered at once
 
-    if not config.compare:
-        return pipeline.train(config)
-    outcome, table = compare.run(config, sys.argv[1:])
-    print(f"\n{table}")
-    return outcome
+    return compare.run(config) if config.compare else pipeline.run(config)
 
 
 if __name__ == "__main__":

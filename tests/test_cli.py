@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from deepfake import cli, config
-from deepfake.cli import Outcome, load_config, option_names
 from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig
+from deepfake.config.parse import load_config, option_names
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
+from deepfake.outcome import Outcome
 from tests.running import ROOT
 
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))

@@ -1,25 +1,19 @@
 """Typed configuration of every job: sections, their keys, defaults and meaning.
 
-Plain pydantic models and nothing else; ``deepfake.cli`` reads them from YAML and the command line.
+Plain pydantic models, one module for each package that they configure; ``parse`` reads them from YAML and
+the command line.
 A key that is not here is an error, so each key is documented here and nowhere else.
 """
 
-from deepfake.config.answers import (
-    BenchmarkConfig,
-    EvaluationConfig,
-    LeakcheckConfig,
-    ReportConfig,
-    ScoringConfig,
-)
+from deepfake.config.augmentation import AugmentConfig
 from deepfake.config.base import SPLITS, Fraction, Section
-from deepfake.config.data import (
-    CatalogConfig,
-    CropConfig,
-    DetectorConfig,
-    RayConfig,
-    SamplingConfig,
-    StorageConfig,
-)
+from deepfake.config.benchmark import BenchmarkConfig
+from deepfake.config.catalog import CatalogConfig
+from deepfake.config.evaluation import EvaluationConfig
+from deepfake.config.execution import RayConfig
+from deepfake.config.faces import CropConfig, DetectorConfig
+from deepfake.config.hashing import config_sha256, sha256_of
+from deepfake.config.io import StorageConfig
 from deepfake.config.jobs import (
     BenchmarkJobConfig,
     DemoJobConfig,
@@ -30,10 +24,13 @@ from deepfake.config.jobs import (
     ScoreJobConfig,
     TrainJobConfig,
     VerifyJobConfig,
-    config_sha256,
-    sha256_of,
 )
-from deepfake.config.learning import AugmentConfig, FaultsConfig, ModelConfig, TrainingConfig
+from deepfake.config.leakcheck import LeakcheckConfig
+from deepfake.config.model import ModelConfig
+from deepfake.config.report import ReportConfig
+from deepfake.config.scoring import ScoringConfig
+from deepfake.config.training import FaultsConfig, TrainingConfig
+from deepfake.config.video import SamplingConfig
 
 __all__ = [
     "SPLITS",

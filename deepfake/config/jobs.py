@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from deepfake.config.answers import (
-    BenchmarkConfig,
-    EvaluationConfig,
-    LeakcheckConfig,
-    ReportConfig,
-    ScoringConfig,
-)
+from deepfake.config.augmentation import AugmentConfig
 from deepfake.config.base import Fraction
+from deepfake.config.benchmark import BenchmarkConfig
 from deepfake.config.budget import Budget
-from deepfake.config.data import (
-    CatalogConfig,
-    CropConfig,
-    DetectorConfig,
-    RayConfig,
-    SamplingConfig,
-    StorageConfig,
-)
-from deepfake.config.learning import AugmentConfig, FaultsConfig, ModelConfig, TrainingConfig
+from deepfake.config.catalog import CatalogConfig
+from deepfake.config.evaluation import EvaluationConfig
+from deepfake.config.execution import RayConfig
+from deepfake.config.faces import CropConfig, DetectorConfig
+from deepfake.config.io import StorageConfig
+from deepfake.config.leakcheck import LeakcheckConfig
+from deepfake.config.model import ModelConfig
+from deepfake.config.report import ReportConfig
+from deepfake.config.scoring import ScoringConfig
+from deepfake.config.training import FaultsConfig, TrainingConfig
+from deepfake.config.video import SamplingConfig
 
 
 class JobConfig(BaseModel):
@@ -196,29 +191,3 @@ class DemoJobConfig(JobConfig):
     every_n: int = Field(15, ge=1, description="distance in frames between the crops")
     epochs: int = Field(2, ge=1, description="most epochs trained")
     workers: int = Field(2, ge=1, description="Ray Train worker processes")
-
-
-def sha256_of(value: Any) -> str:
-    """Hash of a JSON-representable value, the same on every machine and in every process."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-# Keys that say where a file lies or how long to wait, not which rows come out.
-_NOT_IN_HASH = {
-    "detector": {"yunet_model"},
-    "evaluation": {"heat_maps", "prevalence", "robustness", "robustness_crops", "robustness_videos"},
-    "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
-    "sampling": {"timeout_seconds", "isolate", "max_memory_mb", "long_video_mb", "piece_seconds"},
-}
-
-
-def config_sha256(config: JobConfig) -> str:
-    """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
-    return sha256_of(
-        {
-            name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
-            for name in config.row_sections
-            if (section := getattr(config, name)) is not None
-        }
-    )

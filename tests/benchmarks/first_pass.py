@@ -39,7 +39,7 @@ def scored(options: argparse.Namespace, **settings: object) -> tuple[dict, dict[
                 **({"detector": {"name": "yunet", "yunet_model": options.yunet}} if options.yunet else {}),
             }
         )
-        summary, _ = pipeline.run(config)
+        summary = pipeline.run(config).summary
         made = Output(output, Storage(), "", pipeline.FOLDERS)
         rows = made.read_all("video_scores").to_pylist()
     whole = [row for row in rows if row["score"] is not None and row["label"] is not None]

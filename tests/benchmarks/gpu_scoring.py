@@ -179,7 +179,7 @@ class Job:
                 "limit": limit,
             }
         )
-        numbers = pipeline.run(config)[0]
+        numbers = pipeline.run(config).summary
         return numbers["faces"], numbers["working_seconds"] + numbers["starting_seconds"]
 
 

@@ -159,7 +159,7 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
                 "ray": {"workers": workers, "num_cpus": workers},
             }
         )
-        return pipeline.run(config)[0]
+        return pipeline.run(config).summary
 
 
 def make_bundle(folder: Path, backbone: str | None) -> str:

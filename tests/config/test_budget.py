@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deepfake.cli import load_config
 from deepfake.config import ScoreJobConfig
 from deepfake.config.budget import Budget
+from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 
 

@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from deepfake import config
-from deepfake.cli import option_names
 from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig, config_sha256, sha256_of
+from deepfake.config.parse import option_names
 
 JOBS = [job for job in vars(config).values() if isinstance(job, type) and issubclass(job, JobConfig)]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.cli import load_config, read_yaml
 from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig
+from deepfake.config.parse import load_config, read_yaml
 from tests.running import ROOT
 
 CONFIGS = ROOT / "configs"

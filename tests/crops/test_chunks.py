@@ -304,7 +304,7 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     bundles.save(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
     config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}, "report": {"pages": 0}}
-    summary, _ = scoring.run(ScoreJobConfig.model_validate(config))
+    summary = scoring.run(ScoreJobConfig.model_validate(config)).summary
     assert summary["by_status"] == {"ok": 3, "unreadable": 1}
     columns = ["video_id", "frame_index", "time_s", "face_index", "track_id", "box", "detector_score"]
     scored = pd.read_parquet(tmp_path / "scores" / "face_scores")[columns]

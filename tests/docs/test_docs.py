@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake import cli, config
+from deepfake import config
+from deepfake.config import parse
 from tests.running import ROOT
 
 PAGES = [
@@ -60,7 +61,7 @@ def command_lines() -> list[tuple[str, str]]:
 def test_shown_command_lines_are_ones_that_the_jobs_understand(page: str, line: str) -> None:
     job, *arguments = shlex.split(line, comments=True)
     model = config.VerifyJobConfig if "--verify" in arguments else MODELS[Path(job).stem]
-    cli.load_config(model, arguments)
+    parse.load_config(model, arguments)
 
 
 def test_there_are_command_lines_for_every_job() -> None:

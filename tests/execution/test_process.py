@@ -9,7 +9,7 @@ import pytest
 
 from tests.running import ROOT
 
-JOB = "from deepfake import cli, config; cli.run(config.JobConfig, lambda config: cli.Outcome(), {})"
+JOB = "from deepfake import cli, config, outcome; cli.run(config.JobConfig, lambda _: outcome.Outcome(), {})"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def preprocessed(
 ) -> pd.DataFrame:
     """The manifest of a preprocess job on them, by ``video_id``."""
     output = tmp_path_factory.mktemp("preprocessed") / "crops"
-    summary, _ = pipeline.run(PreprocessJobConfig.model_validate(_settings(broken[0], output)))
+    summary = pipeline.run(PreprocessJobConfig.model_validate(_settings(broken[0], output))).summary
     manifest = pd.read_parquet(output / "_manifest.parquet").set_index("video_id")
     assert summary["by_status"] == dict(sorted(Counter(manifest["status"]).items()))
     return manifest.sort_index()
@@ -79,7 +79,7 @@ def test_scoring_gives_each_of_them_the_status_that_preprocessing_gave(
     settings = _settings(broken[0], tmp_path / "scores") | {
         "bundle": bundle.uri, "report": {"heat_maps": False},
     }  # fmt: skip
-    summary, _ = scoring.run(ScoreJobConfig.model_validate(settings))
+    summary = scoring.run(ScoreJobConfig.model_validate(settings)).summary
     scores = pd.read_parquet(tmp_path / "scores/video_scores").set_index("video_id").sort_index()
     assert scores["status"].to_dict() == preprocessed["status"].to_dict()
     assert scores.loc[scores["status"].isin(tables.FAILURES), "status_detail"].notna().all()

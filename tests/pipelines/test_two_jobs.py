@@ -92,13 +92,12 @@ def _preprocess(source: Path, crops: Path, output: str, folder: Path) -> Any:
 
 
 def _train(source: Path, crops: Path, output: str, folder: Path) -> Any:
-    return train.train(TrainJobConfig(input=str(crops), output=output, model={"weights": "none"}))
+    return train.run(TrainJobConfig(input=str(crops), output=output, model={"weights": "none"}))
 
 
 def _compare(source: Path, crops: Path, output: str, folder: Path) -> Any:
     recipes = [str(running.ROOT / f"configs/recipes/{name}.yaml") for name in ("honest", "sbi")]
-    arguments = ["--input", str(crops), "--output", output]
-    return compare.run(TrainJobConfig(input=str(crops), output=output, compare=recipes), arguments)
+    return compare.run(TrainJobConfig(input=str(crops), output=output, compare=recipes))
 
 
 def _evaluate(source: Path, crops: Path, output: str, folder: Path) -> Any:

@@ -14,7 +14,7 @@ from tests import running
 SCRIPT = """
 import sys
 from deepfake.config import ModelConfig, RayConfig, TrainingConfig, TrainJobConfig
-from deepfake.pipelines.train.pipeline import train
+from deepfake.pipelines.train.pipeline import run
 
 crops, output, seen = sys.argv[1:]
 
@@ -29,7 +29,7 @@ def callbacks():
 
     return [WriteDownAndStop()]
 
-train(
+run(
     TrainJobConfig(
         input=crops,
         output=output,

@@ -160,7 +160,7 @@ def test_a_backbone_from_a_file_is_the_same_under_the_mistakes(tmp_path: Path) -
 def test_the_mistakes_are_said_loudly_in_log_and_plan(small_crops: Path, caplog: Any) -> None:
     spoiled = config(small_crops, **ALL.model_dump()).model_copy(update={"dry_run": True})
     with caplog.at_level(logging.WARNING):
-        summary = pipeline.train(spoiled).summary
+        summary = pipeline.run(spoiled).summary
     for name in FaultsConfig.model_fields:
         assert f"faults.{name} is on" in caplog.text
     assert summary["faults"] == "frame_split, rotate_fakes, divide_by_255, bgr"

@@ -1,5 +1,1 @@
 """How fast preprocessing is, beside the loop that people write and beside the floor that no job can pass."""
-
-from deepfake.pipelines.benchmark.pipeline import Report, run
-
-__all__ = ["Report", "run"]

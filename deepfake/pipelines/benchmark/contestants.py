@@ -152,7 +152,7 @@ def _preprocess(bench: Bench, detector: DetectorConfig, workers: int, clips: Seq
             }
         )
         started = time.perf_counter()
-        summary, _ = pipeline.run(config)
+        summary = pipeline.run(config).summary
         seconds = time.perf_counter() - started - summary["starting_seconds"]
     statuses = summary["by_status"]
     if wrong := {name: statuses[name] for name in (*FAILURES, Status.SKIPPED_DUPLICATE) if name in statuses}:

@@ -9,7 +9,6 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from deepfake.faces.detectors.base import resolve
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
+from deepfake.outcome import Outcome
 from deepfake.pipelines.benchmark import results
 from deepfake.pipelines.benchmark.clips import Clip, longest_first, stage, take_over
 from deepfake.pipelines.benchmark.contestants import (
@@ -38,17 +38,7 @@ from deepfake.pipelines.benchmark.results import Measured
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was measured, for the caller to show."""
-
-    summary: dict[str, Any]
-    table: str
-    left_out_share: float
-    look_at: tuple[str, ...]
-
-
-def run(config: BenchmarkJobConfig) -> Report:
+def run(config: BenchmarkJobConfig) -> Outcome:
     """Measure, and write ``benchmark.json``; raises ``UsageError`` where the input cannot be measured."""
     storage = Storage(config.storage)
     if config.sampling.policy != "every_n":
@@ -57,14 +47,14 @@ def run(config: BenchmarkJobConfig) -> Report:
     config = config.model_copy(update={"output": absolute(config.output), "detector": detectors[0]})
     listed = load_catalog(absolute(config.input), config.catalog, storage).slice(0, config.limit)
     if config.dry_run:
-        return Report(_planned(listed, config, detectors), "", 0.0, ())
+        return Outcome(_planned(listed, config, detectors))
     with lock.held(config.output, storage):
         return _run(config, storage, listed, detectors)
 
 
 def _run(
     config: BenchmarkJobConfig, storage: Storage, listed: pa.Table, detectors: Sequence[DetectorConfig]
-) -> Report:
+) -> Outcome:
     machine = results.machine()
     with tempfile.TemporaryDirectory(prefix="deepfake-benchmark-") as name:
         clips, left_out = stage(listed, Path(name), config.sampling, storage)
@@ -114,7 +104,7 @@ def _run(
         "ratios": {key: value for key, value in ratios.items() if value is not None},
         "warnings": "; ".join(doubts) or "none",
     }
-    return Report(summary, results.table(measured), len(left_out) / listed.num_rows, (uri,))
+    return Outcome(summary, len(left_out) / listed.num_rows, look_at=(uri,), table=results.table(measured))
 
 
 def require_one_machine() -> None:

@@ -24,6 +24,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
 from deepfake.model import thresholds
 from deepfake.model.bundle import Bundle
+from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import (
     heat_maps,
     inputs,
@@ -73,8 +74,8 @@ class Extras:
     heat: heat_maps.Heat | None
 
 
-def run(config: EvaluateJobConfig) -> tuple[dict[str, Any], list[str]]:
-    """Do the job; the numbers for its summary, and what to look at."""
+def run(config: EvaluateJobConfig) -> Outcome:
+    """Do the whole job; raises ``UsageError`` where the input or the bundle is wrong."""
     storage = Storage(config.storage)
     config = config.model_copy(
         update={
@@ -86,12 +87,12 @@ def run(config: EvaluateJobConfig) -> tuple[dict[str, Any], list[str]]:
     )
     planned = plan(config, storage)
     if config.dry_run:
-        return describe(planned), []
+        return Outcome(describe(planned))
     with lock.held(config.output, storage):
         return _evaluate(planned, config, storage)
 
 
-def _evaluate(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> tuple[dict[str, Any], list[str]]:
+def _evaluate(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> Outcome:
     sets = [planned.first, *planned.others]
     with session.session(config.ray) if _needs_ray(sets) else nullcontext():
         scored = [_scored(one, planned.bundle, config, storage) for one in sets]
@@ -114,7 +115,7 @@ def _evaluate(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> tup
         },
         "warnings": len(_warnings(planned.first, first)),
     }
-    return summary, looked_at
+    return Outcome(summary, look_at=looked_at)
 
 
 def plan(config: EvaluateJobConfig, storage: Storage) -> Plan:

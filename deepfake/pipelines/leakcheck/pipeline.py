@@ -24,6 +24,7 @@ from deepfake.execution import session
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
+from deepfake.outcome import Outcome
 from deepfake.pipelines.leakcheck import (
     duplicates,
     findings,
@@ -78,15 +79,15 @@ class Checked:
         return int(pc.sum(self.pictures["problem"].is_valid()).as_py() or 0)
 
 
-def run(config: LeakcheckJobConfig) -> tuple[dict[str, Any], list[str], str | None, float]:
-    """Do the job: numbers for its summary, what to look at, why it fails if so, and the share not read."""
+def run(config: LeakcheckJobConfig) -> Outcome:
+    """Do the whole job; the outcome's problem is what ``leakcheck.fail_on`` names."""
     storage = Storage(config.storage)
     config = config.model_copy(update={"input": absolute(config.input), "output": absolute(config.output)})
     _require_own_output(config)
     loaded = material.load(config, storage)
     known = uploads.load(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
     if config.dry_run:
-        return describe(loaded, known), [], None, 0.0
+        return Outcome(describe(loaded, known))
     with lock.held(config.output, storage):
         checked = check(loaded, known, config, storage)
         look_at = _write(checked, config, storage)
@@ -103,7 +104,7 @@ def run(config: LeakcheckJobConfig) -> tuple[dict[str, Any], list[str], str | No
     if checked.unreadable:
         summary["unreadable"] = checked.unreadable
     problem = f"{checked.verdict}: {'; '.join(checked.failing)}" if checked.failing else None
-    return summary, look_at, problem, checked.unreadable / loaded.videos.num_rows
+    return Outcome(summary, checked.unreadable / loaded.videos.num_rows, look_at, problem)
 
 
 def describe(loaded: Material, known: uploads.Uploads | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from deepfake.faces.detectors.base import resolve
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
+from deepfake.outcome import Outcome
 from deepfake.pipelines.preprocess import contact_sheets, detection_rate
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 FOLDERS = {"videos": "", "crops": ""}
 
 
-def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
-    """Do the whole job; the numbers for its summary, and what to look at.
+def run(config: PreprocessJobConfig) -> Outcome:
+    """Do the whole job.
 
     Raises ``UsageError`` where the input or the output folder is wrong.
     """
@@ -48,7 +49,7 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
     output = Output(config.output, storage, config_sha256(config), FOLDERS)
     listed = planning.listed(config, output)
     if config.dry_run:
-        return planning.planned(listed, config, output, output.config_sha256), []
+        return Outcome(planning.planned(listed, config, output, output.config_sha256))
     sections = config.model_dump(mode="json", include={"catalog", "sampling", "detector", "crop"})
     with lock.held(config.output, storage) as mine, session.session(config.ray):
         output.claim({"input": config.input, **sections})
@@ -60,7 +61,8 @@ def run(config: PreprocessJobConfig) -> tuple[dict[str, Any], list[str]]:
         write_yield(videos, output, config.detector.name)
         sheets = write_sheets(output) if any(videos["faces"].to_pylist()) else []
         seconds = time.monotonic() - working - followed.starting
-    return summary(videos, config, followed, seconds, time.monotonic() - started), sheets
+    numbers = summary(videos, config, followed, seconds, time.monotonic() - started)
+    return Outcome(numbers, numbers["failed"] / max(1, numbers["videos"]), sheets)
 
 
 def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> runner.Followed:

@@ -41,6 +41,7 @@ from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule, operating_point
+from deepfake.outcome import Outcome
 from deepfake.pipelines.score import diff, first_pass, report, stored_crops
 from deepfake.pipelines.score.first_pass import Stage
 from deepfake.pipelines.score.rows import Judgement, score_tables
@@ -69,8 +70,8 @@ FOLDERS = {
 }
 
 
-def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
-    """Do the whole job; the numbers for its summary, and what to look at.
+def run(config: ScoreJobConfig) -> Outcome:
+    """Do the whole job.
 
     Raises ``UsageError`` where the input, the bundle or the output folder is wrong.
     """
@@ -86,7 +87,7 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
         diff.bundle_of(config.compare_with, storage)  # wrong ones are told before hours of work
     listed = planning.listed(config, output) if kept is None else kept.videos.slice(0, config.limit)
     if config.dry_run:
-        return planned(listed, config, output, identity), []
+        return Outcome(planned(listed, config, output, identity))
     sections = config.model_dump(mode="json", include=set(config.row_sections))
     with lock.held(config.output, storage) as mine, session.session(config.ray):
         output.claim(
@@ -107,7 +108,7 @@ def run(config: ScoreJobConfig) -> tuple[dict[str, Any], list[str]]:
             look_at.append(numbers["changes"])
         if config.report.checksums:
             numbers["checksums"] = checksums.write(config.output, storage)
-    return numbers, look_at
+    return Outcome(numbers, numbers["failed"] / max(1, numbers["videos"]), look_at)
 
 
 @dataclasses.dataclass(frozen=True)

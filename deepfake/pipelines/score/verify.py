@@ -29,6 +29,7 @@ from deepfake.io.uri import absolute, join
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import operating_point
+from deepfake.outcome import Outcome
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
 from deepfake.progress import Progress
@@ -40,11 +41,13 @@ _ENTRY = ("video_id", "uri", "size_bytes", *tables.PROVENANCE_COLUMNS)
 _COMPARED = ("content_sha256", "status", "verdict", "frames_sampled", "frames_with_face", "faces")
 
 
-def run(config: VerifyJobConfig) -> tuple[dict[str, Any], str | None]:
-    """Verify an output; the summary, and in words what is wrong with it, if anything.
+def run(config: VerifyJobConfig) -> Outcome:
+    """Verify an output; the outcome's problem says what is wrong with it, if anything.
 
     Raises ``UsageError`` where it is no output of the score job, or the bundle is another one.
     """
+    if config.dry_run:
+        return Outcome({"verified": config.verify, "sample": config.sample})
     storage = Storage(config.storage)
     root = absolute(config.verify)
     job, bundle = _as_it_was(root, config, storage)
@@ -68,7 +71,7 @@ def run(config: VerifyJobConfig) -> tuple[dict[str, Any], str | None]:
         "report": report,
     }
     words = f"{len(differing)} of {len(checks)} videos differ; {report} says how" if differing else None
-    return summary, words
+    return Outcome(summary, problem=words)
 
 
 def sample(videos: pa.Table, count: int, seed: int) -> pa.Table:

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import names_people, require_both_classes
-from deepfake.cli import Outcome, load_config
 from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
+from deepfake.config.parse import load_recipe
 from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.execution import session
@@ -29,6 +29,7 @@ from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
 from deepfake.model.bundle import read_info
+from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
 from deepfake.pipelines.evaluate import pipeline as evaluation
 from deepfake.pipelines.train import pipeline
@@ -37,7 +38,6 @@ from deepfake.training.ray_train import prepare_environment
 
 log = logging.getLogger(__name__)
 
-OPTION = "--compare"
 TABLE_FILE, JSON_FILE = "compare.md", "compare.json"
 OWN, IDENTITY = "own", "identity"
 _EVALUATED = "identity_split"  # folder in a recipe's output
@@ -69,45 +69,41 @@ class Numbers:
     video_auc: float | None  # of videos, each the mean of its crops
 
 
-def run(config: TrainJobConfig, arguments: Sequence[str]) -> tuple[Outcome, str]:
-    """Train and measure every recipe of ``config.compare``; the outcome, and the table for people.
-
-    ``arguments`` is the command line; what it says besides ``--compare`` holds for all recipes.
-    """
-    recipes = load(config, arguments)
+def run(config: TrainJobConfig) -> Outcome:
+    """Train and measure every recipe of ``config.compare``; what else ``config`` was told holds for all."""
     storage = Storage(config.storage)
+    recipes = load(config, storage)
     output = absolute(config.output)
     crops = dataset.open_crops(absolute(config.input), storage, config.limit)
     split = identity_split(crops.table, config)
     if config.dry_run:
-        plans = {recipe.name: pipeline.train(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
-        return Outcome({"recipes": plans, "identity_split": split}), ""
+        plans = {recipe.name: pipeline.run(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
+        return Outcome({"recipes": plans, "identity_split": split})
     prepare_environment()
     found: list[Numbers] = []
     with lock.held(output, storage), session.session(config.ray):
         for recipe in recipes:
             log.info("recipe %s", recipe.name)
-            pipeline.train(recipe.config)
+            pipeline.run(recipe.config)
             found += measure(recipe, split, storage)
         text = as_text(recipes, found, split, names_people(crops.table))
         as_files = {TABLE_FILE: text, JSON_FILE: json.dumps(as_json(recipes, found, split), indent=2)}
         for name, content in as_files.items():
             storage.write_text(join(output, name), content + "\n")
     summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
-    return Outcome(summary, look_at=[join(output, name) for name in (TABLE_FILE, JSON_FILE)]), text
+    return Outcome(summary, look_at=[join(output, name) for name in as_files], table=text)
 
 
-def load(config: TrainJobConfig, arguments: Sequence[str]) -> list[Recipe]:
-    """Each recipe under the command line's options; ``UsageError`` where there is nothing to compare."""
+def load(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
+    """Each recipe under what ``config`` was told; ``UsageError`` where there is nothing to compare."""
     names = [PurePosixPath(path).stem for path in config.compare]
     if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise UsageError(f"{OPTION} takes two or more recipes of different names, got {config.compare}")
-    rest = without_compare(arguments)
+        raise UsageError(f"--compare takes two or more recipes of different names, got {config.compare}")
     recipes = []
     for name, path in zip(names, config.compare, strict=True):
-        loaded = load_config(TrainJobConfig, ["--config", path, *rest])
-        output = join(absolute(config.output), name)
-        recipes.append(Recipe(name, loaded.model_copy(update={"output": output})))
+        loaded = load_recipe(config, path, storage.read_text)
+        update = {"output": join(absolute(config.output), name), "compare": []}
+        recipes.append(Recipe(name, loaded.model_copy(update=update)))
     splits = {(r.config.training.train_split, r.config.training.val_split) for r in recipes}
     if len(splits) > 1:
         raise UsageError(
@@ -115,22 +111,6 @@ def load(config: TrainJobConfig, arguments: Sequence[str]) -> list[Recipe]:
             "--training.train_split and --training.val_split, which then hold for all"
         )
     return recipes
-
-
-def without_compare(arguments: Sequence[str]) -> list[str]:
-    """A command line without ``--compare`` and its values."""
-    kept: list[str] = []
-    inside = False
-    for argument in arguments:
-        if argument.startswith("-"):
-            inside = argument.partition("=")[0] == OPTION
-            if inside:
-                continue
-        if not inside:
-            kept.append(argument)
-        elif not argument.endswith((".yaml", ".yml")):
-            raise UsageError(f"{OPTION} takes YAML files, got {argument!r}")
-    return kept
 
 
 def identity_split(table: pa.Table, config: TrainJobConfig) -> str:

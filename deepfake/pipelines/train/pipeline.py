@@ -16,7 +16,6 @@ import numpy as np
 
 from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.catalog.identity_overlap import names_people, require_both_classes, require_disjoint
-from deepfake.cli import Outcome
 from deepfake.config import (
     CropConfig,
     DetectorConfig,
@@ -36,6 +35,7 @@ from deepfake.io.uri import absolute, join
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, check_weights
+from deepfake.outcome import Outcome
 from deepfake.pipelines.train import model_card, plots
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
@@ -56,7 +56,7 @@ _RUN_FILE = "run.json"
 _FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
 
 
-def train(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outcome:
+def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outcome:
     """Train on a crops folder and leave a model bundle.
 
     ``callbacks`` makes Keras callbacks of the caller's own, anew on each worker. They see global values. Of

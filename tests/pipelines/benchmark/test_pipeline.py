@@ -246,7 +246,7 @@ def test_only_each_nth_frame_can_be_compared(tmp_path: Path) -> None:
 
 
 def test_the_packaged_configuration_is_the_default() -> None:
-    from deepfake.cli import load_config
+    from deepfake.config.parse import load_config
 
     io = ["--input", "a", "--output", "b"]
     packaged = load_config(BenchmarkJobConfig, [*io, "--config", str(ROOT / "configs/benchmark.yaml")])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar
 
 import pytest
 
 from deepfake import cli, config
-from deepfake.errors import UsageError
-from deepfake.pipelines.demo import Summary, tour
+from deepfake.config import parse
+from deepfake.errors import Stopped, UsageError
+from deepfake.pipelines.demo import Summary, pipeline, tour
 from deepfake.pipelines.demo.archive import make_archive
-from tests.running import ROOT
 
-JOBS = ROOT / "jobs"
 MODELS: dict[str, type[config.JobConfig]] = {
     "preprocess": config.PreprocessJobConfig,
     "leakcheck": config.LeakcheckJobConfig,
@@ -29,21 +26,10 @@ MODELS: dict[str, type[config.JobConfig]] = {
 }
 
 
-@pytest.fixture
-def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """``jobs/demo.py`` as a module."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("demo_job", JOBS / "demo.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_command_line_is_one_that_its_job_understands() -> None:
     tour_steps = tour.steps(config.DemoJobConfig(output="some where", epochs=7))
     for step in tour_steps:
-        parsed = cli.load_config(MODELS[step.name], step.arguments)
+        parsed = parse.load_config(MODELS[step.name], step.arguments)
         assert parsed.output.startswith("some where/")
         if isinstance(parsed, config.TrainJobConfig):
             assert parsed.training.epochs == 7
@@ -56,7 +42,6 @@ def test_a_shown_command_can_be_pasted_into_a_shell() -> None:
 
 
 def test_it_stops_at_the_first_failure_with_that_job_s_status(
-    demo: ModuleType,
     ffpp_small: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -69,11 +54,10 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
         ran.append(Path(command[1]).name)
         return 3 if "train.py" in command[1] else 0
 
-    monkeypatch.setattr(demo, "make_dataset", lambda *_, **__: made)
-    monkeypatch.setattr(demo, "_run", fails_in_training)
-    monkeypatch.setattr(sys, "argv", ["jobs/demo.py"])
+    monkeypatch.setattr(pipeline, "make_dataset", lambda *_, **__: made)
+    monkeypatch.setattr(pipeline, "run_job", fails_in_training)
     with pytest.raises(SystemExit) as stopped:
-        demo.job(config.DemoJobConfig(output=str(tmp_path)))
+        pipeline.run(config.DemoJobConfig(output=str(tmp_path)))
     assert stopped.value.code == 3
     assert ran == ["preprocess.py", "leakcheck.py", "train.py"]
     out, err = capfd.readouterr()
@@ -82,16 +66,14 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
 
 
 @pytest.mark.parametrize("starts_for", [0.0, 1.0], ids=["while it runs", "while it is being started"])
-def test_a_stop_is_passed_on_to_the_running_job(
-    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, starts_for: float
-) -> None:
+def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch, starts_for: float) -> None:
     child = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
-    monkeypatch.setattr(demo.subprocess, "Popen", _Recorded)
+    monkeypatch.setattr(pipeline.subprocess, "Popen", _Recorded)
     monkeypatch.setattr(_Recorded, "starts_for", starts_for)
     before = signal.signal(signal.SIGTERM, cli._raise_stopped)
     try:
-        with pytest.raises(cli.Stopped):
-            demo._run([sys.executable, "-c", child])
+        with pytest.raises(Stopped):
+            pipeline.run_job([sys.executable, "-c", child])
     finally:
         signal.signal(signal.SIGTERM, before)
     assert _Recorded.made[-1].returncode == -signal.SIGTERM
@@ -109,9 +91,9 @@ class _Recorded(subprocess.Popen[bytes]):
         time.sleep(self.starts_for)
 
 
-def test_an_output_that_is_not_a_local_folder_is_refused(demo: ModuleType) -> None:
+def test_an_output_that_is_not_a_local_folder_is_refused() -> None:
     with pytest.raises(UsageError, match="writes to a local folder"):
-        demo.job(config.DemoJobConfig(output="s3://bucket/demo"))
+        pipeline.run(config.DemoJobConfig(output="s3://bucket/demo"))
 
 
 def test_the_archive_has_a_picture_without_a_face_and_a_broken_file(ffpp_small: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.cli import load_config
 from deepfake.config import CropConfig, EvaluateJobConfig
+from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.pipelines.evaluate import heat_maps, inputs, pipeline

@@ -28,11 +28,7 @@ WRITTEN = ["face_scores/part-00000.parquet", "metrics.json", "per_group.csv", "p
 
 
 def evaluate(*arguments: str) -> int:
-    def run(config: EvaluateJobConfig) -> cli.Outcome:
-        summary, look_at = pipeline.run(config)
-        return cli.Outcome(summary, look_at=look_at)
-
-    return cli.run(EvaluateJobConfig, run, ["--evaluation.bootstrap", "50", *arguments])
+    return cli.run(EvaluateJobConfig, pipeline.run, ["--evaluation.bootstrap", "50", *arguments])
 
 
 @pytest.fixture(autouse=True)

@@ -24,11 +24,7 @@ FILES = ["leakcheck.json", "overlaps.csv", "overlaps.parquet", "report.html"]
 
 
 def leakcheck(*arguments: object) -> int:
-    def run(config: LeakcheckJobConfig) -> cli.Outcome:
-        summary, look_at, problem, failed = pipeline.run(config)
-        return cli.Outcome(summary, failed, look_at, problem)
-
-    return cli.run(LeakcheckJobConfig, run, ["--leakcheck.bootstrap", "100", *map(str, arguments)])
+    return cli.run(LeakcheckJobConfig, pipeline.run, ["--leakcheck.bootstrap", "100", *map(str, arguments)])
 
 
 def found(output: Path) -> list[dict[str, Any]]:

@@ -166,7 +166,7 @@ def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
     (folder / "901.mp4").write_text("no video at all")
     whole = next(iter(sorted(folder.glob("*.mp4")))).read_bytes()
     (folder / "902.mp4").write_bytes(whole[: len(whole) // 2])
-    summary, _ = pipeline.run(_config(source, tmp_path / "crops"))
+    summary = pipeline.run(_config(source, tmp_path / "crops")).summary
     assert summary["videos"] == 15
     manifest = pd.read_parquet(tmp_path / "crops/_manifest.parquet").set_index("video_id")
     bad = manifest[manifest["status"] != "ok"]
@@ -204,7 +204,8 @@ def test_genuine_ffpp_clips_give_the_frames_and_faces_that_are_there(
     data: Path, tmp_path: Path, ray_session: None
 ) -> None:
     config = _config(data / "ffpp", tmp_path / "crops", catalog={"splits_dir": str(data / "ffpp_splits")})
-    summary, sheets = pipeline.run(config)
+    outcome = pipeline.run(config)
+    summary, sheets = outcome.summary, outcome.look_at
     assert (summary["videos"], summary["frames_sampled"]) == (7, 109)
     assert summary["frames_with_face"] >= 107
     rows = _rows(tmp_path / "crops")

@@ -202,7 +202,7 @@ def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
 ) -> None:
     output = tmp_path / "again"
     job = _config(scored, other_bundle, output, compare_with=str(scored))
-    numbers, _ = scoring.run(job)
+    numbers = scoring.run(job).summary
     faces = pd.read_parquet(output / "face_scores")
     assert not Path(job.input, "one.mp4").exists()  # there is nothing but crops to score
     crops = pd.read_parquet(scored / "crops")
@@ -224,8 +224,9 @@ def test_a_verified_output_has_the_scores_that_its_source_files_give(
     scored: Path, archive: Path, tmp_path: Path
 ) -> None:
     config = VerifyJobConfig(verify=str(scored), sample=6, output=str(tmp_path))
-    numbers, problem = verify.run(config)
-    assert problem is None
+    outcome = verify.run(config)
+    numbers = outcome.summary
+    assert outcome.problem is None
     assert (numbers["videos"], numbers["differing"]) == (6, 0)
     assert numbers["largest_difference"] < 1e-6
     assert VerifyJobConfig(verify=str(scored)).output == f"{scored}/verification"
@@ -243,8 +244,8 @@ def test_verification_finds_scores_and_files_that_were_changed(
     good[0]["score"] += 0.1
     good[1]["content_sha256"] = "0" * 64
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), part)
-    numbers, problem = verify.run(VerifyJobConfig(verify=str(copy), sample=6))
-    assert problem is not None and numbers["differing"] == 2
+    outcome = verify.run(VerifyJobConfig(verify=str(copy), sample=6))
+    assert outcome.problem is not None and outcome.summary["differing"] == 2
     report = json.loads((copy / "verification/verification.json").read_text())
     words = {video["video_id"]: video["differences"] for video in report["videos"]}
     assert "score was" in words[good[0]["video_id"]][0]
@@ -256,11 +257,11 @@ def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
     archive: Path, bundle: str, scored: Path, tmp_path: Path, ray_session: None, budget: str
 ) -> None:
     output = tmp_path / "scores"
-    numbers, _ = scoring.run(_config(archive, bundle, output, budget=budget))
+    numbers = scoring.run(_config(archive, bundle, output, budget=budget)).summary
     done = len(pd.read_parquet(output / "video_scores"))
     assert numbers["left_for_the_next_run"] == 6 - done
     assert 0 < done <= 2 if budget == "2 videos" else done > 0
-    numbers, _ = scoring.run(_config(archive, bundle, output))
+    numbers = scoring.run(_config(archive, bundle, output)).summary
     assert numbers["left_for_the_next_run"] == 0
     timed = [name for name in tables.columns("video_scores") if name.endswith("_seconds")]
     now, expected = (
@@ -290,10 +291,10 @@ def test_a_video_that_is_done_again_has_one_row_in_every_table(
     shutil.copy(archive / "one.mp4", mine)
     (mine / "list.csv").write_text("path\none.mp4\nsub folder/two.mp4\n")
     config = _config(mine / "list.csv", bundle, output)
-    numbers, _ = scoring.run(config)
+    numbers = scoring.run(config).summary
     assert numbers["by_status"] == {"ok": 1, "unreadable": 1}
     shutil.copytree(archive / "sub folder", mine / "sub folder")
-    numbers, _ = scoring.run(config)
+    numbers = scoring.run(config).summary
     assert numbers["by_status"] == {"ok": 2} and numbers["videos"] == 2
     for table in ("video_scores", "face_scores", "evidence", "crops"):
         rows = pd.read_parquet(output / table).sort_values("video_id", kind="stable", ignore_index=True)
@@ -320,13 +321,13 @@ def test_new_videos_are_scored_and_the_others_left_as_they_are(
     scoring.run(_config(mine, bundle, output))
     first = {p: p.read_bytes() for p in output.glob("*_scores/*.parquet")}
     shutil.copy(archive / "sub folder/two.mp4", mine)
-    numbers, _ = scoring.run(_config(mine, bundle, output))
+    numbers = scoring.run(_config(mine, bundle, output)).summary
     assert {p: p.read_bytes() for p in first} == first
     videos = pd.read_parquet(output / "video_scores").set_index("video_id")
     assert videos.index.tolist() == ["one.mp4", "two.mp4"]
     done = videos.loc["two.mp4", "frames_sampled"]
     assert numbers["frames_per_second"] * numbers["working_seconds"] == pytest.approx(done, rel=0.02)
-    numbers, _ = scoring.run(_config(mine, bundle, output))
+    numbers = scoring.run(_config(mine, bundle, output)).summary
     assert numbers["videos"] == 2 and numbers["frames_per_second"] is None  # of this run, which did nothing
     assert pq.read_metadata(output / "_manifest.parquet").num_rows == 2
 

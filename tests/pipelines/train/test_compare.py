@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from deepfake.cli import load_config
 from deepfake.config import FaultsConfig, TrainJobConfig
+from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import tables
+from deepfake.io.storage import Storage
 from deepfake.pipelines.train import compare
 from deepfake.pipelines.train.compare import Numbers, Recipe
 from tests import running
@@ -29,7 +30,7 @@ def test_the_command_line_holds_for_all_recipes_over_what_they_say(tmp_path: Pat
     words = arguments(tmp_path, tmp_path / "out", "--training.epochs", "3", "--model.weights=none")
     config = load_config(TrainJobConfig, words)
     assert config.compare == RECIPES
-    seed, honest = compare.load(config, words)
+    seed, honest = compare.load(config, Storage())
     assert seed.config.output == str(tmp_path / "out" / "seed")
     assert {r.config.training.epochs for r in (seed, honest)} == {3}
     assert {r.config.model.weights for r in (seed, honest)} == {"none"}
@@ -41,12 +42,11 @@ def test_the_command_line_holds_for_all_recipes_over_what_they_say(tmp_path: Pat
 def test_one_recipe_is_nothing_to_compare(paths: list[str], tmp_path: Path) -> None:
     words = ["--compare", *paths, "--input", "x", "--output", str(tmp_path)]
     with pytest.raises(UsageError, match="two or more recipes of different names"):
-        compare.load(load_config(TrainJobConfig, words), words)
+        compare.load(load_config(TrainJobConfig, words), Storage())
 
 
 def test_recipes_are_measured_on_test_or_else_on_validation(make_crops, tmp_path: Path) -> None:
     from deepfake.crops import dataset
-    from deepfake.io.storage import Storage
 
     words = ["--compare", *RECIPES, "--input", "x", "--output", str(tmp_path)]
     config = load_config(TrainJobConfig, words)

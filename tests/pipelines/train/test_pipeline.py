@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from deepfake.cli import load_config
 from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage

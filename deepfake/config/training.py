@@ -1,4 +1,4 @@
-"""Sections on the network, and how it learns."""
+"""The distributed training loop, and known mistakes to be shown."""
 
 from __future__ import annotations
 
@@ -6,56 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from deepfake.config.base import Fraction, Section
-
-
-class ModelConfig(Section):
-    """EfficientNetB0 and its head."""
-
-    weights: str = Field(
-        "imagenet", description="imagenet, none, or the path of a backbone .weights.h5 file (no top)"
-    )
-    dense_units: int = Field(256, ge=1, description="width of the hidden dense layer")
-    l2: float = Field(1e-3, ge=0, description="L2 penalty on the hidden dense layer's kernel")
-    dropout: Fraction = Field(0.5, description="dropout before the hidden layer")
-    head_dropout: Fraction = Field(0.3, description="dropout before the output")
-    drop_connect: Fraction = Field(
-        0.2, description="stochastic depth of the backbone's last block; off where the backbone is frozen"
-    )
-
-
-class AugmentConfig(Section):
-    """Random changes to training crops; the same distribution for real and fake."""
-
-    enabled: bool = Field(True, description="augment training crops")
-    fakes: Literal["real", "sbi", "mix"] = Field(
-        "real",
-        description="real: the data set's fakes; sbi: self-blended images, a real and a fake made of each "
-        "real crop, and none of the data set's fakes; mix: half of the fakes are self-blended",
-    )
-    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    rotation_degrees: float = Field(5.0, ge=0, le=45, description="largest rotation to either side")
-    scale: Fraction = Field(0.05, description="largest relative change of scale")
-    brightness: Fraction = Field(0.1, description="largest relative change of brightness")
-    contrast: Fraction = Field(0.1, description="largest relative change of contrast")
-    hue_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the hue to either side")
-    saturation: Fraction = Field(0.1, description="largest relative change of saturation")
-    rgb_shift: float = Field(
-        10.0, ge=0, le=128, description="largest change of each colour channel, in grey levels of 256"
-    )
-    jpeg: Fraction = Field(0.3, description="probability of JPEG compression")
-    jpeg_quality: tuple[int, int] = Field((40, 100), description="range of its quality")
-    blur: Fraction = Field(0.1, description="probability of a Gaussian blur")
-    noise: Fraction = Field(0.1, description="probability of Gaussian noise")
-    downscale: Fraction = Field(0.1, description="probability of scaling down and up again")
-    cutout: Fraction = Field(0.0, description="probability of a grey rectangle")
-
-    @model_validator(mode="after")
-    def _quality_is_a_range(self) -> AugmentConfig:
-        low, high = self.jpeg_quality
-        if not 1 <= low <= high <= 100:
-            raise ValueError(f"augment.jpeg_quality must be two numbers in 1..100, rising, got {low}, {high}")
-        return self
+from deepfake.config.base import Section
 
 
 class TrainingConfig(Section):

@@ -1,0 +1,22 @@
+"""Where the work runs."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from deepfake.config.base import Section
+
+
+class RayConfig(Section):
+    """Where the work runs."""
+
+    address: str | None = Field(
+        None,
+        description="a running cluster (auto, host:port, ray://...); default: RAY_ADDRESS, "
+        "else an embedded Ray on this machine",
+    )
+    num_cpus: int | None = Field(None, ge=1, description="CPUs of an embedded Ray (default: all)")
+    object_store_mb: int = Field(512, ge=80, description="object store of an embedded Ray, in MiB")
+    workers: int | None = Field(
+        None, ge=1, description="parallel workers of the job (default: one a CPU of the cluster)"
+    )

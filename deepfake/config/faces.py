@@ -1,0 +1,53 @@
+"""How faces are found, and become crops."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from deepfake.config.base import Section
+
+
+class DetectorConfig(Section):
+    """How faces are found, and which of them are kept."""
+
+    name: Literal["auto", "haar", "yunet"] = Field(
+        "auto", description="auto: yunet where its model file is given or cached, haar otherwise"
+    )
+    yunet_model: str | None = Field(
+        None, description="path or URI of face_detection_yunet_2023mar.onnx (checksum verified)"
+    )
+    rows: int = Field(360, ge=64, description="frames are searched with the short side bounded to this")
+    min_face: float = Field(
+        0.125, gt=0, le=1, description="smallest face looked for, as a share of the frame's height"
+    )
+    yunet_threshold: float = Field(0.6, ge=0, le=1, description="lowest YuNet score that counts as a face")
+    haar_neighbors: int = Field(5, ge=1, description="overlapping hits that make a Haar detection")
+    keep: Literal["largest", "all", "track"] = Field(
+        "largest",
+        description="largest: one face a frame, that of the most prominent person (largest, "
+        "surest, longest seen); all: every face; track: every face seen in min_track_frames sampled frames",
+    )
+    min_track_frames: int = Field(2, ge=1, description="shorter tracks are dropped when keep is track")
+    boxes: Literal["own", "from_original"] = Field(
+        "own",
+        description="from_original: fakes of FF++ are cropped where their frame-aligned original "
+        "has its faces, so that crop geometry cannot tell real from fake",
+    )
+
+
+class CropConfig(Section):
+    """How a face box becomes a stored image."""
+
+    size: int = Field(224, ge=32, le=1024, description="side of the square crop in pixels")
+    margin: float = Field(0.3, ge=0, le=2, description="added to each side, as a share of the box side")
+    align: Literal["none", "eyes"] = Field(
+        "none",
+        description="eyes: faces are turned about the centre of their box until the eyes are level; needs a "
+        "detector with landmarks (yunet)",
+    )
+    format: Literal["png", "webp", "jpeg"] = Field(
+        "png", description="png and webp are lossless; jpeg uses one quality for both classes"
+    )
+    jpeg_quality: int = Field(95, ge=1, le=100, description="quality when format is jpeg")

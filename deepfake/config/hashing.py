@@ -1,0 +1,35 @@
+"""Hashes of a configuration: what decides the rows of an output, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from deepfake.config.jobs import JobConfig
+
+
+def sha256_of(value: Any) -> str:
+    """Hash of a JSON-representable value, the same on every machine and in every process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# Keys that say where a file lies or how long to wait, not which rows come out.
+_NOT_IN_HASH = {
+    "detector": {"yunet_model"},
+    "evaluation": {"heat_maps", "prevalence", "robustness", "robustness_crops", "robustness_videos"},
+    "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
+    "sampling": {"timeout_seconds", "isolate", "max_memory_mb", "long_video_mb", "piece_seconds"},
+}
+
+
+def config_sha256(config: JobConfig) -> str:
+    """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
+    return sha256_of(
+        {
+            name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
+            for name in config.row_sections
+            if (section := getattr(config, name)) is not None
+        }
+    )

@@ -1,0 +1,18 @@
+"""How storage is reached."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from deepfake.config.base import Section
+
+
+class StorageConfig(Section):
+    """How URIs are reached. Credentials come from the standard chain only, never from here."""
+
+    endpoint_url: str | None = Field(
+        None, description="S3 endpoint (default: AWS_ENDPOINT_URL, then AWS itself)"
+    )
+    region: str | None = Field(None, description="S3 region (default: the standard chain)")
+    anonymous: bool = Field(False, description="unsigned S3 requests, for public buckets")
+    max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")

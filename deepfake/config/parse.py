@@ -1,0 +1,218 @@
+"""From YAML files and the command line to a job's configuration.
+
+Values come from the model's defaults, then ``--config FILE.yaml``, then the command line. Unknown keys
+and wrong types are errors that name the key and the nearest valid one. Nothing here knows where files lie:
+``read_text`` is handed in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
+
+from deepfake.config.jobs import JobConfig
+from deepfake.errors import UsageError
+
+Config = TypeVar("Config", bound=JobConfig)
+ReadText = Callable[[str], str]
+
+
+def read_local(path: str) -> str:
+    """A file of this machine; ``Storage.read_text`` reads URIs too."""
+    return Path(path).read_text(encoding="utf-8")
+
+
+def load_config(
+    model: type[Config], argv: Sequence[str], program: str = "job", read_text: ReadText = read_local
+) -> Config:
+    """The job's configuration; raises ``UsageError`` with a message for people."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", action="append", default=[])
+    known, rest = first.parse_known_args(_spelled(argv, model))
+    values: dict[str, Any] = {}
+    for path in known.config:
+        values = _merged(values, _keyed(read_yaml(path, read_text), model))
+    needed = sorted(name for name, info in model.model_fields.items() if info.is_required())
+    root = _Parser(
+        {name for name, _ in option_names(model)},
+        prog=program,
+        usage=" ".join(["%(prog)s", *(f"--{name} URI" for name in needed), "[--section.key value ...]"]),
+        description=model.__doc__,
+        allow_abbrev=False,
+    )
+    root.add_argument("--config", help="YAML file with any of the keys below; may be given more than once")
+    settings: Any = type(
+        model.__name__,
+        (model, BaseSettings),
+        {
+            "model_config": SettingsConfigDict(extra="forbid", frozen=True, populate_by_name=True),
+            "__doc__": model.__doc__,
+        },
+    )
+    try:
+        source: Any = CliSettingsSource(
+            settings,
+            root_parser=root,
+            cli_parse_args=list(rest),
+            cli_hide_none_type=True,
+            cli_implicit_flags=True,
+            parse_args_method=_Parser.parse_args,
+        )
+        told = source()
+    except SettingsError as error:
+        raise UsageError(str(error).replace(' from source "CliSettingsSource"', "")) from None
+    return _validated(model, _merged(values, told))
+
+
+def load_recipe(config: Config, path: str, read_text: ReadText = read_local) -> Config:
+    """A YAML file's configuration under all that ``config`` was told, which its defaults are not."""
+    model = type(config)
+    told = config.model_dump(by_alias=True, exclude_unset=True)
+    return _validated(model, _merged(_keyed(read_yaml(path, read_text), model), told))
+
+
+def _validated(model: type[Config], values: Mapping[str, Any]) -> Config:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_explain(error, {name for name, _ in option_names(model)})) from None
+
+
+def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
+    """A YAML file as a dict; raises ``UsageError`` that names the file."""
+    try:
+        loaded = yaml.safe_load(read_text(path))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable configuration file: {error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {error}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path}: expected 'section: ...' at the top, found a {type(loaded).__name__}")
+    return loaded
+
+
+def option_names(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``(dotted name, field)`` of every key a job takes."""
+    for name, info in model.model_fields.items():
+        name = info.alias or name
+        nested = _section(info.annotation)
+        if nested is None:
+            yield prefix + name, info
+        else:
+            yield from option_names(nested, f"{prefix}{name}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _spelled(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """The command line as the parser takes it.
+
+    ``--dry_run`` means ``--dry-run`` and ``--a.b-c`` means ``--a.b_c``. A flag may be given a value as any
+    other option is: ``--a.b false``, ``--a.b=false`` and ``--no-a.b`` are the same. A list may be given as
+    ``--a.b x y``.
+    """
+    fields = dict(option_names(model))
+    spelled = {name.replace("-", "_"): name for name in fields}
+    result: list[str] = []
+    waiting = list(argv)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            name = spelled.get(name.replace("-", "_"), name)
+            if name in fields and fields[name].annotation is bool:
+                if not equals and waiting and waiting[0].lower() in _TRUE | _FALSE:
+                    value = waiting.pop(0)
+                elif equals and value.lower() not in _TRUE | _FALSE:
+                    raise UsageError(f"{name}: expected true or false (got {value!r})")
+                equals, name = "", f"no-{name}" if value.lower() in _FALSE else name
+                value = ""
+            argument = f"--{name}{equals}{value}"
+            if name in fields and get_origin(fields[name].annotation) is list and not equals:
+                while len(waiting) > 1 and not waiting[0].startswith("-") and not waiting[1].startswith("-"):
+                    result += [argument, waiting.pop(0)]  # --a.b x y is --a.b x --a.b y
+        result.append(argument)
+    return result
+
+
+_TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+def _keyed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """A YAML file's keys as the command line spells them; a section with nothing in it is its defaults."""
+    result = dict(values)
+    for name, info in model.model_fields.items():
+        if info.alias and name in result:
+            result.setdefault(info.alias, result.pop(name))
+        is_section = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+        if is_section and name in result and result[name] is None:
+            del result[name]
+    return result
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            value = _merged(result[key], value)
+        result[key] = value
+    return result
+
+
+def _nearest(name: str, valid: set[str]) -> str:
+    sections = {option.partition(".")[0] for option in valid}
+    close = difflib.get_close_matches(name, valid | sections, n=1, cutoff=0.5)
+    if not close:  # the right key in the wrong section
+        last = {option.rpartition(".")[2]: option for option in valid}
+        close = [last[m] for m in difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=0.6)]
+    return f"; did you mean {close[0]}?" if close else "; --help lists every option"
+
+
+def _explain(error: ValidationError, valid: set[str]) -> str:
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {name}{_nearest(name, valid)}")
+        elif item["type"] == "missing":
+            lines.append(f"--{name} is required")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{name or 'configuration'}: {message} (got {item['input']!r})")
+    return "\n  ".join(lines)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that answers an unknown option with the nearest valid one."""
+
+    def __init__(self, valid: set[str], **options: Any) -> None:
+        super().__init__(**options)
+        self.valid = valid
+
+    def error(self, message: str) -> NoReturn:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            words = message.removeprefix(prefix).split()
+            unknown = [w.partition("=")[0] for w in words if w.startswith("--")]
+            if unknown:
+                raise UsageError(
+                    "; ".join(f"unknown option {name}{_nearest(name[2:], self.valid)}" for name in unknown)
+                )
+            raise UsageError(f"unexpected {' '.join(words)!r}; options are written --section.key value")
+        raise UsageError(message)

@@ -1,0 +1,33 @@
+"""The pages and plots written for people."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from deepfake.config.base import Fraction, Section
+
+
+class ReportConfig(Section):
+    """The pages and plots written for people."""
+
+    title: str | None = Field(None, description="heading of the page")
+    rows: int = Field(
+        250_000, ge=1, description="videos in the page's table, most suspicious first; the files hold all"
+    )
+    max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
+    pages: int = Field(
+        100,
+        ge=0,
+        description="videos with a page of their own: likely fake or uncertain, highest score first",
+    )
+    frames: int = Field(4, ge=0, description="frames shown on such a page")
+    heat_maps: bool = Field(
+        True, description="and where in the faces the network looked; takes TensorFlow's start"
+    )
+    checksums: bool = Field(
+        False, description="write SHA256SUMS of the output's files, for sha256sum --check and for signing"
+    )
+    prevalence: list[Fraction] = Field(
+        [0.5, 0.1, 0.01, 0.001],
+        description="shares of fakes among all videos for which the page says how many alarms are right",
+    )

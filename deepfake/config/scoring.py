@@ -1,0 +1,74 @@
+"""How an archive is scored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from deepfake.config.base import Fraction, Section
+
+
+class ScoringConfig(Section):
+    """How an archive is scored."""
+
+    runtime: Literal["auto", "tensorflow", "openvino"] = Field(
+        "auto",
+        description="what computes the scores; auto: OpenVINO on CPUs where it gives TensorFlow's scores, "
+        "TensorFlow on GPUs",
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="crops that TensorFlow scores at once (default: 32 on CPUs, 256 on GPUs)"
+    )
+    aggregation: Literal["mean", "median", "max", "top_k"] = Field(
+        "mean", description="how frame scores become a track's and a video's score"
+    )
+    top_k: int = Field(5, ge=1, description="scores averaged by top_k")
+    over_tracks: Literal["faces", "mean", "max", "top_k"] = Field(
+        "faces",
+        description="faces: a video's score is made of all its faces; mean, max, top_k: of its tracks' "
+        "scores, so that one faked person among several counts (with detector.keep all or track)",
+    )
+    threshold: Fraction | None = Field(
+        None, description="score that divides real from fake, in place of an operating point"
+    )
+    operating_point: Literal["default", "balanced", "fpr_0.01", "fpr_0.001"] = Field(
+        "default",
+        description="which of the bundle's thresholds, chosen on validation videos: balanced errors, or a "
+        "false positive rate of 1 % or 0.1 %; default: balanced where the bundle has it",
+    )
+    uncertain: Fraction | None = Field(
+        None,
+        description="scores nearer to the threshold than this get the verdict uncertain (default: the band "
+        "that the bundle found on validation videos, else 0.05)",
+    )
+    smooth_seconds: float = Field(
+        3.0, ge=0, description="window over which a track's scores are averaged to find its segments"
+    )
+    min_faces: int = Field(1, ge=1, description="fewer faces than this give status too_short")
+    first_pass: int = Field(
+        0,
+        ge=0,
+        description="look at so many key frames of each video first, and at the whole only where their score "
+        "is near the threshold; 0: always at the whole",
+    )
+    first_pass_margin: Fraction = Field(
+        0.25, description="a first score further from the threshold than this stands"
+    )
+    keep_crops: bool = Field(
+        False,
+        description="write the crops too: the output can then be the --input of another bundle's job, "
+        "which decodes nothing",
+    )
+    use_gpu: bool = Field(False, description="score on GPUs")
+
+    @property
+    def crops_at_once(self) -> int:
+        """``batch_size``, or its default; an H200 is 1.6 times as fast by 256 as by 32 (docs/scoring.md)."""
+        return self.batch_size or (256 if self.use_gpu else 32)
+
+    @model_validator(mode="after")
+    def _first_pass_is_for_cpus(self) -> ScoringConfig:
+        if self.first_pass and self.use_gpu:
+            raise ValueError("first_pass works on CPUs only; leave out use_gpu")
+        return self
