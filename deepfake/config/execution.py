@@ -12,11 +12,13 @@ class RayConfig(Section):
 
     address: str | None = Field(
         None,
-        description="a running cluster (auto, host:port, ray://...); default: RAY_ADDRESS, "
-        "else an embedded Ray on this machine",
+        description="a running cluster (auto, host:port; for ray://... use ray job submit); default: "
+        "RAY_ADDRESS, else an embedded Ray on this machine",
     )
     num_cpus: int | None = Field(None, ge=1, description="CPUs of an embedded Ray (default: all)")
     object_store_mb: int = Field(512, ge=80, description="object store of an embedded Ray, in MiB")
     workers: int | None = Field(
-        None, ge=1, description="parallel workers of the job (default: one a CPU of the cluster)"
+        None,
+        ge=1,
+        description="at most so many parallel workers (default: all that the cluster has or starts)",
     )

@@ -22,7 +22,7 @@ from deepfake.crops import chunks
 from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import extractor
-from deepfake.execution import session
+from deepfake.execution import pools
 from deepfake.execution.output import Output
 from deepfake.execution.runner import follow, require_sound_program
 from deepfake.execution.work_units import Unit
@@ -47,8 +47,7 @@ def shared(
     if not rows:
         return waiting
     log.info("%d videos are larger than sampling.long_video_mb and are looked into first", len(rows))
-    workers = session.workers(ray_config)
-    bounds = _survey(rows, config, output, workers)
+    bounds = _survey(rows, config, output, ray_config)
     cut: dict[str, Pieces] = {}
     left: list[pa.Table] = []
     finished = output.finished_units()
@@ -70,10 +69,10 @@ def shared(
         results = ray.data.from_blocks(left).map_batches(
             look_at_piece,
             fn_kwargs={"config": config, "output": output, "deadline": deadline},
-            **_tasks(workers, len(left)),
+            **_tasks(ray_config, len(left)),
         )
         check = partial(require_sound_program, config=config, output=output)
-        follow(results, len(left), "pieces", check)
+        follow(pools.in_one_stage(results), len(left), "pieces", check)
     if deadline is not None:
         finished = output.finished_units()
         missing = {name for name, whole in cut.items() if not finished.issuperset(whole.piece_ids)}
@@ -110,13 +109,14 @@ def look_at_piece(
 
 
 def _survey(
-    rows: list[pa.Table], config: ExtractConfig, output: Output, workers: int
+    rows: list[pa.Table], config: ExtractConfig, output: Output, ray_config: RayConfig
 ) -> dict[str, list[int]]:
     """The bounds of each video's pieces, by the id of its survey."""
     blocks = [_block(row, survey_id=_survey_id(row, config, output)) for row in rows]
     results = ray.data.from_blocks(blocks).map_batches(
-        survey_video, fn_kwargs={"config": config, "output": output}, **_tasks(workers, len(blocks))
+        survey_video, fn_kwargs={"config": config, "output": output}, **_tasks(ray_config, len(blocks))
     )
+    pools.in_one_stage(results)
     found: dict[str, list[int]] = {}
     for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
         found.update(zip(batch["survey_id"].to_pylist(), batch["bounds"].to_pylist(), strict=True))
@@ -144,11 +144,11 @@ def _row(video: Mapping[str, Any], output: Output) -> pa.Table:
     return tables.from_rows("videos", [video], output.config_sha256)
 
 
-def _tasks(workers: int, blocks: int) -> dict[str, Any]:
+def _tasks(config: RayConfig, blocks: int) -> dict[str, Any]:
     return {
         "batch_size": None,  # a block is a video or a piece
         "batch_format": "pyarrow",
-        "compute": ray.data.TaskPoolStrategy(size=min(workers, blocks)),
+        "compute": pools.tasks(pools.workers(config, blocks)),
         "num_cpus": 1,
     }
 

@@ -19,8 +19,8 @@ from deepfake.catalog.load import load_catalog
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.errors import UsageError
+from deepfake.execution import pools, session
 from deepfake.execution import runner as units
-from deepfake.execution import session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit, group, plan
 from deepfake.faces.detectors.base import make
@@ -52,7 +52,9 @@ def choose(
     rest = missing(videos, earlier, config.retry_failed)
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
-        found = duplicates.separate(rest, earlier, _hashes(duplicates.suspects(rest, earlier), output))
+        found = duplicates.separate(
+            rest, earlier, _hashes(duplicates.suspects(rest, earlier), config, output)
+        )
         rest, copies = found.rest, found.skipped
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
@@ -89,8 +91,9 @@ def planned(
     whole = plan(missing(videos, output.finished_videos(EARLIER), config.retry_failed), identity)
     finished = output.finished_units()
     waiting = [unit for unit in whole if unit.unit_id not in finished]
-    cores = config.ray.num_cpus or session.cores()
+    workers = planned_workers(config, len(waiting))
     seconds = _expected_core_seconds(waiting, config, output)
+    times = [f"{seconds / count:.0f} s on {count} cores" for count in sorted({workers.now, workers.most})]
     return {
         "videos": videos.num_rows,
         "bytes": pc.sum(videos["size_bytes"]).as_py() or 0,
@@ -99,9 +102,18 @@ def planned(
         "videos_done": videos.num_rows - sum(unit.rows.num_rows for unit in waiting),
         "videos_to_do": sum(unit.rows.num_rows for unit in waiting),
         "units_to_do": len(waiting),
-        "extraction_would_take": f"about {seconds / cores:.0f} s on {cores} cores, by {PROBES} videos tried",
+        "workers": str(workers),
+        "extraction_would_take": f"about {', '.join(times)}, by {PROBES} videos tried",
         "output": output.root,
     }
+
+
+def planned_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> pools.Workers:
+    """Workers that a run would have, for ``--dry-run``; joins a cluster to ask for its CPUs."""
+    if not session.joins_a_cluster(config.ray):
+        return pools.plan_workers(config.ray, units, config.ray.num_cpus or session.cores())
+    with session.session(config.ray):
+        return pools.plan_workers(config.ray, units, int(session.total("CPU")))
 
 
 def _expected_core_seconds(
@@ -123,7 +135,9 @@ def _expected_core_seconds(
     return sum(unit.seconds for unit in waiting) * tried / estimated
 
 
-def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
+def _hashes(
+    rows: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output
+) -> dict[str, str | None]:
     """Content hashes by video_id of the files that ``duplicates.suspects`` names.
 
     They are kept as units are, so that a job started again reads only what it had not read.
@@ -136,8 +150,13 @@ def _hashes(rows: pa.Table, output: Output) -> dict[str, str | None]:
         files = sum(block.rows.num_rows for block in waiting)
         log.info("%d files are read to find copies among them", files)
         hashed = units.blocks(waiting).map_batches(
-            _hash_block, fn_args=(output,), batch_size=None, batch_format="pyarrow"
+            _hash_block,
+            fn_args=(output,),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=pools.tasks(pools.workers(config.ray, len(waiting))),
         )
+        pools.in_one_stage(hashed)
         with Progress("files read", files) as progress:
             for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 progress.step(sum(batch["files"].to_pylist()))

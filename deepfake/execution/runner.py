@@ -62,20 +62,6 @@ def waiting(units: list[Unit], output: Output) -> list[Unit]:
     return left
 
 
-def pool(size: int) -> ray.data.ActorPoolStrategy:
-    """Workers that load what they need once, each with its next unit at hand when it has done one."""
-    return ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
-
-
-def in_one_stage(results: ray.data.Dataset) -> ray.data.Dataset:
-    """The same dataset, for whose one stage Ray Data need not share memory among stages ten times a second.
-
-    That is 1 % of a core. What a stage may hold is bounded by its workers' tasks in flight.
-    """
-    results.context.op_resource_reservation_enabled = False
-    return results
-
-
 def answer(videos: pa.Table, began: float) -> pa.Table:
     """A unit's ``videos`` rows for ``follow``, with the Unix time at which the work on it began."""
     return videos.append_column(BEGAN, pa.array([began] * videos.num_rows, pa.float64()))

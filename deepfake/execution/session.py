@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray._private import ray_constants
 
 from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError
@@ -42,6 +43,8 @@ def session(config: RayConfig) -> Iterator[None]:
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Of workers that wait for a place the autoscaler says every few seconds that they never get one.
+    ray_constants.AUTOSCALER_EVENTS = ray_constants.env_integer("RAY_SCHEDULER_EVENTS", 0)
     _start(config)
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
@@ -88,8 +91,14 @@ def _start(config: RayConfig) -> None:
 
 
 def _address(config: RayConfig) -> str | None:
-    """Of the cluster to join; None where Ray is to be embedded."""
-    return config.address or os.environ.get("RAY_ADDRESS")
+    """Of the cluster to join; None where Ray is to be embedded. ``UsageError`` where it is Ray Client's."""
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if address and address.startswith("ray://"):
+        raise UsageError(
+            f"{address!r} is for interactive use of Ray, through which no job runs: send the same command to "
+            "the cluster with ray job submit"
+        )
+    return address
 
 
 def _warn_on_a_head_that_should_not_work() -> None:
@@ -121,6 +130,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def joins_a_cluster(config: RayConfig) -> bool:
+    """Whether Ray is a running cluster, which may grow, and not embedded in this process."""
+    return _address(config) is not None
+
+
 def total(resource: str) -> float:
     """Amount of a resource in the whole cluster."""
     return float(ray.cluster_resources().get(resource, 0.0))
@@ -142,7 +156,7 @@ def gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
 
 
 def workers(config: RayConfig) -> int:
-    """Parallel workers of a data job: as configured, else one for each CPU of the cluster."""
+    """Parallel workers of a cluster that does not grow: as configured, else one for each of its CPUs."""
     return config.workers or max(1, int(total("CPU")))
 
 

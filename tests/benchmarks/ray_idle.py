@@ -19,7 +19,7 @@ import pyarrow as pa
 import ray.data
 
 from deepfake.config import RayConfig
-from deepfake.execution import runner, session
+from deepfake.execution import pools, session
 from tests import running
 
 UNIT_SECONDS = 1.5  # of a worker; a video of FaceForensics++ takes so long
@@ -67,10 +67,14 @@ def main() -> None:
     with session.session(RayConfig(num_cpus=cores)):
         blocks = ray.data.from_blocks([pa.table({"unit": [number]}) for number in range(count)])
         through = blocks.map_batches(
-            Sleep, num_cpus=1, batch_size=None, batch_format="pyarrow", compute=runner.pool(cores)
+            Sleep,
+            num_cpus=1,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=pools.actors(pools.Workers(cores, cores, "the CPUs")),
         )
         passed = iter(
-            runner.in_one_stage(through).iter_batches(
+            pools.in_one_stage(through).iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
         )

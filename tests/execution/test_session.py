@@ -7,8 +7,12 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from deepfake.config import RayConfig
+from deepfake.errors import UsageError
+from deepfake.execution import session
 from tests import running
 
 
@@ -28,3 +32,13 @@ def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(tmp_path: Path)
     assert done.returncode == 1
     assert f"no Ray cluster answers at '{address}'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ray_client_is_refused_in_words_that_name_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "ray job submit"
+    with pytest.raises(UsageError, match=words):
+        session.joins_a_cluster(RayConfig(address="ray://127.0.0.1:10001"))
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+    with pytest.raises(UsageError, match=words):
+        session.joins_a_cluster(RayConfig())
+    assert words in str(RayConfig.model_fields["address"].description)

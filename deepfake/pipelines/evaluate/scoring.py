@@ -1,14 +1,16 @@
-"""Scores of stored crops, by Ray Data: tasks read and decode, actors that hold the bundle score.
+"""Scores of stored crops, by Ray Data: actors that hold the bundle read, decode and score windows of crops.
 
-Only a window of decoded crops is in memory at a time. A score depends on its crop and the bundle alone, so
-the result is the same whatever the number of actors.
+One stage does it all, so that no other can take the CPUs that it needs: an actor reads its next window while
+it scores one. A score depends on its crop and the bundle alone, so the result is the same whatever the number
+of actors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -21,16 +23,16 @@ from deepfake.config import EvaluateJobConfig
 from deepfake.crops.corruptions import NONE, Change
 from deepfake.crops.dataset import decode
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import session
+from deepfake.execution import pools, session
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
 
-_WINDOW = 256  # crops of one reading task: about 15 MB as stored
-_CHUNK = 32  # crops that it hands out at once: 4.8 MB decoded
-_READ_CPUS = 0.25  # reading waits and decodes; four beside one scoring actor never starve it
+_WINDOW = 256  # crops that are read at once: about 15 MB as stored, 39 MB decoded
+_WINDOWS_AT_ONCE = 2  # of an actor: one is scored, the other read meanwhile
 _THREADS = 4  # of one CPU actor; TensorFlow gains little from more, and each actor holds a network
+_DECODERS = 16  # threads that feed a GPU, where its node has as many CPUs
 
 
 def score(
@@ -44,25 +46,20 @@ def score(
 
     Each crop is read and decoded once, and scored once for each change made to it.
     """
-    resources = _resources(config)
-    dataset = (
-        ray.data.from_arrow(_windows(faces.table))
-        .map_batches(
-            _Reader(faces.files, storage, tuple(changes)),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=_READ_CPUS,
-        )
-        .map_batches(
-            _Scorer,
-            fn_constructor_args=(bundle, storage, config.scoring.crops_at_once, resources.threads),
-            batch_size=config.scoring.crops_at_once,
-            batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=resources.actors),
-            num_cpus=resources.actor_cpus,
-            num_gpus=1 if config.scoring.use_gpu else None,
-        )
+    windows = _windows(faces.table)
+    workers, demand = _workers(config, len(windows))
+    threads = int(demand.get("CPU", _THREADS))
+    arguments = (faces.files, tuple(changes), bundle, storage, config.scoring.crops_at_once, threads)
+    dataset = ray.data.from_arrow(windows).map_batches(
+        _Scorer,
+        fn_constructor_args=arguments,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=pools.actors(workers, _WINDOWS_AT_ONCE),
+        num_cpus=demand.get("CPU", 0),
+        num_gpus=demand.get("GPU"),
     )
+    pools.in_one_stage(dataset)
     scores = np.full((len(changes), faces.table.num_rows), np.nan)
     try:
         with Progress("faces scored", scores.size) as progress:
@@ -79,22 +76,15 @@ def score(
     return scores
 
 
-@dataclass(frozen=True)
-class _Resources:
-    actors: int
-    actor_cpus: float
-    threads: int
-
-
-def _resources(config: EvaluateJobConfig) -> _Resources:
-    """Actors that all fit, and leave CPUs for the reading tasks that feed them."""
+def _workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, dict[str, float]]:
+    """Actors, and what each asks for: a GPU, or as many CPUs as the smallest node has free."""
     if config.scoring.use_gpu:
-        gpus = session.gpus(config.ray, "scoring.use_gpu")
-        return _Resources(config.ray.workers or gpus, 1.0, _THREADS)
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    threads = max(1, int(min([cpus for cpus in nodes if cpus >= 1.0] + [float(_THREADS)])))
-    fitting = int(sum(cpus // threads for cpus in nodes))
-    return _Resources(max(1, min(config.ray.workers or fitting, fitting)), 0.75 * threads, threads)
+        return pools.gpus(config.ray, "scoring.use_gpu", windows), {"GPU": 1.0}
+    pools.workers(config.ray, windows)  # once there is a node
+    free = [cpus for cpus in pools.free_cpus() if cpus >= 1.0]
+    threads = int(min([*free, _THREADS]))
+    fitting = sum(int(cpus // threads) for cpus in free)
+    return pools.plan_workers(config.ray, windows, fitting), {"CPU": float(threads)}
 
 
 def _windows(table: pa.Table) -> list[pa.Table]:
@@ -105,52 +95,53 @@ def _windows(table: pa.Table) -> list[pa.Table]:
     return [places.slice(start, _WINDOW).combine_chunks() for start in range(0, len(places), _WINDOW)]
 
 
-class _Reader:
-    """Reads and decodes the crops of one window; holds no state."""
-
-    def __init__(self, files: tuple[str, ...], storage: Storage, changes: tuple[Change, ...]) -> None:
-        self.files, self.storage, self.changes = files, storage, changes
-
-    def __call__(self, window: pa.Table) -> Iterator[dict[str, np.ndarray]]:
-        cv2.setNumThreads(1)  # Ray runs several tasks a core already
-        groups: dict[int, dict[int, list[tuple[int, int]]]] = {}
-        for place in window.to_pylist():
-            rows = groups.setdefault(place["file"], {}).setdefault(place["row_group"], [])
-            rows.append((place["row"], place["position"]))
-        for number, row_groups in groups.items():
-            with self.storage.open(self.files[number]) as source, pq.ParquetFile(source) as file:
-                for group, rows in row_groups.items():
-                    crops = file.read_row_group(group, columns=["crop"])["crop"]
-                    yield from self._decoded(rows, crops, self.files[number], group)
-
-    def _decoded(
-        self, rows: list[tuple[int, int]], crops: Any, name: str, group: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            images = [decode(crops[row].as_py(), f"{name}, row group {group}, row {row}") for row, _ in chunk]
-            positions = np.array([position for _, position in chunk])
-            for number, change in enumerate(self.changes):
-                yield {
-                    "change": np.full(len(chunk), number, np.int16),
-                    "position": positions,
-                    "crop": np.stack([change(image) for image in images]),
-                }
-
-
 class _Scorer:
-    """Holds the bundle; one for each actor."""
+    """Holds the bundle; called by several threads at a time, of which one scores while the others read."""
 
-    def __init__(self, uri: str, storage: Storage, batch_size: int, threads: int) -> None:
+    def __init__(
+        self,
+        files: tuple[str, ...],
+        changes: tuple[Change, ...],
+        uri: str,
+        storage: Storage,
+        batch_size: int,
+        threads: int,
+    ) -> None:
         from deepfake.model import keras_runtime
         from deepfake.model.bundle import Bundle
 
+        cv2.setNumThreads(1)
+        self._files, self._storage, self._changes = files, storage, changes
         keras_runtime.start(threads=threads)
-        self.bundle = Bundle.load(uri, storage, batch_size)
+        self._bundle = Bundle.load(uri, storage, batch_size)
+        self._scoring = Lock()
+        on_gpu = bool(ray.get_gpu_ids())
+        self._decoders = ThreadPoolExecutor(min(_DECODERS, session.cores()) if on_gpu else 1)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {
-            "change": batch["change"],
-            "position": batch["position"],
-            "score": self.bundle.score(np.ascontiguousarray(batch["crop"])),
-        }
+    def __call__(self, window: pa.Table) -> pa.Table:
+        """``change, position, score`` of the crops of a window."""
+        positions, images = self._read(window)
+        found = []
+        for number, change in enumerate(self._changes):
+            crops = np.stack(list(self._decoders.map(change, images)))
+            with self._scoring:
+                scores = self._bundle.score(crops)
+            changes = np.full(len(positions), number, np.int16)
+            found.append(pa.table({"change": changes, "position": positions, "score": scores}))
+        return pa.concat_tables(found)
+
+    def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""
+        groups: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for place in window.to_pylist():
+            groups[place["file"], place["row_group"]].append((place["row"], place["position"]))
+        positions, stored, names = [], [], []
+        for (number, group), rows in groups.items():
+            uri = self._files[number]
+            with self._storage.open(uri) as source, pq.ParquetFile(source) as file:
+                crops = file.read_row_group(group, columns=["crop"])["crop"]
+            for row, position in rows:
+                positions.append(position)
+                stored.append(crops[row].as_py())
+                names.append(f"{uri}, row group {group}, row {row}")
+        return np.array(positions, np.int64), list(self._decoders.map(decode, stored, names))

@@ -131,7 +131,7 @@ def check(
     pictures = scan.PICTURES.empty_table()
     if options.pixels or loaded.kind == "catalog":
         with session.session(config.ray):
-            pictures = scan.read(loaded, options.pixels, session.workers(config.ray), storage)
+            pictures = scan.read(loaded, options.pixels, config.ray, storage)
     if loaded.kind == "catalog":
         videos = _with_facts(videos, pictures)
     else:

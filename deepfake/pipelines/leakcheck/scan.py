@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from deepfake.config import SamplingConfig
+from deepfake.config import RayConfig, SamplingConfig
 from deepfake.errors import JobError, UsageError
+from deepfake.execution import pools
 from deepfake.faces.cropping import decode
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -78,7 +79,7 @@ _TASK_FILES = 64  # files a task
 _ONE_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
 
 
-def read(material: Material, pixels: bool, workers: int, storage: Storage) -> pa.Table:
+def read(material: Material, pixels: bool, config: RayConfig, storage: Storage) -> pa.Table:
     """``PICTURES`` of all crops, or of all files of a catalog; sorted. Needs a Ray session.
 
     Files of a catalog are hashed where another has their size; without ``pixels`` nothing else is done.
@@ -97,9 +98,10 @@ def read(material: Material, pixels: bool, workers: int, storage: Storage) -> pa
         task,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=min(workers, len(blocks))),
+        compute=pools.tasks(pools.workers(config, len(blocks))),
         num_cpus=1,
     )
+    pools.in_one_stage(results)
     parts = []
     try:
         with Progress(what, total) as progress:

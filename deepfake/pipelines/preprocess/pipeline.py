@@ -17,7 +17,7 @@ import pyarrow.csv
 
 from deepfake.config import PreprocessJobConfig, config_sha256
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.execution import long_videos, planning, runner, session
+from deepfake.execution import long_videos, planning, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.base import resolve
@@ -74,16 +74,17 @@ def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) ->
     log.info("%d videos to do in %d units, detector %s", total, len(waiting), config.detector.name)
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
     waiting = long_videos.shared(waiting, extraction, config.ray, output)
+    workers = pools.workers(config.ray, len(waiting))
     results = runner.blocks(waiting).map_batches(
         MakeUnit,
         fn_constructor_args=(extraction, output),
         batch_size=None,  # a block is a unit
         batch_format="pyarrow",
-        compute=runner.pool(min(session.workers(config.ray), len(waiting))),
+        compute=pools.actors(workers),
         num_cpus=1,
     )
     check = partial(runner.require_sound_program, config=extraction, output=output)
-    return runner.follow(runner.in_one_stage(results), total, check=check)
+    return runner.follow(pools.in_one_stage(results), total, check=check)
 
 
 class MakeUnit:

@@ -13,7 +13,6 @@ import numpy as np
 import ray
 import ray.exceptions
 
-from deepfake.execution import session
 from deepfake.execution.process import skip_final_gc
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam, keras_runtime
@@ -23,6 +22,7 @@ from deepfake.pipelines.score import evidence
 log = logging.getLogger(__name__)
 
 CROPS_AT_ONCE = 8  # gradients take memory
+CPUS = 0.5  # of it, and of each task that decodes for it: on a node of one CPU both have a place
 RESTARTS = 2  # of the process, where its node is lost
 
 
@@ -30,9 +30,8 @@ class HeatPictures:
     """Draws heat maps of one bundle; begins to load it at once. Needs a Ray session."""
 
     def __init__(self, bundle: str, storage: Storage) -> None:
-        # With one CPU in all, the pictures that are waited for could never be decoded beside it.
-        cpus = max(0, min(1, session.total("CPU") - 1))
-        self._painter = ray.remote(num_cpus=cpus, max_restarts=RESTARTS)(_Painter).remote(bundle, storage)
+        painter = ray.remote(num_cpus=CPUS, max_restarts=RESTARTS)(_Painter)
+        self._painter = painter.remote(bundle, storage)
 
     def begin(self, crops: Sequence[np.ndarray]) -> Drawing:
         """Begin with crops, each (224, 224, 3) uint8 RGB."""

@@ -30,7 +30,7 @@ from deepfake.config import (
 )
 from deepfake.config.budget import Budget
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.execution import long_videos, planning, runner, session
+from deepfake.execution import long_videos, planning, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.base import resolve
@@ -183,10 +183,12 @@ def planned(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: 
     if stored_crops.PLACES not in listed.column_names:
         return planning.planned(listed, config, output, identity)
     rest = planning.missing(listed, output.finished_videos(planning.EARLIER), config.retry_failed)
+    units = len(stored_crops.plan(rest, identity))
     return {
         "videos": listed.num_rows,
         "videos_to_do": rest.num_rows,
-        "units_to_do": len(stored_crops.plan(rest, identity)),
+        "units_to_do": units,
+        "workers": str(planning.planned_workers(config, units)),
         "crops": sum(rest["faces"].to_pylist()),
         "output": output.root,
     }
@@ -235,14 +237,14 @@ def make_scores(
 ) -> runner.Followed:
     """Work through the units that are not complete yet; each leaves its tables in the output.
 
-    No unit is begun after the ``deadline`` (``time.time()``) but the first, one for each worker.
+    No unit is begun after the ``deadline`` (``time.time()``) but the first, one for each worker that the
+    cluster has room for at the start.
     """
     waiting = runner.waiting(plan, output)
     if not waiting:
         return runner.Followed()
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, by %s", total, len(waiting), network.made_with)
-    workers = min(session.workers(config.ray), len(waiting))
     stage: Stage
     check = None
     if stored_crops.PLACES in waiting[0].rows.column_names:
@@ -261,30 +263,30 @@ def make_scores(
             storage=output.storage,
             config_sha256=output.config_sha256,
         )
+    workers = pools.workers(config.ray, len(waiting))
     blocks = runner.blocks(waiting)
     # Serialised by hand: Ray warns at length of references among an actor's arguments, which could be lost
     # before a restart; one that was serialised so stays until the job ends.
     place = ray.cloudpickle.dumps(ray.put(network))
     writer = Writer(output, judgement)
-    until = Deadline(deadline, frozenset(unit.unit_id for unit in waiting[:workers]))
+    until = Deadline(deadline, frozenset(unit.unit_id for unit in waiting[: workers.now]))
     if config.scoring.use_gpu:
-        gpus = session.gpus(config.ray, "scoring.use_gpu")
-        writers = min(gpus * WRITERS, math.ceil(len(waiting) / UNITS_AT_ONCE))
+        gpus = pools.gpus(config.ray, "scoring.use_gpu", math.ceil(len(waiting) / UNITS_AT_ONCE))
         cut = {"stage": stage, "deadline": until}
-        results = on_gpus(blocks, cut, place, writer, workers, gpus, writers)
+        results = on_gpus(blocks, cut, place, writer, workers, gpus)
     else:
         actor = {
             "stage": stage, "first": first_stage(stage, config), "deadline": until,
             "network": place, "writer": writer, "threads": 1,
         }  # fmt: skip
-        results = runner.in_one_stage(
+        results = pools.in_one_stage(
             blocks.map_batches(
                 CutAndScoreUnit,
                 fn_constructor_kwargs=actor,
                 num_cpus=1,
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=runner.pool(workers),
+                compute=pools.actors(workers),
             )
         )
     return runner.follow(results, total, check=check)
@@ -295,18 +297,20 @@ def on_gpus(
     cut: dict[str, Any],
     network: bytes,
     writer: Writer,
-    cutters: int,
-    gpus: int,
-    writers: int,
+    cutters: pools.Workers,
+    gpus: pools.Workers,
 ) -> ray.data.Dataset:
-    """Units through the three stages of ``deepfake.pipelines.score.stages``, so many processes each."""
+    """Units through the three stages of ``deepfake.pipelines.score.stages``, so many processes each.
+
+    The first takes CPUs and the second GPUs, so that neither takes from the other however unequal they are.
+    """
     crops = blocks.map_batches(
         cut_unit,
         fn_kwargs=cut,
         num_cpus=1,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=cutters),
+        compute=pools.tasks(cutters),
     )
     scored = crops.map_batches(
         ScoreOnGpu,
@@ -314,7 +318,8 @@ def on_gpus(
         num_gpus=1,
         batch_size=UNITS_AT_ONCE,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=gpus),
+        num_cpus=0,
+        compute=pools.streaming_actors(gpus),
     )
     return scored.map_batches(
         write_units,
@@ -322,7 +327,7 @@ def on_gpus(
         num_cpus=0,  # short tasks: a CPU that is set aside for them would be one less that decodes
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=writers),
+        compute=ray.data.TaskPoolStrategy(size=gpus.most * WRITERS),
     )
 
 

@@ -23,7 +23,7 @@ from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import evidence, video_page
 from deepfake.pipelines.score import index_page as index
 from deepfake.pipelines.score.evidence import Shown
-from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
+from deepfake.pipelines.score.heat_maps import CPUS, Drawing, HeatPictures
 from deepfake.pipelines.score.video_page import Case, Picture
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def shown(
 ) -> Iterator[list[Shown]]:
     """The pictures of each video, decoded in parallel; none where a decoder crashes."""
     assert config.crop is not None  # resolved
-    show = ray.remote(num_cpus=1, max_retries=0)(_show).remote
+    show = ray.remote(num_cpus=CPUS, max_retries=0)(_show).remote
     waiting: list[Any] = [
         show(video["uri"], faces, config.sampling, config.crop, storage)
         for video, faces in zip(videos, chosen, strict=True)

@@ -1,0 +1,45 @@
+"""How many workers a stage gets, and why no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from deepfake.config import RayConfig
+from deepfake.execution import pools
+
+CLUSTER = RayConfig(address="127.0.0.1:1")
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_a_cluster_is_asked_for_as_many_workers_as_there_are_units() -> None:
+    workers = pools.plan_workers(CLUSTER, units=66, fitting=2)
+    assert (workers.now, workers.most, workers.asked) == (2, 66, 66)
+    assert str(workers) == "2 now, 66 at most (the units to do)"
+
+
+def test_an_empty_cluster_has_one_worker_now_whose_place_is_waited_for() -> None:
+    assert pools.plan_workers(CLUSTER, units=66, fitting=0).now == 1
+
+
+def test_workers_that_are_configured_are_the_most() -> None:
+    workers = pools.plan_workers(CLUSTER.model_copy(update={"workers": 3}), units=66, fitting=8)
+    assert (workers.now, workers.most, workers.bound) == (3, 3, "ray.workers")
+
+
+def test_an_embedded_ray_does_not_grow() -> None:
+    workers = pools.plan_workers(RayConfig(), units=66, fitting=2)
+    assert (workers.now, workers.most, workers.asked) == (2, 2, 2)
+
+
+def test_no_more_workers_are_asked_for_at_once_than_a_cluster_s_head_can_bear() -> None:
+    assert pools.plan_workers(CLUSTER, units=100_000, fitting=2).asked == pools.ASKED_AT_ONCE
+    assert pools.plan_workers(CLUSTER, units=100_000, fitting=4096).asked == 4096
+
+
+def test_a_pool_grows_from_what_has_a_place_to_what_there_is_work_for() -> None:
+    strategy = pools.actors(pools.plan_workers(CLUSTER, units=1000, fitting=2))
+    assert (strategy.min_size, strategy.initial_size, strategy.max_size) == (2, pools.ASKED_AT_ONCE, 1000)
