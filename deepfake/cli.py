@@ -19,6 +19,7 @@ from deepfake.config import JobConfig
 from deepfake.config.parse import Config, load_config
 from deepfake.errors import JobError, Stopped, UsageError
 from deepfake.execution.process import skip_final_gc
+from deepfake.execution.ray_errors import unwrap
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
@@ -56,10 +57,10 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
             outcome = job(config)
             summary = _summary(config, outcome, program, time.monotonic() - started)
     except (UsageError, TableError) as error:
-        print(f"{program}: {_words(error)}", file=sys.stderr)
+        print(f"{program}: {unwrap(error)}", file=sys.stderr)
         return BAD_USAGE
     except JobError as error:
-        print(f"{program}: {_words(error)}", file=sys.stderr)
+        print(f"{program}: {unwrap(error)}", file=sys.stderr)
         return FAILED
     except Stopped as stop:
         print(f"{program}: {stop}; run the same command again to go on", file=sys.stderr)
@@ -111,11 +112,6 @@ def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> No
     for uri in look_at:
         print(f"  {'look at':<22} {uri}")
     sys.stdout.flush()
-
-
-def _words(error: Exception) -> str:
-    """The message for people; what a Ray task raised comes wrapped in that task's traceback."""
-    return str(getattr(error, "cause", None) or error)
 
 
 def _as_yaml(config: BaseModel) -> str:

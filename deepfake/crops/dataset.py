@@ -24,12 +24,12 @@ from deepfake.crops.pairing import originals
 from deepfake.errors import UsageError
 from deepfake.faces.cropping import decode as decoded
 from deepfake.io import tables
+from deepfake.io.run_record import RECORD_FILE, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "_config.json"
 KEY = ("video_id", "frame_index", "face_index")
 _COLUMNS = (
     "video_id", "frame_index", "face_index", "box", "sharpness",
@@ -96,7 +96,10 @@ def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
     if limit is not None:
         videos = pc.unique(table["video_id"])[:limit]
         table = table.filter(pc.is_in(table["video_id"], videos))
-    return CropSet(uri, tuple(files), table, _read_config(uri, storage))
+    record = read_record(uri, storage)
+    if record is None:
+        log.warning("%s is absent: how these crops were made is not known", join(uri, RECORD_FILE))
+    return CropSet(uri, tuple(files), table, record or {})
 
 
 def require_distinct(table: pa.Table, uri: str) -> None:
@@ -148,20 +151,6 @@ def _index_file(uri: str, name: str, number: int, storage: Storage) -> pa.Table:
     for column, values in places.items():
         table = table.append_column(column, pa.array(values))
     return table
-
-
-def _read_config(uri: str, storage: Storage) -> dict[str, Any]:
-    path = join(uri, CONFIG_FILE)
-    try:
-        found = json.loads(storage.read_text(path))
-    except FileNotFoundError:
-        log.warning("%s is absent: the bundle will not know how its crops were made", path)
-        return {}
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: not valid JSON ({error}); run jobs/preprocess.py again") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: expected a JSON object, found a {type(found).__name__}")
-    return found
 
 
 def labelled_crops(table: pa.Table, split: str) -> pa.Table:

@@ -24,6 +24,7 @@ from deepfake import __version__
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import PARTS_KEY, listed_parts, part_files
+from deepfake.io.run_record import read_record, write_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -66,13 +67,9 @@ class Output:
 
         ``description`` goes into ``_config.json``, which readers of the output use.
         """
-        uri = join(self.root, "_config.json")
         mine = {"config_sha256": self.config_sha256, "version": __version__, **description}
-        if self.storage.exists(uri):
-            try:
-                found = json.loads(self.storage.read_text(uri))
-            except ValueError as error:
-                raise UsageError(f"{uri}: not valid JSON ({error}); give another --output") from None
+        found = read_record(self.root, self.storage)
+        if found is not None:
             for key, what in (
                 ("config_sha256", "configuration"),
                 ("input", "input"),
@@ -84,7 +81,7 @@ class Output:
                         f"{mine.get(key)}); give another --output, or remove that folder first"
                     )
             return
-        self.storage.write_text(uri, json.dumps(mine, indent=2) + "\n")
+        write_record(self.root, self.storage, mine)
 
     def finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
         """The manifest of an earlier, finished run; None where there is none."""

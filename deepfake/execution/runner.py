@@ -8,23 +8,22 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
-import ray.exceptions
 
 from deepfake.crops import canary, chunks
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import extractor
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError
 from deepfake.execution import session
 from deepfake.execution.output import Output, Part
 from deepfake.execution.process import skip_final_gc
+from deepfake.execution.ray_errors import user_errors
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -95,7 +94,7 @@ def follow(
     """
     videos = frames = failed = faults = 0
     started, first = time.time(), math.inf
-    with Progress(what, total) as progress, _plain_errors():
+    with Progress(what, total) as progress, user_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             if BEGAN in batch.column_names:
                 first = min(first, *batch[BEGAN].to_pylist())
@@ -128,20 +127,6 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
         f"made: {failure}. It stopped there; the traceback is above. Once that is mended, the same command "
         "does them again"
     )
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """An error that is meant for the user, raised in a worker, as itself again."""
-    try:
-        yield
-    except ray.exceptions.RayTaskError as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, UsageError | JobError):
-                raise type(cause)(str(cause)) from None
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        raise
 
 
 def extract_unit(

@@ -9,6 +9,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from deepfake.io.run_record import RECORD_FILE
 from deepfake.io.storage import FileInfo, Storage
 from deepfake.io.uri import join
 
@@ -30,7 +31,7 @@ def write(root: str, storage: Storage) -> str:
 def _left_out(info: FileInfo) -> bool:
     if info.path in (FILE, f"{FILE}.asc", f"{FILE}.sig"):
         return True
-    return any(part.startswith((".", "_")) for part in info.path.split("/")) and info.path != "_config.json"
+    return any(part.startswith((".", "_")) for part in info.path.split("/")) and info.path != RECORD_FILE
 
 
 def _digest(info: FileInfo, storage: Storage) -> str:

@@ -7,6 +7,7 @@ import json
 import pyarrow.parquet as pq
 
 from deepfake.errors import UsageError
+from deepfake.io.run_record import RECORD_FILE
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -32,7 +33,7 @@ def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
     if not storage.exists(where):
         raise UsageError(f"{where}: no such folder")
     listed = listed_parts(root, storage)
-    claimed = not listed and storage.exists(join(root, "_config.json"))
+    claimed = not listed and storage.exists(join(root, RECORD_FILE))
     unfinished = claimed and storage.is_folder(join(root, "_work"))
     found = [
         info.uri

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
 from deepfake.execution import session
+from deepfake.execution.ray_errors import causes, user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import split_uri
@@ -72,9 +73,10 @@ def run_workers(
         if mine.lost is not None:  # before its workers spoil the checkpoints of the job that has it now
             raise mine.lost
     try:
-        return answer.result()
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+        with user_errors():
+            return answer.result()
+    except ray.exceptions.RayTaskError:
+        raise  # a fault of this program
     except ray.exceptions.RayError as error:
         raise JobError(
             f"the process that Ray Train ran in is lost ({type(error).__name__}); run the same "
@@ -167,8 +169,6 @@ def _first_cause(error: BaseException) -> str:
     """The worker's own words out of Ray Train's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     for rank, failure in sorted(failures.items()):
-        cause: BaseException = failure
-        while (deeper := getattr(cause, "cause", None) or cause.__cause__) is not None:
-            cause = deeper
+        *_, cause = causes(failure)
         return f"worker {rank}: {type(cause).__name__}: {cause}"
     return str(error)

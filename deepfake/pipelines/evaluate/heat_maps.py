@@ -16,6 +16,7 @@ import pyarrow as pa
 from deepfake.config import CropConfig
 from deepfake.crops.dataset import StoredCrop, decode, read_stored
 from deepfake.crops.self_blending import face_in_crop
+from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam
 from deepfake.model.bundle import Bundle
@@ -76,10 +77,8 @@ def look(
         cells.append((f"{video}\n{('real', 'fake')[label]}, score {scores[place]:.3f}", crop))
         cells.append((f"frame {frame}\nwhat spoke for {called}", grad_cam.overlay(crop, heat)))
     sheet = contact_sheet.build(cells, _COLUMNS) if cells else None
-    cut = config.get("crop")
-    blended = None
-    if isinstance(cut, dict):
-        blended = _blended(maps, table, files, storage, CropConfig.model_validate(cut))
+    cut = parse_section(config, "crop", CropConfig)
+    blended = _blended(maps, table, files, storage, cut) if cut else None
     return Heat(len(cells) // 2, sheet, blended)
 
 

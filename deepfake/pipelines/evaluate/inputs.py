@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from deepfake.crops.dataset import KEY, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import part_files
+from deepfake.io.run_record import read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -65,7 +65,7 @@ def load(uri: str, storage: Storage) -> LabelledFaces:
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
     require_distinct(table, folder)
     return LabelledFaces(
-        kind, folder, tuple(files), table, _config(uri, storage), videos=_videos(uri, storage)
+        kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=_videos(uri, storage)
     )
 
 
@@ -144,13 +144,3 @@ def _videos(uri: str, storage: Storage) -> pa.Table | None:
     if not storage.exists(manifest):
         return None
     return storage.read_table(manifest, "videos", list(_VIDEO_COLUMNS))
-
-
-def _config(uri: str, storage: Storage) -> dict[str, Any]:
-    try:
-        found = json.loads(storage.read_text(join(uri, "_config.json")))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{join(uri, '_config.json')}: not valid JSON ({error})") from None
-    return found if isinstance(found, dict) else {}

@@ -22,10 +22,10 @@ import ray.data
 from deepfake.config import EvaluateJobConfig
 from deepfake.crops.corruptions import NONE, Change
 from deepfake.crops.dataset import decode
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError
 from deepfake.execution import pools, session
+from deepfake.execution.ray_errors import user_errors
 from deepfake.io.storage import Storage
-from deepfake.io.tables import TableError
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
 
@@ -61,16 +61,10 @@ def score(
     )
     pools.in_one_stage(dataset)
     scores = np.full((len(changes), faces.table.num_rows), np.nan)
-    try:
-        with Progress("faces scored", scores.size) as progress:
-            for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-                scores[batch["change"], batch["position"]] = batch["score"]
-                progress.step(len(batch["position"]))
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UsageError | TableError):
-            raise type(cause)(str(cause)) from None
-        raise JobError(f"scoring stopped: {cause or error}") from error
+    with Progress("faces scored", scores.size) as progress, user_errors("scoring"):
+        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
+            scores[batch["change"], batch["position"]] = batch["score"]
+            progress.step(len(batch["position"]))
     if missing := int(np.isnan(scores).sum()):
         raise JobError(f"{missing} of {scores.size} faces came back without a score")
     return scores

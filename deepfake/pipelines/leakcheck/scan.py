@@ -21,8 +21,8 @@ import ray
 import ray.data
 
 from deepfake.config import RayConfig, SamplingConfig
-from deepfake.errors import JobError, UsageError
 from deepfake.execution import pools
+from deepfake.execution.ray_errors import user_errors
 from deepfake.faces.cropping import decode
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -103,16 +103,10 @@ def read(material: Material, pixels: bool, config: RayConfig, storage: Storage) 
     )
     pools.in_one_stage(results)
     parts = []
-    try:
-        with Progress(what, total) as progress:
-            for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-                parts.append(batch.cast(PICTURES))
-                progress.step(batch.num_rows)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UsageError | TableError):
-            raise type(cause)(str(cause)) from None
-        raise JobError(f"the leak check stopped: {cause or error}") from error
+    with Progress(what, total) as progress, user_errors("the leak check"):
+        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+            parts.append(batch.cast(PICTURES))
+            progress.step(batch.num_rows)
     found = pa.concat_tables(parts) if parts else PICTURES.empty_table()
     found = found.filter(pc.is_in(found["video_id"], material.videos["video_id"]))
     order = [(name, "ascending") for name in ("video_id", "frame_index", "face_index")]

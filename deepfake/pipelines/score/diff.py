@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import part_files
 from deepfake.io.storage import Storage
@@ -31,14 +29,6 @@ def read(root: str, storage: Storage) -> pa.Table:
     """The columns of ``video_scores`` that are compared."""
     parts = part_files(root, storage, "video_scores")
     return pa.concat_tables([storage.read_table(uri, "video_scores", _COLUMNS) for uri in parts])
-
-
-def bundle_of(root: str, storage: Storage) -> str | None:
-    """The hash of the bundle that an output was scored with; raises ``UsageError`` where it is none."""
-    uri = join(root, "_config.json")
-    if not storage.exists(uri):
-        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} is missing")
-    return json.loads(storage.read_text(uri)).get("bundle_sha256")
 
 
 def compare(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:

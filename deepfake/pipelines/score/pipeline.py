@@ -35,6 +35,7 @@ from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.base import resolve
 from deepfake.io import checksums, lock, tables
+from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute
 from deepfake.model import inference
@@ -84,7 +85,7 @@ def run(config: ScoreJobConfig) -> Outcome:
     output = Output(config.output, storage, config_sha256(config), folders)
     identity = sha256_of([output.config_sha256, bundle.sha256])
     if config.compare_with is not None:
-        diff.bundle_of(config.compare_with, storage)  # wrong ones are told before hours of work
+        read_score_record(config.compare_with, storage)  # wrong ones are told before hours of work
     listed = planning.listed(config, output) if kept is None else kept.videos.slice(0, config.limit)
     if config.dry_run:
         return Outcome(planned(listed, config, output, identity))

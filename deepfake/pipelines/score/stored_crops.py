@@ -21,6 +21,7 @@ from deepfake.execution import runner
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.parts import listed_parts, part_files
+from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -57,13 +58,13 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
     videos = storage.read_table(manifest, "videos")
     _require_once(videos, places, uri)
     column = [json.dumps(places.get(name, [])) for name in videos["video_id"].to_pylist()]
-    described = json.loads(storage.read_text(join(uri, "_config.json")))
-    return KeptCrops(
-        videos.append_column(PLACES, pa.array(column, pa.string())),
-        SamplingConfig.model_validate(described["sampling"]),
-        DetectorConfig.model_validate(described["detector"]),
-        CropConfig.model_validate(described["crop"]),
-    )
+    record = read_record(uri, storage) or {}
+    sampling = parse_section(record, "sampling", SamplingConfig)
+    detector = parse_section(record, "detector", DetectorConfig)
+    crop = parse_section(record, "crop", CropConfig)
+    if sampling is None or detector is None or crop is None:
+        raise UsageError(f"{join(uri, RECORD_FILE)}: does not say how these crops were made; make them again")
+    return KeptCrops(videos.append_column(PLACES, pa.array(column, pa.string())), sampling, detector, crop)
 
 
 def _require_once(videos: pa.Table, places: Mapping[str, Sequence[tuple[str, int, int]]], uri: str) -> None:

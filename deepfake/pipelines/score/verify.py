@@ -23,6 +23,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
 from deepfake.io.parts import part_files
+from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.uri import absolute, join
@@ -102,12 +103,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: fl
 
 def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
     """The configuration and the bundle that the output was made with."""
-    uri = join(root, "_config.json")
-    if not storage.exists(uri):
-        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} is missing")
-    described = json.loads(storage.read_text(uri))
-    if "bundle_sha256" not in described:
-        raise UsageError(f"{root}: not an output of jobs/score.py, {uri} names no bundle")
+    described = read_score_record(root, storage)
     bundle = Bundle.load(absolute(config.bundle or described["bundle"]), storage)
     if bundle.sha256 != described["bundle_sha256"]:
         raise UsageError(

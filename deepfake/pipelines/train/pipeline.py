@@ -20,7 +20,6 @@ from deepfake.config import (
     CropConfig,
     DetectorConfig,
     SamplingConfig,
-    Section,
     TrainJobConfig,
     config_sha256,
     sha256_of,
@@ -30,6 +29,7 @@ from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
+from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
 from deepfake.model import bundle, keras_runtime
@@ -104,7 +104,7 @@ def _train(
             session.total("CPU"), settings.workers, settings.threads_per_worker, use_gpu=settings.use_gpu
         )
         run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
-        cut = _section(crops, "crop", CropConfig)
+        cut = parse_section(crops.config, "crop", CropConfig)
         work = Work(config, crops.files, rows["train"], rows["val"], resources, cut, callbacks)
         result = run_workers(run, train_worker, {"work": work}, storage, mine)
     mine.check()
@@ -143,7 +143,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         return dict(zip(("train", "val"), faults.split_frames(rows, training.seed), strict=True))
     if config.augment.fakes != "real" and not isinstance(crops.config.get("crop"), dict):
         raise UsageError(
-            f"{crops.uri}: without {dataset.CONFIG_FILE} it is not known where the faces are in these crops; "
+            f"{crops.uri}: without {RECORD_FILE} it is not known where the faces are in these crops; "
             "run jobs/preprocess.py again, or use --augment.fakes real"
         )
     only_reals = config.augment.fakes == "sbi"  # the fakes are made of them
@@ -270,9 +270,9 @@ def _write_bundle(
     validation.write_scores(scored, config.output, storage, config_hash)
     info = BundleInfo(
         model_sha256=result["model_sha256"],
-        sampling=_section(crops, "sampling", SamplingConfig),
-        detector=_section(crops, "detector", DetectorConfig),
-        crop=_section(crops, "crop", CropConfig),
+        sampling=parse_section(crops.config, "sampling", SamplingConfig),
+        detector=parse_section(crops.config, "detector", DetectorConfig),
+        crop=parse_section(crops.config, "crop", CropConfig),
         crops_config_sha256=crops.config.get("config_sha256"),
         training={
             "identity": identity,
@@ -292,11 +292,6 @@ def _write_bundle(
     card = model_card.render(info.model_copy(update={"sha256": info.identity()}))
     storage.write_text(join(config.output, model_card.FILE), card)
     return bundle.write(config.output, storage, info)
-
-
-def _section(crops: CropSet, name: str, kind: type[Section]) -> Any:
-    found = crops.config.get(name)
-    return kind.model_validate(found) if isinstance(found, dict) else None
 
 
 def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:

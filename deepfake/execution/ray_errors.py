@@ -1,0 +1,41 @@
+"""What a Ray task raised, as the error that its code raised: Ray wraps it, and adds the task's traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deepfake.errors import JobError, UsageError
+from deepfake.io.tables import TableError
+
+
+@contextmanager
+def user_errors(work: str | None = None) -> Iterator[None]:
+    """Around a wait for tasks: what they raised for the user is raised as itself.
+
+    Anything else stays Ray's error, or is a ``JobError`` that says which ``work`` stopped.
+    """
+    from ray.exceptions import RayTaskError  # here: the command line is read without Ray
+
+    try:
+        yield
+    except RayTaskError as error:
+        for cause in causes(error):
+            if isinstance(cause, UsageError | JobError | TableError) and not isinstance(cause, RayTaskError):
+                raise type(cause)(str(cause)) from None
+        if work is None:
+            raise
+        raise JobError(f"{work} stopped: {error.cause or error}") from error
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised for, the first cause last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """The error that a task raised, where ``ray.get`` raised it here: both are of its class."""
+    return getattr(error, "cause", None) or error

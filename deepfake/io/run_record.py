@@ -1,0 +1,54 @@
+"""What a job says of itself in its output: ``_config.json``, written once and read by who takes it further.
+
+Hashes of configuration and bundle, the input's URI, the version, and the sections that decided the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from deepfake.config import Section
+from deepfake.errors import UsageError
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
+
+RECORD_FILE = "_config.json"
+SomeSection = TypeVar("SomeSection", bound=Section)
+
+
+def read_record(root: str, storage: Storage) -> dict[str, Any] | None:
+    """The record in an output folder; None where there is none, ``UsageError`` where it is damaged."""
+    uri = join(root, RECORD_FILE)
+    try:
+        found = json.loads(storage.read_text(uri))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise UsageError(
+            f"{uri}: not valid JSON ({error}); make that output again, into another folder"
+        ) from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{uri}: expected a JSON object, found a {type(found).__name__}")
+    return found
+
+
+def read_score_record(root: str, storage: Storage) -> dict[str, Any]:
+    """The record of a score job's output, which names a bundle; ``UsageError`` where it is none."""
+    found = read_record(root, storage)
+    if found is None or "bundle_sha256" not in found:
+        wrong = "is missing" if found is None else "names no bundle"
+        raise UsageError(f"{root}: not an output of jobs/score.py, {join(root, RECORD_FILE)} {wrong}")
+    return found
+
+
+def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection]) -> SomeSection | None:
+    """One section of a record; None where it does not say."""
+    found = record.get(name)
+    return kind.model_validate(found) if isinstance(found, dict) else None
+
+
+def write_record(root: str, storage: Storage, record: Mapping[str, Any]) -> None:
+    """Leave the record in an output folder."""
+    storage.write_text(join(root, RECORD_FILE), json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,44 @@
+"""The record that a job leaves of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepfake.config import CropConfig
+from deepfake.errors import UsageError
+from deepfake.io.run_record import RECORD_FILE, parse_section, read_record, read_score_record, write_record
+from deepfake.io.storage import Storage
+
+STORAGE = Storage()
+
+
+def test_a_record_comes_back_with_its_sections(tmp_path: Path) -> None:
+    crop = CropConfig(margin=0.5)
+    write_record(str(tmp_path), STORAGE, {"bundle_sha256": "ab", "crop": crop.model_dump(mode="json")})
+    found = read_score_record(str(tmp_path), STORAGE)
+    assert found["bundle_sha256"] == "ab"
+    assert parse_section(found, "crop", CropConfig) == crop
+    assert parse_section({}, "crop", CropConfig) is None
+
+
+def test_a_folder_without_one_and_a_file_have_no_record(tmp_path: Path) -> None:
+    assert read_record(str(tmp_path), STORAGE) is None
+    (tmp_path / "scores.parquet").write_bytes(b"")
+    assert read_record(str(tmp_path / "scores.parquet"), STORAGE) is None
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "not valid JSON"), ("[]", "expected a JSON object")])
+def test_a_damaged_record_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / RECORD_FILE).write_text(text)
+    with pytest.raises(UsageError, match=rf"_config\.json: {words}"):
+        read_record(str(tmp_path), STORAGE)
+
+
+def test_what_no_score_job_wrote_is_refused_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not an output of jobs/score\.py, .*_config\.json is missing"):
+        read_score_record(str(tmp_path), STORAGE)
+    write_record(str(tmp_path), STORAGE, {"crop": {}})
+    with pytest.raises(UsageError, match=r"_config\.json names no bundle"):
+        read_score_record(str(tmp_path), STORAGE)
