@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+import ray._private.state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import TrainingConfig
@@ -23,12 +24,13 @@ from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import split_uri
 from deepfake.model import keras_runtime
-from deepfake.training.resources import WorkerResources
+from deepfake.training.resources import Node, WorkerResources, divide, reserved_cpus
 
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 600  # a small machine takes a minute or two to start several TensorFlows
 _STOP_SECONDS = 0.5  # Ctrl-C and SIGTERM are heard at least so often
+_MANY_NODES = 1000  # more are not told apart
 _POLL_SECONDS = 0.5  # an epoch's checkpoint counts once Ray Train has asked all workers for it
 
 
@@ -39,7 +41,6 @@ class Run:
     name: str  # a run of the same name in the same place goes on from its last checkpoint
     checkpoints: str  # URI
     training: TrainingConfig
-    resources: WorkerResources
 
 
 def prepare_environment() -> None:
@@ -104,7 +105,10 @@ def _fit(
     training = run.training
     is_local = split_uri(run.checkpoints)[0] == "file"
     filesystem, path = storage.arrow(run.checkpoints)
-    per_worker = {"CPU": run.resources.worker_cpus} | ({"GPU": 1.0} if training.use_gpu else {})
+    cpus = reserved_cpus(
+        cluster_nodes(), training.workers, training.threads_per_worker, use_gpu=training.use_gpu
+    )
+    per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
     trainer = _trainer_class()(
         worker,
         train_loop_config=settings,
@@ -129,6 +133,29 @@ def _fit(
         return trainer.fit().return_value
     except TrainingFailedError as error:
         raise JobError(f"training failed: {_first_cause(error)}") from error
+
+
+def cluster_nodes() -> list[Node]:
+    """The nodes that are up, or all that the cluster may start, where its autoscaler has named those."""
+    up = [
+        Node(found["Resources"].get("CPU", 0.0), found["Resources"].get("GPU", 0.0))
+        for found in ray.nodes()
+        if found["Alive"]
+    ]
+    config = ray._private.state.state.get_cluster_config()
+    most = [
+        Node(group.resources.get("CPU", 0.0), group.resources.get("GPU", 0.0))
+        for group in (config.node_group_configs if config is not None else ())
+        for _ in range(min(group.max_count, _MANY_NODES))
+    ]
+    return max(up, most, key=lambda nodes: sum(node.cpus for node in nodes))
+
+
+def own_share(threads: int | None, workers_here: int, use_gpu: bool) -> WorkerResources:
+    """What this worker takes of the node on which it lies, with as many others of its training."""
+    here = ray.get_runtime_context().get_node_id()
+    cpus = next(found["Resources"].get("CPU", 0.0) for found in ray.nodes() if found["NodeID"] == here)
+    return divide(cpus, workers_here, threads, use_gpu)
 
 
 def _trainer_class() -> Any:

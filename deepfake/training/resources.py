@@ -1,18 +1,23 @@
-"""How a training job divides a cluster's CPUs between its workers and the tasks that feed them."""
+"""What a training worker asks of Ray for its place, and how it divides the node on which it then lies."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+# Cores of a CPU worker that one process feeds: a crop of 70 kB is decoded and augmented in 2 ms, one of a
+# self-blended pair in 4 (virtual AMD EPYC), and a core learns from one in 70 or more.
+_CORES_FED = 8
+_OF_A_CORE = 0.9  # a job's own process, or whatever a machine needs besides, finds a place beside the workers
+_OF_A_SHARE = 0.45  # the same where half of the nodes have died, and Ray still counts them
 
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """What one training worker asks of Ray, for itself and for its input."""
+    """What one training worker takes of its node, for itself and for its input."""
 
-    worker_cpus: float  # reserved by the worker process
-    data_cpus: float  # reserved by one process that decodes, or task that reads
-    data_tasks: int  # processes that decode for one worker
+    data_tasks: int  # processes that decode for the worker
     threads: int  # TensorFlow threads of a CPU worker
 
     @property
@@ -21,41 +26,46 @@ class WorkerResources:
         return max(1, self.data_tasks // 5)
 
 
-# Cores of a CPU worker that one process feeds: a crop of 70 kB is decoded and augmented in 2 ms, one of a
-# self-blended pair in 4 (virtual AMD EPYC), and a core learns from one in 70 or more.
-_CORES_FED = 8
-_MOST_WORKER_CPUS = 0.9
-_MOST_DATA_CPUS = 0.01
+@dataclass(frozen=True)
+class Node:
+    """A node of a cluster, or one that it may start."""
+
+    cpus: float
+    gpus: float = 0.0
 
 
-def divide(
-    cpus: float,
-    workers: int,
-    threads: int | None = None,
-    use_gpu: bool = False,
-) -> WorkerResources:
-    """Share ``cpus`` so that every worker, its readers and what decodes can always run.
+def reserved_cpus(
+    nodes: Sequence[Node], workers: int, threads: int | None = None, use_gpu: bool = False
+) -> float:
+    """CPUs that Ray sets aside for each worker, so that all workers find a place on the ``nodes``.
 
-    A reading task whose output nobody takes yet keeps its CPU, and so does a process that decodes. If the
-    workers' could ever wait for each other's CPUs, a worker that waits for its batch while the others wait
-    for it in the all-reduce would wait for ever. So those that may run at once are bounded in number for each
-    worker, and ask for next to nothing: what is left beside the workers lies in pieces on several machines,
-    and larger ones might fit into none. The workers leave a tenth of a CPU even where half of ``cpus`` are
-    those of a machine that has died and that Ray still counts. Ray counts CPUs, it does not bind them:
-    fractions cost nothing. A GPU takes all the crops that its share of ``cpus`` can decode.
+    Ray counts CPUs, it does not bind them: a worker asks for less than a core, and for less than its share.
+    One of so many ``threads`` asks for them where all find a place without the largest node, which may be
+    another job's, so that a cluster starts as many nodes. ``nodes`` may be empty: none is started yet.
     """
-    share = cpus / workers
-    worker_cpus = _floor(min(_MOST_WORKER_CPUS, _MOST_WORKER_CPUS / 2 * share))
-    left = share - worker_cpus
-    threads = threads or max(1, int(cpus // workers))
-    data_tasks = max(1, int(left) if use_gpu else min(int(left), math.ceil(threads / _CORES_FED)))
-    readers = WorkerResources(0, 0, data_tasks, 0).readers
-    return WorkerResources(
-        worker_cpus=worker_cpus,
-        data_cpus=min(_MOST_DATA_CPUS, _floor(left / (data_tasks + readers))),
-        data_tasks=data_tasks,
-        threads=threads,
-    )
+    if use_gpu:
+        shares = [node.cpus / node.gpus for node in nodes if node.gpus]
+        return _floor(min([_OF_A_CORE, *(_OF_A_SHARE * share for share in shares)]))
+    if threads:
+        asked = _floor(_OF_A_CORE * threads)
+        places = sorted(math.floor(node.cpus / asked) for node in nodes)
+        if sum(places[:-1]) >= workers:
+            return asked
+    cpus = sum(node.cpus for node in nodes) or workers
+    return _floor(min(_OF_A_CORE, _OF_A_SHARE * cpus / workers))
+
+
+def divide(cpus: float, workers: int, threads: int | None = None, use_gpu: bool = False) -> WorkerResources:
+    """What each of the ``workers`` on a node of so many CPUs takes of it.
+
+    A GPU takes all the crops that its share of the CPUs can decode. What reads and decodes asks Ray for
+    nothing: a worker that waited for its batch while the others wait for it in the all-reduce, and hold what
+    it waits for, would wait for ever.
+    """
+    share = max(1, int(cpus // workers))
+    threads = threads or share
+    data_tasks = max(1, share - 1) if use_gpu else min(share, math.ceil(threads / _CORES_FED))
+    return WorkerResources(data_tasks, threads)
 
 
 def _floor(share: float) -> float:

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ from deepfake.training.data.epoch_plan import EpochPlan, training_plan, validati
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, line
 from deepfake.training.learner import Learner, assign
-from deepfake.training.resources import WorkerResources
+from deepfake.training.ray_train import own_share
 from deepfake.training.schedule import learning_rate, phases
 from deepfake.training.step import ScoreStep
 
@@ -55,7 +56,6 @@ class Work:
     files: tuple[str, ...]
     train: Rows
     val: Rows
-    resources: WorkerResources
     crop: CropConfig | None = None  # how the crops were cut
     callbacks: MakeCallbacks | None = None  # the user's own
 
@@ -93,11 +93,19 @@ class Worker:
         self.work, self.rank, self.world = work, rank, world
         self.settings = settings = work.config.training
         self.storage = Storage(work.config.storage)
-        threads = None if settings.use_gpu else work.resources.threads
+        resources = own_share(
+            settings.threads_per_worker,
+            ray.train.get_context().get_local_world_size(),
+            settings.use_gpu,
+        )
+        threads = None if settings.use_gpu else resources.threads
         precision = None if settings.mixed_precision == "none" else settings.mixed_precision
         self.keras = keras_runtime.start(threads, settings.seed, settings.deterministic, precision)
         self.collective = Collective(rank, world)
-        log.info("worker %d of %d: process %d, %s threads", rank, world, os.getpid(), threads or "all")
+        log.info(
+            "worker %d of %d: process %d on %s, %s threads, %d decoding",
+            rank, world, os.getpid(), socket.gethostname(), threads or "all", resources.data_tasks,
+        )  # fmt: skip
 
         self.phases = phases(settings)
         self.progressed = Progressed()
@@ -106,7 +114,7 @@ class Worker:
         self.best_scores = np.zeros(len(self.validation))
         self.val_source = self._source(work.val, augmented=False)
         self.train_source = self._source(work.train, augmented=True)
-        self.makers = loader.Makers(work.resources)
+        self.makers = loader.Makers(resources)
         self.own_callbacks = list(work.callbacks()) if work.callbacks else []
         self.collective.prepare(len(self._plan(0)), len(self.validation))
         self.board = (

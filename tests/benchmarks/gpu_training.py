@@ -129,7 +129,7 @@ def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     crops = dataset.open_crops(uri, storage)
     rows = dataset.split_rows(crops, "train")
     source = loader.Source(uri, crops.files, rows, storage, AugmentConfig())
-    makers = loader.Makers(WorkerResources(0.9, 0.01, tasks, 1))
+    makers = loader.Makers(WorkerResources(tasks, 1))
     for epoch in range(1_000):
         plan = training_plan(rows, "none", batch, 16, 0, epoch)
         wait = loader.InputWait()

@@ -73,7 +73,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
     found = rows(small_crops, rotate_fakes=True)["val"]
     crops = dataset.open_crops(str(small_crops), Storage())
     plan = validation_plan(found)
-    resources = WorkerResources(worker_cpus=0.5, data_cpus=0.25, data_tasks=2, threads=1)
+    resources = WorkerResources(data_tasks=2, threads=1)
     source = Source(str(small_crops), crops.files, found, Storage())
     corner = np.zeros(len(plan), bool)
     for batch in stream(source, plan, plan.stretch(0, 1, 8), 0, Makers(resources), InputWait()):

@@ -1,4 +1,4 @@
-"""CPUs are divided so that no worker can wait for another's decoding tasks, wherever Ray puts them."""
+"""Workers find a place on whatever nodes there are, and divide the one on which they lie."""
 
 from __future__ import annotations
 
@@ -7,38 +7,56 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.training.resources import WorkerResources, divide
+from deepfake.training.resources import Node, divide, reserved_cpus
 
 
-def tasks_that_fit(nodes: list[int], share: WorkerResources, workers: int, rng: random.Random) -> int | None:
-    """How many decoding tasks can run beside the workers, put anywhere; None where the workers do not fit."""
-    free = [1000 * cpus for cpus in nodes]
+def are_placed(nodes: list[int], cpus: float, workers: int, rng: random.Random) -> bool:
+    """Whether all workers find a place, wherever the first ones are put."""
+    free = [1000 * node for node in nodes]
     for _ in range(workers):
-        able = [i for i, left in enumerate(free) if left >= round(1000 * share.worker_cpus)]
+        able = [i for i, left in enumerate(free) if left >= round(1000 * cpus)]
         if not able:
-            return None
-        free[rng.choice(able)] -= round(1000 * share.worker_cpus)
-    return sum(left // round(1000 * share.data_cpus) for left in free)
+            return False
+        free[rng.choice(able)] -= round(1000 * cpus)
+    return True
 
 
-@given(st.lists(st.integers(1, 64), min_size=1, max_size=8), st.integers(1, 64), st.randoms())
-def test_every_worker_and_all_its_tasks_fit_at_once_on_any_machines(
-    nodes: list[int], workers: int, rng: random.Random
+@given(
+    st.lists(st.integers(1, 64), min_size=1, max_size=8),
+    st.integers(1, 64),
+    st.none() | st.integers(1, 16),
+    st.randoms(),
+)
+def test_every_worker_finds_a_place_on_any_nodes(
+    nodes: list[int], workers: int, threads: int | None, rng: random.Random
 ) -> None:
-    share = divide(sum(nodes), workers)
-    assert share.worker_cpus > 0 and share.data_cpus > 0 and share.data_tasks >= 1 and share.threads >= 1
-    fitting = tasks_that_fit(nodes, share, workers, rng)
-    assert fitting is not None and fitting >= workers * (share.data_tasks + share.readers)
+    cpus = reserved_cpus([Node(node) for node in nodes], workers, threads)
+    assert cpus > 0 and are_placed(nodes, cpus, workers, rng)
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=8), st.integers(1, 8), st.randoms())
-def test_a_machine_that_died_and_is_still_counted_stops_nobody(
+def test_nodes_that_died_and_are_still_counted_stop_nobody(
     nodes: list[int], workers: int, rng: random.Random
 ) -> None:
-    """Up to half of what Ray counts may be gone. If the workers are placed at all, they can be fed."""
-    share = divide(2 * sum(nodes), workers)
-    fitting = tasks_that_fit(nodes, share, workers, rng)
-    assert fitting is None or fitting >= workers * (share.data_tasks + share.readers)
+    """Up to half of what Ray counts may be gone, or another job's."""
+    cpus = reserved_cpus([Node(node) for node in 2 * nodes], workers)
+    assert are_placed(nodes, cpus, workers, rng)
+
+
+def test_workers_ask_for_their_threads_where_the_cluster_has_or_starts_nodes_for_them() -> None:
+    assert reserved_cpus([Node(8)] * 4, 3, threads=8) == 7.2
+    assert reserved_cpus([Node(8)] * 4, 4, threads=8) == 0.9  # one may be another job's
+    assert reserved_cpus([Node(2)], 1, threads=8) == 0.9
+
+
+def test_a_cluster_without_nodes_is_asked_for_some() -> None:
+    assert 0 < reserved_cpus([], 2) < 0.5
+    assert 0 < reserved_cpus([Node(0)], 2, use_gpu=True) < 1
+
+
+def test_a_worker_asks_for_the_cpus_of_its_gpus_share() -> None:
+    assert reserved_cpus([Node(64), Node(4, 4)], 4, use_gpu=True) == 0.45
+    assert reserved_cpus([Node(64), Node(0, 1)], 1, use_gpu=True) == 0
 
 
 def test_a_gpu_gets_all_the_cores_that_are_left() -> None:
@@ -51,3 +69,4 @@ def test_two_workers_on_two_cores_get_one_thread_each() -> None:
     assert divide(2, 2).threads == 1
     assert divide(2, 1).threads == 2
     assert divide(8, 2, threads=3).threads == 3
+    assert divide(1, 2) == divide(0, 1)

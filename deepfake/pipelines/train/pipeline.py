@@ -44,7 +44,6 @@ from deepfake.training.data.balancing import Kind
 from deepfake.training.data.epoch_plan import training_plan
 from deepfake.training.history import write_tables
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
-from deepfake.training.resources import divide
 from deepfake.training.schedule import phases
 from deepfake.training.trainer import Work, train_worker
 
@@ -100,12 +99,9 @@ def _train(
         settings = config.training
         if settings.use_gpu:
             session.gpus(config.ray, "training.use_gpu", settings.workers)
-        resources = divide(
-            session.total("CPU"), settings.workers, settings.threads_per_worker, use_gpu=settings.use_gpu
-        )
-        run = Run(identity[:16], join(config.output, CHECKPOINTS), config.training, resources)
+        run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
         cut = parse_section(crops.config, "crop", CropConfig)
-        work = Work(config, crops.files, rows["train"], rows["val"], resources, cut, callbacks)
+        work = Work(config, crops.files, rows["train"], rows["val"], cut, callbacks)
         result = run_workers(run, train_worker, {"work": work}, storage, mine)
     mine.check()
     info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops.dataset import Rows
@@ -66,17 +67,13 @@ class InputWait:
 class Makers:
     """The processes that decode, blend and augment crops for one training worker, epoch after epoch.
 
-    Where a machine is lost, Ray starts its processes again on another and gives them their work again.
+    They lie on the worker's node. Ray starts one that has died again and gives it its work again.
     """
 
     def __init__(self, resources: WorkerResources) -> None:
         self.resources = resources
-        # SPREAD also keeps them out of the placement group of the worker, whose CPUs are its own
         process = ray.remote(_Process).options(
-            num_cpus=resources.data_cpus,
-            max_restarts=-1,
-            max_task_retries=-1,
-            scheduling_strategy="SPREAD",
+            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=_here()
         )
         self._processes = [process.remote() for _ in range(resources.data_tasks)]
 
@@ -91,6 +88,11 @@ class Makers:
             under_way.append(next(turns).make.remote(shared, table))
         while under_way:
             yield ray.get(under_way.popleft())
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """This node; named, it also keeps what is started out of the worker's place, whose CPUs are its own."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 class _Process:
@@ -114,8 +116,7 @@ def stream(
         while True:
             asked = time.monotonic()
             with said_where_slow(
-                f"waiting for crops; the tasks that read them need storage that answers and, each, "
-                f"{makers.resources.data_cpus:g} of a CPU that nobody holds",
+                "waiting for crops; the tasks that read them need storage that answers",
                 _SLOW_SECONDS,
             ):
                 batch = following.result()
@@ -175,9 +176,9 @@ def _stored(
     """The stored crops of the share, in its order, table by table."""
     read = ray.remote(worker.read).options(
         num_returns="streaming",
-        num_cpus=resources.data_cpus,
+        num_cpus=0,
         max_retries=-1,
-        scheduling_strategy="SPREAD",
+        scheduling_strategy=_here(),
         _generator_backpressure_num_objects=_READ_AHEAD,
     )
     # without the index of all rows, which each task would otherwise load
