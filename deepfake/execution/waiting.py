@@ -132,7 +132,7 @@ def until_there_is_room(demand: Resources, most: int) -> None:
                 hopeless_since = None
             elif hopeless_since is None:
                 hopeless_since = now
-            if now - started < FIRST_WORD_SECONDS:
+            if now - started < FIRST_WORD_SECONDS or room.free_for(demand):
                 continue
             told = any(_same(one, demand) for one in room.refused)
             if hopeless_since is not None and (told or now - hopeless_since > GIVE_UP_SECONDS):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+import pyarrow as pa
 import pytest
+import ray
+import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.execution import pools
@@ -43,3 +49,34 @@ def test_no_more_workers_are_asked_for_at_once_than_a_cluster_s_head_can_bear() 
 def test_a_pool_grows_from_what_has_a_place_to_what_there_is_work_for() -> None:
     strategy = pools.actors(pools.plan_workers(CLUSTER, units=1000, fitting=2))
     assert (strategy.min_size, strategy.initial_size, strategy.max_size) == (2, pools.ASKED_AT_ONCE, 1000)
+
+
+class _Unit:
+    """One that lasts until a file is there, or no time at all."""
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        [until] = block["until"].to_pylist()
+        while until and not Path(until).exists():
+            time.sleep(0.05)
+        return block
+
+
+def test_a_worker_without_work_is_let_go_while_the_last_long_unit_runs(
+    tmp_path: Path, ray_session: None
+) -> None:
+    end = str(tmp_path / "end")
+    blocks = [pa.table({"until": [until]}) for until in [end, *[""] * 5]]
+    results = ray.data.from_blocks(blocks).map_batches(
+        _Unit,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+        compute=pools.actors(pools.plan_workers(RayConfig(), len(blocks), 2)),
+    )
+    passed = iter(pools.in_one_stage(results).iter_batches(batch_size=None, prefetch_batches=0))
+    for _ in range(4):  # all but the long one and the one that its worker has at hand
+        next(passed)
+    while ray.available_resources().get("CPU", 0) != 1:
+        time.sleep(0.1)
+    Path(end).touch()
+    assert len(list(passed)) == 2
