@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from deepfake.config import AugmentConfig
+from deepfake.report import images
 
 _BLUR_SIGMA = (0.5, 1.5)  # pixels
 _NOISE_SIGMA = (2.0, 8.0)  # grey levels
@@ -108,7 +109,7 @@ def apply(crop: np.ndarray, changes: Draw) -> np.ndarray:
     if changes.downscale is not None:
         image = _downscale(image, changes.downscale)
     if changes.jpeg is not None:
-        image = _jpeg(image, changes.jpeg)
+        image = images.compress(image, changes.jpeg)
     if changes.cutout is not None:
         image = _cutout(image, changes.cutout)
     return np.ascontiguousarray(image)
@@ -161,11 +162,6 @@ def _downscale(image: np.ndarray, share: float) -> np.ndarray:
         (width, height),
         interpolation=cv2.INTER_LINEAR,
     )
-
-
-def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[:, :, ::-1]
 
 
 def _cutout(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from deepfake.report import images
+
 
 @dataclass(frozen=True)
 class Change:
@@ -27,10 +29,8 @@ NONE = Change("none", 0.0)
 JPEG, RESIZE, BLUR, NOISE = "JPEG quality", "resized to pixels", "blur, sigma", "noise, sigma"
 
 
-def _jpeg(crop: np.ndarray, quality: float) -> np.ndarray:
-    settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), settings)[1]
-    return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+def _compressed(crop: np.ndarray, quality: float) -> np.ndarray:
+    return images.compress(crop, int(quality))
 
 
 def _resized(crop: np.ndarray, side: float) -> np.ndarray:
@@ -48,7 +48,7 @@ def _noisy(crop: np.ndarray, sigma: float) -> np.ndarray:
     return np.clip(np.rint(crop + grain), 0, 255).astype(np.uint8)
 
 
-KINDS = {JPEG: _jpeg, RESIZE: _resized, BLUR: _blurred, NOISE: _noisy}
+KINDS = {JPEG: _compressed, RESIZE: _resized, BLUR: _blurred, NOISE: _noisy}
 CHANGES: tuple[Change, ...] = (
     NONE,
     *(Change(JPEG, quality) for quality in (90, 70, 50, 30)),

@@ -1,7 +1,7 @@
-"""A crops folder as an index in memory and pixels on demand. Knows nothing of batches, Ray or training.
+"""A crops folder as an index in memory. Knows nothing of batches, Ray or training.
 
 The index holds every column but the encoded crops, with the place (file, row group, row) of each crop.
-``decode`` is the one place where stored bytes become RGB.
+``reader`` reads what lies there.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from deepfake.crops.pairing import originals
+from deepfake.crops.reader import open_file
 from deepfake.errors import UsageError
-from deepfake.faces.cropping import decode as decoded
-from deepfake.io import tables
 from deepfake.io.run_record import RECORD_FILE, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -87,11 +85,11 @@ class Rows:
 def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
     """Index a crops folder; ``limit`` keeps the crops of the first so many videos."""
     files = _files(uri, storage)
-    with ThreadPoolExecutor(_READERS) as pool:
-        parts = list(
-            pool.map(lambda number: _index_file(uri, files[number], number, storage), range(len(files)))
-        )
-    table = pa.concat_tables(parts).combine_chunks()
+    table = index_rows([join(uri, name) for name in files], "crops", _COLUMNS, storage)
+    for column in _TEXT:
+        place = table.schema.get_field_index(column)
+        table = table.set_column(place, column, table[column].cast(pa.string()))
+    table = table.combine_chunks()
     require_distinct(table, uri)
     if limit is not None:
         videos = pc.unique(table["video_id"])[:limit]
@@ -133,24 +131,28 @@ def _files(uri: str, storage: Storage) -> list[str]:
     return found
 
 
-def _index_file(uri: str, name: str, number: int, storage: Storage) -> pa.Table:
-    path = join(uri, name)
-    with storage.open(path) as source, pq.ParquetFile(source) as file:
-        tables.check_file(path, file.schema_arrow, "crops")
-        table = file.read(columns=list(_COLUMNS))
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    table = table.replace_schema_metadata(None)
-    for column in _TEXT:
-        place = table.schema.get_field_index(column)
-        table = table.set_column(place, column, table[column].cast(pa.string()))
-    places = {
-        "file": np.full(len(table), number, np.int32),
-        "row_group": np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
-        "row": np.concatenate([np.arange(size, dtype=np.int32) for size in sizes] or [np.empty(0, np.int32)]),
-    }
-    for column, values in places.items():
-        table = table.append_column(column, pa.array(values))
-    return table
+def index_rows(files: Sequence[str], name: str, columns: Sequence[str], storage: Storage) -> pa.Table:
+    """Some columns of every row of files of a table ``name``, and where each lies.
+
+    ``file`` is its number in ``files``, then come ``row_group`` and ``row`` within that: all int32.
+    """
+
+    def read(number: int) -> pa.Table:
+        with open_file(files[number], storage, name) as file:
+            table = file.read(columns=list(columns)).replace_schema_metadata(None)
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        within = [np.arange(size, dtype=np.int32) for size in sizes]
+        places = {
+            "file": np.full(len(table), number, np.int32),
+            "row_group": np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+            "row": np.concatenate(within or [np.empty(0, np.int32)]),
+        }
+        for column, values in places.items():
+            table = table.append_column(column, pa.array(values))
+        return table
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return pa.concat_tables(list(pool.map(read, range(len(files)))))
 
 
 def labelled_crops(table: pa.Table, split: str) -> pa.Table:
@@ -194,63 +196,3 @@ def identities(table: pa.Table, split: str) -> list[str]:
     for row in rows.group_by(rows.column_names).aggregate([]).to_pylist():
         found |= {row["target_id"], row["source_id"]} - {None} or {row["group_id"] or row["video_id"]}
     return sorted(found)
-
-
-def sample_id(video_id: str, frame_index: int, face_index: int) -> str:
-    """The name of a crop that augmentation is seeded by."""
-    return f"{video_id}#{frame_index}#{face_index}"
-
-
-@dataclass(frozen=True)
-class StoredCrop:
-    """One crop as it is stored."""
-
-    sample_id: str
-    encoded: bytes
-    box: tuple[float, float, float, float] | None = None  # x, y, w, h in the frame's pixels, if asked for
-    landmarks: np.ndarray | None = None  # (5, 2) in the frame's pixels, if asked for and known
-
-
-def read_stored(
-    uri: str,
-    name: str,
-    row_groups: Mapping[int, Sequence[int]],
-    storage: Storage,
-    with_faces: bool = False,
-) -> dict[tuple[int, int], StoredCrop]:
-    """Chosen rows of one file, by ``(row group, row)``. Reads those row groups and no others.
-
-    ``with_faces`` reads boxes and landmarks too.
-    """
-    found: dict[tuple[int, int], StoredCrop] = {}
-    columns = ["video_id", "frame_index", "face_index", "crop", *(["box", "landmarks"] * with_faces)]
-    with storage.open(join(uri, name)) as source, pq.ParquetFile(source) as file:
-        for group, rows in row_groups.items():
-            taken = file.read_row_group(group, columns=columns).take(pa.array(rows, pa.int64()))
-            for row, values in zip(rows, taken.to_pylist(), strict=True):
-                identity = sample_id(values["video_id"], values["frame_index"], values["face_index"])
-                box, landmarks = values.get("box"), values.get("landmarks")
-                found[group, row] = StoredCrop(
-                    identity,
-                    values["crop"],
-                    (box["x"], box["y"], box["w"], box["h"]) if box else None,
-                    np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
-                )
-    return found
-
-
-def decode(encoded: bytes, where: str = "crop", size: int | None = 224) -> np.ndarray:
-    """Stored bytes as ``(size, size, 3) uint8 RGB``, 0..255.
-
-    Raises ``tables.TableError`` that names ``where`` for bytes that are no image or of another size.
-    """
-    try:
-        image = decoded(encoded)
-    except ValueError as error:
-        raise tables.TableError(f"{where}: the stored crop is not an image") from error
-    if size is not None and image.shape[:2] != (size, size):
-        raise tables.TableError(
-            f"{where}: the stored crop is {image.shape[1]}x{image.shape[0]}, expected {size}x{size}; "
-            f"run jobs/preprocess.py with --crop.size {size}"
-        )
-    return image

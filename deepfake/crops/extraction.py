@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.errors import UsageError
-from deepfake.faces import cropping, tracking
-from deepfake.faces.detectors.base import Detection, Detector, find
+from deepfake.faces import cropping, encoding, tracking
+from deepfake.faces.detectors.base import Detection, Detector, detect_faces
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
@@ -194,10 +194,10 @@ def looker(
     """
     original = entry.get("original_uri")
     if config.detector.boxes == "own" or original is None:
-        return lambda frame: find(frame, detector)
+        return lambda frame: detect_faces(frame, detector)
     with storage.open(original) as file, VideoFile(file, config.sampling) as source:
         wanted = source.wanted() if indices is None else np.intersect1d(source.wanted(), indices)
-        looked = find_faces(source.frames(wanted), config, lambda frame: find(frame, detector), clock)
+        looked = find_faces(source.frames(wanted), config, lambda frame: detect_faces(frame, detector), clock)
         found = {kept.index: (kept.size, kept.faces) for kept in looked}
 
     def look(frame: Frame) -> list[Detection]:
@@ -233,7 +233,7 @@ def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> Kept:
     if config.detector.keep == "largest":
         wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
     images = {i: cropping.cut(frame, faces[i], config.crop) for i in wanted}
-    encode = cropping.encode if config.crops_kept else cropping.encode_in_passing
+    encode = encoding.encode_crop if config.crops_kept else encoding.encode_in_passing
     encoded = {i: (encode(image, config.crop), cropping.sharpness(image)) for i, image in images.items()}
     return Kept(frame.index, frame.time_s, frame.size, faces, encoded)
 

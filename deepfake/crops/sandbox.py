@@ -32,6 +32,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import cv2
 import pyarrow as pa
 
 import deepfake
@@ -39,7 +40,8 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageC
 from deepfake.crops import chunks
 from deepfake.crops.extraction import ExtractConfig, Found, extract, failure
 from deepfake.errors import JobError, UsageError
-from deepfake.faces.detectors.base import Detector, make
+from deepfake.faces.detectors.base import Detector
+from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROGRAM_FAULT, Status
@@ -96,7 +98,7 @@ class PlainExtractor:
     """Extracts videos in this process."""
 
     def __init__(self, config: ExtractConfig, storage: Storage) -> None:
-        self._with = (config, make(config.detector, storage), storage)
+        self._with = (config, make_detector(config.detector, storage), storage)
 
     def extract(self, entry: Mapping[str, Any]) -> Found:
         """Crops of one catalog row."""
@@ -113,6 +115,7 @@ class PlainExtractor:
 
 @functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
 def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Extractor:
+    cv2.setNumThreads(0)  # there is a process for each core; OpenCV's own threads would fight over them
     if not config.sampling.isolate:
         return PlainExtractor(config, Storage(storage))
     isolated = IsolatedExtractor(config, Storage(storage))
@@ -265,7 +268,8 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
             settings["crops_kept"],
         )
         storage = Storage(StorageConfig.model_validate(settings["storage"]))
-        detector: Detector = make(config.detector, storage)
+        cv2.setNumThreads(0)
+        detector: Detector = make_detector(config.detector, storage)
         pa.array([None])  # with its first array Arrow imports pandas, for 0.7 s: not while a video waits
     except OSError as error:  # such as a model that lies on other machines only
         _write(answers, _complaint(JobError(f"extraction cannot start on this machine: {error}")))

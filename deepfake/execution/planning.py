@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +24,7 @@ from deepfake.execution import pools, session
 from deepfake.execution import runner as units
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit, group, plan
-from deepfake.faces.detectors.base import make
+from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.progress import Progress
 
@@ -125,7 +126,8 @@ def _expected_core_seconds(
     ordered = sorted(waiting, key=lambda unit: unit.seconds)
     picks = {int(i) for i in np.linspace(0, len(ordered) - 1, PROBES + 2)[1:-1]}
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
-    detector = make(config.detector, output.storage)
+    cv2.setNumThreads(0)  # as in the workers
+    detector = make_detector(config.detector, output.storage)
     tried = estimated = 0.0
     for unit in (ordered[i] for i in sorted(picks)):
         started = time.perf_counter()

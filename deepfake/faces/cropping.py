@@ -1,4 +1,4 @@
-"""The one crop function: a face box in a frame becomes a square image; and how that is stored."""
+"""The one crop function: a face box in a frame becomes a square image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig
-from deepfake.faces import png
 from deepfake.faces.detectors.base import Detection
 from deepfake.video.frame import Frame
 
@@ -88,47 +87,7 @@ def into_crop(
     return found
 
 
-def encode(crop: np.ndarray, config: CropConfig) -> bytes:
-    """A (n, n, 3) uint8 RGB crop as the bytes of an image file."""
-    if config.format == "png":
-        return png.encode(crop)
-    suffix, options = {
-        "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100 means lossless
-        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]),
-    }[config.format]
-    return _as_file(crop, suffix, options)
-
-
-def encode_in_passing(crop: np.ndarray, config: CropConfig) -> bytes:
-    """As ``encode``, for what is decoded soon and thrown away: the same pixels, as fast as can be.
-
-    A BMP takes 0.05 ms to write and 0.04 ms to read, a PNG 1.7 and 1.4; it has 151 kB instead of 69 kB.
-    """
-    return encode(crop, config) if config.format == "jpeg" else _as_file(crop, ".bmp", [])
-
-
-def _as_file(crop: np.ndarray, suffix: str, options: Sequence[int]) -> bytes:
-    written, data = cv2.imencode(suffix, cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)
-    if not written:
-        raise ValueError(f"a crop of shape {crop.shape} could not be encoded as {suffix}")
-    return data.tobytes()
-
-
 def sharpness(crop: np.ndarray) -> float:
     """Variance of the Laplacian of the grey crop; low for blurred or enlarged faces."""
     edges = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_16S)  # at most 4 x 255: exact
     return float(cv2.meanStdDev(edges)[1][0, 0] ** 2)
-
-
-def decode(data: bytes) -> np.ndarray:
-    """The bytes of an image file as (h, w, 3) uint8 RGB; raises ``ValueError`` where they are damaged.
-
-    The only place where stored crops become pixels, and where BGR becomes RGB.
-    """
-    ours = png.decode(data)
-    if ours is not None:
-        return ours
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
-        raise ValueError(f"{len(data)} bytes that are no image")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from deepfake.errors import JobError, UsageError
-from deepfake.faces.detectors.base import cache_folder
+from deepfake.io.cache import cache_folder
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime

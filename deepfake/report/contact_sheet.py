@@ -8,12 +8,14 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from deepfake.report.images import encode, encode_jpeg
+
 Image = np.ndarray
 
 CAPTION_ROWS = 34
 GAP = 6
 PAPER, INK = 255, 40
-ENCODING = {"png": [], "jpeg": [cv2.IMWRITE_JPEG_QUALITY, 92]}
+JPEG_QUALITY = 92
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
 
@@ -51,10 +53,7 @@ def build(
         for line, words in enumerate(_lines(caption, side)):
             at = (left, top + side + 13 + 15 * line)
             cv2.putText(sheet, words, at, FONT, FONT_SCALE, (INK,) * 3, 1, cv2.LINE_AA)
-    ok, data = cv2.imencode(f".{kind}", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), ENCODING[kind])
-    if not ok:
-        raise ValueError(f"could not encode a contact sheet of shape {sheet.shape} as {kind}")
-    return data.tobytes()
+    return encode_jpeg(sheet, JPEG_QUALITY) if kind == "jpeg" else encode(sheet, ".png")
 
 
 def _fit(image: Image, side: int, caption: str) -> Image:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from deepfake.faces import png
-from deepfake.faces.cropping import decode
+from deepfake.faces.encoding import decode_image
 from deepfake.io.parts import part_files
 from deepfake.io.storage import Storage
 
@@ -51,14 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     storage = Storage()
     stored = storage.read_table(part_files(options.crops, storage)[0], "crops", ["crop"])["crop"]
-    images = [decode(data) for data in stored.to_pylist()[: options.count]]
+    images = [decode_image(data) for data in stored.to_pylist()[: options.count]]
     cv2.setNumThreads(0)
     files = {name: [encode(image) for image in images] for name, encode in ENCODERS.items()}
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ENCODERS}
     for _ in range(options.rounds):
         for name, encode in ENCODERS.items():
             writing = milliseconds(lambda encode=encode: [encode(image) for image in images], len(images))
-            reading = milliseconds(lambda name=name: [decode(data) for data in files[name]], len(images))
+            reading = milliseconds(
+                lambda name=name: [decode_image(data) for data in files[name]], len(images)
+            )
             spent[name].append((writing, reading))
     for name, seconds in spent.items():
         writing, reading = (statistics.median(column) for column in zip(*seconds, strict=True))

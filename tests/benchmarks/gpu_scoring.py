@@ -41,7 +41,7 @@ import pyarrow.parquet as pq
 from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
 from deepfake.execution import session
 from deepfake.execution.output import CROP_ROW_GROUP_ROWS
-from deepfake.faces.cropping import decode
+from deepfake.faces.encoding import decode_image
 from deepfake.io.parts import PARTS_KEY
 from deepfake.model import inference
 from deepfake.model.bundle import MODEL_FILE
@@ -220,7 +220,7 @@ def face_scores(output: str) -> dict[tuple[Any, ...], float]:
 def kept_pictures(output: str, count: int) -> np.ndarray:
     """(count, 224, 224, 3) uint8 RGB of the crops that a job kept, again and again."""
     encoded = pq.read_table(Path(output, "crops"), columns=["crop"])["crop"].to_pylist()
-    pictures = np.stack([decode(data) for data in encoded[:count]])
+    pictures = np.stack([decode_image(data) for data in encoded[:count]])
     return np.resize(pictures, (count, INPUT_SIZE, INPUT_SIZE, 3))
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake import metrics
-from deepfake.crops.dataset import decode
+from deepfake.crops.reader import decode_crop
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import Bundle
 from deepfake.pipelines.evaluate import inputs, training_overlap
@@ -88,7 +88,7 @@ def read(faces: inputs.LabelledFaces, storage: Storage) -> np.ndarray:
                 [file.read_row_group(g, columns=["crop"])["crop"] for g in range(file.num_row_groups)]
             )
     places = faces.table.select(["file", "row_group", "row"]).to_pylist()
-    return np.stack([decode(stored[p["file"]][p["row_group"]][p["row"]].as_py()) for p in places])
+    return np.stack([decode_crop(stored[p["file"]][p["row_group"]][p["row"]].as_py()) for p in places])
 
 
 def numbers(faces: pa.Table, scores: np.ndarray) -> dict[str, Any]:

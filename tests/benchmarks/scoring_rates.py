@@ -39,7 +39,8 @@ import numpy as np
 from deepfake.catalog.media import is_footage
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig, SamplingConfig, ScoreJobConfig
 from deepfake.faces.cropping import cut
-from deepfake.faces.detectors.base import find, make, resolve
+from deepfake.faces.detectors.base import detect_faces
+from deepfake.faces.detectors.factory import make_detector, resolve_detector
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
@@ -85,7 +86,7 @@ def bare(
     """``(seconds, frames looked at)`` of the shortest loop that gives the same scores, on one thread."""
     cv2.setNumThreads(1)
     scorer = network.scorer(threads=1)
-    searcher = make(detector, Storage())
+    searcher = make_detector(detector, Storage())
     crop = CropConfig()
     started, frames = time.perf_counter(), 0
     for clip in clips:
@@ -93,7 +94,7 @@ def bare(
         try:
             for frame in frames_of(clip):
                 frames += 1
-                found = find(frame, searcher)
+                found = detect_faces(frame, searcher)
                 if found:
                     largest = max(found, key=lambda face: face.area * face.score)
                     faces.append(cut(frame, largest, crop))
@@ -193,7 +194,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     workers = os.cpu_count() or 1
     named = DetectorConfig(name="yunet" if options.yunet else "haar", yunet_model=options.yunet)
-    detector = resolve(named, Storage())
+    detector = resolve_detector(named, Storage())
     with tempfile.TemporaryDirectory() as made:
         archive = Path(made, "archive")
         clips = lay_out(options.input, archive, options.copies)

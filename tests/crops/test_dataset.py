@@ -1,41 +1,16 @@
-"""The index of a crops folder, and the one place where stored bytes become RGB."""
+"""The index of a crops folder."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from deepfake.crops.dataset import decode, identities, open_crops, read_stored, split_rows
+from deepfake.crops.dataset import identities, open_crops, split_rows
+from deepfake.crops.reader import read_crops
 from deepfake.errors import UsageError
-from deepfake.io import tables
 from deepfake.io.storage import Storage
-
-
-def test_a_stored_crop_decodes_to_rgb() -> None:
-    golden = np.zeros((224, 224, 3), np.uint8)
-    golden[0, 0] = (250, 130, 10)  # red, green, blue
-    golden[5, 7] = (1, 2, 3)
-    as_bgr = np.ascontiguousarray(golden[:, :, ::-1])
-    for extension in (".png", ".webp"):
-        options = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == ".webp" else []
-        found = decode(cv2.imencode(extension, as_bgr, options)[1].tobytes())
-        assert found.dtype == np.uint8
-        np.testing.assert_array_equal(found, golden)
-
-
-def test_a_crop_of_another_size_is_an_error_that_says_what_to_do() -> None:
-    small = cv2.imencode(".png", np.zeros((100, 100, 3), np.uint8))[1].tobytes()
-    with pytest.raises(tables.TableError, match=r"part-1: .*100x100, expected 224x224.*--crop.size 224"):
-        decode(small, "part-1")
-
-
-def test_bytes_that_are_no_image_are_an_error() -> None:
-    with pytest.raises(tables.TableError, match="not an image"):
-        decode(b"not an image")
 
 
 def test_the_index_finds_each_crop_where_it_lies(make_crops) -> None:
@@ -43,22 +18,12 @@ def test_the_index_finds_each_crop_where_it_lies(make_crops) -> None:
     storage = Storage()
     crops = open_crops(str(folder), storage)
     assert len(crops.table) == 58
-    names = crops.table["video_id"].to_pylist()
-    frames = crops.table["frame_index"].to_pylist()
-    for i in range(0, len(crops.table), 5):
-        place = {name: crops.table[name][i].as_py() for name in ("file", "row_group", "row")}
-        stored = read_stored(
-            str(folder), crops.files[place["file"]], {place["row_group"]: [place["row"]]}, storage
-        )
-        found = stored[place["row_group"], place["row"]]
-        assert found.sample_id == f"{names[i]}#{frames[i]}#0"
-
-
-def test_crops_that_are_there_twice_are_refused(make_crops) -> None:
-    folder = make_crops()
-    shutil.copy(folder / "part-00000.parquet", folder / "part-00001.parquet")
-    with pytest.raises(UsageError, match=r"crops: 40 faces are there twice.*into another folder"):
-        open_crops(str(folder), Storage(), limit=1)
+    rows = crops.table.to_pylist()
+    places = [(f"{folder}/{crops.files[row['file']]}", row["row_group"], row["row"]) for row in rows]
+    stored = read_crops(places, storage)
+    assert [stored[place].sample_id for place in places] == [
+        f"{row['video_id']}#{row['frame_index']}#0" for row in rows
+    ]
 
 
 def test_rows_of_a_split_carry_their_labels_and_methods(small_crops: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops.extraction import ExtractConfig, Found, extract
 from deepfake.errors import UsageError
-from deepfake.faces.cropping import decode
 from deepfake.faces.detectors.base import Detection
+from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.video.frame import Frame
@@ -88,7 +88,7 @@ def test_rows_carry_the_provenance_and_the_hash_of_the_bytes(clip: Path) -> None
     row = result.rows[3]
     assert (row["label"], row["method"], row["frame_index"]) == (1, "FaceSwap", 30)
     assert row["time_s"] == pytest.approx(1.2)
-    assert decode(row["crop"]).shape == (224, 224, 3)
+    assert decode_image(row["crop"]).shape == (224, 224, 3)
 
 
 def test_no_face_is_a_status_of_its_own(clip: Path) -> None:
@@ -117,14 +117,14 @@ def test_bad_files_get_a_status_and_never_an_exception(tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["haar", "yunet"])
 def test_detectors_find_a_real_face_and_boxes_hold_it(data: Path, name: str) -> None:
-    from deepfake.faces.detectors.base import make, resolve
+    from deepfake.faces.detectors.factory import make_detector, resolve_detector
 
-    config = resolve(
+    config = resolve_detector(
         DetectorConfig(name=name, yunet_model=str(data / "models/face_detection_yunet_2023mar.onnx")),
         Storage(),
     )
     path = data / "ffpp/original_sequences/youtube/c23/videos/634.mp4"
-    result = _extract(path, make(config, Storage()), every_n=60)
+    result = _extract(path, make_detector(config, Storage()), every_n=60)
     assert result.video["frames_with_face"] == 6
     for row in result.rows:
         box = row["box"]
@@ -132,6 +132,6 @@ def test_detectors_find_a_real_face_and_boxes_hold_it(data: Path, name: str) -> 
         assert 300 < box["x"] + box["w"] / 2 < 980
         assert 100 < box["w"] < 420
         assert (row["landmarks"] is not None) == (name == "yunet")
-    picture = decode(result.rows[0]["crop"])
+    picture = decode_image(result.rows[0]["crop"])
     skin = cv2.cvtColor(picture[90:130, 90:130], cv2.COLOR_RGB2HSV)[..., 0]
     assert np.median(np.minimum(skin, 180 - skin)) < 25, "a face in the middle, red above blue"

@@ -21,8 +21,8 @@ from deepfake.crops import sandbox
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import JobError
-from deepfake.faces.cropping import decode
-from deepfake.faces.detectors.base import make
+from deepfake.faces.detectors.factory import make_detector
+from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
@@ -67,7 +67,7 @@ def _without_times(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_good_video_comes_out_as_without_isolation(hostile: IsolatedExtractor, named: Any) -> None:
     entry = named("good.mp4")
     isolated = hostile.extract(entry)
-    plain = extract(entry, CONFIG, make(CONFIG.detector, Storage()), Storage())
+    plain = extract(entry, CONFIG, make_detector(CONFIG.detector, Storage()), Storage())
     assert isolated.video["status"] == "ok"
     assert _without_times(isolated.video).items() >= _without_times(plain.video).items()
     assert [row["crop"] for row in isolated.rows] == [row["crop"] for row in plain.rows]
@@ -81,7 +81,7 @@ def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor
     assert found and len(found) == len(kept)
     for mine, theirs in zip(found, kept, strict=True):
         assert mine["crop"].startswith(b"BM") and theirs["crop"].startswith(b"\x89PNG")
-        np.testing.assert_array_equal(decode(mine["crop"]), decode(theirs["crop"]))
+        np.testing.assert_array_equal(decode_image(mine["crop"]), decode_image(theirs["crop"]))
         assert {**mine, "crop": None} == {**theirs, "crop": None}
 
 

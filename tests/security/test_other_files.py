@@ -15,7 +15,7 @@ import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops.extraction import ExtractConfig, extract
-from deepfake.faces.detectors.base import make
+from deepfake.faces.detectors.factory import make_detector
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from tests.clips import write_clip
@@ -49,7 +49,9 @@ def extracted(path: Path) -> dict[str, object]:
     detector = DetectorConfig(name="haar")
     config = ExtractConfig(SamplingConfig(policy="count", count=2), detector, CropConfig())
     storage = Storage()
-    return extract({"video_id": path.name, "uri": str(path)}, config, make(detector, storage), storage).video
+    return extract(
+        {"video_id": path.name, "uri": str(path)}, config, make_detector(detector, storage), storage
+    ).video
 
 
 def taken_in(path: Path, options: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ import pytest
 from deepfake import metrics
 from deepfake.config import CropConfig
 from deepfake.crops import dataset
+from deepfake.crops.reader import decode_crop, read_crops
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import MODEL_FILE, Bundle
@@ -133,8 +134,8 @@ def test_validation_metrics_are_those_of_the_saved_network(
     rows = dataset.split_rows(crops, "val")
     images = []
     for file, group, row in zip(rows.file, rows.row_group, rows.row, strict=True):
-        stored = dataset.read_stored(str(small_crops), crops.files[file], {int(group): [int(row)]}, storage)
-        images.append(dataset.decode(stored[int(group), int(row)].encoded))
+        place = (f"{small_crops}/{crops.files[file]}", int(group), int(row))
+        images.append(decode_crop(read_crops([place], storage)[place].encoded))
     exact = metrics.binary(rows.label, loaded.score(np.stack(images)), loaded.threshold)
     recorded = loaded.info.metrics["val"]
     assert recorded["confusion"] == exact["confusion"]

@@ -1,4 +1,4 @@
-"""What a face detector is, and which one a configuration means.
+"""What a face detector is, and what it finds.
 
 A detector looks at each frame by itself, so a face's box never depends on which other frames were looked
 at. It chooses at which sizes to look; it answers in the frame's pixels.
@@ -6,16 +6,9 @@ at. It chooses at which sizes to look; it answers in the frame's pixels.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
-import cv2
-
-from deepfake.config import DetectorConfig
-from deepfake.errors import UsageError
-from deepfake.io.storage import Storage
 from deepfake.video.frame import Frame
 
 
@@ -28,9 +21,8 @@ class Detection:
     w: float
     h: float
     score: float
-    landmarks: tuple[float, ...] | None = (
-        None  # x, y of right eye, left eye, nose, right and left mouth corner
-    )
+    # x, y of right eye, left eye, nose, right and left mouth corner
+    landmarks: tuple[float, ...] | None = None
 
     @property
     def area(self) -> float:
@@ -62,7 +54,7 @@ class Detector(Protocol):
         ...
 
 
-def find(frame: Frame, detector: Detector) -> list[Detection]:
+def detect_faces(frame: Frame, detector: Detector) -> list[Detection]:
     """Faces that touch the frame, largest first (ties: left, then upper, first)."""
     height, width = frame.size
     inside = [
@@ -73,44 +65,3 @@ def find(frame: Frame, detector: Detector) -> list[Detection]:
         and min(face.y + face.h, height) - max(face.y, 0) >= 2
     ]
     return sorted(inside, key=lambda face: (-face.area, face.x, face.y))
-
-
-def resolve(config: DetectorConfig, storage: Storage) -> DetectorConfig:
-    """The configuration with ``auto`` replaced by the detector that will run, for the record.
-
-    ``yunet`` is chosen where its model is configured or cached; nothing is downloaded for ``auto``.
-    """
-    from deepfake.faces.detectors import yunet
-
-    if config.name == "haar":
-        return config
-    if config.name == "yunet":
-        return config.model_copy(update={"yunet_model": yunet.locate_model(config, storage, download=True)})
-    model = yunet.locate_model(config, storage, download=False)
-    if model is None:
-        return config.model_copy(update={"name": "haar"})
-    return config.model_copy(update={"name": "yunet", "yunet_model": model})
-
-
-def make(config: DetectorConfig, storage: Storage) -> Detector:
-    """A detector, loaded and ready; ``config`` as ``resolve`` gave it."""
-    cv2.setNumThreads(0)  # parallelism is the job's; OpenCV's own threads would fight over the cores
-    if config.name == "haar":
-        from deepfake.faces.detectors.haar import HaarDetector
-
-        return HaarDetector(config)
-    if config.name == "yunet":
-        from deepfake.faces.detectors import yunet
-
-        if config.yunet_model is None:
-            raise UsageError("detector.name yunet needs detector.yunet_model")
-        return yunet.YuNetDetector(config, storage.read_bytes(config.yunet_model))
-    raise UsageError(f"detector.name {config.name!r} was not resolved")
-
-
-def cache_folder() -> Path:
-    """Where downloaded models are kept: DEEPFAKE_CACHE, else the user's cache folder."""
-    base = os.environ.get("DEEPFAKE_CACHE")
-    return (
-        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "deepfake"
-    )

@@ -20,6 +20,16 @@ SCALE_FACTOR = 1.1
 NEAR = 0.35  # of the face's side, searched around it
 SMALLER, LARGER = 0.7, 1.4  # of the face's side, searched for
 
+_FILE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
+
+
+def load_cascade() -> cv2.CascadeClassifier:
+    """OpenCV's cascade for frontal faces; raises ``JobError`` where this OpenCV has none."""
+    cascade = cv2.CascadeClassifier(str(_FILE))
+    if cascade.empty():
+        raise JobError(f"{_FILE}: no cascade there; is this opencv-python-headless below version 5?")
+    return cascade
+
 
 class HaarDetector:
     """OpenCV's ``haarcascade_frontalface_default``.
@@ -32,13 +42,10 @@ class HaarDetector:
     name = "haar"
 
     def __init__(self, config: DetectorConfig) -> None:
-        path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
-        self._cascade = cv2.CascadeClassifier(str(path))
-        if self._cascade.empty():
-            raise JobError(f"{path}: no cascade there; is this opencv-python-headless below version 5?")
+        self._cascade = load_cascade()
         self._config = config
         # OpenCV tells no cascade's number of stages: the file does.
-        self._stages = int(ElementTree.parse(path).findtext("./cascade/stageNum") or 0)
+        self._stages = int(ElementTree.parse(_FILE).findtext("./cascade/stageNum") or 0)
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels."""

@@ -18,7 +18,8 @@ import numpy as np
 
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
-from deepfake.faces.detectors.base import Detection, cache_folder
+from deepfake.faces.detectors.base import Detection
+from deepfake.io.cache import cache_folder
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute
 from deepfake.video.frame import Frame

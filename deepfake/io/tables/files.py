@@ -179,7 +179,7 @@ def _leaves(arrow_schema: pa.Schema) -> list[str]:
 
 def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
     """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with _checked(source, name, path or str(source)) as file:
+    with open_file(source, name, path or str(source)) as file:
         threads = file.metadata.num_rows > FEW_ROWS
         return file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
 
@@ -192,7 +192,7 @@ def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
     """
     strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
     with (
-        _checked(source, name, path or str(source)) as file,
+        open_file(source, name, path or str(source)) as file,
         pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
     ):
         return encoded.read()
@@ -213,7 +213,7 @@ def rows_of_videos(
     time is in memory. Raises ``TableError`` as ``read`` does.
     """
     wanted = list(columns) if columns is not None else None
-    with _checked(source, name, path or str(source)) as file:
+    with open_file(source, name, path or str(source)) as file:
         for number in range(file.num_row_groups):
             names = file.read_row_group(number, columns=["video_id"])["video_id"]
             theirs = pc.is_in(names, video_ids)
@@ -222,7 +222,8 @@ def rows_of_videos(
 
 
 @contextmanager
-def _checked(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
+def open_file(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
     try:
         with pq.ParquetFile(source) as file:
             check_file(where, file.schema_arrow, name)

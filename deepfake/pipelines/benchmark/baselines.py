@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from deepfake.config import PreprocessJobConfig
-from deepfake.errors import JobError
+from deepfake.faces.detectors.haar import load_cascade
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Tally:
         return Tally(self.frames + other.frames, self.crops + other.crops)
 
 
+_load_cascade = functools.cache(load_cascade)  # once in each process
+
+
 def naive(path: str, folder: str, config: PreprocessJobConfig, threads: bool) -> Tally:
     """Read every frame with OpenCV, search each n-th at full size with Haar, save the crops as PNG files.
 
@@ -36,7 +39,7 @@ def naive(path: str, folder: str, config: PreprocessJobConfig, threads: bool) ->
     The crops are those that the job keeps: one face a frame, the largest, or all of them.
     """
     cv2.setNumThreads(-1 if threads else 0)
-    cascade = _cascade()
+    cascade = _load_cascade()
     options = [] if threads else [cv2.CAP_PROP_N_THREADS, 1]
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, options)
     size = (config.crop.size, config.crop.size)
@@ -75,15 +78,6 @@ def floor(path: str, every_n: int) -> Tally:
             packets += bool(packet.size)
             packet.decode()
     return Tally(-(-packets // every_n))
-
-
-@functools.lru_cache(maxsize=1)
-def _cascade() -> cv2.CascadeClassifier:
-    path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
-    cascade = cv2.CascadeClassifier(str(path))
-    if cascade.empty():
-        raise JobError(f"{path}: no cascade there; is this opencv-python-headless below version 5?")
-    return cascade
 
 
 def _with_margin(frame: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:

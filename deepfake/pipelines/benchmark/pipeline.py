@@ -19,7 +19,7 @@ from deepfake.catalog.load import load_catalog
 from deepfake.config import BenchmarkJobConfig, DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.execution import session
-from deepfake.faces.detectors.base import resolve
+from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
@@ -118,9 +118,9 @@ def choose_detectors(config: DetectorConfig, storage: Storage) -> list[DetectorC
     """The configured detector; then Haar, and YuNet where its model is at hand, where they are others."""
     config = config.model_copy(update={"boxes": "own"})  # single clips have no originals beside them
     candidates = [
-        resolve(config, storage),
+        resolve_detector(config, storage),
         config.model_copy(update={"name": "haar"}),
-        resolve(config.model_copy(update={"name": "auto"}), storage),
+        resolve_detector(config.model_copy(update={"name": "auto"}), storage),
     ]
     chosen: dict[str, DetectorConfig] = {}
     for candidate in candidates:

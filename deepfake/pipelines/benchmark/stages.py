@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import cv2
+
 from deepfake.config import DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops.extraction import ExtractConfig, extract
-from deepfake.faces.detectors.base import Detector, make
+from deepfake.faces.detectors.base import Detector
+from deepfake.faces.detectors.factory import make_detector
 from deepfake.io.storage import Storage
 from deepfake.pipelines.benchmark.baselines import Tally
 from deepfake.video.decoder import open_local
@@ -30,6 +33,7 @@ def decode(path: str, sampling: SamplingConfig) -> Tally:
 
 def stages(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSeconds:
     """A clip to crops as the job does it, with the seconds that the ``videos`` table records."""
+    cv2.setNumThreads(0)  # as in the job
     detector = _detector(config.detector, storage)
     video = extract({"video_id": path, "uri": path}, config, detector, Storage()).video
     return StageSeconds(
@@ -40,4 +44,4 @@ def stages(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSec
 @functools.lru_cache(maxsize=2)
 def _detector(config: DetectorConfig, storage: StorageConfig) -> Detector:
     """Loaded once in each process, as in the job."""
-    return make(config, Storage(storage))
+    return make_detector(config, Storage(storage))

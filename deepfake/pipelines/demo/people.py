@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake.errors import UsageError
+from deepfake.faces.detectors.haar import load_cascade
 
 WIDTH, HEIGHT = 480, 360
 FACE_SIDE = 150.0  # a Haar box on the canvas, in pixels
@@ -104,8 +105,7 @@ def _decode(path: Path) -> list[Image]:
 
 def _steady_faces(frames: Sequence[Image]) -> NDArray[np.float64]:
     """Smoothed face boxes of the leading frames in which one face of a steady size is found."""
-    cascades = Path(cv2.__file__).parent / "data"
-    cascade = cv2.CascadeClassifier(str(cascades / "haarcascade_frontalface_default.xml"))
+    cascade = load_cascade()
     boxes: list[NDArray[np.float64]] = []
     for frame in frames:
         scale = HEIGHT / frame.shape[0]

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig
-from deepfake.crops.dataset import StoredCrop, decode, read_stored
+from deepfake.crops.reader import StoredCrop, decode_crop, read_crops
 from deepfake.crops.self_blending import face_in_crop
 from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
@@ -68,7 +68,7 @@ def look(
     maps = grad_cam.HeatMaps(bundle)
     worst = worst_errors(table, scores, threshold, errors)
     stored = _read(table, files, worst, storage)
-    crops = [decode(one.encoded, one.sample_id) for one in stored]
+    crops = [decode_crop(one.encoded, one.sample_id) for one in stored]
     cells = []
     for place, crop in zip(worst.tolist(), crops, strict=True):
         called = "fake" if scores[place] >= threshold else "real"
@@ -98,7 +98,7 @@ def _blended(
     reals = np.flatnonzero(table["label"].to_numpy() == 0)
     chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
     stored = _read(table, files, chosen, storage, with_faces=True)
-    crops = np.stack([decode(one.encoded, one.sample_id) for one in stored])
+    crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
     faces = [face_in_crop(one.box, one.landmarks, cut) for one in stored if one.box is not None]
     return grad_cam.blend_heat(maps, crops, faces)
 
@@ -107,14 +107,7 @@ def _read(
     table: pa.Table, files: Sequence[str], places: np.ndarray, storage: Storage, with_faces: bool = False
 ) -> list[StoredCrop]:
     """The stored crops at some places of the table, in their order."""
-    where = [
-        tuple(table[name][int(place)].as_py() for name in ("file", "row_group", "row")) for place in places
-    ]
-    wanted: dict[int, dict[int, list[int]]] = {}
-    for file, group, row in where:
-        wanted.setdefault(file, {}).setdefault(group, []).append(row)
-    found = {}
-    for file, groups in wanted.items():
-        folder, _, name = files[file].rpartition("/")
-        found[file] = read_stored(folder, name, groups, storage, with_faces)
-    return [found[file][group, row] for file, group, row in where]
+    columns = [table[name].take(pa.array(places)).to_pylist() for name in ("file", "row_group", "row")]
+    lying = [(files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+    stored = read_crops(lying, storage, with_faces)
+    return [stored[place] for place in lying]

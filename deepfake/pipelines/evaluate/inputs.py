@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake.catalog.identity_overlap import require_both_classes
-from deepfake.crops.dataset import KEY, require_distinct
+from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import part_files
@@ -31,7 +30,6 @@ _VIDEO_COLUMNS = (
     "video_id", "uri", "split", "label", "status", "content_sha256", "duration_s",
     "dataset", "method", "compression", "target_id", "source_id", "group_id",
 )  # fmt: skip
-_READERS = 8  # files whose footers and columns are fetched at once; matters on S3 only
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class LabelledFaces:
     kind: Literal["crops", "face_scores"]
     uri: str
     files: tuple[str, ...]  # URIs
-    table: pa.Table  # key and provenance columns, sorted by key; of crops file, row_group, row; else score
+    table: pa.Table  # key and provenance columns, sorted by key; file, row_group, row; of scores score
     config: Mapping[str, Any]  # what the job that wrote them left in _config.json; empty where absent
     unlabelled: int = 0  # rows left out because they have no label
     videos: pa.Table | None = None  # of every video looked at _VIDEO_COLUMNS; None where unknown
@@ -59,9 +57,8 @@ def load(uri: str, storage: Storage) -> LabelledFaces:
         folder = join(uri, "face_scores")
     files = part_files(folder, storage) if storage.is_folder(folder) else [folder]
     kind = _kind(files[0], storage)
-    with ThreadPoolExecutor(_READERS) as pool:
-        parts = list(pool.map(lambda i: _read(files[i], i, kind, storage), range(len(files))))
-    table = pa.concat_tables(parts)
+    columns = [*_KEY_COLUMNS, *(_SCORE_COLUMNS if kind == "face_scores" else ())]
+    table = index_rows(files, kind, columns, storage)
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
     require_distinct(table, folder)
     return LabelledFaces(
@@ -118,24 +115,6 @@ def _kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
     raise UsageError(
         f"{uri}: neither crops nor face scores (columns {', '.join(sorted(names)[:6])}, ...); give the "
         "crops folder of jobs/preprocess.py, or the output of jobs/score.py on labelled videos"
-    )
-
-
-def _read(uri: str, number: int, kind: str, storage: Storage) -> pa.Table:
-    columns = [*_KEY_COLUMNS, *(_SCORE_COLUMNS if kind == "face_scores" else ())]
-    with storage.open(uri) as source, pq.ParquetFile(source) as file:
-        tables.check_file(uri, file.schema_arrow, kind)
-        table = file.read(columns=columns).replace_schema_metadata(None)
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    if kind == "face_scores":
-        return table
-    return (
-        table.append_column("file", pa.array(np.full(len(table), number, np.int32)))
-        .append_column("row_group", pa.array(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)))
-        .append_column(
-            "row",
-            pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in sizes] or [np.empty(0, "i4")])),
-        )
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import av
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +22,9 @@ import pyarrow.compute as pc
 from deepfake.config import CropConfig, DetectorConfig, EvaluationConfig, SamplingConfig
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.errors import UsageError
-from deepfake.faces import cropping as crops
-from deepfake.faces.detectors import base
+from deepfake.faces.detectors.base import Detector
+from deepfake.faces.detectors.factory import make_detector, resolve_detector
+from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
 from deepfake.pipelines.evaluate import robustness
@@ -67,9 +69,10 @@ def sweep(
     rows = [_row(scored.filter(pc.is_in(scored["video_id"], names)), AS_IT_IS, config)]
     notes = []
     try:
-        finder = base.make(base.resolve(options.detector, storage), storage)
+        finder = make_detector(resolve_detector(options.detector, storage), storage)
     except UsageError as error:
         return [], [f"Video compression was not varied: {error}."]
+    cv2.setNumThreads(0)  # as where the crops were made
     for crf in CRFS:
         found, lost = _again(entries, crf, options, finder, scorer, storage)
         if found is not None:
@@ -126,7 +129,7 @@ def _again(
     entries: list[Mapping[str, Any]],
     crf: int,
     options: ExtractConfig,
-    finder: base.Detector,
+    finder: Detector,
     scorer: Scorer,
     storage: Storage,
 ) -> tuple[pa.Table | None, int]:
@@ -139,7 +142,7 @@ def _again(
                 compress(source, target, crf)
             found = extract({**entry, "uri": str(target)}, options, finder, storage)
             if faces := found.rows:
-                images = np.stack([crops.decode(face["crop"]) for face in faces])
+                images = np.stack([decode_image(face["crop"]) for face in faces])
                 rows += [
                     {**_key(face), "score": float(score)}
                     for face, score in zip(faces, scorer.score(images), strict=True)

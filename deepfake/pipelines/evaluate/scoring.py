@@ -7,7 +7,6 @@ of actors.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -15,13 +14,12 @@ from threading import Lock
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
 
 from deepfake.config import EvaluateJobConfig
 from deepfake.crops.corruptions import NONE, Change
-from deepfake.crops.dataset import decode
+from deepfake.crops.reader import decode_crop, read_crops
 from deepfake.errors import JobError
 from deepfake.execution import pools, session
 from deepfake.execution.ray_errors import user_errors
@@ -126,16 +124,9 @@ class _Scorer:
 
     def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
         """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""
-        groups: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-        for place in window.to_pylist():
-            groups[place["file"], place["row_group"]].append((place["row"], place["position"]))
-        positions, stored, names = [], [], []
-        for (number, group), rows in groups.items():
-            uri = self._files[number]
-            with self._storage.open(uri) as source, pq.ParquetFile(source) as file:
-                crops = file.read_row_group(group, columns=["crop"])["crop"]
-            for row, position in rows:
-                positions.append(position)
-                stored.append(crops[row].as_py())
-                names.append(f"{uri}, row group {group}, row {row}")
-        return np.array(positions, np.int64), list(self._decoders.map(decode, stored, names))
+        columns = (window[name].to_pylist() for name in ("file", "row_group", "row"))
+        places = [(self._files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+        stored = read_crops(places, self._storage)
+        encoded = [stored[place].encoded for place in places]
+        names = [f"{uri}, row group {group}, row {row}" for uri, group, row in places]
+        return window["position"].to_numpy(), list(self._decoders.map(decode_crop, encoded, names))

@@ -16,17 +16,14 @@ from typing import Any, cast
 import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 import ray.data
 
 from deepfake.config import RayConfig, SamplingConfig
+from deepfake.crops.reader import decode_crop, open_file
 from deepfake.execution import pools
 from deepfake.execution.ray_errors import user_errors
-from deepfake.faces.cropping import decode
-from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.tables import TableError
 from deepfake.pipelines.leakcheck.fingerprints import look
 from deepfake.pipelines.leakcheck.inputs import Material
 from deepfake.progress import Progress
@@ -113,21 +110,6 @@ def read(material: Material, pixels: bool, config: RayConfig, storage: Storage) 
     return found.sort_by(order).combine_chunks()
 
 
-def encoded_pictures(
-    places: Sequence[tuple[int, int, int]], files: Sequence[str], storage: Storage
-) -> dict[tuple[int, int, int], bytes]:
-    """The stored bytes of single crops, by ``(file, row_group, row)``."""
-    found = {}
-    for number in sorted({place[0] for place in places}):
-        with storage.open(files[number]) as source, pq.ParquetFile(source) as file:
-            for group in sorted({place[1] for place in places if place[0] == number}):
-                crops = file.read_row_group(group, columns=["crop"])["crop"]
-                for place in places:
-                    if place[:2] == (number, group):
-                        found[place] = crops[place[2]].as_py()
-    return found
-
-
 def one_frame(uri: str, storage: Storage) -> Any:
     """The picture that stands for a file, (h, w, 3) uint8 RGB; raises ``VideoError``."""
     with storage.open(uri) as file, VideoFile(file, _ONE_KEY_FRAME) as source:
@@ -138,8 +120,7 @@ def _row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
     """Blocks of ``file, row_group, rows``, about ``_TASK_ROWS`` crops each."""
     places: list[dict[str, int]] = []
     for number, uri in enumerate(files):
-        with storage.open(uri) as source, pq.ParquetFile(source) as file:
-            tables.check_file(uri, file.schema_arrow, "crops")
+        with open_file(uri, storage) as file:
             places += [
                 {"file": number, "row_group": group, "rows": file.metadata.row_group(group).num_rows}
                 for group in range(file.num_row_groups)
@@ -178,7 +159,7 @@ class _LookAtCrops:
         cv2.setNumThreads(1)  # Ray runs a task a core already
         for place in block.to_pylist():
             uri = self.files[place["file"]]
-            with self.storage.open(uri) as source, pq.ParquetFile(source) as file:
+            with open_file(uri, self.storage) as file:
                 row = 0
                 for batch in file.iter_batches(_WINDOW, [place["row_group"]], columns=_CROP_COLUMNS):
                     yield self._looked_at(batch, uri, place, row)
@@ -188,12 +169,8 @@ class _LookAtCrops:
         rows = []
         for row, crop in enumerate(batch.to_pylist(), start=first):
             encoded = crop.pop("crop")
-            try:
-                picture = decode(encoded)
-            except ValueError as error:
-                raise TableError(
-                    f"{uri}, row group {place['row_group']}, row {row}: the stored crop is damaged: {error}"
-                ) from None
+            where = f"{uri}, row group {place['row_group']}, row {row}"
+            picture = decode_crop(encoded, where, size=None)
             pixels = picture.shape[0] * picture.shape[1]
             rows.append(
                 {

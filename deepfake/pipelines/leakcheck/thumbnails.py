@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.faces.cropping import decode
+from deepfake.crops.reader import decode_crop, read_crops
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck import scan
 from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.report import images
 from deepfake.video.errors import VideoError
 
 SIDE = 112
@@ -42,9 +42,9 @@ def pairs(
             places.setdefault(key, row)
     keys = [key for key in dict.fromkeys(wanted) if key in places]
     if material.kind == "crops":
-        at = {key: (places[key]["file"], places[key]["row_group"], places[key]["row"]) for key in keys}
-        stored = scan.encoded_pictures(sorted(set(at.values())), material.files, storage)
-        return {key: _small(decode(stored[at[key]])) for key in keys}
+        at = {key: (material.files[row["file"]], row["row_group"], row["row"]) for key, row in places.items()}
+        stored = read_crops([at[key] for key in keys], storage)
+        return {key: _small(decode_crop(stored[at[key]].encoded, size=None)) for key in keys}
     uris = dict(zip(material.videos["video_id"].to_pylist(), material.videos["uri"].to_pylist(), strict=True))
     for key in keys:
         try:
@@ -55,9 +55,4 @@ def pairs(
 
 
 def _small(picture: np.ndarray) -> bytes:
-    height, width = picture.shape[:2]
-    scale = SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return bytes(data)
+    return images.encode_jpeg(images.fit(picture, SIDE), 80)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from deepfake.faces.cropping import decode
+from deepfake.crops.dataset import index_rows
+from deepfake.crops.reader import Place, decode_crop, read_crops
 from deepfake.io.parts import part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -20,8 +20,6 @@ from deepfake.report import contact_sheet
 FOLDER = "_contact_sheets"
 THREADS = 4
 CROPS_A_SHEET = 32  # four rows: all of a sheet is seen on a screen at once
-
-Place = tuple[str, int]  # URI of a crops file, and row in it
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,11 @@ class Sheet:
 def sheets(root: str, storage: Storage) -> list[Sheet]:
     """A contact sheet for each split and method of the crops below ``root``."""
     places: dict[tuple[str, str], list[Place]] = defaultdict(list)
-    for uri in part_files(root, storage):
-        with storage.open(uri) as file:
-            groups = pq.read_table(file, columns=["split", "method", "label"]).to_pylist()
-        for row, crop in enumerate(groups):
-            method = crop["method"] or {0: "real", 1: "fake"}.get(crop["label"], "unlabelled")
-            places[crop["split"] or "all", method].append((uri, row))
+    files = part_files(root, storage)
+    for crop in index_rows(files, "crops", ["split", "method", "label"], storage).to_pylist():
+        method = crop["method"] or {0: "real", 1: "fake"}.get(crop["label"], "unlabelled")
+        place = (files[crop["file"]], crop["row_group"], crop["row"])
+        places[crop["split"] or "all", method].append(place)
     found = []
     for (split, method), crops in sorted(places.items()):
         count = min(CROPS_A_SHEET, len(crops))
@@ -51,38 +48,19 @@ def sheets(root: str, storage: Storage) -> list[Sheet]:
 
 def write_sheets(several: Sequence[Sheet], storage: Storage) -> list[str]:
     """Draw sheets and write them; their URIs. A row group is read once, whatever sheets it has crops of."""
-    pictures = _pictures({crop for sheet in several for crop in sheet.crops}, storage)
+    stored = read_crops((crop for sheet in several for crop in sheet.crops), storage)
 
     def write(sheet: Sheet) -> str:
-        shown = [pictures[crop] for crop in sheet.crops]
+        crops = [stored[place] for place in sheet.crops]
+        shown = [
+            (f"{crop.video_id}\nframe {crop.frame_index}", decode_crop(crop.encoded, sheet.uri, size=None))
+            for crop in crops
+        ]
         storage.write_bytes(sheet.uri, contact_sheet.build(shown, kind="jpeg"))
         return sheet.uri
 
     with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(write, several))
-
-
-def _pictures(chosen: Iterable[Place], storage: Storage) -> dict[Place, tuple[str, np.ndarray]]:
-    """Captions and images of rows, reading only the row groups that hold them."""
-    by_file: dict[str, list[int]] = defaultdict(list)
-    for uri, row in chosen:
-        by_file[uri].append(row)
-    pictures = {}
-    for uri, rows in by_file.items():
-        with storage.open(uri) as source, pq.ParquetFile(source) as file:
-            starts = np.cumsum(
-                [0, *(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]
-            )
-            by_group: dict[int, list[int]] = defaultdict(list)
-            for row in rows:
-                by_group[int(np.searchsorted(starts, row, side="right")) - 1].append(row)
-            for group, inside in sorted(by_group.items()):
-                table = file.read_row_group(group, columns=["video_id", "frame_index", "crop"])
-                crops = table.take([row - starts[group] for row in inside]).to_pylist()
-                for row, crop in zip(inside, crops, strict=True):
-                    caption = f"{crop['video_id']}\nframe {crop['frame_index']}"
-                    pictures[uri, row] = caption, decode(crop["crop"])
-    return pictures
 
 
 def _file_name(words: str) -> str:

@@ -20,7 +20,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.base import resolve
+from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
@@ -43,7 +43,7 @@ def run(config: PreprocessJobConfig) -> Outcome:
         update={
             "input": absolute(config.input),
             "output": absolute(config.output),
-            "detector": resolve(config.detector, storage),
+            "detector": resolve_detector(config.detector, storage),
         }
     )
     output = Output(config.output, storage, config_sha256(config), FOLDERS)

@@ -18,13 +18,14 @@ from deepfake.config import CropConfig, SamplingConfig
 from deepfake.faces import cropping
 from deepfake.faces.detectors.base import Detection
 from deepfake.io.storage import Storage
+from deepfake.report import images
 from deepfake.video.decoder import Frame, VideoFile
 from deepfake.video.errors import VideoError
 
 log = logging.getLogger(__name__)
 
 FRAME_SIDE = 640  # longer side of a frame's picture, in pixels
-JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
+JPEG_QUALITY = 82  # of pictures for people to look at
 
 Row = Mapping[str, Any]
 
@@ -87,16 +88,6 @@ def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
     found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=landmarks)
     picture = frame.rgb()
     height, width = picture.shape[:2]
-    scale = min(1.0, FRAME_SIDE / max(height, width))
-    small = cv2.resize(
-        picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-    )
-    return Shown(face, jpeg(small), width, height, cropping.cut(frame, found, config))
-
-
-def jpeg(picture: np.ndarray) -> bytes:
-    """A (h, w, 3) uint8 RGB picture as JPEG, for people to look at."""
-    written, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
-    if not written:
-        raise ValueError(f"a picture of shape {picture.shape} could not be encoded")
-    return data.tobytes()
+    small = images.fit(picture, min(FRAME_SIDE, max(height, width)))
+    cut = cropping.cut(frame, found, config)
+    return Shown(face, images.encode_jpeg(small, JPEG_QUALITY), width, height, cut)

@@ -18,6 +18,7 @@ from deepfake.io.storage import Storage
 from deepfake.model import grad_cam, keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.pipelines.score import evidence
+from deepfake.report import images
 
 log = logging.getLogger(__name__)
 
@@ -63,4 +64,7 @@ class _Painter:
 
     def draw(self, crops: np.ndarray) -> list[bytes]:
         heats = self._maps(crops)
-        return [evidence.jpeg(grad_cam.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]
+        return [
+            images.encode_jpeg(grad_cam.overlay(crop, heat), evidence.JPEG_QUALITY)
+            for crop, heat in zip(crops, heats, strict=True)
+        ]

@@ -33,7 +33,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.base import resolve
+from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import checksums, lock, tables
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
@@ -208,7 +208,7 @@ def resolved(
     else:
         crop = config.crop or bundle.crop or CropConfig()
         detector = config.detector or bundle.detector or DetectorConfig()
-        detector = resolve(detector.model_copy(update={"boxes": "own"}), storage)
+        detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage)
     for name, mine, trained in (("detector", detector, bundle.detector), ("crop", crop, bundle.crop)):
         free = {"yunet_model", "boxes"}
         if trained is not None and mine.model_dump(exclude=free) != trained.model_dump(exclude=free):

@@ -25,6 +25,7 @@ from deepfake.pipelines.score import index_page as index
 from deepfake.pipelines.score.evidence import Shown
 from deepfake.pipelines.score.heat_maps import CPUS, Drawing, HeatPictures
 from deepfake.pipelines.score.video_page import Case, Picture
+from deepfake.report import images
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,11 @@ def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, out
     stem = video_page.file_name(case.video["video_id"])
     laid = []
     for number, (picture, heat) in enumerate(pictures, 1):
-        written = {"frame": picture.frame, "crop": evidence.jpeg(picture.crop), "heat": heat}
+        written = {
+            "frame": picture.frame,
+            "crop": images.encode_jpeg(picture.crop, evidence.JPEG_QUALITY),
+            "heat": heat,
+        }
         for what, content in written.items():
             if content is not None:
                 uri = join(output.root, video_page.FOLDER, f"{stem}-{number}-{what}.jpg")

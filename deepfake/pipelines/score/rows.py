@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from deepfake.config import ScoringConfig
-from deepfake.faces.cropping import decode
+from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.tables import Status
 from deepfake.metrics import aggregate, segments
 from deepfake.model.verdicts import VerdictRule
+from deepfake.report import images
 
 THUMBNAIL_SIDE = 112
 CROPS_AT_ONCE = 512  # decoded crops held at a time: 77 MB
@@ -45,7 +45,7 @@ class Judgement:
 def score_crops(encoded: Sequence[bytes], score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """(n,) float64 scores of encoded crops; ``score`` takes ``(n, 224, 224, 3) uint8 RGB``."""
     scores = [
-        score(np.stack([decode(data) for data in encoded[start : start + CROPS_AT_ONCE]]))
+        score(np.stack([decode_image(data) for data in encoded[start : start + CROPS_AT_ONCE]]))
         for start in range(0, len(encoded), CROPS_AT_ONCE)
     ]
     return np.concatenate(scores) if scores else np.empty(0)
@@ -206,14 +206,8 @@ def _worst(faces: Sequence[Row]) -> Row:
 
 
 def _evidence(face: Row) -> dict[str, Any]:
-    image = decode(face["crop"])
-    small = cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    written, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
-    )
-    if not written:
-        raise ValueError(f"{face['video_id']}: a thumbnail could not be encoded")
-    return {**_only(face, "evidence"), "image": data.tobytes()}
+    thumbnail = images.fit(decode_image(face["crop"]), THUMBNAIL_SIDE)
+    return {**_only(face, "evidence"), "image": images.encode_jpeg(thumbnail, 85)}
 
 
 def _only(row: Row, table: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import ray
 
 from deepfake.execution import runner
 from deepfake.execution.output import Output
-from deepfake.faces.cropping import decode
+from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.model.inference import Scorer
 from deepfake.model.network import INPUT_SIZE
@@ -120,7 +120,9 @@ def cut_unit(block: pa.Table, stage: Stage, deadline: Deadline) -> pa.Table:
         return pa.table({})
     unit = stage(block)
     encoded = unit["crops"]["crop"].to_pylist()
-    pixels = b"".join(decode(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
+    pixels = (
+        b"".join(decode_image(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
+    )
     packed = runner.pack({**unit, runner.BEGAN: began})
     return packed.append_column(PIXELS, pa.array([pixels], pa.large_binary()))
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
+from deepfake.crops.dataset import index_rows
+from deepfake.crops.reader import read_rows
 from deepfake.errors import UsageError
 from deepfake.execution import runner
 from deepfake.execution.work_units import Unit
@@ -25,7 +27,7 @@ from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
-PLACES = "places"  # JSON of [[part's URI, first row, rows], ...]: where a video's crops lie
+PLACES = "places"  # JSON of [[part's URI, row group, first row, rows], ...]: where a video's crops lie
 UNIT_CROPS = 512
 SECONDS_PER_CROP = 0.01  # of one core: decoding 2 ms, the network 8 ms; only ever compared with each other
 
@@ -51,10 +53,10 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
     if not listed_parts(uri, storage).get("crops"):
         return None
     folder = "crops" if storage.is_folder(join(uri, "crops")) else ""
-    places: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    places: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
     for part in part_files(uri, storage, folder):
-        for name, first, rows in _runs(part, storage):
-            places[name].append((part, first, rows))
+        for name, group, first, rows in _runs(part, storage):
+            places[name].append((part, group, first, rows))
     videos = storage.read_table(manifest, "videos")
     _require_once(videos, places, uri)
     column = [json.dumps(places.get(name, [])) for name in videos["video_id"].to_pylist()]
@@ -67,10 +69,12 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
     return KeptCrops(videos.append_column(PLACES, pa.array(column, pa.string())), sampling, detector, crop)
 
 
-def _require_once(videos: pa.Table, places: Mapping[str, Sequence[tuple[str, int, int]]], uri: str) -> None:
+def _require_once(
+    videos: pa.Table, places: Mapping[str, Sequence[tuple[str, int, int, int]]], uri: str
+) -> None:
     """Refuse crops that are there twice: the manifest knows how many each video has."""
     for name, faces in zip(videos["video_id"].to_pylist(), videos["faces"].to_pylist(), strict=True):
-        if (found := sum(rows for _, _, rows in places.get(name, ()))) > faces:
+        if (found := sum(rows for *_, rows in places.get(name, ()))) > faces:
             raise UsageError(
                 f"{uri}: {found} crops of {name}, of which _manifest.parquet knows {faces}; were the outputs "
                 "of two runs written into one folder? Make them again, into another folder"
@@ -92,12 +96,14 @@ def plan(videos: pa.Table, identity: str) -> list[Unit]:
 
 def read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str, Any]:
     """``{"unit_id", "videos", "crops"}`` of one unit of ``plan``, as ``units.extract_unit`` gives it."""
-    wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for text in block[PLACES].to_pylist():
-        for part, first, rows in json.loads(text):
-            wanted[part].append((first, rows))
-    found = [table for part, runs in wanted.items() for table in _read_runs(part, runs, storage)]
+    runs = sorted(tuple(run) for text in block[PLACES].to_pylist() for run in json.loads(text))
+    wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for part, group, first, rows in runs:
+        wanted[part][group] += range(first, first + rows)
+    found = [table for part, groups in wanted.items() for _, table in read_rows(part, groups, storage)]
     crops = pa.concat_tables(found) if found else tables.from_rows("crops", [])
+    place = pc.index_in(crops["video_id"], block["video_id"].combine_chunks()).to_numpy()
+    crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
     videos = block.select(tables.columns("videos"))
     return {
         runner.UNIT_ID: block[runner.UNIT_ID][0].as_py(),
@@ -106,25 +112,12 @@ def read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str
     }
 
 
-def _runs(part: str, storage: Storage) -> Iterator[tuple[str, int, int]]:
-    """``(video_id, first row, rows)`` of the videos in a file, in its order."""
-    names = storage.read_table(part, "crops", ["video_id"])["video_id"].combine_chunks().dictionary_encode()
-    codes = names.indices.to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
+def _runs(part: str, storage: Storage) -> Iterator[tuple[str, int, int, int]]:
+    """``(video_id, row group, first row, rows)`` of the stretches of one video in a file, in its order."""
+    index = index_rows([part], "crops", ["video_id"], storage).combine_chunks()
+    names = index["video_id"].combine_chunks().dictionary_encode()
+    codes, groups = names.indices.to_numpy(zero_copy_only=False), index["row_group"].to_numpy()
+    starts = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(groups, prepend=-1) != 0)).tolist()
     for start, stop in zip(starts, [*starts[1:], len(codes)], strict=True):
-        yield names.dictionary[int(codes[start])].as_py(), start, stop - start
-
-
-def _read_runs(part: str, runs: Sequence[tuple[int, int]], storage: Storage) -> Iterator[pa.Table]:
-    """The rows of each run; of the file only the row groups that hold them."""
-    try:
-        source = storage.open(part)
-    except FileNotFoundError:
-        raise UsageError(f"{part}: gone since this job began; run it again") from None
-    with source, pq.ParquetFile(source) as file:
-        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        ends = np.cumsum(sizes)
-        for first, rows in runs:
-            a, b = np.searchsorted(ends, [first, first + rows - 1], side="right").tolist()
-            before = int(ends[a] - sizes[a])
-            yield file.read_row_groups(list(range(a, b + 1))).slice(first - before, rows)
+        name = names.dictionary[int(codes[start])].as_py()
+        yield name, int(groups[start]), index["row"][start].as_py(), stop - start

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import AugmentConfig, CropConfig
-from deepfake.crops import augmentation, dataset, self_blending
+from deepfake.crops import augmentation, self_blending
 from deepfake.crops.dataset import Rows
+from deepfake.crops.reader import decode_crop, read_crops
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.training import faults
@@ -62,7 +63,7 @@ class Reader:
     """Reads the stored crops of windows, as they are."""
 
     def __init__(self, uri: str, files: Sequence[str], storage: Storage) -> None:
-        self._uri, self._files, self._storage = uri, files, storage
+        self._files, self._storage = [join(uri, name) for name in files], storage
 
     def tables(self, window: pa.Table) -> Iterator[pa.Table]:
         """The crops of a window of ``places``, 64 rows a table; a row is one crop, or the two of a pair."""
@@ -72,10 +73,12 @@ class Reader:
 
     def _units(self, window: pa.Table) -> list[list[dict[str, Any]]]:
         units: list[list[dict[str, Any]]] = []
-        stored = self._read(window)
+        columns = (window[name].to_pylist() for name in ("file", "row_group", "row"))
+        lying = [(self._files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+        stored = read_crops(lying, self._storage, with_faces=Kind.TARGET in window["kind"].to_pylist())
         name, unit = "", None
-        for place in window.to_pylist():
-            found = stored[place["file"]][place["row_group"], place["row"]]
+        for place, at in zip(window.to_pylist(), lying, strict=True):
+            found = stored[at]
             if place["kind"] not in (Kind.BLENDED, Kind.BESIDE):  # they take the name of the crop before them
                 name = f"{found.sample_id}@{place['occurrence']}" if place["occurrence"] else found.sample_id
                 name += "@turned" if place["turned"] else ""
@@ -88,30 +91,13 @@ class Reader:
                     "kind": place["kind"],
                     "name": name,
                     "turned": place["turned"],
-                    "where": f"{join(self._uri, self._files[place['file']])}: {found.sample_id}",
+                    "where": f"{at[0]}: {found.sample_id}",
                     "encoded": None if place["kind"] == Kind.BLENDED else found.encoded,
                     "box": found.box,
                     "landmarks": None if found.landmarks is None else found.landmarks.ravel(),
                 }
             )
         return units
-
-    def _read(self, window: pa.Table) -> dict[int, dict[tuple[int, int], dataset.StoredCrop]]:
-        wanted: dict[int, dict[int, set[int]]] = {}
-        columns = (window[name].to_pylist() for name in ("file", "row_group", "row"))
-        for file, group, row in zip(*columns, strict=True):
-            wanted.setdefault(file, {}).setdefault(group, set()).add(row)
-        with_faces = Kind.TARGET in window["kind"].to_pylist()
-        return {
-            file: dataset.read_stored(
-                self._uri,
-                self._files[file],
-                {group: sorted(rows) for group, rows in groups.items()},
-                self._storage,
-                with_faces,
-            )
-            for file, groups in wanted.items()
-        }
 
 
 def read(reader: Reader, window: pa.Table) -> Iterator[pa.Table]:
@@ -139,7 +125,7 @@ class Maker:
             if crop["kind"] == Kind.BLENDED and pair is not None:
                 image = pair.fake
             else:
-                image = dataset.decode(crop["encoded"], crop["where"])
+                image = decode_crop(crop["encoded"], crop["where"])
             if crop["turned"]:
                 image = faults.turned(image)
             if crop["kind"] == Kind.TARGET:

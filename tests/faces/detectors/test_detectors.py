@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deepfake.config import DetectorConfig
-from deepfake.faces.detectors.base import Detection, Detector, find, make
+from deepfake.faces.detectors.base import Detection, Detector, detect_faces
+from deepfake.faces.detectors.factory import make_detector
 from deepfake.faces.tracking import overlap
 from deepfake.io.storage import Storage
 from deepfake.pipelines.demo.people import ASTRONAUT, FACE_SIDE, load
@@ -22,7 +23,7 @@ Image = NDArray[np.uint8]
 @pytest.fixture(scope="module", params=["haar", pytest.param("yunet", marks=pytest.mark.data)])
 def detector(request: pytest.FixtureRequest, data: Path) -> Detector:
     model = data / "models" / "face_detection_yunet_2023mar.onnx"
-    return make(DetectorConfig(name=request.param, yunet_model=str(model)), Storage())
+    return make_detector(DetectorConfig(name=request.param, yunet_model=str(model)), Storage())
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +45,32 @@ def test_a_face_is_found_where_it_is_in_the_pixels_of_the_frame(
 ) -> None:
     for factor in (0.75, 1, 2.5):
         image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        (found,) = find(Frame(0, 0.0, image), detector)
+        (found,) = detect_faces(Frame(0, 0.0, image), detector)
         assert overlap(found.scaled(1 / factor), face) > 0.5
 
 
 def test_what_is_found_does_not_depend_on_the_frames_before(detector: Detector, portrait: Image) -> None:
-    first = find(Frame(0, 0.0, portrait), detector)
-    find(Frame(1, 0.1, np.ascontiguousarray(portrait[::-1])), detector)
-    find(Frame(2, 0.2, np.ascontiguousarray(portrait[:200, :300])), detector)
-    assert find(Frame(3, 0.3, portrait), detector) == first
+    first = detect_faces(Frame(0, 0.0, portrait), detector)
+    detect_faces(Frame(1, 0.1, np.ascontiguousarray(portrait[::-1])), detector)
+    detect_faces(Frame(2, 0.2, np.ascontiguousarray(portrait[:200, :300])), detector)
+    assert detect_faces(Frame(3, 0.3, portrait), detector) == first
 
 
 def test_a_sure_face_scores_above_a_blurred_one_and_no_score_is_negative(
     detector: Detector, portrait: Image
 ) -> None:
-    (sure,) = find(Frame(0, 0.0, portrait), detector)
-    blurred = find(Frame(0, 0.0, cv2.GaussianBlur(portrait, (0, 0), 9)), detector)
+    (sure,) = detect_faces(Frame(0, 0.0, portrait), detector)
+    blurred = detect_faces(Frame(0, 0.0, cv2.GaussianBlur(portrait, (0, 0), 9)), detector)
     assert all(0 <= other.score < sure.score for other in blurred)
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])
 def test_an_empty_picture_holds_no_face(detector: Detector, shade: int) -> None:
-    assert find(Frame(0, 0.0, np.full((360, 480, 3), shade, np.uint8)), detector) == []
+    assert detect_faces(Frame(0, 0.0, np.full((360, 480, 3), shade, np.uint8)), detector) == []
 
 
 def test_landmarks_lie_in_the_box_with_the_eyes_above_the_mouth(detector: Detector, portrait: Image) -> None:
-    (found,) = find(Frame(0, 0.0, portrait), detector)
+    (found,) = detect_faces(Frame(0, 0.0, portrait), detector)
     if found.landmarks is None:
         assert detector.name == "haar"
         return
@@ -85,15 +86,15 @@ def test_yunet_places_a_face_of_any_size_as_well_as_by_looking_at_all_rows(
     portrait: Image, face: Detection, data: Path, share: float
 ) -> None:
     model = str(data / "models" / "face_detection_yunet_2023mar.onnx")
-    quick = make(DetectorConfig(name="yunet", yunet_model=model), Storage())
-    every = make(DetectorConfig(name="yunet", yunet_model=model, keep="all"), Storage())
+    quick = make_detector(DetectorConfig(name="yunet", yunet_model=model), Storage())
+    every = make_detector(DetectorConfig(name="yunet", yunet_model=model, keep="all"), Storage())
     factor = share * 720 / face.h
     image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     canvas = np.full((720, 1280, 3), 128, np.uint8)
     image = image[:720, :1280]
     canvas[: len(image), : image.shape[1]] = image
     frame = Frame(0, 0.0, canvas)
-    (found,), (slowly,) = find(frame, quick)[:1], find(frame, every)[:1]
+    (found,), (slowly,) = detect_faces(frame, quick)[:1], detect_faces(frame, every)[:1]
     true = face.scaled(factor)
     assert overlap(found, slowly) > 0.7
     assert overlap(found, true) > 0.9 * overlap(slowly, true)

@@ -14,7 +14,7 @@ import pytest
 
 from deepfake import cli
 from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, ModelConfig
-from deepfake.crops.dataset import decode
+from deepfake.crops.reader import decode_crop
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import keras_runtime
@@ -163,7 +163,7 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     found = STORAGE.read_table(str(out / "face_scores" / "part-00000.parquet"), "face_scores").to_pylist()
     loaded = bundles.Bundle.load(bundle, STORAGE)
     in_order = sorted(rows, key=lambda row: (row["video_id"], row["frame_index"]))
-    expected = loaded.score(np.stack([decode(row["crop"]) for row in in_order]))
+    expected = loaded.score(np.stack([decode_crop(row["crop"]) for row in in_order]))
     assert [row["score"] for row in found] == pytest.approx(expected.tolist(), abs=1e-6)
     assert [(row["video_id"], row["frame_index"]) for row in found] == [
         (row["video_id"], row["frame_index"]) for row in in_order

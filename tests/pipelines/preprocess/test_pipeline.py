@@ -15,7 +15,7 @@ import pytest
 from deepfake.config import PreprocessJobConfig
 from deepfake.errors import UsageError
 from deepfake.execution import runner
-from deepfake.faces.cropping import decode
+from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.pipelines.preprocess import pipeline
 from tests import running
@@ -48,7 +48,7 @@ def test_the_dataset_opens_in_pandas_and_duckdb_and_holds_every_video(made: Path
     [(count, narrowest)] = duckdb.sql(f"select count(*), min(box.w) from '{made}/part-*.parquet'").fetchall()
     assert count == len(rows)
     assert narrowest > 30
-    assert decode(rows["crop"][0]).shape == (224, 224, 3)
+    assert decode_image(rows["crop"][0]).shape == (224, 224, 3)
     assert rows.sort_values(["video_id", "frame_index", "face_index"]).index.tolist() == list(
         range(len(rows))
     )

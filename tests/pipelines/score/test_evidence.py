@@ -9,8 +9,8 @@ import numpy as np
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops.extraction import ExtractConfig, extract
-from deepfake.faces.cropping import decode
-from deepfake.faces.detectors.base import make
+from deepfake.faces.detectors.factory import make_detector
+from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.pipelines.score import evidence
 
@@ -39,14 +39,16 @@ def test_of_one_frame_one_face_is_shown_and_no_more_than_there_are() -> None:
 def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> None:
     clip = next(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
     config = ExtractConfig(SamplingConfig(every_n=20), DetectorConfig(name="haar"), CropConfig())
-    made = extract({"video_id": "a", "uri": str(clip)}, config, make(config.detector, Storage()), Storage())
+    made = extract(
+        {"video_id": "a", "uri": str(clip)}, config, make_detector(config.detector, Storage()), Storage()
+    )
     crops = made.rows[1:]
     shown = evidence.show(
         str(clip), [{**crop, "score": 0.5} for crop in crops], config.sampling, config.crop, Storage()
     )
     assert [picture.face["frame_index"] for picture in shown] == [crop["frame_index"] for crop in crops]
     for picture, crop in zip(shown, crops, strict=True):
-        assert np.array_equal(picture.crop, decode(crop["crop"]))
+        assert np.array_equal(picture.crop, decode_image(crop["crop"]))
         frame = cv2.imdecode(np.frombuffer(picture.frame, np.uint8), cv2.IMREAD_COLOR)
         assert frame.shape[:2] == (picture.height, picture.width) == (360, 480)
 

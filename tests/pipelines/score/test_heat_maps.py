@@ -17,6 +17,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import evidence
 from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
+from deepfake.report import images
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -26,7 +27,10 @@ def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_pa
     bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     heats = grad_cam.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
-    expected = [evidence.jpeg(grad_cam.overlay(crop, heat)) for crop, heat in zip(crops, heats, strict=True)]
+    expected = [
+        images.encode_jpeg(grad_cam.overlay(crop, heat), evidence.JPEG_QUALITY)
+        for crop, heat in zip(crops, heats, strict=True)
+    ]
 
     pictures = HeatPictures(str(tmp_path), Storage())
     first, none, rest = pictures.begin(crops[:2]), pictures.begin([]), pictures.begin(crops[2:])

@@ -13,7 +13,7 @@ import ray
 
 from deepfake.config import ModelConfig
 from deepfake.execution import runner
-from deepfake.faces.cropping import decode
+from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
@@ -55,7 +55,7 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     scored = runner.unpack(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
     assert [unit[runner.UNIT_ID] for unit in scored] == list(CROPS)
     for unit in scored:
-        crops = [decode(data) for data in unit["crops"]["crop"].to_pylist()]
+        crops = [decode_image(data) for data in unit["crops"]["crop"].to_pylist()]
         expected = bundle.score(np.stack(crops)) if crops else np.empty(0)
         np.testing.assert_allclose(unit[stages.SCORES], expected, atol=1e-6)
 

@@ -14,6 +14,7 @@ import ray
 
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, dataset, self_blending
+from deepfake.crops.reader import StoredCrop, decode_crop, read_crops
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.training.data import loader
@@ -138,21 +139,18 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
     _, pixels = streamed(small_crops, 1)
     for position in (0, 7, 35):
         row = int(plan.rows[position])
-        group, place = int(rows.row_group[row]), int(rows.row[row])
-        name = crops.files[rows.file[row]]
-        stored = dataset.read_stored(str(small_crops), name, {group: [place]}, storage)[group, place]
+        at = (f"{small_crops}/{crops.files[rows.file[row]]}", int(rows.row_group[row]), int(rows.row[row]))
+        stored = read_crops([at], storage)[at]
         changes = augmentation.draw(AUGMENT, 5, 3, stored.sample_id)
-        expected = augmentation.apply(dataset.decode(stored.encoded), changes)
+        expected = augmentation.apply(decode_crop(stored.encoded), changes)
         np.testing.assert_array_equal(pixels[position], expected)
 
 
-def stored_at(source: loader.Source, row: int) -> dataset.StoredCrop:
+def stored_at(source: loader.Source, row: int) -> StoredCrop:
     rows = source.rows
-    group, place = int(rows.row_group[row]), int(rows.row[row])
     name = source.files[rows.file[row]]
-    return dataset.read_stored(source.uri, name, {group: [place]}, source.storage, with_faces=True)[
-        group, place
-    ]
+    place = (f"{source.uri}/{name}", int(rows.row_group[row]), int(rows.row[row]))
+    return read_crops([place], source.storage, with_faces=True)[place]
 
 
 def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(make_crops) -> None:
@@ -171,7 +169,7 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
         stored = stored_at(source, int(plan.rows[position]))
         assert stored.box is not None
         face = self_blending.face_in_crop(stored.box, stored.landmarks, CROP)
-        pair = self_blending.self_blend(dataset.decode(stored.encoded), face, 5, 3, stored.sample_id)
+        pair = self_blending.self_blend(decode_crop(stored.encoded), face, 5, 3, stored.sample_id)
         assert pair.shape in self_blending.SHAPES  # the landmarks came with the crop
         changes = augmentation.draw(AUGMENT, 5, 3, stored.sample_id)
         np.testing.assert_array_equal(alone[position - 1], augmentation.apply(pair.real, changes))
@@ -195,6 +193,4 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
         original, fake = (stored_at(source, int(plan.rows[place])) for place in (position - 1, position))
         assert original.sample_id == fake.sample_id.replace("fake", "real")
         changes = augmentation.draw(AUGMENT, 5, 3, original.sample_id)
-        np.testing.assert_array_equal(
-            alone[position], augmentation.apply(dataset.decode(fake.encoded), changes)
-        )
+        np.testing.assert_array_equal(alone[position], augmentation.apply(decode_crop(fake.encoded), changes))

@@ -1,0 +1,116 @@
+"""Stored crops at their places: the bytes of chosen rows of crops files, and the pixels of such bytes.
+
+Reads the row groups that hold the rows and no others. ``dataset`` says what lies where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfake.errors import UsageError
+from deepfake.faces.encoding import decode_image
+from deepfake.io import tables
+from deepfake.io.storage import Storage
+
+Place = tuple[str, int, int]  # URI of a crops file, row group, row within the row group
+
+
+@dataclass(frozen=True)
+class StoredCrop:
+    """One crop as it is stored."""
+
+    video_id: str
+    frame_index: int
+    face_index: int
+    encoded: bytes
+    box: tuple[float, float, float, float] | None = None  # x, y, w, h in the frame's pixels, if asked for
+    landmarks: np.ndarray | None = None  # (5, 2) float64 in the frame's pixels, if asked for and known
+
+    @property
+    def sample_id(self) -> str:
+        """The name that augmentation is seeded by."""
+        return f"{self.video_id}#{self.frame_index}#{self.face_index}"
+
+
+def read_crops(
+    places: Iterable[Place], storage: Storage, with_faces: bool = False
+) -> dict[Place, StoredCrop]:
+    """The crops at some places, in any order; ``with_faces`` reads boxes and landmarks too."""
+    wanted: dict[str, dict[int, set[int]]] = {}
+    for uri, group, row in places:
+        wanted.setdefault(uri, {}).setdefault(group, set()).add(row)
+    columns = ["video_id", "frame_index", "face_index", "crop", *(["box", "landmarks"] * with_faces)]
+    found: dict[Place, StoredCrop] = {}
+    for uri, groups in wanted.items():
+        ordered = {group: sorted(rows) for group, rows in groups.items()}
+        for group, table in read_rows(uri, ordered, storage, columns):
+            for row, values in zip(ordered[group], table.to_pylist(), strict=True):
+                found[uri, group, row] = _stored_crop(**values)
+    return found
+
+
+def _stored_crop(
+    video_id: str,
+    frame_index: int,
+    face_index: int,
+    crop: bytes,
+    box: Mapping[str, float] | None = None,
+    landmarks: Sequence[float] | None = None,
+) -> StoredCrop:
+    return StoredCrop(
+        video_id,
+        frame_index,
+        face_index,
+        crop,
+        (box["x"], box["y"], box["w"], box["h"]) if box else None,
+        np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
+    )
+
+
+def read_rows(
+    uri: str,
+    row_groups: Mapping[int, Sequence[int]],
+    storage: Storage,
+    columns: Sequence[str] | None = None,
+) -> Iterator[tuple[int, pa.Table]]:
+    """``(row group, its chosen rows in the order given)`` of one crops file, all columns or some.
+
+    Raises ``UsageError`` where the file is gone.
+    """
+    wanted = list(columns) if columns is not None else None
+    try:
+        with open_file(uri, storage) as file:
+            for group, rows in row_groups.items():
+                yield group, file.read_row_group(group, columns=wanted).take(pa.array(rows, pa.int64()))
+    except FileNotFoundError:
+        raise UsageError(f"{uri}: gone since this job began; run it again") from None
+
+
+@contextmanager
+def open_file(uri: str, storage: Storage, name: str = "crops") -> Iterator[pq.ParquetFile]:
+    """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
+    with storage.open(uri) as source, tables.open_file(source, name, uri) as file:
+        yield file
+
+
+def decode_crop(encoded: bytes, where: str = "crop", size: int | None = 224) -> np.ndarray:
+    """Stored bytes as ``(size, size, 3) uint8 RGB``, 0..255; of any size where ``size`` is None.
+
+    Raises ``tables.TableError`` that names ``where`` for bytes that are no image or of another size.
+    """
+    try:
+        image = decode_image(encoded)
+    except ValueError as error:
+        raise tables.TableError(f"{where}: the stored crop is not an image") from error
+    if size is not None and image.shape[:2] != (size, size):
+        raise tables.TableError(
+            f"{where}: the stored crop is {image.shape[1]}x{image.shape[0]}, expected {size}x{size}; "
+            f"run jobs/preprocess.py with --crop.size {size}"
+        )
+    return image

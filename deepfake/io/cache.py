@@ -1,0 +1,13 @@
+"""Where this machine keeps what was downloaded or made once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """DEEPFAKE_CACHE, else ``deepfake`` in the user's cache folder."""
+    if base := os.environ.get("DEEPFAKE_CACHE"):
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "deepfake"

@@ -1,0 +1,42 @@
+"""Image files of RGB pictures, and back: the one place where BGR, which OpenCV stores, becomes RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+
+def encode(picture: np.ndarray, suffix: str, options: Sequence[int] = ()) -> bytes:
+    """A (h, w, 3) uint8 RGB picture as the bytes of a file; ``options`` of ``cv2.imencode``."""
+    written, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not written:
+        raise ValueError(f"a picture of shape {picture.shape} could not be encoded as {suffix}")
+    return data.tobytes()
+
+
+def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """A (h, w, 3) uint8 RGB picture as JPEG; ``quality`` 0 to 100."""
+    return encode(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The bytes of an image file as (h, w, 3) uint8 RGB; raises ``ValueError`` where they are none."""
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise ValueError(f"{len(data)} bytes that are no image")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def compress(picture: np.ndarray, quality: int) -> np.ndarray:
+    """A (h, w, 3) uint8 RGB picture as it looks after having been a JPEG."""
+    return decode(encode_jpeg(picture, quality))
+
+
+def fit(picture: np.ndarray, side: int) -> np.ndarray:
+    """A (h, w, 3) uint8 picture scaled so that its longer side has ``side`` pixels."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
