@@ -26,6 +26,8 @@ from tests.cluster.local_cluster import SCRIPTS, START_SECONDS, free_ports
 from tests.running import ROOT
 
 HEAD = "ray.head.default"  # what Ray's provider calls it
+HEAD_ID = "f" * 51 + "00000"
+AS_HEAD = {"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_NODE_TYPE_NAME": HEAD}  # what autoscaler 2 knows it by
 OBJECT_STORE_BYTES = 100 * 2**20
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 
@@ -65,7 +67,7 @@ class GrowingCluster:
         self._log = self.folder / "log.txt"
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self.variables, cwd=self.folder
+                command, stdout=output, stderr=output, env=self.variables | AS_HEAD, cwd=self.folder
             )
         try:
             self._wait()
@@ -117,7 +119,7 @@ class GrowingCluster:
             "idle_timeout_minutes": self.idle_seconds / 60,
             "provider": {
                 "type": "external", "module": PROVIDER, "gcs_address": self.address,
-                "head_node_id": "f" * 51 + "00000",
+                "head_node_id": HEAD_ID,
                 "launch_multiple": True, "use_node_id_as_ip": True, "disable_node_updaters": True,
                 "disable_launch_config_check": True,
             },
