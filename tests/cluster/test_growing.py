@@ -105,7 +105,8 @@ def test_evaluate_ends_beside_a_driver_that_holds_one_of_four_cpus(
         cluster.wait_for([cluster.start_raylet("a", 4)])
         job = cluster.submit(
             "python", "jobs/evaluate.py", "--input", str(crops), "--bundle", str(tmp_path / "bundle"),
-            "--output", str(tmp_path / "out"), "--evaluation.split", "all", "--evaluation.bootstrap", "20",
+            "--output", str(tmp_path / "out"), "--evaluation.split", "all",
+            "--evaluation.allow_overlap", "true", "--evaluation.bootstrap", "20",
             working_dir=project, job_id="beside", options=("--entrypoint-num-cpus", "1"),
         )  # fmt: skip
         status, said = finished(job, 900)
