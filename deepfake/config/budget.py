@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -29,7 +28,3 @@ class Budget:
         if not match[1].isdecimal():
             raise ValueError(f"expected a whole number of videos (got {text!r})")
         return cls(videos=int(match[1]))
-
-    def deadline(self) -> float | None:
-        """When, as ``time.time()``, no more work is begun."""
-        return None if self.seconds is None else time.time() + self.seconds

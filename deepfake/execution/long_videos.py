@@ -7,7 +7,6 @@ what is missing.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import extractor
 from deepfake.execution import pools
+from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.execution.runner import follow, require_sound_program
 from deepfake.execution.work_units import Unit
@@ -37,11 +37,11 @@ def shared(
     config: ExtractConfig,
     ray_config: RayConfig,
     output: Output,
-    deadline: float | None = None,
+    deadline: Deadline | None = None,
 ) -> list[Unit]:
     """The units, once the pieces of their long videos are done; the rows of these name their pieces.
 
-    No piece is begun after the ``deadline`` (``time.time()``); units that lack one are left out.
+    No piece is begun after the ``deadline``; units that lack one are left out.
     """
     rows = [row for unit in waiting for row in _long(unit.rows, config.sampling.long_video_mb)]
     if not rows:
@@ -93,10 +93,10 @@ def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.T
 
 
 def look_at_piece(
-    block: pa.Table, config: ExtractConfig, output: Output, deadline: float | None = None
+    block: pa.Table, config: ExtractConfig, output: Output, deadline: Deadline | None = None
 ) -> pa.Table:
     """One piece of a long video, looked at and staged; answers its ``videos`` row."""
-    if deadline is not None and time.time() > deadline:
+    if deadline is not None and deadline.passed():
         return tables.from_rows("videos", [])
     [entry] = block.to_pylist()
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))

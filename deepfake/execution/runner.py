@@ -6,7 +6,6 @@ A unit goes through Ray Data as one block: first its catalog rows, then one row 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNIT_ID = "unit_id"
-BEGAN = "began"
+SECONDS = "unit_seconds"
 COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
 SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
 FIRST_VIDEOS = 20  # where all of them end in a fault of this program, a good clip shows whether any would not
@@ -61,9 +60,9 @@ def waiting(units: list[Unit], output: Output) -> list[Unit]:
     return left
 
 
-def answer(videos: pa.Table, began: float) -> pa.Table:
-    """A unit's ``videos`` rows for ``follow``, with the Unix time at which the work on it began."""
-    return videos.append_column(BEGAN, pa.array([began] * videos.num_rows, pa.float64()))
+def answer(videos: pa.Table, seconds: float) -> pa.Table:
+    """A unit's ``videos`` rows for ``follow``, with the seconds that the work on it took."""
+    return videos.append_column(SECONDS, pa.array([seconds] * videos.num_rows, pa.float64()))
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,14 @@ def follow(
     ``check`` is called with their number where the first videos all end in a fault of this program.
     """
     videos = frames = failed = faults = 0
-    started, first = time.time(), math.inf
+    started = time.monotonic()
+    starting: float | None = None
     with Progress(what, total) as progress, user_errors():
         for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            if BEGAN in batch.column_names:
-                first = min(first, *batch[BEGAN].to_pylist())
+            seconds = pc.max(batch[SECONDS]).as_py() if SECONDS in batch.column_names else None
+            if seconds is not None:
+                began = max(0.0, time.monotonic() - started - seconds)
+                starting = began if starting is None else min(starting, began)
             before = videos
             videos += batch.num_rows
             frames += sum(batch["frames_sampled"].to_pylist())
@@ -106,7 +108,8 @@ def follow(
             progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
             if check and faults == videos and before < min(FIRST_VIDEOS, total) <= videos:
                 check(videos)
-    starting = min(max(0.0, first - started), time.time() - started)  # other machines' clocks may differ
+    if starting is None:
+        starting = time.monotonic() - started
     return Followed(starting, videos, frames)
 
 

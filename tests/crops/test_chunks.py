@@ -20,6 +20,7 @@ from deepfake.crops import chunks
 from deepfake.crops.chunks import Pieces
 from deepfake.crops.extraction import ExtractConfig, Found, extract
 from deepfake.execution import long_videos, planning, runner, work_units
+from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.faces.detectors.base import Detection
 from deepfake.io import tables
@@ -271,7 +272,7 @@ def test_past_the_deadline_no_piece_is_begun_and_its_unit_is_left_out(
     output = Output(config.output, Storage(), config_sha256(config), pipeline.FOLDERS)
     plan = work_units.plan(planning.listed(config, output), output.config_sha256)
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
-    left = long_videos.shared(plan, extraction, config.ray, output, deadline=1.0)
+    left = long_videos.shared(plan, extraction, config.ray, output, deadline=Deadline(0))
     names = [name for unit in left for name in unit.rows["video_id"].to_pylist()]
     assert not {"0.mp4", "1.mp4"} & set(names)
     assert not staged(tmp_path / "crops", "pieces")

@@ -31,6 +31,7 @@ from deepfake.config import (
 from deepfake.config.budget import Budget
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session
+from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.factory import resolve_detector
@@ -47,8 +48,8 @@ from deepfake.pipelines.score import diff, first_pass, report, stored_crops
 from deepfake.pipelines.score.first_pass import Stage
 from deepfake.pipelines.score.rows import Judgement, score_tables
 from deepfake.pipelines.score.stages import (
+    Budgeted,
     CutAndScoreUnit,
-    Deadline,
     ScoreOnGpu,
     Writer,
     cut_unit,
@@ -140,7 +141,8 @@ def score(
         network.made_with,
     )
     preparing = time.monotonic() - exporting
-    followed = make_scores(work.units, config, output, network, judgement, budget.deadline())
+    deadline = None if budget.seconds is None else Deadline(budget.seconds)
+    followed = make_scores(work.units, config, output, network, judgement, deadline)
     starting = preparing + followed.starting
     mine.check()
     finish(reached(work, output), output, judgement)
@@ -234,11 +236,11 @@ def make_scores(
     output: Output,
     network: Network,
     judgement: Judgement,
-    deadline: float | None = None,
+    deadline: Deadline | None = None,
 ) -> runner.Followed:
     """Work through the units that are not complete yet; each leaves its tables in the output.
 
-    No unit is begun after the ``deadline`` (``time.time()``) but the first, one for each worker that the
+    No unit is begun after the ``deadline`` but the first, one for each worker that the
     cluster has room for at the start.
     """
     waiting = runner.waiting(plan, output)
@@ -270,14 +272,14 @@ def make_scores(
     # before a restart; one that was serialised so stays until the job ends.
     place = ray.cloudpickle.dumps(ray.put(network))
     writer = Writer(output, judgement)
-    until = Deadline(deadline, frozenset(unit.unit_id for unit in waiting[: workers.now]))
+    budgeted = Budgeted(deadline, frozenset(unit.unit_id for unit in waiting[: workers.now]))
     if config.scoring.use_gpu:
         gpus = pools.gpus(config.ray, "scoring.use_gpu", math.ceil(len(waiting) / UNITS_AT_ONCE))
-        cut = {"stage": stage, "deadline": until}
+        cut = {"stage": stage, "budgeted": budgeted}
         results = on_gpus(blocks, cut, place, writer, workers, gpus)
     else:
         actor = {
-            "stage": stage, "first": first_stage(stage, config), "deadline": until,
+            "stage": stage, "first": first_stage(stage, config), "budgeted": budgeted,
             "network": place, "writer": writer, "threads": 1,
         }  # fmt: skip
         results = pools.in_one_stage(

@@ -19,6 +19,7 @@ import pyarrow as pa
 import ray
 
 from deepfake.execution import runner
+from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
@@ -34,16 +35,17 @@ MOST_PIXELS = 2048  # crops of a unit that go to the GPU's actor as pixels, 308 
 
 
 @dataclass(frozen=True)
-class Deadline:
-    """When no further unit is begun, but for some that are done however short the time is."""
+class Budgeted:
+    """The time for units, but for some that are done however short it is."""
 
-    at: float | None  # time.time(); None: never
+    deadline: Deadline | None  # None: there is no end
     always: frozenset[str]  # ids of units
 
-    def passed(self, block: pa.Table) -> bool:
-        """Whether it is too late for the unit of a block."""
-        late = self.at is not None and time.time() > self.at
-        return late and block[runner.UNIT_ID][0].as_py() not in self.always
+    def too_late_for(self, block: pa.Table) -> bool:
+        """Whether the unit of a block is not to be begun."""
+        if self.deadline is None or block[runner.UNIT_ID][0].as_py() in self.always:
+            return False
+        return self.deadline.passed()
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,12 @@ class CutAndScoreUnit:
         self,
         stage: Stage,
         first: Stage | None,
-        deadline: Deadline,
+        budgeted: Budgeted,
         network: bytes,
         writer: Writer,
         threads: int,
     ) -> None:
-        self._stage, self._first, self._deadline = stage, first, deadline
+        self._stage, self._first, self._budgeted = stage, first, budgeted
         self._writer = writer
         for look in (stage, first):
             if isinstance(look, partial) and "config" in look.keywords:
@@ -94,10 +96,10 @@ class CutAndScoreUnit:
         self._scorer = started(network, threads)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        began = time.time()
-        if self._deadline.passed(block):
-            return runner.answer(tables.from_rows("videos", []), began)
-        return runner.answer(self._scored(block), began)
+        began = time.monotonic()
+        if self._budgeted.too_late_for(block):
+            return runner.answer(tables.from_rows("videos", []), 0.0)
+        return runner.answer(self._scored(block), time.monotonic() - began)
 
     def _scored(self, block: pa.Table) -> pa.Table:
         """Score one unit: by a first look, and a whole one where that leaves doubt, or at once."""
@@ -113,17 +115,17 @@ class CutAndScoreUnit:
         return self._writer.write(looked.unit, looked.scores, looked.passes)
 
 
-def cut_unit(block: pa.Table, stage: Stage, deadline: Deadline) -> pa.Table:
-    """One unit's catalog rows to its packed videos and crops, with their pixels and the time it was begun."""
-    began = time.time()
-    if deadline.passed(block):
+def cut_unit(block: pa.Table, stage: Stage, budgeted: Budgeted) -> pa.Table:
+    """One unit's catalog rows to its packed videos and crops, with their pixels and the seconds it took."""
+    began = time.monotonic()
+    if budgeted.too_late_for(block):
         return pa.table({})
     unit = stage(block)
     encoded = unit["crops"]["crop"].to_pylist()
     pixels = (
         b"".join(decode_image(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
     )
-    packed = runner.pack({**unit, runner.BEGAN: began})
+    packed = runner.pack({**unit, runner.SECONDS: time.monotonic() - began})
     return packed.append_column(PIXELS, pa.array([pixels], pa.large_binary()))
 
 
@@ -163,8 +165,9 @@ def _crops(pixels: pa.LargeBinaryScalar) -> np.ndarray | None:
 
 def write_units(block: pa.Table, writer: Writer) -> pa.Table:
     """Write the tables of units that have scores; answers their ``videos`` rows."""
-    unpacked = runner.unpack(block)
+    began, unpacked = time.monotonic(), runner.unpack(block)
     if not unpacked:
-        return runner.answer(tables.from_rows("videos", []), time.time())
+        return runner.answer(tables.from_rows("videos", []), 0.0)
     videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in unpacked]
-    return runner.answer(pa.concat_tables(videos), min(unit[runner.BEGAN] for unit in unpacked))
+    cutting = max(unit[runner.SECONDS] for unit in unpacked)
+    return runner.answer(pa.concat_tables(videos), cutting + time.monotonic() - began)

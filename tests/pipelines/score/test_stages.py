@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ import ray
 
 from deepfake.config import ModelConfig
 from deepfake.execution import runner
+from deepfake.execution.deadline import Deadline
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.model import bundle as bundles
@@ -20,7 +20,7 @@ from deepfake.model import inference, keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import stages
-from deepfake.pipelines.score.stages import Deadline, ScoreOnGpu, cut_unit
+from deepfake.pipelines.score.stages import Budgeted, ScoreOnGpu, cut_unit
 
 CROPS = {"few": 2, "none": 0, "many": 5}  # of a unit, by its id
 
@@ -35,9 +35,9 @@ def _cut(block: pa.Table) -> dict[str, object]:
     return {runner.UNIT_ID: name, "videos": videos, "crops": pa.table({"crop": pa.array(crops, pa.binary())})}
 
 
-def _cut_units(deadline: float | None = None, always: frozenset[str] = frozenset()) -> list[pa.Table]:
-    until = Deadline(deadline, always)
-    return [cut_unit(pa.table({runner.UNIT_ID: [name]}), _cut, until) for name in CROPS]
+def _cut_units(deadline: Deadline | None = None, always: frozenset[str] = frozenset()) -> list[pa.Table]:
+    budgeted = Budgeted(deadline, always)
+    return [cut_unit(pa.table({runner.UNIT_ID: [name]}), _cut, budgeted) for name in CROPS]
 
 
 def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
@@ -60,10 +60,8 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
         np.testing.assert_allclose(unit[stages.SCORES], expected, atol=1e-6)
 
 
-def test_past_the_deadline_only_the_units_that_are_always_done_are_begun() -> None:
-    late = time.time() - 1
-    begun = {
-        name: block.num_rows for name, block in zip(CROPS, _cut_units(late, frozenset(["many"])), strict=True)
-    }
+def test_past_the_deadline_only_the_units_that_are_always_done_are_begun(ray_session: None) -> None:
+    late = _cut_units(Deadline(0), frozenset(["many"]))
+    begun = {name: block.num_rows for name, block in zip(CROPS, late, strict=True)}
     assert begun == {"few": 0, "none": 0, "many": 1}
-    assert [block.num_rows for block in _cut_units(time.time() + 60)] == [1, 1, 1]
+    assert [block.num_rows for block in _cut_units(Deadline(600))] == [1, 1, 1]
