@@ -77,12 +77,12 @@ def configuration_page() -> str:
         "",
         *_table(config.JobConfig, ""),
     ]
-    sections: dict[str, tuple[type[BaseModel], list[str]]] = {}
+    sections: dict[tuple[str, type[BaseModel]], list[str]] = {}
     for job, model in JOBS.items():
         own = {k: v for k, v in model.model_fields.items() if not _inherited(k, v)}
         for name, info in model.model_fields.items():
             if section := _section(info.annotation):
-                sections.setdefault(name, (section, []))[1].append(job)
+                sections.setdefault((name, section), []).append(job)
         plain = [_row(k, v, "") for k, v in own.items() if not _section(v.annotation)]
         taken = [f"`{k}`" for k, v in own.items() if _section(v.annotation)]
         lines += ["", f"## {job}", ""]
@@ -92,9 +92,11 @@ def configuration_page() -> str:
             lines += [f"Sections: {', '.join(taken)}.", ""]
         lines += [*_HEAD, *plain]
     common = config.JobConfig.model_fields
-    for name, (section, jobs) in sorted(sections.items(), key=lambda item: item[0] in common):
+    names = [name for name, _ in sections]
+    for (name, section), jobs in sorted(sections.items(), key=lambda item: item[0][0] in common):
         where = "every job" if len(jobs) == len(JOBS) else ", ".join(jobs)
-        lines += ["", f"## Section {name}", "", f"{(section.__doc__ or '').strip()} Used by: {where}.", ""]
+        heading = f"## Section {name}" + (f" of {where}" if names.count(name) > 1 else "")
+        lines += ["", heading, "", f"{(section.__doc__ or '').strip()} Used by: {where}.", ""]
         lines += _table(section, f"{name}.")
     return "\n".join(lines) + "\n"
 

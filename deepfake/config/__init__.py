@@ -27,8 +27,8 @@ from deepfake.config.jobs import (
 )
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
-from deepfake.config.report import ReportConfig
-from deepfake.config.scoring import ScoringConfig
+from deepfake.config.report import PageConfig, ReportConfig
+from deepfake.config.scoring import InferenceConfig, ScoringConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
 
@@ -45,10 +45,12 @@ __all__ = [
     "EvaluationConfig",
     "FaultsConfig",
     "Fraction",
+    "InferenceConfig",
     "JobConfig",
     "LeakcheckConfig",
     "LeakcheckJobConfig",
     "ModelConfig",
+    "PageConfig",
     "PreprocessJobConfig",
     "RayConfig",
     "ReportConfig",

@@ -17,8 +17,8 @@ from deepfake.config.faces import CropConfig, DetectorConfig
 from deepfake.config.io import StorageConfig
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
-from deepfake.config.report import ReportConfig
-from deepfake.config.scoring import ScoringConfig
+from deepfake.config.report import PageConfig, ReportConfig
+from deepfake.config.scoring import InferenceConfig, ScoringConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
 
@@ -101,8 +101,8 @@ class EvaluateJobConfig(JobConfig):
     also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
     bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
-    report: ReportConfig = Field(default_factory=ReportConfig)
+    scoring: InferenceConfig = Field(default_factory=InferenceConfig)
+    report: PageConfig = Field(default_factory=PageConfig)
 
 
 class ScoreJobConfig(JobConfig):

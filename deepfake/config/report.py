@@ -7,10 +7,15 @@ from pydantic import Field
 from deepfake.config.base import Fraction, Section
 
 
-class ReportConfig(Section):
-    """The pages and plots written for people."""
+class PageConfig(Section):
+    """The page written for people."""
 
     title: str | None = Field(None, description="heading of the page")
+
+
+class ReportConfig(PageConfig):
+    """The pages and plots written for people."""
+
     rows: int = Field(
         250_000, ge=1, description="videos in the page's table, most suspicious first; the files hold all"
     )

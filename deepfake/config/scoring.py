@@ -9,16 +9,27 @@ from pydantic import Field, model_validator
 from deepfake.config.base import Fraction, Section
 
 
-class ScoringConfig(Section):
+class InferenceConfig(Section):
+    """Where the network works, and on how much at once."""
+
+    batch_size: int | None = Field(
+        None, ge=1, description="crops that TensorFlow scores at once (default: 32 on CPUs, 256 on GPUs)"
+    )
+    use_gpu: bool = Field(False, description="score on GPUs")
+
+    @property
+    def crops_at_once(self) -> int:
+        """``batch_size``, or its default; an H200 is 1.6 times as fast by 256 as by 32 (docs/scoring.md)."""
+        return self.batch_size or (256 if self.use_gpu else 32)
+
+
+class ScoringConfig(InferenceConfig):
     """How an archive is scored."""
 
     runtime: Literal["auto", "tensorflow", "openvino"] = Field(
         "auto",
         description="what computes the scores; auto: OpenVINO on CPUs where it gives TensorFlow's scores, "
         "TensorFlow on GPUs",
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="crops that TensorFlow scores at once (default: 32 on CPUs, 256 on GPUs)"
     )
     aggregation: Literal["mean", "median", "max", "top_k"] = Field(
         "mean", description="how frame scores become a track's and a video's score"
@@ -60,12 +71,6 @@ class ScoringConfig(Section):
         description="write the crops too: the output can then be the --input of another bundle's job, "
         "which decodes nothing",
     )
-    use_gpu: bool = Field(False, description="score on GPUs")
-
-    @property
-    def crops_at_once(self) -> int:
-        """``batch_size``, or its default; an H200 is 1.6 times as fast by 256 as by 32 (docs/scoring.md)."""
-        return self.batch_size or (256 if self.use_gpu else 32)
 
     @model_validator(mode="after")
     def _first_pass_is_for_cpus(self) -> ScoringConfig:

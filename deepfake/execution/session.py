@@ -173,6 +173,20 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     return ray.get([remote(*arguments) for arguments in calls])
 
 
+def share(value: Any) -> bytes:
+    """Put a value where every worker of this session can ``fetch`` it; what to hand them.
+
+    The reference is serialised by hand: Ray warns at length of references among an actor's arguments, which
+    could be lost before a restart; one that was serialised so stays until the job ends.
+    """
+    return ray.cloudpickle.dumps(ray.put(value))
+
+
+def fetch(shared: bytes) -> Any:
+    """What was shared."""
+    return ray.get(ray.cloudpickle.loads(shared))
+
+
 def quiet() -> None:
     """Let Ray's libraries speak of errors only, in this process."""
     context = ray.data.DataContext.get_current()

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from deepfake import metrics
-from deepfake.config import ReportConfig
+from deepfake.config import PageConfig
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.thresholds import POINT_NAMES
@@ -136,7 +136,7 @@ def write(
     storage: Storage,
     first: Measured,
     others: Sequence[Measured] = (),
-    config: ReportConfig | None = None,
+    config: PageConfig | None = None,
     facts: Mapping[str, object] | None = None,
     sweep: Sequence[Mapping[str, Any]] = (),
     sweep_notes: Sequence[str] = (),
@@ -147,7 +147,7 @@ def write(
     ``facts`` is what the page says of data and model, as label -> value; ``sweep`` the rows of
     ``evaluation.robustness``, of the first data set.
     """
-    config = config or ReportConfig()
+    config = config or PageConfig()
     drawn = {theme.name: _draw(first.results, sweep, theme) for theme in plots.THEMES}
     for name, png in drawn[plots.LIGHT.name].items():
         storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
@@ -161,7 +161,7 @@ def page(
     first: Measured,
     others: Sequence[Measured],
     drawn: Mapping[str, Mapping[str, bytes]],
-    config: ReportConfig,
+    config: PageConfig,
     facts: Mapping[str, object],
     sweep: Sequence[Mapping[str, Any]] = (),
     sweep_notes: Sequence[str] = (),

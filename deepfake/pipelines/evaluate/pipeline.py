@@ -22,7 +22,7 @@ from deepfake.execution import session
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
-from deepfake.model import thresholds
+from deepfake.model import inference, thresholds
 from deepfake.model.bundle import Bundle
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import (
@@ -121,7 +121,7 @@ def _evaluate(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> Out
 def plan(config: EvaluateJobConfig, storage: Storage) -> Plan:
     """Find the faces and check all that can be checked; raises ``UsageError``."""
     _require_own_output(config)
-    bundle = Bundle.load(config.bundle, storage) if config.bundle else None
+    bundle = Bundle.load(config.bundle, storage, config.scoring.crops_at_once) if config.bundle else None
     evaluation = config.evaluation
     names = _names([config.input, *config.also])
     first = _data_set(names[0], config.input, evaluation.split, bundle, config, storage)
@@ -245,7 +245,7 @@ def _scored(one: DataSet, bundle: Bundle | None, config: EvaluateJobConfig, stor
     if selected.kind == "face_scores":
         return selected.table.select(columns.names).cast(columns)
     assert bundle is not None
-    (scores,) = ray_faces.score(selected, bundle.uri, storage, config)
+    (scores,) = ray_faces.score(selected, _network(bundle, config, storage), storage, config)
     count = selected.table.num_rows
     added = {
         "score": pa.array(scores),
@@ -255,6 +255,11 @@ def _scored(one: DataSet, bundle: Bundle | None, config: EvaluateJobConfig, stor
     return pa.table(
         [added[name] if name in added else selected.table[name] for name in columns.names], schema=columns
     )
+
+
+def _network(bundle: Bundle, config: EvaluateJobConfig, storage: Storage) -> inference.Network:
+    """The network on the runtime that it was trained and validated with, whatever scores archives fastest."""
+    return inference.prepare(bundle, storage, "tensorflow", config.scoring.use_gpu)
 
 
 def _robustness(
@@ -268,13 +273,14 @@ def _robustness(
     if _is_scored(first) or bundle is None:
         notes.append("The input holds scores and no crops, so only the number of frames could be varied.")
     else:
-        uri = bundle.uri
+        network = _network(bundle, config, storage)
 
         def score(faces: inputs.LabelledFaces, changes: Sequence[Change]) -> np.ndarray:
-            return ray_faces.score(faces, uri, storage, config, changes)
+            return ray_faces.score(faces, network, storage, config, changes)
 
         rows = robustness.sweep(first.faces, score, config.evaluation)
-        again, said = recompression.sweep(first.faces, scored, bundle, storage, config.evaluation)
+        scorer = network.scorer()
+        again, said = recompression.sweep(first.faces, scored, scorer, storage, config.evaluation)
         rows += again
         notes += said
     return rows + robustness.fewer_frames(scored, config.evaluation), notes

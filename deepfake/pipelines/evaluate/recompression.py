@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import cv2
@@ -27,6 +27,7 @@ from deepfake.faces.detectors.factory import make_detector, resolve_detector
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
+from deepfake.model.inference import Scorer
 from deepfake.pipelines.evaluate import robustness
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
@@ -34,14 +35,6 @@ from deepfake.progress import Progress
 CRFS = (23, 32, 40)
 MAX_SECONDS = 60.0  # longer videos are not taken
 AS_IT_IS = 0.0  # the amount in the row of the same videos as they are
-
-
-class Scorer(Protocol):
-    """What scores crops; ``deepfake.model.bundle.Bundle`` is one."""
-
-    def score(self, crops: np.ndarray) -> np.ndarray:
-        """(n,) float64 in [0, 1] of (n, 224, 224, 3) uint8 RGB crops."""
-        ...
 
 
 def sweep(

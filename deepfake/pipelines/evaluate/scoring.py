@@ -1,4 +1,4 @@
-"""Scores of stored crops, by Ray Data: actors that hold the bundle read, decode and score windows of crops.
+"""Scores of stored crops, by Ray Data: actors that hold the network read, decode and score windows of crops.
 
 One stage does it all, so that no other can take the CPUs that it needs: an actor reads its next window while
 it scores one. A score depends on its crop and the bundle alone, so the result is the same whatever the number
@@ -24,6 +24,7 @@ from deepfake.errors import JobError
 from deepfake.execution import pools, session
 from deepfake.execution.ray_errors import user_errors
 from deepfake.io.storage import Storage
+from deepfake.model.inference import Network, Scorer
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
 
@@ -35,7 +36,7 @@ _DECODERS = 16  # threads that feed a GPU, where its node has as many CPUs
 
 def score(
     faces: LabelledFaces,
-    bundle: str,
+    network: Network,
     storage: Storage,
     config: EvaluateJobConfig,
     changes: Sequence[Change] = (NONE,),
@@ -47,7 +48,7 @@ def score(
     windows = _windows(faces.table)
     workers, demand = _workers(config, len(windows))
     threads = int(demand.get("CPU", _THREADS))
-    arguments = (faces.files, tuple(changes), bundle, storage, config.scoring.crops_at_once, threads)
+    arguments = (faces.files, tuple(changes), session.share(network), storage, threads)
     dataset = ray.data.from_arrow(windows).map_batches(
         _Scorer,
         fn_constructor_args=arguments,
@@ -88,24 +89,19 @@ def _windows(table: pa.Table) -> list[pa.Table]:
 
 
 class _Scorer:
-    """Holds the bundle; called by several threads at a time, of which one scores while the others read."""
+    """Holds the network; called by several threads at a time, of which one scores while the others read."""
 
     def __init__(
         self,
         files: tuple[str, ...],
         changes: tuple[Change, ...],
-        uri: str,
+        network: bytes,
         storage: Storage,
-        batch_size: int,
         threads: int,
     ) -> None:
-        from deepfake.model import keras_runtime
-        from deepfake.model.bundle import Bundle
-
         cv2.setNumThreads(1)
         self._files, self._storage, self._changes = files, storage, changes
-        keras_runtime.start(threads=threads)
-        self._bundle = Bundle.load(uri, storage, batch_size)
+        self._scorer: Scorer = session.fetch(network).scorer(threads)
         self._scoring = Lock()
         on_gpu = bool(ray.get_gpu_ids())
         self._decoders = ThreadPoolExecutor(min(_DECODERS, session.cores()) if on_gpu else 1)
@@ -117,7 +113,7 @@ class _Scorer:
         for number, change in enumerate(self._changes):
             crops = np.stack(list(self._decoders.map(change, images)))
             with self._scoring:
-                scores = self._bundle.score(crops)
+                scores = self._scorer.score(crops)
             changes = np.full(len(positions), number, np.int16)
             found.append(pa.table({"change": changes, "position": positions, "score": scores}))
         return pa.concat_tables(found)

@@ -268,9 +268,7 @@ def make_scores(
         )
     workers = pools.workers(config.ray, len(waiting))
     blocks = runner.blocks(waiting)
-    # Serialised by hand: Ray warns at length of references among an actor's arguments, which could be lost
-    # before a restart; one that was serialised so stays until the job ends.
-    place = ray.cloudpickle.dumps(ray.put(network))
+    place = session.share(network)
     writer = Writer(output, judgement)
     budgeted = Budgeted(deadline, frozenset(unit.unit_id for unit in waiting[: workers.now]))
     if config.scoring.use_gpu:

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
-from deepfake.execution import runner
+from deepfake.execution import runner, session
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.faces.encoding import decode_image
@@ -67,8 +66,8 @@ class Writer:
 
 
 def started(network: bytes, threads: int | None = None) -> Scorer:
-    """The serialised reference to a ``Network`` as what scores with it, compiled."""
-    scorer: Scorer = ray.get(ray.cloudpickle.loads(network)).scorer(threads)
+    """A ``Network`` that the job shares, as what scores with it, compiled."""
+    scorer: Scorer = session.fetch(network).scorer(threads)
     scorer.score(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
     return scorer
 

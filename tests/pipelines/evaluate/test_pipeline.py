@@ -226,3 +226,12 @@ def test_a_crop_that_is_no_image_is_named(
     assert (
         "part-00000.parquet, row group 1, row 2: the stored crop is not an image" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("option", ["--scoring.threshold", "--scoring.runtime", "--report.pages"])
+def test_a_key_that_would_do_nothing_is_refused(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = write(tmp_path / "scores", "face_scores", two_classes())
+    assert evaluate("--input", uri, "--output", str(tmp_path / "out"), option, "1") == cli.BAD_USAGE
+    assert f"unknown option {option}" in capsys.readouterr().err
