@@ -13,18 +13,24 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # uv installs in seconds what takes pip minutes. It asks the index that pip is configured for. Where it
 # cannot be had, or cannot reach the index, pip does the same from the same lock.
 UV_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"
+BYTECODE := --compile-bytecode
 install_lock = echo "Installing $(1) into $(VENV)"; \
-	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r $(1); } \
+	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install $(BYTECODE) --python $(BIN)/python --require-hashes -r $(1); } \
 	|| $(BIN)/python -m pip install --progress-bar off --require-hashes -r $(1)
 
 # Much of the suite's time is spent waiting for Ray and TensorFlow to start; several processes fill the gaps.
 # Each takes the next file when it is done with one, in the order of tests/conftest.py: long ones first.
 TEST_PROCESSES ?= 3
 
-.PHONY: help install demo test drill check lint format types lock docs clean
+# What may differ from one Python to the next: decoding, faces, and every job once, by the demo.
+OTHER_PYTHON_TESTS := tests/pipelines/demo/test_whole_demo.py tests/video/test_decoder.py \
+	tests/crops/test_extraction.py
+THAT_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+.PHONY: help install demo test test-python drill check lint format types lock docs clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.installed ## Make .venv with what the jobs need: CPU TensorFlow, S3, the demo's faces
 
@@ -34,6 +40,17 @@ demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS=
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 1 $(ARGS)
+
+test-python: ## A choice of tests under another Python, in an environment of its own (PYTHON=python3.13)
+	@$(MAKE) --no-print-directory VENV=$(THAT_VENV) BYTECODE= PYTHON=$(PYTHON) tests-under-it
+
+# PyAV reads the videos: the newest that pyproject.toml allows, which the lock need not have, decodes them too.
+tests-under-it: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(OTHER_PYTHON_TESTS) $(ARGS)
+	@$(UV_INDEX) $(BIN)/uv pip install -q --python $(BIN)/python --upgrade --no-deps --target $(VENV)/newest \
+		"$$(sed -n 's/^    "\(av[<>=].*\)",/\1/p' pyproject.toml)"
+	PYTHONPATH=$(VENV)/newest $(BIN)/python -m pytest tests/video/test_decoder.py tests/crops/test_extraction.py \
+		-k "every_n-7 or title or extraction"
 
 drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a table of what became of the jobs
 	$(BIN)/python -m tests.drill $(ARGS)
@@ -69,7 +86,7 @@ lock: $(VENV)/.installed ## Resolve the dependencies again and write the lock fi
 	printf '%s\n' $(TOOLS) | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-tools.lock
 
 clean: ## Remove .venv, the demo's output and every cache
-	rm -rf $(VENV) demo_output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* demo_output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.tools: requirements-tools.lock
