@@ -53,7 +53,7 @@ class Progress:
 
 
 @contextmanager
-def said_where_slow(words: str, seconds: float) -> Iterator[None]:
+def warn_if_slow(words: str, seconds: float) -> Iterator[None]:
     """Warn, from another thread, where the block takes longer than so many seconds, and again each time."""
     over = threading.Event()
 

@@ -72,7 +72,7 @@ class Drill:
         )
         keras_runtime.start(seed=3)
         network = build_network(ModelConfig(weights="none"))
-        bundle.save(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
+        bundle.save_bundle(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
         archive = {"input": made.root, "detector.name": "haar", "sampling.every_n": 4}  # time for a fault
         crops = {"input": folder / "undisturbed-preprocess"}
         units = "_work/videos/*.parquet"

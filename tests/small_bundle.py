@@ -28,5 +28,5 @@ def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
     more_red_than_blue = np.array([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])[None, None]
     network.get_layer(LAST_CONVOLUTION).set_weights([more_red_than_blue, np.zeros(2)])
     network.get_layer(SCORE_LAYER).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])
-    bundle.save(folder, Storage(), network, threshold=0.5, **info)
+    bundle.save_bundle(folder, Storage(), network, threshold=0.5, **info)
     return Bundle.load(folder, batch_size=batch_size)

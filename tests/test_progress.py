@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from deepfake.progress import Progress, said_where_slow
+from deepfake.progress import Progress, warn_if_slow
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_work_that_stands_still_says_so_again_and_again(caplog: pytest.LogCaptur
     logger, handler = logging.getLogger("deepfake.progress"), Counting()
     logger.addHandler(handler)
     try:
-        with said_where_slow("waiting for a friend", 0.01):
+        with warn_if_slow("waiting for a friend", 0.01):
             assert said.acquire(timeout=60) and said.acquire(timeout=60)
     finally:
         logger.removeHandler(handler)
@@ -48,6 +48,6 @@ def test_work_that_stands_still_says_so_again_and_again(caplog: pytest.LogCaptur
 
 def test_work_that_goes_on_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     before = threading.active_count()
-    with said_where_slow("waiting", 3600):
+    with warn_if_slow("waiting", 3600):
         pass
     assert not caplog.records and threading.active_count() == before

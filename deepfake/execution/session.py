@@ -14,18 +14,16 @@ from typing import Any
 
 import ray
 import ray.data
-from ray._private import ray_constants
 
 from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError
+from deepfake.execution import ray_compat
 
 log = logging.getLogger(__name__)
 
-KNOCK_SECONDS = 20.0
+CONNECT_SECONDS = 20.0
 START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
 THREADS = 4  # for calls that are too small for workers
-# An embedded Ray has no dashboard: nobody reads its metrics and task events, which take 3 % of a core.
-EMBEDDED = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
 
 
 @contextmanager
@@ -43,8 +41,7 @@ def session(config: RayConfig) -> Iterator[None]:
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # Of workers that wait for a place the autoscaler says every few seconds that they never get one.
-    ray_constants.AUTOSCALER_EVENTS = ray_constants.env_integer("RAY_SCHEDULER_EVENTS", 0)
+    ray_compat.quiet_autoscaler()
     _start(config)
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
@@ -60,7 +57,7 @@ def _start(config: RayConfig) -> None:
     """Join the cluster that is asked for, or start an embedded Ray; ``JobError`` where neither works."""
     if address := _address(config):
         try:
-            _knock(address)
+            _check_port(address)
             ray.init(address=address, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
             raise JobError(
@@ -75,9 +72,8 @@ def _start(config: RayConfig) -> None:
                 address="local",
                 num_cpus=config.num_cpus or cores(),
                 object_store_memory=config.object_store_mb * 2**20,
-                include_dashboard=False,
-                _system_config=EMBEDDED,
                 logging_level=logging.ERROR,
+                **ray_compat.embedded_options(),
             )
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
@@ -113,11 +109,11 @@ def _warn_on_a_head_that_should_not_work() -> None:
             )
 
 
-def _knock(address: str) -> None:
+def _check_port(address: str) -> None:
     """Raise ``OSError`` where nothing listens at ``host:port``: Ray itself would try for many minutes."""
     host, separator, port = address.rpartition("://")[2].rpartition(":")
     if separator and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _first_line(error: BaseException) -> str:

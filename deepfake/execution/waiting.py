@@ -15,12 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
-import ray._private.state
-from ray._private import ray_constants
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
-from ray.core.generated import autoscaler_pb2, gcs_pb2
 
 from deepfake.errors import JobError
+from deepfake.execution import ray_compat
 
 log = logging.getLogger(__name__)
 
@@ -172,12 +169,11 @@ def refusal(room: Room, demand: Resources) -> str:
 
 def look() -> Room:
     """What the cluster that this process has joined has, and what it is starting."""
-    head = GcsClient(address=ray.get_runtime_context().gcs_address)
-    reply = autoscaler_pb2.GetClusterStatusReply.FromString(head.get_cluster_status())
+    reply, report = ray_compat.ask_cluster_status()
     nodes = [
         Node(node.node_id.hex(), dict(node.total_resources), dict(node.available_resources))
         for node in reply.cluster_resource_state.node_states
-        if node.status != autoscaler_pb2.NodeStatus.DEAD
+        if node.status != ray_compat.DEAD
     ]
     starting: Counter[str] = Counter()
     state = reply.autoscaling_state
@@ -186,27 +182,21 @@ def look() -> Room:
     starting.update(instance.ray_node_type_name for instance in state.pending_instances)
     failing = bool(state.failed_instance_requests)
     refused = [dict(request.resources_bundle) for request in state.infeasible_resource_requests]
-    if status := head.internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS.encode()):
-        # The autoscaler of Ray's launcher.
-        report = json.loads(status).get("autoscaler_report") or {}
-        starting.update(report.get("pending_launches") or {})
-        starting.update(kind for _, kind, *_ in report.get("pending_nodes") or ())
-        failing = failing or bool(report.get("failed_nodes"))
+    starting.update(report.get("pending_launches") or {})
+    starting.update(kind for _, kind, *_ in report.get("pending_nodes") or ())
+    failing = failing or bool(report.get("failed_nodes"))
     return Room(nodes, _holders(), dict(starting), refused, failing)
 
 
 def _holders() -> list[Holder]:
     """Actors that hold resources; of tasks Ray's head does not know whose they are."""
-    table = ray._private.state.state._connect_and_get_accessor()
-    jobs = {
-        data.job_id: data.entrypoint or "a process of its own"
-        for data in map(gcs_pb2.JobTableData.FromString, table.get_job_table())
-    }
+    listed, actors = ray_compat.list_jobs_and_actors()
+    jobs = {data.job_id: data.entrypoint or "a process of its own" for data in listed}
     mine = ray.get_runtime_context().get_job_id()
     submission = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
     submitted = (submission.get("metadata") or {}).get("job_submission_id")
     found = []
-    for data in map(gcs_pb2.ActorTableData.FromString, table.get_actor_table(None, "ALIVE")):
+    for data in actors:
         if not data.required_resources:
             continue
         drives = data.name.startswith(_DRIVER)

@@ -192,16 +192,14 @@ class Bundle:
 
     @cached_property
     def _forward(self) -> Any:
-        return self.concrete_function(self.batch_size)
-
-    def concrete_function(self, batch: int | None) -> Any:
-        """The network as a ``tf.function`` of ``batch`` crops (None: of any number)."""
         import tensorflow as tf
 
         network = self.network
         return tf.function(
             lambda crops: network(crops, training=False),
-            input_signature=[tf.TensorSpec([batch, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")],
+            input_signature=[
+                tf.TensorSpec([self.batch_size, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")
+            ],
             autograph=False,
         ).get_concrete_function()
 
@@ -249,7 +247,7 @@ def read_info(uri: str, storage: Storage) -> BundleInfo:
     return info
 
 
-def write(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
+def write_bundle(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
     """Write ``bundle.json``, sealed with its identity hash. Comes last: without it a folder is no bundle."""
     sealed = info.model_copy(update={"sha256": info.identity()})
     storage.write_text(join(uri, BUNDLE_FILE), sealed.model_dump_json(indent=2) + "\n")
@@ -264,8 +262,8 @@ def network_bytes(network: Any) -> bytes:
         return path.read_bytes()
 
 
-def save(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
+def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
     """Write a network and its contract; ``info`` are the keys of ``BundleInfo`` besides the hashes."""
     content = network_bytes(network)
     storage.write_bytes(join(uri, MODEL_FILE), content)
-    return write(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))
+    return write_bundle(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))

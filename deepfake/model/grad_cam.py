@@ -63,16 +63,16 @@ class HeatMaps:
         for start in range(0, len(crops), self._batch_size):
             coarse = self._run(tf.constant(crops[start : start + self._batch_size]), sign).numpy()
             for place, one in enumerate(coarse, start):
-                heat[place] = _enlarged(one)
+                heat[place] = _enlarge(one)
         return heat
 
 
 def heat_maps(bundle: Bundle, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
-    """``HeatMaps`` of a bundle for one set of crops."""
+    """Heat ``(n, 224, 224) float32`` in [0, 1] of one set of crops; see ``HeatMaps``."""
     return HeatMaps(bundle)(crops, speaks_for)
 
 
-def _enlarged(coarse: np.ndarray) -> np.ndarray:
+def _enlarge(coarse: np.ndarray) -> np.ndarray:
     fine = cv2.resize(coarse.astype(np.float32), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
     highest = float(fine.max())
     return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)

@@ -48,7 +48,7 @@ class Scorer(Protocol):
     """What scores crops; ``deepfake.model.bundle.Bundle`` is one."""
 
     def score(self, crops: np.ndarray) -> np.ndarray:
-        """(n,) float64 in [0, 1] of (n, 224, 224, 3) uint8 RGB crops."""
+        """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
         ...
 
 
@@ -85,7 +85,7 @@ class OpenVinoScorer:
     """
 
     def __init__(self, graph: bytes, threads: int | None = None) -> None:
-        self._request = compiled(graph, threads)
+        self._request = compile_graph(graph, threads)
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
@@ -97,7 +97,7 @@ class OpenVinoScorer:
         return scores
 
 
-def compiled(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
+def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
     """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
     core = _openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
@@ -128,7 +128,7 @@ def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: boo
             raise UsageError("scoring.runtime openvino: it is not installed; pip install openvino")
         log.warning("OpenVINO is not installed: scoring with TensorFlow, at about half the rate")
         return Network("tensorflow", bundle)
-    graph = _cached(bundle, storage)
+    graph = _read_cached(bundle, storage)
     if graph is None:
         graph = export(bundle)
         difference = largest_difference(bundle, graph)
@@ -144,16 +144,11 @@ def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: boo
 
 def export(bundle: Bundle) -> bytes:
     """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32."""
-    keras_runtime.start()
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    openvino = _openvino()
-    frozen = convert_variables_to_constants_v2(bundle.concrete_function(None))
+    network = bundle.network
+    _openvino()  # before Keras imports it
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
-        whole = Path(folder, "network.pb")
-        whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
-        openvino.save_model(openvino.Core().read_model(whole), Path(folder, _GRAPH), compress_to_fp16=False)
+        network.export(str(Path(folder, _GRAPH)), format="openvino", verbose=False)
         for name in (_GRAPH, _WEIGHTS):
             archive.write(Path(folder, name), name)
     return packed.getvalue()
@@ -167,7 +162,7 @@ def largest_difference(bundle: Bundle, graph: bytes) -> float:
 
 
 def probes() -> np.ndarray:
-    """(PROBES, 224, 224, 3) uint8: pictures from flat to noisy, the same every time."""
+    """Pictures ``(PROBES, 224, 224, 3) uint8`` from flat to noisy, the same every time."""
     random = np.random.default_rng(0)
     made = []
     for i in range(PROBES):
@@ -187,7 +182,7 @@ def _places(bundle: Bundle) -> Iterator[str]:
     yield str(cache_folder() / FOLDER / _file_name(bundle))
 
 
-def _cached(bundle: Bundle, storage: Storage) -> bytes | None:
+def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
     """The graph as it was exported and verified before, if it is whole."""
     for place in _places(bundle):
         try:

@@ -48,7 +48,7 @@ def build_network(
     keras = keras_runtime.start()
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
-    image = _spoiled(keras, crop, faults or FaultsConfig())
+    image = _add_faults(keras, crop, faults or FaultsConfig())
     backbone = _backbone(keras, image, config.weights, storage or Storage())
     x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
@@ -75,7 +75,7 @@ def backbone_layers(network: Any) -> list[Any]:
     return [layer for layer in network.layers if not layer.name.startswith((HEAD_PREFIX, FAULT_PREFIX))]
 
 
-def _spoiled(keras: Any, crop: Any, faults: FaultsConfig) -> Any:
+def _add_faults(keras: Any, crop: Any, faults: FaultsConfig) -> Any:
     """What the backbone is given: the crop itself, but for mistakes that are made on purpose."""
     if faults.bgr:
         crop = keras.ops.flip(crop, axis=-1)

@@ -1,4 +1,4 @@
-"""Keras callbacks in a loop that is not ``keras.Model.fit``: told the same, in the same order, as there.
+"""Keras callbacks in a loop that is not ``keras.Model.fit``: called as there, by Keras' own ``CallbackList``.
 
 Every value that they see is global, so all workers' callbacks decide alike. A phase is to them what a call
 of ``fit`` is.
@@ -28,33 +28,32 @@ class PhaseCallbacks:
         params: Mapping[str, Any],
     ) -> None:
         self.network = network
-        self._callbacks = [*_configured(keras, settings), *own]
-        for callback in self._callbacks:
-            callback.set_params(dict(params))
-            callback.set_model(network)
+        callbacks = [*_make_configured(keras, settings), *own]
+        self._list = keras.callbacks.CallbackList(callbacks, model=network, **params)
         network.stop_training = False
         self.tell("on_train_begin")
 
     def tell(self, hook: str, *arguments: Any, **logs: Any) -> bool:
         """Call a hook of every callback; whether one of them has asked to stop."""
-        for callback in self._callbacks:
-            getattr(callback, hook)(*arguments, dict(logs))
+        getattr(self._list, hook)(*arguments, logs)
         return bool(self.network.stop_training)
 
     def state(self) -> list[dict[str, Any]]:
         """Their counters and best values, for a checkpoint."""
-        return [checkpoint.plain_state(callback) for callback in self._callbacks]
+        return [checkpoint.plain_state(callback) for callback in self._list.callbacks]
 
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from what ``state`` gave."""
-        for callback, state in zip(self._callbacks, states, strict=True):
+        for callback, state in zip(self._list.callbacks, states, strict=True):
             vars(callback).update(state)
 
 
-def _configured(keras: Any, settings: TrainingConfig) -> list[Any]:
-    found = [keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping_patience, mode="min")]
+def _make_configured(keras: Any, settings: TrainingConfig) -> list[Any]:
+    callbacks = [
+        keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping_patience, mode="min")
+    ]
     if settings.schedule == "plateau":
-        found.append(
+        callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 "val_loss",
                 factor=settings.reduce_lr_factor,
@@ -63,4 +62,4 @@ def _configured(keras: Any, settings: TrainingConfig) -> list[Any]:
                 mode="min",
             )
         )
-    return found
+    return callbacks

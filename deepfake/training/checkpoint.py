@@ -19,8 +19,8 @@ STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
 
 
 @dataclass
-class Progressed:
-    """How far a run has come."""
+class TrainingState:
+    """How far a training run has come."""
 
     epoch: int = 0  # epochs that are complete
     phase: int = 0  # number of the phase that the last of them was in
@@ -35,16 +35,16 @@ class CheckpointError(RuntimeError):
     """A checkpoint is not what this run can go on from."""
 
 
-def save(folder: Path, progressed: Progressed, arrays: Mapping[str, list[np.ndarray]]) -> None:
-    """Write a run's state; ``arrays`` are named lists, such as the weights."""
+def save(folder: Path, state: TrainingState, arrays: Mapping[str, list[np.ndarray]]) -> None:
+    """Write a run's state; ``arrays`` are lists by name, each array of any shape and plain dtype."""
     flat = {f"{name}/{i:04d}": value for name, values in arrays.items() for i, value in enumerate(values)}
     with (folder / _ARRAYS_FILE).open("wb") as file:
         np.savez(file, **flat)  # type: ignore[arg-type]
-    state = {"format": FORMAT, **vars(progressed)}
-    (folder / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    stored = {"format": FORMAT, **vars(state)}
+    (folder / STATE_FILE).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[Progressed, dict[str, list[np.ndarray]]]:
+def load(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndarray]]]:
     """What ``save`` wrote; raises ``CheckpointError`` for anything else."""
     try:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def load(folder: Path) -> tuple[Progressed, dict[str, list[np.ndarray]]]:
         with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as stored:
             for key in sorted(stored.files):
                 arrays.setdefault(key.rpartition("/")[0], []).append(stored[key])
-        return Progressed(**state), arrays
+        return TrainingState(**state), arrays
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{folder}: not a checkpoint of this version ({error})") from error
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-_WARM = 10  # the momentum of update n is at most (1 + n) / (10 + n), as in tf.train.ExponentialMovingAverage
+_WARM_UP = (
+    10  # the momentum of update n is at most (1 + n) / (10 + n), as in tf.train.ExponentialMovingAverage
+)
 
 
 class WeightAverage:
@@ -29,7 +31,7 @@ class WeightAverage:
         """Take the weights as they are now into the average. For use inside a trace."""
         import tensorflow as tf
 
-        momentum = tf.minimum(self._momentum, (1.0 + self._updates) / (_WARM + self._updates))
+        momentum = tf.minimum(self._momentum, (1.0 + self._updates) / (_WARM_UP + self._updates))
         for average, variable in zip(self._averages, self._variables, strict=True):
             average.assign(average * momentum + tf.convert_to_tensor(variable) * (1.0 - momentum))
         self._updates.assign_add(1.0)
@@ -53,10 +55,10 @@ class WeightAverage:
             average.assign(variable)
 
     def arrays(self) -> list[np.ndarray]:
-        """The state, for a checkpoint."""
+        """The state for a checkpoint: the number of updates ``() float32``, then each variable's average."""
         return [np.asarray(v).copy() for v in (self._updates, *self._averages)]
 
     def load(self, arrays: Sequence[np.ndarray]) -> None:
-        """Take a checkpoint's state."""
+        """Go on from what ``arrays`` gave."""
         for variable, value in zip((self._updates, *self._averages), arrays, strict=True):
             variable.assign(value)

@@ -65,7 +65,7 @@ def _take(rows: Rows, chosen: np.ndarray) -> Rows:
     )
 
 
-def turned(crop: np.ndarray) -> np.ndarray:
+def turn(crop: np.ndarray) -> np.ndarray:
     """The crop ``(h, w, 3) uint8`` rotated by five degrees, with the black corners that this uncovers."""
     height, width = crop.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), DEGREES, 1.0)

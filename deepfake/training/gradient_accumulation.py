@@ -1,9 +1,12 @@
-"""The training step of a batch whose activations do not fit into memory: the same update, part by part.
+"""Gradient accumulation with recomputation: the same update for a batch whose activations exceed the memory.
 
 Gradients of parts cannot simply be added up, because the head's BatchNorm sees the batch as a whole. So the
 backbone, which treats every crop by itself, goes over the parts first; the head learns from the features of
 all of them, which are small; then the backbone goes over the parts again, to learn from what the head sends
 back. That costs a second forward pass of the backbone, and none where the backbone does not learn.
+
+``keras.remat`` would be shorter, but its second pass draws new dropout masks, so that the gradients would be
+those of other features than the ones that gave the loss; and it takes no part of a batch after the other.
 """
 
 from __future__ import annotations
@@ -93,8 +96,7 @@ class AccumulatedStep:
         import tensorflow as tf
 
         count = tf.cast(tf.shape(features)[0], tf.float32) * present
-        self._collective.present = present
-        with tf.GradientTape() as tape:
+        with self._collective.counting(present), tf.GradientTape() as tape:
             tape.watch(features)
             scores = self._head(features, training=True)[:, 0]
             loss = self._loss_sum(labels, scores) * present
@@ -104,7 +106,6 @@ class AccumulatedStep:
             whole = self._optimizer.scale_loss(whole)
         learn = [self._update.variables[i].value for i in self._of_head]
         gradients, upstream = tape.gradient(whole, (learn, features))
-        self._collective.present = 1.0
         for i, gradient in zip(self._of_head, gradients, strict=True):
             self._gradients[i].assign(gradient)
         return upstream, count, loss, scores

@@ -18,10 +18,10 @@ from deepfake.io.uri import join, split_uri
 _NOT_SCALARS = ("epoch", "phase", "best")
 
 
-def line(row: Mapping[str, Any], epochs: int) -> str:
+def format_epoch(row: Mapping[str, Any], epochs: int) -> str:
     """One epoch in one line."""
     shown = "  ".join(
-        f"{prefix}{name} {_number(row[prefix + name])}"
+        f"{prefix}{name} {_format_number(row[prefix + name])}"
         for prefix in ("", "val_")
         for name in ("loss", "accuracy", "precision", "recall", "auc")
     )
@@ -31,7 +31,7 @@ def line(row: Mapping[str, Any], epochs: int) -> str:
     return f"epoch {row['epoch']}/{epochs}  {shown}  {rate}  {seconds:.0f} s{best}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 

@@ -13,7 +13,7 @@ from deepfake.model import keras_runtime
 from deepfake.model.network import ordered_seeds, ordered_trainable, ordered_weights, set_trainable
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.distributed.sync_batch_norm import with_global_norms
+from deepfake.training.distributed.sync_batch_norm import synchronise_norms
 from deepfake.training.ema import WeightAverage
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.schedule import Phase
@@ -30,7 +30,7 @@ class Learner:
         keras = keras_runtime.start()
         self._rank = collective.rank
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
-        self.network = with_global_norms(plain, collective)
+        self.network = synchronise_norms(plain, collective)
         variables = ordered_trainable(self.network)
         self.network.compile(_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
@@ -72,12 +72,12 @@ class Learner:
                 yield
 
     def weights(self) -> list[np.ndarray]:
-        """All weights of the network, in ``ordered_weights``."""
+        """Copies of all weights of the network, float32, in the order of ``ordered_weights``."""
         return [np.asarray(weight).copy() for weight in ordered_weights(self.network)]
 
     def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
         """Take weights that ``weights`` gave; the average starts from them."""
-        assign(self.network, arrays)
+        assign_weights(self.network, arrays)
         if self._average is not None:
             self._average.restart()
 
@@ -102,8 +102,8 @@ class Learner:
         self._shift_seeds()
 
 
-def assign(network: Any, arrays: Sequence[np.ndarray]) -> None:
-    """Put ``arrays`` into ``ordered_weights``; raises ``CheckpointError`` where they do not fit."""
+def assign_weights(network: Any, arrays: Sequence[np.ndarray]) -> None:
+    """Put float32 ``arrays`` into ``ordered_weights``; raises ``CheckpointError`` where shapes do not fit."""
     weights = ordered_weights(network)
     if [tuple(weight.shape) for weight in weights] != [array.shape for array in arrays]:
         raise CheckpointError("the checkpoint holds the weights of another network; train without it")

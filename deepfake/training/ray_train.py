@@ -1,24 +1,26 @@
-"""One run of Ray Train: its resources, where its checkpoints go, and what is left of its wrapping of errors.
+"""One run of Ray Train: its resources, its workers' addresses, where its checkpoints go, its errors.
 
 Knows nothing of what the workers do; ``deepfake.training.trainer`` does.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-import ray._private.state
+from ray.train.backend import Backend, BackendConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
-from deepfake.execution import session
+from deepfake.execution import ray_compat, session
 from deepfake.execution.ray_errors import causes, user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
@@ -46,8 +48,7 @@ class Run:
 def prepare_environment() -> None:
     """Set what Ray's processes inherit; call before Ray is started."""
     keras_runtime.quiet()
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_TIMEOUT_SECONDS))
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_SECONDS))
+    ray_compat.set_train_environment(_START_TIMEOUT_SECONDS, _POLL_SECONDS)
 
 
 def run_workers(
@@ -100,8 +101,6 @@ def _fit(
         TrainingFailedError,
     )
 
-    from deepfake.training.backend import AddressBackendConfig
-
     training = run.training
     is_local = split_uri(run.checkpoints)[0] == "file"
     filesystem, path = storage.arrow(run.checkpoints)
@@ -109,7 +108,7 @@ def _fit(
         cluster_nodes(), training.workers, training.threads_per_worker, use_gpu=training.use_gpu
     )
     per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
-    trainer = _trainer_class()(
+    trainer = ray_compat.make_trainer_class()(
         worker,
         train_loop_config=settings,
         backend_config=AddressBackendConfig(),
@@ -132,7 +131,7 @@ def _fit(
     try:
         return trainer.fit().return_value
     except TrainingFailedError as error:
-        raise JobError(f"training failed: {_first_cause(error)}") from error
+        raise JobError(f"training failed: {describe_first_cause(error)}") from error
 
 
 def cluster_nodes() -> list[Node]:
@@ -142,11 +141,10 @@ def cluster_nodes() -> list[Node]:
         for found in ray.nodes()
         if found["Alive"]
     ]
-    config = ray._private.state.state.get_cluster_config()
     most = [
-        Node(group.resources.get("CPU", 0.0), group.resources.get("GPU", 0.0))
-        for group in (config.node_group_configs if config is not None else ())
-        for _ in range(min(group.max_count, _MANY_NODES))
+        Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        for resources, count in ray_compat.list_node_groups()
+        for _ in range(min(count, _MANY_NODES))
     ]
     return max(up, most, key=lambda nodes: sum(node.cpus for node in nodes))
 
@@ -158,44 +156,53 @@ def own_share(threads: int | None, workers_here: int, use_gpu: bool) -> WorkerRe
     return divide(cpus, workers_here, threads, use_gpu)
 
 
-def _trainer_class() -> Any:
-    """Ray Train's trainer, in this job's hands."""
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-
-    has_state_service = _state_service_answers()
-    if not has_state_service:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-
-    class Trainer(DataParallelTrainer):
-        def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            if has_state_service:
-                return callbacks
-            # this one would log once a second that it cannot reach the service
-            return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
-
-        def _register_sigint_handler(self, controller: Any) -> None:
-            """Ctrl-C is the job's own."""
-
-    return Trainer
-
-
-def _state_service_answers() -> bool:
-    """Whether this Ray has a dashboard; an embedded one has not."""
-    from ray.util.state import list_nodes
-    from ray.util.state.exception import RayStateApiException
-
-    try:
-        list_nodes(address=ray.get_runtime_context().gcs_address, limit=1, timeout=5)
-    except (RayStateApiException, OSError):
-        return False
-    return True
-
-
-def _first_cause(error: BaseException) -> str:
+def describe_first_cause(error: BaseException) -> str:
     """The worker's own words out of Ray Train's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     for rank, failure in sorted(failures.items()):
         *_, cause = causes(failure)
         return f"worker {rank}: {type(cause).__name__}: {cause}"
     return str(error)
+
+
+class AddressBackend(Backend):
+    """Sets ``TF_CONFIG`` on every worker, before any of them trains: how they learn each other's addresses.
+
+    ``ray.train.tensorflow`` does the same, but imports TensorFlow in the job's process and in Ray Train's
+    controller, which need none of it (seconds of a start, half a gigabyte), and asks the workers for Keras 2.
+    https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
+    """
+
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        """Ask all workers for an address, and tell each of them all."""
+        addresses = worker_group.execute(free_address)
+        told = [
+            worker_group.execute_single_async(rank, set_cluster, addresses, rank)
+            for rank in range(len(worker_group))
+        ]
+        ray.get(told)
+
+
+class AddressBackendConfig(BackendConfig):
+    """Names the backend to ``DataParallelTrainer``."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """The backend."""
+        return AddressBackend
+
+
+def free_address() -> str:
+    """``host:port`` of this process: its node's address as Ray knows it, and a port nothing listens on."""
+    host = ray.util.get_node_ip_address()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def set_cluster(addresses: list[str], rank: int) -> None:
+    """Let TensorFlow's strategies of this process know all workers, in the order of their ranks."""
+    cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+    os.environ["TF_CONFIG"] = json.dumps(cluster)

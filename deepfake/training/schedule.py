@@ -29,7 +29,7 @@ class Phase:
         return "head" if self.trains == "head" else "fine_tune"
 
 
-def phases(settings: TrainingConfig) -> tuple[Phase, ...]:
+def plan_phases(settings: TrainingConfig) -> tuple[Phase, ...]:
     """The phases of a run, in order; together ``settings.epochs`` epochs at most."""
     if settings.fine_tune == "none":
         return (Phase("head", settings.epochs, settings.head_learning_rate),)

@@ -76,7 +76,7 @@ class TrainStep:
     """Forward, backward, sum over the workers, update.
 
     The loss is the mean binary cross-entropy over the global batch plus the network's penalties.
-    BatchNorm must be over the global batch as well: ``global_norm.with_global_norms``.
+    BatchNorm must be over the global batch as well: ``sync_batch_norm.synchronise_norms``.
     """
 
     def __init__(
@@ -127,8 +127,7 @@ class TrainStep:
         import tensorflow as tf
 
         count = tf.cast(tf.shape(crops)[0], tf.float32) * present
-        self._collective.present = present
-        with tf.GradientTape() as tape:
+        with self._collective.counting(present), tf.GradientTape() as tape:
             scores = self._network(crops, training=True)[:, 0]
             loss = self._loss_sum(labels, scores) * present
             whole = loss
@@ -136,7 +135,6 @@ class TrainStep:
                 whole += tf.add_n(self._network.losses) * count
             whole = self._optimizer.scale_loss(whole)
         gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
-        self._collective.present = 1.0
         return *self._update.total(gradients, count, loss), scores
 
 
@@ -168,7 +166,7 @@ def crop_signature() -> list[Any]:
 
 
 def stand_in(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """A slice, and whether it counts: one row that does not takes the place of no rows.
+    """A slice ``(n, 224, 224, 3) uint8``, ``(n,)``, and whether it counts: for no rows, one that does not.
 
     TensorFlow's convolutions give wrong shapes for no rows.
     """

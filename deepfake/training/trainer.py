@@ -1,6 +1,6 @@
-"""What one training worker does, from its first weights to the saved network. Runs inside Ray Train.
+"""The training loop: what one worker does, from first weights to saved network. Runs inside Ray Train.
 
-The pieces are elsewhere: batches, phases, the learner with its steps, callbacks, the checkpoint's format.
+The parts are elsewhere: batches, phases, the learner with its steps, callbacks, the checkpoint's format.
 This module puts them in order. Every decision is taken on global values, so all workers decide alike.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 import ray.train
 
 from deepfake import metrics
-from deepfake.config import CropConfig, TrainJobConfig
+from deepfake.config import AugmentConfig, CropConfig, TrainJobConfig
 from deepfake.crops.dataset import Rows
 from deepfake.errors import JobError
 from deepfake.io.storage import Storage
@@ -32,14 +32,15 @@ from deepfake.model.network import build_network, copy_for_inference
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks
-from deepfake.training.checkpoint import CheckpointError, Progressed
+from deepfake.training.checkpoint import CheckpointError, TrainingState
 from deepfake.training.data import loader
-from deepfake.training.data.epoch_plan import EpochPlan, training_plan, validation_plan
+from deepfake.training.data.epoch_plan import EpochPlan, Share, training_plan, validation_plan
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.history import TensorBoardLog, line
-from deepfake.training.learner import Learner, assign
+from deepfake.training.history import TensorBoardLog, format_epoch
+from deepfake.training.learner import Learner, assign_weights
 from deepfake.training.ray_train import own_share
-from deepfake.training.schedule import learning_rate, phases
+from deepfake.training.resources import WorkerResources
+from deepfake.training.schedule import learning_rate, plan_phases
 from deepfake.training.step import ScoreStep
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ _METRICS = ("accuracy", "precision", "recall", "auc")
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingTask:
     """Everything a worker is told."""
 
     config: TrainJobConfig  # URIs absolute
@@ -60,22 +61,54 @@ class Work:
     callbacks: MakeCallbacks | None = None  # the user's own
 
 
+@dataclass(frozen=True)
+class PhaseState:
+    """What is in memory for the phase that is being trained."""
+
+    learner: Learner
+    callbacks: PhaseCallbacks
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The network of the lowest validation loss so far."""
+
+    weights: list[np.ndarray]  # as network.ordered_weights
+    scores: np.ndarray  # (n_val,) float64 in [0, 1], of the validation crops in plan order
+
+
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Ray Train's entry: train, and on rank 0 save the network; returns what the driver needs."""
-    _speak()
+    configure_logging()
     context = ray.train.get_context()
-    worker = Worker(settings["work"], context.get_world_rank(), context.get_world_size())
-    found = ray.train.get_checkpoint()
-    if found is not None:
-        with found.as_directory() as folder:
-            worker.restore(Path(folder))
-    while worker.epoch_follows():
-        worker.run_epoch()
-    return worker.finish()
+    task: TrainingTask = settings["task"]
+    options = task.config.training
+    resources = own_share(options.threads_per_worker, context.get_local_world_size(), options.use_gpu)
+    trainer = Trainer(task, resources, context.get_world_rank(), context.get_world_size())
+    last = ray.train.get_checkpoint()
+    if last is not None:
+        with last.as_directory() as folder:
+            trainer.restore(Path(folder))
+    while trainer.has_more_epochs():
+        report_epoch(trainer, trainer.run_epoch())
+    return trainer.finish()
 
 
-def _speak() -> None:
-    """Let this project's log through from a worker, and not Ray's: one of its loggers is named by a path."""
+def report_epoch(trainer: Trainer, row: Mapping[str, Any]) -> None:
+    """Hand Ray Train the epoch's checkpoint; all workers wait here for each other."""
+    name = f"epoch-{row['epoch']:05d}"
+    if trainer.collective.rank != 0:
+        ray.train.report(dict(row), checkpoint_dir_name=name)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.save(Path(folder))
+        saved = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(dict(row), checkpoint=saved, checkpoint_dir_name=name)
+    trainer.publish(row)
+
+
+def configure_logging() -> None:
+    """Show this project's log lines from a worker, and of Ray's only errors."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("deepfake").setLevel(logging.INFO)
@@ -83,157 +116,110 @@ def _speak() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-class Worker:
+class Trainer:
     """One of the workers that train a network together."""
 
-    learner: Learner  # of the phase under way
-    callbacks: PhaseCallbacks
-
-    def __init__(self, work: Work, rank: int, world: int) -> None:
-        self.work, self.rank, self.world = work, rank, world
-        self.settings = settings = work.config.training
-        self.storage = Storage(work.config.storage)
-        resources = own_share(
-            settings.threads_per_worker,
-            ray.train.get_context().get_local_world_size(),
-            settings.use_gpu,
-        )
-        threads = None if settings.use_gpu else resources.threads
-        precision = None if settings.mixed_precision == "none" else settings.mixed_precision
-        self.keras = keras_runtime.start(threads, settings.seed, settings.deterministic, precision)
+    def __init__(self, task: TrainingTask, resources: WorkerResources, rank: int, world: int) -> None:
+        self.task, self.settings = task, task.config.training
+        self.storage = Storage(task.config.storage)
+        threads = None if self.settings.use_gpu else resources.threads
+        precision = None if self.settings.mixed_precision == "none" else self.settings.mixed_precision
+        self.keras = keras_runtime.start(threads, self.settings.seed, self.settings.deterministic, precision)
         self.collective = Collective(rank, world)
         log.info(
             "worker %d of %d: process %d on %s, %s threads, %d decoding",
             rank, world, os.getpid(), socket.gethostname(), threads or "all", resources.data_tasks,
         )  # fmt: skip
 
-        self.phases = phases(settings)
-        self.progressed = Progressed()
-        self.validation = validation_plan(work.val)
-        self.best: list[np.ndarray] = []  # weights, in ordered_weights
-        self.best_scores = np.zeros(len(self.validation))
-        self.val_source = self._source(work.val, augmented=False)
-        self.train_source = self._source(work.train, augmented=True)
-        self.makers = loader.Makers(resources)
-        self.own_callbacks = list(work.callbacks()) if work.callbacks else []
-        self.collective.prepare(len(self._plan(0)), len(self.validation))
+        self.phases = plan_phases(self.settings)
+        self.validation = validation_plan(task.val)
+        self.val_labels = task.val.label[self.validation.rows]
+        self.own_callbacks = list(task.callbacks()) if task.callbacks else []
+        self.loader_workers = loader.LoaderWorkers(resources)
+        self.collective.prepare(len(self._plan_epoch(0)), len(self.validation))
         self.board = (
-            TensorBoardLog(join(work.config.output, "tensorboard"), self.storage) if rank == 0 else None
+            TensorBoardLog(join(task.config.output, "tensorboard"), self.storage) if rank == 0 else None
         )
-        self._under_way = False  # whether there is a learner
+        # what a checkpoint holds besides the learner
+        self.state = TrainingState()
+        self.best = BestEpoch([], np.zeros(len(self.validation)))
+        self.phase_state: PhaseState | None = None  # None before a phase begins
 
-    def _source(self, rows: Rows, augmented: bool) -> loader.Source:
-        config = self.work.config
-        return loader.Source(
-            config.input,
-            self.work.files,
-            rows,
-            self.storage,
-            config.augment if augmented else None,
-            config.training.seed,
-            self.work.crop,
-        )
+    def has_more_epochs(self) -> bool:
+        """Whether there is another epoch to train."""
+        return self.state.phase + 1 < len(self.phases) or not self._phase_is_over()
 
-    def _plan(self, epoch: int) -> EpochPlan:
-        s = self.settings
-        return training_plan(
-            self.work.train,
-            s.balance,
-            s.global_batch,
-            s.shuffle_row_groups,
-            s.seed,
-            epoch,
-            self.work.config.augment.fakes,
-        )
+    def run_epoch(self) -> dict[str, Any]:
+        """Train and validate one epoch and let the callbacks decide; the epoch's row of the history."""
+        state, current = self.state, self._enter_phase()
+        row: dict[str, Any] = {"epoch": state.epoch + 1, "phase": self.phases[state.phase].name}
+        current.callbacks.tell("on_epoch_begin", state.epoch)
+        row |= self.train_epoch(current)
+        row["learning_rate"] = current.learner.learning_rate
+        row |= self.validate(current)
+        state.stopped = current.callbacks.tell("on_epoch_end", state.epoch, **row)
+        state.history.append(row)
+        state.epoch += 1
+        return row
 
-    def epoch_follows(self) -> bool:
-        """Whether there is another epoch to train; begins the phase that it belongs to."""
-        done = self.progressed
+    def _enter_phase(self) -> PhaseState:
+        """The phase that the next epoch belongs to, begun where it is a new one."""
+        state = self.state
         if self._phase_is_over():
-            if done.phase + 1 == len(self.phases):
-                return False
-            if self._under_way:
-                self.callbacks.tell("on_train_end")
-            done.phase, done.phase_start, done.stopped = done.phase + 1, done.epoch, False
-            self._begin_phase()
-            self.learner.set_weights(self.best)  # which the phase before may have left behind
-        elif not self._under_way:
-            self._begin_phase()
-            self.learner.set_weights(self.collective.from_first(self.learner.weights()))
-            self.best = self.learner.weights()
-        return True
+            if self.phase_state is not None:
+                self.phase_state.callbacks.tell("on_train_end")
+            state.phase, state.phase_start, state.stopped = state.phase + 1, state.epoch, False
+            current = self._begin_phase()
+            current.learner.set_weights(self.best.weights)  # which the phase before may have left behind
+        elif self.phase_state is None:
+            current = self._begin_phase()
+            current.learner.set_weights(self.collective.from_first(current.learner.weights()))
+        else:
+            current = self.phase_state
+        return current
 
     def _phase_is_over(self) -> bool:
-        done = self.progressed
-        return done.stopped or done.epoch - done.phase_start >= self.phases[done.phase].epochs
+        state = self.state
+        return state.stopped or state.epoch - state.phase_start >= self.phases[state.phase].epochs
 
-    def _begin_phase(self) -> None:
+    def _begin_phase(self) -> PhaseState:
         """A new network, optimizer and step; the same on every worker, and after a restart."""
-        number, phase = self.progressed.phase, self.phases[self.progressed.phase]
-        self._under_way = False
-        for name in ("learner", "callbacks"):  # two networks at once would be two in memory
-            vars(self).pop(name, None)
+        number, phase = self.state.phase, self.phases[self.state.phase]
+        self.phase_state = None  # two networks at once would be two in memory
         gc.collect()
         self.keras.utils.set_random_seed(self.settings.seed + number)
-        plain = self._new_network()
-        self.learner = Learner(plain, phase, self.settings, self.collective)
-        params = {"epochs": phase.epochs, "steps": self._plan(0).steps, "verbose": 0}
-        self.callbacks = PhaseCallbacks(
-            self.keras, self.learner.network, self.settings, self.own_callbacks, params
-        )
-        self._under_way = True
-        if self.rank == 0:
-            count = sum(int(np.prod(v.shape)) for v in self.learner.network.trainable_variables)
+        learner = Learner(self._build_network(), phase, self.settings, self.collective)
+        params = {"epochs": phase.epochs, "steps": self._plan_epoch(0).steps, "verbose": 0}
+        callbacks = PhaseCallbacks(self.keras, learner.network, self.settings, self.own_callbacks, params)
+        self.phase_state = PhaseState(learner, callbacks)
+        if self.collective.rank == 0:
+            count = sum(int(np.prod(v.shape)) for v in learner.network.trainable_variables)
             log.info("phase %s: at most %d epochs, %d weights learn", phase.name, phase.epochs, count)
+        return self.phase_state
 
-    def _new_network(self) -> Any:
-        return build_network(self.work.config.model, self.storage, self.work.config.faults)
+    def _build_network(self) -> Any:
+        return build_network(self.task.config.model, self.storage, self.task.config.faults)
 
-    def run_epoch(self) -> None:
-        """Train and validate one epoch, let the callbacks decide, and leave a checkpoint."""
-        done = self.progressed
-        epoch = done.epoch
-        row: dict[str, Any] = {"epoch": epoch + 1, "phase": self.phases[done.phase].name}
-        self.callbacks.tell("on_epoch_begin", epoch)
-        row.update(self._train(epoch))
-        row["learning_rate"] = self.learner.learning_rate
-        started = time.monotonic()
-        self.callbacks.tell("on_test_begin")
-        with self.learner.as_saved():
-            scores = self._validate(self.learner.score)
-            row.update(_measures(self._val_labels(), scores, "val_"))
-            row["best"] = not done.history or row["val_loss"] < min(past["val_loss"] for past in done.history)
-            if row["best"]:
-                self.best, self.best_scores = self.learner.weights(), scores
-                done.best_epoch = epoch + 1
-        self.callbacks.tell("on_test_end", loss=row["val_loss"])
-        row["val_seconds"] = time.monotonic() - started
-        done.stopped = self.callbacks.tell("on_epoch_end", epoch, **row)
-        done.history.append(row)
-        done.epoch = epoch + 1
-        self._report(row)
-
-    def _train(self, epoch: int) -> dict[str, Any]:
-        plan, done = self._plan(epoch), self.progressed
-        phase = self.phases[done.phase]
-        share = plan.share(self.rank, self.world)
-        labels = plan.label
+    def train_epoch(self, current: PhaseState) -> dict[str, Any]:
+        """Learn from the next epoch's crops; its row of the history, as far as training fills it."""
+        epoch, learner, rank = self.state.epoch, current.learner, self.collective.rank
+        plan, phase = self._plan_epoch(epoch), self.phases[self.state.phase]
         scores = np.zeros(len(plan), np.float32)
-        wait = loader.InputWait()
-        before = (epoch - done.phase_start) * plan.steps  # updates of the phase
+        before = (epoch - self.state.phase_start) * plan.steps  # updates of the phase
         steps = 0
         started = time.monotonic()
-        stream = loader.stream(self.train_source, plan, share, epoch, self.makers, wait)
+        share = plan.share(rank, self.collective.world)
+        stream = self._stream(self.task.train, plan, share, epoch, self.task.config.augment)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps) as progress:
             for batch in stream:
                 rate = learning_rate(self.settings, phase, before + steps, plan.steps)
                 if rate is not None:
-                    self.learner.learning_rate = rate
-                self.callbacks.tell("on_train_batch_begin", steps)
-                scores[batch.positions] = self.learner.train(batch.crops, labels[batch.positions])
-                stop = self.callbacks.tell("on_train_batch_end", steps, loss=self.learner.train.loss)
+                    learner.learning_rate = rate
+                current.callbacks.tell("on_train_batch_begin", steps)
+                scores[batch.positions] = learner.train(batch.crops, plan.label[batch.positions])
+                stop = current.callbacks.tell("on_train_batch_end", steps, loss=learner.train.loss)
                 steps += 1
-                if self.rank == 0:
+                if rank == 0:
                     progress.step()
                 if stop:  # the same on every worker: the loss is that of the global batch
                     break
@@ -242,85 +228,107 @@ class Worker:
         return {
             "steps": steps,
             "crops": shown,
-            **_measures(labels[:shown], self.collective.sum(scores)[:shown]),
-            "penalty": float(sum(float(loss) for loss in self.learner.network.losses)),
+            **_measure(plan.label[:shown], self.collective.sum(scores)[:shown]),
+            "penalty": float(sum(float(loss) for loss in learner.network.losses)),
             "train_seconds": seconds,
-            "input_wait_seconds": wait.seconds,
+            "input_wait_seconds": stream.wait_seconds,
         }
 
-    def _validate(self, step: ScoreStep) -> np.ndarray:
+    def validate(self, current: PhaseState) -> dict[str, Any]:
+        """Score the validation crops; the rest of the epoch's row. Keeps the best weights."""
+        state = self.state
+        started = time.monotonic()
+        current.callbacks.tell("on_test_begin")
+        with current.learner.as_saved():
+            scores = self._score_validation(current.learner.score)
+            row: dict[str, Any] = _measure(self.val_labels, scores, "val_")
+            row["best"] = all(row["val_loss"] < past["val_loss"] for past in state.history)
+            if row["best"]:
+                self.best = BestEpoch(current.learner.weights(), scores)
+                state.best_epoch = state.epoch + 1
+        current.callbacks.tell("on_test_end", loss=row["val_loss"])
+        row["val_seconds"] = time.monotonic() - started
+        return row
+
+    def _score_validation(self, step: ScoreStep) -> np.ndarray:
         """Scores ``(n_val,) float64`` of all validation crops, in plan order, the same on every worker."""
         plan = self.validation
-        share = plan.stretch(self.rank, self.world, _VALIDATION_BATCH)
+        share = plan.stretch(self.collective.rank, self.collective.world, _VALIDATION_BATCH)
         scores = np.zeros(len(plan), np.float32)
-        wait = loader.InputWait()
-        for batch in loader.stream(self.val_source, plan, share, 0, self.makers, wait):
+        for batch in self._stream(self.task.val, plan, share, 0, None):
             scores[batch.positions] = step(batch.crops)
         return self.collective.sum(scores).astype(np.float64)
 
-    def _val_labels(self) -> np.ndarray:
-        return self.work.val.label[self.validation.rows]
+    def _plan_epoch(self, epoch: int) -> EpochPlan:
+        s = self.settings
+        return training_plan(
+            self.task.train,
+            s.balance,
+            s.global_batch,
+            s.shuffle_row_groups,
+            s.seed,
+            epoch,
+            self.task.config.augment.fakes,
+        )
 
-    def _report(self, row: dict[str, Any]) -> None:
-        """Hand Ray Train the epoch's checkpoint; all workers wait here for each other."""
-        name = f"epoch-{row['epoch']:05d}"
-        if self.rank != 0:
-            ray.train.report(dict(row), checkpoint_dir_name=name)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            self.save(Path(folder))
-            ray.train.report(
-                dict(row), checkpoint=ray.train.Checkpoint.from_directory(folder), checkpoint_dir_name=name
-            )
-        log.info("%s", line(row, self.settings.epochs))
+    def _stream(
+        self, rows: Rows, plan: EpochPlan, share: Share, epoch: int, augment: AugmentConfig | None
+    ) -> loader.BatchStream:
+        task, seed = self.task, self.settings.seed
+        source = loader.Source(task.config.input, task.files, rows, self.storage, augment, seed, task.crop)
+        return loader.BatchStream(source, plan, share, epoch, self.loader_workers)
+
+    def publish(self, row: Mapping[str, Any]) -> None:
+        """Show an epoch's row to people: a line in the log, and TensorBoard's on rank 0."""
+        log.info("%s", format_epoch(row, self.settings.epochs))
         if self.board is not None:
             self.board.write(row)
 
     def save(self, folder: Path) -> None:
         """Write this worker's state; the same on every worker but for the dropout seeds."""
-        self.progressed.callbacks = self.callbacks.state()
-        arrays = {**self.learner.arrays(), "best": self.best, "best_scores": [self.best_scores]}
-        checkpoint.save(folder, self.progressed, arrays)
+        assert self.phase_state is not None, "an epoch was trained"
+        self.state.callbacks = self.phase_state.callbacks.state()
+        best = {"best": self.best.weights, "best_scores": [self.best.scores]}
+        checkpoint.save(folder, self.state, {**self.phase_state.learner.arrays(), **best})
 
     def restore(self, folder: Path) -> None:
         """Go on from what rank 0 saved: within the phase, or before the next."""
-        self.progressed, arrays = checkpoint.load(folder)
-        if self.progressed.phase >= len(self.phases):
+        self.state, arrays = checkpoint.load(folder)
+        if self.state.phase >= len(self.phases):
             raise CheckpointError(f"{folder}: a checkpoint of another recipe; train without it")
-        self.best, (self.best_scores,) = arrays["best"], arrays["best_scores"]
+        (scores,) = arrays["best_scores"]
+        self.best = BestEpoch(arrays["best"], scores)
         if not self._phase_is_over():
-            self._begin_phase()
-            self.learner.load(arrays)
-            self.callbacks.load(self.progressed.callbacks)
-        if self.rank == 0:
-            log.info("going on after epoch %d", self.progressed.epoch)
+            current = self._begin_phase()
+            current.learner.load(arrays)
+            current.callbacks.load(self.state.callbacks)
+        if self.collective.rank == 0:
+            log.info("going on after epoch %d", self.state.epoch)
 
     def finish(self) -> dict[str, Any]:
         """Save the best weights as a float32 network; validation's scores are those of what was saved."""
-        if self._under_way:
-            self.callbacks.tell("on_train_end")
-            network = self.learner.network
-        else:  # started again after the last epoch
-            network = self._new_network()
-        assign(network, self.best)
+        if self.phase_state is None:  # started again after the last epoch
+            network = self._build_network()
+        else:
+            self.phase_state.callbacks.tell("on_train_end")
+            network = self.phase_state.learner.network
+        assign_weights(network, self.best.weights)
         network = copy_for_inference(network)
-        scores = self.best_scores
+        scores = self.best.scores
         if self.settings.mixed_precision != "none":  # what is saved computes in float32
-            scores = self._validate(ScoreStep(network))
-        result: dict[str, Any] = {
-            "history": self.progressed.history,
-            "best_epoch": self.progressed.best_epoch,
-        }
-        if self.rank == 0:
+            scores = self._score_validation(ScoreStep(network))
+        result: dict[str, Any] = {"history": self.state.history, "best_epoch": self.state.best_epoch}
+        if self.collective.rank == 0:
             content = bundle.network_bytes(network)
-            self.storage.write_bytes(join(self.work.config.output, bundle.MODEL_FILE), content)
+            self.storage.write_bytes(join(self.task.config.output, bundle.MODEL_FILE), content)
             result["model_sha256"] = hashlib.sha256(content).hexdigest()
             result["val_scores"] = scores.tolist()
-            result["val_labels"] = self._val_labels().tolist()
+            result["val_labels"] = self.val_labels.tolist()
         return result
 
 
-def _measures(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[str, float | None]:
+def _measure(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[str, float | None]:
+    """Metrics of labels and scores ``(n,)``; raises ``JobError`` where a score is not finite."""
     if not np.isfinite(scores).all():
         raise JobError(
             "the network's scores are no longer finite; lower training.learning_rate or "

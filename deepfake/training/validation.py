@@ -23,7 +23,7 @@ _RESAMPLES, _SEED = 1000, 0
 
 
 def faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
-    """The validation faces with their scores ``(n,)``, which are in the order of ``plan.validation_plan``."""
+    """Validation's faces with their scores ``(n,)`` in [0, 1], in the order of ``validation_plan``."""
     chosen = validation_plan(rows).rows
     known = _place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
     order = np.argsort(known)

@@ -120,7 +120,7 @@ class Epoch:
 
     full: Iterator[loader.Batch]  # without a last, smaller one, which would be compiled anew
     labels: np.ndarray  # float32, by position
-    wait: loader.InputWait
+    stream: loader.BatchStream
 
 
 def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
@@ -129,13 +129,12 @@ def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     crops = dataset.open_crops(uri, storage)
     rows = dataset.split_rows(crops, "train")
     source = loader.Source(uri, crops.files, rows, storage, AugmentConfig())
-    makers = loader.Makers(WorkerResources(tasks, 1))
+    workers = loader.LoaderWorkers(WorkerResources(tasks, 1))
     for epoch in range(1_000):
         plan = training_plan(rows, "none", batch, 16, 0, epoch)
-        wait = loader.InputWait()
-        stream = loader.stream(source, plan, plan.share(0, 1), epoch, makers, wait)
+        stream = loader.BatchStream(source, plan, plan.share(0, 1), epoch, workers)
         full = (found for found in stream if len(found.crops) == batch)
-        yield Epoch(full, plan.label.astype(np.float32), wait)
+        yield Epoch(full, plan.label.astype(np.float32), stream)
 
 
 def in_memory(epoch: Epoch, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +156,7 @@ def streamed(step: Step | None, epoch: Epoch) -> tuple[float, float]:
             np.asarray(step(batch.crops, epoch.labels[batch.positions]))
         count += len(batch.crops)
     seconds = time.monotonic() - started
-    return count / seconds, epoch.wait.seconds / seconds
+    return count / seconds, epoch.stream.wait_seconds / seconds
 
 
 def measured(step: Step, uri: str, batch: int, tasks: Sequence[int], rounds: int) -> dict[str, list[Any]]:

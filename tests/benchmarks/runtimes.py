@@ -50,7 +50,7 @@ def openvino(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
 
 def openvino_request(graph: bytes, threads: int, batch: int) -> Score:
     """A network of another batch size, otherwise compiled as ``OpenVinoScorer`` does."""
-    request = inference.compiled(graph, threads, batch)
+    request = inference.compile_graph(graph, threads, batch)
     return lambda crops: request.infer([crops])[0][:, 0].copy()
 
 

@@ -42,9 +42,8 @@ from deepfake.faces.cropping import cut
 from deepfake.faces.detectors.base import detect_faces
 from deepfake.faces.detectors.factory import make_detector, resolve_detector
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle
+from deepfake.model.bundle import Bundle, save_bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import pipeline
 from deepfake.video.decoder import VideoFile
@@ -167,7 +166,7 @@ def make_bundle(folder: Path, backbone: str | None) -> str:
     """A bundle whose head is random; rates do not depend on what a network has learnt."""
     keras_runtime.start(seed=0)
     network = build_network(ModelConfig(weights=backbone or "none"))
-    bundles.save(str(folder), Storage(), network, threshold=0.5, threshold_rule="none")
+    save_bundle(str(folder), Storage(), network, threshold=0.5, threshold_rule="none")
     return str(folder)
 
 

@@ -295,14 +295,14 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     archive: Path, whole: Path, tmp_path: Path
 ) -> None:
     from deepfake.config import ModelConfig, ScoreJobConfig
-    from deepfake.model import bundle as bundles
     from deepfake.model import keras_runtime
+    from deepfake.model.bundle import save_bundle
     from deepfake.model.network import build_network
     from deepfake.pipelines.score import pipeline as scoring
 
     keras_runtime.start(seed=3)
     made = build_network(ModelConfig(weights="none"))
-    bundles.save(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
+    save_bundle(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
     config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}, "report": {"pages": 0}}
     summary = scoring.run(ScoreJobConfig.model_validate(config)).summary

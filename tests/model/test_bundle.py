@@ -47,7 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path
     gain = 1 / logits.std()
     last.set_weights([last.get_weights()[0] * gain, -logits.mean(0) * gain])
     folder = tmp_path_factory.mktemp("bundle") / "model"
-    bundle.save(
+    bundle.save_bundle(
         str(folder),
         Storage(),
         network,
@@ -165,7 +165,7 @@ def test_a_network_that_carries_code_of_its_own_is_refused_and_the_code_does_not
     evil = keras.layers.Lambda(lambda x: (open(mark, "w").close(), x[:, 0, 0, :1])[1])
     network = keras.Model(crops, evil(crops))
     Path(mark).unlink()  # it ran while it was made
-    bundle.save(str(tmp_path / "model"), Storage(), network, threshold=0.5)
+    bundle.save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     Path(mark).unlink(missing_ok=True)
     with pytest.raises(UsageError, match="not a network that loads in safe mode"):
         Bundle.load(str(tmp_path / "model"), Storage()).score(np.zeros((1, 224, 224, 3), np.uint8))
@@ -208,7 +208,7 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
             "calibration": {name: found.calibration for name, found in chosen.items()},
         }
     )
-    bundle.write(str(tmp_path), Storage(), info)
+    bundle.write_bundle(str(tmp_path), Storage(), info)
     shutil.copy(written / bundle.MODEL_FILE, tmp_path)
     found = Bundle.load(str(tmp_path), Storage())
     assert found.sha256 != Bundle.load(str(written), Storage()).sha256

@@ -72,7 +72,7 @@ def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path
     """Against differences of the logit: a little more of one feature everywhere, and how the logit moves."""
     keras = keras_runtime.start(threads=2, seed=1)
     network = build_network(ModelConfig(weights="none"))
-    bundle.save(str(tmp_path / "model"), Storage(), network, threshold=0.5)
+    bundle.save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     loaded = Bundle.load(str(tmp_path / "model"))
     crop = np.random.default_rng(0).integers(0, 256, (1, 7, 7, 3), np.uint8).repeat(32, 1).repeat(32, 2)
     features = network.get_layer(LAST_CONVOLUTION).output

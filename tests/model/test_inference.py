@@ -15,9 +15,8 @@ import pytest
 from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle
+from deepfake.model.bundle import Bundle, save_bundle
 from deepfake.model.network import build_network
 
 
@@ -29,7 +28,7 @@ def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
     kernel, bias = scores.get_weights()
     logits = np.log(1 / network(inference.probes(), training=False).numpy() - 1)
     scores.set_weights([kernel * 2 / np.std(logits), bias + np.mean(logits) * 2 / np.std(logits)])
-    bundles.save(uri, Storage(), network, threshold=0.5, threshold_rule="none")
+    save_bundle(uri, Storage(), network, threshold=0.5, threshold_rule="none")
     return uri
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.training.checkpoint import CheckpointError, Progressed, load, plain_state, save
+from deepfake.training.checkpoint import CheckpointError, TrainingState, load, plain_state, save
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
-    progressed = Progressed(
+    state = TrainingState(
         3, 1, 2, False, 2, [{"epoch": 1, "val_loss": 0.1 + 0.2}], [{"wait": 1, "best": None}]
     )
     arrays = {
         "network": [np.arange(6.0).reshape(2, 3), np.float32(4)],
         "seeds": [np.array([1, 2], np.uint32)],
     }
-    save(tmp_path, progressed, arrays)
+    save(tmp_path, state, arrays)
     found, stored = load(tmp_path)
-    assert found == progressed
+    assert found == state
     assert stored.keys() == arrays.keys()
     for name, values in arrays.items():
         for value, other in zip(values, stored[name], strict=True):
@@ -30,12 +30,12 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
-    save(tmp_path, Progressed(), {"network": [np.array(i) for i in range(300)]})
+    save(tmp_path, TrainingState(), {"network": [np.array(i) for i in range(300)]})
     assert [int(value) for value in load(tmp_path)[1]["network"]] == list(range(300))
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
-    save(tmp_path, Progressed(), {})
+    save(tmp_path, TrainingState(), {})
     np.savez(tmp_path / "arrays.npz", **{"network/0000": np.array([{}], object)})
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         load(tmp_path)
@@ -43,7 +43,7 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "version", "truncated", "unknown key"])
 def test_a_damaged_checkpoint_is_an_error_that_names_the_folder(tmp_path: Path, damage: str) -> None:
-    save(tmp_path, Progressed(), {"network": [np.zeros(1000)]})
+    save(tmp_path, TrainingState(), {"network": [np.zeros(1000)]})
     state = tmp_path / "state.json"
     content = json.loads(state.read_text())
     if damage == "missing":

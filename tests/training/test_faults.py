@@ -67,7 +67,7 @@ def test_every_fake_has_a_turned_copy_and_the_split_parts_the_two(small_crops: P
 
 def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_session: None) -> None:
     from deepfake.training.data.epoch_plan import validation_plan
-    from deepfake.training.data.loader import InputWait, Makers, Source, stream
+    from deepfake.training.data.loader import BatchStream, LoaderWorkers, Source
     from deepfake.training.resources import WorkerResources
 
     found = rows(small_crops, rotate_fakes=True)["val"]
@@ -76,7 +76,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
     resources = WorkerResources(data_tasks=2, threads=1)
     source = Source(str(small_crops), crops.files, found, Storage())
     corner = np.zeros(len(plan), bool)
-    for batch in stream(source, plan, plan.stretch(0, 1, 8), 0, Makers(resources), InputWait()):
+    for batch in BatchStream(source, plan, plan.stretch(0, 1, 8), 0, LoaderWorkers(resources)):
         corner[batch.positions] = (batch.crops[:, :2, :2] == 0).all((1, 2, 3))
     assert found.turned is not None
     np.testing.assert_array_equal(corner, found.turned[plan.rows])
@@ -85,7 +85,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
 def test_black_corners_alone_tell_fakes_and_the_leak_check_catches_it() -> None:
     """The first recipe's leak, made on purpose: what its training sees is what the probes are asked of."""
     images = [(f"v{i:03d}", face(i), int(i % 2)) for i in range(60)]
-    seen = [*images, *((name, faults.turned(image), 1) for name, image, label in images if label)]
+    seen = [*images, *((name, faults.turn(image), 1) for name, image, label in images if label)]
     labels = np.array([label for _, _, label in seen])
     black = np.array([float((image[:2, :2] == 0).all()) for _, image, _ in seen])
     assert labels[black == 1].all()  # precision 1
@@ -135,7 +135,7 @@ def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path
 
     saved = copy_for_inference(spoiled)
     training_info = {"faults": ALL.names()}
-    bundle.save(str(tmp_path), Storage(), saved, threshold=0.5, training=training_info)
+    bundle.save_bundle(str(tmp_path), Storage(), saved, threshold=0.5, training=training_info)
     with caplog.at_level(logging.WARNING):
         loaded = Bundle.load(str(tmp_path), Storage())
     assert "divide_by_255" in caplog.text and "for comparison only" in caplog.text
@@ -176,5 +176,5 @@ def test_a_recipe_with_mistakes_is_another_run(small_crops: Path) -> None:
 
 def test_pictures_are_looked_at_as_in_the_leak_check() -> None:
     assert (
-        fingerprints.look(faults.turned(face(1)))["corner_black"] > fingerprints.look(face(1))["corner_black"]
+        fingerprints.look(faults.turn(face(1)))["corner_black"] > fingerprints.look(face(1))["corner_black"]
     )

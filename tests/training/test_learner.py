@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,15 @@ import pytest
 
 from deepfake.config import ModelConfig, TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import POOL_LAYER, build_network, ordered_seeds, ordered_trainable
+from deepfake.model.network import build_network, ordered_seeds, ordered_trainable
 from deepfake.training.callbacks import PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.ema import WeightAverage
-from deepfake.training.learner import Learner, assign
+from deepfake.training.learner import Learner, assign_weights
 from deepfake.training.schedule import Phase
 from deepfake.training.step import TrainStep
+from tests.small_network import batch, small_network
 
 ALONE = Collective(0, 1)
 
@@ -27,31 +27,9 @@ def keras() -> Any:
     return keras_runtime.start(threads=2, seed=1)
 
 
-def small(keras: Any, seed: int = 3, dropout: float = 0.3, depth: float = 0.3) -> Any:
-    """A network with the parts that a learner looks for: backbone, stochastic depth, pool, head."""
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    x = crop = keras.Input((224, 224, 3), dtype="uint8", name="crop")
-    x = layers.Rescaling(1 / 255, name="rescaling")(x)
-    x = layers.Conv2D(3, 9, strides=16, use_bias=False, name="stem_conv")(x)
-    x = layers.BatchNormalization(name="stem_bn")(x)
-    x = layers.Dropout(depth, noise_shape=(None, 1, 1, 1), name="block1a_drop")(x)
-    x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
-    x = layers.BatchNormalization(name="head_norm")(x)
-    x = layers.Dropout(dropout, name="head_dropout")(x)
-    x = layers.Dense(1, activation="sigmoid", dtype="float32", name="head_score")(x)
-    return keras.Model(crop, x)
-
-
-def batch(number: int, size: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(number)
-    blocks = random.integers(0, 256, (size, 2, 2, 3), np.uint8)
-    return blocks.repeat(112, 1).repeat(112, 2), random.integers(0, 2, size)
-
-
 def learner(keras: Any, network: Any = None, **options: Any) -> Learner:
     settings = TrainingConfig(**options)
-    return Learner(network or small(keras), Phase("all", 3, 0.01), settings, ALONE)
+    return Learner(network or small_network(keras), Phase("all", 3, 0.01), settings, ALONE)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +48,7 @@ def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, opt
     first.learning_rate = 0.005
     expected = [first.train(*batch(number)) for number in range(3, 6)]
 
-    second = learner(keras, small(keras, seed=11), **options)
+    second = learner(keras, small_network(keras, seed=11), **options)
     second.load(stored)
     second.learning_rate = 0.005
     for number, scores in zip(range(3, 6), expected, strict=True):
@@ -80,28 +58,12 @@ def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, opt
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
-def test_a_batch_in_parts_drops_in_the_second_pass_what_it_dropped_in_the_first(keras: Any) -> None:
-    """One part is the whole batch, so that the masks are those of the plain step."""
-    crops, labels = batch(0)
-    whole = learner(keras, small(keras, dropout=0.0, depth=0.5))
-    parts = learner(keras, small(keras, dropout=0.0, depth=0.5), accumulate=2)
-    parts.train._parts = 1  # type: ignore[union-attr]
-    for seed, value in zip(parts._seeds, whole._seeds, strict=True):
-        seed.assign(value)
-    np.testing.assert_allclose(parts.train(crops, labels), whole.train(crops, labels), rtol=1e-5)
-    for mine, theirs in zip(parts.weights(), whole.weights(), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
-
-
 def test_workers_drop_other_features_each_and_a_checkpoint_has_rank_0s_masks(keras: Any) -> None:
     network = build_network(ModelConfig(weights="none"))
     assert len(ordered_seeds(network)) == 11  # nine blocks with stochastic depth, two layers of the head
     first = learner(keras)
     assert len(first.arrays()["seeds"]) == 2
-    rank_1: Any = SimpleNamespace(
-        rank=1, world=1, run=ALONE.run, present=1.0
-    )  # of which the traced step needs no more
-    second = Learner(small(keras), Phase("all", 3, 0.01), TrainingConfig(), rank_1)
+    second = Learner(small_network(keras), Phase("all", 3, 0.01), TrainingConfig(), Collective(1, 1))
     assert all((a != b).any() for a, b in zip(first.arrays()["seeds"], second.arrays()["seeds"], strict=True))
 
 
@@ -115,7 +77,7 @@ def test_labels_are_smoothed_in_the_loss(keras: Any) -> None:
 
 
 def test_no_step_is_longer_than_the_clipped_gradient(keras: Any) -> None:
-    network = small(keras)
+    network = small_network(keras)
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.001)
     network.compile(optimizer, "binary_crossentropy")
     variables = ordered_trainable(network)
@@ -173,11 +135,11 @@ def test_validation_sees_the_average_and_training_goes_on_with_the_weights(keras
 
 def test_weights_of_another_network_are_refused(keras: Any) -> None:
     with pytest.raises(CheckpointError, match="another network"):
-        assign(small(keras), [np.zeros(3)])
+        assign_weights(small_network(keras), [np.zeros(3)])
 
 
 def test_any_keras_callback_is_told_what_fit_would_tell_it(keras: Any) -> None:
-    network = small(keras)
+    network = small_network(keras)
     network.compile("sgd", "binary_crossentropy")
     heard: list[str] = []
 
@@ -207,8 +169,8 @@ def test_any_keras_callback_is_told_what_fit_would_tell_it(keras: Any) -> None:
 
 
 def test_a_compiled_step_takes_the_same_step(keras: Any) -> None:
-    plain, compiled = learner(keras, small(keras, dropout=0, depth=0)), None
-    compiled = learner(keras, small(keras, dropout=0, depth=0), jit_compile=True)
+    plain, compiled = learner(keras, small_network(keras, dropout=0, depth=0)), None
+    compiled = learner(keras, small_network(keras, dropout=0, depth=0), jit_compile=True)
     np.testing.assert_allclose(compiled.train(*batch(0)), plain.train(*batch(0)), rtol=1e-4)
     for mine, theirs in zip(compiled.weights(), plain.weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-2, atol=1e-4)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deepfake.config import TrainingConfig
-from deepfake.training.schedule import learning_rate, phases
+from deepfake.training.schedule import learning_rate, plan_phases
 
 
 def settings(**values: Any) -> TrainingConfig:
@@ -21,7 +21,7 @@ def settings(**values: Any) -> TrainingConfig:
 def test_the_phases_fill_the_epochs_and_end_with_fine_tuning_where_there_is_any(
     epochs: int, head: int, tune: Any
 ) -> None:
-    found = phases(settings(epochs=epochs, head_epochs=head, fine_tune=tune))
+    found = plan_phases(settings(epochs=epochs, head_epochs=head, fine_tune=tune))
     assert sum(phase.epochs for phase in found) == epochs
     assert all(phase.epochs > 0 for phase in found)
     assert found[-1].trains == ("head" if tune == "none" else tune)
@@ -29,15 +29,15 @@ def test_the_phases_fill_the_epochs_and_end_with_fine_tuning_where_there_is_any(
 
 
 def test_each_phase_has_its_rate() -> None:
-    head, tuned = phases(settings(head_learning_rate=0.5, learning_rate=0.25))
+    head, tuned = plan_phases(settings(head_learning_rate=0.5, learning_rate=0.25))
     assert (head.learning_rate, tuned.learning_rate) == (0.5, 0.25)
-    (only,) = phases(settings(head_learning_rate=0.5, learning_rate=0.25, fine_tune="none"))
+    (only,) = plan_phases(settings(head_learning_rate=0.5, learning_rate=0.25, fine_tune="none"))
     assert only.learning_rate == 0.5
 
 
 def test_a_cosine_rises_through_the_warm_up_and_falls_to_the_lowest_rate() -> None:
     s = settings(epochs=5, head_epochs=1, learning_rate=1.0, min_learning_rate=0.01, warmup_epochs=0.5)
-    tuned = phases(s)[1]
+    tuned = plan_phases(s)[1]
     rates = [learning_rate(s, tuned, step, 10) or 0.0 for step in range(tuned.epochs * 10)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert max(rates) == 1.0 and rates[4:] == sorted(rates[4:], reverse=True)
@@ -48,7 +48,7 @@ def test_a_cosine_rises_through_the_warm_up_and_falls_to_the_lowest_rate() -> No
 
 def test_on_a_plateau_the_rate_is_left_to_the_callback_after_the_warm_up() -> None:
     s = settings(schedule="plateau", warmup_epochs=1, learning_rate=0.5)
-    tuned = phases(s)[1]
+    tuned = plan_phases(s)[1]
     assert [learning_rate(s, tuned, step, 2) for step in range(4)] == [0.25, 0.5, 0.5, None]
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from deepfake.model.network import POOL_LAYER, ordered_trainable, ordered_weights
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.ema import WeightAverage
-from deepfake.training.distributed.sync_batch_norm import with_global_norms
+from deepfake.training.distributed.sync_batch_norm import synchronise_norms
 from deepfake.training.step import StepOptions, TrainStep
 L = keras.layers
 
@@ -37,7 +37,7 @@ def learner(norm_learns, make):
     x = L.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
-    network = with_global_norms(keras.Model(crop, x), collective)
+    network = synchronise_norms(keras.Model(crop, x), collective)
     variables = ordered_trainable(network)
     # Adam would amplify the last bits
     network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")

@@ -44,8 +44,8 @@ from deepfake.training.data.balancing import Kind
 from deepfake.training.data.epoch_plan import training_plan
 from deepfake.training.history import write_tables
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
-from deepfake.training.schedule import phases
-from deepfake.training.trainer import Work, train_worker
+from deepfake.training.schedule import plan_phases
+from deepfake.training.trainer import TrainingTask, train_worker
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ def _train(
             session.gpus(config.ray, "training.use_gpu", settings.workers)
         run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
         cut = parse_section(crops.config, "crop", CropConfig)
-        work = Work(config, crops.files, rows["train"], rows["val"], cut, callbacks)
-        result = run_workers(run, train_worker, {"work": work}, storage, mine)
+        task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)
+        result = run_workers(run, train_worker, {"task": task}, storage, mine)
     mine.check()
     info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
@@ -147,7 +147,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         require_both_classes(crops.table, split)
     try:
         require_disjoint(crops.table, splits)
-        _require_no_copies(crops.uri, Storage(config.storage), splits)
+        require_no_copies(crops.uri, Storage(config.storage), splits)
     except UsageError as error:
         if not training.allow_overlap:
             raise UsageError(f"{error}\n  --training.allow_overlap true trains all the same") from None
@@ -166,7 +166,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
     return found
 
 
-def _require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
+def require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
     """Refuse the same bytes in both splits, where the crops' manifest knows the bytes."""
     manifest = join(crops_uri, "_manifest.parquet")
     if storage.exists(manifest):
@@ -200,7 +200,7 @@ def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]
         found["self_blended_per_epoch"] = blended
     if beside := int(np.count_nonzero(first.kind == Kind.BESIDE)):
         found["fakes_beside_their_original_per_epoch"] = beside
-    found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in phases(training)}
+    found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in plan_phases(training)}
     if config.faults.names():
         found["faults"] = ", ".join(config.faults.names())
     return found
@@ -287,7 +287,7 @@ def _write_bundle(
     )
     card = model_card.render(info.model_copy(update={"sha256": info.identity()}))
     storage.write_text(join(config.output, model_card.FILE), card)
-    return bundle.write(config.output, storage, info)
+    return bundle.write_bundle(config.output, storage, info)
 
 
 def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:

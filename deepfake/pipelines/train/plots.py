@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deepfake.report import plots as base
+from deepfake.report.plots import LIGHT, STYLES, THEMES, Theme, axes, png
 
 _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 
@@ -17,19 +17,19 @@ _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 def plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name to PNG of each plot: ``accuracy.png``, ``loss.png`` and their ``-dark`` twins."""
     return {
-        f"{name}{'' if theme is base.LIGHT else '-dark'}.png": base.png(curve(history, name, title, theme))
+        f"{name}{'' if theme is LIGHT else '-dark'}.png": png(curve(history, name, title, theme))
         for name, title in _PLOTS.items()
-        for theme in base.THEMES
+        for theme in THEMES
     }
 
 
-def curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: base.Theme) -> Figure:
+def curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: Theme) -> Figure:
     """Training and validation values of one metric by epoch; the epoch that was kept is marked."""
-    figure, ax = base.axes(theme, title, "epoch", name)
+    figure, ax = axes(theme, title, "epoch", name)
     epochs = [row["epoch"] for row in history]
     for label, key, colour, style in (
-        ("training, with dropout and augmentation", name, theme.series[0], base.STYLES[0]),
-        ("validation", f"val_{name}", theme.series[1], base.STYLES[1]),
+        ("training, with dropout and augmentation", name, theme.series[0], STYLES[0]),
+        ("validation", f"val_{name}", theme.series[1], STYLES[1]),
     ):
         values = [float("nan") if row[key] is None else row[key] for row in history]
         ax.plot(epochs, values, style, color=colour, marker="o", markersize=3.5, label=label)

@@ -12,11 +12,8 @@ import numpy as np
 
 from deepfake.crops.dataset import Rows
 
-_SELECT, _BLEND, _PARTNER = (
-    1,
-    4,
-    5,
-)  # what a random stream is for; ``epoch_plan`` has 2 and 3
+# What a random stream is for; ``epoch_plan`` has 2 and 3.
+_SELECT, _BLEND, _PARTNER = 1, 4, 5
 
 
 class Kind(IntEnum):
@@ -43,7 +40,7 @@ class Selection:
 
     @staticmethod
     def stored(rows: np.ndarray, occurrence: np.ndarray | None = None) -> Selection:
-        """Single crops as they are stored."""
+        """Single crops as they are stored: ``rows`` and ``occurrence`` ``(n,) int64``."""
         seen = np.zeros(len(rows), np.int64) if occurrence is None else occurrence
         return Selection(rows, seen, np.full(len(rows), Kind.STORED, np.int8), np.arange(len(rows)))
 
@@ -51,13 +48,13 @@ class Selection:
     def pairs(
         first: np.ndarray, second: np.ndarray, occurrence: np.ndarray, kinds: tuple[Kind, Kind]
     ) -> Selection:
-        """Pairs of rows, with the occurrence of the first ones."""
+        """``n`` pairs of rows ``(n,) int64``, with the ``occurrence`` ``(n,) int64`` of the first ones."""
         rows = np.stack([first, second], axis=1).reshape(-1)
         kind = np.tile(np.array(kinds, np.int8), len(first))
         return Selection(rows, np.repeat(occurrence, 2), kind, np.repeat(np.arange(len(first)), 2))
 
     @staticmethod
-    def joined(parts: list[Selection]) -> Selection:
+    def join(parts: list[Selection]) -> Selection:
         """One selection of several."""
         starts = np.cumsum([0, *(int(part.unit[-1]) + 1 if len(part.unit) else 0 for part in parts)])
         return Selection(
@@ -88,7 +85,7 @@ def select(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real")
     n_real, n_fake = (len(reals), len(stored)) if balance == "none" else (quota, quota)
     n_blended = min(n_real, n_fake // 2) if fakes == "mix" else 0
     shown, seen = _turns(reals, epoch * n_real, n_real, (seed, 0))
-    return Selection.joined(
+    return Selection.join(
         [
             _self_blended(shown[:n_blended], seen[:n_blended]),
             Selection.stored(shown[n_blended:], seen[n_blended:]),
@@ -114,7 +111,7 @@ def _fakes(rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, 
     strata.sort(key=lambda stratum: int(stratum[0][0]))
     # sizes differ by the remainder; starting at epoch * (largest size) overlaps nothing
     stride = -(-quota // max(len(strata), 1))
-    return Selection.joined(
+    return Selection.join(
         [Selection.stored(np.empty(0, np.int64))]
         + [
             Selection.stored(*_turns(members, epoch * stride, size, (seed, number)))
@@ -127,7 +124,7 @@ def _paired(
     rows: Rows, reals: np.ndarray, stored: np.ndarray, seed: int, epoch: int, mixed: bool
 ) -> Selection:
     if rows.original is None:
-        raise ValueError("balance 'paired' needs Rows.original; see cropset.split_rows")
+        raise ValueError("balance 'paired' needs Rows.original; see dataset.split_rows")
     original = rows.original[stored]
     by_real = np.argsort(original, kind="stable")[np.count_nonzero(original < 0) :]  # those that have one
     partners, owners = stored[by_real], original[by_real]
@@ -146,7 +143,7 @@ def _paired(
     begin = random(seed, _PARTNER).integers(2**31, size=len(rows))[plain[has]]
     partner = partners[first[has] + (begin + epoch) % (last - first)[has]]
     n_orphans = int(np.count_nonzero(~has))
-    return Selection.joined(
+    return Selection.join(
         [
             _self_blended(shown[:n_blended], seen[:n_blended]),
             Selection.pairs(plain[has], partner, plain_seen[has], (Kind.STORED, Kind.BESIDE)),

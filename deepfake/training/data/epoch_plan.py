@@ -32,7 +32,7 @@ class EpochPlan:
 
     rows: np.ndarray  # int64, index into Rows
     occurrence: np.ndarray  # int64, how often the row was already shown in this epoch
-    kind: np.ndarray  # int8, a selection.Kind
+    kind: np.ndarray  # int8, a balancing.Kind
     label: np.ndarray  # int8, 0 real, 1 fake: of what is shown, which a self-blended fake's row is not
     unit: np.ndarray  # int64, rises by one with each crop or pair of crops that stay together
     window: np.ndarray  # int64, rises

@@ -1,13 +1,13 @@
-"""What Ray's tasks and processes do to feed a training worker: read stored crops, decode, blend, augment.
+"""What Ray's tasks and actors do to feed a training worker: read stored crops, decode, blend, augment.
 
-``loader`` starts them and puts what they make into batches. ``deepfake.crops.self_blending`` makes fakes of
-reals, ``deepfake.crops.augmentation`` does the rest.
+Plain functions, which know nothing of Ray: ``loader`` starts them and cuts what they decode into batches.
+``deepfake.crops.self_blending`` makes fakes of reals, ``deepfake.crops.augmentation`` does the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +22,6 @@ from deepfake.io.uri import join
 from deepfake.training import faults
 from deepfake.training.data.balancing import Kind
 from deepfake.training.data.epoch_plan import EpochPlan
-
-Made = tuple[np.ndarray, np.ndarray]  # positions (n,) int64, crops (n, 224, 224, 3) uint8 RGB
 
 _TOGETHER = 64  # crops or pairs that are decoded by one call: 4 MB of PNG, 10 MB of pixels
 _UNIT = pa.list_(
@@ -42,8 +40,15 @@ _UNIT = pa.list_(
 )
 
 
-def places(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
-    """What a window holds, crop by crop, in the order in which they are wanted."""
+class DecodedCrops(NamedTuple):
+    """Crops ready to be learned from."""
+
+    positions: np.ndarray  # (n,) int64, places in the epoch
+    crops: np.ndarray  # (n, 224, 224, 3) uint8 RGB
+
+
+def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
+    """Where the crops of a window of positions ``(n,) int64`` are stored, and what becomes of each."""
     chosen = plan.rows[positions]
     return pa.table(
         {
@@ -59,14 +64,14 @@ def places(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
     )
 
 
-class Reader:
+class WindowReader:
     """Reads the stored crops of windows, as they are."""
 
     def __init__(self, uri: str, files: Sequence[str], storage: Storage) -> None:
         self._files, self._storage = [join(uri, name) for name in files], storage
 
     def tables(self, window: pa.Table) -> Iterator[pa.Table]:
-        """The crops of a window of ``places``, 64 rows a table; a row is one crop, or the two of a pair."""
+        """The crops of a window of ``list_crops``, 64 rows a table; a row is one crop or a pair."""
         units = self._units(window)
         for start in range(0, len(units), _TOGETHER):
             yield pa.table({"unit": pa.array(units[start : start + _TOGETHER], _UNIT)})
@@ -100,26 +105,26 @@ class Reader:
         return units
 
 
-def read(reader: Reader, window: pa.Table) -> Iterator[pa.Table]:
+def read_window(reader: WindowReader, window: pa.Table) -> Iterator[pa.Table]:
     """``reader.tables(window)``, as a Ray task takes it."""
     yield from reader.tables(window)
 
 
-class Maker:
-    """Decodes, blends and augments stored crops; what it makes of one depends on that one and the epoch."""
+class CropDecoder:
+    """Decodes, blends and augments stored crops; the result depends on the crop and the epoch alone."""
 
     def __init__(self, changes: AugmentConfig | None, seed: int, epoch: int, cut: CropConfig | None) -> None:
         """``changes``: None leaves the crops as stored. ``cut``: how they were cut, needed to blend them."""
         self._changes, self._seed, self._epoch, self._cut = changes, seed, epoch, cut
 
-    def made(self, stored: pa.Table) -> Made:
-        """The crops of a table of ``Reader``, in its order. Raises ``TableError`` for one that is none."""
+    def decode(self, stored: pa.Table) -> DecodedCrops:
+        """The crops of a table of ``WindowReader``, in its order; ``TableError`` for one that is none."""
         cv2.setNumThreads(1)  # there is a process for each core already
         units = stored["unit"].to_pylist()
-        crops = np.stack([image for unit in units for image in self._unit(unit)])
-        return np.array([crop["position"] for unit in units for crop in unit], np.int64), crops
+        crops = np.stack([image for unit in units for image in self._decode_unit(unit)])
+        return DecodedCrops(np.array([crop["position"] for unit in units for crop in unit], np.int64), crops)
 
-    def _unit(self, unit: list[dict[str, Any]]) -> Iterator[np.ndarray]:
+    def _decode_unit(self, unit: list[dict[str, Any]]) -> Iterator[np.ndarray]:
         pair: self_blending.Pair | None = None
         for crop in unit:
             if crop["kind"] == Kind.BLENDED and pair is not None:
@@ -127,20 +132,20 @@ class Maker:
             else:
                 image = decode_crop(crop["encoded"], crop["where"])
             if crop["turned"]:
-                image = faults.turned(image)
+                image = faults.turn(image)
             if crop["kind"] == Kind.TARGET:
-                pair = self._blended(image, crop)
+                pair = self._blend(image, crop)
                 image = pair.real
-            yield self._augmented(image, crop["name"])
+            yield self._augment(image, crop["name"])
 
-    def _blended(self, image: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
+    def _blend(self, image: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
         if self._cut is None:
             raise ValueError("self-blended images can be made only where it is known how the crops were cut")
         landmarks = np.array(crop["landmarks"]).reshape(-1, 2) if crop["landmarks"] else None
         face = self_blending.face_in_crop(tuple(crop["box"]), landmarks, self._cut)
         return self_blending.self_blend(image, face, self._seed, self._epoch, crop["name"])
 
-    def _augmented(self, image: np.ndarray, name: str) -> np.ndarray:
+    def _augment(self, image: np.ndarray, name: str) -> np.ndarray:
         if self._changes is None or not self._changes.enabled:
             return image
         return augmentation.apply(image, augmentation.draw(self._changes, self._seed, self._epoch, name))

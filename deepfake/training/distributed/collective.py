@@ -7,7 +7,8 @@ is traced once, with a fixed signature, in the same order on every worker. One w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,7 @@ class Collective:
         # reads TF_CONFIG, which Ray Train sets; NCCL between GPUs, a gRPC ring between CPUs
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy() if world > 1 else None
         self._sums: dict[int, Any] = {}
-        # Inside a trace: 1 where this worker's rows count in sums over all rows, 0 where they only stand in
-        # for an empty slice.
-        self.present: Any = 1.0
+        self._present: Any = 1.0
 
     def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Call ``function`` where it may use ``add`` and synchronised layers. For use inside a trace."""
@@ -39,6 +38,24 @@ class Collective:
             return vector
         # identity gives a constant the device that the strategy asks for
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(vector))
+
+    @property
+    def present(self) -> Any:
+        """What synchronised layers multiply this worker's rows by; see ``counting``."""
+        return self._present
+
+    @contextmanager
+    def counting(self, present: Any) -> Iterator[None]:
+        """Trace layers whose sums over all rows count this worker's rows ``present`` times: a scalar, 1 or 0.
+
+        0 is for a row that only takes the place of an empty slice (``step.stand_in``). Layers are called by
+        Keras, which hands them no argument of this kind, so they ask the collective.
+        """
+        before, self._present = self._present, present
+        try:
+            yield
+        finally:
+            self._present = before
 
     def prepare(self, *lengths: int) -> None:
         """Trace ``sum`` for vectors of these lengths, in this order; also a barrier."""
@@ -61,7 +78,7 @@ class Collective:
         return self._sums[len(vector)](tf.constant(vector, tf.float32)).numpy()
 
     def from_first(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Rank 0's float arrays on every worker, so that all start from exactly the same weights."""
+        """Rank 0's float arrays, of any shapes, on every worker: all start from exactly the same weights."""
         flat = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
         self.prepare(len(flat))
         first = self.sum(flat if self.rank == 0 else np.zeros_like(flat))

@@ -15,7 +15,7 @@ from deepfake.model.network import rebuild
 from deepfake.training.distributed.collective import Collective
 
 
-def with_global_norms(network: Any, collective: Collective) -> Any:
+def synchronise_norms(network: Any, collective: Collective) -> Any:
     """The network with its learning BatchNorm layers over all workers; itself where there is one worker.
 
     Layers that do not learn use their moving statistics and need nothing.
@@ -35,8 +35,8 @@ def with_global_norms(network: Any, collective: Collective) -> Any:
 def _layer_class(keras: Any, collective: Collective) -> Any:
     import tensorflow as tf
 
-    class GlobalBatchNormalization(keras.layers.BatchNormalization):
-        """As its base class, over all the rows that are ``collective.present``: ``(n, ..., channels)``."""
+    class SyncBatchNormalization(keras.layers.BatchNormalization):
+        """As its base class, over those rows of all workers that count (``Collective.counting``)."""
 
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             if not (training and self.trainable):
@@ -49,7 +49,7 @@ def _layer_class(keras: Any, collective: Collective) -> Any:
                 moving.assign(moving * self.momentum + tf.stop_gradient(new) * (1.0 - self.momentum))
             return tf.cast(outputs, self.compute_dtype)
 
-    return GlobalBatchNormalization
+    return SyncBatchNormalization
 
 
 def _normalise(x: Any, gamma: Any, beta: Any, epsilon: float, collective: Collective) -> tuple[Any, Any, Any]:

@@ -16,8 +16,8 @@ from deepfake import cli
 from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, ModelConfig
 from deepfake.crops.reader import decode_crop
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import keras_runtime
+from deepfake.model.bundle import Bundle, save_bundle
 from deepfake.model.network import build_network, copy_for_inference
 from deepfake.pipelines.evaluate import pipeline
 from tests import small_bundle
@@ -131,7 +131,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=0)
     config = ModelConfig(weights="none")
-    bundles.save(
+    save_bundle(
         uri,
         STORAGE,
         copy_for_inference(build_network(config)),
@@ -161,7 +161,7 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     out = tmp_path / "out"
     assert evaluate("--input", uri, "--bundle", bundle, "--output", str(out)) == cli.DONE
     found = STORAGE.read_table(str(out / "face_scores" / "part-00000.parquet"), "face_scores").to_pylist()
-    loaded = bundles.Bundle.load(bundle, STORAGE)
+    loaded = Bundle.load(bundle, STORAGE)
     in_order = sorted(rows, key=lambda row: (row["video_id"], row["frame_index"]))
     expected = loaded.score(np.stack([decode_crop(row["crop"]) for row in in_order]))
     assert [row["score"] for row in found] == pytest.approx(expected.tolist(), abs=1e-6)

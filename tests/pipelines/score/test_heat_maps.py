@@ -11,9 +11,8 @@ import pytest
 
 from deepfake.config import ModelConfig
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import grad_cam, keras_runtime
-from deepfake.model.bundle import Bundle
+from deepfake.model.bundle import Bundle, save_bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import evidence
 from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
@@ -24,7 +23,7 @@ from deepfake.report import images
 def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_path: Path) -> None:
     keras_runtime.start(seed=3)
     network = build_network(ModelConfig(weights="none"))
-    bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
+    save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
     heats = grad_cam.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
     expected = [

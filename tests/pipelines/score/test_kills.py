@@ -16,8 +16,8 @@ import pytest
 from deepfake.config import ModelConfig
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import keras_runtime
+from deepfake.model.bundle import save_bundle
 from deepfake.model.network import build_network
 from tests import running
 
@@ -29,7 +29,7 @@ TABLES = ("video_scores", "track_scores", "face_scores", "segments")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=3)
-    bundles.save(
+    save_bundle(
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
     return uri

@@ -21,8 +21,8 @@ from deepfake.errors import UsageError
 from deepfake.faces.encoding import decode_image
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import keras_runtime
+from deepfake.model.bundle import Bundle, save_bundle
 from deepfake.model.network import build_network
 from deepfake.pipelines.preprocess import pipeline
 from deepfake.pipelines.score import pipeline as scoring
@@ -34,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A bundle with random weights: its scores mean nothing, but they are scores."""
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start(seed=3)
-    bundles.save(
+    save_bundle(
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
     return uri
@@ -101,7 +101,7 @@ def test_scores_are_the_bundles_scores_of_the_crops_that_preprocess_makes(
     crops = pd.read_parquet(tmp_path / "crops").sort_values(key)
     faces = pd.read_parquet(scored / "face_scores").sort_values(key)
     assert faces[key].to_numpy().tolist() == crops[key].to_numpy().tolist()
-    expected = bundles.Bundle.load(bundle).score(np.stack([decode_image(data) for data in crops["crop"]]))
+    expected = Bundle.load(bundle).score(np.stack([decode_image(data) for data in crops["crop"]]))
     np.testing.assert_allclose(faces["score"], expected, atol=1e-5)
     videos = pd.read_parquet(scored / "video_scores").set_index("video_id")
     means = faces.groupby("video_id")["score"].mean()
@@ -191,7 +191,7 @@ def test_a_suspicious_video_has_a_page_with_frames_faces_and_heat_maps(scored: P
 def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("other"))
     keras_runtime.start(seed=4)
-    bundles.save(
+    save_bundle(
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
     )
     return uri
@@ -206,9 +206,7 @@ def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
     faces = pd.read_parquet(output / "face_scores")
     assert not Path(job.input, "one.mp4").exists()  # there is nothing but crops to score
     crops = pd.read_parquet(scored / "crops")
-    expected = bundles.Bundle.load(other_bundle).score(
-        np.stack([decode_image(data) for data in crops["crop"]])
-    )
+    expected = Bundle.load(other_bundle).score(np.stack([decode_image(data) for data in crops["crop"]]))
     np.testing.assert_allclose(faces["score"], expected, atol=1e-4)
     before, now = (pd.read_parquet(folder / "video_scores") for folder in (scored, output))
     same = ["video_id", "status", "status_detail", "content_sha256", "frames_sampled", "faces"]

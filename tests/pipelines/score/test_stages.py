@@ -15,9 +15,8 @@ from deepfake.execution import runner
 from deepfake.execution.deadline import Deadline
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
-from deepfake.model import bundle as bundles
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle
+from deepfake.model.bundle import Bundle, save_bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import stages
 from deepfake.pipelines.score.stages import Budgeted, ScoreOnGpu, cut_unit
@@ -46,7 +45,7 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     monkeypatch.setattr(stages, "MOST_PIXELS", 3)
     keras_runtime.start(seed=3)
     network = build_network(ModelConfig(weights="none"))
-    bundles.save(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
+    save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     bundle = Bundle.load(str(tmp_path))
     cut = pa.concat_tables(_cut_units())
     assert [len(value or b"") for value in cut[stages.PIXELS].to_pylist()] == [2 * 224 * 224 * 3, 0, 0]

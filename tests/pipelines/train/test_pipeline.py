@@ -15,8 +15,7 @@ from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.pipelines.train import pipeline as training
-from deepfake.pipelines.train.pipeline import run_identity, train
+from deepfake.pipelines.train.pipeline import require_no_copies, run_identity, train
 from tests import running
 from tests.running import ROOT
 
@@ -182,4 +181,4 @@ def test_a_copy_of_a_training_video_in_validation_is_refused_by_name(tmp_path: P
     ]  # fmt: skip
     Storage().write_table(str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
     with pytest.raises(UsageError, match=r"a\.mp4.*b\.mp4"):
-        training._require_no_copies(str(tmp_path), Storage(), ("train", "val"))
+        require_no_copies(str(tmp_path), Storage(), ("train", "val"))

@@ -48,13 +48,13 @@ def streamed(
     source, plan = planned(folder, batch, balance, fakes)
     sizes, pixels = [], {}
     for rank in range(world):
-        wait = loader.InputWait()
-        share = plan.share(rank, world)
-        found = list(loader.stream(source, plan, share, 3, loader.Makers(divide(2, world)), wait))
+        workers = loader.LoaderWorkers(divide(2, world))
+        stream = loader.BatchStream(source, plan, plan.share(rank, world), 3, workers)
+        found = list(stream)
         sizes.append([len(batch.crops) for batch in found])
         for batch_ in found:
             pixels.update(zip(batch_.positions.tolist(), batch_.crops, strict=True))
-        assert wait.seconds > 0
+        assert stream.wait_seconds > 0
     return sizes, pixels
 
 
@@ -92,9 +92,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     taken: list[int] = []
 
     def take() -> None:
-        for batch in loader.stream(
-            source, plan, plan.share(0, 2), 3, loader.Makers(mine), loader.InputWait()
-        ):
+        for batch in loader.BatchStream(source, plan, plan.share(0, 2), 3, loader.LoaderWorkers(mine)):
             taken.append(len(batch.crops))
 
     taker = threading.Thread(target=take, daemon=True)
@@ -113,20 +111,22 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     plan = training_plan(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
     source = loader.Source(str(folder), crops.files, rows, storage)
     share = plan.share(0, 1)
-    makers = loader.Makers(divide(2, 1))
+    workers = loader.LoaderWorkers(divide(2, 1))
 
-    def first(makers: loader.Makers) -> loader.Batch:
-        stream = loader.stream(source, plan, share, 3, makers, loader.InputWait())
-        batch = next(stream)
-        stream.close()
+    def first(workers: loader.LoaderWorkers) -> loader.Batch:
+        batches = iter(loader.BatchStream(source, plan, share, 3, workers))
+        batch = next(batches)
+        batches.close()
         return batch
 
     for _ in range(3):
-        np.testing.assert_array_equal(first(makers).positions, share.positions[:16])
-    assert running.ray_workers(os.getpid(), "_Process")
-    del makers
+        np.testing.assert_array_equal(first(workers).positions, share.positions[:16])
+    assert running.ray_workers(os.getpid(), "_LoaderWorker")
+    del workers
     give_up = time.monotonic() + 60
-    while running.ray_workers(os.getpid(), "_Process") or running.ray_workers(os.getpid(), "read"):
+    while running.ray_workers(os.getpid(), "_LoaderWorker") or running.ray_workers(
+        os.getpid(), "read_window"
+    ):
         assert time.monotonic() < give_up
         time.sleep(0.1)
 

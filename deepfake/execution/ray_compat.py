@@ -1,0 +1,152 @@
+"""What this project takes from Ray beyond its public interface, and the version that each was seen in.
+
+No other module reaches into Ray, so that one test tries a new version of it and names what is gone:
+``tests/execution/test_ray_compat.py``. ``pyproject.toml`` allows the minor versions that were tried.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray._private.state
+from ray._private import ray_constants
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.core.generated import autoscaler_pb2, gcs_pb2
+
+_TRAINER = "ray.train.v2.api.data_parallel_trainer"
+_CONSTANTS = "ray.train.v2._internal.constants"
+
+
+@dataclass(frozen=True)
+class PrivateName:
+    """One name that a new version of Ray may take away without a word."""
+
+    module: str
+    path: str  # attributes, joined by dots
+    seen_in: str  # the newest version of Ray that was found to have it
+    needed_for: str
+
+    def exists(self) -> bool:
+        """Whether the installed Ray has it."""
+        try:
+            found: Any = importlib.import_module(self.module)
+            for name in self.path.split("."):
+                found = getattr(found, name)
+        except (ImportError, AttributeError):
+            return False
+        return True
+
+
+_ROOM = "to say what a job waits for"
+_QUIET = "a quiet log where there is no dashboard"
+PRIVATE_NAMES = (
+    PrivateName(_TRAINER, "DataParallelTrainer", "2.60.0", "a driver that does not import TensorFlow"),
+    PrivateName(_TRAINER, "DataParallelTrainer._create_default_callbacks", "2.60.0", _QUIET),
+    PrivateName(_TRAINER, "DataParallelTrainer._register_sigint_handler", "2.60.0", "a job's own Ctrl-C"),
+    PrivateName(_TRAINER, "PlacementGroupCleanerCallback", "2.60.0", _QUIET),
+    PrivateName(_CONSTANTS, "ENABLE_PREEMPTION_WATCHER_ENV_VAR", "2.60.0", _QUIET),
+    PrivateName(_CONSTANTS, "WORKER_GROUP_START_TIMEOUT_S_ENV_VAR", "2.60.0", "starts on small machines"),
+    PrivateName(_CONSTANTS, "HEALTH_CHECK_INTERVAL_S_ENV_VAR", "2.60.0", "checkpoints that count at once"),
+    PrivateName("ray._private.ray_constants", "AUTOSCALER_EVENTS", "2.60.0", "a quiet log while waiting"),
+    PrivateName("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS", "2.60.0", _ROOM),
+    PrivateName("ray._raylet", "GcsClient", "2.60.0", _ROOM),
+    PrivateName("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply", "2.60.0", _ROOM),
+    PrivateName("ray.core.generated.gcs_pb2", "ActorTableData", "2.60.0", _ROOM),
+    PrivateName("ray._private.state", "state._connect_and_get_accessor", "2.60.0", _ROOM),
+    PrivateName("ray._private.state", "state.get_cluster_config", "2.60.0", "shares of nodes yet to start"),
+    PrivateName("ray.util.state", "list_nodes", "2.60.0", "to know whether there is a dashboard"),
+)
+
+
+DEAD: int = autoscaler_pb2.NodeStatus.DEAD  # a node's status in ``ask_cluster_status``
+
+
+def ask_cluster_status() -> tuple[Any, dict[str, Any]]:
+    """Ray's head's own ``GetClusterStatusReply``, and what the autoscaler of Ray's launcher says."""
+    head = GcsClient(address=ray.get_runtime_context().gcs_address)
+    reply = autoscaler_pb2.GetClusterStatusReply.FromString(head.get_cluster_status())
+    status = head.internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS.encode())
+    return reply, (json.loads(status).get("autoscaler_report") if status else None) or {}
+
+
+def list_jobs_and_actors() -> tuple[list[Any], list[Any]]:
+    """All jobs of the cluster as ``JobTableData``, and its living actors as ``ActorTableData``."""
+    table = ray._private.state.state._connect_and_get_accessor()
+    jobs = [gcs_pb2.JobTableData.FromString(data) for data in table.get_job_table()]
+    return jobs, [gcs_pb2.ActorTableData.FromString(data) for data in table.get_actor_table(None, "ALIVE")]
+
+
+def list_node_groups() -> list[tuple[dict[str, float], int]]:
+    """Of each group that an autoscaler may start: a node's resources, and the most nodes."""
+    config = ray._private.state.state.get_cluster_config()
+    groups = config.node_group_configs if config is not None else ()
+    return [(dict(group.resources), group.max_count) for group in groups]
+
+
+def quiet_autoscaler() -> None:
+    """Keep the autoscaler from saying every few seconds that workers that wait never get a place."""
+    ray_constants.AUTOSCALER_EVENTS = ray_constants.env_integer("RAY_SCHEDULER_EVENTS", 0)
+
+
+def embedded_options() -> dict[str, Any]:
+    """Options of ``ray.init`` for a Ray without a dashboard: nobody reads its metrics and task events.
+
+    They take 3 % of a core. ``_system_config`` is Ray's own for tests; seen in 2.60.0.
+    """
+    unread = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
+    return {"include_dashboard": False, "_system_config": unread}
+
+
+def streaming_options(ahead: int) -> dict[str, Any]:
+    """Options of a task that yields results, and waits while ``ahead`` of them lie unread; seen in 2.60.0."""
+    return {"num_returns": "streaming", "_generator_backpressure_num_objects": ahead}
+
+
+def set_train_environment(start_timeout_seconds: float, poll_seconds: float) -> None:
+    """Set how long Ray Train waits for its workers to start, and how often it asks them; seen in 2.60.0.
+
+    Ray's processes inherit it, so this comes before Ray is started.
+    """
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(start_timeout_seconds))
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(poll_seconds))
+
+
+def make_trainer_class() -> Any:
+    """Ray Train's trainer for any worker function, in this job's hands; seen in 2.60.0.
+
+    It leaves Ctrl-C to the job. Where there is no dashboard, it starts nothing that would log once a second
+    that none answers.
+    """
+    trainer = importlib.import_module(_TRAINER)
+    has_state_service = _state_service_answers()
+    if not has_state_service:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+    class Trainer(trainer.DataParallelTrainer):  # type: ignore[name-defined]
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks: list[Any] = super()._create_default_callbacks()
+            if has_state_service:
+                return callbacks
+            return [c for c in callbacks if not isinstance(c, trainer.PlacementGroupCleanerCallback)]
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Ctrl-C is the job's own."""
+
+    return Trainer
+
+
+def _state_service_answers() -> bool:
+    """Whether this Ray has a dashboard; an embedded one has not."""
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        list_nodes(address=ray.get_runtime_context().gcs_address, limit=1, timeout=5)
+    except (RayStateApiException, OSError):
+        return False
+    return True

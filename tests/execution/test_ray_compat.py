@@ -1,0 +1,60 @@
+"""A Ray without a private name that is used here fails these tests in plain words."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+
+import pytest
+import ray
+
+from deepfake.execution import ray_compat
+from deepfake.execution.ray_compat import PRIVATE_NAMES, PrivateName
+from tests.running import ROOT
+
+
+@pytest.mark.parametrize("name", PRIVATE_NAMES, ids=lambda name: name.path)
+def test_the_installed_ray_has_the_private_name(name: PrivateName) -> None:
+    assert name.exists(), (
+        f"Ray {ray.__version__} has no {name.module}.{name.path} (seen in {name.seen_in}), needed for: "
+        f"{name.needed_for}. Find what took its place and change deepfake/execution/ray_compat.py"
+    )
+
+
+def test_a_name_that_is_gone_is_noticed() -> None:
+    assert not PrivateName("ray", "no_such_name", "2.60.0", "this test").exists()
+    assert not PrivateName("ray.no_such_module", "anything", "2.60.0", "this test").exists()
+
+
+def test_ray_train_reads_the_environment_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.train.v2._internal import constants
+
+    names = (constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, constants.HEALTH_CHECK_INTERVAL_S_ENV_VAR)
+    for name in names:
+        monkeypatch.setenv(name, "")  # put back after the test
+        monkeypatch.delenv(name)
+    ray_compat.set_train_environment(600, 0.5)
+    assert [os.environ.pop(name) for name in names] == ["600", "0.5"]
+    assert constants.ENABLE_PREEMPTION_WATCHER_ENV_VAR == "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+
+
+def test_ray_takes_the_private_options(ray_session: None) -> None:
+    """Ray refuses options that it does not know when a task is made of them."""
+    produce = ray.remote(lambda: (yield 7)).options(**ray_compat.streaming_options(2))
+    assert [ray.get(one) for one in produce.remote()] == [7]
+
+
+def test_pyproject_allows_no_minor_version_of_ray_that_was_not_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (wanted,) = [line for line in project["dependencies"] if line.startswith("ray[")]
+    newest = max(tuple(map(int, name.seen_in.split(".")[:2])) for name in PRIVATE_NAMES)
+    assert wanted.endswith(f",<{newest[0]}.{newest[1] + 1}"), (
+        f"{wanted} allows versions of Ray in which nobody has looked for the private names of ray_compat"
+    )
+
+
+def test_no_other_module_reaches_into_ray() -> None:
+    inside = re.compile(r"\bray\.([a-z_.]+\.)?_[a-z]|ray\.train\.v2|_system_config|_generator_backpressure")
+    modules = [path for path in (ROOT / "deepfake").rglob("*.py") if inside.search(path.read_text("utf-8"))]
+    assert [path.name for path in modules] == ["ray_compat.py"], "what is private goes there"

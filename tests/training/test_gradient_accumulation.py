@@ -1,0 +1,65 @@
+"""A batch in parts is the update of the whole batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepfake.config import TrainingConfig
+from deepfake.model import keras_runtime
+from deepfake.model.network import ordered_seeds, ordered_trainable, ordered_weights
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.gradient_accumulation import AccumulatedStep
+from deepfake.training.learner import Learner
+from deepfake.training.schedule import Phase
+from deepfake.training.step import TrainStep
+from tests.small_network import batch, small_network
+
+ALONE = Collective(0, 1)
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    return keras_runtime.start(threads=2, seed=1)
+
+
+def prepare(keras: Any, freeze_backbone_norm: bool, **options: Any) -> tuple[Any, list[Any], Any]:
+    """A network, what learns of it, and its optimizer."""
+    network = small_network(keras, **options)
+    network.get_layer("stem_bn").trainable = not freeze_backbone_norm
+    variables = ordered_trainable(network)
+    network.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    network.optimizer.build(variables)
+    return network, variables, network.optimizer
+
+
+@pytest.mark.parametrize("parts", [2, 4, 9])
+def test_parts_give_the_scores_loss_and_weights_of_the_whole_batch(keras: Any, parts: int) -> None:
+    whole = prepare(keras, freeze_backbone_norm=True, dropout=0.0, depth=0.0)
+    divided = prepare(keras, freeze_backbone_norm=True, dropout=0.0, depth=0.0)
+    step, in_parts = TrainStep(*whole, ALONE), AccumulatedStep(*divided, ALONE, parts)
+    for number in range(2):
+        np.testing.assert_allclose(in_parts(*batch(number)), step(*batch(number)), rtol=1e-4)
+        assert in_parts.loss == pytest.approx(step.loss, rel=1e-4)
+    for mine, theirs in zip(ordered_weights(divided[0]), ordered_weights(whole[0]), strict=True):
+        np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-3, atol=1e-5)
+
+
+def test_the_second_pass_drops_what_the_first_one_dropped(keras: Any) -> None:
+    """One part is the whole batch, so that the masks are those of the plain step."""
+    whole = prepare(keras, freeze_backbone_norm=False, dropout=0.0, depth=0.5)
+    one_part = prepare(keras, freeze_backbone_norm=False, dropout=0.0, depth=0.5)
+    step, in_parts = TrainStep(*whole, ALONE), AccumulatedStep(*one_part, ALONE, 1)
+    for seed, value in zip(ordered_seeds(one_part[0]), ordered_seeds(whole[0]), strict=True):
+        seed.assign(value)
+    np.testing.assert_allclose(in_parts(*batch(0)), step(*batch(0)), rtol=1e-5)
+    for mine, theirs in zip(ordered_trainable(one_part[0]), ordered_trainable(whole[0]), strict=True):
+        np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-4, atol=1e-6)
+
+
+def test_a_configuration_chooses_it(keras: Any) -> None:
+    settings = TrainingConfig(accumulate=3)
+    made = Learner(small_network(keras), Phase("all", 1, 0.01), settings, ALONE)
+    assert isinstance(made.train, AccumulatedStep)

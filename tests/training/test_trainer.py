@@ -1,0 +1,97 @@
+"""The training loop without Ray Train: phases, the best epoch, and going on from a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.crops import dataset
+from deepfake.io.storage import Storage
+from deepfake.model import bundle, keras_runtime
+from deepfake.model.network import ordered_weights
+from deepfake.training import trainer
+from deepfake.training.checkpoint import CheckpointError
+from deepfake.training.resources import divide
+from deepfake.training.trainer import Trainer, TrainingTask
+from tests.small_network import small_network
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+@pytest.fixture(autouse=True)
+def build_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that is built in a moment, in place of EfficientNetB0."""
+    monkeypatch.setattr(trainer, "build_network", lambda *_: small_network(keras_runtime.start()))
+
+
+def begin(crops: Path, output: Path, **options: Any) -> Trainer:
+    training = TrainingConfig(
+        **{
+            "epochs": 3,
+            "head_epochs": 1,
+            "global_batch": 8,
+            "ema": 0.5,
+            "head_learning_rate": 0.01,
+            **options,
+        }
+    )
+    config = TrainJobConfig(
+        input=str(crops), output=str(output), model=ModelConfig(weights="none"), training=training
+    )
+    opened = dataset.open_crops(str(crops), Storage())
+    train, val = (dataset.split_rows(opened, split) for split in ("train", "val"))
+    return Trainer(TrainingTask(config, opened.files, train, val), divide(2, 1), rank=0, world=1)
+
+
+def without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith("_seconds")}
+
+
+@pytest.mark.parametrize("kept", [1, 2], ids=["at the end of a phase", "within a phase"])
+def test_a_trainer_goes_on_from_a_checkpoint_as_if_nothing_had_been(
+    small_crops: Path, tmp_path: Path, kept: int
+) -> None:
+    first = begin(small_crops, tmp_path)
+    rows = []
+    while first.has_more_epochs():
+        rows.append(first.run_epoch())
+        if len(rows) == kept:
+            first.save(tmp_path)
+    assert [row["phase"] for row in rows] == ["head", "fine_tune", "fine_tune"]
+
+    second = begin(small_crops, tmp_path)
+    second.restore(tmp_path)
+    again = []
+    while second.has_more_epochs():
+        again.append(second.run_epoch())
+    assert [without_times(row) for row in again] == [without_times(row) for row in rows[kept:]]
+    for mine, theirs in zip(second.best.weights, first.best.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_what_is_saved_is_the_best_epoch_and_scores_as_was_measured(
+    small_crops: Path, tmp_path: Path
+) -> None:
+    run = begin(small_crops, tmp_path, fine_tune="none", head_learning_rate=3.0)  # so high that it gets worse
+    while run.has_more_epochs():
+        run.run_epoch()
+    result = run.finish()
+    losses = [row["val_loss"] for row in result["history"]]
+    assert result["best_epoch"] == 1 + int(np.argmin(losses)) < len(losses)
+    keras = keras_runtime.start()
+    saved = keras.models.load_model(tmp_path / bundle.MODEL_FILE, compile=False)
+    for weight, kept in zip(ordered_weights(saved), run.best.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), kept)
+
+
+def test_a_checkpoint_of_more_phases_than_there_are_is_refused(small_crops: Path, tmp_path: Path) -> None:
+    run = begin(small_crops, tmp_path, epochs=2)
+    while run.has_more_epochs():
+        run.run_epoch()
+    run.save(tmp_path)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        begin(small_crops, tmp_path, fine_tune="none").restore(tmp_path)
