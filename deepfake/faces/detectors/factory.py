@@ -6,7 +6,7 @@ from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.base import Detector
 from deepfake.faces.detectors.haar import HaarDetector
-from deepfake.faces.detectors.yunet import YuNetDetector, locate_model
+from deepfake.faces.detectors.yunet import YuNetDetector, carry_model, locate_model, read_model
 from deepfake.io.storage import Storage
 
 
@@ -25,6 +25,11 @@ def resolve_detector(config: DetectorConfig, storage: Storage) -> DetectorConfig
     return config.model_copy(update={"name": "yunet", "yunet_model": model})
 
 
+def carry_detector(config: DetectorConfig, storage: Storage) -> DetectorConfig:
+    """What other machines are given of what ``resolve_detector`` gave: they need no file of this one."""
+    return carry_model(config, storage) if config.name == "yunet" else config
+
+
 def make_detector(config: DetectorConfig, storage: Storage) -> Detector:
     """A detector, loaded and ready; ``config`` as ``resolve_detector`` gave it.
 
@@ -33,7 +38,5 @@ def make_detector(config: DetectorConfig, storage: Storage) -> Detector:
     if config.name == "haar":
         return HaarDetector(config)
     if config.name == "yunet":
-        if config.yunet_model is None:
-            raise UsageError("detector.name yunet needs detector.yunet_model")
-        return YuNetDetector(config, storage.read_bytes(config.yunet_model))
+        return YuNetDetector(config, read_model(config, storage))
     raise UsageError(f"detector.name {config.name!r} was not resolved")

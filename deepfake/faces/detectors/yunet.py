@@ -6,6 +6,7 @@ the cache, or from a download whose checksum is pinned here.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import urllib.error
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 FILE_NAME = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 DOWNLOAD = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
+
+
+_CARRIED = "data:application/octet-stream;base64,"  # RFC 2397
 
 
 class YuNetDetector:
@@ -121,6 +125,21 @@ def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> st
     _check(DOWNLOAD, model)
     storage.write_bytes(str(cached), model)
     return str(cached)
+
+
+def read_model(config: DetectorConfig, storage: Storage) -> bytes:
+    """The bytes of the model that ``config`` names or, after ``carry_model``, holds."""
+    if config.yunet_model is None:
+        raise UsageError("detector.name yunet needs detector.yunet_model")
+    if config.yunet_model.startswith(_CARRIED):
+        return base64.b64decode(config.yunet_model.removeprefix(_CARRIED))
+    return storage.read_bytes(config.yunet_model)
+
+
+def carry_model(config: DetectorConfig, storage: Storage) -> DetectorConfig:
+    """The configuration with the model's 230 kB in place of its name, for machines that lack the file."""
+    text = base64.b64encode(read_model(config, storage)).decode()
+    return config.model_copy(update={"yunet_model": _CARRIED + text})
 
 
 def _check(uri: str, model: bytes) -> None:

@@ -20,7 +20,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.factory import resolve_detector
+from deepfake.faces.detectors.factory import carry_detector, resolve_detector
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
@@ -72,7 +72,8 @@ def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) ->
         return runner.Followed()
     total = sum(unit.rows.num_rows for unit in waiting)
     log.info("%d videos to do in %d units, detector %s", total, len(waiting), config.detector.name)
-    extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+    detector = carry_detector(config.detector, output.storage)
+    extraction = ExtractConfig(config.sampling, detector, config.crop)
     waiting = long_videos.shared(waiting, extraction, config.ray, output)
     workers = pools.workers(config.ray, len(waiting))
     results = runner.blocks(waiting).map_batches(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import ray
 import ray.exceptions
 
+from deepfake.errors import UsageError
 from deepfake.execution.process import skip_final_gc
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam, keras_runtime
@@ -32,11 +34,18 @@ class HeatPictures:
 
     def __init__(self, bundle: str, storage: Storage) -> None:
         painter = ray.remote(num_cpus=CPUS, max_restarts=RESTARTS)(_Painter)
-        self._painter = painter.remote(bundle, storage)
+        self._painter: Any = None
+        try:  # to read it here: a bundle on this machine's disk need not be on the painter's
+            loaded = Bundle.load(bundle, storage, batch_size=CROPS_AT_ONCE)
+        except UsageError as error:
+            log.warning("heat maps could not be made: %s", error)
+        else:
+            self._painter = painter.remote(ray.put(loaded))
 
     def begin(self, crops: Sequence[np.ndarray]) -> Drawing:
         """Begin with crops, each (224, 224, 3) uint8 RGB."""
-        return Drawing(len(crops), self._painter.draw.remote(np.stack(crops)) if len(crops) else None)
+        begun = self._painter is not None and len(crops) > 0
+        return Drawing(len(crops), self._painter.draw.remote(np.stack(crops)) if begun else None)
 
 
 class Drawing:
@@ -57,10 +66,10 @@ class Drawing:
 
 
 class _Painter:
-    def __init__(self, bundle: str, storage: Storage) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         skip_final_gc()
         keras_runtime.start(threads=1)
-        self._maps = grad_cam.HeatMaps(Bundle.load(bundle, storage, batch_size=CROPS_AT_ONCE))
+        self._maps = grad_cam.HeatMaps(bundle)
 
     def draw(self, crops: np.ndarray) -> list[bytes]:
         heats = self._maps(crops)

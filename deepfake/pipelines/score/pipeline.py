@@ -34,7 +34,7 @@ from deepfake.execution import long_videos, planning, pools, runner, session
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.factory import resolve_detector
+from deepfake.faces.detectors.factory import carry_detector, resolve_detector
 from deepfake.io import checksums, lock, tables
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
@@ -254,7 +254,8 @@ def make_scores(
         stage = partial(stored_crops.read_unit, storage=output.storage, config_sha256=output.config_sha256)
     else:
         assert config.detector is not None and config.crop is not None  # resolved
-        extraction = ExtractConfig(config.sampling, config.detector, config.crop)
+        detector = carry_detector(config.detector, output.storage)
+        extraction = ExtractConfig(config.sampling, detector, config.crop)
         if not config.scoring.first_pass:  # which would come too late
             waiting = long_videos.shared(waiting, extraction, config.ray, output, deadline)
         if not waiting:

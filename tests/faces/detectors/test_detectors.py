@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfake.config import DetectorConfig
 from deepfake.faces.detectors.base import Detection, Detector, detect_faces
-from deepfake.faces.detectors.factory import make_detector
+from deepfake.faces.detectors.factory import carry_detector, make_detector, resolve_detector
 from deepfake.faces.tracking import overlap
 from deepfake.io.storage import Storage
 from deepfake.pipelines.demo.people import ASTRONAUT, FACE_SIDE, load
@@ -98,3 +98,14 @@ def test_yunet_places_a_face_of_any_size_as_well_as_by_looking_at_all_rows(
     true = face.scaled(factor)
     assert overlap(found, slowly) > 0.7
     assert overlap(found, true) > 0.9 * overlap(slowly, true)
+
+
+@pytest.mark.data
+def test_what_other_machines_are_given_needs_no_file_of_this_one(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes((data / "models/face_detection_yunet_2023mar.onnx").read_bytes())
+    named = resolve_detector(DetectorConfig(name="yunet", yunet_model=str(file)), Storage())
+    given = carry_detector(named, Storage())
+    file.unlink()
+    received = DetectorConfig.model_validate_json(given.model_dump_json())  # as a child process is told it
+    assert make_detector(received, Storage()).name == "yunet"
