@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from deepfake import metrics
@@ -14,6 +13,8 @@ from deepfake.config import PageConfig
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.thresholds import POINT_NAMES
+from deepfake.pipelines.evaluate.heat_maps import Heat
+from deepfake.pipelines.evaluate.results import Level, Results
 from deepfake.report import html, plots
 
 PAGE = "report.html"
@@ -57,64 +58,6 @@ GROUP_WORDS = {
 }
 
 
-class Level(Protocol):
-    """One level of an evaluation, as ``evaluation.results`` makes it."""
-
-    @property
-    def labels(self) -> np.ndarray: ...
-    @property
-    def scores(self) -> np.ndarray: ...
-    @property
-    def overall(self) -> dict[str, Any]: ...
-    @property
-    def groups(self) -> list[dict[str, Any]]: ...
-
-
-class Judgement(Protocol):
-    """What acting on the scores comes to, as ``evaluation.judgement`` makes it."""
-
-    @property
-    def prevalence(self) -> float | None: ...
-    @property
-    def points(self) -> list[dict[str, Any]]: ...
-    @property
-    def band(self) -> dict[str, Any] | None: ...
-    @property
-    def coverage(self) -> list[dict[str, Any]]: ...
-    @property
-    def calibration(self) -> list[dict[str, Any]]: ...
-    @property
-    def probabilities(self) -> np.ndarray | None: ...
-
-
-class Results(Protocol):
-    """An evaluation's numbers."""
-
-    @property
-    def video(self) -> Level: ...
-    @property
-    def track(self) -> Level: ...
-    @property
-    def frame(self) -> Level: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def aggregations(self) -> list[dict[str, Any]]: ...
-    @property
-    def judgement(self) -> Judgement: ...
-    def weakest(self, count: int = 5) -> list[dict[str, Any]]: ...
-
-
-class Heat(Protocol):
-    """Heat maps, as ``evaluation.heat`` makes them."""
-
-    @property
-    def errors(self) -> int: ...
-    @property
-    def sheet(self) -> bytes | None: ...
-    def in_words(self) -> str | None: ...
-
-
 @dataclass(frozen=True)
 class Measured:
     """One data set of the page."""
@@ -125,10 +68,21 @@ class Measured:
     results: Results
     warnings: Sequence[str] = ()
     missed: int | None = None  # labelled videos in which no face was found; None: not known
-    groupings: list[tuple[str, list[dict[str, Any]]]] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "groupings", _groupings(self.results))
+    @property
+    def groupings(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """``(grouping, rows)`` with a group's video and frame numbers in one row, worst first."""
+        frames = {(row["grouped_by"], row["group"]): row for row in self.results.frame.groups}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.results.video.groups:
+            if row["grouped_by"] != "all":
+                both = {
+                    "group": row["group"],
+                    "video": row,
+                    "frame": frames.get((row["grouped_by"], row["group"])),
+                }
+                found.setdefault(row["grouped_by"], []).append(both)
+        return list(found.items())
 
 
 def write(
@@ -241,17 +195,3 @@ def _by_kind(
             base = None
         result.append((kind, base, rows))
     return result
-
-
-def _groupings(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
-    """``(grouping, rows)`` with a group's video and frame numbers in one row, worst first."""
-    frames = {(row["grouped_by"], row["group"]): row for row in results.frame.groups}
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in results.video.groups:
-        if row["grouped_by"] == "all":
-            continue
-        key = (row["grouped_by"], row["group"])
-        found.setdefault(row["grouped_by"], []).append(
-            {"group": row["group"], "video": row, "frame": frames.get(key)}
-        )
-    return list(found.items())

@@ -6,8 +6,9 @@ Everything in it is read off ``bundle.json``; nothing is measured here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from deepfake.model.bundle import BundleInfo
 from deepfake.model.thresholds import POINT_NAMES
 from deepfake.report import html
 
@@ -25,36 +26,7 @@ NUMBERS: tuple[tuple[str, str, bool], ...] = (
 RECIPE_KEYS = ("model", "augment", "training")
 
 
-class Info(Protocol):
-    """What is read of a ``bundle.BundleInfo``."""
-
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def model_sha256(self) -> str: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def threshold_rule(self) -> str: ...
-    @property
-    def detector(self) -> Any: ...
-    @property
-    def crop(self) -> Any: ...
-    @property
-    def operating_points(self) -> Mapping[str, Any]: ...
-    @property
-    def uncertain(self) -> Mapping[str, Any]: ...
-    @property
-    def calibration(self) -> Mapping[str, Any] | None: ...
-    @property
-    def training(self) -> Mapping[str, Any]: ...
-    @property
-    def metrics(self) -> Mapping[str, Any]: ...
-    @property
-    def versions(self) -> Mapping[str, str]: ...
-
-
-def render(info: Info, aggregation: str = "mean") -> str:
+def render(info: BundleInfo, aggregation: str = "mean") -> str:
     """The card of a bundle whose videos are scored by ``aggregation``."""
     sections = [
         ("Model card", _what(info)),
@@ -85,7 +57,7 @@ _LIMITS = """- It looks for face swaps and facial reenactment. Fully generated v
 - A video without a usable face gets no score, and that is no sign of being real."""
 
 
-def _what(info: Info) -> str:
+def _what(info: BundleInfo) -> str:
     rows = [
         ("network", "EfficientNetB0 with a small head, `improved_deepfake_model.keras`"),
         ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
@@ -96,7 +68,7 @@ def _what(info: Info) -> str:
     return _table(("", ""), rows)
 
 
-def _data(info: Info) -> str:
+def _data(info: BundleInfo) -> str:
     crops = info.training.get("crops", {})
     identities = info.training.get("identities", {})
     rows = []
@@ -125,7 +97,7 @@ def _data(info: Info) -> str:
     return f"{text}\n\nFaces found by {detector}, {margin}." + (f" Data hash `{hashed}`." if hashed else "")
 
 
-def _recipe(info: Info) -> str:
+def _recipe(info: BundleInfo) -> str:
     config = info.training.get("config", {})
     lines = []
     for section in RECIPE_KEYS:
@@ -139,7 +111,7 @@ def _recipe(info: Info) -> str:
     return "\n".join(lines) or "Not recorded."
 
 
-def _numbers(info: Info) -> str:
+def _numbers(info: BundleInfo) -> str:
     found = [(words, info.metrics[name]) for name, words in LEVELS if name in info.metrics]
     if not found:
         return "None recorded."
@@ -149,7 +121,7 @@ def _numbers(info: Info) -> str:
     return f"{counts}. In brackets 95 % intervals over identities.\n\n{table}"
 
 
-def _points(info: Info, aggregation: str) -> str:
+def _points(info: BundleInfo, aggregation: str) -> str:
     points = info.operating_points.get(aggregation, ())
     if not points:
         return f"Threshold {info.threshold:.4f} ({info.threshold_rule or 'rule not recorded'}); no others."
@@ -179,7 +151,7 @@ def _points(info: Info, aggregation: str) -> str:
     return text
 
 
-def _calibration(info: Info, aggregation: str) -> str:
+def _calibration(info: BundleInfo, aggregation: str) -> str:
     found = (info.calibration or {}).get(aggregation)
     if found is None:
         return "None."
