@@ -5,13 +5,12 @@ Only files of equal size can be equal, so only those are read and hashed.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from deepfake.catalog.splits import split_rank
 from deepfake.errors import UsageError
 from deepfake.io import tables
+from deepfake.io.checksums import sha256_of_file
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.tables.videos import CATALOG, video_row
@@ -72,7 +72,7 @@ def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
     for uri in rows["uri"].to_pylist():
         try:
             with storage.open(uri) as file:
-                hashes.append(hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
+                hashes.append(sha256_of_file(file))
         except OSError:
             hashes.append(None)
     names = rows["video_id"].to_pylist()

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,14 +46,28 @@ def names_people(table: pa.Table) -> bool:
 
     Where nothing tells, each video is taken for a person of its own.
     """
-    keys = _keys(table)
+    keys = _keys(table.filter(table["split"].is_valid()))
     people = keys.group_by(["kind", "key"]).aggregate([])
     return people.num_rows < keys.num_rows or table["source_id"].null_count < table.num_rows
 
 
-def find(table: pa.Table) -> list[Overlap]:
+def list_identities(table: pa.Table, split: str | None = None) -> list[str]:
+    """Every identity shown or used, in a split or in all; of videos without one the group, else the video."""
+    rows = table if split is None else table.filter(pc.equal(table["split"], split))
+    return sorted(set(_keys(rows)["key"].to_pylist()))
+
+
+def identity_groups(table: pa.Table) -> np.ndarray:
+    """``(rows,)`` str: the identity group of each row's video, else the video."""
+    names = table["video_id"]
+    if "group_id" in table.column_names:
+        names = pc.coalesce(table["group_id"], names)
+    return names.to_numpy(zero_copy_only=False).astype(str)
+
+
+def find_overlaps(table: pa.Table) -> list[Overlap]:
     """Every identity that more than one split has, once for each pair of splits, sorted."""
-    keys = _keys(table)
+    keys = _keys(table.filter(table["split"].is_valid()))
     spread = keys.group_by(["kind", "key"]).aggregate([("split", "count_distinct")])
     spread = spread.filter(pc.greater(spread["split_count_distinct"], 1))
     shared = keys.filter(pc.is_in(keys["key"], pc.unique(spread["key"])))
@@ -69,7 +84,7 @@ def find(table: pa.Table) -> list[Overlap]:
 
 def require_disjoint(table: pa.Table, splits: Sequence[str]) -> None:
     """Raise ``UsageError`` where an identity is in more than one of ``splits``."""
-    overlaps = find(table.filter(pc.is_in(table["split"], pa.array(splits, pa.string()))))
+    overlaps = find_overlaps(table.filter(pc.is_in(table["split"], pa.array(splits, pa.string()))))
     if not overlaps:
         return
     pairs = sorted({f"{o.split_a} and {o.split_b}" for o in overlaps})
@@ -99,9 +114,8 @@ def require_both_classes(table: pa.Table, split: str) -> None:
 
 
 def _keys(table: pa.Table) -> pa.Table:
-    """``(kind, key, split, video_id)``, distinct, of every identity of every video that has a split."""
-    placed = table.filter(table["split"].is_valid())
-    videos = _distinct(placed, ["video_id", "split", "target_id", "source_id", "group_id"])
+    """``(kind, key, split, video_id)``, distinct, of every identity of every video."""
+    videos = _distinct(table, ["video_id", "split", "target_id", "source_id", "group_id"])
     unnamed = pc.and_(videos["target_id"].is_null(), videos["source_id"].is_null())
     by_group = videos.filter(pc.and_(unnamed, videos["group_id"].is_valid()))
     by_itself = videos.filter(pc.and_(unnamed, videos["group_id"].is_null()))

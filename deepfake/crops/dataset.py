@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.crops.pairing import originals
+from deepfake.crops.pairing import find_originals
 from deepfake.crops.reader import open_file
 from deepfake.errors import UsageError
 from deepfake.io.run_record import RECORD_FILE, read_record
@@ -183,16 +183,5 @@ def split_rows(crops: CropSet, split: str, with_originals: bool = False) -> Rows
         array(labelled["label"], np.int8),
         array(codes, np.int16),
         methods,
-        originals(labelled) if with_originals else None,
+        find_originals(labelled) if with_originals else None,
     )
-
-
-def identities(table: pa.Table, split: str) -> list[str]:
-    """Every identity shown or used in a split, sorted; of videos without one the group, else the video."""
-    rows = table.filter(pc.equal(table["split"], split)).select(
-        ["video_id", "target_id", "source_id", "group_id"]
-    )
-    found: set[str] = set()
-    for row in rows.group_by(rows.column_names).aggregate([]).to_pylist():
-        found |= {row["target_id"], row["source_id"]} - {None} or {row["group_id"] or row["video_id"]}
-    return sorted(found)

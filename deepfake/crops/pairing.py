@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_CLIP = ("target_id", "dataset", "compression")  # what a fake and its original share
+from deepfake.catalog.originals import match_clips
 
 
-def originals(table: pa.Table) -> np.ndarray:
+def find_originals(table: pa.Table) -> np.ndarray:
     """``(n,) int64``: for each fake the place of its original's crop of the same frame; -1 where none is.
 
     ``table`` has labelled crops. The original is the one real video with the fake's target, data set and
@@ -20,19 +20,11 @@ def originals(table: pa.Table) -> np.ndarray:
     """
     found = np.full(len(table), -1, np.int64)
     label = table["label"].to_numpy()
-    clip = _codes([pc.fill_null(table[name], "") for name in _CLIP])
-    known = table["target_id"].is_valid().to_numpy(zero_copy_only=False)
-    reals = np.flatnonzero((label == 0) & known)
-    if not len(reals):
-        return found
-    video = _codes([table["video_id"]])
-    first, last = (np.full(clip.max() + 1, start, np.int64) for start in (len(table), -1))
-    np.minimum.at(first, clip[reals], video[reals])
-    np.maximum.at(last, clip[reals], video[reals])
-    only = first == last  # clips with exactly one real video
+    clip, matched = match_clips(table)
+    reals = np.flatnonzero((label == 0) & matched)
     frame = clip.astype(np.int64) << 32 | table["frame_index"].to_numpy().astype(np.int64)
     reals = reals[np.argsort(frame[reals], kind="stable")]
-    fakes = np.flatnonzero((label == 1) & known & only[clip])
+    fakes = np.flatnonzero((label == 1) & matched)
     begin, end = (np.searchsorted(frame[reals], frame[fakes], side) for side in ("left", "right"))
     single = end - begin == 1
     found[fakes[single]] = reals[begin[single]]
@@ -42,14 +34,6 @@ def originals(table: pa.Table) -> np.ndarray:
         distance = np.linalg.norm(centres[candidates] - centres[fakes[several]], axis=1)
         found[fakes[several]] = candidates[int(distance.argmin())]
     return found
-
-
-def _codes(columns: list[pa.ChunkedArray]) -> np.ndarray:
-    """``(n,) int64``: the same number for rows that are the same in all columns of text."""
-    text = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f")
-    if isinstance(text, pa.ChunkedArray):
-        text = text.combine_chunks()
-    return np.asarray(pc.dictionary_encode(text).indices.to_numpy(), np.int64)
 
 
 def _centres(table: pa.Table) -> np.ndarray:

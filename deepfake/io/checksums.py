@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from deepfake.io.run_record import RECORD_FILE
 from deepfake.io.storage import FileInfo, Storage
@@ -36,4 +36,10 @@ def _left_out(info: FileInfo) -> bool:
 
 def _digest(info: FileInfo, storage: Storage) -> str:
     with storage.open(info.uri) as file:
-        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+        return sha256_of_file(file)
+
+
+def sha256_of_file(file: BinaryIO) -> str:
+    """The sha256 of an open file from its start, in hexadecimal; leaves it at its end."""
+    file.seek(0)
+    return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.fs
 
 from deepfake.config import StorageConfig
@@ -233,6 +234,11 @@ class Storage:
         """Write one Parquet file whole or not at all."""
         with self.writing(uri) as path:
             tables.write(table, path, row_group_rows)
+
+    def write_csv(self, uri: str, table: pa.Table) -> None:
+        """Write a table for spreadsheets, whole or not at all."""
+        with self.writing(uri) as path:
+            pyarrow.csv.write_csv(table, path)
 
     def read_table(self, uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
         """One Parquet file of table ``name``; raises ``tables.TableError`` where it is something else."""

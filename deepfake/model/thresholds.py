@@ -16,6 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from deepfake import metrics
+from deepfake.catalog.identity_overlap import identity_groups
 from deepfake.metrics import POLICIES, calibrators
 
 TARGETS: Mapping[str, float | None] = {"balanced": None, "fpr_0.01": 0.01, "fpr_0.001": 0.001}
@@ -87,17 +88,11 @@ def choose(faces: pa.Table) -> dict[str, Decisions]:
 def of_videos(videos: pa.Table) -> Decisions:
     """Decisions from one row a video: ``video_id, label, score`` and, where known, ``group_id``."""
     labels, scores = videos["label"].to_numpy().astype(np.int8), videos["score"].to_numpy()
-    names = videos["video_id"].to_pylist()
-    if "group_id" in videos.column_names:
-        names = [
-            group if group is not None else video
-            for group, video in zip(videos["group_id"].to_pylist(), names, strict=True)
-        ]
     low, high = metrics.uncertain_band(labels, scores)
     return Decisions(
         operating_points=tuple(_point(name, labels, scores) for name in TARGETS),
         uncertain=UncertainBand(low=low, high=high, error=metrics.BAND_ERROR),
-        calibration=_calibration(labels, scores, np.array(names)),
+        calibration=_calibration(labels, scores, identity_groups(videos)),
     )
 
 

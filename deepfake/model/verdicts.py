@@ -10,6 +10,7 @@ from deepfake.config import ScoringConfig
 from deepfake.model.bundle import Bundle
 from deepfake.model.thresholds import TOP_K, Calibration, OperatingPoint
 
+VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
 DEFAULT_WIDTH = 0.05  # of the band to each side, where validation gave none
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.csv
 
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -41,9 +37,7 @@ def write_tables(
     """``history.parquet`` and ``history.csv``, one row an epoch."""
     table = tables.from_rows("history", history, config_sha256)
     storage.write_table(join(output, "history.parquet"), table)
-    text = io.BytesIO()
-    pa.csv.write_csv(table, text)
-    storage.write_bytes(join(output, "history.csv"), text.getvalue())
+    storage.write_csv(join(output, "history.csv"), table)
 
 
 class TensorBoardLog:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake import metrics
+from deepfake.catalog.identity_overlap import identity_groups
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -65,9 +66,6 @@ def bundle_fields(scored: pa.Table) -> dict[str, Any]:
 
 def _measured(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
-    groups = [
-        group if group is not None else video
-        for group, video in zip(table["group_id"].to_pylist(), table["video_id"].to_pylist(), strict=True)
-    ]
+    groups = identity_groups(table)
     intervals = metrics.bootstrap_intervals(labels, scores, groups, threshold, _RESAMPLES, _SEED)
     return {**metrics.binary(labels, scores, threshold), "intervals": intervals}

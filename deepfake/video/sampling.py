@@ -32,13 +32,13 @@ def choose(times: np.ndarray, keyframes: np.ndarray, config: SamplingConfig) -> 
     elif config.policy == "per_second":
         chosen = _per_second(times - times[0], config.per_second)
     elif config.policy == "count":
-        chosen = _evenly(n, config.count)
+        chosen = spread_evenly(n, config.count)
     else:
         chosen = np.flatnonzero(keyframes)
         if not len(chosen):  # a container that marks no key frame still has a first frame
             chosen = np.zeros(1, np.int64)
     if len(chosen) > config.max_frames:
-        chosen = chosen[_evenly(len(chosen), config.max_frames)]
+        chosen = chosen[spread_evenly(len(chosen), config.max_frames)]
     return chosen.astype(np.int64)
 
 
@@ -48,7 +48,7 @@ def _per_second(times: np.ndarray, rate: float) -> np.ndarray:
     return np.unique(np.searchsorted(times, ticks + 1e-6, side="right") - 1)
 
 
-def _evenly(n: int, count: int) -> np.ndarray:
+def spread_evenly(n: int, count: int) -> np.ndarray:
     """``count`` of ``n`` positions, each in the middle of its share; all where there are no more."""
     if count >= n:
         return np.arange(n)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepfake.catalog.identity_overlap import (
     Overlap,
-    find,
+    find_overlaps,
     names_people,
     require_both_classes,
     require_disjoint,
@@ -26,7 +26,7 @@ def table_of(*rows):
 
 def test_a_source_in_one_split_that_is_a_target_in_another_is_an_overlap():
     table = table_of(("a_b", "train", "a", "b"), ("b", "test", "b"))
-    assert find(table) == [Overlap("identity", "b", "train", "test", "a_b", "b")]
+    assert find_overlaps(table) == [Overlap("identity", "b", "train", "test", "a_b", "b")]
 
 
 people = st.sampled_from("abcdef")
@@ -43,19 +43,19 @@ def test_exactly_the_identities_of_two_splits_are_found(rows):
         for pair in itertools.combinations(["train", "val", "test"], 2)
         if found.issuperset(pair)
     }
-    assert {(o.identity, (o.split_a, o.split_b)) for o in find(table)} == expected
+    assert {(o.identity, (o.split_a, o.split_b)) for o in find_overlaps(table)} == expected
 
 
 def test_a_crops_table_with_many_rows_a_video_gives_the_same_answer_as_its_catalog():
     table = table_of(("x", "train", "a", None), ("y", "val", "a", None))
-    assert find(table.take(pa.array([0, 1, 0, 0, 1, 1]))) == find(table)
+    assert find_overlaps(table.take(pa.array([0, 1, 0, 0, 1, 1]))) == find_overlaps(table)
 
 
 def test_videos_without_identities_count_as_their_group_or_as_themselves():
     table = table_of(
         ("x", "train", None, None, "g"), ("y", "val", None, None, "g"), ("z", "train"), ("z", "val")
     )
-    assert [(o.kind, o.identity) for o in find(table)] == [("group", "g"), ("video", "z")]
+    assert [(o.kind, o.identity) for o in find_overlaps(table)] == [("group", "g"), ("video", "z")]
 
 
 def test_splits_that_are_not_asked_about_may_overlap():

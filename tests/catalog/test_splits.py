@@ -53,7 +53,7 @@ pair_graphs = st.lists(st.tuples(people, st.none() | people), min_size=1, max_si
 
 @given(pair_graphs, st.integers(0, 3))
 def test_no_identity_is_in_two_splits_whatever_joins_the_identities(rows, seed):
-    assert identity_overlap.find(assigned(catalog_of(rows), split_seed=seed)) == []
+    assert identity_overlap.find_overlaps(assigned(catalog_of(rows), split_seed=seed)) == []
 
 
 @given(pair_graphs)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.crops.dataset import identities, open_crops, split_rows
+from deepfake.catalog.identity_overlap import list_identities
+from deepfake.crops.dataset import open_crops, split_rows
 from deepfake.crops.reader import read_crops
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
@@ -61,7 +62,7 @@ def test_crops_without_a_label_are_left_out_and_counted(make_crops, caplog) -> N
 def test_identities_are_targets_and_sources_of_the_split(make_crops) -> None:
     folder = make_crops((("train", 1, 2, 1), ("val", 1, 1, 1)), source_id="someone")
     table = open_crops(str(folder), Storage()).table
-    assert identities(table, "train") == ["someone", "train-fake-0", "train-fake-1"]
+    assert list_identities(table, "train") == ["someone", "train-fake-0", "train-fake-1"]
 
 
 @pytest.mark.parametrize("what", ["absent", "file", "empty"])

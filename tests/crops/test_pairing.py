@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deepfake.crops.pairing import originals
+from deepfake.crops.pairing import find_originals
 from deepfake.io import tables
 from tests.rows import crop_row
 
@@ -20,7 +20,7 @@ def row(
 
 
 def found(*rows: dict[str, Any]) -> list[int]:
-    return originals(tables.from_rows("crops", list(rows))).tolist()
+    return find_originals(tables.from_rows("crops", list(rows))).tolist()
 
 
 def test_a_fake_is_beside_the_same_frame_of_its_target() -> None:
@@ -64,4 +64,4 @@ def test_an_identity_with_several_real_videos_names_no_original() -> None:
 def test_tables_without_reals_or_without_rows_have_no_originals() -> None:
     assert found(row("fake/a_b", 0, 1, "a")) == [-1]
     empty = tables.from_rows("crops", [])
-    assert originals(empty).dtype == np.int64 and isinstance(empty, pa.Table)
+    assert find_originals(empty).dtype == np.int64 and isinstance(empty, pa.Table)

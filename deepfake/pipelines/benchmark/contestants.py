@@ -6,8 +6,12 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
 from deepfake.crops.extraction import ExtractConfig
@@ -17,11 +21,11 @@ from deepfake.io.tables import FAILURES, Status
 from deepfake.pipelines.benchmark import baselines, results
 from deepfake.pipelines.benchmark.baselines import Tally
 from deepfake.pipelines.benchmark.clips import Clip, write_manifest
-from deepfake.pipelines.benchmark.processes import Processes
 from deepfake.pipelines.benchmark.results import Measured
 from deepfake.pipelines.benchmark.stages import decode, stages
 from deepfake.pipelines.preprocess import pipeline
 
+Result = TypeVar("Result")
 Sample = tuple[float, Tally]  # seconds, and what came out
 
 
@@ -38,7 +42,7 @@ class Bench:
     """What every measurement needs."""
 
     config: BenchmarkJobConfig
-    processes: Processes
+    processes: ProcessPoolExecutor
     workers: int
     folder: Path
 
@@ -93,37 +97,51 @@ def _floor_alone(bench: Bench) -> list[Contestant]:
     if bench.workers == 1:
         return []
     measured = Measured(results.FLOOR_ALONE, "the same, one clip after another", 1, True)
-    return [Contestant((measured,), functools.partial(_floor, bench, width=1))]
+    return [Contestant((measured,), functools.partial(_floor, bench, alone=True))]
 
 
 def warm(bench: Bench, clips: Sequence[Clip]) -> None:
-    """Have files and processes warm."""
-    _floor(bench, clips)
+    """Have files and processes warm; a pool starts a process for each call that finds none idle."""
+    _floor(bench, list(islice(cycle(clips), max(len(clips), bench.workers))))
 
 
 def _naive(bench: Bench, clips: Sequence[Clip], threads: bool) -> tuple[Sample, ...]:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         calls = [(clip.path, folder, bench.config, threads) for clip in clips]
-        return (_timed(lambda: bench.processes.map(baselines.naive, calls)),)
+        return (_timed(lambda: call_each(bench.processes, baselines.naive, calls)),)
 
 
-def _floor(bench: Bench, clips: Sequence[Clip], width: int | None = None) -> tuple[Sample, ...]:
+def _floor(bench: Bench, clips: Sequence[Clip], alone: bool = False) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling.every_n) for clip in clips]
-    return (_timed(lambda: bench.processes.map(baselines.floor, calls, width)),)
+    return (_timed(lambda: call_each(bench.processes, baselines.floor, calls, alone)),)
 
 
 def _decode(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling) for clip in clips]
-    return (_timed(lambda: bench.processes.map(decode, calls, width=1)),)
+    return (_timed(lambda: call_each(bench.processes, decode, calls, alone=True)),)
 
 
 def _stages(bench: Bench, detector: DetectorConfig, clips: Sequence[Clip]) -> tuple[Sample, ...]:
     extract = ExtractConfig(bench.config.sampling, detector, bench.config.crop)
-    spent = bench.processes.map(
-        stages, [(clip.path, extract, bench.config.storage) for clip in clips], width=1
-    )
+    calls = [(clip.path, extract, bench.config.storage) for clip in clips]
+    spent = call_each(bench.processes, stages, calls, alone=True)
     tally = sum((one.tally for one in spent), Tally())
     return (sum(one.detect for one in spent), tally), (sum(one.crop for one in spent), tally)
+
+
+def call_each(
+    processes: ProcessPoolExecutor,
+    function: Callable[..., Result],
+    calls: Sequence[tuple[Any, ...]],
+    alone: bool = False,
+) -> list[Result]:
+    """``function(*call)`` of every call, in their order, in the processes; ``alone``: one after another."""
+    try:
+        if alone:
+            return [processes.submit(function, *call).result() for call in calls]
+        return list(processes.map(function, *zip(*calls, strict=True)))
+    except BrokenProcessPool:
+        raise JobError(f"a process ended in {function.__name__}; its own words are above") from None
 
 
 def _timed(work: Callable[[], list[Tally]]) -> Sample:

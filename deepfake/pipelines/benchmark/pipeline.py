@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,6 @@ from deepfake.pipelines.benchmark.contestants import (
     line_up,
     warm,
 )
-from deepfake.pipelines.benchmark.processes import Processes
 from deepfake.pipelines.benchmark.results import Measured
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ def _run(
         with session.session(config.ray):
             require_one_machine()
             workers = session.workers(config.ray)
-            with Processes(workers) as processes:
+            # Not forked: a copy of a process in which Ray's and FFmpeg's threads run may hang.
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
                 bench = Bench(config, processes, workers, Path(name))
                 contestants = selected(line_up(bench, detectors), config.benchmark.only)
                 warm(bench, longest_first(clips))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Sequence
@@ -356,9 +355,7 @@ def _write_tables(
     rows = [*measured.video.groups, *measured.track.groups, *measured.frame.groups]
     groups = tables.from_rows("group_metrics", rows, config_sha256(config))
     storage.write_table(join(folder, "per_group.parquet"), groups)
-    sink = io.BytesIO()
-    pyarrow.csv.write_csv(groups, sink)
-    storage.write_bytes(join(folder, "per_group.csv"), sink.getvalue())
+    storage.write_csv(join(folder, "per_group.csv"), groups)
 
 
 def _warnings(one: DataSet, measured: results.Results) -> list[str]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake import metrics
+from deepfake.catalog.identity_overlap import identity_groups
 from deepfake.config import EvaluationConfig
 from deepfake.pipelines.evaluate import operating_points as judgement
 from deepfake.pipelines.evaluate import slices
@@ -201,14 +202,8 @@ def _worst_first(
 
 def units(table: pa.Table, over: str) -> np.ndarray:
     """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
-    names = table["video_id"]
-    if over == "identities":
-        names = pc.if_else(
-            pc.is_valid(table["group_id"]),
-            pc.binary_join_element_wise("group", table["group_id"], "\n", null_handling="skip"),
-            pc.binary_join_element_wise("video", names, "\n"),
-        )
-    return pa.chunked_array(names).combine_chunks().dictionary_encode().indices.to_numpy()
+    names = pa.array(identity_groups(table)) if over == "identities" else table["video_id"].combine_chunks()
+    return names.dictionary_encode().indices.to_numpy()
 
 
 def _labels(table: pa.Table) -> np.ndarray:

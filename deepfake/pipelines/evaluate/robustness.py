@@ -19,6 +19,7 @@ from deepfake.config import EvaluationConfig
 from deepfake.crops.corruptions import CHANGES, NONE, Change
 from deepfake.pipelines.evaluate import results
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
+from deepfake.video.sampling import spread_evenly
 
 CROPS_A_VIDEO = 8
 FRAMES, CRF = "frames a video", "video CRF"
@@ -42,7 +43,7 @@ def chosen(faces: LabelledFaces, crops: int) -> LabelledFaces:
     kept: list[np.ndarray] = []
     budget = crops
     for pair in zip(queues[0], queues[1], strict=False):
-        rows = [_spread(int(starts[i]), int(stops[i]), CROPS_A_VIDEO) for i in pair]
+        rows = [starts[i] + spread_evenly(int(stops[i] - starts[i]), CROPS_A_VIDEO) for i in pair]
         if sum(map(len, rows)) > budget:
             break
         kept += rows
@@ -76,7 +77,7 @@ def fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dict[str, A
     for count in [*counts, longest]:
         mask = np.zeros(videos.size, bool)
         for a, b, there in zip(starts, stops, distinct, strict=True):
-            mask[a:b] = np.isin(frames[a:b], there[_spread(0, len(there), count)])
+            mask[a:b] = np.isin(frames[a:b], there[spread_evenly(len(there), count)])
         kept = scored.filter(pa.array(mask))
         rows.append(row(kept, kept["score"].to_numpy(), FRAMES, count, config))
     return rows
@@ -103,13 +104,6 @@ def row(
         "auc_high": interval.high if interval else None,
         "frame_auc": metrics.binary(table["label"].to_numpy(), scores)["auc"],
     }
-
-
-def _spread(start: int, stop: int, count: int) -> np.ndarray:
-    """Up to ``count`` of the numbers from ``start`` to ``stop``, evenly, the middles of equal parts."""
-    if stop - start <= count:
-        return np.arange(start, stop)
-    return start + ((np.arange(count) + 0.5) * (stop - start) / count).astype(np.int64)
 
 
 __all__ = ["CRF", "FRAMES", "NONE", "chosen", "fewer_frames", "row", "sweep"]

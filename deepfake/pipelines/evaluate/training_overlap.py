@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from deepfake.catalog.duplicates import require_no_duplicates
+from deepfake.catalog.identity_overlap import list_identities
 from deepfake.errors import UsageError
 from deepfake.model.bundle import BundleInfo
 
@@ -28,14 +28,11 @@ def require_unseen(
             None for a score table whose bundle is not at hand.
         everything: all faces of the input, whatever their split; stands in where the bundle names nothing.
     """
-    own, validation = identities(table), _validation_split(info)
+    own, validation = set(list_identities(table)), _validation_split(info)
     trained, source = _recorded(info.training) if info else None, "the bundle"
     if trained is None:
         source = "the input's own splits (the bundle's are not recorded)"
-        trained = {
-            name: identities(everything.filter(pc.equal(everything["split"], name)))
-            for name in TRAINING_SPLITS
-        }
+        trained = {name: frozenset(list_identities(everything, name)) for name in TRAINING_SPLITS}
     found = []
     for name, seen in trained.items():
         shared = own & seen
@@ -74,7 +71,7 @@ def require_no_copies(
     recorded = _recorded(info.training) if info else None
     found = []
     for name in TRAINING_SPLITS if recorded is None else recorded:
-        here = identities(everything.filter(pc.equal(everything["split"], name)))
+        here = set(list_identities(everything, name))
         if name == split or (recorded is not None and not here & recorded[name]):
             continue
         try:
@@ -105,16 +102,6 @@ def crop_differences(info: BundleInfo, crops_config: Mapping[str, Any]) -> list[
     return [f"The crops were made otherwise than those the model was trained on: {'; '.join(found)}."]
 
 
-def identities(table: pa.Table) -> frozenset[str]:
-    """Every identity shown or used in some rows; of videos without one the group, else the video itself."""
-    found: set[str] = set()
-    rows = table.select(["video_id", "target_id", "source_id", "group_id"])
-    for row in rows.group_by(rows.column_names).aggregate([]).to_pylist():
-        named = {row["target_id"], row["source_id"]} - {None}
-        found |= named or {row["group_id"] or row["video_id"]}
-    return frozenset(found)
-
-
 def _recorded(training: Mapping[str, Any]) -> dict[str, frozenset[str]] | None:
     recorded = training.get("identities")
     if not isinstance(recorded, Mapping):
@@ -128,6 +115,6 @@ def _validation_split(info: BundleInfo | None) -> str:
     return str(recorded.get("val_split", VALIDATION))
 
 
-def _some(found: frozenset[str]) -> str:
+def _some(found: set[str]) -> str:
     names = sorted(found)
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

@@ -1,4 +1,4 @@
-"""Identities that are in more than one split, as findings; the search itself is ``catalog.overlap``'s."""
+"""Identities that are in more than one split, as findings; ``catalog.identity_overlap`` searches for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deepfake.catalog import identity_overlap
 from deepfake.pipelines.leakcheck.findings import Finding
 
 
-def shared(videos: pa.Table) -> list[Finding]:
+def find_shared(videos: pa.Table) -> list[Finding]:
     """One finding for each identity and pair of splits, with a video of either split as example."""
     labels = dict(zip(videos["video_id"].to_pylist(), videos["label"].to_pylist(), strict=True))
     return [
@@ -22,5 +22,5 @@ def shared(videos: pa.Table) -> list[Finding]:
             label_a=labels[found.video_a],
             label_b=labels[found.video_b],
         )
-        for found in identity_overlap.find(videos)
+        for found in identity_overlap.find_overlaps(videos)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections import Counter
@@ -125,7 +124,7 @@ def check(
     """Run every check."""
     options = config.leakcheck
     videos = material.used(loaded)
-    found = identities.shared(videos)
+    found = identities.find_shared(videos)
     if known is not None:
         found += uploads.overlaps(videos, known) + uploads.official_overlaps(known)
     pictures = scan.PICTURES.empty_table()
@@ -247,9 +246,7 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 def _write(checked: Checked, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
     table = findings.as_table(checked.findings, config_sha256(config))
     storage.write_table(join(config.output, "overlaps.parquet"), table)
-    sink = io.BytesIO()
-    pyarrow.csv.write_csv(table, sink)
-    storage.write_bytes(join(config.output, "overlaps.csv"), sink.getvalue())
+    storage.write_csv(join(config.output, "overlaps.csv"), table)
     uri = join(config.output, "leakcheck.json")
     storage.write_text(uri, json.dumps(as_json(checked, config), indent=2) + "\n")
     rows = table.to_pylist()

@@ -14,6 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake.catalog.identity_overlap import identity_groups
+from deepfake.video.sampling import spread_evenly
+
 # group -> its features; the group is what a warning names first
 GROUPS: dict[str, tuple[str, ...]] = {
     "border pixels": ("corner_black", "edge_black", "edge_constant", "edge_repeated"),
@@ -94,8 +97,7 @@ def collect(pictures: pa.Table, videos: pa.Table, crops_per_video: int) -> Sampl
     else:
         place, own = np.arange(known.num_rows), {}
     of_video = {name: values[place] for name, values in facts.items()}
-    identity = pc.coalesce(known["group_id"], known["target_id"], known["video_id"])
-    group = np.unique(identity.to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
+    group = np.unique(identity_groups(known), return_inverse=True)[1]
     label = known["label"].to_numpy().astype(np.int8)
     return Samples({**own, **of_video}, label[place], place, group[place].astype(np.int64))
 
@@ -146,7 +148,6 @@ def _evenly(video: np.ndarray, most: int) -> np.ndarray:
     starts = np.flatnonzero(np.diff(video, prepend=-1))
     sizes = np.diff(np.append(starts, len(video)))
     chosen = [
-        start + (np.arange(size) if size <= most else ((np.arange(most) + 0.5) * size / most).astype(int))
-        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+        start + spread_evenly(size, most) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     ]
     return np.concatenate(chosen) if chosen else np.empty(0, np.int64)

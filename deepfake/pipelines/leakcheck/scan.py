@@ -6,12 +6,11 @@ holds more than a window of decoded pictures. A video of a catalog is stood for 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import pyarrow as pa
@@ -23,6 +22,7 @@ from deepfake.config import RayConfig, SamplingConfig
 from deepfake.crops.reader import decode_crop, open_file
 from deepfake.execution import pools
 from deepfake.execution.ray_errors import user_errors
+from deepfake.io.checksums import sha256_of_file
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck.fingerprints import look
 from deepfake.pipelines.leakcheck.inputs import Material
@@ -222,7 +222,7 @@ class _LookAtFiles:
                 row["size_bytes"] = file.seek(0, io.SEEK_END)
                 file.seek(0)
                 if entry["hash"]:
-                    row["content_sha256"] = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+                    row["content_sha256"] = sha256_of_file(file)
                     file.seek(0)
                 if self.pixels:
                     row |= _facts(file)

@@ -126,8 +126,7 @@ def finish(work: Todo, output: Output) -> pa.Table:
 def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
     """The yield table as ``_yield.csv``; a warning where it differs between the classes."""
     rows = detection_rate.table(videos)
-    with output.storage.writing(join(output.root, "_yield.csv")) as path:
-        pa.csv.write_csv(pa.Table.from_pylist(rows), path)
+    output.storage.write_csv(join(output.root, "_yield.csv"), pa.Table.from_pylist(rows))
     log.info("faces found\n%s", detection_rate.words(rows))
     if words := detection_rate.warning(rows, detector):
         log.warning("%s", words)

@@ -20,7 +20,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
 from deepfake.metrics import Interval, precision_at_prevalence, precision_interval
-from deepfake.model.verdicts import VerdictRule
+from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.report import html
 
 PAGE = "report.html"
@@ -40,7 +40,6 @@ STATUS_WORDS: dict[str, str] = {
     Status.TIMEOUT: "took longer than the time limit",
     Status.SKIPPED_DUPLICATE: "same content as another file, which stands for it",
 }
-VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
 LABEL_WORDS = {0: "real", 1: "fake"}
 
 

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 
 from deepfake.catalog.duplicates import require_no_duplicates
-from deepfake.catalog.identity_overlap import names_people, require_both_classes, require_disjoint
+from deepfake.catalog.identity_overlap import (
+    list_identities,
+    names_people,
+    require_both_classes,
+    require_disjoint,
+)
 from deepfake.config import (
     CropConfig,
     DetectorConfig,
@@ -279,7 +284,7 @@ def _write_bundle(
             "epochs_run": len(history),
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
-            "identities": {split: dataset.identities(crops.table, split) for split in splits},
+            "identities": {split: list_identities(crops.table, split) for split in splits},
             "people_named": names_people(crops.table),
         },
         versions=keras_runtime.versions(),

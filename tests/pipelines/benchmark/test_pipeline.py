@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
-import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,8 @@ from deepfake.config import (
 from deepfake.errors import JobError, UsageError
 from deepfake.io.storage import Storage
 from deepfake.pipelines.benchmark import baselines, clips, results
-from deepfake.pipelines.benchmark.contestants import Contestant
+from deepfake.pipelines.benchmark.contestants import Contestant, call_each
 from deepfake.pipelines.benchmark.pipeline import choose_detectors, selected, warnings
-from deepfake.pipelines.benchmark.processes import Processes
 from deepfake.pipelines.benchmark.results import Measured, Tally
 from tests import running
 from tests.running import ROOT
@@ -198,21 +198,13 @@ def test_the_floor_stands_for_the_frames_that_sampling_keeps(ffpp_small: Path) -
     assert baselines.floor(str(clip), 25) == Tally(3)
 
 
-def test_processes_answer_in_the_order_of_the_calls_and_name_the_call_that_ended_one() -> None:
-    with Processes(2) as processes:
-        assert processes.map(divmod, [(n, 3) for n in range(7)]) == [divmod(n, 3) for n in range(7)]
-        assert processes.map(os.getpid, [()] * 4, width=1) == [processes.map(os.getpid, [()], width=1)[0]] * 4
-        with pytest.raises(JobError, match=r"_exit\(7,\)"):
-            processes.map(os._exit, [(7,)])
-
-
-def test_processes_end_with_their_block_whatever_they_are_doing() -> None:
-    with pytest.raises(KeyboardInterrupt), Processes(1) as processes:
-        [pid] = processes.map(os.getpid, [()])
-        processes._connections[0].send((time.sleep, (600,)))
-        raise KeyboardInterrupt
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+def test_calls_are_answered_in_their_order_and_a_process_that_ends_early_is_an_error() -> None:
+    calls = [(n, 3) for n in range(7)]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
+        for alone in (False, True):
+            assert call_each(processes, divmod, calls, alone) == [divmod(*call) for call in calls]
+        with pytest.raises(JobError, match="a process ended in _exit"):
+            call_each(processes, os._exit, [(7,)])
 
 
 def test_one_core_has_no_ratio_of_two_workers_and_four_have() -> None:

@@ -17,7 +17,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.metrics import precision_interval
 from deepfake.model.thresholds import OperatingPoint
-from deepfake.model.verdicts import VerdictRule
+from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import index_page
 from deepfake.report import html as pages
 from tests.pipelines.score.score_tables import HOSTILE, video_row, video_table
@@ -62,7 +62,7 @@ def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_s
 
 def test_every_status_and_verdict_has_words() -> None:
     assert set(index_page.STATUS_WORDS) == set(Status)
-    assert set(index_page.VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
+    assert set(VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
 
 
 def test_only_the_most_suspicious_thumbnails_are_written_under_harmless_names(tmp_path: Path) -> None:
