@@ -22,6 +22,7 @@ import re
 import resource
 import select
 import signal
+import site
 import struct
 import subprocess
 import sys
@@ -49,7 +50,9 @@ from deepfake.io.tables.videos import video_row
 
 log = logging.getLogger(__name__)
 
-PROGRAM = (sys.executable, "-m", "deepfake.crops.sandbox")
+# The child runs the code of its parent, whatever package of that name lies in the working directory (-P).
+PROGRAM = (sys.executable, "-P", "-m", "deepfake.crops.sandbox")
+CODE = str(Path(deepfake.__file__).resolve().parent.parent)
 # Decoders take and leave their buffers video after video. Left alone, glibc gives them back to the system,
 # and the child spends 1 % of its time on fresh pages: so it keeps this much (mallopt(3)).
 KEPT_BYTES = 64 * 2**20
@@ -230,7 +233,7 @@ class IsolatedExtractor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={**HEAP, **os.environ},
+            env={**HEAP, **os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
         )
         assert self._child.stdin is not None and self._child.stdout is not None
         _widen(self._child.stdout)
@@ -338,6 +341,12 @@ def _printable(text: str) -> str:
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> Found:
     row = video_row(entry) | failure(status, words, retry=True)
     return Found(row, tables.from_rows(table, []))
+
+
+def _import_path() -> list[str]:
+    """Where a child looks for modules before Python's own places; never the working directory."""
+    found = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    return found if CODE in site.getsitepackages() else [CODE, *found]
 
 
 def _die_with_parent() -> None:

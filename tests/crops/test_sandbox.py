@@ -204,3 +204,18 @@ def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
     ready, _, _ = select.select([watched], [], [], 30)
     os.close(watched)
     assert ready, "the child outlived its parent"
+
+
+def test_the_child_runs_the_code_of_its_parent_whatever_lies_in_the_working_directory(
+    named: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = named("good.mp4")
+    other = tmp_path / "another_checkout" / "deepfake"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise RuntimeError('another version of the code')\n")
+    monkeypatch.chdir(other.parent)
+    extractor = IsolatedExtractor(CONFIG, Storage())
+    try:
+        assert extractor.extract(entry).video["status"] == Status.OK
+    finally:
+        extractor.close()
