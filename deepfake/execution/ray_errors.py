@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
 
+RETRIES = "\nFailed to apply UDF transform after"  # what Ray Data adds to a message
+
 
 @contextmanager
 def user_errors(work: str | None = None) -> Iterator[None]:
@@ -22,7 +24,7 @@ def user_errors(work: str | None = None) -> Iterator[None]:
     except RayTaskError as error:
         for cause in causes(error):
             if isinstance(cause, UsageError | JobError | TableError) and not isinstance(cause, RayTaskError):
-                raise type(cause)(str(cause)) from None
+                raise type(cause)(str(cause).partition(RETRIES)[0]) from None
         if work is None:
             raise
         raise JobError(f"{work} stopped: {error.cause or error}") from error

@@ -7,7 +7,7 @@ of actors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
@@ -106,17 +106,18 @@ class _Scorer:
         on_gpu = bool(ray.get_gpu_ids())
         self._decoders = ThreadPoolExecutor(min(_DECODERS, session.cores()) if on_gpu else 1)
 
-    def __call__(self, window: pa.Table) -> pa.Table:
-        """``change, position, score`` of the crops of a window."""
+    def __call__(self, window: pa.Table) -> Iterator[pa.Table]:
+        """``change, position, score`` of the crops of a window, for each change.
+
+        A generator: of what is raised in one Ray keeps the error itself, which is meant for the user.
+        """
         positions, images = self._read(window)
-        found = []
         for number, change in enumerate(self._changes):
             crops = np.stack(list(self._decoders.map(change, images)))
             with self._scoring:
                 scores = self._scorer.score(crops)
             changes = np.full(len(positions), number, np.int16)
-            found.append(pa.table({"change": changes, "position": positions, "score": scores}))
-        return pa.concat_tables(found)
+            yield pa.table({"change": changes, "position": positions, "score": scores})
 
     def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
         """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""

@@ -117,10 +117,10 @@ def test_every_row_names_what_made_it(scored: Path) -> None:
 ON_A_GPU = """
 import sys
 import ray
-from deepfake import scoring
+from deepfake.pipelines.score import pipeline
 from deepfake.config import ScoreJobConfig
 ray.init(num_cpus=2, num_gpus=1, object_store_memory=2**28, include_dashboard=False)
-scoring.run(ScoreJobConfig.model_validate_json(sys.argv[1]))
+pipeline.run(ScoreJobConfig.model_validate_json(sys.argv[1]))
 """
 
 
