@@ -15,7 +15,7 @@ from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.pipelines.train.pipeline import require_no_copies, run_identity, train
+from deepfake.pipelines.train.pipeline import require_no_copies, run, run_identity
 from tests import running
 from tests.running import ROOT
 
@@ -43,19 +43,19 @@ def test_a_split_without_a_class_stops_with_the_counts_and_status_2(make_crops, 
 def test_identities_shared_by_the_splits_stop_it_and_are_named(make_crops, tmp_path: Path) -> None:
     folder = make_crops(source_id="the-same-person")
     with pytest.raises(UsageError, match=r"(?s)the-same-person.*--training.allow_overlap true"):
-        train(job(folder, tmp_path / "model"))
+        run(job(folder, tmp_path / "model"))
 
 
 def test_an_overlap_can_be_allowed_and_is_still_said(make_crops, tmp_path: Path, caplog) -> None:
     folder = make_crops(source_id="the-same-person")
     plan = job(folder, tmp_path / "model", allow_overlap=True).model_copy(update={"dry_run": True})
-    train(plan)
+    run(plan)
     assert "the-same-person" in caplog.text
 
 
 def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, tmp_path: Path) -> None:
     plan = job(small_crops, tmp_path / "model", global_batch=8).model_copy(update={"dry_run": True})
-    summary = train(plan).summary
+    summary = run(plan).summary
     assert summary["train_real_crops"] == 18 and summary["train_fake_crops"] == 24
     assert summary["train_fake_methods"] == {"Deepfakes": 12, "FaceSwap": 12}
     assert summary["val_real_crops"] == summary["val_fake_crops"] == 8
@@ -75,19 +75,19 @@ def test_self_blended_training_needs_no_fakes_but_must_know_how_crops_were_cut(
         training=TrainingConfig(global_batch=8),
         dry_run=True,
     )
-    summary = train(plan).summary
+    summary = run(plan).summary
     assert summary["train_fake_crops"] == 0 and summary["self_blended_per_epoch"] == 18
     assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
     (folder / "_config.json").unlink()
     with pytest.raises(UsageError, match=r"_config.json .*--augment.fakes real"):
-        train(plan)
+        run(plan)
 
 
 def test_paired_training_is_refused_where_no_fake_has_its_original(
     make_crops, small_crops: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"balance is paired.*target_id"):
-        train(job(small_crops, tmp_path / "model", balance="paired"))
+        run(job(small_crops, tmp_path / "model", balance="paired"))
     folder = make_crops((("train", 0, 1, 6), ("train", 1, 1, 4), ("val", 0, 1, 4), ("val", 1, 1, 4)))
     for path in folder.glob("part-*.parquet"):
         rows = pq.read_table(path).to_pylist()
@@ -95,13 +95,13 @@ def test_paired_training_is_refused_where_no_fake_has_its_original(
             row["target_id"] = row["group_id"] = row["split"]
         Storage().write_table(str(path), tables.from_rows("crops", rows))
     plan = job(folder, tmp_path / "model", balance="paired").model_copy(update={"dry_run": True})
-    summary = train(plan).summary
+    summary = run(plan).summary
     assert summary["fakes_beside_their_original_per_epoch"] == 4 and summary["crops_per_epoch"] == 8
 
 
 def test_training_and_validating_on_one_split_is_refused(small_crops: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="both 'train'"):
-        train(job(small_crops, tmp_path / "model", val_split="train"))
+        run(job(small_crops, tmp_path / "model", val_split="train"))
 
 
 def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tm
     config = folder / "_config.json"
     config.write_text(config.read_text().replace('"size": 224', '"size": 128'))
     with pytest.raises(UsageError, match=r"128 pixels wide.*--crop.size 224"):
-        train(job(folder, tmp_path / "model"))
+        run(job(folder, tmp_path / "model"))
 
 
 @pytest.mark.parametrize("what", ["bundle.json", "_checkpoints"])
@@ -126,7 +126,7 @@ def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, 
         (output / "_checkpoints" / "run.json").write_text('{"identity": "another"}')
         (output / "_checkpoints" / "another" / "epoch-00001" / "state.json").write_text("{}")
     with pytest.raises(UsageError, match=f"{output}: holds .* --training.resume false"):
-        train(job(small_crops, output))
+        run(job(small_crops, output))
 
 
 def test_a_run_keeps_its_identity_on_another_machine_and_loses_it_with_another_recipe(tmp_path: Path) -> None:
