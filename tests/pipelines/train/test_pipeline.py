@@ -115,12 +115,12 @@ def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tm
 @pytest.mark.parametrize("what", ["bundle.json", "_checkpoints"])
 def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, what: str) -> None:
     from deepfake.io.storage import Storage
-    from deepfake.model.bundle import BundleInfo, write
+    from deepfake.model.bundle import BundleInfo, write_bundle
 
     output = tmp_path / "model"
     if what == "bundle.json":
         info = BundleInfo(model_sha256="0" * 64, threshold=0.5, training={"identity": "another"})
-        write(str(output), Storage(), info)
+        write_bundle(str(output), Storage(), info)
     else:
         (output / "_checkpoints" / "another" / "epoch-00001").mkdir(parents=True)
         (output / "_checkpoints" / "run.json").write_text('{"identity": "another"}')
