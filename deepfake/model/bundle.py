@@ -192,14 +192,16 @@ class Bundle:
 
     @cached_property
     def _forward(self) -> Any:
+        return self.concrete_function(self.batch_size)
+
+    def concrete_function(self, batch: int | None) -> Any:
+        """The network as a ``tf.function`` of ``batch`` crops (None: of any number)."""
         import tensorflow as tf
 
         network = self.network
         return tf.function(
             lambda crops: network(crops, training=False),
-            input_signature=[
-                tf.TensorSpec([self.batch_size, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")
-            ],
+            input_signature=[tf.TensorSpec([batch, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")],
             autograph=False,
         ).get_concrete_function()
 

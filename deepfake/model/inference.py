@@ -143,12 +143,21 @@ def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: boo
 
 
 def export(bundle: Bundle) -> bytes:
-    """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32."""
-    network = bundle.network
-    _openvino()  # before Keras imports it
+    """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32.
+
+    By way of a frozen graph in a file: Keras' own export hands OpenVINO Python objects, which its converter
+    (2026.4) cannot take under Python 3.13.
+    """
+    keras_runtime.start()
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    openvino = _openvino()
+    frozen = convert_variables_to_constants_v2(bundle.concrete_function(None))
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
-        network.export(str(Path(folder, _GRAPH)), format="openvino", verbose=False)
+        whole = Path(folder, "network.pb")
+        whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        openvino.save_model(openvino.Core().read_model(whole), Path(folder, _GRAPH), compress_to_fp16=False)
         for name in (_GRAPH, _WEIGHTS):
             archive.write(Path(folder, name), name)
     return packed.getvalue()

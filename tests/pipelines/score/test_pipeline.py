@@ -303,7 +303,9 @@ def test_a_video_that_is_done_again_has_one_row_in_every_table(
             "video_id", kind="stable"
         )
         same = [
-            name for name in rows.columns if name not in ("uri", "config_sha256") and "seconds" not in name
+            name
+            for name in rows.columns
+            if name not in ("uri", "dataset", "config_sha256") and "seconds" not in name
         ]
         pd.testing.assert_frame_equal(rows[same], expected[same].reset_index(drop=True), check_dtype=False)
     before = {p: p.read_bytes() for p in output.rglob("*.parquet")}
