@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepfake.errors import JobError, UsageError
-from deepfake.io.storage import Storage, make_folder
+from deepfake.io.storage import ConditionsUnknown, Storage, make_folder
 from deepfake.io.uri import join, split_uri
 
 log = logging.getLogger(__name__)
@@ -174,17 +174,16 @@ class S3Object:
         etag = before.etag if before is not None else None
         try:
             if self._heeds is False:
-                raise NotImplementedError
+                raise ConditionsUnknown
             self._storage.write_if(self.uri, data, etag)
             if self._heeds is None:
-                self._storage.write_if(
-                    self.uri, data, etag
-                )  # to be refused: the first has changed what is there
-                raise NotImplementedError
+                # To be refused: the first has changed what is there.
+                self._storage.write_if(self.uri, data, etag)
+                raise ConditionsUnknown
         except FileExistsError:
             self._heeds = True
             return self._holds(data)  # the first may have been repeated, its answer lost: it meets itself
-        except NotImplementedError:
+        except ConditionsUnknown:
             return self._write_and_look(data, before)
         return True
 

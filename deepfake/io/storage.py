@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 KEYS_A_REQUEST = 1000  # that S3 deletes at once
 
 
+class ConditionsUnknown(Exception):
+    """An S3 server that writes whatever a request says of what must be there."""
+
+
 @dataclass(frozen=True)
 class FileInfo:
     """One listed file."""
@@ -211,7 +215,7 @@ class Storage:
     def write_if(self, uri: str, data: bytes, etag: str | None) -> str:
         """Write an S3 object where there is none (``etag`` None), or in place of that one; its new ETag.
 
-        Raises ``FileExistsError`` where something else is there, and ``NotImplementedError`` where the server
+        Raises ``FileExistsError`` where something else is there, and ``ConditionsUnknown`` where the server
         says that it knows no conditions. One that does not say so, or an old client library, writes all the
         same: whoever relies on the condition sees whether a second write is refused.
         """
@@ -226,7 +230,7 @@ class Storage:
                 if s3_errors.is_unmet_condition(error):
                     raise FileExistsError(f"{uri}: written by somebody else") from error
                 if s3_errors.is_unknown_request(error):
-                    raise NotImplementedError(f"{uri}: no conditional writes there") from error
+                    raise ConditionsUnknown(f"{uri}: no conditional writes there") from error
                 raise
         return str(answer["ETag"])
 
