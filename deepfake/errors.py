@@ -1,5 +1,7 @@
 """The ways a job ends early, besides a bug."""
 
+from __future__ import annotations
+
 import signal
 
 
@@ -9,6 +11,20 @@ class UsageError(ValueError):
 
 class JobError(RuntimeError):
     """The job could not do its work (exit status 1)."""
+
+
+class NodeFault(JobError):
+    """This machine cannot do a piece of work, which another may.
+
+    ``definite``: it was examined, and can do none. ``unreadable`` are ids and URIs of videos that it cannot
+    read.
+    """
+
+    def __init__(
+        self, words: str, definite: bool = False, unreadable: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(words)
+        self.definite, self.unreadable = definite, unreadable
 
 
 class Stopped(BaseException):

@@ -40,7 +40,7 @@ import deepfake
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops import chunks
 from deepfake.crops.extraction import ExtractConfig, Found, extract, failure
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError, NodeFault, UsageError
 from deepfake.faces.detectors.base import Detector
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
@@ -60,6 +60,7 @@ HEAP = {"MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str
 PIPE_BYTES = 2**20  # a video's crops pass in a few pieces; the most that Linux allows without privileges
 GRACE_SECONDS = 10.0  # beyond the video's own limit, before the child is killed
 START_SECONDS = 120.0  # for imports on a busy machine
+CANNOT_START = "extraction cannot start on this machine"
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
 
 _LENGTH = struct.Struct("<q")
@@ -71,6 +72,10 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 class ChildDied(Exception):
     """The child ended, or was killed, before it answered, or what it answered makes no sense."""
+
+
+class StartFailed(ChildDied):
+    """The child did not come up: no video's fault."""
 
 
 class ProgramFault(Exception):
@@ -120,7 +125,10 @@ class PlainExtractor:
 def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Extractor:
     cv2.setNumThreads(0)  # there is a process for each core; OpenCV's own threads would fight over them
     if not config.sampling.isolate:
-        return PlainExtractor(config, Storage(storage))
+        try:
+            return PlainExtractor(config, Storage(storage))
+        except OSError as error:
+            raise NodeFault(f"{CANNOT_START}: {error}") from error
     isolated = IsolatedExtractor(config, Storage(storage))
     isolated.start()
     return isolated
@@ -171,7 +179,7 @@ class IsolatedExtractor:
     def _try(
         self, entry: Mapping[str, Any], request: Mapping[str, Any], answer: str, table: pa.Table | None = None
     ) -> Found:
-        words = ""
+        last = ChildDied()
         for _ in range(ATTEMPTS):
             try:
                 return self._ask({"entry": dict(entry), **request}, table, answer)
@@ -188,10 +196,12 @@ class IsolatedExtractor:
                     log.error("%s", fault.trace)
                 return _failed(entry, Status.DECODE_ERROR, str(fault), answer)
             except ChildDied as death:
-                words = str(death)
-                log.warning("%s: %s", entry["video_id"], words)
+                last = death
+                log.warning("%s: %s", entry["video_id"], death)
                 self.close()
-        return _failed(entry, Status.DECODE_ERROR, words, answer)
+        if isinstance(last, StartFailed):
+            raise NodeFault(str(last))
+        return _failed(entry, Status.DECODE_ERROR, str(last), answer)
 
     def close(self) -> None:
         """End the child."""
@@ -241,9 +251,9 @@ class IsolatedExtractor:
             _write(self._child.stdin, json.dumps(self._settings).encode())
             _without_complaint(_read(self._child.stdout, time.monotonic() + START_SECONDS))
         except (EOFError, BrokenPipeError, TimeoutError) as error:  # it has seen no video yet
-            raise ChildDied(
-                f"{PROGRAM_FAULT}: the extraction process did not start ({self._how_it_ended()})"
-            ) from error
+            raise StartFailed(f"the extraction process did not start ({self._how_it_ended()})") from error
+        except JobError as error:
+            raise StartFailed(str(error)) from error
         return self._child
 
     def _how_it_ended(self) -> str:
@@ -275,7 +285,7 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
         detector: Detector = make_detector(config.detector, storage)
         pa.array([None])  # with its first array Arrow imports pandas, for 0.7 s: not while a video waits
     except OSError as error:  # such as a model that lies on other machines only
-        _write(answers, _complaint(JobError(f"extraction cannot start on this machine: {error}")))
+        _write(answers, _complaint(JobError(f"{CANNOT_START}: {error}")))
         return
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
         _write(answers, _complaint(error))

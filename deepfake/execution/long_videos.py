@@ -7,7 +7,8 @@ what is missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,12 +20,14 @@ from deepfake.catalog.media import is_image
 from deepfake.config import RayConfig
 from deepfake.crops import chunks
 from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
-from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.extraction import ExtractConfig, Found
 from deepfake.crops.sandbox import extractor
 from deepfake.execution import pools
+from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
-from deepfake.execution.output import Output
-from deepfake.execution.runner import follow, require_sound_program
+from deepfake.execution.output import READERS, Output
+from deepfake.execution.runner import Work, require_sound_program
+from deepfake.execution.unit_worker import answer, attempt_unit, left_out, no_answer, require_readable
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.uri import join
@@ -49,7 +52,7 @@ def shared(
     log.info("%d videos are larger than sampling.long_video_mb and are looked into first", len(rows))
     bounds = _survey(rows, config, output, ray_config)
     cut: dict[str, Pieces] = {}
-    left: list[pa.Table] = []
+    left: dict[str, pa.Table] = {}
     finished = output.finished_units()
     for row in rows:
         entry = row.to_pylist()[0]
@@ -59,20 +62,16 @@ def shared(
             continue
         ids = [chunks.piece_id(entry, output.config_sha256, *span) for span in spans]
         cut[entry["video_id"]] = Pieces(join(output.root, "_work"), survey_id, tuple(ids))
-        left += [
-            _block(row, survey_id=survey_id, piece_id=name, first=first, stop=stop)
+        left |= {
+            name: _block(row, survey_id=survey_id, piece_id=name, first=first, stop=stop)
             for name, (first, stop) in zip(ids, spans, strict=True)
             if name not in finished
-        ]
+        }
     if left:
         log.info("%d videos are cut into pieces, %d of which are to do", len(cut), len(left))
-        results = ray.data.from_blocks(left).map_batches(
-            look_at_piece,
-            fn_kwargs={"config": config, "output": output, "deadline": deadline},
-            **_tasks(ray_config, len(left)),
-        )
+        work = {"config": config, "output": output, "deadline": deadline}
         check = partial(require_sound_program, config=config, output=output)
-        follow(pools.in_one_stage(results), len(left), "pieces", check)
+        _work_through(left, look_at_piece, work, ray_config, Work(output, len(left), "pieces", check))
     if deadline is not None:
         finished = output.finished_units()
         missing = {name for name, whole in cut.items() if not finished.issuperset(whole.piece_ids)}
@@ -81,15 +80,19 @@ def shared(
 
 
 def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.Table:
-    """``survey_id, bounds`` of a long video, surveyed unless that was done before."""
+    """A long video, surveyed; answers its ``videos`` row."""
     [entry] = block.to_pylist()
     survey_id = entry.pop("survey_id")
-    uri = join(output.root, "_work", "packets", f"{survey_id}.parquet")
-    if not output.storage.exists(join(output.root, "_work", "videos", f"{survey_id}.parquet")):
-        found = extractor(config, output.storage).survey(entry, config.sampling.piece_seconds)
-        output.write_unit(survey_id, {"packets": found.table, "videos": _row(found.video, output)})
-    bounds = chunks.read_bounds(uri, output.storage)
-    return pa.table({"survey_id": [survey_id], "bounds": pa.array([bounds], pa.list_(pa.int64()))})
+
+    def survey(attempt: Attempt) -> pa.Table:
+        if attempt.begin(entry["video_id"]):
+            found = extractor(config, output.storage).survey(entry, config.sampling.piece_seconds)
+        else:
+            found = left_out(entry, "packets")
+        attempt.rest()
+        return _stage(survey_id, "packets", found, output)
+
+    return attempt_unit(survey_id, survey)
 
 
 def look_at_piece(
@@ -97,30 +100,68 @@ def look_at_piece(
 ) -> pa.Table:
     """One piece of a long video, looked at and staged; answers its ``videos`` row."""
     if deadline is not None and deadline.passed():
-        return tables.from_rows("videos", [])
+        return no_answer()
     [entry] = block.to_pylist()
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
-    uri = join(output.root, "_work", "packets", f"{survey_id}.parquet")
-    packets = output.storage.read_table(uri, "packets")
-    found = extractor(config, output.storage).look(entry, (first, stop), packets)
-    row = _row(found.video, output)
-    output.write_unit(name, {"pieces": found.table, "videos": row})
-    return row
+
+    def look(attempt: Attempt) -> pa.Table:
+        packets = output.storage.read_table(output.unit_uri("packets", survey_id), "packets")
+        if attempt.begin(entry["video_id"]):
+            found = extractor(config, output.storage).look(entry, (first, stop), packets)
+        else:
+            found = left_out(entry, "pieces")
+        attempt.rest()
+        return _stage(name, "pieces", found, output)
+
+    return attempt_unit(name, look)
+
+
+def _stage(unit_id: str, table: str, found: Found, output: Output) -> pa.Table:
+    """Write what was found in a video or a piece; its ``videos`` row."""
+    require_readable(unit_id, [found.video])
+    row = tables.from_rows("videos", [found.video], output.config_sha256)
+    output.write_unit(unit_id, {table: found.table, "videos": row})
+    return answer(row)
 
 
 def _survey(
     rows: list[pa.Table], config: ExtractConfig, output: Output, ray_config: RayConfig
 ) -> dict[str, list[int]]:
     """The bounds of each video's pieces, by the id of its survey."""
-    blocks = [_block(row, survey_id=_survey_id(row, config, output)) for row in rows]
-    results = ray.data.from_blocks(blocks).map_batches(
-        survey_video, fn_kwargs={"config": config, "output": output}, **_tasks(ray_config, len(blocks))
-    )
-    pools.in_one_stage(results)
-    found: dict[str, list[int]] = {}
-    for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-        found.update(zip(batch["survey_id"].to_pylist(), batch["bounds"].to_pylist(), strict=True))
-    return found
+    blocks = {_survey_id(row, config, output): row for row in rows}
+    finished = output.finished_units()
+    left = {name: _block(row, survey_id=name) for name, row in blocks.items() if name not in finished}
+    if left:
+        work = {"config": config, "output": output}
+        _work_through(left, survey_video, work, ray_config, Work(output, len(left), "surveys"))
+    with ThreadPoolExecutor(READERS) as pool:
+        uris = [output.unit_uri("packets", name) for name in blocks]
+        bounds = pool.map(lambda uri: chunks.read_bounds(uri, output.storage), uris)
+        return dict(zip(blocks, bounds, strict=True))
+
+
+def _work_through(
+    blocks: Mapping[str, pa.Table],
+    function: Callable[..., pa.Table],
+    arguments: Mapping[str, Any],
+    config: RayConfig,
+    work: Work,
+) -> None:
+    """Have a task done for each block, by the id of what it makes."""
+
+    def make_round(ids: set[str]) -> ray.data.Dataset:
+        workers = pools.workers(config, len(ids))
+        results = ray.data.from_blocks([block for name, block in blocks.items() if name in ids]).map_batches(
+            function,
+            fn_kwargs=dict(arguments),
+            batch_size=None,  # a block is a video or a piece
+            batch_format="pyarrow",
+            compute=pools.tasks(workers),
+            num_cpus=1,
+        )
+        return pools.in_one_stage(results)
+
+    work.do(blocks, make_round)
 
 
 def _survey_id(row: pa.Table, config: ExtractConfig, output: Output) -> str:
@@ -138,19 +179,6 @@ def _block(row: pa.Table, **more: str | int) -> pa.Table:
     for name, value in more.items():
         row = row.append_column(name, pa.array([value]))
     return row
-
-
-def _row(video: Mapping[str, Any], output: Output) -> pa.Table:
-    return tables.from_rows("videos", [video], output.config_sha256)
-
-
-def _tasks(config: RayConfig, blocks: int) -> dict[str, Any]:
-    return {
-        "batch_size": None,  # a block is a video or a piece
-        "batch_format": "pyarrow",
-        "compute": pools.tasks(pools.workers(config, blocks)),
-        "num_cpus": 1,
-    }
 
 
 def _with_pieces(unit: Unit, cut: Mapping[str, Pieces]) -> Unit:

@@ -114,7 +114,7 @@ class Output:
             return
         for unit_id in self.finished_units():
             if tables.program_faults(self.read_units("videos", [unit_id])["status_detail"].to_pylist()):
-                self.storage.remove(self._unit_uri("videos", unit_id))
+                self.storage.remove(self.unit_uri("videos", unit_id))
         self.storage.remove(mark)
 
     def write_unit(self, unit_id: str, unit_tables: Mapping[str, pa.Table]) -> None:
@@ -124,7 +124,7 @@ class Output:
         """
 
         def write(name: str) -> None:
-            self.storage.write_table(self._unit_uri(name, unit_id), unit_tables[name], row_group_rows(name))
+            self.storage.write_table(self.unit_uri(name, unit_id), unit_tables[name], row_group_rows(name))
 
         for names in (unit_tables.keys() - {"videos"}, unit_tables.keys() & {"videos"}):
             if names:
@@ -134,7 +134,7 @@ class Output:
     def read_units(self, name: str, unit_ids: Sequence[str]) -> pa.Table:
         """One table of all these units, in their order."""
         with ThreadPoolExecutor(READERS) as pool:
-            uris = [self._unit_uri(name, unit_id) for unit_id in unit_ids]
+            uris = [self.unit_uri(name, unit_id) for unit_id in unit_ids]
             found = list(pool.map(lambda uri: self.storage.read_table(uri, name), uris))
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
@@ -168,7 +168,7 @@ class Output:
             if not groups or filled[-1] + size > PART_BYTES:
                 groups.append([])
                 filled.append(0)
-            groups[-1].append(self._unit_uri(name, unit_id))
+            groups[-1].append(self.unit_uri(name, unit_id))
             filled[-1] += size
         return [
             Part(name, join(self._folder(name), f"part-{first + i:05d}.parquet"), tuple(group), size)
@@ -254,7 +254,8 @@ class Output:
     def _folder(self, name: str) -> str:
         return join(self.root, self.folders[name]) if self.folders[name] else self.root
 
-    def _unit_uri(self, name: str, unit_id: str) -> str:
+    def unit_uri(self, name: str, unit_id: str) -> str:
+        """Where a unit's file of a table is staged."""
         return join(self.root, "_work", name, f"{unit_id}.parquet")
 
 

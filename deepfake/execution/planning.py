@@ -20,9 +20,9 @@ from deepfake.catalog.load import load_catalog
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.errors import UsageError
-from deepfake.execution import pools, session
-from deepfake.execution import runner as units
+from deepfake.execution import nodes, pools, runner, session
 from deepfake.execution.output import Output
+from deepfake.execution.unit_worker import unit_id_of
 from deepfake.execution.work_units import Todo, Unit, group, plan
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
@@ -37,7 +37,7 @@ EARLIER = ["video_id", "uri", "size_bytes", "status", "retry", "content_sha256",
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
 
-def listed(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
+def list_videos(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
     """The catalog of the job's input, as far as ``--limit`` goes."""
     found = load_catalog(config.input, config.catalog, output.storage)
     if config.detector is not None and config.detector.boxes == "from_original":
@@ -85,14 +85,14 @@ def missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = Fal
     return videos.filter(pc.is_null(place))
 
 
-def planned(
+def describe_plan(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
     whole = plan(missing(videos, output.finished_videos(EARLIER), config.retry_failed), identity)
     finished = output.finished_units()
     waiting = [unit for unit in whole if unit.unit_id not in finished]
-    workers = planned_workers(config, len(waiting))
+    workers = count_workers(config, len(waiting))
     seconds = _expected_core_seconds(waiting, config, output)
     times = [f"{seconds / count:.0f} s on {count} cores" for count in sorted({workers.now, workers.most})]
     return {
@@ -109,12 +109,12 @@ def planned(
     }
 
 
-def planned_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> pools.Workers:
+def count_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> pools.Workers:
     """Workers that a run would have, for ``--dry-run``; joins a cluster to ask for its CPUs."""
     if not session.joins_a_cluster(config.ray):
         return pools.plan_workers(config.ray, units, config.ray.num_cpus or session.cores())
     with session.session(config.ray):
-        return pools.plan_workers(config.ray, units, int(session.total("CPU")))
+        return pools.plan_workers(config.ray, units, int(nodes.total("CPU")))
 
 
 def _expected_core_seconds(
@@ -151,7 +151,7 @@ def _hashes(
     if waiting:
         files = sum(block.rows.num_rows for block in waiting)
         log.info("%d files are read to find copies among them", files)
-        hashed = units.blocks(waiting).map_batches(
+        hashed = runner.blocks(waiting).map_batches(
             _hash_block,
             fn_args=(output,),
             batch_size=None,
@@ -169,5 +169,5 @@ def _hashes(
 def _hash_block(block: pa.Table, output: Output) -> pa.Table:
     """Hash the files of one block and keep the hashes; how many files there were."""
     hashes = duplicates.hash_rows(block, output.storage)
-    output.write_unit(block[units.UNIT_ID][0].as_py(), {"hashes": hashes})
+    output.write_unit(unit_id_of(block), {"hashes": hashes})
     return pa.table({"files": [block.num_rows]})

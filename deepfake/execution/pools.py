@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import ray.data
 
 from deepfake.config import RayConfig
-from deepfake.execution import session, waiting
+from deepfake.execution import nodes, session, waiting
 
 # Workers that wait for a place at a time: so many CPUs are started in one step, the next when these work.
 ASKED_AT_ONCE = 256
@@ -60,7 +60,7 @@ def workers(config: RayConfig, units: int, demand: Mapping[str, float] = ONE_CPU
     if session.joins_a_cluster(config):
         waiting.until_there_is_room(demand, min(units, config.workers or units, ASKED_AT_ONCE))
     [(resource, amount)] = demand.items()
-    return plan_workers(config, units, int(session.total(resource) / amount))
+    return plan_workers(config, units, int(nodes.total(resource) / amount))
 
 
 def free_cpus() -> list[float]:

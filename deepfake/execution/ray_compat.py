@@ -17,6 +17,7 @@ import ray._private.state
 from ray._private import ray_constants
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.core.generated import autoscaler_pb2, gcs_pb2
+from ray.experimental import internal_kv
 
 _TRAINER = "ray.train.v2.api.data_parallel_trainer"
 _CONSTANTS = "ray.train.v2._internal.constants"
@@ -43,6 +44,7 @@ class PrivateName:
 
 
 _ROOM = "to say what a job waits for"
+_SHARED = "what workers and job tell each other of nodes and units"
 _QUIET = "a quiet log where there is no dashboard"
 PRIVATE_NAMES = (
     PrivateName(_TRAINER, "DataParallelTrainer", "2.60.0", "a driver that does not import TensorFlow"),
@@ -59,6 +61,10 @@ PRIVATE_NAMES = (
     PrivateName("ray.core.generated.gcs_pb2", "ActorTableData", "2.60.0", _ROOM),
     PrivateName("ray._private.state", "state._connect_and_get_accessor", "2.60.0", _ROOM),
     PrivateName("ray._private.state", "state.get_cluster_config", "2.60.0", "shares of nodes yet to start"),
+    PrivateName("ray.experimental.internal_kv", "_internal_kv_get", "2.60.0", _SHARED),
+    PrivateName("ray.experimental.internal_kv", "_internal_kv_put", "2.60.0", _SHARED),
+    PrivateName("ray.experimental.internal_kv", "_internal_kv_list", "2.60.0", _SHARED),
+    PrivateName("ray.experimental.internal_kv", "_internal_kv_del", "2.60.0", _SHARED),
     PrivateName("ray.util.state", "list_nodes", "2.60.0", "to know whether there is a dashboard"),
 )
 
@@ -86,6 +92,31 @@ def list_node_groups() -> list[tuple[dict[str, float], int]]:
     config = ray._private.state.state.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     return [(dict(group.resources), group.max_count) for group in groups]
+
+
+def put_value(key: str, value: bytes) -> None:
+    """Let Ray's head keep a value of this job, for its workers and its own process."""
+    internal_kv._internal_kv_put(key, value, overwrite=True, namespace=_namespace())
+
+
+def get_value(key: str) -> bytes | None:
+    """A value of this job; None where there is none."""
+    found: bytes | None = internal_kv._internal_kv_get(key, namespace=_namespace())
+    return found
+
+
+def delete_value(key: str) -> None:
+    """Let Ray's head forget a value of this job."""
+    internal_kv._internal_kv_del(key, namespace=_namespace())
+
+
+def list_values(prefix: str) -> list[str]:
+    """Keys of this job's values that begin so."""
+    return [key.decode() for key in internal_kv._internal_kv_list(prefix, namespace=_namespace())]
+
+
+def _namespace() -> bytes:
+    return b"deepfake-" + ray.get_runtime_context().get_job_id().encode()
 
 
 def quiet_autoscaler() -> None:

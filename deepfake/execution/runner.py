@@ -1,6 +1,6 @@
-"""Work through the units of a plan with Ray Data; what preprocess and score have in common.
+"""Work through the units of a plan with Ray Data, round by round; what preprocess and score have in common.
 
-A unit goes through Ray Data as one block: first its catalog rows, then one row that carries its tables.
+A unit that a worker hands back is done by another node in the next round: see ``deepfake.execution.nodes``.
 """
 
 from __future__ import annotations
@@ -8,33 +8,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 import ray.data
 
-from deepfake.crops import canary, chunks
+from deepfake.crops import canary
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.crops.sandbox import extractor
-from deepfake.errors import JobError
-from deepfake.execution import session
+from deepfake.errors import JobError, UsageError
+from deepfake.execution import nodes, session
 from deepfake.execution.output import Output, Part
-from deepfake.execution.process import skip_final_gc
 from deepfake.execution.ray_errors import user_errors
-from deepfake.execution.work_units import Unit
+from deepfake.execution.unit_worker import SECONDS, UNIT_ID
+from deepfake.execution.work_units import Todo, Unit
 from deepfake.io import tables
-from deepfake.io.storage import Storage
 from deepfake.progress import Progress
-
-if TYPE_CHECKING:
-    from deepfake.execution.work_units import Todo
 
 log = logging.getLogger(__name__)
 
-UNIT_ID = "unit_id"
-SECONDS = "unit_seconds"
 COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
 SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
 FIRST_VIDEOS = 20  # where all of them end in a fault of this program, a good clip shows whether any would not
@@ -60,18 +55,15 @@ def waiting(units: list[Unit], output: Output) -> list[Unit]:
     return left
 
 
-def answer(videos: pa.Table, seconds: float) -> pa.Table:
-    """A unit's ``videos`` rows for ``follow``, with the seconds that the work on it took."""
-    return videos.append_column(SECONDS, pa.array([seconds] * videos.num_rows, pa.float64()))
-
-
-@dataclass(frozen=True)
+@dataclass
 class Followed:
     """What a run has worked through; nothing by default."""
 
-    starting: float = 0.0  # seconds until the first unit began, where ``answer`` says so; else all seconds
+    starting: float = 0.0  # seconds until the first unit began, where its answer says so; else all seconds
     videos: int = 0
     frames: int = 0  # sampled
+    failed: int = 0
+    program_faults: int = 0
 
     def rates(self, seconds: float) -> dict[str, Any]:
         """Of this run, as its summary has them; None where it did nothing."""
@@ -80,37 +72,81 @@ class Followed:
             "videos_per_hour": round(self.videos / seconds * 3600) if self.videos else None,
         }
 
+    def add(self, videos: pa.Table) -> None:
+        """Count rows of table ``videos``."""
+        self.videos += videos.num_rows
+        self.frames += sum(videos["frames_sampled"].to_pylist())
+        self.failed += sum(status in tables.FAILURES for status in videos["status"].to_pylist())
+        self.program_faults += tables.program_faults(videos["status_detail"].to_pylist())
 
-def follow(
-    results: ray.data.Dataset,
-    total: int,
-    what: str = "videos",
-    check: Callable[[int], None] | None = None,
-) -> Followed:
-    """Run a dataset of ``videos`` rows to its end, showing progress.
 
-    ``check`` is called with their number where the first videos all end in a fault of this program.
+MakeRound = Callable[[set[str]], ray.data.Dataset]  # ids of units to a dataset that answers ``videos`` rows
+
+
+@dataclass
+class Work:
+    """Units that are worked through in rounds, with their progress.
+
+    ``check`` is called with a number where the first videos all end in a fault of this program.
     """
-    videos = frames = failed = faults = 0
-    started = time.monotonic()
-    starting: float | None = None
-    with Progress(what, total) as progress, user_errors():
-        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            seconds = pc.max(batch[SECONDS]).as_py() if SECONDS in batch.column_names else None
-            if seconds is not None:
-                began = max(0.0, time.monotonic() - started - seconds)
-                starting = began if starting is None else min(starting, began)
-            before = videos
-            videos += batch.num_rows
-            frames += sum(batch["frames_sampled"].to_pylist())
-            failed += sum(status in tables.FAILURES for status in batch["status"].to_pylist())
-            faults += tables.program_faults(batch["status_detail"].to_pylist())
-            progress.step(batch.num_rows, f"{frames} frames" + (f", {failed} failed" if failed else ""))
-            if check and faults == videos and before < min(FIRST_VIDEOS, total) <= videos:
-                check(videos)
-    if starting is None:
-        starting = time.monotonic() - started
-    return Followed(starting, videos, frames)
+
+    output: Output
+    total: int  # videos
+    what: str = "videos"
+    check: Callable[[int], None] | None = None
+
+    def do(self, ids: Iterable[str], make_round: MakeRound) -> Followed:
+        """Have all units done, those that are handed back in further rounds.
+
+        ``JobError`` where no node is left that can work.
+        """
+        self._found, self._started = Followed(), time.monotonic()
+        left = set(ids)
+        with Progress(self.what, self.total) as self._progress:
+            while left:
+                left = self._do_round(left, make_round)
+                if left:
+                    log.info("%d units were handed back and are done by other nodes", len(left))
+                    nodes.current().examine()
+        if not self._found.videos:
+            self._found.starting = time.monotonic() - self._started
+        return self._found
+
+    def _do_round(self, ids: set[str], make_round: MakeRound) -> set[str]:
+        """The units that came back."""
+        returned: set[str] = set()
+        try:
+            with user_errors():
+                results = make_round(ids)
+                batches = iter(
+                    results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+                )
+                with closing(batches):  # Ray Data's threads end before Ray does, however this ends
+                    for batch in batches:
+                        if batch.num_rows:
+                            self._count(batch)
+                        else:
+                            returned.update(nodes.current().take_back(self.output.storage))
+        except (JobError, UsageError, tables.TableError):
+            raise
+        except Exception:  # such as a worker that could not be made on a node that has just joined
+            if not nodes.current().examine():
+                raise
+            returned = ids - self.output.finished_units()
+        return returned.union(nodes.current().take_back(self.output.storage))
+
+    def _count(self, batch: pa.Table) -> None:
+        found = self._found
+        if SECONDS in batch.column_names:
+            began = max(0.0, time.monotonic() - self._started - pc.max(batch[SECONDS]).as_py())
+            found.starting = min(began, found.starting) if found.videos else began
+        before = found.videos
+        found.add(batch)
+        note = f"{found.frames} frames" + (f", {found.failed} failed" if found.failed else "")
+        self._progress.step(batch.num_rows, note)
+        enough = before < min(FIRST_VIDEOS, self.total) <= found.videos
+        if self.check and enough and found.program_faults == found.videos:
+            self.check(found.videos)
 
 
 def require_sound_program(videos: int, config: ExtractConfig, output: Output) -> None:
@@ -119,7 +155,7 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
     Where it does not, the job goes on: a few files that hit a bug stop no archive.
     """
     # A task without a CPU, since the workers hold them all.
-    ask = ray.remote(num_cpus=0)(canary.failure).remote
+    ask = ray.remote(num_cpus=0, label_selector=nodes.current().selector())(canary.failure).remote
     failure: str | None = ray.get(ask(config, output.storage))
     if failure is None:
         log.warning("a clip of this job's own is decoded without the fault that ends all videos so far")
@@ -130,46 +166,6 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
         f"made: {failure}. It stopped there; the traceback is above. Once that is mended, the same command "
         "does them again"
     )
-
-
-def extract_unit(
-    block: pa.Table, config: ExtractConfig, storage: Storage, config_sha256: str
-) -> dict[str, Any]:
-    """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables."""
-    worker = extractor(config, storage)
-    found = []
-    for entry in block.drop_columns([UNIT_ID]).to_pylist():
-        whole = chunks.pieces_of(entry)
-        found.append(worker.extract(entry) if whole is None else chunks.joined(entry, whole, config, storage))
-    return {
-        UNIT_ID: block[UNIT_ID][0].as_py(),
-        "videos": tables.from_rows("videos", [one.video for one in found], config_sha256),
-        "crops": tables.stamped("crops", pa.concat_tables([one.table for one in found]), config_sha256),
-    }
-
-
-def prepare(config: ExtractConfig, storage: Storage) -> None:
-    """Load the detector, so that the first unit does not wait for it; called once by each worker."""
-    skip_final_gc()
-    extractor(config, storage)
-
-
-def pack(unit: Mapping[str, Any]) -> pa.Table:
-    """A unit's tables, and what else there is, as a block of one row for Ray Data's next operator."""
-    return pa.table(
-        {
-            key: [tables.to_ipc(value).to_pybytes() if isinstance(value, pa.Table) else value]
-            for key, value in unit.items()
-        }
-    )
-
-
-def unpack(block: pa.Table) -> list[dict[str, Any]]:
-    """The units of a block that ``pack`` made (Ray may have joined several)."""
-    return [
-        {key: tables.from_ipc(value) if isinstance(value, bytes) else value for key, value in row.items()}
-        for row in block.to_pylist()
-    ]
 
 
 def finish(

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -17,7 +17,7 @@ import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import ray_compat
+from deepfake.execution import nodes, ray_compat
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ THREADS = 4  # for calls that are too small for workers
 def session(config: RayConfig) -> Iterator[None]:
     """Ray, ready to use: the one already running in this process, a cluster, or an embedded one.
 
-    An embedded Ray is stopped at the end of the block; a cluster is only left.
+    An embedded Ray is stopped at the end of the block. A cluster is only left; its nodes are examined before.
     """
     if ray.is_initialized():
         quiet()
@@ -46,10 +46,13 @@ def session(config: RayConfig) -> Iterator[None]:
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
     quiet()
-    log.info("Ray on %g CPUs, %g GPUs", total("CPU"), total("GPU"))
+    log.info("Ray on %g CPUs, %g GPUs", nodes.total("CPU"), nodes.total("GPU"))
     try:
+        nodes.begin(cluster=joins_a_cluster(config))
         yield
     finally:
+        with suppress(Exception):  # a cluster that is gone
+            nodes.end()
         ray.shutdown()
 
 
@@ -131,18 +134,13 @@ def joins_a_cluster(config: RayConfig) -> bool:
     return _address(config) is not None
 
 
-def total(resource: str) -> float:
-    """Amount of a resource in the whole cluster."""
-    return float(ray.cluster_resources().get(resource, 0.0))
-
-
 def gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
     """GPUs of the cluster, at least ``wanted``, which ``option`` asks for.
 
     A cluster that has fewer may start machines for them; the log says that the job waits for it. An embedded
     Ray gets no more than it has: ``UsageError``.
     """
-    found = int(total("GPU"))
+    found = int(nodes.total("GPU"))
     if found < wanted:
         words = f"--{option} needs {wanted} GPU{'s' * (wanted > 1)}, Ray has {found}"
         if not _address(config):
@@ -153,7 +151,7 @@ def gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
 
 def workers(config: RayConfig) -> int:
     """Parallel workers of a cluster that does not grow: as configured, else one for each of its CPUs."""
-    return config.workers or max(1, int(total("CPU")))
+    return config.workers or max(1, int(nodes.total("CPU")))
 
 
 def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small: bool) -> list[Any]:
@@ -165,7 +163,8 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     if small:
         with ThreadPoolExecutor(THREADS) as threads:
             return list(threads.map(lambda arguments: function(*arguments), calls))
-    remote: Callable[..., Any] = ray.remote(num_cpus=1)(function).remote
+    place = nodes.current().selector()
+    remote: Callable[..., Any] = ray.remote(num_cpus=1, label_selector=place)(function).remote
     return ray.get([remote(*arguments) for arguments in calls])
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import ray
 
 from deepfake.errors import JobError
-from deepfake.execution import ray_compat
+from deepfake.execution import nodes, ray_compat
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,10 @@ def until_there_is_room(demand: Resources, most: int) -> None:
     if look().free_for(demand):
         return
     rest = {name: amount for name, amount in demand.items() if name not in ("CPU", "GPU")}
-    asked = ray.remote(num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest)(_nothing)
+    asked = ray.remote(
+        num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest,
+        label_selector=nodes.current().selector(),
+    )(_nothing)  # fmt: skip
     places = [asked.remote() for _ in range(most)]
     started = word = time.monotonic()
     hopeless_since: float | None = None
@@ -168,12 +171,15 @@ def refusal(room: Room, demand: Resources) -> str:
 
 
 def look() -> Room:
-    """What the cluster that this process has joined has, and what it is starting."""
+    """What the cluster that this process has joined has, and what it is starting.
+
+    Nodes that get no work of this job are left out.
+    """
     reply, report = ray_compat.ask_cluster_status()
-    nodes = [
+    found = [
         Node(node.node_id.hex(), dict(node.total_resources), dict(node.available_resources))
         for node in reply.cluster_resource_state.node_states
-        if node.status != ray_compat.DEAD
+        if node.status != ray_compat.DEAD and node.node_id.hex() not in nodes.current().left_out
     ]
     starting: Counter[str] = Counter()
     state = reply.autoscaling_state
@@ -185,7 +191,7 @@ def look() -> Room:
     starting.update(report.get("pending_launches") or {})
     starting.update(kind for _, kind, *_ in report.get("pending_nodes") or ())
     failing = failing or bool(report.get("failed_nodes"))
-    return Room(nodes, _holders(), dict(starting), refused, failing)
+    return Room(found, _holders(), dict(starting), refused, failing)
 
 
 def _holders() -> list[Holder]:

@@ -42,6 +42,7 @@ SILENCE_SECONDS = 20.0  # a lock that does not beat for so long belongs to nobod
 # Where the storage cannot refuse a second writer: longer than another job takes from reading to writing.
 SETTLE_SECONDS = 2.0
 
+_current: ContextVar[Lock | None] = ContextVar("current", default=None)
 _kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 
 
@@ -227,6 +228,7 @@ class Lock:
 
     uri: str
     place: Place
+    storage: Storage
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     since: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
     beats: int = 0
@@ -293,11 +295,20 @@ def held(
     Raises ``UsageError`` where another job is at work on it.
     """
     uri = join(root, FILE)
-    lock = Lock(uri, place_of(uri, storage, pause))
+    lock = Lock(uri, place_of(uri, storage, pause), storage)
     lock.take(_outwaited(lock.place, uri, silence_seconds, pause))
     with ExitStack() as own:
         (_kept.get() or own).enter_context(_beating(lock, beat_seconds))
-        yield lock
+        token = _current.set(lock)
+        try:
+            yield lock
+        finally:
+            _current.reset(token)
+
+
+def current() -> Lock | None:
+    """The lock that this process holds, the innermost of several."""
+    return _current.get()
 
 
 @contextmanager

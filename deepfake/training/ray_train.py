@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
-from deepfake.execution import ray_compat, session
+from deepfake.execution import nodes, ray_compat, session
 from deepfake.execution.ray_errors import causes, user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
@@ -69,7 +69,7 @@ def run_workers(
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
-    answer = beside.remote(run, worker, settings, storage).future()
+    answer = beside.remote(run, worker, settings, storage, nodes.current().selector()).future()
     while not answer.done():
         wait([answer], _STOP_SECONDS)  # in pieces: time for signals
         if mine.lost is not None:  # before its workers spoil the checkpoints of the job that has it now
@@ -87,9 +87,13 @@ def run_workers(
 
 
 def _fit(
-    run: Run, worker: Callable[[Mapping[str, Any]], Any], settings: dict[str, Any], storage: Storage
+    run: Run,
+    worker: Callable[[Mapping[str, Any]], Any],
+    settings: dict[str, Any],
+    storage: Storage,
+    places: dict[str, str],
 ) -> Any:
-    """What ``run_workers`` does, by Ray Train."""
+    """What ``run_workers`` does, by Ray Train, on nodes that a label selector names."""
     prepare_environment()
     session.quiet()
     from ray.train import (
@@ -116,6 +120,7 @@ def _fit(
             num_workers=training.workers,
             use_gpu=training.use_gpu,
             resources_per_worker=per_worker,
+            label_selector=places or None,
             # CPU workers want cores of their own, GPU workers short wires
             placement_strategy="PACK" if training.use_gpu else "SPREAD",
         ),

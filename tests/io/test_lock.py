@@ -135,7 +135,7 @@ def at_once(uri: str, before: lock.Seen | None, count: int = 8) -> list[str]:
     barrier = threading.Barrier(count)
 
     def take(_: int) -> str:
-        mine = lock.Lock(uri, lock.place_of(uri, Storage()))
+        mine = lock.Lock(uri, lock.place_of(uri, Storage()), Storage())
         barrier.wait()
         try:
             mine.take(before)
@@ -148,7 +148,7 @@ def at_once(uri: str, before: lock.Seen | None, count: int = 8) -> list[str]:
 
 
 def test_a_lock_that_was_taken_over_is_neither_written_nor_removed_by_its_old_owner(place: str) -> None:
-    old, new = (lock.Lock(place, lock.place_of(place, Storage())) for _ in range(2))
+    old, new = (lock.Lock(place, lock.place_of(place, Storage()), Storage()) for _ in range(2))
     old.take(None)
     dead = old.place.read()
     old.beat()  # not so dead
@@ -175,8 +175,8 @@ def test_an_s3_server_without_conditions_is_named_and_looked_at_twice(
             return ""
 
     uri = f"{s3_root}/{lock.FILE}"
-    second = lock.Lock(uri, lock.S3Object(uri, Careless(), pause=lambda _: None))
-    first = lock.Lock(uri, lock.S3Object(uri, Careless(), pause=lambda _: second.take(None)))
+    second = lock.Lock(uri, lock.S3Object(uri, Careless(), pause=lambda _: None), Storage())
+    first = lock.Lock(uri, lock.S3Object(uri, Careless(), pause=lambda _: second.take(None)), Storage())
     with pytest.raises(UsageError, match="another job is writing this output"):
         first.take(None)
     second.beat()

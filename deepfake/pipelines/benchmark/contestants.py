@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError
-from deepfake.execution import session
+from deepfake.execution import nodes
 from deepfake.io.tables import FAILURES, Status
 from deepfake.pipelines.benchmark import baselines, results
 from deepfake.pipelines.benchmark.baselines import Tally
@@ -79,7 +79,7 @@ def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestan
                 functools.partial(_stages, bench, detector),
             )
         )
-    cpus = int(session.total("CPU"))
+    cpus = int(nodes.total("CPU"))
     for detector in detectors:
         for count in sorted({workers, *(n for n in (1, 2) if n <= cpus)}, reverse=True):
             name = results.job_name(detector.name, count, workers)

@@ -1,27 +1,29 @@
-"""Videos to face crops with Ray Data: catalog -> units of work -> crops -> Parquet.
+"""Videos to face crops: catalog -> units of work -> crops -> Parquet.
 
-This page only chains the stages; what happens to one video is in ``deepfake.crops.extraction``, what makes
-the output resumable is in ``deepfake.execution.output``.
+What happens to one video is in ``deepfake.crops.extraction``, what makes the job resumable in
+``deepfake.execution.unit_job``.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
+import ray.data
 
 from deepfake.config import PreprocessJobConfig, config_sha256
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.execution import long_videos, planning, pools, runner, session
+from deepfake.execution import long_videos, pools, runner, session, unit_job
+from deepfake.execution.attempts import Attempt
 from deepfake.execution.output import Output
-from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.factory import carry_detector, resolve_detector
-from deepfake.io import lock, tables
+from deepfake.execution.unit_job import UnitJob
+from deepfake.execution.unit_worker import UNIT_ID, ExtractCrops, answer, attempt_unit, unit_id_of
+from deepfake.execution.work_units import Unit
+from deepfake.faces.detectors.factory import resolve_detector
+from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
 from deepfake.outcome import Outcome
@@ -37,7 +39,6 @@ def run(config: PreprocessJobConfig) -> Outcome:
 
     Raises ``UsageError`` where the input or the output folder is wrong.
     """
-    started = time.monotonic()
     storage = Storage(config.storage)
     config = config.model_copy(
         update={
@@ -46,60 +47,68 @@ def run(config: PreprocessJobConfig) -> Outcome:
             "detector": resolve_detector(config.detector, storage),
         }
     )
-    output = Output(config.output, storage, config_sha256(config), FOLDERS)
-    listed = planning.listed(config, output)
-    if config.dry_run:
-        return Outcome(planning.planned(listed, config, output, output.config_sha256))
-    sections = config.model_dump(mode="json", include={"catalog", "sampling", "detector", "crop"})
-    with lock.held(config.output, storage) as mine, session.session(config.ray):
-        output.claim({"input": config.input, **sections})
-        working = time.monotonic()
-        work = planning.choose(listed, config, output, output.config_sha256)
-        followed = make_crops(work.units, config, output)
-        mine.check()
-        videos = finish(work, output)
-        write_yield(videos, output, config.detector.name)
-        sheets = write_sheets(output) if any(videos["faces"].to_pylist()) else []
-        seconds = time.monotonic() - working - followed.starting
-    numbers = summary(videos, config, followed, seconds, time.monotonic() - started)
-    return Outcome(numbers, numbers["failed"] / max(1, numbers["videos"]), sheets)
+    return PreprocessJob(config, storage).run()
 
 
-def make_crops(plan: list[Unit], config: PreprocessJobConfig, output: Output) -> runner.Followed:
-    """Work through the units that are not complete yet; each leaves its crops in the output."""
-    waiting = runner.waiting(plan, output)
-    if not waiting:
-        return runner.Followed()
-    total = sum(unit.rows.num_rows for unit in waiting)
-    log.info("%d videos to do in %d units, detector %s", total, len(waiting), config.detector.name)
-    detector = carry_detector(config.detector, output.storage)
-    extraction = ExtractConfig(config.sampling, detector, config.crop)
-    waiting = long_videos.shared(waiting, extraction, config.ray, output)
-    workers = pools.workers(config.ray, len(waiting))
-    results = runner.blocks(waiting).map_batches(
-        MakeUnit,
-        fn_constructor_args=(extraction, output),
-        batch_size=None,  # a block is a unit
-        batch_format="pyarrow",
-        compute=pools.actors(workers),
-        num_cpus=1,
-    )
-    check = partial(runner.require_sound_program, config=extraction, output=output)
-    return runner.follow(pools.in_one_stage(results), total, check=check)
+class PreprocessJob(UnitJob):
+    """One run of preprocess, its URIs absolute and its detector resolved."""
+
+    def __init__(self, config: PreprocessJobConfig, storage: Storage) -> None:
+        identity = config_sha256(config)
+        super().__init__(config, Output(config.output, storage, identity, FOLDERS), identity)
+        self.config = config
+
+    @property
+    def made_by(self) -> str:
+        """See ``UnitJob``."""
+        return f"detector {self.config.detector.name}"
+
+    def describe(self) -> dict[str, Any]:
+        """See ``UnitJob``."""
+        sections = {"catalog", "sampling", "detector", "crop"}
+        return {"input": self.config.input, **self.config.model_dump(mode="json", include=sections)}
+
+    def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
+        """See ``UnitJob``."""
+        return long_videos.shared(waiting, extraction, self.config.ray, self.output)
+
+    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> ray.data.Dataset:
+        """See ``UnitJob``."""
+        assert extraction is not None
+        extract = ExtractCrops(extraction, self.storage, self.output.config_sha256)
+        workers = pools.workers(self.config.ray, len(units))
+        return unit_job.run_on_workers(units, MakeUnit, {"extract": extract, "output": self.output}, workers)
+
+    def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
+        """See ``UnitJob``."""
+        return {"crops": tables.from_rows("crops", [], self.output.config_sha256)}
+
+    def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
+        """See ``UnitJob``."""
+        videos = self.output.finished_videos()
+        assert videos is not None
+        write_yield(videos, self.output, self.config.detector.name)
+        numbers = unit_job.count_videos(videos)
+        numbers["frames_with_face"] = sum(videos["frames_with_face"].to_pylist())
+        return numbers, write_sheets(self.output) if numbers["faces"] else []
 
 
 class MakeUnit:
     """One unit's videos to crops, written to the output; answers its ``videos`` rows."""
 
-    def __init__(self, config: ExtractConfig, output: Output) -> None:
-        self._config, self._output = config, output
-        runner.prepare(config, output.storage)
+    def __init__(self, extract: ExtractCrops, output: Output) -> None:
+        self._extract, self._output = extract, output
+        extract.prepare()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         began = time.monotonic()
-        made = runner.extract_unit(block, self._config, self._output.storage, self._output.config_sha256)
-        self._output.write_unit(made.pop(runner.UNIT_ID), made)
-        return runner.answer(made["videos"], time.monotonic() - began)
+
+        def make(attempt: Attempt) -> pa.Table:
+            made = self._extract(block, attempt)
+            self._output.write_unit(made.pop(UNIT_ID), made)
+            return answer(made["videos"], began)
+
+        return attempt_unit(unit_id_of(block), make)
 
 
 def write_sheets(output: Output) -> list[str]:
@@ -112,17 +121,6 @@ def write_sheets(output: Output) -> list[str]:
     return [uri for uris in session.spread(contact_sheets.write_sheets, calls, small=False) for uri in uris]
 
 
-def finish(work: Todo, output: Output) -> pa.Table:
-    """Join the units' files and write the manifest; the videos of the whole output, sorted."""
-    if work.nothing_new:
-        output.discard_staged()
-        videos = output.finished_videos()
-        assert videos is not None
-        return videos
-    no_crops = {"crops": tables.from_rows("crops", [], output.config_sha256)}
-    return runner.finish(work, output, lambda copies: no_crops)
-
-
 def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
     """The yield table as ``_yield.csv``; a warning where it differs between the classes."""
     rows = detection_rate.table(videos)
@@ -130,30 +128,3 @@ def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
     log.info("faces found\n%s", detection_rate.words(rows))
     if words := detection_rate.warning(rows, detector):
         log.warning("%s", words)
-
-
-def summary(
-    videos: pa.Table,
-    config: PreprocessJobConfig,
-    followed: runner.Followed,
-    seconds: float,
-    all_seconds: float,
-) -> dict[str, Any]:
-    """The numbers of the finished output, and the rates of this run."""
-    statuses = Counter(videos["status"].to_pylist())
-    return {
-        "input": config.input,
-        "output": config.output,
-        "detector": config.detector.name,
-        "videos": videos.num_rows,
-        "by_status": dict(sorted(statuses.items())),
-        "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
-        "program_faults": tables.program_faults(videos["status_detail"].to_pylist()),
-        "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
-        "frames_with_face": sum(videos["frames_with_face"].to_pylist()),
-        "faces": sum(videos["faces"].to_pylist()),
-        "working_seconds": round(seconds, 2),
-        **followed.rates(seconds),
-        "starting_seconds": round(followed.starting, 2),  # of the workers
-        "other_seconds": round(all_seconds - seconds - followed.starting, 2),
-    }

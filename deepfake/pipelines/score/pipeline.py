@@ -1,8 +1,8 @@
-"""Score a whole archive with Ray Data: catalog -> units of work -> crops -> scores -> tables and page.
+"""Score a whole archive: catalog -> units of work -> crops -> scores -> tables and pages.
 
-This page only chains the stages; ``stages`` beside it is what their workers do. On CPUs each of them cuts
-a unit's faces and scores them in turn; with GPUs, CPU tasks cut, GPU actors score and CPU tasks write, each
-streaming into the next.
+This page only chains the stages; ``stages`` beside it is what their workers do, and what makes the job
+resumable is in ``deepfake.execution.unit_job``. On CPUs each worker cuts a unit's faces and scores them in
+turn; with GPUs, CPU tasks cut, GPU actors score and CPU tasks write, each streaming into the next.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import time
 from collections import Counter
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,41 +20,36 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from deepfake.config import (
-    CropConfig,
-    DetectorConfig,
-    ScoreJobConfig,
-    config_sha256,
-    sha256_of,
-)
+from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, config_sha256, sha256_of
 from deepfake.config.budget import Budget
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.execution import long_videos, planning, pools, runner, session
+from deepfake.execution import long_videos, planning, pools, runner, session, unit_job
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
+from deepfake.execution.unit_job import UnitJob
+from deepfake.execution.unit_worker import ExtractCrops
 from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.factory import carry_detector, resolve_detector
-from deepfake.io import checksums, lock, tables
+from deepfake.faces.detectors.factory import resolve_detector
+from deepfake.io import checksums, tables
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
-from deepfake.model.inference import Network
-from deepfake.model.verdicts import VerdictRule, operating_point
+from deepfake.model.verdicts import operating_point
 from deepfake.outcome import Outcome
 from deepfake.pipelines.score import diff, first_pass, report, stored_crops
-from deepfake.pipelines.score.first_pass import Stage
 from deepfake.pipelines.score.rows import Judgement, score_tables
 from deepfake.pipelines.score.stages import (
     Budgeted,
     CutAndScoreUnit,
+    MakeCrops,
     ScoreOnGpu,
     Writer,
     cut_unit,
     write_units,
 )
-from deepfake.pipelines.score.stored_crops import KeptCrops
+from deepfake.pipelines.score.stored_crops import KeptCrops, ReadCrops
 
 log = logging.getLogger(__name__)
 
@@ -77,124 +71,165 @@ def run(config: ScoreJobConfig) -> Outcome:
 
     Raises ``UsageError`` where the input, the bundle or the output folder is wrong.
     """
-    started = time.monotonic()
     storage = Storage(config.storage)
     bundle = Bundle.load(absolute(config.bundle), storage, config.scoring.crops_at_once)
     kept = stored_crops.find(absolute(config.input), storage)
-    config = resolved(config, bundle, storage, kept)
-    folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS
-    output = Output(config.output, storage, config_sha256(config), folders)
-    identity = sha256_of([output.config_sha256, bundle.sha256])
     if config.compare_with is not None:
         read_score_record(config.compare_with, storage)  # wrong ones are told before hours of work
-    listed = planning.listed(config, output) if kept is None else kept.videos.slice(0, config.limit)
-    if config.dry_run:
-        return Outcome(planned(listed, config, output, identity))
-    sections = config.model_dump(mode="json", include=set(config.row_sections))
-    with lock.held(config.output, storage) as mine, session.session(config.ray):
-        output.claim(
-            {"input": config.input, "bundle": config.bundle, "bundle_sha256": bundle.sha256, **sections}
+    return ScoreJob(resolved(config, bundle, storage, kept), storage, bundle, kept).run()
+
+
+class ScoreJob(UnitJob):
+    """One run of score, its configuration ``resolved``."""
+
+    def __init__(
+        self, config: ScoreJobConfig, storage: Storage, bundle: Bundle, kept: KeptCrops | None
+    ) -> None:
+        folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS
+        output = Output(config.output, storage, config_sha256(config), folders)
+        super().__init__(config, output, sha256_of([output.config_sha256, bundle.sha256]))
+        self.config, self.bundle, self.kept = config, bundle, kept
+        self.budget = Budget.parse(config.budget) if config.budget else Budget()
+        self.point = operating_point(bundle, config.scoring)  # in force
+
+    @property
+    def made_by(self) -> str:
+        """See ``UnitJob``."""
+        return self.network.made_with
+
+    def list_videos(self) -> pa.Table:
+        """See ``UnitJob``."""
+        if self.kept is None:
+            return super().list_videos()
+        return self.kept.videos.slice(0, self.config.limit)
+
+    def describe_plan(self, listed: pa.Table) -> dict[str, Any]:
+        """See ``UnitJob``."""
+        if self.kept is None:
+            return super().describe_plan(listed)
+        rest = planning.missing(
+            listed, self.output.finished_videos(planning.EARLIER), self.config.retry_failed
         )
-        done = score(listed, config, output, identity, bundle, mine)
-        del listed  # what follows needs the room
-        writing = time.monotonic()
+        units = stored_crops.plan(rest, self.identity)
+        finished = self.output.finished_units()
+        waiting = [unit for unit in units if unit.unit_id not in finished]
+        return {
+            "videos": listed.num_rows,
+            "videos_to_do": sum(unit.rows.num_rows for unit in waiting),
+            "units_to_do": len(waiting),
+            "workers": str(planning.count_workers(self.config, len(waiting))),
+            "crops": sum(rest["faces"].to_pylist()),
+            "output": self.output.root,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """See ``UnitJob``."""
+        sections = self.config.model_dump(mode="json", include=set(self.config.row_sections))
+        return {
+            "input": self.config.input,
+            "bundle": self.config.bundle,
+            "bundle_sha256": self.bundle.sha256,
+            **sections,
+        }
+
+    def choose_units(self, listed: pa.Table) -> Todo:
+        """What no earlier run has done, as far as a budget in videos goes."""
+        earlier = self.output.finished_videos(planning.EARLIER)
+        rest = planning.missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
+        if self.kept is not None:
+            return Todo(stored_crops.plan(rest, self.identity), tables.from_rows("videos", []), "", earlier)
+        return planning.choose(rest, self.config, self.output, self.identity)
+
+    def prepare(self) -> None:
+        """Export the network for the workers, and start the clock of a budget in hours."""
+        scoring = self.config.scoring
+        self.network = inference.prepare(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
+        self.judgement = Judgement(
+            scoring, self.point, self.bundle.sha256, self.output.config_sha256, self.network.made_with
+        )
+        self.deadline = None if self.budget.seconds is None else Deadline(self.budget.seconds)
+        self.always: frozenset[str] | None = None  # units that are done however short the time is
+
+    def extraction(self) -> ExtractConfig | None:
+        """See ``UnitJob``."""
+        return super().extraction() if self.kept is None else None
+
+    def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
+        """See ``UnitJob``; not where there is a first pass, for which this would come too late."""
+        if self.config.scoring.first_pass:
+            return waiting
+        return long_videos.shared(waiting, extraction, self.config.ray, self.output, self.deadline)
+
+    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> ray.data.Dataset:
+        """See ``UnitJob``. Past the deadline only the first units are done, one a worker that has a place."""
+        scoring, sha256 = self.config.scoring, self.output.config_sha256
+        make: MakeCrops = ReadCrops(self.storage, sha256)
+        first: ExtractCrops | None = None
+        if extraction is not None:
+            extraction = dataclasses.replace(extraction, crops_kept=scoring.keep_crops)
+            make = ExtractCrops(extraction, self.storage, sha256)
+            if scoring.first_pass:
+                quick = first_pass.quick(extraction.sampling, scoring)
+                first = dataclasses.replace(make, config=dataclasses.replace(extraction, sampling=quick))
+        workers = pools.workers(self.config.ray, len(units))
+        if self.always is None:
+            self.always = frozenset(unit.unit_id for unit in units[: workers.now])
+        budgeted = Budgeted(self.deadline, self.always)
+        writer, network = Writer(self.output, self.judgement), session.share(self.network)
+        if scoring.use_gpu:
+            gpus = pools.gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
+            cut = {"make": make, "budgeted": budgeted}
+            return on_gpus(runner.blocks(units), cut, network, writer, workers, gpus)
+        arguments = {
+            "make": make, "first": first, "budgeted": budgeted, "network": network, "writer": writer,
+            "threads": 1,
+        }  # fmt: skip
+        return unit_job.run_on_workers(units, CutAndScoreUnit, arguments, workers)
+
+    def cut_to_what_is_done(self, work: Todo) -> Todo:
+        """See ``UnitJob``."""
+        finished = self.output.finished_units()
+        done = [unit for unit in work.units if unit.unit_id in finished]
+        if len(done) == len(work.units):
+            return work
+        log.info("the budget is spent: %d of %d units are done", len(done), len(work.units))
+        names = {name for unit in done for name in unit.rows["video_id"].to_pylist()}
+        if work.earlier is not None:
+            names.update(work.earlier["video_id"].to_pylist())
+        originals = pa.array(sorted(names), pa.string())
+        copies = work.copies.filter(pc.is_in(work.copies["duplicate_of"], originals))
+        return dataclasses.replace(work, units=done, copies=copies)
+
+    def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
+        """A copy has a row that names what stands for it."""
+        no_crops = tables.from_rows("crops", [], self.output.config_sha256)
+        kept = {"crops": no_crops} if "crops" in self.output.folders else {}
+        return {**score_tables(copies, no_crops, np.empty(0), self.judgement), **kept}
+
+    def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
+        """See ``UnitJob``."""
+        config, output = self.config, self.output
         videos = output.read_all("video_scores")
-        look_at = report.write(videos, config, output, done.point, f"{config.bundle} ({bundle.sha256[:12]})")
-        ended = time.monotonic()
-        numbers = summary(videos, config, bundle, done, ended - writing, ended - started)
+        made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"
+        look_at = report.write(videos, config, output, self.point, made_with)
+        scored = Counter(videos["status"].to_pylist()).get(tables.Status.OK, 0)
+        numbers = {
+            "bundle": config.bundle,
+            "bundle_sha256": self.bundle.sha256,
+            **unit_job.count_videos(videos),
+            "by_verdict": dict(sorted(Counter(v for v in videos["verdict"].to_pylist() if v).items())),
+            "coverage": round(scored / max(1, videos.num_rows), 4),
+            "left_for_the_next_run": left,
+        }
         if config.scoring.first_pass:
             numbers |= first_pass.saved(videos, config.sampling)
         if config.compare_with is not None:
             before = absolute(config.compare_with)
-            numbers |= diff.write(config.output, before, storage, output.config_sha256)
+            numbers |= diff.write(config.output, before, self.storage, output.config_sha256)
             look_at.append(numbers["changes"])
         if config.report.checksums:
-            numbers["checksums"] = checksums.write(config.output, storage)
-    return Outcome(numbers, numbers["failed"] / max(1, numbers["videos"]), look_at)
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """What ``score`` has done."""
-
-    point: VerdictRule  # in force
-    followed: runner.Followed  # in this run
-    working: float  # seconds from the plan to the joined tables, without the next
-    starting: float  # seconds until the workers had all that they need, the network's export among them
-    left: int  # videos that the budget left for the next run
-
-
-def score(
-    listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, bundle: Bundle, mine: lock.Lock
-) -> Done:
-    """Score the videos that have no scores yet, as far as the budget goes, and join the tables."""
-    began = time.monotonic()
-    budget = Budget.parse(config.budget) if config.budget else Budget()
-    work = chosen(listed, config, output, identity, budget)
-    exporting = time.monotonic()
-    network = inference.prepare(bundle, output.storage, config.scoring.runtime, config.scoring.use_gpu)
-    judgement = Judgement(
-        config.scoring,
-        operating_point(bundle, config.scoring),
-        bundle.sha256,
-        output.config_sha256,
-        network.made_with,
-    )
-    preparing = time.monotonic() - exporting
-    deadline = None if budget.seconds is None else Deadline(budget.seconds)
-    followed = make_scores(work.units, config, output, network, judgement, deadline)
-    starting = preparing + followed.starting
-    mine.check()
-    finish(reached(work, output), output, judgement)
-    working = time.monotonic() - began - starting
-    return Done(judgement.point, followed, working, starting, left(listed, output))
-
-
-def chosen(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str, budget: Budget) -> Todo:
-    """The work of this run: what no earlier one has done, as far as a budget in videos goes."""
-    earlier = output.finished_videos(planning.EARLIER)
-    rest = planning.missing(listed, earlier, config.retry_failed).slice(0, budget.videos)
-    if stored_crops.PLACES in listed.column_names:
-        return Todo(stored_crops.plan(rest, identity), tables.from_rows("videos", []), "", earlier)
-    return planning.choose(rest, config, output, identity)
-
-
-def reached(work: Todo, output: Output) -> Todo:
-    """What is complete of the work, where a budget in hours has ended it early."""
-    finished = output.finished_units()
-    done = [unit for unit in work.units if unit.unit_id in finished]
-    if len(done) == len(work.units):
-        return work
-    log.info("the budget is spent: %d of %d units are done", len(done), len(work.units))
-    names = {name for unit in done for name in unit.rows["video_id"].to_pylist()}
-    if work.earlier is not None:
-        names.update(work.earlier["video_id"].to_pylist())
-    copies = work.copies.filter(pc.is_in(work.copies["duplicate_of"], pa.array(sorted(names), pa.string())))
-    return dataclasses.replace(work, units=done, copies=copies)
-
-
-def left(listed: pa.Table, output: Output) -> int:
-    """Videos that the budget left for the next run."""
-    videos = output.finished_videos(["video_id"])
-    assert videos is not None
-    done = pc.is_in(listed["video_id"], videos["video_id"].combine_chunks())
-    return listed.num_rows - (pc.sum(done).as_py() or 0)
-
-
-def planned(listed: pa.Table, config: ScoreJobConfig, output: Output, identity: str) -> dict[str, Any]:
-    """What a run would do, for ``--dry-run``."""
-    if stored_crops.PLACES not in listed.column_names:
-        return planning.planned(listed, config, output, identity)
-    rest = planning.missing(listed, output.finished_videos(planning.EARLIER), config.retry_failed)
-    units = len(stored_crops.plan(rest, identity))
-    return {
-        "videos": listed.num_rows,
-        "videos_to_do": rest.num_rows,
-        "units_to_do": units,
-        "workers": str(planning.planned_workers(config, units)),
-        "crops": sum(rest["faces"].to_pylist()),
-        "output": output.root,
-    }
+            numbers["checksums"] = checksums.write(config.output, self.storage)
+        return numbers, look_at
 
 
 def resolved(
@@ -228,70 +263,6 @@ def resolved(
             "crop": crop,
         }
     )
-
-
-def make_scores(
-    plan: list[Unit],
-    config: ScoreJobConfig,
-    output: Output,
-    network: Network,
-    judgement: Judgement,
-    deadline: Deadline | None = None,
-) -> runner.Followed:
-    """Work through the units that are not complete yet; each leaves its tables in the output.
-
-    No unit is begun after the ``deadline`` but the first, one for each worker that the
-    cluster has room for at the start.
-    """
-    waiting = runner.waiting(plan, output)
-    if not waiting:
-        return runner.Followed()
-    total = sum(unit.rows.num_rows for unit in waiting)
-    log.info("%d videos to do in %d units, by %s", total, len(waiting), network.made_with)
-    stage: Stage
-    check = None
-    if stored_crops.PLACES in waiting[0].rows.column_names:
-        stage = partial(stored_crops.read_unit, storage=output.storage, config_sha256=output.config_sha256)
-    else:
-        assert config.detector is not None and config.crop is not None  # resolved
-        detector = carry_detector(config.detector, output.storage)
-        extraction = ExtractConfig(config.sampling, detector, config.crop)
-        if not config.scoring.first_pass:  # which would come too late
-            waiting = long_videos.shared(waiting, extraction, config.ray, output, deadline)
-        if not waiting:
-            return runner.Followed()
-        check = partial(runner.require_sound_program, config=extraction, output=output)
-        stage = partial(
-            runner.extract_unit,
-            config=dataclasses.replace(extraction, crops_kept=config.scoring.keep_crops),
-            storage=output.storage,
-            config_sha256=output.config_sha256,
-        )
-    workers = pools.workers(config.ray, len(waiting))
-    blocks = runner.blocks(waiting)
-    place = session.share(network)
-    writer = Writer(output, judgement)
-    budgeted = Budgeted(deadline, frozenset(unit.unit_id for unit in waiting[: workers.now]))
-    if config.scoring.use_gpu:
-        gpus = pools.gpus(config.ray, "scoring.use_gpu", math.ceil(len(waiting) / UNITS_AT_ONCE))
-        cut = {"stage": stage, "budgeted": budgeted}
-        results = on_gpus(blocks, cut, place, writer, workers, gpus)
-    else:
-        actor = {
-            "stage": stage, "first": first_stage(stage, config), "budgeted": budgeted,
-            "network": place, "writer": writer, "threads": 1,
-        }  # fmt: skip
-        results = pools.in_one_stage(
-            blocks.map_batches(
-                CutAndScoreUnit,
-                fn_constructor_kwargs=actor,
-                num_cpus=1,
-                batch_size=None,
-                batch_format="pyarrow",
-                compute=pools.actors(workers),
-            )
-        )
-    return runner.follow(results, total, check=check)
 
 
 def on_gpus(
@@ -331,62 +302,3 @@ def on_gpus(
         batch_format="pyarrow",
         compute=ray.data.TaskPoolStrategy(size=gpus.most * WRITERS),
     )
-
-
-def first_stage(stage: Stage, config: ScoreJobConfig) -> Stage | None:
-    """The first look of two, if there are to be two; crops that were kept are looked at once."""
-    if not config.scoring.first_pass or not isinstance(stage, partial) or "config" not in stage.keywords:
-        return None
-    extraction: ExtractConfig = stage.keywords["config"]
-    quick = first_pass.quick(extraction.sampling, config.scoring)
-    return partial(stage, config=dataclasses.replace(extraction, sampling=quick))
-
-
-def finish(work: Todo, output: Output, judgement: Judgement) -> None:
-    """Join the units' files and write the manifest. A copy has a row that names what stands for it."""
-    if work.nothing_new:
-        output.discard_staged()
-        return
-    no_crops = tables.from_rows("crops", [], output.config_sha256)
-    kept = {"crops": no_crops} if "crops" in output.folders else {}
-    runner.finish(
-        work, output, lambda copies: {**score_tables(copies, no_crops, np.empty(0), judgement), **kept}
-    )
-
-
-def summary(
-    videos: pa.Table,
-    config: ScoreJobConfig,
-    bundle: Bundle,
-    done: Done,
-    report_seconds: float,
-    all_seconds: float,
-) -> dict[str, Any]:
-    """The numbers of the finished output, and the rates of this run.
-
-    ``report_seconds`` are those of pages, pictures and heat maps.
-    """
-    seconds = done.working
-    statuses = Counter(videos["status"].to_pylist())
-    scored = statuses.get(tables.Status.OK, 0)
-    return {
-        "input": config.input,
-        "output": config.output,
-        "bundle": config.bundle,
-        "bundle_sha256": bundle.sha256,
-        "detector": config.detector.name if config.detector else None,
-        "videos": videos.num_rows,
-        "by_status": dict(sorted(statuses.items())),
-        "by_verdict": dict(sorted(Counter(v for v in videos["verdict"].to_pylist() if v).items())),
-        "coverage": round(scored / max(1, videos.num_rows), 4),
-        "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
-        "program_faults": tables.program_faults(videos["status_detail"].to_pylist()),
-        "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
-        "faces": sum(videos["faces"].to_pylist()),
-        "working_seconds": round(seconds, 2),
-        **done.followed.rates(seconds),
-        "starting_seconds": round(done.starting, 2),
-        "report_seconds": round(report_seconds, 2),
-        "other_seconds": round(all_seconds - seconds - done.starting - report_seconds, 2),
-        "left_for_the_next_run": done.left,
-    }

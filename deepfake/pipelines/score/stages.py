@@ -2,7 +2,7 @@
 
 On CPUs ``CutAndScoreUnit`` does all in turn. With GPUs there are three stages, so that a GPU does nothing but
 score: ``cut_unit`` and ``write_units`` on CPUs, ``ScoreOnGpu`` between them. A unit's block is as in
-``deepfake.execution.runner``.
+``deepfake.execution.unit_worker``.
 """
 
 from __future__ import annotations
@@ -12,20 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from deepfake.execution import runner, session
+from deepfake.execution import session
+from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
+from deepfake.execution.unit_worker import (
+    SECONDS,
+    UNIT_ID,
+    answer,
+    attempt_unit,
+    no_answer,
+    pack,
+    unit_id_of,
+    unpack,
+)
 from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.model.inference import Scorer
 from deepfake.model.network import INPUT_SIZE
 from deepfake.pipelines.score import first_pass
-from deepfake.pipelines.score.first_pass import Stage
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
 
 PIXELS = "pixels"  # column of a unit's block: its crops, (n, 224, 224, 3) uint8 RGB; null where they are many
@@ -42,7 +52,7 @@ class Budgeted:
 
     def too_late_for(self, block: pa.Table) -> bool:
         """Whether the unit of a block is not to be begun."""
-        if self.deadline is None or block[runner.UNIT_ID][0].as_py() in self.always:
+        if self.deadline is None or unit_id_of(block) in self.always:
             return False
         return self.deadline.passed()
 
@@ -61,7 +71,7 @@ class Writer:
         made = score_tables(unit["videos"], unit["crops"], scores, self.judgement, passes)
         if "crops" in self.output.folders:
             made["crops"] = unit["crops"]
-        self.output.write_unit(unit[runner.UNIT_ID], {"videos": unit["videos"], **made})
+        self.output.write_unit(unit[UNIT_ID], {"videos": unit["videos"], **made})
         return unit["videos"]
 
 
@@ -72,6 +82,16 @@ def started(network: bytes, threads: int | None = None) -> Scorer:
     return scorer
 
 
+class MakeCrops(Protocol):
+    """Gives a unit's ``{"unit_id", "videos", "crops"}`` from its block."""
+
+    def prepare(self) -> None:
+        """Load what it needs; called once by each worker."""
+
+    def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
+        """Crops of one unit."""
+
+
 class CutAndScoreUnit:
     """All stages in one process, for machines without GPUs, so that no core waits for another stage.
 
@@ -80,51 +100,63 @@ class CutAndScoreUnit:
 
     def __init__(
         self,
-        stage: Stage,
-        first: Stage | None,
+        make: MakeCrops,
+        first: MakeCrops | None,
         budgeted: Budgeted,
         network: bytes,
         writer: Writer,
         threads: int,
     ) -> None:
-        self._stage, self._first, self._budgeted = stage, first, budgeted
+        self._make, self._first, self._budgeted = make, first, budgeted
         self._writer = writer
-        for look in (stage, first):
-            if isinstance(look, partial) and "config" in look.keywords:
-                runner.prepare(look.keywords["config"], look.keywords["storage"])
+        for look in (make, first):
+            if look is not None:
+                look.prepare()
         self._scorer = started(network, threads)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        began = time.monotonic()
         if self._budgeted.too_late_for(block):
-            return runner.answer(tables.from_rows("videos", []), 0.0)
-        return runner.answer(self._scored(block), time.monotonic() - began)
+            return no_answer()
+        began = time.monotonic()
+        return attempt_unit(unit_id_of(block), lambda attempt: answer(self._score(block, attempt), began))
 
-    def _scored(self, block: pa.Table) -> pa.Table:
+    def _score(self, block: pa.Table, attempt: Attempt) -> pa.Table:
         """Score one unit: by a first look, and a whole one where that leaves doubt, or at once."""
         if self._first is None:
-            unit = self._stage(block)
+            unit = self._make(block, attempt)
             return self._writer.write(
                 unit, score_crops(unit["crops"]["crop"].to_pylist(), self._scorer.score)
             )
         judgement = self._writer.judgement
         looked = first_pass.look(
-            block, self._first, self._stage, self._scorer.score, judgement.scoring, judgement.point.threshold
+            block,
+            partial(self._first, attempt=attempt),
+            partial(self._make, attempt=attempt),
+            self._scorer.score,
+            judgement.scoring,
+            judgement.point.threshold,
         )
         return self._writer.write(looked.unit, looked.scores, looked.passes)
 
 
-def cut_unit(block: pa.Table, stage: Stage, budgeted: Budgeted) -> pa.Table:
-    """One unit's catalog rows to its packed videos and crops, with their pixels and the seconds it took."""
-    began = time.monotonic()
+def cut_unit(block: pa.Table, make: MakeCrops, budgeted: Budgeted) -> pa.Table:
+    """One unit's catalog rows to its packed videos and crops, with their pixels and the seconds it took.
+
+    Without rows where it is not begun, or handed back.
+    """
     if budgeted.too_late_for(block):
         return pa.table({})
-    unit = stage(block)
+    return attempt_unit(unit_id_of(block), partial(_cut, block, make), lambda: pa.table({}))
+
+
+def _cut(block: pa.Table, make: MakeCrops, attempt: Attempt) -> pa.Table:
+    began = time.monotonic()
+    unit = make(block, attempt)
     encoded = unit["crops"]["crop"].to_pylist()
     pixels = (
         b"".join(decode_image(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
     )
-    packed = runner.pack({**unit, runner.SECONDS: time.monotonic() - began})
+    packed = pack({**unit, SECONDS: time.monotonic() - began})
     return packed.append_column(PIXELS, pa.array([pixels], pa.large_binary()))
 
 
@@ -164,9 +196,9 @@ def _crops(pixels: pa.LargeBinaryScalar) -> np.ndarray | None:
 
 def write_units(block: pa.Table, writer: Writer) -> pa.Table:
     """Write the tables of units that have scores; answers their ``videos`` rows."""
-    began, unpacked = time.monotonic(), runner.unpack(block)
-    if not unpacked:
-        return runner.answer(tables.from_rows("videos", []), 0.0)
-    videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in unpacked]
-    cutting = max(unit[runner.SECONDS] for unit in unpacked)
-    return runner.answer(pa.concat_tables(videos), cutting + time.monotonic() - began)
+    began, units = time.monotonic(), unpack(block)
+    if not units:
+        return no_answer()
+    videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in units]
+    cutting = max(unit[SECONDS] for unit in units)
+    return answer(pa.concat_tables(videos), began - cutting)

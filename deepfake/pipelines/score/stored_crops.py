@@ -19,7 +19,8 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_o
 from deepfake.crops.dataset import index_rows
 from deepfake.crops.reader import read_rows
 from deepfake.errors import UsageError
-from deepfake.execution import runner
+from deepfake.execution.attempts import Attempt
+from deepfake.execution.unit_worker import UNIT_ID, unit_id_of
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.parts import listed_parts, part_files
@@ -94,8 +95,22 @@ def plan(videos: pa.Table, identity: str) -> list[Unit]:
     return made
 
 
-def read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str, Any]:
-    """``{"unit_id", "videos", "crops"}`` of one unit of ``plan``, as ``units.extract_unit`` gives it."""
+@dataclass(frozen=True)
+class ReadCrops:
+    """Videos to the crops that were kept of them."""
+
+    storage: Storage
+    config_sha256: str
+
+    def prepare(self) -> None:
+        """There is nothing to load."""
+
+    def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
+        """``{"unit_id", "videos", "crops"}`` of one unit of ``plan``, as ``ExtractCrops`` gives it."""
+        return _read_unit(block, self.storage, self.config_sha256)
+
+
+def _read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str, Any]:
     runs = sorted(tuple(run) for text in block[PLACES].to_pylist() for run in json.loads(text))
     wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for part, group, first, rows in runs:
@@ -106,7 +121,7 @@ def read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str
     crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
     videos = block.select(tables.columns("videos"))
     return {
-        runner.UNIT_ID: block[runner.UNIT_ID][0].as_py(),
+        UNIT_ID: unit_id_of(block),
         "videos": tables.stamped("videos", videos, config_sha256),
         "crops": tables.stamped("crops", crops, config_sha256),
     }

@@ -14,7 +14,8 @@ import pytest
 
 from deepfake.config import PreprocessJobConfig
 from deepfake.errors import UsageError
-from deepfake.execution import runner
+from deepfake.execution import runner, unit_worker
+from deepfake.execution.output import Output, Part
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.pipelines.preprocess import pipeline
@@ -80,18 +81,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     finished[0].unlink()  # as if one unit had not been reached
     left = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
     done: list[int] = []
-    follow = runner.follow
+    join_parts = runner.join_parts
 
-    def watch(results: Any, total: int, **more: Any) -> float:
-        done.append(total)
-        seconds = follow(results, total, **more)
+    def watch(joined: Output, parts: list[Part]) -> None:
         now = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
-        assert sum(now[p] != left[p] for p in left) == 1, "only the missing unit is done again"
-        return seconds
+        done.append(sum(now[p] != left[p] for p in left))
+        join_parts(joined, parts)
 
-    monkeypatch.setattr(runner, "follow", watch)
-    pipeline.run(_config(ffpp_small, output))
-    assert done == [len(lost)]
+    monkeypatch.setattr(runner, "join_parts", watch)
+    outcome = pipeline.run(_config(ffpp_small, output))
+    assert done == [1], "only the missing unit is done again"
+    assert outcome.summary["videos"] > len(lost)
     pd.testing.assert_frame_equal(_rows(output), _rows(made))
     assert not (output / "_work").exists()
 
@@ -176,9 +176,9 @@ def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
 
 def test_every_block_is_one_unit_on_its_way_through_ray() -> None:
     made = {"unit_id": "abc", "videos": pa.table({"a": [1, 2]}), "crops": pa.table({"b": [b"x"]})}
-    packed = pa.concat_tables([runner.pack(made), runner.pack(made)])
-    assert [unit["unit_id"] for unit in runner.unpack(packed)] == ["abc", "abc"]
-    assert runner.unpack(packed)[1]["videos"].equals(made["videos"])
+    packed = pa.concat_tables([unit_worker.pack(made), unit_worker.pack(made)])
+    assert [unit["unit_id"] for unit in unit_worker.unpack(packed)] == ["abc", "abc"]
+    assert unit_worker.unpack(packed)[1]["videos"].equals(made["videos"])
 
 
 @pytest.mark.slow

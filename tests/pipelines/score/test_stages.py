@@ -11,8 +11,9 @@ import pytest
 import ray
 
 from deepfake.config import ModelConfig
-from deepfake.execution import runner
+from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
+from deepfake.execution.unit_worker import UNIT_ID, unit_id_of, unpack
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
@@ -24,19 +25,24 @@ from deepfake.pipelines.score.stages import Budgeted, ScoreOnGpu, cut_unit
 CROPS = {"few": 2, "none": 0, "many": 5}  # of a unit, by its id
 
 
-def _cut(block: pa.Table) -> dict[str, object]:
+class Noise:
     """Crops of noise in place of a video's faces."""
-    name = block[runner.UNIT_ID][0].as_py()
-    random = np.random.default_rng(CROPS[name])
-    noise = random.integers(0, 256, (CROPS[name], INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    crops = [cv2.imencode(".png", picture)[1].tobytes() for picture in noise]
-    videos = pa.table({"video_id": [name]})
-    return {runner.UNIT_ID: name, "videos": videos, "crops": pa.table({"crop": pa.array(crops, pa.binary())})}
+
+    def prepare(self) -> None:
+        """There is nothing to load."""
+
+    def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, object]:
+        name = unit_id_of(block)
+        random = np.random.default_rng(CROPS[name])
+        noise = random.integers(0, 256, (CROPS[name], INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+        crops = [cv2.imencode(".png", picture)[1].tobytes() for picture in noise]
+        videos = pa.table({"video_id": [name]})
+        return {UNIT_ID: name, "videos": videos, "crops": pa.table({"crop": pa.array(crops, pa.binary())})}
 
 
 def _cut_units(deadline: Deadline | None = None, always: frozenset[str] = frozenset()) -> list[pa.Table]:
     budgeted = Budgeted(deadline, always)
-    return [cut_unit(pa.table({runner.UNIT_ID: [name]}), _cut, budgeted) for name in CROPS]
+    return [cut_unit(pa.table({UNIT_ID: [name]}), Noise(), budgeted) for name in CROPS]
 
 
 def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
@@ -51,8 +57,8 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     assert [len(value or b"") for value in cut[stages.PIXELS].to_pylist()] == [2 * 224 * 224 * 3, 0, 0]
     assert cut[stages.PIXELS].null_count == 1
     reference = ray.put(inference.Network("tensorflow", bundle))
-    scored = runner.unpack(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
-    assert [unit[runner.UNIT_ID] for unit in scored] == list(CROPS)
+    scored = unpack(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
+    assert [unit[UNIT_ID] for unit in scored] == list(CROPS)
     for unit in scored:
         crops = [decode_image(data) for data in unit["crops"]["crop"].to_pylist()]
         expected = bundle.score(np.stack(crops)) if crops else np.empty(0)

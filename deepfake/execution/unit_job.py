@@ -1,0 +1,208 @@
+"""The life of a job that works through the units of a plan: preprocess and score.
+
+List, plan or lock, claim the output, choose what is left to do, have workers make it, join their files,
+report. A job fills in what is its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+
+from deepfake.config import PreprocessJobConfig, ScoreJobConfig
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.execution import nodes, planning, pools, runner, session
+from deepfake.execution.output import Output
+from deepfake.execution.work_units import Todo, Unit
+from deepfake.faces.detectors.factory import carry_detector
+from deepfake.io import lock, tables
+from deepfake.io.storage import Storage
+from deepfake.outcome import Outcome
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Seconds:
+    """Of a run's parts."""
+
+    starting: float = 0.0  # until workers have all that they need and the first unit begins
+    working: float = 0.0  # from there to the joined tables
+    reporting: float = 0.0  # pages and pictures
+
+
+class UnitJob(ABC):
+    """One run. ``identity`` names what decides the rows, ``output`` is where they go."""
+
+    def __init__(self, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str) -> None:
+        self._config, self.output, self.identity = config, output, identity
+        self.started = time.monotonic()
+
+    @property
+    def storage(self) -> Storage:
+        """Of everything that the job reads and writes."""
+        return self.output.storage
+
+    def run(self) -> Outcome:
+        """Do the whole job; raises ``UsageError`` where the input or the output folder is wrong."""
+        config, output = self._config, self.output
+        listed = self.list_videos()
+        if config.dry_run:
+            return Outcome(self.describe_plan(listed))
+        with lock.held(config.output, self.storage) as mine, session.session(config.ray):
+            output.claim(self.describe())
+            seconds = Seconds()
+            followed = self._work_through(listed, seconds, mine)
+            reporting = time.monotonic()
+            left = self._count_left(listed)
+            del listed  # what follows needs the room
+            numbers, look_at = self.report(left)
+            seconds.reporting = time.monotonic() - reporting
+            left_out = len(nodes.current().left_out)
+        summary = {
+            "input": config.input,
+            "output": config.output,
+            "detector": config.detector.name if config.detector else None,
+            **numbers,
+            "working_seconds": round(seconds.working, 2),
+            **followed.rates(seconds.working),
+            "starting_seconds": round(seconds.starting, 2),
+            "report_seconds": round(seconds.reporting, 2),
+            "other_seconds": round(
+                time.monotonic() - self.started - seconds.starting - seconds.working - seconds.reporting, 2
+            ),
+            "nodes_left_out": left_out,
+        }
+        return Outcome(summary, summary["failed"] / max(1, summary["videos"]), look_at)
+
+    def _work_through(self, listed: pa.Table, seconds: Seconds, mine: lock.Lock) -> runner.Followed:
+        began = time.monotonic()
+        work = self.choose_units(listed)
+        preparing = time.monotonic()
+        self.prepare()
+        seconds.starting = time.monotonic() - preparing
+        followed = self._make(runner.waiting(work.units, self.output))
+        seconds.starting += followed.starting
+        mine.check()
+        if work.nothing_new:
+            self.output.discard_staged()
+        else:
+            runner.finish(self.cut_to_what_is_done(work), self.output, self.tables_of_copies)
+        seconds.working = time.monotonic() - began - seconds.starting
+        return followed
+
+    def _count_left(self, listed: pa.Table) -> int:
+        """Videos that a budget left for the next run."""
+        videos = self.output.finished_videos(["video_id"])
+        assert videos is not None
+        done = pc.is_in(listed["video_id"], videos["video_id"].combine_chunks())
+        return listed.num_rows - (pc.sum(done).as_py() or 0)
+
+    def _make(self, waiting: list[Unit]) -> runner.Followed:
+        if not waiting:
+            return runner.Followed()
+        total = sum(unit.rows.num_rows for unit in waiting)
+        log.info("%d videos to do in %d units, by %s", total, len(waiting), self.made_by)
+        extraction = self.extraction()
+        check = None
+        if extraction is not None:
+            check = partial(runner.require_sound_program, config=extraction, output=self.output)
+            waiting = self.share_long_videos(waiting, extraction)
+        work = runner.Work(self.output, total, check=check)
+        units = {unit.unit_id: unit for unit in waiting}
+
+        def make_round(ids: set[str]) -> ray.data.Dataset:
+            return self.make_units([unit for name, unit in units.items() if name in ids], extraction)
+
+        return work.do(units, make_round)
+
+    def list_videos(self) -> pa.Table:
+        """Rows of table ``catalog``, or of the videos of an earlier output."""
+        return planning.list_videos(self._config, self.output)
+
+    def describe_plan(self, listed: pa.Table) -> dict[str, Any]:
+        """What a run would do, for ``--dry-run``."""
+        return planning.describe_plan(listed, self._config, self.output, self.identity)
+
+    def choose_units(self, listed: pa.Table) -> Todo:
+        """What this run has to do; needs a Ray session."""
+        return planning.choose(listed, self._config, self.output, self.identity)
+
+    def prepare(self) -> None:  # noqa: B027 - a job may have nothing to prepare
+        """Get ready what workers need, before the first of them starts."""
+
+    def extraction(self) -> ExtractConfig | None:
+        """How crops are cut; None where the input has them already. The detector's file travels in it."""
+        assert self._config.detector is not None and self._config.crop is not None  # resolved
+        detector = carry_detector(self._config.detector, self.storage)
+        return ExtractConfig(self._config.sampling, detector, self._config.crop)
+
+    def cut_to_what_is_done(self, work: Todo) -> Todo:
+        """What is complete of the work; less than all where a budget has ended it early."""
+        return work
+
+    @property
+    @abstractmethod
+    def made_by(self) -> str:
+        """The detector or network, in words."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What ``_config.json`` says beside the configuration's hash."""
+
+    @abstractmethod
+    def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
+        """The units, once the pieces of their long videos are done."""
+
+    @abstractmethod
+    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> ray.data.Dataset:
+        """A dataset that writes the units' tables to the output and answers their ``videos`` rows."""
+
+    @abstractmethod
+    def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
+        """The tables beside ``videos`` of videos that are copies of others."""
+
+    @abstractmethod
+    def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
+        """Write the pages; the numbers of the finished output, and URIs worth opening.
+
+        Those of ``count_videos`` are among the numbers. ``left`` are videos for the next run.
+        """
+
+
+def run_on_workers(
+    units: list[Unit], worker: type, arguments: Mapping[str, Any], workers: pools.Workers
+) -> ray.data.Dataset:
+    """The units' blocks through workers of one class, a CPU each."""
+    results = runner.blocks(units).map_batches(
+        worker,
+        fn_constructor_kwargs=dict(arguments),
+        batch_size=None,  # a block is a unit
+        batch_format="pyarrow",
+        compute=pools.actors(workers),
+        num_cpus=1,
+    )
+    return pools.in_one_stage(results)
+
+
+def count_videos(videos: pa.Table) -> dict[str, Any]:
+    """The numbers of a finished output that all such jobs have, from its ``videos`` or ``video_scores``."""
+    statuses = Counter(videos["status"].to_pylist())
+    return {
+        "videos": videos.num_rows,
+        "by_status": dict(sorted(statuses.items())),
+        "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
+        "program_faults": tables.program_faults(videos["status_detail"].to_pylist()),
+        "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
+        "faces": sum(videos["faces"].to_pylist()),
+    }
