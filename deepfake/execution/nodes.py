@@ -40,10 +40,10 @@ MOST_RETURNS = 3  # times that a unit is handed back before its failures are tak
 ANSWER_SECONDS = 90.0  # for a node's examination: a first import on a slow disk takes many
 # A worker of a node at fault holds each unit so long, so that it does not take those of sound nodes.
 HOLD_SECONDS = 10.0
+LOOKS = 4  # at the job's output, before a node that does not see it is at fault
 # What workers import, to be missed before they do.
-MODULES = ("deepfake.execution.unit_extraction", "av", "cv2", "isal")
+MODULES = ("deepfake.execution.unit_worker", "av", "cv2", "isal")
 
-_LOOKS = 4
 _CHECK = "check"
 _RETURNED = "returned/"
 _ACCEPTED = "accepted/"
@@ -248,7 +248,7 @@ def find_fault(check: Check) -> str | None:
     folder = check.lock_uri.rpartition("/")[0]
     storage = Storage(StorageConfig.model_validate_json(check.storage))
     name = join(folder, f"_node-{ray.get_runtime_context().get_node_id()}-{time.monotonic_ns()}")
-    for attempt in range(_LOOKS):  # a network's file system may show a new file late
+    for attempt in range(LOOKS):  # a network's file system may show a new file late
         time.sleep(attempt)
         try:
             seen = json.loads(storage.read_text(check.lock_uri))

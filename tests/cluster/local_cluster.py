@@ -35,9 +35,9 @@ OBJECT_STORE_BYTES = 80 * 2**20  # Ray's least
 START_SECONDS = 120
 STOP_SECONDS = 30
 # A namespace of process ids, with its own /proc; what is later mounted on shared mounts is seen in it too.
-# The shell in it is its init, which reaps orphans.
+# The shell in it is its init, which reaps orphans; what HIDDEN names is an empty folder there.
 ISOLATED = ("unshare", "--pid", "--fork", "--mount-proc", "--propagation", "slave", "--kill-child")
-INIT = ("sh", "-c", '"$@" & wait $!', "init")
+INIT = ("sh", "-c", 'for at in $HIDDEN; do mount -t tmpfs hidden "$at" || exit; done; "$@" & wait $!', "init")
 
 
 @dataclass
@@ -134,15 +134,25 @@ class LocalCluster:
             self.wait_for([node])
         return node
 
-    def start_raylet(self, name: str, cpus: int, resources: Mapping[str, float] | None = None) -> Node:
-        """One more node; it joins in its own time, see ``wait_for``."""
-        return self._start(
-            name,
-            [f"--address={self.address}", f"--num-cpus={cpus}"],
-            resources or {},
-        )
+    def start_raylet(
+        self,
+        name: str,
+        cpus: int,
+        resources: Mapping[str, float] | None = None,
+        hidden: Sequence[Path] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Node:
+        """One more node; it joins in its own time, see ``wait_for``. What is ``hidden`` is empty there."""
+        more = {"HIDDEN": " ".join(map(str, hidden)), **(environment or {})}
+        return self._start(name, [f"--address={self.address}", f"--num-cpus={cpus}"], resources or {}, more)
 
-    def _start(self, name: str, options: Sequence[str], resources: Mapping[str, float] | None = None) -> Node:
+    def _start(
+        self,
+        name: str,
+        options: Sequence[str],
+        resources: Mapping[str, float] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Node:
         agent, grpc, runtime_env, metrics, node_manager, objects = free_ports(6)
         command = [
             *isolated(), str(Path(SCRIPTS, "ray")), "start", "--block",
@@ -158,8 +168,9 @@ class LocalCluster:
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=self.variables, cwd=self.folder
-            )
+                command, stdout=output, stderr=output, cwd=self.folder,
+                env={**self.variables, **(environment or {})},
+            )  # fmt: skip
         self.nodes[name] = Node(name, process, agent, log)
         return self.nodes[name]
 
