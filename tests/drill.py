@@ -10,6 +10,7 @@ undisturbed run leaves. The table goes to docs/faults.md by hand.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -20,10 +21,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pandas as pd
 
@@ -34,6 +36,7 @@ from tests.running import ROOT
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
 WAIT_SECONDS = 240
 NOTICE_SECONDS = 5  # between a drain and the loss of the node; clouds give from 30 to 120
+FROZEN_SECONDS = 60  # Ray gives a node up that has not answered for half a minute
 SLOWNESS = 10
 SLICE_SECONDS = 0.02  # of each, a slow node works one and stands still for the others
 
@@ -48,7 +51,11 @@ class Job:
     begun: str | None  # what lies in the output once a part of the work is done; None: it leaves no parts
 
     def command(self, output: Path) -> list[str]:
-        return ["python", f"jobs/{self.name}.py", *running.flags({**self.options, "output": output})]
+        return [
+            "python",
+            f"jobs/{self.name.split()[0]}.py",
+            *running.flags({**self.options, "output": output}),
+        ]
 
     def rows(self, output: Path) -> pd.DataFrame:
         """The rows that must be the same: all but what tells of time."""
@@ -93,13 +100,15 @@ class Drill:
                 "face_scores", None,
             ),
         ]  # fmt: skip
+        three = {**jobs[2].options, "training.workers": 3, "training.global_batch": 9}
+        jobs.append(replace(jobs[2], name="train of three", options=three))
         self.jobs = {job.name: job for job in jobs}
         wanted = wanted | {"preprocess"}  # whose crops the others take
         self.expected = {job.name: job.rows(self.undisturbed(job)) for job in jobs if job.name in wanted}
 
     def undisturbed(self, job: Job) -> Path:
         """The output of a run without a cluster."""
-        output = self.folder / f"undisturbed-{job.name}"
+        output = self.folder / f"undisturbed-{job.name.replace(' ', '-')}"
         words = [sys.executable, *job.command(output)[1:], "--ray.num_cpus", "2"]
         running.run(words, ROOT)
         return output
@@ -157,6 +166,10 @@ class Round:
             if "another job is writing this output" not in text or time.monotonic() > give_up:
                 return status, text
 
+    def undisturbed_verdict(self) -> str:
+        """What becomes of it where nothing happens meanwhile."""
+        return self.verdict(finished(self.submit()))
+
     def verdict(self, ended: tuple[int, str], in_time: bool = True) -> str:
         """What became of it, in few words."""
         status, text = ended
@@ -168,8 +181,8 @@ class Round:
 
 
 @contextmanager
-def three_nodes(**options: int) -> Iterator[LocalCluster]:
-    with LocalCluster({"TF_CPP_MIN_LOG_LEVEL": "2"}, **options) as cluster:
+def three_nodes(more: Mapping[str, str] | None = None) -> Iterator[LocalCluster]:
+    with LocalCluster({"TF_CPP_MIN_LOG_LEVEL": "2", **(more or {})}) as cluster:
         whole(cluster)
         yield cluster
 
@@ -284,6 +297,95 @@ def lose_the_head(one: Round) -> str:
         return f"ended with {first}; again: " + again.verdict(again.again(), in_time)
 
 
+def freeze_a_node(one: Round) -> str:
+    """All processes of a node stand still until Ray has given it up; then they go on."""
+    job, in_time = one.submitted()
+    frozen = [*running.descendants(one.cluster.nodes["b"].process.pid)]
+    for signum, seconds in ((signal.SIGSTOP, FROZEN_SECONDS), (signal.SIGCONT, 0)):
+        for pid in frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signum)
+        time.sleep(seconds)
+    one.cluster.nodes["b"].kill()  # a node that was given up is of no use any more
+    whole(one.cluster)
+    return one.verdict(finished(job), in_time)
+
+
+def restart_the_head(one: Round) -> str:
+    """The head's process is started again at the same address; it knows nothing of what was."""
+    job, in_time = one.submitted()
+    one.cluster.nodes["head"].kill()
+    one.cluster.start_head(same_ports=True)
+    first, _ = finished(job)
+    for name in ("a", "b"):
+        one.cluster.nodes[name].kill()
+    whole(one.cluster)
+    return f"ended with {first}; again: " + one.verdict(one.again(), in_time)
+
+
+def lose_one_of_three_for_good(one: Round) -> str:
+    """A training of three workers on three nodes goes on on the two that are left."""
+    one.cluster.wait_for([one.cluster.start_raylet("c", 1)])
+    job, in_time = one.submitted()
+    one.cluster.nodes["c"].kill()
+    return one.verdict(finished(job), in_time)
+
+
+def hide(*names: str) -> Callable[[Round], str]:
+    """One node sees an empty folder in place of what is named."""
+
+    def act(one: Round) -> str:
+        folders = {
+            "input": one.drill.folder / "data",
+            "output": one.output,
+            "package": Path(av.__file__).parent,
+        }
+        one.output.mkdir()
+        one.cluster.nodes["b"].stop()
+        hidden = [folders[name] for name in names]
+        one.cluster.wait_for([one.cluster.start_raylet("b", 1, hidden=hidden)])
+        try:
+            return one.undisturbed_verdict()
+        finally:
+            one.cluster.nodes["b"].stop()
+
+    return act
+
+
+def send_it_twice(one: Round) -> str:
+    """The same command again while the first one works."""
+    job, in_time = one.submitted()
+    second, text = finished(one.submit())
+    refused = (
+        "the second is refused" if second and "another job is writing this output" in text else "BOTH WORK"
+    )
+    return f"{refused}; the first: " + one.verdict(finished(job), in_time)
+
+
+def forbid_home(one: Round) -> str:
+    """A cluster in which no process may write into HOME."""
+    with three_nodes({"HOME": "/proc"}) as another:
+        return Round(one.drill, one.job, one.output, another).undisturbed_verdict()
+
+
+def fill_the_spill(one: Round) -> str:
+    """The disk that takes what Ray's object store spills is full, on the node that works."""
+    one.cluster.nodes["b"].stop()
+    spill = one.drill.folder / "spill"
+    spill.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(spill)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        return "not run: a file system cannot be mounted here"
+    config = json.dumps({"type": "filesystem", "params": {"directory_path": str(spill)}})
+    try:
+        environment = {"RAY_object_spilling_config": config}
+        one.cluster.wait_for([one.cluster.start_raylet("b", 1, environment=environment)])
+        return one.undisturbed_verdict()
+    finally:
+        one.cluster.nodes["b"].stop()
+        subprocess.run(["umount", str(spill)], check=False)
+
+
 def fill_the_disk(one: Round) -> str:
     """The output lies on a file system too small for it, which is then made larger."""
     one.output.mkdir()
@@ -301,7 +403,7 @@ def fill_the_disk(one: Round) -> str:
 
 def starve_the_object_store(one: Round) -> str:
     """Ray's least object store on every node."""
-    return one.verdict(finished(one.submit()))
+    return one.undisturbed_verdict()
 
 
 FAULTS: dict[str, tuple[Callable[[Round], str], list[str]]] = {
@@ -310,6 +412,15 @@ FAULTS: dict[str, tuple[Callable[[Round], str], list[str]]] = {
     "a node is ten times slower": (slow_a_node, ["preprocess", "score"]),
     "the driver's node is lost": (lose_the_driver, ["preprocess", "train"]),
     "the head is lost": (lose_the_head, ["preprocess", "score", "train"]),
+    "the head is started again": (restart_the_head, ["preprocess"]),
+    "a node stands still for a minute": (freeze_a_node, ["preprocess", "train"]),
+    "one of three nodes is lost for good": (lose_one_of_three_for_good, ["train of three"]),
+    "a node does not see the input": (hide("input"), ["preprocess", "score"]),
+    "a node does not see the output": (hide("output"), ["preprocess", "score", "train", "evaluate"]),
+    "a node lacks a package": (hide("package"), ["preprocess"]),
+    "the command is sent twice": (send_it_twice, ["preprocess", "train"]),
+    "HOME may not be written": (forbid_home, ["preprocess", "score", "train"]),
+    "the disk that Ray spills to is full": (fill_the_spill, ["preprocess", "score"]),
     "the disk is full": (fill_the_disk, ["preprocess", "score"]),
     "80 MiB of object store": (starve_the_object_store, ["preprocess"]),
 }

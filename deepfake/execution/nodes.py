@@ -86,6 +86,11 @@ class Nodes:
     _faults: Counter[str] = field(default_factory=Counter)
     _returns: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def of_a_cluster(self) -> bool:
+        """Whether the job has joined a cluster, which may grow, and whose nodes may differ."""
+        return self.check is not None
+
     def selector(self) -> dict[str, str]:
         """Ray's label selector for nodes that get work."""
         return {"ray.io/node-id": f"!in({','.join(sorted(self.left_out))})"} if self.left_out else {}
@@ -165,7 +170,7 @@ class Nodes:
         if not self.left_out or set(_working_nodes()) - self.left_out.keys():
             return
         reasons = "; ".join(sorted(set(self.left_out.values())))
-        who = "this machine cannot" if self.check is None else "no node of the cluster can"
+        who = "no node of the cluster can" if self.of_a_cluster else "this machine cannot"
         raise JobError(
             f"{who} do the work: {reasons}. What was finished is kept; once that is mended, the same command "
             "goes on"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import ray.data
 from deepfake.crops import canary
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import nodes, session
+from deepfake.execution import nodes, session, waiting
 from deepfake.execution.output import Output, Part
 from deepfake.execution.ray_errors import user_errors
 from deepfake.execution.unit_worker import SECONDS, UNIT_ID
@@ -45,7 +45,7 @@ def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
     )
 
 
-def waiting(units: list[Unit], output: Output) -> list[Unit]:
+def list_waiting(units: list[Unit], output: Output) -> list[Unit]:
     """Units that are not complete yet, the costliest first, so that none of them is the tail."""
     output.forget_faults()
     finished = output.finished_units()
@@ -102,7 +102,9 @@ class Work:
         """
         self._found, self._started = Followed(), time.monotonic()
         left = set(ids)
-        with Progress(self.what, self.total) as self._progress:
+        on_actors = nodes.current().of_a_cluster and self.what == "videos"  # whose places can be seen
+        watched = waiting.told_where_none_works({"CPU": 1.0}) if on_actors else nullcontext()
+        with Progress(self.what, self.total) as self._progress, watched:
             while left:
                 left = self._do_round(left, make_round)
                 if left:

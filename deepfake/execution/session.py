@@ -17,7 +17,7 @@ import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import nodes, ray_compat
+from deepfake.execution import nodes, ray_compat, waiting
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +163,9 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     if small:
         with ThreadPoolExecutor(THREADS) as threads:
             return list(threads.map(lambda arguments: function(*arguments), calls))
+    calls = list(calls)
+    if calls and nodes.current().of_a_cluster:
+        waiting.until_there_is_room({"CPU": 1.0}, len(calls))
     place = nodes.current().selector()
     remote: Callable[..., Any] = ray.remote(num_cpus=1, label_selector=place)(function).remote
     return ray.get([remote(*arguments) for arguments in calls])

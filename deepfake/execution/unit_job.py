@@ -91,7 +91,7 @@ class UnitJob(ABC):
         preparing = time.monotonic()
         self.prepare()
         seconds.starting = time.monotonic() - preparing
-        followed = self._make(runner.waiting(work.units, self.output))
+        followed = self._make(runner.list_waiting(work.units, self.output))
         seconds.starting += followed.starting
         mine.check()
         if work.nothing_new:

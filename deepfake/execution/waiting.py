@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import ray
@@ -143,6 +145,28 @@ def until_there_is_room(demand: Resources, most: int) -> None:
     finally:
         for place in places:
             ray.cancel(place)
+
+
+@contextmanager
+def told_where_none_works(demand: Resources) -> Iterator[None]:
+    """Say, each minute of the block, where no worker of this job has a place: all may have been lost."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WORD_SECONDS):
+            with suppress(Exception):  # a head that does not answer is told of elsewhere
+                room = look()
+                mine = [holder for holder in room.holders if holder.own and not holder.drives]
+                if not mine and not room.free_for(demand):
+                    log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def hopeless(room: Room, demand: Resources) -> bool:

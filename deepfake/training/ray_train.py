@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
-from deepfake.execution import nodes, ray_compat, session
+from deepfake.execution import nodes, ray_compat, session, waiting
 from deepfake.execution.ray_errors import causes, user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
@@ -67,9 +67,16 @@ def run_workers(
     a signal's exception does not reach the main thread, and another thread would still be there when Ray is
     shut down, which can crash.
     """
+    training = run.training
+    cpus = reserved_cpus(
+        cluster_nodes(), training.workers, training.threads_per_worker, use_gpu=training.use_gpu
+    )
+    per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
+    if nodes.current().of_a_cluster:
+        waiting.until_there_is_room(per_worker, training.workers)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
-    answer = beside.remote(run, worker, settings, storage, nodes.current().selector()).future()
+    answer = beside.remote(run, worker, settings, storage, per_worker, nodes.current().selector()).future()
     while not answer.done():
         wait([answer], _STOP_SECONDS)  # in pieces: time for signals
         if mine.lost is not None:  # before its workers spoil the checkpoints of the job that has it now
@@ -91,9 +98,10 @@ def _fit(
     worker: Callable[[Mapping[str, Any]], Any],
     settings: dict[str, Any],
     storage: Storage,
+    per_worker: dict[str, float],
     places: dict[str, str],
 ) -> Any:
-    """What ``run_workers`` does, by Ray Train, on nodes that a label selector names."""
+    """What ``run_workers`` does, by Ray Train, on nodes that the label selector ``places`` names."""
     prepare_environment()
     session.quiet()
     from ray.train import (
@@ -108,10 +116,6 @@ def _fit(
     training = run.training
     is_local = split_uri(run.checkpoints)[0] == "file"
     filesystem, path = storage.arrow(run.checkpoints)
-    cpus = reserved_cpus(
-        cluster_nodes(), training.workers, training.threads_per_worker, use_gpu=training.use_gpu
-    )
-    per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
     trainer = ray_compat.make_trainer_class()(
         worker,
         train_loop_config=settings,
@@ -144,14 +148,14 @@ def cluster_nodes() -> list[Node]:
     up = [
         Node(found["Resources"].get("CPU", 0.0), found["Resources"].get("GPU", 0.0))
         for found in ray.nodes()
-        if found["Alive"]
+        if found["Alive"] and found["NodeID"] not in nodes.current().left_out
     ]
     most = [
         Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
         for resources, count in ray_compat.list_node_groups()
         for _ in range(min(count, _MANY_NODES))
     ]
-    return max(up, most, key=lambda nodes: sum(node.cpus for node in nodes))
+    return max(up, most, key=lambda some: sum(node.cpus for node in some))
 
 
 def own_share(threads: int | None, workers_here: int, use_gpu: bool) -> WorkerResources:

@@ -122,9 +122,11 @@ class LocalCluster:
         """The head, as other nodes join it."""
         return f"127.0.0.1:{self._gcs_port}"
 
-    def start_head(self, wait: bool = True) -> Node:
-        """A head with a job server and no CPUs."""
-        self._gcs_port, self._dashboard_port, client_port = free_ports(3)
+    def start_head(self, wait: bool = True, same_ports: bool = False) -> Node:
+        """A head with a job server and no CPUs; at the address of an earlier one, with ``same_ports``."""
+        if not same_ports:
+            self._gcs_port, self._dashboard_port = free_ports(2)
+        [client_port] = free_ports(1)
         node = self._start(
             "head", ["--head", f"--port={self._gcs_port}", "--dashboard-host=127.0.0.1",
                      f"--dashboard-port={self._dashboard_port}", "--include-dashboard=true",
