@@ -51,11 +51,8 @@ class Job:
     begun: str | None  # what lies in the output once a part of the work is done; None: it leaves no parts
 
     def command(self, output: Path) -> list[str]:
-        return [
-            "python",
-            f"jobs/{self.name.split()[0]}.py",
-            *running.flags({**self.options, "output": output}),
-        ]
+        command = ["python", f"jobs/{self.name.split()[0]}.py"]
+        return [*command, *running.flags({**self.options, "output": output})]
 
     def rows(self, output: Path) -> pd.DataFrame:
         """The rows that must be the same: all but what tells of time."""
