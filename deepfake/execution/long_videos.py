@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
 from deepfake.catalog.media import is_image
 from deepfake.config import RayConfig
@@ -22,7 +21,7 @@ from deepfake.crops import chunks
 from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
 from deepfake.crops.extraction import ExtractConfig, Found
 from deepfake.crops.sandbox import extractor
-from deepfake.execution import pools
+from deepfake.execution import runner
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import READERS, Output
@@ -149,17 +148,9 @@ def _work_through(
 ) -> None:
     """Have a task done for each block, by the id of what it makes."""
 
-    def make_round(ids: set[str]) -> ray.data.Dataset:
-        workers = pools.workers(config, len(ids))
-        results = ray.data.from_blocks([block for name, block in blocks.items() if name in ids]).map_batches(
-            function,
-            fn_kwargs=dict(arguments),
-            batch_size=None,  # a block is a video or a piece
-            batch_format="pyarrow",
-            compute=pools.tasks(workers),
-            num_cpus=1,
-        )
-        return pools.in_one_stage(results)
+    def make_round(ids: set[str]) -> runner.Answers:
+        left = [block for name, block in blocks.items() if name in ids]
+        return runner.run_tasks(left, function, arguments, config)
 
     work.do(blocks, make_round)
 

@@ -131,7 +131,9 @@ class Nodes:
 
         Raises what a worker has met that ends the job, and ``JobError`` where no node is left.
         """
-        ids = []
+        ids: list[str] = []
+        if not ray.is_initialized():
+            return ids
         for key in ray_compat.list_values(_RETURNED):
             data = ray_compat.get_value(key)
             ray_compat.delete_value(key)
@@ -221,7 +223,9 @@ def require_sound() -> None:
 
 
 def hand_back(unit_id: str, fault: JobError | UsageError | TableError) -> None:
-    """Give a unit back to the job, from a worker that cannot do it."""
+    """Give a unit back to the job, from a worker that cannot do it; raised where there are no workers."""
+    if not ray.is_initialized():
+        raise fault
     one = Returned(unit_id, ray.get_runtime_context().get_node_id(), str(fault), kind=type(fault).__name__)
     if isinstance(fault, NodeFault):
         one = replace(one, definite=fault.definite, unreadable=fault.unreadable)

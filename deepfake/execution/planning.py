@@ -151,16 +151,11 @@ def _hashes(
     if waiting:
         files = sum(block.rows.num_rows for block in waiting)
         log.info("%d files are read to find copies among them", files)
-        hashed = runner.blocks(waiting).map_batches(
-            _hash_block,
-            fn_args=(output,),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=pools.tasks(pools.workers(config.ray, len(waiting))),
+        hashed = runner.run_tasks(
+            [runner.block_of(unit) for unit in waiting], _hash_block, {"output": output}, config.ray
         )
-        pools.in_one_stage(hashed)
         with Progress("files read", files) as progress:
-            for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for batch in hashed:
                 progress.step(sum(batch["files"].to_pylist()))
     found = output.read_units("hashes", [block.unit_id for block in blocks])
     return dict(zip(found["video_id"].to_pylist(), found["content_sha256"].to_pylist(), strict=True))

@@ -57,6 +57,8 @@ def workers(config: RayConfig, units: int, demand: Mapping[str, float] = ONE_CPU
     Each asks for ``demand``, of one resource. Needs a Ray session; ``JobError`` where the cluster can never
     have room for any.
     """
+    if not session.workers_exist():
+        return Workers(1, 1, "this process")
     if session.joins_a_cluster(config):
         waiting.until_there_is_room(demand, min(units, config.workers or units, ASKED_AT_ONCE))
     [(resource, amount)] = demand.items()

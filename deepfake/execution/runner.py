@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
+from deepfake.config import RayConfig
 from deepfake.crops import canary
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import nodes, session, waiting
+from deepfake.execution import nodes, pools, session, waiting
 from deepfake.execution.output import Output, Part
 from deepfake.execution.ray_errors import user_errors
 from deepfake.execution.unit_worker import SECONDS, UNIT_ID
@@ -30,19 +31,63 @@ from deepfake.progress import Progress
 
 log = logging.getLogger(__name__)
 
+Answers = Generator[pa.Table, None, None]  # of workers, as they come
+
 COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
 SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
 FIRST_VIDEOS = 20  # where all of them end in a fault of this program, a good clip shows whether any would not
 
 
-def blocks(units: Iterable[Unit]) -> ray.data.Dataset:
-    """A dataset of one block a unit: its catalog rows, each with the unit's id."""
-    return ray.data.from_blocks(
-        [
-            unit.rows.append_column(UNIT_ID, pa.array([unit.unit_id] * unit.rows.num_rows, pa.string()))
-            for unit in units
-        ]
+def block_of(unit: Unit) -> pa.Table:
+    """A unit's catalog rows, each with the unit's id."""
+    return unit.rows.append_column(UNIT_ID, pa.array([unit.unit_id] * unit.rows.num_rows, pa.string()))
+
+
+def run_on_workers(
+    units: Sequence[Unit], worker: type, arguments: Mapping[str, Any], workers: pools.Workers
+) -> Answers:
+    """What workers of one class, a CPU each, answer for the units' blocks."""
+    blocks = map(block_of, units)
+    if not session.workers_exist():
+        yield from map(worker(**arguments), blocks)
+        return
+    results = ray.data.from_blocks(list(blocks)).map_batches(
+        worker,
+        fn_constructor_kwargs=dict(arguments),
+        batch_size=None,  # a block is a unit
+        batch_format="pyarrow",
+        compute=pools.actors(workers),
+        num_cpus=1,
     )
+    yield from answers(pools.in_one_stage(results))
+
+
+def run_tasks(
+    blocks: Sequence[pa.Table],
+    function: Callable[..., pa.Table],
+    arguments: Mapping[str, Any],
+    config: RayConfig,
+) -> Answers:
+    """What a function answers for blocks, a task of one CPU each."""
+    if not session.workers_exist():
+        yield from (function(block, **arguments) for block in blocks)
+        return
+    results = ray.data.from_blocks(list(blocks)).map_batches(
+        function,
+        fn_kwargs=dict(arguments),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=pools.tasks(pools.workers(config, len(blocks))),
+        num_cpus=1,
+    )
+    yield from answers(pools.in_one_stage(results))
+
+
+def answers(results: ray.data.Dataset) -> Answers:
+    """The blocks of a dataset as they come. Ray Data's threads end before Ray does, however this ends."""
+    batches = iter(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    with closing(batches):
+        yield from batches
 
 
 def list_waiting(units: list[Unit], output: Output) -> list[Unit]:
@@ -80,7 +125,7 @@ class Followed:
         self.program_faults += tables.program_faults(videos["status_detail"].to_pylist())
 
 
-MakeRound = Callable[[set[str]], ray.data.Dataset]  # ids of units to a dataset that answers ``videos`` rows
+MakeRound = Callable[[set[str]], Answers]  # ids of units to answers: ``videos`` rows
 
 
 @dataclass
@@ -118,17 +163,12 @@ class Work:
         """The units that came back."""
         returned: set[str] = set()
         try:
-            with user_errors():
-                results = make_round(ids)
-                batches = iter(
-                    results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-                )
-                with closing(batches):  # Ray Data's threads end before Ray does, however this ends
-                    for batch in batches:
-                        if batch.num_rows:
-                            self._count(batch)
-                        else:
-                            returned.update(nodes.current().take_back(self.output.storage))
+            with user_errors(), closing(make_round(ids)) as batches:
+                for batch in batches:
+                    if batch.num_rows:
+                        self._count(batch)
+                    else:
+                        returned.update(nodes.current().take_back(self.output.storage))
         except (JobError, UsageError, tables.TableError):
             raise
         except Exception:  # such as a worker that could not be made on a node that has just joined
@@ -156,9 +196,16 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
 
     Where it does not, the job goes on: a few files that hit a bug stop no archive.
     """
-    # A task without a CPU, since the workers hold them all.
-    ask = ray.remote(num_cpus=0, label_selector=nodes.current().selector())(canary.failure).remote
-    failure: str | None = ray.get(ask(config, output.storage))
+    ask: Callable[..., str | None] = canary.failure
+    if session.workers_exist():
+        # A task without a CPU, since the workers hold them all.
+        task = ray.remote(num_cpus=0, label_selector=nodes.current().selector())(canary.failure)
+
+        def ask(*arguments: Any) -> str | None:
+            found: str | None = ray.get(task.remote(*arguments))
+            return found
+
+    failure = ask(config, output.storage)
     if failure is None:
         log.warning("a clip of this job's own is decoded without the fault that ends all videos so far")
         return

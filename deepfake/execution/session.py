@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
+import multiprocessing
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,18 +25,24 @@ from deepfake.execution import nodes, ray_compat, waiting
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 20.0
+# Less work than this is done sooner than workers are started; seconds of one core by the plan's estimate.
+SMALL_SECONDS = 10.0
 START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
 THREADS = 4  # for calls that are too small for workers
 
 
 @contextmanager
-def session(config: RayConfig) -> Iterator[None]:
+def session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[None]:
     """Ray, ready to use: the one already running in this process, a cluster, or an embedded one.
 
-    An embedded Ray is stopped at the end of the block. A cluster is only left; its nodes are examined before.
+    An embedded Ray is stopped at the end of the block, and not started for so little work that this process
+    does it sooner by itself: see ``is_small``. A cluster is only left; its nodes are examined before.
     """
     if ray.is_initialized():
         quiet()
+        yield
+        return
+    if is_small(config, core_seconds):
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -54,6 +63,27 @@ def session(config: RayConfig) -> Iterator[None]:
         with suppress(Exception):  # a cluster that is gone
             nodes.end()
         ray.shutdown()
+
+
+def is_small(config: RayConfig, core_seconds: float) -> bool:
+    """Whether work of so many seconds of one core is done in this process, and says so.
+
+    ``UsageError`` where ``ray.start never`` meets a cluster's address.
+    """
+    if joins_a_cluster(config):
+        if config.start == "never":
+            raise UsageError("ray.start never: leave out --ray.address and RAY_ADDRESS, which name a cluster")
+        return False
+    if config.start == "always" or (config.start == "auto" and core_seconds > SMALL_SECONDS):
+        return False
+    more = "" if math.isinf(core_seconds) else f" of about {core_seconds:.0f} s"
+    log.info("work%s is done in this process; --ray.start always has Ray's workers do it", more)
+    return True
+
+
+def workers_exist() -> bool:
+    """Whether Ray's workers do the work of this session, and not this process."""
+    return bool(ray.is_initialized())
 
 
 def _start(config: RayConfig) -> None:
@@ -158,9 +188,9 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     """The answers to calls of a function, in their order, worked at in parallel.
 
     Each is a Ray task of one CPU; where they are ``small``, so that starting workers would take longer than
-    the calls, they are done in threads of this process.
+    the calls, or there are no workers, they are done in threads of this process.
     """
-    if small:
+    if small or not workers_exist():
         with ThreadPoolExecutor(THREADS) as threads:
             return list(threads.map(lambda arguments: function(*arguments), calls))
     calls = list(calls)
@@ -171,18 +201,51 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     return ray.get([remote(*arguments) for arguments in calls])
 
 
-def share(value: Any) -> bytes:
+def spread_isolated(
+    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], cpus: float
+) -> Iterator[Any]:
+    """The answers to calls, in their order, from processes whose death is an answer as well: an exception.
+
+    They are Ray's, with so many ``cpus`` a call, or one that is started for this.
+    """
+    if not workers_exist():
+        yield from _in_a_process(function, calls)
+        return
+    place = nodes.current().selector()
+    task = ray.remote(num_cpus=cpus, max_retries=0, label_selector=place)(function)
+    for answer in [task.remote(*arguments) for arguments in calls]:
+        try:
+            yield ray.get(answer)
+        except ray.exceptions.RayError as error:
+            yield error
+
+
+def _in_a_process(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Not forked: a copy of a process in which other threads run may hang."""
+    left = list(calls)
+    while left:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            for answer in [process.submit(function, *arguments) for arguments in left]:
+                left.pop(0)
+                try:
+                    yield answer.result()
+                except BrokenProcessPool as error:  # of this call; the others go to another process
+                    yield error
+                    break
+
+
+def share(value: Any) -> Any:
     """Put a value where every worker of this session can ``fetch`` it; what to hand them.
 
     The reference is serialised by hand: Ray warns at length of references among an actor's arguments, which
     could be lost before a restart; one that was serialised so stays until the job ends.
     """
-    return ray.cloudpickle.dumps(ray.put(value))
+    return ray.cloudpickle.dumps(ray.put(value)) if workers_exist() else value
 
 
-def fetch(shared: bytes) -> Any:
+def fetch(shared: Any) -> Any:
     """What was shared."""
-    return ray.get(ray.cloudpickle.loads(shared))
+    return ray.get(ray.cloudpickle.loads(shared)) if isinstance(shared, bytes) else shared
 
 
 def quiet() -> None:

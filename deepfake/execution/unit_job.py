@@ -7,6 +7,7 @@ report. A job fills in what is its own.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,11 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.execution import nodes, planning, pools, runner, session
+from deepfake.execution import nodes, planning, runner, session, work_units
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.factory import carry_detector
@@ -59,7 +59,8 @@ class UnitJob(ABC):
         listed = self.list_videos()
         if config.dry_run:
             return Outcome(self.describe_plan(listed))
-        with lock.held(config.output, self.storage) as mine, session.session(config.ray):
+        core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
+        with lock.held(config.output, self.storage) as mine, session.session(config.ray, core_seconds):
             output.claim(self.describe())
             seconds = Seconds()
             followed = self._work_through(listed, seconds, mine)
@@ -68,6 +69,7 @@ class UnitJob(ABC):
             del listed  # what follows needs the room
             numbers, look_at = self.report(left)
             seconds.reporting = time.monotonic() - reporting
+            with_workers = session.workers_exist()
             left_out = len(nodes.current().left_out)
         summary = {
             "input": config.input,
@@ -81,6 +83,7 @@ class UnitJob(ABC):
             "other_seconds": round(
                 time.monotonic() - self.started - seconds.starting - seconds.working - seconds.reporting, 2
             ),
+            "done_by": "workers" if with_workers else "this process",
             "nodes_left_out": left_out,
         }
         return Outcome(summary, summary["failed"] / max(1, summary["videos"]), look_at)
@@ -121,7 +124,7 @@ class UnitJob(ABC):
         work = runner.Work(self.output, total, check=check)
         units = {unit.unit_id: unit for unit in waiting}
 
-        def make_round(ids: set[str]) -> ray.data.Dataset:
+        def make_round(ids: set[str]) -> runner.Answers:
             return self.make_units([unit for name, unit in units.items() if name in ids], extraction)
 
         return work.do(units, make_round)
@@ -134,8 +137,19 @@ class UnitJob(ABC):
         """What a run would do, for ``--dry-run``."""
         return planning.describe_plan(listed, self._config, self.output, self.identity)
 
+    def estimate_core_seconds(self, listed: pa.Table) -> float:
+        """About how much work is left, by the plan."""
+        earlier = self.output.finished_videos(planning.EARLIER)
+        rest = planning.missing(listed, earlier, self._config.retry_failed)
+        return float(work_units.estimate(rest).sum())
+
+    @property
+    def needs_workers(self) -> bool:
+        """Whether the job cannot be done in this process, however small."""
+        return False
+
     def choose_units(self, listed: pa.Table) -> Todo:
-        """What this run has to do; needs a Ray session."""
+        """What this run has to do."""
         return planning.choose(listed, self._config, self.output, self.identity)
 
     def prepare(self) -> None:  # noqa: B027 - a job may have nothing to prepare
@@ -165,8 +179,8 @@ class UnitJob(ABC):
         """The units, once the pieces of their long videos are done."""
 
     @abstractmethod
-    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> ray.data.Dataset:
-        """A dataset that writes the units' tables to the output and answers their ``videos`` rows."""
+    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
+        """Write the units' tables to the output; answers with their ``videos`` rows."""
 
     @abstractmethod
     def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
@@ -178,21 +192,6 @@ class UnitJob(ABC):
 
         Those of ``count_videos`` are among the numbers. ``left`` are videos for the next run.
         """
-
-
-def run_on_workers(
-    units: list[Unit], worker: type, arguments: Mapping[str, Any], workers: pools.Workers
-) -> ray.data.Dataset:
-    """The units' blocks through workers of one class, a CPU each."""
-    results = runner.blocks(units).map_batches(
-        worker,
-        fn_constructor_kwargs=dict(arguments),
-        batch_size=None,  # a block is a unit
-        batch_format="pyarrow",
-        compute=pools.actors(workers),
-        num_cpus=1,
-    )
-    return pools.in_one_stage(results)
 
 
 def count_videos(videos: pa.Table) -> dict[str, Any]:

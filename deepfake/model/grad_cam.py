@@ -63,8 +63,62 @@ class HeatMaps:
         for start in range(0, len(crops), self._batch_size):
             coarse = self._run(tf.constant(crops[start : start + self._batch_size]), sign).numpy()
             for place, one in enumerate(coarse, start):
-                heat[place] = _enlarge(one)
+                heat[place] = enlarge(one)
         return heat
+
+
+def function_with_maps(network: Any) -> Any | None:
+    """The network as a ``tf.function`` of crops to scores ``(n, 1)`` and raw maps ``(n, 7, 7)``, both float32.
+
+    A map's places speak for a fake where they are above zero, for a real where they are below. The gradient
+    is written out, so that the graph has no other operations than a network has and runs wherever it does:
+    behind the pooling the head is linear but for its ReLUs. None where it has layers unknown here.
+    """
+    import tensorflow as tf
+
+    keras = keras_runtime.start()
+    names = [layer.name for layer in network.layers]
+    head = network.layers[names.index(LAST_CONVOLUTION) + 1 :]
+    kinds = (keras.layers.Dense, keras.layers.BatchNormalization, keras.layers.Dropout)
+    pooling, *rest = head
+    if not isinstance(pooling, keras.layers.GlobalAveragePooling2D) or not all(
+        isinstance(layer, kinds) and _is_piecewise_linear(keras, layer) for layer in rest[:-1]
+    ):
+        return None
+    both = keras.Model(network.inputs, [network.output, network.get_layer(LAST_CONVOLUTION).output])
+
+    def run(crops: Any) -> tuple[Any, Any]:
+        scores, features = both(crops, training=False)
+        x = tf.reduce_mean(features, axis=(1, 2))
+        backward: list[Any] = []  # each takes a gradient from a layer's output to its input
+        for layer in rest[:-1]:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                scale = layer.gamma / tf.sqrt(layer.moving_variance + layer.epsilon)
+                backward.append(lambda gradient, scale=scale: gradient * scale)
+            elif isinstance(layer, keras.layers.Dense):
+                kernel, turned_on = tf.convert_to_tensor(layer.kernel), None
+                if layer.activation is keras.activations.relu:
+                    turned_on = tf.cast(x @ kernel + layer.bias > 0, tf.float32)
+                backward.append(
+                    lambda gradient, kernel=kernel, on=turned_on: (
+                        (gradient if on is None else gradient * on) @ tf.transpose(kernel)
+                    )
+                )
+            x = layer(x, training=False)
+        gradient = tf.transpose(tf.convert_to_tensor(rest[-1].kernel)) * tf.ones_like(x)
+        for step in reversed(backward):
+            gradient = step(gradient)
+        places = features.shape[1] * features.shape[2]
+        return scores, tf.einsum("nc,nhwc->nhw", gradient / places, features)
+
+    signature = [tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")]
+    return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _is_piecewise_linear(keras: Any, layer: Any) -> bool:
+    if isinstance(layer, keras.layers.Dense):
+        return layer.activation in (keras.activations.relu, keras.activations.linear)
+    return True
 
 
 def heat_maps(bundle: Bundle, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
@@ -72,7 +126,8 @@ def heat_maps(bundle: Bundle, crops: np.ndarray, speaks_for: Call = "fake") -> n
     return HeatMaps(bundle)(crops, speaks_for)
 
 
-def _enlarge(coarse: np.ndarray) -> np.ndarray:
+def enlarge(coarse: np.ndarray) -> np.ndarray:
+    """Heat ``(224, 224) float32`` in [0, 1] of a map's few places, all of them at least 0."""
     fine = cv2.resize(coarse.astype(np.float32), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
     highest = float(fine.max())
     return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)

@@ -16,7 +16,7 @@ import logging
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
+from deepfake.model.grad_cam import Call, HeatMaps, enlarge, function_with_maps
 from deepfake.model.network import INPUT_SIZE, check_crops
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,15 @@ class Network:
         keras_runtime.start(threads=threads)
         return self.bundle
 
+    def heat_maps(self, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
+        """What draws heat maps, as ``grad_cam.HeatMaps`` does, by this runtime where it can."""
+        if self.runtime == "openvino":
+            scorer = OpenVinoScorer(self.graph, threads)
+            if scorer.has_maps:
+                return scorer.draw_maps
+        keras_runtime.start(threads=threads)
+        return HeatMaps(self.bundle)
+
     @property
     def made_with(self) -> str:
         """Versions of what decodes, detects and scores with it, without importing any of that."""
@@ -86,6 +96,10 @@ class OpenVinoScorer:
 
     def __init__(self, graph: bytes, threads: int | None = None) -> None:
         self._request = compile_graph(graph, threads)
+        ranks = [len(output.partial_shape) for output in self._request.model_outputs]
+        self._score = ranks.index(2)
+        self.has_maps = 3 in ranks
+        self._map = ranks.index(3) if self.has_maps else -1
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
@@ -93,8 +107,21 @@ class OpenVinoScorer:
         crops = np.ascontiguousarray(crops)
         scores = np.empty(len(crops), np.float64)
         for i in range(len(crops)):
-            scores[i] = self._request.infer([crops[i : i + 1]], share_inputs=True)[0][0, 0]
+            scores[i] = self._infer(crops[i : i + 1])[self._score][0, 0]
         return scores
+
+    def draw_maps(self, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
+        """Heat ``(n, 224, 224) float32`` in [0, 1] of crops, as ``grad_cam.HeatMaps`` gives it."""
+        check_crops(crops)
+        sign = 1.0 if speaks_for == "fake" else -1.0
+        crops = np.ascontiguousarray(crops)
+        heat = np.empty(crops.shape[:3], np.float32)
+        for i in range(len(crops)):
+            heat[i] = enlarge(np.maximum(0.0, sign * self._infer(crops[i : i + 1])[self._map][0]))
+        return heat
+
+    def _infer(self, crop: np.ndarray) -> Any:
+        return self._request.infer([crop], share_inputs=True)
 
 
 def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
@@ -145,6 +172,8 @@ def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: boo
 def export(bundle: Bundle) -> bytes:
     """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32.
 
+    Its outputs are the scores and, for a head that is known, the raw heat maps.
+
     By way of a frozen graph in a file: Keras' own export hands OpenVINO Python objects, which its converter
     (2026.4) cannot take under Python 3.13.
     """
@@ -152,7 +181,8 @@ def export(bundle: Bundle) -> bytes:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     openvino = _openvino()
-    frozen = convert_variables_to_constants_v2(bundle.concrete_function(None))
+    function = function_with_maps(bundle.network) or bundle.concrete_function(None)
+    frozen = convert_variables_to_constants_v2(function)
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
         whole = Path(folder, "network.pb")
@@ -183,7 +213,7 @@ def probes() -> np.ndarray:
 
 
 def _file_name(bundle: Bundle) -> str:
-    return f"openvino-{version('openvino')}-{bundle.info.model_sha256[:16]}"
+    return f"openvino-{version('openvino')}-maps-{bundle.info.model_sha256[:16]}"
 
 
 def _places(bundle: Bundle) -> Iterator[str]:

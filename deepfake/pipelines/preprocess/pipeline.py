@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import ray.data
 
 from deepfake.config import PreprocessJobConfig, config_sha256
 from deepfake.crops.extraction import ExtractConfig
@@ -72,12 +71,12 @@ class PreprocessJob(UnitJob):
         """See ``UnitJob``."""
         return long_videos.shared(waiting, extraction, self.config.ray, self.output)
 
-    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> ray.data.Dataset:
+    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
         """See ``UnitJob``."""
         assert extraction is not None
         extract = ExtractCrops(extraction, self.storage, self.output.config_sha256)
         workers = pools.workers(self.config.ray, len(units))
-        return unit_job.run_on_workers(units, MakeUnit, {"extract": extract, "output": self.output}, workers)
+        return runner.run_on_workers(units, MakeUnit, {"extract": extract, "output": self.output}, workers)
 
     def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
         """See ``UnitJob``."""

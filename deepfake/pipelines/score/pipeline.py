@@ -103,6 +103,17 @@ class ScoreJob(UnitJob):
             return super().list_videos()
         return self.kept.videos.slice(0, self.config.limit)
 
+    @property
+    def needs_workers(self) -> bool:
+        """See ``UnitJob``."""
+        return self.config.scoring.use_gpu
+
+    def estimate_core_seconds(self, listed: pa.Table) -> float:
+        """See ``UnitJob``."""
+        if self.kept is None:
+            return super().estimate_core_seconds(listed)
+        return stored_crops.SECONDS_PER_CROP * sum(listed["faces"].to_pylist())
+
     def describe_plan(self, listed: pa.Table) -> dict[str, Any]:
         """See ``UnitJob``."""
         if self.kept is None:
@@ -160,7 +171,7 @@ class ScoreJob(UnitJob):
             return waiting
         return long_videos.shared(waiting, extraction, self.config.ray, self.output, self.deadline)
 
-    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> ray.data.Dataset:
+    def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
         """See ``UnitJob``. Past the deadline only the first units are done, one a worker that has a place."""
         scoring, sha256 = self.config.scoring, self.output.config_sha256
         make: MakeCrops = ReadCrops(self.storage, sha256)
@@ -179,12 +190,13 @@ class ScoreJob(UnitJob):
         if scoring.use_gpu:
             gpus = pools.gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
             cut = {"make": make, "budgeted": budgeted}
-            return on_gpus(runner.blocks(units), cut, network, writer, workers, gpus)
+            blocks = ray.data.from_blocks([runner.block_of(unit) for unit in units])
+            return runner.answers(on_gpus(blocks, cut, network, writer, workers, gpus))
         arguments = {
             "make": make, "first": first, "budgeted": budgeted, "network": network, "writer": writer,
-            "threads": 1,
+            "threads": 1 if session.workers_exist() else None,
         }  # fmt: skip
-        return unit_job.run_on_workers(units, CutAndScoreUnit, arguments, workers)
+        return runner.run_on_workers(units, CutAndScoreUnit, arguments, workers)
 
     def cut_to_what_is_done(self, work: Todo) -> Todo:
         """See ``UnitJob``."""
@@ -211,7 +223,7 @@ class ScoreJob(UnitJob):
         config, output = self.config, self.output
         videos = output.read_all("video_scores")
         made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"
-        look_at = report.write(videos, config, output, self.point, made_with)
+        look_at = report.write(videos, config, output, self.point, made_with, self.network)
         scored = Counter(videos["status"].to_pylist()).get(tables.Status.OK, 0)
         numbers = {
             "bundle": config.bundle,

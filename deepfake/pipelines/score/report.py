@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import ray
-import ray.exceptions
 
-from deepfake.config import CropConfig, SamplingConfig, ScoreJobConfig
+from deepfake.config import SamplingConfig, ScoreJobConfig
+from deepfake.execution import session
 from deepfake.execution.output import Output
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
+from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import evidence, video_page
 from deepfake.pipelines.score import index_page as index
@@ -38,15 +38,21 @@ Illustrations = Sequence[tuple[Shown, bytes | None]]  # pictures of a video, eac
 
 
 def write(
-    videos: pa.Table, config: ScoreJobConfig, output: Output, point: VerdictRule, bundle: str
+    videos: pa.Table,
+    config: ScoreJobConfig,
+    output: Output,
+    point: VerdictRule,
+    bundle: str,
+    network: Network,
 ) -> list[str]:
-    """Write everything; the URIs to look at. Needs a Ray session.
+    """Write everything; the URIs to look at.
 
-    ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words.
+    ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words,
+    whose ``network`` draws heat maps.
     """
     order = index.most_suspicious_first(videos)
     csv = write_tables(videos, order, output)
-    links = write_pages(videos, order, config, output)
+    links = write_pages(videos, order, config, output, network)
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
     seen = output.rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
@@ -82,7 +88,9 @@ def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
     return csv
 
 
-def write_pages(videos: pa.Table, order: pa.Array, config: ScoreJobConfig, output: Output) -> dict[str, str]:
+def write_pages(
+    videos: pa.Table, order: pa.Array, config: ScoreJobConfig, output: Output, network: Network
+) -> dict[str, str]:
     """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
     output.storage.remove(join(output.root, video_page.FOLDER))
     verdicts = videos["verdict"].take(order).cast(pa.string())
@@ -95,7 +103,7 @@ def write_pages(videos: pa.Table, order: pa.Array, config: ScoreJobConfig, outpu
         by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
     )
     links = {}
-    for video, pictures in illustrated(chosen, faces, found, config, output.storage):
+    for video, pictures in illustrated(chosen, faces, found, config, output.storage, network):
         name = video["video_id"]
         case = Case(video, tracks[name], faces[name], found[name])
         links[name] = _write_page(case, pictures, config, output)
@@ -116,6 +124,7 @@ def illustrated(
     segments: Mapping[str, list[Row]],
     config: ScoreJobConfig,
     storage: Storage,
+    network: Network,
 ) -> Iterator[tuple[Row, Illustrations]]:
     """Each video with its pictures and their heat maps, some videos at a time.
 
@@ -123,7 +132,7 @@ def illustrated(
     of the next videos are decoded.
     """
     heated = config.report.heat_maps and config.report.frames > 0
-    heat = HeatPictures(config.bundle, storage) if heated else None
+    heat = HeatPictures(network) if heated else None
     begun: Iterator[tuple[Row, Illustrations]] = iter(())
     for start in range(0, len(videos), VIDEOS_AT_ONCE):
         some = videos[start : start + VIDEOS_AT_ONCE]
@@ -152,23 +161,14 @@ def shown(
 ) -> Iterator[list[Shown]]:
     """The pictures of each video, decoded in parallel; none where a decoder crashes."""
     assert config.crop is not None  # resolved
-    show = ray.remote(num_cpus=CPUS, max_retries=0)(_show).remote
-    waiting: list[Any] = [
-        show(video["uri"], faces, config.sampling, config.crop, storage)
+    calls = [
+        (video["uri"], faces, config.sampling, config.crop, storage)
         for video, faces in zip(videos, chosen, strict=True)
     ]
-    for video, future in zip(videos, waiting, strict=True):
-        try:
-            yield ray.get(future)
-        except ray.exceptions.RayError as error:
-            log.warning("%s: its frames cannot be shown: %s", video["video_id"], error)
-            yield []
-
-
-def _show(
-    uri: str, faces: Sequence[Row], sampling: SamplingConfig, crop: CropConfig, storage: Storage
-) -> list[Shown]:
-    return evidence.show(uri, faces, sampling, crop, storage)
+    for video, pictures in zip(videos, session.spread_isolated(evidence.show, calls, CPUS), strict=True):
+        if isinstance(pictures, Exception):
+            log.warning("%s: its frames cannot be shown: %s", video["video_id"], pictures)
+        yield [] if isinstance(pictures, Exception) else pictures
 
 
 def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output) -> str:

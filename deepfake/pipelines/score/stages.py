@@ -75,7 +75,7 @@ class Writer:
         return unit["videos"]
 
 
-def started(network: bytes, threads: int | None = None) -> Scorer:
+def started(network: Any, threads: int | None = None) -> Scorer:
     """A ``Network`` that the job shares, as what scores with it, compiled."""
     scorer: Scorer = session.fetch(network).scorer(threads)
     scorer.score(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
@@ -103,9 +103,9 @@ class CutAndScoreUnit:
         make: MakeCrops,
         first: MakeCrops | None,
         budgeted: Budgeted,
-        network: bytes,
+        network: Any,
         writer: Writer,
-        threads: int,
+        threads: int | None,
     ) -> None:
         self._make, self._first, self._budgeted = make, first, budgeted
         self._writer = writer
@@ -166,7 +166,7 @@ class ScoreOnGpu:
     The network starts with the actor, while the first crops are being cut.
     """
 
-    def __init__(self, network: bytes) -> None:
+    def __init__(self, network: Any) -> None:
         self._scorer = started(network)
 
     def __call__(self, block: pa.Table) -> pa.Table:
