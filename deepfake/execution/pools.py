@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ray.data
+import ray
 
 from deepfake.config import RayConfig
 from deepfake.execution import nodes, session, waiting

@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.crops import canary

@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
-import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError

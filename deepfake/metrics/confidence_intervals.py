@@ -107,12 +107,14 @@ def _resample(
 
 def share_interval(part: int, whole: int, level: float = 0.95) -> Interval | None:
     """Clopper-Pearson interval (1934) of ``part`` of ``whole``; ``None`` where there are none."""
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv  # scipy.stats has it by name, and takes a second to import
 
     if not whole:
         return None
-    found = binomtest(part, whole).proportion_ci(level, method="exact")
-    return Interval(float(found.low), float(found.high))
+    tail = (1.0 - level) / 2
+    low = betaincinv(part, whole - part + 1, tail) if part else 0.0
+    high = betaincinv(part + 1, whole - part, 1.0 - tail) if part < whole else 1.0
+    return Interval(float(low), float(high))
 
 
 def precision_interval(

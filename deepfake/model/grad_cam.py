@@ -68,7 +68,7 @@ class HeatMaps:
 
 
 def function_with_maps(network: Any) -> Any | None:
-    """The network as a ``tf.function`` of crops to scores ``(n, 1)`` and raw maps ``(n, 7, 7)``, both float32.
+    """The network as a ``tf.function`` of crops to scores ``(n, 1)`` and raw maps ``(n, 7, 7)``, float32.
 
     A map's places speak for a fake where they are above zero, for a real where they are below. The gradient
     is written out, so that the graph has no other operations than a network has and runs wherever it does:

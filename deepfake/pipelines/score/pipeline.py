@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import ray.data
 
 from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, config_sha256, sha256_of
 from deepfake.config.budget import Budget
