@@ -43,6 +43,7 @@ def test_a_job_leaves_out_the_video_that_its_workers_died_of(tmp_path: Path) -> 
     command = running.command(
         "preprocess", "--input", archive, "--output", output, "--detector.name", "haar",
         "--sampling.isolate", "false", "--ray.num_cpus", "1", "--max-failed", "0.5",
+        "--ray.start", "always",
     )  # fmt: skip
     done = subprocess.run(
         command, env=running.environment({"PYTHONPATH": str(patch)}), text=True, capture_output=True,

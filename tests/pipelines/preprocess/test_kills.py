@@ -1,5 +1,7 @@
 """Killed at a random moment, worker or job, preprocessing ends with the very rows of an undisturbed run.
 
+The undisturbed run has no workers; a job is killed once with workers and once without.
+
 Twice each by default; ``DEEPFAKE_KILLS=20`` has it twenty times.
 """
 
@@ -18,22 +20,24 @@ from tests import running
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "2"))
 
 
-def _command(source: Path, output: Path) -> list[str]:
+def _command(source: Path, output: Path, start: str = "always") -> list[str]:
     return running.command(
         "preprocess", "--input", source, "--output", output, "--catalog.splits_dir", source / "splits",
         "--detector.name", "haar", "--sampling.every_n", "4",
-        "--ray.num_cpus", "2", "--ray.object_store_mb", "100",
+        "--ray.num_cpus", "2", "--ray.object_store_mb", "100", "--ray.start", start,
     )  # fmt: skip
 
 
-def _start(source: Path, output: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(_command(source, output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _start(source: Path, output: Path, start: str = "always") -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        _command(source, output, start), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 @pytest.fixture(scope="module")
 def undisturbed(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     output = tmp_path_factory.mktemp("undisturbed") / "crops"
-    subprocess.run(_command(ffpp_small, output), check=True, capture_output=True)
+    subprocess.run(_command(ffpp_small, output, "never"), check=True, capture_output=True)
     return pd.read_parquet(output)
 
 
@@ -56,13 +60,14 @@ def test_a_killed_job_goes_on_when_started_again(
     undisturbed: pd.DataFrame, ffpp_small: Path, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(1000 + seed)
-    job = _start(ffpp_small, tmp_path / "crops")
+    start = ("always", "never")[seed % 2]
+    job = _start(ffpp_small, tmp_path / "crops", start)
     reached = rng.randrange(1, 4)
     assert running.wait_for_units(job, tmp_path / "crops", reached)
     job.kill()
     job.wait()
     again = subprocess.run(
-        _command(ffpp_small, tmp_path / "crops"), check=True, capture_output=True, text=True
+        _command(ffpp_small, tmp_path / "crops", start), check=True, capture_output=True, text=True
     )
     assert "units were finished before" in again.stderr
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "crops"), undisturbed)

@@ -35,11 +35,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
-def _command(source: Path, output: Path, bundle: str) -> list[str]:
+def _command(source: Path, output: Path, bundle: str, start: str = "always") -> list[str]:
     return running.command(
         "score", "--input", source, "--output", output, "--bundle", bundle,
         "--detector.name", "haar", "--sampling.every_n", "4", "--report.pages", "0",
-        "--ray.num_cpus", "2", "--ray.object_store_mb", "100",
+        "--ray.num_cpus", "2", "--ray.object_store_mb", "100", "--ray.start", start,
     )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def undisturbed(
     ffpp_small: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory
 ) -> list[pd.DataFrame]:
     output = tmp_path_factory.mktemp("undisturbed") / "scores"
-    subprocess.run(_command(ffpp_small, output, bundle), check=True, capture_output=True)
+    subprocess.run(_command(ffpp_small, output, bundle, "never"), check=True, capture_output=True)
     return _rows(output)
 
 
@@ -103,7 +103,7 @@ def test_a_scoring_job_whose_raylet_was_killed_stops_and_goes_on_when_started_ag
 def test_a_killed_scoring_job_goes_on_when_started_again(
     undisturbed: list[pd.DataFrame], ffpp_small: Path, bundle: str, tmp_path: Path, seed: int
 ) -> None:
-    command = _command(ffpp_small, tmp_path / "scores", bundle)
+    command = _command(ffpp_small, tmp_path / "scores", bundle, "never")
     job = _at_work(command, tmp_path / "scores", random.Random(1000 + seed))
     job.kill()
     job.wait()

@@ -1,0 +1,125 @@
+"""Small work is done in the job's own process, with the rows that workers would have written."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepfake.config import CropConfig, RayConfig
+from deepfake.errors import UsageError
+from deepfake.execution import session
+from deepfake.execution.session import SMALL_SECONDS
+from deepfake.io import tables
+from tests import running, small_bundle
+from tests.clips import write_clip
+
+TIMES = ("_seconds", "_per_second", "_per_hour")
+OPTIONS = ("--detector.name", "haar", "--sampling.every_n", "15", "--limit", "6")
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_workers_are_started_for_more_than_starting_them_costs() -> None:
+    assert session.is_small(RayConfig(), SMALL_SECONDS)
+    assert not session.is_small(RayConfig(), SMALL_SECONDS + 0.1)
+    assert not session.is_small(RayConfig(start="always"), 0.0)
+    assert session.is_small(RayConfig(start="never"), 1e6)
+
+
+def test_a_cluster_does_all_that_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not session.is_small(RayConfig(address="127.0.0.1:1"), 0.0)
+    with pytest.raises(UsageError, match=r"ray\.start never: leave out --ray\.address and RAY_ADDRESS"):
+        session.is_small(RayConfig(address="127.0.0.1:1", start="never"), 0.0)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert not session.is_small(RayConfig(), 0.0)
+
+
+def rows(output: Path, table: str) -> pd.DataFrame:
+    """A table without the columns that tell of time."""
+    found = pd.read_parquet(output / table if table != "videos" else output / "_manifest.parquet")
+    return found[[name for name in found if not name.endswith(TIMES)]]
+
+
+def summary(output: Path) -> dict[str, object]:
+    """Its last words, without those that tell of time and place."""
+    found = json.loads((output / "_summary.json").read_text())
+    assert found.pop("done_by") == {"never": "this process", "always": "workers"}[output.name]
+    for name in [name for name in found if name.endswith(TIMES)]:
+        found.pop(name)
+    return {name: value for name, value in found.items() if name != "output"}
+
+
+@pytest.mark.slow
+def test_both_ways_write_the_same_crops(ffpp_small: Path, tmp_path: Path) -> None:
+    for start in ("never", "always"):
+        words = ("--input", ffpp_small, "--output", tmp_path / start, "--ray.start", start, *OPTIONS)
+        said = running.run(running.command("preprocess", *words), tmp_path)
+        assert ("is done in this process" in said) == (start == "never")
+    for table in ("", "videos"):
+        pd.testing.assert_frame_equal(rows(tmp_path / "never", table), rows(tmp_path / "always", table))
+    assert summary(tmp_path / "never") == summary(tmp_path / "always")
+
+
+@pytest.mark.slow
+def test_both_ways_write_the_same_scores_and_pages(ffpp_small: Path, tmp_path: Path) -> None:
+    small_bundle.red_is_fake(str(tmp_path / "bundle"), crop=CropConfig())
+    for start in ("never", "always"):
+        words = (
+            "--input", ffpp_small, "--bundle", tmp_path / "bundle", "--output", tmp_path / start,
+            "--ray.start", start, *OPTIONS,
+        )  # fmt: skip
+        running.run(running.command("score", *words), tmp_path)
+    for table in ("video_scores", "face_scores", "track_scores", "segments", "videos"):
+        mine, theirs = (rows(tmp_path / start, table) for start in ("never", "always"))
+        pd.testing.assert_frame_equal(mine, theirs, rtol=1e-6, check_exact=False)
+    folders = [tmp_path / start / "video_pages" for start in ("never", "always")]
+    pages = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert pages[0] == pages[1] and any(name.endswith("-heat.jpg") for name in pages[0])
+
+
+def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path, tmp_path: Path) -> None:
+    """Nor what takes as long to import; TensorFlow exports the network once for each bundle."""
+    (tmp_path / "archive").mkdir()
+    clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
+    (tmp_path / "archive/clip.mp4").write_bytes(clip.read_bytes())
+    small_bundle.red_is_fake(str(tmp_path / "bundle"), crop=CropConfig())
+    words = ("--input", tmp_path / "archive", "--bundle", tmp_path / "bundle", "--detector.name", "haar")
+    running.run(running.command("score", *words, "--output", tmp_path / "first"), tmp_path)
+    command = running.command("score", *words, "--output", tmp_path / "second")
+    command[1:1] = ["-X", "importtime"]
+    said = running.run(command, tmp_path)
+    lines = [line for line in said.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "deepfake.pipelines.score.pipeline" in imported
+    slow = {"tensorflow", "keras", "ray.data", "pandas", "scipy.stats", "sklearn", "matplotlib"}
+    assert not imported & slow
+    assert list((tmp_path / "second/video_pages").glob("*-heat.jpg"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_small_job_that_is_stopped_goes_on(tmp_path: Path, signum: signal.Signals) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for i in range(8):
+        write_clip(archive / f"{i:02}.mp4", frames=90, title=str(i))
+    command = running.command(
+        "preprocess", "--input", archive, "--output", tmp_path / "out", "--sampling.every_n", "3",
+        "--detector.name", "haar", "--ray.start", "never",
+    )  # fmt: skip
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert running.wait_for_units(job, tmp_path / "out", 1)
+    job.send_signal(signum)
+    _, said = job.communicate(timeout=running.HANGS_SECONDS)
+    assert job.returncode == 128 + signum, said
+    assert "run the same command again to go on" in said and "Traceback" not in said
+    assert "units were finished before" in running.run(command, tmp_path)
+    found = rows(tmp_path / "out", "videos")
+    assert len(found) == 8 and not set(found["status"]) & set(tables.FAILURES)
