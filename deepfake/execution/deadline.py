@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -15,14 +16,21 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self._clock: Any = None
+        if not ray.is_initialized():  # no workers, no other machine
+            self._own = _Clock(until)
+            return
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         clock = ray.remote(_Clock).options(
             num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
         )
-        self._clock = clock.remote(time.monotonic() + seconds)
+        self._clock = clock.remote(until)
 
     def passed(self) -> bool:
         """Whether it is too late to begin anything; a question of a millisecond."""
+        if self._clock is None:
+            return self._own.passed()
         return bool(ray.get(self._clock.passed.remote()))
 
 

@@ -104,6 +104,18 @@ def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path
     assert list((tmp_path / "second/video_pages").glob("*-heat.jpg"))
 
 
+def test_a_small_job_keeps_to_its_budget(ffpp_small: Path, tmp_path: Path) -> None:
+    small_bundle.red_is_fake(str(tmp_path / "bundle"), crop=CropConfig())
+    words = (
+        "--input", ffpp_small, "--bundle", tmp_path / "bundle", "--output", tmp_path / "never",
+        "--ray.start", "never", "--budget", "1s", "--report.pages", "0", *OPTIONS,
+    )  # fmt: skip
+    running.run(running.command("score", *words), tmp_path)
+    found = summary(tmp_path / "never")
+    assert found["left_for_the_next_run"] == 6 - int(str(found["videos"])) > 0
+    assert found["videos"], "a unit is done however short the time is"
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_small_job_that_is_stopped_goes_on(tmp_path: Path, signum: signal.Signals) -> None:
     archive = tmp_path / "archive"
