@@ -27,7 +27,7 @@ OTHER_PYTHON_TESTS := tests/pipelines/demo/test_whole_demo.py tests/video/test_d
 	tests/crops/test_extraction.py
 THAT_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: help install demo test test-python drill check lint format types lock docs clean
+.PHONY: help install demo test test-fast test-python drill check lint format types lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS=
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 1 $(ARGS)
+
+test-fast: $(VENV)/.installed-dev ## Units and properties only, in two minutes: no Ray, training, browser, S3
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --fast $(ARGS)
 
 test-python: ## A choice of tests under another Python, in an environment of its own (PYTHON=python3.13)
 	@$(MAKE) --no-print-directory VENV=$(THAT_VENV) BYTECODE= PYTHON=$(PYTHON) tests-under-it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -32,16 +34,59 @@ os.environ.update(running.FAIR)
 
 SLOW_SECONDS = 20  # of a test marked slow that does not say how slow
 
+# What makes a test too long for `--fast`: its marks, the fixtures it asks for, what its module imports.
+NOT_FAST_MARKS = ("browser", "s3", "slow")
+NOT_FAST_FIXTURES = {"browser", "moto_root", "ray_session", "s3_server"}
+NOT_FAST_IMPORTS = {
+    "deepfake.model.keras_runtime",
+    "ray",
+    "tests.benchmarks.mesonet",
+    "tests.cluster.local_cluster",
+    "tests.running",
+    "tests.small_bundle",
+    "tests.small_network",
+}
+
 # The same examples every time, and no deadline: machines of every speed run this.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast", action="store_true", help="units and properties: no Ray, TensorFlow, browser, S3"
+    )
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    """Whether a test starts neither a job, Ray, TensorFlow, a browser nor an S3 server, and takes seconds."""
+    assert isinstance(item, pytest.Function)
+    used = {
+        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        for value in vars(item.module).values()
+    }
+    return not (
+        any(map(item.get_closest_marker, NOT_FAST_MARKS))
+        or NOT_FAST_FIXTURES & set(item.fixturenames)
+        or NOT_FAST_IMPORTS & used
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("fast"):
+        terminalreporter.write_line(
+            "These were units and properties. Jobs, Ray, training, pages in a browser and S3: make test"
+        )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with the slowest tests come first, so that no process is left alone with one at the end.
 
     Tests marked ``data`` skip where the real clips are absent.
     """
+    if config.getoption("fast"):
+        config.hook.pytest_deselected(items=[item for item in items if not _is_fast(item)])
+        items[:] = filter(_is_fast, items)
     slow: Counter[Path] = Counter()
     for item in items:
         for mark in item.iter_markers("slow"):
@@ -61,7 +106,7 @@ def _networks_of_a_module_go_with_it() -> Iterator[None]:
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
-    gc.collect()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +133,13 @@ def ffpp_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from deepfake.pipelines.demo import make_dataset
 
-    root = tmp_path_factory.mktemp("data") / "ffpp_small"
-    return make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30).root
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # one for all processes of the run: the first makes it
+    with (folder / "ffpp_small.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = folder / "ffpp_small"
+        return make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30).root
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ CONFIG = "c" * 64
 UNITS = ["u2", "u0", "u1"]  # the plan's order, which is not the alphabet's
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
     """An empty output of preprocess, on disk and on S3 in turn."""
     root = str(tmp_path / "out") if request.param == "local" else request.getfixturevalue("s3_root")

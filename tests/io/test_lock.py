@@ -20,10 +20,10 @@ from deepfake.errors import JobError, UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 
-ATOMIC = ["local", "seaweedfs"]  # moto looks, then writes
+ATOMIC = ["local", pytest.param("seaweedfs", marks=pytest.mark.s3)]  # moto looks, then writes
 
 
-@pytest.fixture(params=[*ATOMIC, "moto"])
+@pytest.fixture(params=[*ATOMIC, pytest.param("moto", marks=pytest.mark.s3)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URI of a lock file that is not there yet."""
     if request.param == "local":

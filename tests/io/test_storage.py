@@ -31,7 +31,7 @@ NAMES = [
 ]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URI of an empty folder, on disk and on S3 in turn."""
     return str(tmp_path / "root") if request.param == "local" else request.getfixturevalue("s3_root")

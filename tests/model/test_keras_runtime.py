@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow  # TensorFlow starts four times
+
 # Page faults of the process while each of 20 operations takes and leaves 64 MiB.
 FAULTS = """
 import resource

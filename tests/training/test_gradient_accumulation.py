@@ -17,12 +17,16 @@ from deepfake.training.schedule import Phase
 from deepfake.training.step import TrainStep
 from tests.small_network import batch, small_network
 
-ALONE = Collective(0, 1)
-
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
     return keras_runtime.start(threads=2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def alone(keras: Any) -> Collective:
+    """A training of one worker."""
+    return Collective(0, 1)
 
 
 def prepare(keras: Any, freeze_backbone_norm: bool, **options: Any) -> tuple[Any, list[Any], Any]:
@@ -36,10 +40,12 @@ def prepare(keras: Any, freeze_backbone_norm: bool, **options: Any) -> tuple[Any
 
 
 @pytest.mark.parametrize("parts", [2, 4, 9])
-def test_parts_give_the_scores_loss_and_weights_of_the_whole_batch(keras: Any, parts: int) -> None:
+def test_parts_give_the_scores_loss_and_weights_of_the_whole_batch(
+    keras: Any, alone: Collective, parts: int
+) -> None:
     whole = prepare(keras, freeze_backbone_norm=True, dropout=0.0, depth=0.0)
     divided = prepare(keras, freeze_backbone_norm=True, dropout=0.0, depth=0.0)
-    step, in_parts = TrainStep(*whole, ALONE), AccumulatedStep(*divided, ALONE, parts)
+    step, in_parts = TrainStep(*whole, alone), AccumulatedStep(*divided, alone, parts)
     for number in range(2):
         np.testing.assert_allclose(in_parts(*batch(number)), step(*batch(number)), rtol=1e-4)
         assert in_parts.loss == pytest.approx(step.loss, rel=1e-4)
@@ -47,11 +53,11 @@ def test_parts_give_the_scores_loss_and_weights_of_the_whole_batch(keras: Any, p
         np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-3, atol=1e-5)
 
 
-def test_the_second_pass_drops_what_the_first_one_dropped(keras: Any) -> None:
+def test_the_second_pass_drops_what_the_first_one_dropped(keras: Any, alone: Collective) -> None:
     """One part is the whole batch, so that the masks are those of the plain step."""
     whole = prepare(keras, freeze_backbone_norm=False, dropout=0.0, depth=0.5)
     one_part = prepare(keras, freeze_backbone_norm=False, dropout=0.0, depth=0.5)
-    step, in_parts = TrainStep(*whole, ALONE), AccumulatedStep(*one_part, ALONE, 1)
+    step, in_parts = TrainStep(*whole, alone), AccumulatedStep(*one_part, alone, 1)
     for seed, value in zip(ordered_seeds(one_part[0]), ordered_seeds(whole[0]), strict=True):
         seed.assign(value)
     np.testing.assert_allclose(in_parts(*batch(0)), step(*batch(0)), rtol=1e-5)
@@ -59,7 +65,7 @@ def test_the_second_pass_drops_what_the_first_one_dropped(keras: Any) -> None:
         np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-4, atol=1e-6)
 
 
-def test_a_configuration_chooses_it(keras: Any) -> None:
+def test_a_configuration_chooses_it(keras: Any, alone: Collective) -> None:
     settings = TrainingConfig(accumulate=3)
-    made = Learner(small_network(keras), Phase("all", 1, 0.01), settings, ALONE)
+    made = Learner(small_network(keras), Phase("all", 1, 0.01), settings, alone)
     assert isinstance(made.train, AccumulatedStep)

@@ -19,8 +19,6 @@ from deepfake.training.schedule import Phase
 from deepfake.training.step import TrainStep
 from tests.small_network import batch, small_network
 
-ALONE = Collective(0, 1)
-
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
@@ -29,7 +27,7 @@ def keras() -> Any:
 
 def learner(keras: Any, network: Any = None, **options: Any) -> Learner:
     settings = TrainingConfig(**options)
-    return Learner(network or small_network(keras), Phase("all", 3, 0.01), settings, ALONE)
+    return Learner(network or small_network(keras), Phase("all", 3, 0.01), settings, Collective(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def test_no_step_is_longer_than_the_clipped_gradient(keras: Any) -> None:
     variables = ordered_trainable(network)
     optimizer.build(variables)
     before = [np.asarray(v).copy() for v in variables]
-    TrainStep(network, variables, optimizer, ALONE)(*batch(0))
+    TrainStep(network, variables, optimizer, Collective(0, 1))(*batch(0))
     moved = (
         sum(np.square(np.asarray(v).copy() - old).sum() for v, old in zip(variables, before, strict=True))
         ** 0.5

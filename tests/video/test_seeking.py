@@ -279,6 +279,7 @@ def test_a_seek_that_leads_astray_costs_time_and_no_frame(
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_clips_sought_in_have_the_pixels_of_decoding_everything(
     data: Path, always_seek: list[bool]
 ) -> None:
