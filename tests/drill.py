@@ -31,6 +31,7 @@ import pandas as pd
 
 from tests import running
 from tests.cluster.local_cluster import LocalCluster, Node, StillRunning, finished
+from tests.processes import descendants
 from tests.running import ROOT
 
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
@@ -255,7 +256,7 @@ def slowed(node: Node) -> Iterator[None]:
     over = threading.Event()
 
     def signal_all(signum: signal.Signals) -> None:
-        for pid in running.descendants(node.process.pid):
+        for pid in descendants(node.process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signum)
 

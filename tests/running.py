@@ -7,15 +7,15 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.processes import HANGS_SECONDS, descendants, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 # Ray's workers are polite, at niceness 15: beside a busy process they get a thirtieth of a core, and a test
 # that waits for them takes minutes.
 FAIR = {"RAY_worker_niceness": "0"}
-HANGS_SECONDS = 1200  # several times what the longest job takes on a machine that is busy with others
 
 
 def command(job: str, *words: object) -> list[str]:
@@ -42,21 +42,6 @@ def run(words: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None) 
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-def descendants(pid: int) -> list[int]:
-    """Ids of the processes that a process started, and those of theirs."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found, frontier = [], {pid}
-    while frontier := {child for child, parent in parents.items() if parent in frontier}:
-        found += sorted(frontier)
-    return found
 
 
 def ray_workers(pid: int, actor: str) -> list[int]:
@@ -95,9 +80,6 @@ def _program(pid: int) -> str:
 
 def wait_for_units(job: subprocess.Popen[bytes], output: Path, count: int) -> bool:
     """Whether so many units are finished while the job still runs."""
-    deadline = time.monotonic() + HANGS_SECONDS
-    while job.poll() is None and time.monotonic() < deadline:
-        if len(list((output / "_work/videos").glob("*.parquet"))) >= count:
-            return True
-        time.sleep(0.01)
-    return False
+    finished = output / "_work/videos"
+    wait_until(lambda: job.poll() is not None or len(list(finished.glob("*.parquet"))) >= count)
+    return job.poll() is None

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from deepfake.catalog.media import is_footage
 from tests import running
+from tests.processes import descendants
 
 SECONDS = 2.0  # between two looks
 SPILLED = re.compile(r"^- (?:num|cumulative).*spill.*: *(\d+)", re.M | re.I)
@@ -53,7 +54,7 @@ def linked(clips: Path, names: Path, copies: int) -> int:
 def mib(pid: int, alone: bool = False) -> float:
     """MiB of a process, and of all below it unless it is looked at ``alone``."""
     total = 0
-    for each in (pid, *(() if alone else running.descendants(pid))):
+    for each in (pid, *(() if alone else descendants(pid))):
         try:
             text = Path(f"/proc/{each}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError, PermissionError):

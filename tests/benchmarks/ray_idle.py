@@ -20,7 +20,7 @@ import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.execution import pools, session
-from tests import running
+from tests.processes import descendants
 
 UNIT_SECONDS = 1.5  # of a worker; a video of FaceForensics++ takes so long
 WARM_UNITS = 4  # before the clock starts: workers and Ray's own helpers are imported by then
@@ -38,7 +38,7 @@ class Sleep:
 def processor_seconds() -> dict[int, tuple[str, float]]:
     """Name, and processor seconds so far, of this process and all below it."""
     found = {}
-    for pid in (os.getpid(), *running.descendants(os.getpid())):
+    for pid in (os.getpid(), *descendants(os.getpid())):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")

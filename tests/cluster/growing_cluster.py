@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ray.util import get_node_ip_address as node_ip_address
 
 from tests import running
 from tests.cluster.local_cluster import SCRIPTS, START_SECONDS, free_ports
+from tests.processes import descendants, wait_until
 from tests.running import ROOT
 
 HEAD = "ray.head.default"  # what Ray's provider calls it
@@ -99,7 +99,7 @@ class GrowingCluster:
     def stop(self) -> None:
         """End all of it and remove what it wrote."""
         for signum in (signal.SIGSTOP, signal.SIGKILL):  # frozen first, so that none starts another meanwhile
-            for pid in [*running.descendants(self._process.pid), self._process.pid]:
+            for pid in [*descendants(self._process.pid), self._process.pid]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signum)
         self._process.wait()
@@ -137,8 +137,10 @@ class GrowingCluster:
         }  # fmt: skip
 
     def _wait(self) -> None:
-        give_up = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in self._log.read_text():
-            if self._process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"the cluster did not start\n{self.log()}")
-            time.sleep(0.1)
+        def started() -> bool:
+            return "Ray runtime started" in self._log.read_text()
+
+        with suppress(TimeoutError):
+            wait_until(lambda: started() or self._process.poll() is not None, START_SECONDS)
+        if not started():
+            raise RuntimeError(f"the cluster did not start\n{self.log()}")

@@ -20,7 +20,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from tests import running
+from tests.processes import descendants, wait_until
 
 SCRIPTS = sysconfig.get_path("scripts")
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's least
@@ -51,7 +52,7 @@ class Node:
 
     def kill(self) -> None:
         """End the node as a lost machine ends: its raylet, workers and agents all at once."""
-        victims = running.descendants(self.process.pid)
+        victims = descendants(self.process.pid)
         for pid in victims:
             _signal(pid, signal.SIGKILL)
         self.process.kill()
@@ -59,12 +60,11 @@ class Node:
 
     def stop(self) -> None:
         """End the node in order; by force what that leaves after a while."""
-        started = running.descendants(self.process.pid)
+        started = descendants(self.process.pid)
         for pid in started[1:2]:  # ``ray start``: it ends what it started, and stays
             _signal(pid, signal.SIGTERM)
-        give_up = time.monotonic() + STOP_SECONDS
-        while any(map(_runs, started[2:])) and time.monotonic() < give_up:
-            time.sleep(0.1)
+        with suppress(TimeoutError):
+            wait_until(lambda: not any(map(_runs, started[2:])), STOP_SECONDS)
         self.kill()
 
 

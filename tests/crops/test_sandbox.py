@@ -26,6 +26,7 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from tests.processes import descendants
 from tests.running import ROOT
 
 CHILD = (sys.executable, str(ROOT / "tests" / "hostile_child.py"))
@@ -120,7 +121,7 @@ def test_an_exception_of_our_own_is_a_fault_of_this_program_and_its_traceback_co
     hostile: IsolatedExtractor, named: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
-    child = hostile._child
+    children = descendants(os.getpid())
     found = [hostile.extract(named(f"bug{i}.mp4")) for i in range(2)]
     for video in (one.video for one in found):
         assert video["status"] == Status.DECODE_ERROR
@@ -133,7 +134,7 @@ def test_an_exception_of_our_own_is_a_fault_of_this_program_and_its_traceback_co
     assert caplog.text.count("Traceback (most recent call last)") == 1
     assert "hostile_child.py" in caplog.text and "_misbehave" in caplog.text
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
-    assert hostile._child is child, "nothing died"
+    assert descendants(os.getpid()) == children, "something died"
 
 
 def test_a_child_that_cannot_start_is_a_fault_of_this_machine(named: Any) -> None:
@@ -155,11 +156,12 @@ def test_a_child_is_told_to_keep_its_heap_unless_its_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def told() -> set[str]:
+        before = descendants(os.getpid())
         extractor = IsolatedExtractor(CONFIG, Storage())
         try:
             extractor.start()
-            assert extractor._child is not None
-            return set(Path(f"/proc/{extractor._child.pid}/environ").read_text().split("\0"))
+            (child,) = set(descendants(os.getpid())) - set(before)
+            return set(Path(f"/proc/{child}/environ").read_text().split("\0"))
         finally:
             extractor.close()
 
@@ -187,7 +189,7 @@ def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
         "from deepfake.io.storage import Storage\n"
         "extractor = IsolatedExtractor(CONFIG, Storage())\n"
         f"extractor.extract({entry!r})\n"
-        "print(extractor._child.pid, flush=True)\n"
+        "print('extracted', flush=True)\n"
         "sys.stdin.read()\n"
     )
 
@@ -195,7 +197,8 @@ def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    assert parent.stdout.readline() == "extracted\n"
+    (child,) = descendants(parent.pid)
     # A file descriptor of the process tells when it has ended, whoever's child it was.
     watched = os.pidfd_open(child)
     parent.kill()

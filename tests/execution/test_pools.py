@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.execution import pools
+from tests.processes import wait_until
 
 CLUSTER = RayConfig(address="127.0.0.1:1")
 
@@ -56,8 +56,8 @@ class _Unit:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         [until] = block["until"].to_pylist()
-        while until and not Path(until).exists():
-            time.sleep(0.05)
+        if until:
+            wait_until(Path(until).exists)
         return block
 
 
@@ -76,7 +76,6 @@ def test_a_worker_without_work_is_let_go_while_the_last_long_unit_runs(
     passed = iter(pools.in_one_stage(results).iter_batches(batch_size=None, prefetch_batches=0))
     for _ in range(4):  # all but the long one and the one that its worker has at hand
         next(passed)
-    while ray.available_resources().get("CPU", 0) != 1:
-        time.sleep(0.1)
+    wait_until(lambda: ray.available_resources().get("CPU", 0) == 1)
     Path(end).touch()
     assert len(list(passed)) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import pytest
@@ -11,6 +10,7 @@ import ray
 from deepfake.errors import JobError
 from deepfake.execution import waiting
 from deepfake.execution.waiting import Holder, Node, Room
+from tests.processes import wait_until
 
 CPU, GPU = {"CPU": 1.0}, {"GPU": 1.0}
 
@@ -68,8 +68,7 @@ def test_room_is_waited_for_until_another_gives_it_back(ray_session: None) -> No
 
     other = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Holds).remote()
     assert ray.get(other.here.remote())
-    while waiting.look().free_for(CPU):
-        time.sleep(0.1)
+    wait_until(lambda: not waiting.look().free_for(CPU))
     (found,) = [one for one in waiting.look().holders if one.own]
     assert found.held == {"CPU": ray.cluster_resources()["CPU"]}
     ray.kill(other)

@@ -93,11 +93,16 @@ def test_a_lock_that_beats_no_more_is_taken_over(tmp_path: Path) -> None:
     assert sum(pauses) >= lock.SILENCE_SECONDS > lock.BEAT_SECONDS
 
 
+def _end_while_writing(uri: str) -> None:
+    with lock.held(uri, Storage()):
+        os._exit(0)
+
+
 def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
-    gone = multiprocessing.get_context("spawn").Process()
+    gone = multiprocessing.get_context("spawn").Process(target=_end_while_writing, args=(str(tmp_path),))
     gone.start()
     gone.join()
-    leave_lock(tmp_path, host=lock._host(), pid=gone.pid)
+    assert json.loads((tmp_path / lock.FILE).read_text())["pid"] == gone.pid
     with lock.held(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")):
         pass
 
@@ -105,14 +110,15 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(tmp_path: Path
 def test_a_process_of_this_machine_that_is_there_is_not_waited_for_but_its_number_alone_is_no_proof(
     tmp_path: Path,
 ) -> None:
-    here = {"host": lock._host(), "pid": os.getpid()}
-    leave_lock(tmp_path, **here, started=lock._started(os.getpid()))
+    with lock.held(str(tmp_path), Storage()):
+        here = json.loads((tmp_path / lock.FILE).read_text()) | {"owner": "other"}
+    leave_lock(tmp_path, **here)
     with (
         pytest.raises(UsageError, match="another job is writing"),
         lock.held(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")),
     ):
         pass
-    leave_lock(tmp_path, **here, started=1)
+    leave_lock(tmp_path, **here | {"started": 1})
     with lock.held(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")):
         pass
 

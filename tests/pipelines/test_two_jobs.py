@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from deepfake.pipelines.train import compare
 from deepfake.pipelines.train import pipeline as train
 from tests import running
 from tests.pipelines.evaluate.faces import two_classes, write
+from tests.processes import wait_until
 from tests.stored_crops import write_crops
 
 
@@ -37,8 +37,7 @@ def meet(words: list[str], output: Path, cwd: Path) -> str:
     with (cwd / "first.log").open("w+") as said:
         first = subprocess.Popen(words, stdout=said, stderr=said, cwd=cwd, env=running.environment())
         try:
-            while not (output / lock.FILE).exists() and first.poll() is None:
-                time.sleep(0.01)
+            wait_until(lambda: (output / lock.FILE).exists() or first.poll() is not None)
             second = subprocess.run(
                 words, capture_output=True, text=True, cwd=cwd, env=running.environment(),
                 timeout=running.HANGS_SECONDS,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from deepfake import cli, config
+from deepfake import config
 from deepfake.config import parse
 from deepfake.errors import Stopped, UsageError
 from deepfake.pipelines.demo import Summary, pipeline, tour
 from deepfake.pipelines.demo.archive import make_archive
+from tests.processes import HANGS_SECONDS
 
 MODELS: dict[str, type[config.JobConfig]] = {
     "preprocess": config.PreprocessJobConfig,
@@ -65,30 +66,40 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
     assert "mean nothing about real deepfakes" in out
 
 
-@pytest.mark.parametrize("starts_for", [0.0, 1.0], ids=["while it runs", "while it is being started"])
-def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch, starts_for: float) -> None:
+@pytest.mark.parametrize("starting", [False, True], ids=["while it runs", "while it is being started"])
+def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch, starting: bool) -> None:
     child = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
+    signals, arriving = socket.socketpair()
+    signals.settimeout(HANGS_SECONDS)
+    arriving.setblocking(False)
     monkeypatch.setattr(pipeline.subprocess, "Popen", _Recorded)
-    monkeypatch.setattr(_Recorded, "starts_for", starts_for)
-    before = signal.signal(signal.SIGTERM, cli._raise_stopped)
+    monkeypatch.setattr(_Recorded, "lasts_until", signals if starting else None)
+
+    def stop(signum: int, _frame: object) -> None:
+        raise Stopped(signum)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    told = signal.set_wakeup_fd(arriving.fileno())
     try:
-        with pytest.raises(Stopped):
+        with signals, arriving, pytest.raises(Stopped):
             pipeline.run_job([sys.executable, "-c", child])
     finally:
+        signal.set_wakeup_fd(told)
         signal.signal(signal.SIGTERM, before)
     assert _Recorded.made[-1].returncode == -signal.SIGTERM
 
 
 class _Recorded(subprocess.Popen[bytes]):
-    """A process that can be looked at after it ended."""
+    """A process that can be looked at after it ended; being started may last until a signal arrives."""
 
     made: ClassVar[list[_Recorded]] = []
-    starts_for: ClassVar[float] = 0.0  # seconds
+    lasts_until: ClassVar[socket.socket | None] = None
 
     def __init__(self, command: list[str], process_group: int) -> None:
         super().__init__(command, process_group=process_group)
         self.made.append(self)
-        time.sleep(self.starts_for)
+        if self.lasts_until:
+            self.lasts_until.recv(1)
 
 
 def test_an_output_that_is_not_a_local_folder_is_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from deepfake.training.data.balancing import Kind
 from deepfake.training.data.epoch_plan import EpochPlan, training_plan
 from deepfake.training.resources import divide
 from tests import running
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 AUGMENT = AugmentConfig(jpeg=0.5, noise=0.5)
@@ -123,12 +123,8 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
         np.testing.assert_array_equal(first(workers).positions, share.positions[:16])
     assert running.ray_workers(os.getpid(), "_LoaderWorker")
     del workers
-    give_up = time.monotonic() + 60
-    while running.ray_workers(os.getpid(), "_LoaderWorker") or running.ray_workers(
-        os.getpid(), "read_window"
-    ):
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    for running_code in ("_LoaderWorker", "read_window"):
+        wait_until(lambda code=running_code: not running.ray_workers(os.getpid(), code))
 
 
 def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) -> None:
