@@ -32,7 +32,9 @@ def read(file: BinaryIO, check_size: Callable[[int, int], None]) -> tuple[str, n
             width, height, kind = *header.size, (header.format or "image").lower()
     except Image.DecompressionBombError as error:
         raise VideoError(Status.UNSUPPORTED, str(error)) from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+    except UnidentifiedImageError as error:  # whose words name an object by its address
+        raise VideoError(Status.UNREADABLE, "not an image that can be read: of no known kind") from error
+    except (OSError, ValueError) as error:
         raise VideoError(Status.UNREADABLE, f"not an image that can be read: {error}") from error
     check_size(width, height)
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
