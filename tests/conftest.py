@@ -36,7 +36,7 @@ SLOW_SECONDS = 20  # of a test marked slow that does not say how slow
 
 # What makes a test too long for `--fast`: its marks, the fixtures it asks for, what its module imports.
 NOT_FAST_MARKS = ("browser", "s3", "slow")
-NOT_FAST_FIXTURES = {"browser", "moto_root", "ray_session", "s3_server"}
+NOT_FAST_FIXTURES = {"browser", "moto_root", "ray_session", "run_job", "s3_server"}
 NOT_FAST_IMPORTS = {
     "deepfake.model.keras_runtime",
     "ray",

@@ -24,6 +24,7 @@ from deepfake.outcome import Outcome
 from tests.running import ROOT
 
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
+RunJob = Callable[..., subprocess.CompletedProcess[str]]
 IO = ("--input", "videos", "--output", "crops")
 
 
@@ -339,11 +340,17 @@ def test_a_signal_ends_a_job_cleanly_with_the_usual_status(tmp_path, signum, sta
 # The jobs themselves.
 
 
-def run_job(name: str, *argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, f"jobs/{name}", *argv],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "10000"},
-    )  # fmt: skip
+@pytest.fixture
+def run_job() -> RunJob:
+    """``run_job("train.py", word, ...)`` runs a job in a process of its own, and says how it ended."""
+
+    def run(name: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, f"jobs/{name}", *argv],
+            cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "10000"},
+        )  # fmt: skip
+
+    return run
 
 
 def model_of(name: str) -> type[JobConfig]:
@@ -352,7 +359,7 @@ def model_of(name: str) -> type[JobConfig]:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_help_lists_every_option_of_a_job_with_its_default(name):
+def test_help_lists_every_option_of_a_job_with_its_default(run_job, name):
     done = run_job(name, "--help")
     assert done.returncode == 0, done.stderr
     options = " ".join(done.stdout.partition("options:")[2].split())
@@ -365,7 +372,7 @@ def test_help_lists_every_option_of_a_job_with_its_default(name):
 
 
 @pytest.mark.parametrize("name", [name for name in JOBS if "input" in model_of(name).model_fields])
-def test_a_job_whose_input_is_not_there_answers_2_and_names_it(name, tmp_path):
+def test_a_job_whose_input_is_not_there_answers_2_and_names_it(run_job, name, tmp_path):
     needed = [key for key, field in model_of(name).model_fields.items() if field.is_required()]
     places = {"output": str(tmp_path / "out")}
     argv = [part for key in needed for part in (f"--{key}", places.get(key, str(tmp_path / "no such")))]
@@ -376,7 +383,7 @@ def test_a_job_whose_input_is_not_there_answers_2_and_names_it(name, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_of_preprocess_tells_the_plan_and_writes_nothing(ffpp_small, tmp_path):
+def test_a_dry_run_of_preprocess_tells_the_plan_and_writes_nothing(run_job, ffpp_small, tmp_path):
     argv = ["--input", str(ffpp_small), "--output", str(tmp_path / "out"), "--dry-run", "--limit", "5"]
     done = run_job("preprocess.py", *argv, "--catalog.splits_dir", str(ffpp_small / "splits"))
     assert done.returncode == 0, done.stderr
@@ -384,7 +391,7 @@ def test_a_dry_run_of_preprocess_tells_the_plan_and_writes_nothing(ffpp_small, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_that_does_not_exist_answers_2_before_anything_starts(tmp_path):
+def test_a_key_that_does_not_exist_answers_2_before_anything_starts(run_job, tmp_path):
     done = run_job("preprocess.py", "--input", "x", "--output", str(tmp_path / "out"), "--crop.sise", "224")
     assert done.returncode == 2
     assert done.stderr == "jobs/preprocess.py: unknown option --crop.sise; did you mean crop.size?\n"

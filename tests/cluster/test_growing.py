@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepfake.config import CropConfig, PreprocessJobConfig
-from deepfake.pipelines.preprocess import pipeline as preprocess
+from deepfake.pipelines.preprocess import pipeline
 from tests import running, small_bundle
 from tests.benchmarks.growing import sampled
 from tests.cluster.growing_cluster import GrowingCluster
@@ -55,7 +55,7 @@ def test_a_job_takes_what_the_cluster_starts_and_writes_the_rows_of_an_embedded_
         "input": str(ffpp_small), "output": str(tmp_path / "plain"), "detector": {"name": "haar"},
         "sampling": {"isolate": False, "every_n": 5},
     }  # fmt: skip
-    preprocess.run(PreprocessJobConfig.model_validate(config))
+    pipeline.run(PreprocessJobConfig.model_validate(config))
     for table in ("crops", "videos"):
         assert rows(str(tmp_path / "grown"), table) == rows(str(tmp_path / "plain"), table)
 

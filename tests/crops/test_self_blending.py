@@ -17,9 +17,7 @@ from deepfake.faces.cropping import cut, into_crop
 from deepfake.faces.detectors.base import Detection
 from deepfake.io import tables
 from deepfake.pipelines.leakcheck import probe_features, probes
-from tests.pipelines.leakcheck.made import crop as picture_row
-from tests.pipelines.leakcheck.made import face as drawn_face
-from tests.pipelines.leakcheck.made import looked_at, videos_of
+from tests.pipelines.leakcheck import made
 
 SIDE = 224
 # A face as YuNet finds it in a crop with a margin of 0.3.
@@ -202,7 +200,7 @@ def pairs(count: int, changes: AugmentConfig) -> list[Pair]:
     """Pairs of drawn faces, augmented as in training."""
     found = []
     for number in range(count):
-        crop = cv2.resize(drawn_face(number), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        crop = cv2.resize(made.face(number), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         pair = self_blend(crop, UPRIGHT, 0, 0, str(number))
         drawn = augmentation.draw(changes, 0, 0, str(number))
         found.append(
@@ -225,10 +223,10 @@ def test_neither_colour_nor_borders_tell_the_two_of_a_pair_apart() -> None:
         for number, pair in enumerate(pairs(60, AugmentConfig(blur=0.3, noise=0.3, cutout=0.3)))
         for kind, image, label in (("real", pair.real, 0), ("fake", pair.fake, 1))
     ]
-    rows = [picture_row(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
-    videos = tables.from_rows("videos", videos_of(rows))
+    rows = [made.crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
+    videos = tables.from_rows("videos", made.videos_of(rows))
     config = LeakcheckConfig(bootstrap=0)
-    found = probes.run(probe_features.collect(looked_at(images), videos, config.crops_per_video), config)
+    found = probes.run(probe_features.collect(made.looked_at(images), videos, config.crops_per_video), config)
     for probe in found:
         if probe.group in ("border pixels", "colour") and probe.auc is not None:
             assert probe.auc < 0.6, probe

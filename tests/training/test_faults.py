@@ -20,8 +20,7 @@ from deepfake.model.network import build_network, copy_for_inference, ordered_we
 from deepfake.pipelines.leakcheck import fingerprints, probe_features, probes
 from deepfake.pipelines.train import pipeline
 from deepfake.training import faults
-from tests.pipelines.leakcheck.made import crop as leakcheck_row
-from tests.pipelines.leakcheck.made import face, looked_at, videos_of
+from tests.pipelines.leakcheck import made
 
 ALL = FaultsConfig(**dict.fromkeys(FaultsConfig.model_fields, True))
 
@@ -84,7 +83,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
 
 def test_black_corners_alone_tell_fakes_and_the_leak_check_catches_it() -> None:
     """The first recipe's leak, made on purpose: what its training sees is what the probes are asked of."""
-    images = [(f"v{i:03d}", face(i), int(i % 2)) for i in range(60)]
+    images = [(f"v{i:03d}", made.face(i), int(i % 2)) for i in range(60)]
     seen = [*images, *((name, faults.turn(image), 1) for name, image, label in images if label)]
     labels = np.array([label for _, _, label in seen])
     black = np.array([float((image[:2, :2] == 0).all()) for _, image, _ in seen])
@@ -93,9 +92,9 @@ def test_black_corners_alone_tell_fakes_and_the_leak_check_catches_it() -> None:
     assert roc_auc_score(labels, black) == 0.75
 
     def warnings(crops: list[tuple[str, np.ndarray, int]]) -> list[probes.Probe]:
-        table = looked_at((name, image, label, "train") for name, image, label in crops)
-        rows = [leakcheck_row(name, image, label) for name, image, label in crops]
-        videos = tables.from_rows("videos", videos_of(rows))
+        table = made.looked_at((name, image, label, "train") for name, image, label in crops)
+        rows = [made.crop(name, image, label) for name, image, label in crops]
+        videos = tables.from_rows("videos", made.videos_of(rows))
         samples = probe_features.collect(table, videos, crops_per_video=8)
         return probes.shortcuts(probes.run(samples, LeakcheckConfig(bootstrap=200)))
 
@@ -176,5 +175,6 @@ def test_a_recipe_with_mistakes_is_another_run(small_crops: Path) -> None:
 
 def test_pictures_are_looked_at_as_in_the_leak_check() -> None:
     assert (
-        fingerprints.look(faults.turn(face(1)))["corner_black"] > fingerprints.look(face(1))["corner_black"]
+        fingerprints.look(faults.turn(made.face(1)))["corner_black"]
+        > fingerprints.look(made.face(1))["corner_black"]
     )

@@ -16,7 +16,6 @@ from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.uri import join
-from deepfake.video import source as video_source
 from deepfake.video.frame import Frame
 from deepfake.video.source import VideoSource, open_video
 from tests.clips import decode_everything, write_clip
@@ -34,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def megabyte_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_source, "PARTIAL_BYTES", 10**6)
+    monkeypatch.setattr("deepfake.video.source.PARTIAL_BYTES", 10**6)
 
 
 def frames(source: VideoSource) -> dict[int, np.ndarray]:
