@@ -107,6 +107,7 @@ def _networks_of_a_module_go_with_it() -> Iterator[None]:
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
         gc.collect()
+        gc.freeze()  # what is left, most of it modules, is not looked through again after each module
 
 
 @pytest.fixture(scope="session")
