@@ -306,7 +306,7 @@ def test_what_a_ray_task_raised_is_told_without_its_traceback(run, ray_session, 
 
 
 WAITS = """
-import pathlib, sys, time
+import pathlib, signal, sys
 from deepfake import cli, config
 from deepfake.config import JobConfig
 
@@ -314,7 +314,7 @@ def job(config):
     try:
         print("working", flush=True)
         while True:
-            time.sleep(1)
+            signal.pause()
     finally:
         pathlib.Path(config.output).write_text("cleaned up")
 
