@@ -17,5 +17,6 @@ def test_a_program_that_works_decodes_it() -> None:
 
 
 def test_where_no_video_can_be_opened_it_is_said_why() -> None:
-    found = canary.failure(CONFIG, Storage(), (sys.executable, "-c", "raise SystemExit(7)"))
-    assert found is not None and "did not start (exit status 7)" in found
+    child = "from deepfake.crops import sandbox; sandbox.serve(lambda *_: {}['options'])"
+    found = canary.failure(CONFIG, Storage(), (sys.executable, "-c", child))
+    assert found is not None and found.startswith("a fault of this program: KeyError: 'options' (")
