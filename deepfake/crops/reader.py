@@ -38,6 +38,12 @@ class StoredCrop:
         return f"{self.video_id}#{self.frame_index}#{self.face_index}"
 
 
+def list_places(table: pa.Table, files: Sequence[str]) -> list[Place]:
+    """The places of the rows of an index (``dataset.index_rows``) over some files, by their URIs."""
+    columns = (table[name].to_pylist() for name in ("file", "row_group", "row"))
+    return [(files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+
+
 def read_crops(
     places: Iterable[Place], storage: Storage, with_faces: bool = False
 ) -> dict[Place, StoredCrop]:
@@ -51,26 +57,14 @@ def read_crops(
         ordered = {group: sorted(rows) for group, rows in groups.items()}
         for group, table in read_rows(uri, ordered, storage, columns):
             for row, values in zip(ordered[group], table.to_pylist(), strict=True):
-                found[uri, group, row] = _stored_crop(**values)
+                box, landmarks = values.pop("box", None), values.pop("landmarks", None)
+                found[uri, group, row] = StoredCrop(
+                    encoded=values.pop("crop"),
+                    **values,
+                    box=(box["x"], box["y"], box["w"], box["h"]) if box else None,
+                    landmarks=np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
+                )
     return found
-
-
-def _stored_crop(
-    video_id: str,
-    frame_index: int,
-    face_index: int,
-    crop: bytes,
-    box: Mapping[str, float] | None = None,
-    landmarks: Sequence[float] | None = None,
-) -> StoredCrop:
-    return StoredCrop(
-        video_id,
-        frame_index,
-        face_index,
-        crop,
-        (box["x"], box["y"], box["w"], box["h"]) if box else None,
-        np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
-    )
 
 
 def read_rows(

@@ -69,11 +69,11 @@ class Calibration(_Stored):
 
 
 class Decisions(_Stored):
-    """Everything chosen for one way of aggregating."""
+    """Everything chosen for one way of aggregating; an old bundle has none of it."""
 
-    operating_points: tuple[OperatingPoint, ...]
-    uncertain: UncertainBand
-    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...] = ()
+    uncertain: UncertainBand | None = None
+    calibration: Calibration | None = None
 
 
 def choose(faces: pa.Table) -> dict[str, Decisions]:

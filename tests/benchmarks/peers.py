@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found: dict[str, Any] = {}
     text = ""
     for uri in chosen.crops:
-        loaded = inputs.load(uri, storage)
-        selected = inputs.select(loaded, chosen.split)
+        loaded = inputs.load_faces(uri, storage)
+        selected = inputs.select_split(loaded, chosen.split)
         for bundle in bundles:
             for warning in training_overlap.require_unseen(
                 selected.table, bundle.info, loaded.table, chosen.split, allowed=True

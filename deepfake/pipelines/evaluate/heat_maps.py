@@ -6,7 +6,6 @@ the share of the heat that lies on what was blended. Reads few crops, in this pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig
-from deepfake.crops.reader import StoredCrop, decode_crop, read_crops
+from deepfake.crops.reader import StoredCrop, decode_crop, list_places, read_crops
 from deepfake.crops.self_blending import face_in_crop
 from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam
 from deepfake.model.bundle import Bundle
+from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.report import contact_sheet
 
 SHEET = "heat_maps.png"
@@ -28,7 +28,7 @@ _COLUMNS = 4  # crop and heat in turn
 
 
 @dataclass(frozen=True)
-class Heat:
+class HeatFindings:
     """Heat maps of an evaluation."""
 
     errors: int  # shown in the sheet
@@ -50,39 +50,28 @@ class Heat:
         )
 
 
-def look(
-    table: pa.Table,
-    files: Sequence[str],
-    scores: np.ndarray,
-    threshold: float,
-    bundle: Bundle,
-    storage: Storage,
-    errors: int,
-    config: Mapping[str, Any],
-) -> Heat:
-    """Heat maps of the worst ``errors``, and the share of heat on self-blended regions.
-
-    ``table`` has the rows of ``inputs.LabelledFaces``, ``scores`` their scores; ``config`` is what the crops'
-    ``_config.json`` holds.
-    """
-    maps = grad_cam.HeatMaps(bundle)
-    worst = worst_errors(table, scores, threshold, errors)
-    stored = _read(table, files, worst, storage)
+def make_heat_maps(
+    faces: LabelledFaces, scores: np.ndarray, threshold: float, bundle: Bundle, storage: Storage, errors: int
+) -> HeatFindings:
+    """Heat maps of the worst ``errors`` among the faces, by ``scores`` ``(n,)``, and of known blendings."""
+    table, maps = faces.table, grad_cam.HeatMaps(bundle)
+    worst = find_worst_errors(table, scores, threshold, errors)
+    stored = _read_crops(faces, worst, storage)
     crops = [decode_crop(one.encoded, one.sample_id) for one in stored]
     cells = []
     for place, crop in zip(worst.tolist(), crops, strict=True):
-        called = "fake" if scores[place] >= threshold else "real"
-        heat = maps(crop[None], "fake" if called == "fake" else "real")[0]
+        called: grad_cam.Call = "fake" if scores[place] >= threshold else "real"
+        heat = maps(crop[None], called)[0]
         video, frame, label = (table[name][place].as_py() for name in ("video_id", "frame_index", "label"))
         cells.append((f"{video}\n{('real', 'fake')[label]}, score {scores[place]:.3f}", crop))
         cells.append((f"frame {frame}\nwhat spoke for {called}", grad_cam.overlay(crop, heat)))
     sheet = contact_sheet.build(cells, _COLUMNS) if cells else None
-    cut = parse_section(config, "crop", CropConfig)
-    blended = _blended(maps, table, files, storage, cut) if cut else None
-    return Heat(len(cells) // 2, sheet, blended)
+    cut = parse_section(faces.config, "crop", CropConfig)
+    blended = _measure_blended(maps, faces, storage, cut) if cut else None
+    return HeatFindings(len(cells) // 2, sheet, blended)
 
 
-def worst_errors(table: pa.Table, scores: np.ndarray, threshold: float, count: int) -> np.ndarray:
+def find_worst_errors(table: pa.Table, scores: np.ndarray, threshold: float, count: int) -> np.ndarray:
     """Places ``(<= count,) int64`` of the crops that are most wrong, at most one of each video."""
     label = table["label"].to_numpy()
     wrong = np.flatnonzero((scores >= threshold) != (label == 1))
@@ -92,22 +81,21 @@ def worst_errors(table: pa.Table, scores: np.ndarray, threshold: float, count: i
     return wrong[sorted(first.values())[:count]].astype(np.int64)
 
 
-def _blended(
-    maps: grad_cam.HeatMaps, table: pa.Table, files: Sequence[str], storage: Storage, cut: CropConfig
+def _measure_blended(
+    maps: grad_cam.HeatMaps, labelled: LabelledFaces, storage: Storage, cut: CropConfig
 ) -> grad_cam.BlendHeat:
-    reals = np.flatnonzero(table["label"].to_numpy() == 0)
+    reals = np.flatnonzero(labelled.table["label"].to_numpy() == 0)
     chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
-    stored = _read(table, files, chosen, storage, with_faces=True)
+    stored = _read_crops(labelled, chosen, storage, with_faces=True)
     crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
     faces = [face_in_crop(one.box, one.landmarks, cut) for one in stored if one.box is not None]
     return grad_cam.blend_heat(maps, crops, faces)
 
 
-def _read(
-    table: pa.Table, files: Sequence[str], places: np.ndarray, storage: Storage, with_faces: bool = False
+def _read_crops(
+    faces: LabelledFaces, places: np.ndarray, storage: Storage, with_faces: bool = False
 ) -> list[StoredCrop]:
-    """The stored crops at some places of the table, in their order."""
-    columns = [table[name].take(pa.array(places)).to_pylist() for name in ("file", "row_group", "row")]
-    lying = [(files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+    """The stored crops at some places ``(k,) int64`` of the table, in their order."""
+    lying = list_places(faces.table.take(pa.array(places)), faces.files)
     stored = read_crops(lying, storage, with_faces)
     return [stored[place] for place in lying]

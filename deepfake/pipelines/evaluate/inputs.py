@@ -45,7 +45,7 @@ class LabelledFaces:
     videos: pa.Table | None = None  # of every video looked at _VIDEO_COLUMNS; None where unknown
 
 
-def load(uri: str, storage: Storage) -> LabelledFaces:
+def load_faces(uri: str, storage: Storage) -> LabelledFaces:
     """All rows of a crops folder, a ``face_scores`` folder, or the folder of jobs/score.py around it.
 
     Raises ``UsageError`` where there is nothing of the kind, ``TableError`` for other tables.
@@ -56,17 +56,17 @@ def load(uri: str, storage: Storage) -> LabelledFaces:
     if storage.is_folder(join(uri, "face_scores")):
         folder = join(uri, "face_scores")
     files = part_files(folder, storage) if storage.is_folder(folder) else [folder]
-    kind = _kind(files[0], storage)
+    kind = _tell_kind(files[0], storage)
     columns = [*_KEY_COLUMNS, *(_SCORE_COLUMNS if kind == "face_scores" else ())]
     table = index_rows(files, kind, columns, storage)
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
     require_distinct(table, folder)
     return LabelledFaces(
-        kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=_videos(uri, storage)
+        kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=_read_videos(uri, storage)
     )
 
 
-def select(faces: LabelledFaces, split: str, limit: int | None = None) -> LabelledFaces:
+def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> LabelledFaces:
     """The labelled rows of one split (``all``: of every split), of the first ``limit`` videos.
 
     Raises ``UsageError`` that lists the splits with their counts where the split is absent or lacks a class.
@@ -94,7 +94,7 @@ def select(faces: LabelledFaces, split: str, limit: int | None = None) -> Labell
     return replace(faces, table=labelled.combine_chunks(), unlabelled=unlabelled)
 
 
-def without_faces(faces: LabelledFaces, split: str) -> int | None:
+def count_without_faces(faces: LabelledFaces, split: str) -> int | None:
     """Labelled videos of a split that have no row, because no face was found in them; None: not known."""
     if faces.videos is None:
         return None
@@ -105,7 +105,7 @@ def without_faces(faces: LabelledFaces, split: str) -> int | None:
     return videos.num_rows - (seen or 0)  # the sum of nothing is null
 
 
-def _kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
+def _tell_kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
     with storage.open(uri) as source, pq.ParquetFile(source) as file:
         names = set(file.schema_arrow.names)
     if "crop" in names:
@@ -118,7 +118,7 @@ def _kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
     )
 
 
-def _videos(uri: str, storage: Storage) -> pa.Table | None:
+def _read_videos(uri: str, storage: Storage) -> pa.Table | None:
     manifest = join(uri, "_manifest.parquet")
     if not storage.exists(manifest):
         return None

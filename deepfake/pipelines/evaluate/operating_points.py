@@ -1,8 +1,7 @@
-"""What a user gets who acts on the scores of videos: alarms, misses, precision at home, doubt left open."""
+"""What thresholds chosen on validation give on these videos: rates, precision, abstention, calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,20 +9,11 @@ import numpy as np
 
 from deepfake import metrics
 from deepfake.config import EvaluationConfig
-from deepfake.model.thresholds import Calibration, OperatingPoint, UncertainBand
+from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What a bundle's validation chose for one way of aggregating."""
-
-    points: Sequence[OperatingPoint] = ()
-    band: UncertainBand | None = None
-    calibration: Calibration | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
+class DecisionMetrics:
     """``points``: a row for each threshold; ``band`` and ``coverage``: what abstaining costs and gains."""
 
     prevalence: float | None = None
@@ -44,33 +34,29 @@ class Judgement:
         }
 
 
-def judge(
+def measure_decisions(
     labels: np.ndarray,
     scores: np.ndarray,
     threshold: float,
     config: EvaluationConfig,
-    decided: Decided | None = None,
-) -> Judgement:
-    """Validation's thresholds, tried on these videos; only the threshold in force where there are none."""
-    decided = decided or Decided()
-    points = [_point(labels, scores, point.threshold, config.prevalence, point) for point in decided.points]
+    decisions: Decisions | None = None,
+) -> DecisionMetrics:
+    """Validation's ``decisions``, tried on ``(n,)`` videos; without any, the threshold in force."""
+    decisions = decisions or Decisions()
+    points = [
+        _measure_point(labels, scores, point.threshold, config.prevalence, point)
+        for point in decisions.operating_points
+    ]
     if threshold not in [point["threshold"] for point in points]:
-        points.insert(0, _point(labels, scores, threshold, config.prevalence))
-    band = None
-    if decided.band is not None:
-        band = metrics.judge_outside(labels, scores, decided.band.low, decided.band.high)
-    calibration, probabilities = _calibration(labels, scores, decided.calibration)
-    return Judgement(
-        prevalence=config.prevalence,
-        points=points,
-        band=band,
-        coverage=metrics.at_coverages(labels, scores, threshold),
-        calibration=calibration,
-        probabilities=probabilities,
-    )
+        points.insert(0, _measure_point(labels, scores, threshold, config.prevalence))
+    band = decisions.uncertain
+    outside = metrics.judge_outside(labels, scores, band.low, band.high) if band else None
+    coverage = metrics.at_coverages(labels, scores, threshold)
+    calibrated = _measure_calibration(labels, scores, decisions.calibration)
+    return DecisionMetrics(config.prevalence, points, outside, coverage, *calibrated)
 
 
-def _point(
+def _measure_point(
     labels: np.ndarray,
     scores: np.ndarray,
     threshold: float,
@@ -81,6 +67,9 @@ def _point(
     fakes, reals = int((labels == 1).sum()), int((labels == 0).sum())
     hits, alarms = int(called[labels == 1].sum()), int(called[labels == 0].sum())
     tpr, fpr = hits / fakes if fakes else None, alarms / reals if reals else None
+    precision = None
+    if tpr is not None and fpr is not None:
+        precision = metrics.precision_at_prevalence(tpr, fpr, prevalence)
     return {
         "name": chosen.name if chosen else "in force",
         "threshold": threshold,
@@ -96,14 +85,12 @@ def _point(
         "n_fake": fakes,
         "tpr": tpr,
         "tpr_interval": metrics.share_interval(hits, fakes),
-        "precision": None
-        if tpr is None or fpr is None
-        else metrics.precision_at_prevalence(tpr, fpr, prevalence),
+        "precision": precision,
         "precision_interval": metrics.precision_interval(hits, fakes, alarms, reals, prevalence),
     }
 
 
-def _calibration(
+def _measure_calibration(
     labels: np.ndarray, scores: np.ndarray, calibration: Calibration | None
 ) -> tuple[list[dict[str, Any]], np.ndarray | None]:
     """Log loss, Brier score and calibration error of the scores and of the probabilities made of them."""

@@ -13,7 +13,7 @@ from deepfake.config import PageConfig
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.thresholds import POINT_NAMES
-from deepfake.pipelines.evaluate.heat_maps import Heat
+from deepfake.pipelines.evaluate.heat_maps import HeatFindings
 from deepfake.pipelines.evaluate.results import Level, Results
 from deepfake.report import html, plots
 
@@ -30,12 +30,7 @@ METRICS: tuple[tuple[str, str, str, bool], ...] = (
     ("balanced_accuracy", "Balanced accuracy", "mean of the two recalls below; 50 % is guessing", True),
     ("recall", "Recall, fakes", "share of fakes called fake", True),
     ("specificity", "Recall, reals", "share of reals called real", True),
-    (
-        "precision",
-        "Precision, fakes",
-        "share of fakes among what is called fake, at this share of fakes",
-        True,
-    ),
+    ("precision", "Precision, fakes", "fakes among what is called fake, at this share of fakes", True),
     ("precision_real", "Precision, reals", "share of reals among what is called real", True),
     ("f1", "F1", "harmonic mean of precision and recall of fakes", False),
     ("log_loss", "Log loss", "how far scores are off as probabilities; lower is better", False),
@@ -59,7 +54,7 @@ GROUP_WORDS = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class Section:
     """One data set of the page."""
 
     name: str
@@ -75,81 +70,67 @@ class Measured:
         frames = {(row["grouped_by"], row["group"]): row for row in self.results.frame.groups}
         found: dict[str, list[dict[str, Any]]] = {}
         for row in self.results.video.groups:
-            if row["grouped_by"] != "all":
-                both = {
-                    "group": row["group"],
-                    "video": row,
-                    "frame": frames.get((row["grouped_by"], row["group"])),
-                }
-                found.setdefault(row["grouped_by"], []).append(both)
+            if (by := row["grouped_by"]) != "all":
+                both = {"group": row["group"], "video": row, "frame": frames.get((by, row["group"]))}
+                found.setdefault(by, []).append(both)
         return list(found.items())
 
 
-def write(
+@dataclass(frozen=True)
+class Extras:
+    """What is measured of the first data set only, where it is asked for."""
+
+    sweep: Sequence[Mapping[str, Any]] = ()  # rows of robustness and recompression
+    sweep_notes: Sequence[str] = ()
+    heat: HeatFindings | None = None
+
+
+def write_page(
     output: str,
     storage: Storage,
-    first: Measured,
-    others: Sequence[Measured] = (),
+    first: Section,
+    others: Sequence[Section] = (),
     config: PageConfig | None = None,
     facts: Mapping[str, object] | None = None,
-    sweep: Sequence[Mapping[str, Any]] = (),
-    sweep_notes: Sequence[str] = (),
-    heat: Heat | None = None,
+    extras: Extras = Extras(),
 ) -> str:
     """Write ``plots/*.png`` and ``report.html`` below ``output``; returns the page's URI.
 
-    ``facts`` is what the page says of data and model, as label -> value; ``sweep`` the rows of
-    ``evaluation.robustness``, of the first data set.
+    ``facts`` is what the page says of data and model, as label -> value.
     """
-    config = config or PageConfig()
-    drawn = {theme.name: _draw(first.results, sweep, theme) for theme in plots.THEMES}
+    results, heat = first.results, extras.heat
+    drawn = {theme.name: _draw_plots(results, extras.sweep, theme) for theme in plots.THEMES}
     for name, png in drawn[plots.LIGHT.name].items():
         storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
-    uri = join(output, PAGE)
-    text = page(first, others, drawn, config, facts or {}, sweep, sweep_notes, heat)
-    storage.write_text(uri, text)
-    return uri
-
-
-def page(
-    first: Measured,
-    others: Sequence[Measured],
-    drawn: Mapping[str, Mapping[str, bytes]],
-    config: PageConfig,
-    facts: Mapping[str, object],
-    sweep: Sequence[Mapping[str, Any]] = (),
-    sweep_notes: Sequence[str] = (),
-    heat: Heat | None = None,
-) -> str:
-    """The page's HTML; ``drawn`` holds the plots as theme -> name -> PNG."""
-    results = first.results
-    return html.render(
+    text = html.render(
         "evaluation.html",
-        title=config.title or "Evaluation of a deepfake detector",
+        title=(config and config.title) or "Evaluation of a deepfake detector",
         first=first,
         others=others,
         levels=[(name, words, getattr(results, name).overall) for name, words in LEVELS],
         metrics=METRICS,
         point_names=POINT_NAMES,
         group_words=GROUP_WORDS,
-        plots=[(name, ALT_TEXTS[name], *_sources(drawn, name)) for name in drawn[plots.LIGHT.name]],
-        facts={label: value for label, value in facts.items() if value is not None},
-        sweep=_by_kind(sweep),
-        sweep_notes=sweep_notes,
+        plots=[(name, ALT_TEXTS[name], *_make_sources(drawn, name)) for name in drawn[plots.LIGHT.name]],
+        facts={label: value for label, value in (facts or {}).items() if value is not None},
+        sweep=_group_by_kind(extras.sweep),
+        sweep_notes=extras.sweep_notes,
         heat=heat,
         heat_sheet=Markup(html.data_uri(heat.sheet, "image/png")) if heat and heat.sheet else None,
     )
+    storage.write_text(join(output, PAGE), text)
+    return join(output, PAGE)
 
 
-def _draw(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plots.Theme) -> dict[str, bytes]:
+def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plots.Theme) -> dict[str, bytes]:
     video, frame = results.video, results.frame
     curves = [
-        (_named("videos", video), video.labels, video.scores),
-        (_named("faces", frame), frame.labels, frame.scores),
+        (_name_curve("videos", video), video.labels, video.scores),
+        (_name_curve("faces", frame), frame.labels, frame.scores),
     ]
     bins = {"videos": metrics.reliability_bins(video.labels, video.scores)}
     bins["faces"] = metrics.reliability_bins(frame.labels, frame.scores)
-    probabilities = results.judgement.probabilities
+    probabilities = results.decisions.probabilities
     if probabilities is not None:
         bins["videos, calibrated"] = metrics.reliability_bins(video.labels, probabilities)
     figures = {
@@ -159,24 +140,22 @@ def _draw(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plots.The
         "reliability": plots.reliability(bins, theme),
         "confusion": plots.confusion(video.overall["confusion"], theme, "videos"),
     }
-    kinds = [(kind, base, rows) for kind, base, rows in _by_kind(sweep) if rows]
+    kinds = [(kind, base, rows) for kind, base, rows in _group_by_kind(sweep) if rows]
     if kinds:
         figures["robustness"] = plots.sweeps(kinds, theme)
     return {name: plots.png(figure) for name, figure in figures.items()}
 
 
-def _named(what: str, level: Level) -> str:
+def _name_curve(what: str, level: Level) -> str:
     return f"{what}, AUC {html.decimal(level.overall['auc'])}"
 
 
-def _sources(drawn: Mapping[str, Mapping[str, bytes]], name: str) -> tuple[Markup, Markup]:
-    light, dark = (
-        Markup(html.data_uri(drawn[theme.name][name], "image/png")) for theme in (plots.LIGHT, plots.DARK)
-    )
+def _make_sources(drawn: Mapping[str, Mapping[str, bytes]], name: str) -> tuple[Markup, Markup]:
+    light, dark = (Markup(html.data_uri(drawn[theme.name][name], "image/png")) for theme in plots.THEMES)
     return light, dark
 
 
-def _by_kind(
+def _group_by_kind(
     sweep: Sequence[Mapping[str, Any]],
 ) -> list[tuple[str, Mapping[str, Any] | None, list[Mapping[str, Any]]]]:
     """``(kind, row of the same items unchanged, rows)`` of the sweep; frames have no other row to compare."""

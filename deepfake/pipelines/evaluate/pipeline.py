@@ -23,18 +23,12 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import absolute, join
 from deepfake.model import inference, thresholds
 from deepfake.model.bundle import Bundle
+from deepfake.model.thresholds import Decisions
 from deepfake.outcome import Outcome
-from deepfake.pipelines.evaluate import (
-    heat_maps,
-    inputs,
-    page,
-    recompression,
-    results,
-    robustness,
-    training_overlap,
-)
-from deepfake.pipelines.evaluate import scoring as ray_faces
-from deepfake.pipelines.evaluate.operating_points import Decided
+from deepfake.pipelines.evaluate import heat_maps, inputs, page, results, robustness, training_overlap
+from deepfake.pipelines.evaluate.page import Extras
+from deepfake.pipelines.evaluate.recompression import measure_recompression
+from deepfake.pipelines.evaluate.scoring import score_crops
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +46,14 @@ class DataSet:
     warnings: list[str]
     missed: int | None  # labelled videos without a face; None: not known
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether the input holds scores, and no crops."""
+        return self.faces.kind == "face_scores"
+
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """Everything that is decided before the first crop is scored."""
 
     bundle: Bundle | None
@@ -65,12 +64,17 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Extras:
-    """What is looked at of the first data set only, where it is asked for."""
+class Measured:
+    """A data set with its numbers."""
 
-    sweep: list[dict[str, Any]]  # rows of robustness
-    sweep_notes: list[str]
-    heat: heat_maps.Heat | None
+    data: DataSet
+    scored: pa.Table  # face_scores
+    results: results.Results
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know."""
+        return [*results.list_warnings(self.results), *self.data.warnings]
 
 
 def run(config: EvaluateJobConfig) -> Outcome:
@@ -84,65 +88,66 @@ def run(config: EvaluateJobConfig) -> Outcome:
             "bundle": absolute(config.bundle) if config.bundle else None,
         }
     )
-    planned = plan(config, storage)
+    planned = plan_evaluation(config, storage)
     if config.dry_run:
-        return Outcome(describe(planned))
+        return Outcome(describe_plan(planned))
     with lock.held(config.output, storage):
         return _evaluate(planned, config, storage)
 
 
-def _evaluate(planned: Plan, config: EvaluateJobConfig, storage: Storage) -> Outcome:
+def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Storage) -> Outcome:
     sets = [planned.first, *planned.others]
-    with session.session(config.ray) if _needs_ray(sets) else nullcontext():
-        scored = [_scored(one, planned.bundle, config, storage) for one in sets]
-        sweep, notes = _robustness(planned, scored[0], config, storage)
-    decided = _decided(planned.bundle, config)
-    measured = [results.measure(table, config.evaluation, planned.threshold, decided) for table in scored]
-    heat = _heat(planned, scored[0], config, storage)
-    looked_at = _write(scored, measured, Extras(sweep, notes, heat), planned, config, storage)
-    first = measured[0]
+    with nullcontext() if all(one.is_scored for one in sets) else session.session(config.ray):
+        scored = [_score_data_set(one, planned.bundle, config, storage) for one in sets]
+        sweep, notes = _measure_robustness(planned, scored[0], config, storage)
+    decisions = _look_up_decisions(planned.bundle, config)
+    first, *others = (
+        Measured(one, table, results.measure_faces(table, config.evaluation, planned.threshold, decisions))
+        for one, table in zip(sets, scored, strict=True)
+    )
+    heat = _make_heat_maps(planned, scored[0], config, storage)
+    look_at = _write_all(first, others, Extras(sweep, notes, heat), planned, config, storage)
+    video, frame = first.results.video.overall, first.results.frame.overall
     summary = {
-        **describe(planned),
-        **first.counts(),
-        "video_auc": first.video.overall["auc"],
-        "video_accuracy": first.video.overall["accuracy"],
-        "frame_auc": first.frame.overall["auc"],
-        "frame_accuracy": first.frame.overall["accuracy"],
-        **{
-            f"video_auc_{one.name}": other.video.overall["auc"]
-            for one, other in zip(planned.others, measured[1:], strict=True)
-        },
-        "warnings": len(_warnings(planned.first, first)),
+        **describe_plan(planned),
+        **first.results.counts(),
+        "video_auc": video["auc"],
+        "video_accuracy": video["accuracy"],
+        "frame_auc": frame["auc"],
+        "frame_accuracy": frame["accuracy"],
+        **{f"video_auc_{one.data.name}": one.results.video.overall["auc"] for one in others},
+        "warnings": len(first.warnings),
     }
-    return Outcome(summary, look_at=looked_at)
+    return Outcome(summary, look_at=look_at)
 
 
-def plan(config: EvaluateJobConfig, storage: Storage) -> Plan:
+def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPlan:
     """Find the faces and check all that can be checked; raises ``UsageError``."""
     _require_own_output(config)
     bundle = Bundle.load(config.bundle, storage, config.scoring.crops_at_once) if config.bundle else None
     evaluation = config.evaluation
-    names = _names([config.input, *config.also])
-    first = _data_set(names[0], config.input, evaluation.split, bundle, config, storage)
+    names = _name_data_sets([config.input, *config.also])
+    first = _load_data_set(names[0], config.input, evaluation.split, bundle, config, storage)
     others = [
-        _data_set(name, uri, evaluation.also_split, bundle, config, storage)
+        _load_data_set(name, uri, evaluation.also_split, bundle, config, storage)
         for name, uri in zip(names[1:], config.also, strict=True)
     ]
-    hashes = {one.faces.table["bundle_sha256"][0].as_py() for one in [first, *others] if _is_scored(one)}
+    hashes = {one.faces.table["bundle_sha256"][0].as_py() for one in [first, *others] if one.is_scored}
     if len(hashes) > 1:
         raise UsageError(f"scores of {len(hashes)} bundles are mixed: {', '.join(sorted(hashes))}")
     if evaluation.threshold is not None:
         threshold, source = evaluation.threshold, "given by hand"
     elif bundle is not None:
-        decided = _decided(bundle, config)
-        threshold = decided.points[0].threshold if decided and decided.points else bundle.threshold
+        decisions = _look_up_decisions(bundle, config)
+        points = decisions.operating_points if decisions else ()
+        threshold = points[0].threshold if points else bundle.threshold
         source = f"the bundle's ({bundle.info.threshold_rule or 'rule unknown'})"
     else:
         threshold, source = 0.5, "by default, for no bundle was given"
-    return Plan(bundle, threshold, source, first, others)
+    return EvaluationPlan(bundle, threshold, source, first, others)
 
 
-def describe(planned: Plan) -> dict[str, Any]:
+def describe_plan(planned: EvaluationPlan) -> dict[str, Any]:
     """What will be evaluated, for the plan and the summary."""
     table = planned.first.faces.table
     videos = table.select(["video_id", "label"]).group_by(["video_id", "label"]).aggregate([])
@@ -160,11 +165,11 @@ def describe(planned: Plan) -> dict[str, Any]:
     }
 
 
-def _data_set(
+def _load_data_set(
     name: str, uri: str, split: str, bundle: Bundle | None, config: EvaluateJobConfig, storage: Storage
 ) -> DataSet:
-    loaded = inputs.load(uri, storage)
-    selected = inputs.select(loaded, split, config.limit)
+    loaded = inputs.load_faces(uri, storage)
+    selected = inputs.select_split(loaded, split, config.limit)
     if loaded.kind == "crops" and bundle is None:
         raise UsageError(f"{uri}: these are crops, so --bundle is required to score them")
     if loaded.kind == "face_scores":
@@ -174,36 +179,25 @@ def _data_set(
     info = bundle.info if bundle else None
     allowed = config.evaluation.allow_overlap
     warnings = training_overlap.require_unseen(selected.table, info, loaded.table, split, allowed)
-    warnings += training_overlap.require_no_copies(loaded.videos, info, loaded.table, split, allowed)
+    warnings += training_overlap.require_no_training_copies(loaded.videos, info, loaded.table, split, allowed)
     if info is not None and loaded.kind == "crops":
-        warnings += training_overlap.crop_differences(info, loaded.config)
+        warnings += training_overlap.list_crop_differences(info, loaded.config)
     if selected.unlabelled:
         warnings.append(f"{selected.unlabelled} faces without a label were left out.")
     for warning in warnings:
         log.warning("%s: %s", name, warning)
-    missed = inputs.without_faces(loaded, split) if config.limit is None else None
+    missed = inputs.count_without_faces(loaded, split) if config.limit is None else None
     return DataSet(name, selected, split, warnings, missed)
 
 
-def _names(uris: Sequence[str]) -> list[str]:
+def _name_data_sets(uris: Sequence[str]) -> list[str]:
     """A short name for each data set: the folder's, with a number where two have the same."""
     taken: list[str] = []
     for uri in uris:
-        name = base = PurePosixPath(uri).name or "input"
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.append(name)
+        base = PurePosixPath(uri).name or "input"
+        names = (base, *(f"{base}-{number}" for number in range(2, len(uris) + 1)))
+        taken.append(next(name for name in names if name not in taken))
     return taken
-
-
-def _is_scored(one: DataSet) -> bool:
-    return one.faces.kind == "face_scores"
-
-
-def _needs_ray(sets: Sequence[DataSet]) -> bool:
-    return not all(_is_scored(one) for one in sets)
 
 
 def _require_own_output(config: EvaluateJobConfig) -> None:
@@ -228,116 +222,99 @@ def _require_one_bundle(faces: inputs.LabelledFaces, bundle: Bundle | None) -> N
         )
 
 
-def _decided(bundle: Bundle | None, config: EvaluateJobConfig) -> Decided | None:
+def _look_up_decisions(bundle: Bundle | None, config: EvaluateJobConfig) -> Decisions | None:
     """What validation chose for the aggregation in force; nothing for another number of highest faces."""
     policy = config.evaluation.aggregation
     if bundle is None or (policy == "top_k" and config.evaluation.top_k != thresholds.TOP_K):
         return None
     calibration = (bundle.info.calibration or {}).get(policy)
-    return Decided(bundle.operating_points(policy), bundle.uncertain_band(policy), calibration)
+    return Decisions(
+        operating_points=bundle.operating_points(policy),
+        uncertain=bundle.uncertain_band(policy),
+        calibration=calibration,
+    )
 
 
-def _scored(one: DataSet, bundle: Bundle | None, config: EvaluateJobConfig, storage: Storage) -> pa.Table:
+def _score_data_set(
+    one: DataSet, bundle: Bundle | None, config: EvaluateJobConfig, storage: Storage
+) -> pa.Table:
     """The table ``face_scores``, complete, sorted by video, frame and face."""
     selected = one.faces
     columns = tables.schema("face_scores", config_sha256(config))
     if selected.kind == "face_scores":
         return selected.table.select(columns.names).cast(columns)
     assert bundle is not None
-    (scores,) = ray_faces.score(selected, _network(bundle, config, storage), storage, config)
+    (scores,) = score_crops(selected, _prepare_network(bundle, config, storage), storage, config)
     count = selected.table.num_rows
-    added = {
-        "score": pa.array(scores),
-        "bundle_sha256": pa.array([bundle.sha256] * count),
-        "config_sha256": pa.array([config_sha256(config)] * count),
-    }
-    return pa.table(
-        [added[name] if name in added else selected.table[name] for name in columns.names], schema=columns
-    )
+    table = selected.table.append_column("score", pa.array(scores))
+    for name, value in (("bundle_sha256", bundle.sha256), ("config_sha256", config_sha256(config))):
+        table = table.append_column(name, pa.array([value] * count))
+    return table.select(columns.names).cast(columns)
 
 
-def _network(bundle: Bundle, config: EvaluateJobConfig, storage: Storage) -> inference.Network:
+def _prepare_network(bundle: Bundle, config: EvaluateJobConfig, storage: Storage) -> inference.Network:
     """The network on the runtime that it was trained and validated with, whatever scores archives fastest."""
     return inference.prepare(bundle, storage, "tensorflow", config.scoring.use_gpu)
 
 
-def _robustness(
-    planned: Plan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
+def _measure_robustness(
+    planned: EvaluationPlan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows of the sweep on the first data set, and what the page must say of it."""
     if not config.evaluation.robustness:
         return [], []
     first, bundle, notes = planned.first, planned.bundle, []
     rows: list[dict[str, Any]] = []
-    if _is_scored(first) or bundle is None:
+    if first.is_scored or bundle is None:
         notes.append("The input holds scores and no crops, so only the number of frames could be varied.")
     else:
-        network = _network(bundle, config, storage)
+        network = _prepare_network(bundle, config, storage)
 
         def score(faces: inputs.LabelledFaces, changes: Sequence[Change]) -> np.ndarray:
-            return ray_faces.score(faces, network, storage, config, changes)
+            return score_crops(faces, network, storage, config, changes)
 
-        rows = robustness.sweep(first.faces, score, config.evaluation)
-        scorer = network.scorer()
-        again, said = recompression.sweep(first.faces, scored, scorer, storage, config.evaluation)
+        rows = robustness.measure_robustness(first.faces, score, config.evaluation)
+        again, said = measure_recompression(first.faces, scored, network.scorer(), storage, config.evaluation)
         rows += again
         notes += said
-    return rows + robustness.fewer_frames(scored, config.evaluation), notes
+    return rows + robustness.measure_fewer_frames(scored, config.evaluation), notes
 
 
-def _heat(
-    planned: Plan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
-) -> heat_maps.Heat | None:
+def _make_heat_maps(
+    planned: EvaluationPlan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
+) -> heat_maps.HeatFindings | None:
     selected, count = planned.first.faces, config.evaluation.heat_maps
     if not count:
         return None
     assert planned.bundle is not None  # plan() saw to it
     scores = scored["score"].to_numpy()
-    return heat_maps.look(
-        selected.table,
-        selected.files,
-        scores,
-        planned.threshold,
-        planned.bundle,
-        storage,
-        count,
-        selected.config,
-    )
+    return heat_maps.make_heat_maps(selected, scores, planned.threshold, planned.bundle, storage, count)
 
 
-def _write(
-    scored: Sequence[pa.Table],
-    measured: Sequence[results.Results],
+def _write_all(
+    first: Measured,
+    others: Sequence[Measured],
     extras: Extras,
-    planned: Plan,
+    planned: EvaluationPlan,
     config: EvaluateJobConfig,
     storage: Storage,
 ) -> list[str]:
     for old in ("metrics.json", page.PAGE, "face_scores", page.PLOTS, OTHERS, heat_maps.SHEET):
         storage.remove(join(config.output, old))
-    sets = [planned.first, *planned.others]
-    for table, one, found in zip(scored, sets, measured, strict=True):
-        folder = config.output if one is planned.first else join(config.output, OTHERS, one.name)
-        _write_tables(table, found, folder, config, storage)
+    _write_tables(first, config.output, config, storage)
+    for one in others:
+        _write_tables(one, join(config.output, OTHERS, one.data.name), config, storage)
     shown = [
-        page.Measured(one.name, one.faces.uri, one.split, found, _warnings(one, found), one.missed)
-        for one, found in zip(sets, measured, strict=True)
+        page.Section(d.name, d.faces.uri, d.split, one.results, one.warnings, d.missed)
+        for one in (first, *others)
+        for d in [one.data]
     ]
-    report = page.write(
-        config.output,
-        storage,
-        shown[0],
-        shown[1:],
-        config=config.report,
-        facts=_facts(planned, config),
-        sweep=extras.sweep,
-        sweep_notes=extras.sweep_notes,
-        heat=extras.heat,
-    )
+    facts = _list_facts(planned, config)
+    report = page.write_page(config.output, storage, shown[0], shown[1:], config.report, facts, extras)
     if extras.heat is not None and extras.heat.sheet is not None:
         storage.write_bytes(join(config.output, heat_maps.SHEET), extras.heat.sheet)
     metrics_uri = join(config.output, "metrics.json")
-    whole = _as_json(measured, planned, config) | {
+    whole = _as_json(first, others, planned, config) | {
         "robustness": extras.sweep,
         "robustness_notes": extras.sweep_notes,
         "heat_maps": extras.heat.as_json() if extras.heat else None,
@@ -346,46 +323,41 @@ def _write(
     return [report, metrics_uri]
 
 
-def _write_tables(
-    scored: pa.Table, measured: results.Results, folder: str, config: EvaluateJobConfig, storage: Storage
-) -> None:
+def _write_tables(measured: Measured, folder: str, config: EvaluateJobConfig, storage: Storage) -> None:
+    scored, found = measured.scored, measured.results
     for part, start in enumerate(range(0, scored.num_rows, ROWS_A_FILE)):
         uri = join(folder, "face_scores", f"part-{part:05d}.parquet")
         storage.write_table(uri, scored.slice(start, ROWS_A_FILE))
-    rows = [*measured.video.groups, *measured.track.groups, *measured.frame.groups]
+    rows = [*found.video.groups, *found.track.groups, *found.frame.groups]
     groups = tables.from_rows("group_metrics", rows, config_sha256(config))
     storage.write_table(join(folder, "per_group.parquet"), groups)
     storage.write_csv(join(folder, "per_group.csv"), groups)
 
 
-def _warnings(one: DataSet, measured: results.Results) -> list[str]:
-    return [*results.warnings(measured), *one.warnings]
-
-
-def _as_json(measured: Sequence[results.Results], planned: Plan, config: EvaluateJobConfig) -> dict[str, Any]:
-    def numbers(one: DataSet, found: results.Results) -> dict[str, Any]:
+def _as_json(
+    first: Measured, others: Sequence[Measured], planned: EvaluationPlan, config: EvaluateJobConfig
+) -> dict[str, Any]:
+    def list_numbers(one: Measured) -> dict[str, Any]:
         return {
-            "split": one.split,
-            "input": one.faces.uri,
-            "videos_without_face": one.missed,
-            "warnings": _warnings(one, found),
-            **results.as_json(found),
+            "split": one.data.split,
+            "input": one.data.faces.uri,
+            "videos_without_face": one.data.missed,
+            "warnings": one.warnings,
+            **results.as_json(one.results),
         }
 
     return {
-        **numbers(planned.first, measured[0]),
+        **list_numbers(first),
         "bundle": planned.bundle.uri if planned.bundle else None,
         "bundle_sha256": planned.bundle.sha256 if planned.bundle else None,
         "config": config.evaluation.model_dump(mode="json"),
         "config_sha256": config_sha256(config),
         "threshold": {"value": planned.threshold, "from": planned.threshold_from},
-        "also": {
-            one.name: numbers(one, found) for one, found in zip(planned.others, measured[1:], strict=True)
-        },
+        "also": {one.data.name: list_numbers(one) for one in others},
     }
 
 
-def _facts(planned: Plan, config: EvaluateJobConfig) -> dict[str, object]:
+def _list_facts(planned: EvaluationPlan, config: EvaluateJobConfig) -> dict[str, object]:
     """What the page says of data and model."""
     evaluation, bundle = config.evaluation, planned.bundle
     top = f" ({evaluation.top_k})" if evaluation.aggregation == "top_k" else ""

@@ -37,7 +37,7 @@ MAX_SECONDS = 60.0  # longer videos are not taken
 AS_IT_IS = 0.0  # the amount in the row of the same videos as they are
 
 
-def sweep(
+def measure_recompression(
     faces: LabelledFaces, scored: pa.Table, scorer: Scorer, storage: Storage, config: EvaluationConfig
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows for some videos as they are and at each CRF of x264; and what the reader must know.
@@ -46,7 +46,7 @@ def sweep(
     """
     if not config.robustness_videos:
         return [], []
-    entries = _reachable(faces, storage, config.robustness_videos)
+    entries = _choose_videos(faces, storage, config.robustness_videos)
     if not entries:
         return [], ["Video compression was not varied: no source video of these crops can be reached."]
     try:
@@ -59,7 +59,7 @@ def sweep(
         CropConfig.model_validate(stored["crop"]),
     )
     names = pa.array([entry["video_id"] for entry in entries])
-    rows = [_row(scored.filter(pc.is_in(scored["video_id"], names)), AS_IT_IS, config)]
+    rows = [_make_row(scored.filter(pc.is_in(scored["video_id"], names)), AS_IT_IS, config)]
     notes = []
     try:
         finder = make_detector(resolve_detector(options.detector, storage), storage)
@@ -67,15 +67,15 @@ def sweep(
         return [], [f"Video compression was not varied: {error}."]
     cv2.setNumThreads(0)  # as where the crops were made
     for crf in CRFS:
-        found, lost = _again(entries, crf, options, finder, scorer, storage)
+        found, lost = _score_recompressed(entries, crf, options, finder, scorer, storage)
         if found is not None:
-            rows.append(_row(found, crf, config))
+            rows.append(_make_row(found, crf, config))
         if lost:
             notes.append(f"At CRF {crf}, {lost} of {len(entries)} videos gave no face any more.")
     return rows, notes
 
 
-def compress(source: Any, target: Path, crf: int) -> None:
+def recompress(source: Any, target: Path, crf: int) -> None:
     """Write the first video stream of a file, a path or a binary file object, as H.264 with this CRF."""
     with av.open(source) as original, av.open(str(target), "w") as copy:
         stream = original.streams.video[0]
@@ -97,7 +97,7 @@ def compress(source: Any, target: Path, crf: int) -> None:
         copy.mux(encoded.encode())
 
 
-def _reachable(faces: LabelledFaces, storage: Storage, most: int) -> list[Mapping[str, Any]]:
+def _choose_videos(faces: LabelledFaces, storage: Storage, most: int) -> list[Mapping[str, Any]]:
     """Manifest rows of up to so many videos whose files are there, real and fake in turn."""
     if faces.videos is None or "uri" not in faces.videos.column_names:
         return []
@@ -118,7 +118,7 @@ def _reachable(faces: LabelledFaces, storage: Storage, most: int) -> list[Mappin
     return kept
 
 
-def _again(
+def _score_recompressed(
     entries: list[Mapping[str, Any]],
     crf: int,
     options: ExtractConfig,
@@ -132,7 +132,7 @@ def _again(
         for entry in entries:
             target = Path(folder) / "again.mp4"
             with storage.open(entry["uri"]) as source:
-                compress(source, target, crf)
+                recompress(source, target, crf)
             found = extract({**entry, "uri": str(target)}, options, finder, storage)
             if faces := found.rows:
                 images = np.stack([decode_image(face["crop"]) for face in faces])
@@ -149,5 +149,5 @@ def _key(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("video_id", "frame_index", *PROVENANCE_COLUMNS)}
 
 
-def _row(scored: pa.Table, amount: float, config: EvaluationConfig) -> dict[str, Any]:
-    return robustness.row(scored, scored["score"].to_numpy(), robustness.CRF, amount, config)
+def _make_row(scored: pa.Table, amount: float, config: EvaluationConfig) -> dict[str, Any]:
+    return robustness.make_row(scored, scored["score"].to_numpy(), robustness.CRF, amount, config)

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import identity_groups
 from deepfake.config import EvaluationConfig
-from deepfake.pipelines.evaluate import operating_points as judgement
+from deepfake.model.thresholds import Decisions
 from deepfake.pipelines.evaluate import slices
-from deepfake.pipelines.evaluate.operating_points import Judgement
+from deepfake.pipelines.evaluate.operating_points import DecisionMetrics, measure_decisions
 
 LEVELS = ("video", "track", "frame")
 SMALL = 50  # videos of a class below which the page warns
@@ -53,7 +53,7 @@ class Results:
     frame: Level
     threshold: float
     aggregations: list[dict[str, Any]] = field(default_factory=list)  # ways to a video's score, compared
-    judgement: Judgement = field(default_factory=Judgement)
+    decisions: DecisionMetrics = field(default_factory=DecisionMetrics)
 
     def counts(self) -> dict[str, int]:
         """How many videos and faces of each class were measured."""
@@ -67,8 +67,7 @@ class Results:
 
     def weakest(self, count: int = 5) -> list[dict[str, Any]]:
         """The groups of videos with the lowest AUC, of all groupings that tell any apart."""
-        known = [row for row in self.video.groups if row["auc"] is not None]
-        rows = [row for row in known if row["grouped_by"] != "all"]
+        rows = [row for row in self.video.groups if row["auc"] is not None and row["grouped_by"] != "all"]
         groups = Counter(row["grouped_by"] for row in rows)
         rows = [
             row
@@ -78,32 +77,32 @@ class Results:
         return sorted(rows, key=lambda row: (row["auc"], row["grouped_by"], row["group"]))[:count]
 
 
-def measure(
-    faces: pa.Table, config: EvaluationConfig, threshold: float, decided: judgement.Decided | None = None
+def measure_faces(
+    faces: pa.Table, config: EvaluationConfig, threshold: float, decisions: Decisions | None = None
 ) -> Results:
     """Every number of labelled face scores.
 
     Args:
         faces: table ``face_scores`` without null labels.
         threshold: ``score >= threshold`` is called fake, on all levels.
-        decided: what the bundle's validation chose, where there is a bundle.
+        decisions: what the bundle's validation chose, where there is a bundle.
     """
     faces = faces.sort_by([(name, "ascending") for name in ("video_id", "frame_index", "face_index")])
-    faces = slices.with_columns(faces.combine_chunks())
-    tracks = slices.aggregated(faces, "track", config.aggregation, config.top_k)
-    videos = slices.aggregated(faces, "video", config.aggregation, config.top_k)
-    video = _level("video", videos, config, threshold)
+    faces = slices.add_columns(faces.combine_chunks())
+    tracks = slices.aggregate_rows(faces, "track", config.aggregation, config.top_k)
+    videos = slices.aggregate_rows(faces, "video", config.aggregation, config.top_k)
+    video = _measure_level("video", videos, config, threshold)
     return Results(
         video=video,
-        track=_level("track", tracks, config, threshold),
-        frame=_level("frame", faces, config, threshold),
+        track=_measure_level("track", tracks, config, threshold),
+        frame=_measure_level("frame", faces, config, threshold),
         threshold=threshold,
-        aggregations=_aggregations(faces, config),
-        judgement=judgement.judge(video.labels, video.scores, threshold, config, decided),
+        aggregations=_compare_aggregations(faces, config),
+        decisions=measure_decisions(video.labels, video.scores, threshold, config, decisions),
     )
 
 
-def warnings(results: Results) -> list[str]:
+def list_warnings(results: Results) -> list[str]:
     """What a reader must know about the numbers themselves."""
     overall, found = results.video.overall, []
     few = [f"{overall[f'n_{name}']} {name}" for name in ("real", "fake") if overall[f"n_{name}"] < SMALL]
@@ -120,45 +119,35 @@ def warnings(results: Results) -> list[str]:
     return found
 
 
-def _level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
-    labels, scores = _labels(table), table["score"].to_numpy().astype(np.float64)
-    drawn = units(table, config.bootstrap_over)
+def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
+    labels, scores = _read_labels(table), table["score"].to_numpy().astype(np.float64)
+    drawn = bootstrap_units(table, config.bootstrap_over)
     overall = metrics.binary(labels, scores, threshold)
     overall["intervals"] = metrics.bootstrap_intervals(
         labels, scores, drawn, threshold, config.bootstrap, config.seed
     )
     rows = []
-    for grouped_by, group, mask in _groups(table, labels):
-        numbers = metrics.binary(labels[mask], scores[mask], threshold)
-        interval = metrics.auc_interval(
-            labels[mask], scores[mask], drawn[mask], config.bootstrap, config.seed
-        )
-        low, high = interval or (None, None)
-        numbers = {k: v for k, v in numbers.items() if k not in ("confusion", "eer_threshold")}
-        rows.append(
-            {
-                "level": name,
-                "grouped_by": grouped_by,
-                "group": group,
-                **numbers,
-                "auc_low": low,
-                "auc_high": high,
-            }
-        )
+    for grouped_by, group, mask in _group_rows(table, labels):
+        y, s = labels[mask], scores[mask]
+        low, high = metrics.auc_interval(y, s, drawn[mask], config.bootstrap, config.seed) or (None, None)
+        numbers = metrics.binary(y, s, threshold)
+        del numbers["confusion"], numbers["eer_threshold"]
+        row = {"level": name, "grouped_by": grouped_by, "group": group}
+        rows.append({**row, **numbers, "auc_low": low, "auc_high": high})
     return Level(labels, scores, overall, rows)
 
 
-def _aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
+def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
     """The ways of making a video's score from its faces', side by side; none depends on a threshold."""
     rows = []
     for policy, words, by_track in AGGREGATIONS:
         if by_track:
-            tracks = slices.aggregated(faces, "track", policy, config.top_k)
-            videos = slices.aggregated(tracks, "video", "max", config.top_k)
+            tracks = slices.aggregate_rows(faces, "track", policy, config.top_k)
+            videos = slices.aggregate_rows(tracks, "video", "max", config.top_k)
         else:
-            videos = slices.aggregated(faces, "video", policy, config.top_k)
-        labels, scores = _labels(videos), videos["score"].to_numpy()
-        drawn = units(videos, config.bootstrap_over)
+            videos = slices.aggregate_rows(faces, "video", policy, config.top_k)
+        labels, scores = _read_labels(videos), videos["score"].to_numpy()
+        drawn = bootstrap_units(videos, config.bootstrap_over)
         numbers = metrics.binary(labels, scores)
         intervals = metrics.bootstrap_intervals(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
         rows.append(
@@ -173,25 +162,25 @@ def _aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, A
     return rows
 
 
-def _groups(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+def _group_rows(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """``(grouped by, group, mask)``: everything, then each grouping."""
     yield "all", "all", np.ones(labels.size, bool)
-    methods = _text(table, "method")
-    yield from _worst_first(
+    methods = _read_texts(table, "method")
+    yield from _sort_worst_first(
         table, [("method", m, (labels == 0) | (methods == m)) for m in np.unique(methods[labels == 1])]
     )
     for column in ("compression", "dataset", slices.FACE_SIZE, slices.TRACK_LENGTH):
-        values = _text(table, column)
+        values = _read_texts(table, column)
         if np.unique(values).size > 1:
             name = slices.WORDS.get(column, column)
-            yield from _worst_first(table, [(name, v, values == v) for v in np.unique(values)])
+            yield from _sort_worst_first(table, [(name, v, values == v) for v in np.unique(values)])
 
 
-def _worst_first(
+def _sort_worst_first(
     table: pa.Table, groups: list[tuple[str, str, np.ndarray]]
 ) -> list[tuple[str, str, np.ndarray]]:
     """Groups by rising AUC; those without one (a single class) last."""
-    labels, scores = _labels(table), table["score"].to_numpy()
+    labels, scores = _read_labels(table), table["score"].to_numpy()
 
     def key(group: tuple[str, str, np.ndarray]) -> tuple[bool, float, str]:
         auc = metrics.binary(labels[group[2]], scores[group[2]])["auc"]
@@ -200,17 +189,17 @@ def _worst_first(
     return sorted(groups, key=key)
 
 
-def units(table: pa.Table, over: str) -> np.ndarray:
+def bootstrap_units(table: pa.Table, over: str) -> np.ndarray:
     """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
     names = pa.array(identity_groups(table)) if over == "identities" else table["video_id"].combine_chunks()
     return names.dictionary_encode().indices.to_numpy()
 
 
-def _labels(table: pa.Table) -> np.ndarray:
+def _read_labels(table: pa.Table) -> np.ndarray:
     return table["label"].to_numpy().astype(np.int8)
 
 
-def _text(table: pa.Table, column: str) -> np.ndarray:
+def _read_texts(table: pa.Table, column: str) -> np.ndarray:
     return np.array(pc.fill_null(table[column], "unknown").to_pylist(), dtype=object)
 
 
@@ -221,5 +210,5 @@ def as_json(results: Results) -> Mapping[str, Any]:
         **{name: {"overall": level.overall, "groups": level.groups} for name, level in levels.items()},
         "weakest_groups": results.weakest(),
         "aggregations": results.aggregations,
-        **results.judgement.as_json(),
+        **results.decisions.as_json(),
     }

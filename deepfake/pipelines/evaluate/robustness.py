@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from deepfake import metrics
 from deepfake.config import EvaluationConfig
-from deepfake.crops.corruptions import CHANGES, NONE, Change
+from deepfake.crops.corruptions import CHANGES, Change
 from deepfake.pipelines.evaluate import results
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.video.sampling import spread_evenly
@@ -28,7 +28,7 @@ FRAME_COUNTS = (1, 2, 4, 8)
 Score = Callable[[LabelledFaces, Sequence[Change]], np.ndarray]  # (changes, crops)
 
 
-def chosen(faces: LabelledFaces, crops: int) -> LabelledFaces:
+def choose_crops(faces: LabelledFaces, crops: int) -> LabelledFaces:
     """At most so many crops: up to eight of a video, spread over it, of as many real as fake videos.
 
     Which videos is decided by their names' hashes, so another run takes the same.
@@ -52,19 +52,16 @@ def chosen(faces: LabelledFaces, crops: int) -> LabelledFaces:
     return replace(faces, table=table.take(pa.array(taken)).combine_chunks())
 
 
-def sweep(faces: LabelledFaces, score: Score, config: EvaluationConfig) -> list[dict[str, Any]]:
+def measure_robustness(faces: LabelledFaces, score: Score, config: EvaluationConfig) -> list[dict[str, Any]]:
     """Rows of the unchanged crops and of every change; none where there are no crops to take."""
-    some = chosen(faces, config.robustness_crops)
+    some = choose_crops(faces, config.robustness_crops)
     if not some.table.num_rows:
         return []
-    scores = score(some, CHANGES)
-    return [
-        row(some.table, found, change.kind, change.amount, config)
-        for change, found in zip(CHANGES, scores, strict=True)
-    ]
+    measured = zip(CHANGES, score(some, CHANGES), strict=True)
+    return [make_row(some.table, found, change.kind, change.amount, config) for change, found in measured]
 
 
-def fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
+def measure_fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
     """Rows of face scores of which only so many frames of each video are kept, spread over it."""
     videos = scored["video_id"].to_numpy(zero_copy_only=False)
     frames = scored["frame_index"].to_numpy()
@@ -79,11 +76,11 @@ def fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dict[str, A
         for a, b, there in zip(starts, stops, distinct, strict=True):
             mask[a:b] = np.isin(frames[a:b], there[spread_evenly(len(there), count)])
         kept = scored.filter(pa.array(mask))
-        rows.append(row(kept, kept["score"].to_numpy(), FRAMES, count, config))
+        rows.append(make_row(kept, kept["score"].to_numpy(), FRAMES, count, config))
     return rows
 
 
-def row(
+def make_row(
     faces: pa.Table, scores: np.ndarray, kind: str, amount: float, config: EvaluationConfig
 ) -> dict[str, Any]:
     """AUC of videos and of crops with the given scores."""
@@ -91,19 +88,15 @@ def row(
     table = table.append_column("score", pa.array(scores, pa.float64()))
     videos = metrics.video_table(table, config.aggregation, config.top_k)
     labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
-    interval = metrics.auc_interval(
-        labels, of_videos, results.units(videos, config.bootstrap_over), config.bootstrap, config.seed
-    )
+    units = results.bootstrap_units(videos, config.bootstrap_over)
+    low, high = metrics.auc_interval(labels, of_videos, units, config.bootstrap, config.seed) or (None, None)
     return {
         "kind": kind,
         "amount": float(amount),
         "videos": videos.num_rows,
         "crops": len(scores),
         "auc": metrics.binary(labels, of_videos)["auc"],
-        "auc_low": interval.low if interval else None,
-        "auc_high": interval.high if interval else None,
+        "auc_low": low,
+        "auc_high": high,
         "frame_auc": metrics.binary(table["label"].to_numpy(), scores)["auc"],
     }
-
-
-__all__ = ["CRF", "FRAMES", "NONE", "chosen", "fewer_frames", "row", "sweep"]

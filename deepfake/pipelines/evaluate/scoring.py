@@ -19,7 +19,7 @@ import ray.data
 
 from deepfake.config import EvaluateJobConfig
 from deepfake.crops.corruptions import NONE, Change
-from deepfake.crops.reader import decode_crop, read_crops
+from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.errors import JobError
 from deepfake.execution import pools, session
 from deepfake.execution.ray_errors import user_errors
@@ -34,7 +34,7 @@ _THREADS = 4  # of one CPU actor; TensorFlow gains little from more, and each ac
 _DECODERS = 16  # threads that feed a GPU, where its node has as many CPUs
 
 
-def score(
+def score_crops(
     faces: LabelledFaces,
     network: Network,
     storage: Storage,
@@ -45,8 +45,8 @@ def score(
 
     Each crop is read and decoded once, and scored once for each change made to it.
     """
-    windows = _windows(faces.table)
-    workers, demand = _workers(config, len(windows))
+    windows = _cut_windows(faces.table)
+    workers, demand = _plan_workers(config, len(windows))
     threads = int(demand.get("CPU", _THREADS))
     arguments = (faces.files, tuple(changes), session.share(network), storage, threads)
     dataset = ray.data.from_arrow(windows).map_batches(
@@ -69,7 +69,7 @@ def score(
     return scores
 
 
-def _workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, dict[str, float]]:
+def _plan_workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, dict[str, float]]:
     """Actors, and what each asks for: a GPU, or as many CPUs as the smallest node has free."""
     if config.scoring.use_gpu:
         return pools.gpus(config.ray, "scoring.use_gpu", windows), {"GPU": 1.0}
@@ -80,7 +80,7 @@ def _workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, di
     return pools.plan_workers(config.ray, windows, fitting), {"CPU": float(threads)}
 
 
-def _windows(table: pa.Table) -> list[pa.Table]:
+def _cut_windows(table: pa.Table) -> list[pa.Table]:
     """What each reading task needs to know: the places of its crops and of their scores."""
     places = table.select(["file", "row_group", "row"])
     places = places.append_column("position", pa.array(np.arange(len(places), dtype=np.int64)))
@@ -121,8 +121,7 @@ class _Scorer:
 
     def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
         """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""
-        columns = (window[name].to_pylist() for name in ("file", "row_group", "row"))
-        places = [(self._files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+        places = list_places(window, self._files)
         stored = read_crops(places, self._storage)
         encoded = [stored[place].encoded for place in places]
         names = [f"{uri}, row group {group}, row {row}" for uri, group, row in places]

@@ -20,8 +20,8 @@ _LENGTHS = (2, 5, 17)  # faces of the longest track
 _SEPARATOR = "\n"  # no track number holds one, so the last one in a key parts video and track
 
 
-def with_columns(faces: pa.Table) -> pa.Table:
-    """Face scores with what ``aggregated`` and the groupings need besides."""
+def add_columns(faces: pa.Table) -> pa.Table:
+    """Face scores with what ``aggregate_rows`` and the groupings need besides."""
     track = pc.binary_join_element_wise(
         faces["video_id"], pc.cast(pc.fill_null(faces["track_id"], -1), pa.string()), _SEPARATOR
     )
@@ -30,11 +30,11 @@ def with_columns(faces: pa.Table) -> pa.Table:
     side = (box.field("w").to_numpy() + box.field("h").to_numpy()) / 2
     length = np.bincount(codes)[codes] if codes.size else codes
     table = faces.append_column(_TRACK, track)
-    return _named(table, np.asarray(side, np.float64), np.asarray(length, np.int64))
+    return _add_names(table, np.asarray(side, np.float64), np.asarray(length, np.int64))
 
 
-def aggregated(rows: pa.Table, level: str, policy: str, top_k: int) -> pa.Table:
-    """One row a ``track`` or a ``video`` from rows of ``with_columns``, or from tracks: score by the policy.
+def aggregate_rows(rows: pa.Table, level: str, policy: str, top_k: int) -> pa.Table:
+    """One row a ``track`` or a ``video`` from rows of ``add_columns``, or from tracks: score by the policy.
 
     The size of a track's or video's faces is their median, the length that of its longest track.
     """
@@ -53,19 +53,19 @@ def aggregated(rows: pa.Table, level: str, policy: str, top_k: int) -> pa.Table:
             pc.split_pattern(table["video_id"], _SEPARATOR, max_splits=1, reverse=True), 0
         )
         table = table.set_column(table.schema.get_field_index("video_id"), "video_id", names)
-    return _named(table, np.array([np.median(part) for part in sides]), lengths)
+    return _add_names(table, np.array([np.median(part) for part in sides]), lengths)
 
 
-def _named(table: pa.Table, side: np.ndarray, length: np.ndarray) -> pa.Table:
+def _add_names(table: pa.Table, side: np.ndarray, length: np.ndarray) -> pa.Table:
     return (
         table.append_column(_SIDE, pa.array(side, pa.float64()))
         .append_column(_FACES, pa.array(length, pa.int64()))
-        .append_column(FACE_SIZE, _binned(side, _SIZES, "px"))
-        .append_column(TRACK_LENGTH, _binned(length, _LENGTHS, "faces"))
+        .append_column(FACE_SIZE, _name_bins(side, _SIZES, "px"))
+        .append_column(TRACK_LENGTH, _name_bins(length, _LENGTHS, "faces"))
     )
 
 
-def _binned(values: np.ndarray, edges: Sequence[int], unit: str) -> pa.Array:
+def _name_bins(values: np.ndarray, edges: Sequence[int], unit: str) -> pa.Array:
     first = f"under {edges[0]} {unit}" if edges[0] > 2 else "1 face"
     between = [f"{low} to {high - 1} {unit}" for low, high in pairwise(edges)]
     names = pa.array([first, *between, f"{edges[-1]} {unit} and more"])

@@ -28,8 +28,8 @@ def require_unseen(
             None for a score table whose bundle is not at hand.
         everything: all faces of the input, whatever their split; stands in where the bundle names nothing.
     """
-    own, validation = set(list_identities(table)), _validation_split(info)
-    trained, source = _recorded(info.training) if info else None, "the bundle"
+    own, validation = set(list_identities(table)), _find_validation_split(info)
+    trained, source = _read_identities(info.training) if info else None, "the bundle"
     if trained is None:
         source = "the input's own splits (the bundle's are not recorded)"
         trained = {name: frozenset(list_identities(everything, name)) for name in TRAINING_SPLITS}
@@ -38,7 +38,7 @@ def require_unseen(
         shared = own & seen
         if not shared:
             continue
-        words = f"{len(shared)} of {len(own)} identities, by {source}: {_some(shared)}"
+        words = f"{len(shared)} of {len(own)} identities, by {source}: {_name_some(shared)}"
         if name == split == validation:
             found.append(
                 "This split was used to choose the model and its threshold, which flatters its numbers."
@@ -58,7 +58,7 @@ def require_unseen(
     return found
 
 
-def require_no_copies(
+def require_no_training_copies(
     videos: pa.Table | None, info: BundleInfo | None, everything: pa.Table, split: str, allowed: bool
 ) -> list[str]:
     """What the page must say of copies of training videos in the split; ``UsageError`` unless ``allowed``.
@@ -68,7 +68,7 @@ def require_no_copies(
     """
     if videos is None:
         return []
-    recorded = _recorded(info.training) if info else None
+    recorded = _read_identities(info.training) if info else None
     found = []
     for name in TRAINING_SPLITS if recorded is None else recorded:
         here = set(list_identities(everything, name))
@@ -85,7 +85,7 @@ def require_no_copies(
     return found
 
 
-def crop_differences(info: BundleInfo, crops_config: Mapping[str, Any]) -> list[str]:
+def list_crop_differences(info: BundleInfo, crops_config: Mapping[str, Any]) -> list[str]:
     """What the page must say where crops were made otherwise than those the model was trained on."""
     if not crops_config or info.crop is None or info.detector is None:
         return ["It is not recorded whether these crops were cut like those the model was trained on."]
@@ -102,19 +102,19 @@ def crop_differences(info: BundleInfo, crops_config: Mapping[str, Any]) -> list[
     return [f"The crops were made otherwise than those the model was trained on: {'; '.join(found)}."]
 
 
-def _recorded(training: Mapping[str, Any]) -> dict[str, frozenset[str]] | None:
+def _read_identities(training: Mapping[str, Any]) -> dict[str, frozenset[str]] | None:
     recorded = training.get("identities")
     if not isinstance(recorded, Mapping):
         return None
     return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
 
 
-def _validation_split(info: BundleInfo | None) -> str:
+def _find_validation_split(info: BundleInfo | None) -> str:
     """The split that the model and its threshold were chosen on."""
     recorded = info.training.get("config", {}).get("training", {}) if info else {}
     return str(recorded.get("val_split", VALIDATION))
 
 
-def _some(found: set[str]) -> str:
+def _name_some(found: set[str]) -> str:
     names = sorted(found)
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+import deepfake.pipelines.evaluate.pipeline
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import names_people, require_both_classes
 from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
@@ -31,7 +32,6 @@ from deepfake.io.uri import absolute, join
 from deepfake.model.bundle import read_info
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
-from deepfake.pipelines.evaluate import pipeline as evaluation
 from deepfake.pipelines.train import pipeline
 from deepfake.training import validation
 from deepfake.training.ray_train import prepare_environment
@@ -72,10 +72,10 @@ class Numbers:
 def run(config: TrainJobConfig) -> Outcome:
     """Train and measure every recipe of ``config.compare``; what else ``config`` was told holds for all."""
     storage = Storage(config.storage)
-    recipes = load(config, storage)
+    recipes = load_recipes(config, storage)
     output = absolute(config.output)
     crops = dataset.open_crops(absolute(config.input), storage, config.limit)
-    split = identity_split(crops.table, config)
+    split = choose_identity_split(crops.table, config)
     if config.dry_run:
         plans = {recipe.name: pipeline.run(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
         return Outcome({"recipes": plans, "identity_split": split})
@@ -85,16 +85,19 @@ def run(config: TrainJobConfig) -> Outcome:
         for recipe in recipes:
             log.info("recipe %s", recipe.name)
             pipeline.run(recipe.config)
-            found += measure(recipe, split, storage)
-        text = as_text(recipes, found, split, names_people(crops.table))
-        as_files = {TABLE_FILE: text, JSON_FILE: json.dumps(as_json(recipes, found, split), indent=2)}
+            found += measure_recipe(recipe, split, storage)
+        text = format_table(recipes, found, split, names_people(crops.table))
+        as_files = {
+            TABLE_FILE: text,
+            JSON_FILE: json.dumps(comparison_as_json(recipes, found, split), indent=2),
+        }
         for name, content in as_files.items():
             storage.write_text(join(output, name), content + "\n")
     summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
     return Outcome(summary, look_at=[join(output, name) for name in as_files], table=text)
 
 
-def load(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
+def load_recipes(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
     """Each recipe under what ``config`` was told; ``UsageError`` where there is nothing to compare."""
     names = [PurePosixPath(path).stem for path in config.compare]
     if len(set(names)) < 2 or len(set(names)) < len(names):
@@ -113,7 +116,7 @@ def load(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
     return recipes
 
 
-def identity_split(table: pa.Table, config: TrainJobConfig) -> str:
+def choose_identity_split(table: pa.Table, config: TrainJobConfig) -> str:
     """The split that all recipes are measured on: ``test`` where there is one, else that of validation."""
     has_test = pc.any(pc.equal(table["split"], _TEST)).as_py()
     name = _TEST if has_test else config.training.val_split
@@ -128,39 +131,37 @@ def identity_split(table: pa.Table, config: TrainJobConfig) -> str:
     return name
 
 
-def measure(recipe: Recipe, split: str, storage: Storage) -> list[Numbers]:
+def measure_recipe(recipe: Recipe, split: str, storage: Storage) -> list[Numbers]:
     """A trained recipe's numbers on its own split and on the identity split; needs a Ray session."""
     output = recipe.config.output
     info = read_info(output, storage)
     own = storage.read_table(join(output, validation.SCORES), "validation_scores")
-    scored = _scored_identities(recipe, split, info.sha256, storage)
-    return [
-        numbers(recipe.name, name, table, info.threshold) for name, table in ((OWN, own), (IDENTITY, scored))
-    ]
+    scored = _score_identities(recipe, split, info.sha256, storage)
+    tables = {OWN: own, IDENTITY: scored}
+    return [measure_scores(recipe.name, name, table, info.threshold) for name, table in tables.items()]
 
 
-def _scored_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: Storage) -> pa.Table:
+def _score_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: Storage) -> pa.Table:
     """Face scores of the identity split, by the evaluate job; those of an earlier start are taken."""
     config = recipe.config
     uri = join(config.output, _EVALUATED)
     done = join(uri, "metrics.json")
     found = json.loads(storage.read_text(done)) if storage.exists(done) else {}
     if (found.get("bundle_sha256"), found.get("split")) != (bundle_sha256, split):
-        evaluation.run(
-            EvaluateJobConfig(
-                input=config.input,
-                output=uri,
-                bundle=config.output,
-                limit=config.limit,
-                evaluation=EvaluationConfig(split=split, allow_overlap=config.training.allow_overlap),
-                storage=config.storage,
-                ray=config.ray,
-            )
+        evaluation = EvaluateJobConfig(
+            input=config.input,
+            output=uri,
+            bundle=config.output,
+            limit=config.limit,
+            evaluation=EvaluationConfig(split=split, allow_overlap=config.training.allow_overlap),
+            storage=config.storage,
+            ray=config.ray,
         )
-    return inputs.load(join(uri, "face_scores"), storage).table
+        deepfake.pipelines.evaluate.pipeline.run(evaluation)
+    return inputs.load_faces(join(uri, "face_scores"), storage).table
 
 
-def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbers:
+def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbers:
     """The numbers of scored crops: a table with ``video_id``, ``label`` and ``score``."""
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     videos = table["video_id"].to_numpy(zero_copy_only=False).astype(str)
@@ -168,24 +169,12 @@ def numbers(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbe
     intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
     _, first, place = np.unique(videos, return_index=True, return_inverse=True)
     means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
-    accuracy_low, accuracy_high = intervals["accuracy"] or (None, None)
-    auc_low, auc_high = intervals["auc"] or (None, None)
-    return Numbers(
-        recipe,
-        split,
-        len(scores),
-        len(first),
-        of_crops["accuracy"],
-        accuracy_low,
-        accuracy_high,
-        of_crops["auc"],
-        auc_low,
-        auc_high,
-        metrics.binary(labels[first], means)["auc"],
-    )
+    accuracy, auc = ([of_crops[name], *(intervals[name] or (None, None))] for name in ("accuracy", "auc"))
+    video_auc = metrics.binary(labels[first], means)["auc"]
+    return Numbers(recipe, split, len(scores), len(first), *accuracy, *auc, video_auc)
 
 
-def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
+def format_table(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
     """The table in Markdown, and what it says of each recipe. ``named``: see ``names_people``."""
     unseen = "people it has not seen" if named else "videos it has not seen (who is on them is not known)"
     lines = [
@@ -196,31 +185,29 @@ def as_text(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, nam
         name = "its own" if row.split == OWN else f"identity ({split})"
         lines.append(
             f"| {row.recipe} | {name} | {row.crops} | {row.videos} | "
-            f"{_number(row.accuracy, row.accuracy_low, row.accuracy_high)} | "
-            f"{_number(row.auc, row.auc_low, row.auc_high)} | {_number(row.video_auc)} |"
+            f"{_format_number(row.accuracy, row.accuracy_low, row.accuracy_high)} | "
+            f"{_format_number(row.auc, row.auc_low, row.auc_high)} | {_format_number(row.video_auc)} |"
         )
     lines.append("")
     for recipe in recipes:
-        own, honest = (
-            next(row for row in found if (row.recipe, row.split) == (recipe.name, kind))
-            for kind in (OWN, IDENTITY)
-        )
+        by_split = {row.split: row for row in found if row.recipe == recipe.name}
+        own, honest = by_split[OWN], by_split[IDENTITY]
         faults = ", ".join(recipe.config.faults.names())
         made = f"made with {faults}" if faults else "made without known mistakes"
-        words = f"- {recipe.name}, {made}: AUC {_number(honest.auc)} on {unseen}"
+        words = f"- {recipe.name}, {made}: AUC {_format_number(honest.auc)} on {unseen}"
         if faults and own.auc is not None and honest.auc is not None:
             words += f"; of the {own.auc:.3f} it reports itself, {own.auc - honest.auc:.3f} is leakage"
         lines.append(f"{words}.")
     return "\n".join(lines)
 
 
-def _number(value: float | None, low: float | None = None, high: float | None = None) -> str:
+def _format_number(value: float | None, low: float | None = None, high: float | None = None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def as_json(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> dict[str, Any]:
+def comparison_as_json(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> dict[str, Any]:
     """The same for programs."""
     return {
         "identity_split": split,

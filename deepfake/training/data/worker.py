@@ -16,7 +16,7 @@ import pyarrow as pa
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, self_blending
 from deepfake.crops.dataset import Rows
-from deepfake.crops.reader import decode_crop, read_crops
+from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.training import faults
@@ -78,8 +78,7 @@ class WindowReader:
 
     def _units(self, window: pa.Table) -> list[list[dict[str, Any]]]:
         units: list[list[dict[str, Any]]] = []
-        columns = (window[name].to_pylist() for name in ("file", "row_group", "row"))
-        lying = [(self._files[file], group, row) for file, group, row in zip(*columns, strict=True)]
+        lying = list_places(window, self._files)
         stored = read_crops(lying, self._storage, with_faces=Kind.TARGET in window["kind"].to_pylist())
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):

@@ -33,12 +33,12 @@ def test_the_worst_errors_are_one_of_each_video_worst_first(tmp_path: Path) -> N
     rows = [crop(video, frame, label) for video, frame, label in (
         ("a", 0, 0), ("a", 1, 0), ("b", 0, 0), ("c", 0, 1), ("c", 1, 1), ("d", 0, 1),
     )]  # fmt: skip
-    faces = inputs.load(write(tmp_path, "crops", rows), Storage())
+    faces = inputs.load_faces(write(tmp_path, "crops", rows), Storage())
     scores = np.array([0.7, 0.9, 0.2, 0.1, 0.4, 0.45])
-    assert heat_maps.worst_errors(faces.table, scores, 0.5, 9).tolist() == [1, 3, 5]
-    assert heat_maps.worst_errors(faces.table, scores, 0.5, 2).tolist() == [1, 3]
-    assert heat_maps.worst_errors(faces.table, np.array([0, 0, 0, 1, 1, 1.0]), 0.5, 9).tolist() == []
-    assert heat_maps.worst_errors(faces.table, scores, 0.42, 9).tolist() == [
+    assert heat_maps.find_worst_errors(faces.table, scores, 0.5, 9).tolist() == [1, 3, 5]
+    assert heat_maps.find_worst_errors(faces.table, scores, 0.5, 2).tolist() == [1, 3]
+    assert heat_maps.find_worst_errors(faces.table, np.array([0, 0, 0, 1, 1, 1.0]), 0.5, 9).tolist() == []
+    assert heat_maps.find_worst_errors(faces.table, scores, 0.42, 9).tolist() == [
         1,
         3,
     ]  # the bundle's threshold counts

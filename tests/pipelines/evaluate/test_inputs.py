@@ -20,7 +20,7 @@ def test_crops_are_found_with_their_places_in_the_files(tmp_path: Path) -> None:
     first = [crop("b.mp4", frame, 0) for frame in range(7)]
     uri = write(tmp_path, "crops", first, [crop("a.mp4", 0, 1)])
     (tmp_path / "_config.json").write_text(json.dumps({"crop": {"margin": 0.3}}))
-    faces = inputs.load(uri, STORAGE)
+    faces = inputs.load_faces(uri, STORAGE)
     assert faces.kind == "crops"
     assert faces.config == {"crop": {"margin": 0.3}}
     places = faces.table.select(["video_id", "frame_index", "file", "row_group", "row"]).to_pylist()
@@ -31,7 +31,7 @@ def test_crops_are_found_with_their_places_in_the_files(tmp_path: Path) -> None:
 def test_the_folder_of_the_score_job_stands_for_its_face_scores(tmp_path: Path) -> None:
     write(tmp_path / "face_scores", "face_scores", two_classes())
     write(tmp_path / "track_scores", "face_scores", two_classes())
-    faces = inputs.load(str(tmp_path), STORAGE)
+    faces = inputs.load_faces(str(tmp_path), STORAGE)
     assert faces.kind == "face_scores"
     assert faces.table.num_rows == 24
 
@@ -40,56 +40,56 @@ def test_files_that_begin_with_an_underscore_are_no_crops(tmp_path: Path) -> Non
     write(tmp_path, "face_scores", two_classes())
     (tmp_path / "_work").mkdir()
     (tmp_path / "_work" / "x.parquet").write_bytes(b"not parquet")
-    assert inputs.load(str(tmp_path), STORAGE).table.num_rows == 24
+    assert inputs.load_faces(str(tmp_path), STORAGE).table.num_rows == 24
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere: no such folder"):
-        inputs.load(str(tmp_path / "nowhere"), STORAGE)
+        inputs.load_faces(str(tmp_path / "nowhere"), STORAGE)
 
 
 def test_another_table_is_refused_with_what_would_do(tmp_path: Path) -> None:
     STORAGE.write_table(str(tmp_path / "part.parquet"), tables.from_rows("catalog", []))
     with pytest.raises(UsageError, match="neither crops nor face scores"):
-        inputs.load(str(tmp_path), STORAGE)
+        inputs.load_faces(str(tmp_path), STORAGE)
 
 
 def test_faces_that_are_there_twice_are_refused(tmp_path: Path) -> None:
     uri = write(tmp_path, "face_scores", two_classes(), two_classes()[:3])
     with pytest.raises(UsageError, match="3 faces are there twice"):
-        inputs.load(uri, STORAGE)
+        inputs.load_faces(uri, STORAGE)
 
 
 def test_an_absent_split_is_answered_with_the_splits_there_are(tmp_path: Path) -> None:
-    faces = inputs.load(write(tmp_path, "face_scores", two_classes(videos=2)), STORAGE)
+    faces = inputs.load_faces(write(tmp_path, "face_scores", two_classes(videos=2)), STORAGE)
     with pytest.raises(UsageError, match=r"split 'val'.*test: 2 real, 2 fake.*--evaluation\.split"):
-        inputs.select(faces, "val")
+        inputs.select_split(faces, "val")
 
 
 def test_a_split_of_one_class_is_refused(tmp_path: Path) -> None:
     rows = [row for row in two_classes() if row["label"] == 1]
-    faces = inputs.load(write(tmp_path, "face_scores", rows), STORAGE)
+    faces = inputs.load_faces(write(tmp_path, "face_scores", rows), STORAGE)
     for split in ("test", "all"):
         with pytest.raises(UsageError, match="needs real and fake videos and has 0 real, 4 fake"):
-            inputs.select(faces, split)
+            inputs.select_split(faces, split)
 
 
 def test_all_takes_rows_of_every_split_and_of_none(tmp_path: Path) -> None:
     rows = [*two_classes(videos=1), scored("other.mp4", 0, 1, 0.5, split=None)]
-    faces = inputs.load(write(tmp_path, "face_scores", rows), STORAGE)
-    assert inputs.select(faces, "all").table.num_rows == 7
-    assert inputs.select(faces, "test").table.num_rows == 6
+    faces = inputs.load_faces(write(tmp_path, "face_scores", rows), STORAGE)
+    assert inputs.select_split(faces, "all").table.num_rows == 7
+    assert inputs.select_split(faces, "test").table.num_rows == 6
 
 
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [*two_classes(), scored("unknown.mp4", 0, None, 0.5)]
-    selected = inputs.select(inputs.load(write(tmp_path, "face_scores", rows), STORAGE), "test")
+    selected = inputs.select_split(inputs.load_faces(write(tmp_path, "face_scores", rows), STORAGE), "test")
     assert (selected.table.num_rows, selected.unlabelled) == (24, 1)
 
 
 def test_a_limit_takes_whole_videos(tmp_path: Path) -> None:
-    faces = inputs.load(write(tmp_path, "face_scores", two_classes()), STORAGE)
-    limited = inputs.select(faces, "test", limit=5).table
+    faces = inputs.load_faces(write(tmp_path, "face_scores", two_classes()), STORAGE)
+    limited = inputs.select_split(faces, "test", limit=5).table
     assert limited.group_by("video_id").aggregate([]).num_rows == 5
     assert limited.num_rows == 15
 
@@ -107,6 +107,6 @@ def test_videos_without_a_face_are_counted_from_the_manifest(tmp_path: Path) -> 
         looked_at("unknown.mp4", "test", None),
     ]
     STORAGE.write_table(str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
-    faces = inputs.load(str(tmp_path), STORAGE)
-    assert inputs.without_faces(faces, "test") == 1
-    assert inputs.without_faces(faces, "all") == 2
+    faces = inputs.load_faces(str(tmp_path), STORAGE)
+    assert inputs.count_without_faces(faces, "test") == 1
+    assert inputs.count_without_faces(faces, "all") == 2

@@ -24,16 +24,17 @@ SWEEP = [{"kind": kind, "amount": amount, "videos": 9, "crops": 27, **AUC} for k
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [*two_classes(videos=6), *(scored(f"h{i}", 0, 1, 0.2, method="<b>Hard</b>") for i in range(3))]
-    measured = results.measure(tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5)
-    other = evaluation.Measured("<u>other</u>", "s3://elsewhere", "all", measured)
-    uri = evaluation.write(
+    measured = results.measure_faces(
+        tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5
+    )
+    other = evaluation.Section("<u>other</u>", "s3://elsewhere", "all", measured)
+    uri = evaluation.write_page(
         str(tmp_path_factory.mktemp("page")),
         Storage(),
-        evaluation.Measured("mine", "s3://here", "test", measured, ["Only a few <i>videos</i>."], missed=2),
+        evaluation.Section("mine", "s3://here", "test", measured, ["Only a few <i>videos</i>."], missed=2),
         [other],
         facts={"Data": "s3://bucket/<script>alert(1)</script>\u202e"},
-        sweep=SWEEP,
-        sweep_notes=["No <b>source</b> video can be reached."],
+        extras=evaluation.Extras(SWEEP, ["No <b>source</b> video can be reached."]),
     )
     return Path(uri)
 

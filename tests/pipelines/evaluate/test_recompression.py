@@ -55,7 +55,7 @@ def faces_of(root: Path, config: dict[str, Any] = MADE) -> LabelledFaces:
 @pytest.mark.slow
 def test_a_few_videos_of_each_class_are_compressed_and_scored_anew(ffpp_small: Path) -> None:
     faces = faces_of(ffpp_small)
-    rows, notes = recompression.sweep(faces, faces.table, Brightness(), STORAGE, CONFIG)
+    rows, notes = recompression.measure_recompression(faces, faces.table, Brightness(), STORAGE, CONFIG)
     assert [row["amount"] for row in rows] == [recompression.AS_IT_IS, *recompression.CRFS]
     assert {row["videos"] for row in rows[:2]} == {2}
     assert rows[0]["auc"] == 0.5  # as it is: the scores that were given
@@ -69,7 +69,7 @@ def test_a_higher_crf_makes_a_smaller_file_of_as_many_frames(tmp_path: Path) -> 
     for crf in (18, 40):
         target = tmp_path / f"{crf}.mp4"
         with clip.open("rb") as source:
-            recompression.compress(source, target, crf)
+            recompression.recompress(source, target, crf)
         with av.open(str(target)) as container:
             assert sum(1 for _ in container.decode(video=0)) == 20
         sizes[crf] = target.stat().st_size
@@ -78,7 +78,7 @@ def test_a_higher_crf_makes_a_smaller_file_of_as_many_frames(tmp_path: Path) -> 
 
 def test_a_picture_turned_by_its_container_stays_turned(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=3, rotation=90)
-    recompression.compress(str(clip), tmp_path / "again.mp4", 23)
+    recompression.recompress(str(clip), tmp_path / "again.mp4", 23)
     turned = []
     for path in (clip, tmp_path / "again.mp4"):
         with av.open(str(path)) as container:
@@ -95,5 +95,5 @@ def test_it_is_said_where_the_videos_or_their_recipe_cannot_be_reached(ffpp_smal
         faces.kind, faces.uri, (), faces.table, MADE, videos=faces.videos.set_column(place, "uri", gone)
     )
     for some, words in ((unreachable, "no source video"), (faces_of(ffpp_small, {}), "not recorded how")):
-        rows, (note,) = recompression.sweep(some, some.table, Brightness(), STORAGE, CONFIG)
+        rows, (note,) = recompression.measure_recompression(some, some.table, Brightness(), STORAGE, CONFIG)
         assert rows == [] and words in note

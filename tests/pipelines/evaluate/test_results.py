@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from deepfake.config import EvaluationConfig
 from deepfake.io import tables
 from deepfake.model import thresholds
+from deepfake.model.thresholds import Decisions
 from deepfake.pipelines.evaluate import results
-from deepfake.pipelines.evaluate.operating_points import Decided
 from tests.pipelines.evaluate.faces import scored, two_classes
 
 CONFIG = EvaluationConfig(bootstrap=100)
@@ -28,7 +28,7 @@ def test_frames_and_videos_are_measured_each_on_their_own() -> None:
         scored("real", 0, 0, 0.9), scored("real", 30, 0, 0.1), scored("real", 60, 0, 0.1),
         scored("fake", 0, 1, 0.4), scored("fake", 30, 1, 0.8),
     )  # fmt: skip
-    measured = results.measure(faces, CONFIG, threshold=0.5)
+    measured = results.measure_faces(faces, CONFIG, threshold=0.5)
     assert measured.counts() == {
         "videos": 2, "real_videos": 1, "fake_videos": 1, "tracks": 2, "faces": 5,
     }  # fmt: skip
@@ -44,20 +44,20 @@ def test_each_methods_fakes_stand_against_all_reals_worst_first() -> None:
         scored("r1", 0, 0, 0.3), scored("r2", 0, 0, 0.5),
         scored("a", 0, 1, 0.9, method="Easy"), scored("b", 0, 1, 0.4, method="Hard"),
     ]  # fmt: skip
-    groups = results.measure(table(*rows), CONFIG, 0.5).video.groups
+    groups = results.measure_faces(table(*rows), CONFIG, 0.5).video.groups
     found = [(g["group"], g["n_real"], g["n_fake"], g["auc"]) for g in groups if g["grouped_by"] == "method"]
     assert found == [("Hard", 2, 1, 0.5), ("Easy", 2, 1, 1.0)]
 
 
 def test_a_compression_with_one_class_has_no_auc_and_comes_last() -> None:
     rows = [*two_classes(), scored("r", 0, 0, 0.2, compression="raw")]
-    groups = results.measure(table(*rows), CONFIG, 0.5).video.groups
+    groups = results.measure_faces(table(*rows), CONFIG, 0.5).video.groups
     found = [(g["group"], g["auc"] is None) for g in groups if g["grouped_by"] == "compression"]
     assert found == [("c23", False), ("raw", True)]
 
 
 def test_the_rows_of_groups_fit_their_table() -> None:
-    measured = results.measure(table(*two_classes()), CONFIG, 0.5)
+    measured = results.measure_faces(table(*two_classes()), CONFIG, 0.5)
     written = tables.from_rows(
         "group_metrics", [*measured.video.groups, *measured.track.groups, *measured.frame.groups]
     )
@@ -68,7 +68,7 @@ def test_the_rows_of_groups_fit_their_table() -> None:
 def test_the_order_of_rows_changes_no_number() -> None:
     rows = two_classes(videos=8)
     shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
-    ordered, other = (results.measure(table(*r), CONFIG, 0.5) for r in (rows, shuffled))
+    ordered, other = (results.measure_faces(table(*r), CONFIG, 0.5) for r in (rows, shuffled))
     assert ordered.video.overall == other.video.overall
     assert ordered.frame.overall == other.frame.overall
     assert ordered.video.groups == other.video.groups
@@ -85,7 +85,7 @@ def test_resampling_identities_widens_the_interval_where_one_has_many_videos() -
                 rows.append(scored(f"{label}-{i}-{copy}", 0, label, score, group_id=f"g{i}"))
     widths = {}
     for over in ("videos", "identities"):
-        interval = results.measure(
+        interval = results.measure_faces(
             table(*rows), EvaluationConfig(bootstrap=300, bootstrap_over=over), 0.5
         ).video.overall["intervals"]["auc"]
         widths[over] = interval.high - interval.low
@@ -94,7 +94,7 @@ def test_resampling_identities_widens_the_interval_where_one_has_many_videos() -
 
 def test_few_videos_and_a_reversed_ranking_are_said() -> None:
     rows = [scored(f"r{i}", 0, 0, 0.9) for i in range(3)] + [scored(f"f{i}", 0, 1, 0.1) for i in range(60)]
-    warnings = results.warnings(results.measure(table(*rows), CONFIG, 0.5))
+    warnings = results.list_warnings(results.measure_faces(table(*rows), CONFIG, 0.5))
     assert len(warnings) == 2
     assert "only 3 real videos" in warnings[0]
     assert "below 0.5" in warnings[1]
@@ -110,7 +110,7 @@ def test_two_people_of_one_video_are_two_tracks_and_the_surer_one_can_stand_for_
         *(scored("fake", 30 * i, 1, 0.9) for i in range(2)),
         *(scored("fake", 30 * i, 1, 0.1, face_index=1, track_id=1) for i in range(6)),
     ]
-    measured = results.measure(table(*rows), CONFIG, 0.5)
+    measured = results.measure_faces(table(*rows), CONFIG, 0.5)
     assert (measured.track.overall["n"], measured.track.overall["n_fake"]) == (3, 2)
     auc = {row["name"]: row["auc"] for row in measured.aggregations}
     assert auc["mean"] == 1.0 and auc["median"] == 0.0  # (2 x .9 + 6 x .1) / 8 = .3, and .1, against .2
@@ -124,7 +124,9 @@ def test_tracks_keep_the_people_and_the_video_that_they_belong_to() -> None:
         for label, name in ((0, "r"), (1, "f"))
         for i in (1, 2)
     ]
-    measured = results.measure(table(*rows), EvaluationConfig(bootstrap=50, bootstrap_over="identities"), 0.5)
+    measured = results.measure_faces(
+        table(*rows), EvaluationConfig(bootstrap=50, bootstrap_over="identities"), 0.5
+    )
     assert measured.track.overall["n"] == 4
     assert measured.track.overall["intervals"]["accuracy"] is not None  # two groups a class are found again
 
@@ -139,7 +141,7 @@ def test_videos_are_grouped_by_the_size_of_their_faces_and_their_longest_track()
             for frame in range(3)
         ),
     ]
-    measured = results.measure(table(*rows), CONFIG, 0.5)
+    measured = results.measure_faces(table(*rows), CONFIG, 0.5)
     found = {(g["grouped_by"], g["group"]): (g["auc"], g["n"]) for g in measured.video.groups}
     assert found["face size", "under 64 px"] == (0.5, 12)
     assert found["face size", "64 to 127 px"] == (1.0, 12)  # the median of 64, 64 and 200
@@ -151,7 +153,7 @@ def test_videos_are_grouped_by_the_size_of_their_faces_and_their_longest_track()
     assert {row["grouped_by"] for row in measured.weakest(2)} == {"face size", "track length"}
 
 
-def decided() -> Decided:
+def choose_decisions() -> Decisions:
     random = np.random.default_rng(5)
     labels = np.repeat([0, 1], 40)
     faces = pa.table(
@@ -160,39 +162,38 @@ def decided() -> Decided:
             "score": np.clip(random.normal(0.35 + 0.3 * labels, 0.15), 0, 1),
         }
     )  # fmt: skip
-    chosen = thresholds.choose(faces)["mean"]
-    return Decided(chosen.operating_points, chosen.uncertain, chosen.calibration)
+    return thresholds.choose(faces)["mean"]
 
 
 def test_the_thresholds_of_validation_are_tried_on_these_videos() -> None:
-    chosen = decided()
-    threshold = chosen.points[0].threshold
-    measured = results.measure(table(*two_classes(videos=20)), CONFIG, threshold, chosen)
-    judgement = measured.judgement
-    assert [point["name"] for point in judgement.points] == ["balanced", "fpr_0.01", "fpr_0.001"]
-    balanced = judgement.points[0]
+    chosen = choose_decisions()
+    threshold = chosen.operating_points[0].threshold
+    measured = results.measure_faces(table(*two_classes(videos=20)), CONFIG, threshold, chosen)
+    decisions = measured.decisions
+    assert [point["name"] for point in decisions.points] == ["balanced", "fpr_0.01", "fpr_0.001"]
+    balanced = decisions.points[0]
     assert balanced["tpr"] == measured.video.overall["recall"]
     assert balanced["fpr"] == pytest.approx(1 - measured.video.overall["specificity"])
     low, high = balanced["precision_interval"]
     assert low <= balanced["precision"] <= high
-    assert judgement.points[1]["note"] and "40 real validation videos" in judgement.points[1]["note"]
-    assert judgement.band is not None and judgement.band["n"] == 40
-    assert judgement.coverage[0]["accuracy"] == measured.video.overall["accuracy"]
-    assert [row["name"] for row in judgement.calibration] == [
+    assert decisions.points[1]["note"] and "40 real validation videos" in decisions.points[1]["note"]
+    assert decisions.band is not None and decisions.band["n"] == 40
+    assert decisions.coverage[0]["accuracy"] == measured.video.overall["accuracy"]
+    assert [row["name"] for row in decisions.calibration] == [
         "score",
         f"calibrated ({chosen.calibration.method})",
     ]
-    assert judgement.calibration[1]["log_loss"] < judgement.calibration[0]["log_loss"]
+    assert decisions.calibration[1]["log_loss"] < decisions.calibration[0]["log_loss"]
 
 
 def test_without_a_bundle_only_the_threshold_in_force_is_tried() -> None:
-    judgement = results.measure(table(*two_classes()), CONFIG, 0.5).judgement
-    assert [point["name"] for point in judgement.points] == ["in force"]
-    assert judgement.band is None and judgement.calibration == []
+    decisions = results.measure_faces(table(*two_classes()), CONFIG, 0.5).decisions
+    assert [point["name"] for point in decisions.points] == ["in force"]
+    assert decisions.band is None and decisions.calibration == []
 
 
 def test_everything_measured_is_json() -> None:
-    measured = results.measure(table(*two_classes(videos=12)), CONFIG, 0.4, decided())
+    measured = results.measure_faces(table(*two_classes(videos=12)), CONFIG, 0.4, choose_decisions())
     numbers = json.loads(json.dumps(results.as_json(measured), allow_nan=False))
     assert {"video", "track", "frame", "aggregations", "operating_points", "weakest_groups"} <= set(numbers)
     assert numbers["operating_points"][0]["name"] == "in force"  # 0.4 is none of the bundle's

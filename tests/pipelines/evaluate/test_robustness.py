@@ -22,20 +22,20 @@ CONFIG = EvaluationConfig(bootstrap=50, robustness_crops=40)
 @pytest.fixture
 def faces(tmp_path: Path) -> inputs.LabelledFaces:
     rows = [*two_classes(videos=5, frames=12), scored("real-short.mp4", 0, 0, 0.3)]
-    return inputs.load(write(tmp_path, "face_scores", rows), Storage())
+    return inputs.load_faces(write(tmp_path, "face_scores", rows), Storage())
 
 
 def test_the_crops_taken_are_few_spread_and_of_as_many_videos_of_each_class(
     faces: inputs.LabelledFaces,
 ) -> None:
-    table = robustness.chosen(faces, 40).table
+    table = robustness.choose_crops(faces, 40).table
     assert 0 < table.num_rows <= 40
     videos = table.group_by(["video_id", "label"]).aggregate([("frame_index", "count")]).to_pylist()
     assert sum(row["label"] for row in videos) * 2 == len(videos)
     assert max(row["frame_index_count"] for row in videos) == 8
     frames = table.filter(np.asarray(table["video_id"]) == videos[0]["video_id"])["frame_index"].to_pylist()
     assert frames[0] < 60 and frames[-1] > 270  # of 0, 30, ..., 330
-    assert robustness.chosen(faces, 40).table == table
+    assert robustness.choose_crops(faces, 40).table == table
 
 
 def test_a_change_that_blinds_the_model_shows_in_its_row(faces: inputs.LabelledFaces) -> None:
@@ -43,7 +43,7 @@ def test_a_change_that_blinds_the_model_shows_in_its_row(faces: inputs.LabelledF
         kept = some.table["score"].to_numpy()
         return np.stack([np.full(len(kept), 0.5) if c.kind.startswith("blur") else kept for c in changes])
 
-    rows = robustness.sweep(faces, score, CONFIG)
+    rows = robustness.measure_robustness(faces, score, CONFIG)
     assert [(row["kind"], row["amount"]) for row in rows] == [(c.kind, c.amount) for c in CHANGES]
     by_kind = {row["kind"]: row for row in rows}
     assert by_kind["none"]["auc"] > 0.8
@@ -55,13 +55,13 @@ def test_a_change_that_blinds_the_model_shows_in_its_row(faces: inputs.LabelledF
 def test_fewer_frames_are_taken_from_all_over_each_video_and_all_of_them_are_the_whole() -> None:
     rows = two_classes(videos=4, frames=10)
     table = tables.from_rows("face_scores", rows).sort_by([("video_id", "ascending")])
-    found = robustness.fewer_frames(table, CONFIG)
+    found = robustness.measure_fewer_frames(table, CONFIG)
     assert [row["amount"] for row in found] == [1, 2, 4, 8, 10]
     assert [row["crops"] for row in found] == [8, 16, 32, 64, 80]
-    whole = robustness.row(table, table["score"].to_numpy(), "x", 0, CONFIG)
+    whole = robustness.make_row(table, table["score"].to_numpy(), "x", 0, CONFIG)
     assert found[-1]["auc"] == whole["auc"]
 
 
 def test_an_input_without_crops_to_take_has_no_rows(faces: inputs.LabelledFaces) -> None:
     none = replace(faces, table=faces.table.slice(0, 0))
-    assert robustness.sweep(none, lambda *_: np.empty(0), CONFIG) == []
+    assert robustness.measure_robustness(none, lambda *_: np.empty(0), CONFIG) == []

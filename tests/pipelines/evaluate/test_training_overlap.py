@@ -91,14 +91,14 @@ def test_where_nothing_is_known_that_is_said() -> None:
 
 def test_crops_cut_otherwise_than_in_training_are_named() -> None:
     config = {"crop": CropConfig(margin=0.5).model_dump(mode="json"), "detector": {"name": "yunet"}}
-    (warning,) = training_overlap.crop_differences(info(), config)
+    (warning,) = training_overlap.list_crop_differences(info(), config)
     assert "crop.margin 0.5 here, 0.3 in training" in warning
     assert "detector yunet here, haar in training" in warning
 
 
 def test_crops_cut_alike_need_no_word_though_an_unused_quality_differs() -> None:
     crop = CropConfig(margin=0.3, jpeg_quality=10).model_dump(mode="json")
-    assert training_overlap.crop_differences(info(), {"crop": crop, "detector": {"name": "haar"}}) == []
+    assert training_overlap.list_crop_differences(info(), {"crop": crop, "detector": {"name": "haar"}}) == []
 
 
 def manifest(*rows: tuple[str, str, str]) -> pa.Table:
@@ -112,7 +112,7 @@ def copies(
     videos: pa.Table, bundle: BundleInfo | None, split: str = "test", allowed: bool = False
 ) -> list[str]:
     faces = table(("ann", "train"), ("bob", "val"), ("cay", "test"))
-    return training_overlap.require_no_copies(videos, bundle, faces, split, allowed)
+    return training_overlap.require_no_training_copies(videos, bundle, faces, split, allowed)
 
 
 def test_a_copy_of_a_training_video_stops_the_evaluation_unless_it_is_allowed() -> None:

@@ -30,7 +30,7 @@ def test_the_command_line_holds_for_all_recipes_over_what_they_say(tmp_path: Pat
     words = arguments(tmp_path, tmp_path / "out", "--training.epochs", "3", "--model.weights=none")
     config = load_config(TrainJobConfig, words)
     assert config.compare == RECIPES
-    seed, honest = compare.load(config, Storage())
+    seed, honest = compare.load_recipes(config, Storage())
     assert seed.config.output == str(tmp_path / "out" / "seed")
     assert {r.config.training.epochs for r in (seed, honest)} == {3}
     assert {r.config.model.weights for r in (seed, honest)} == {"none"}
@@ -42,7 +42,7 @@ def test_the_command_line_holds_for_all_recipes_over_what_they_say(tmp_path: Pat
 def test_one_recipe_is_nothing_to_compare(paths: list[str], tmp_path: Path) -> None:
     words = ["--compare", *paths, "--input", "x", "--output", str(tmp_path)]
     with pytest.raises(UsageError, match="two or more recipes of different names"):
-        compare.load(load_config(TrainJobConfig, words), Storage())
+        compare.load_recipes(load_config(TrainJobConfig, words), Storage())
 
 
 def test_recipes_are_measured_on_test_or_else_on_validation(make_crops, tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_recipes_are_measured_on_test_or_else_on_validation(make_crops, tmp_path
     config = load_config(TrainJobConfig, words)
     splits = (("train", 0, 1, 1), ("train", 1, 1, 1), ("val", 0, 1, 1), ("val", 1, 1, 1))
     without = dataset.open_crops(str(make_crops(splits)), Storage())
-    assert compare.identity_split(without.table, config) == "val"
+    assert compare.choose_identity_split(without.table, config) == "val"
     more = make_crops((*splits, ("test", 0, 1, 1), ("test", 1, 1, 1)), name="more")
-    assert compare.identity_split(dataset.open_crops(str(more), Storage()).table, config) == "test"
+    assert compare.choose_identity_split(dataset.open_crops(str(more), Storage()).table, config) == "test"
 
 
 def test_the_numbers_of_crops_and_of_videos() -> None:
@@ -65,7 +65,7 @@ def test_the_numbers_of_crops_and_of_videos() -> None:
             "score": [0.1, 0.7, 0.2, 0.2, 0.6, 0.9],
         }
     )
-    found = compare.numbers("seed", "own", table, 0.5)
+    found = compare.measure_scores("seed", "own", table, 0.5)
     assert (found.crops, found.videos) == (6, 4)
     assert found.accuracy == pytest.approx(5 / 6)
     assert found.auc == pytest.approx(7 / 8)  # .7 is above .6
@@ -88,14 +88,14 @@ def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
         Numbers("honest", "own", 50, 5, 0.8, None, None, 0.9, None, None, None),
         Numbers("honest", "identity", 50, 5, 0.8, None, None, 0.9, None, None, None),
     ]
-    text = compare.as_text(recipes, found, "test", named=True)
+    text = compare.format_table(recipes, found, "test", named=True)
     assert "| seed | its own | 100 | 10 | 0.970 (0.950 to 0.990) | 0.990 (0.980 to 1.000) | 1.000 |" in text
     assert "| 50 | 5 | 0.550 (0.400 to 0.700) | 0.600 (0.400 to 0.800) | 0.600 |" in text
     assert "| honest | its own | 50 | 5 | 0.800 | 0.900 | - |" in text
     assert "of the 0.990 it reports itself, 0.390 is leakage" in text
     assert "honest, made without known mistakes: AUC 0.900 on people it has not seen." in text
-    assert "who is on them is not known" in compare.as_text(recipes, found, "test", named=False)
-    assert compare.as_json(recipes, found, "test")["recipes"]["seed"]["own"]["auc"] == 0.99
+    assert "who is on them is not known" in compare.format_table(recipes, found, "test", named=False)
+    assert compare.comparison_as_json(recipes, found, "test")["recipes"]["seed"]["own"]["auc"] == 0.99
 
 
 @pytest.mark.slow(120)
