@@ -169,9 +169,11 @@ def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -
     intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
     _, first, place = np.unique(videos, return_index=True, return_inverse=True)
     means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
-    accuracy, auc = ([of_crops[name], *(intervals[name] or (None, None))] for name in ("accuracy", "auc"))
-    video_auc = metrics.binary(labels[first], means)["auc"]
-    return Numbers(recipe, split, len(scores), len(first), *accuracy, *auc, video_auc)
+    found: dict[str, Any] = {"video_auc": metrics.binary(labels[first], means)["auc"]}
+    for name in ("accuracy", "auc"):
+        found[name] = of_crops[name]
+        found[f"{name}_low"], found[f"{name}_high"] = intervals[name] or (None, None)
+    return Numbers(recipe, split, len(scores), len(first), **found)
 
 
 def format_table(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
