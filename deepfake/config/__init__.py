@@ -27,7 +27,7 @@ from deepfake.config.jobs import (
 )
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
-from deepfake.config.report import PageConfig, ReportConfig
+from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig
 from deepfake.config.scoring import InferenceConfig, ScoringConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
@@ -59,6 +59,7 @@ __all__ = [
     "ScoringConfig",
     "Section",
     "StorageConfig",
+    "ThumbnailPageConfig",
     "TrainJobConfig",
     "TrainingConfig",
     "VerifyJobConfig",

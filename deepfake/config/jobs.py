@@ -17,7 +17,7 @@ from deepfake.config.faces import CropConfig, DetectorConfig
 from deepfake.config.io import StorageConfig
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
-from deepfake.config.report import PageConfig, ReportConfig
+from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig
 from deepfake.config.scoring import InferenceConfig, ScoringConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
@@ -173,7 +173,7 @@ class LeakcheckJobConfig(JobConfig):
     )
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     leakcheck: LeakcheckConfig = Field(default_factory=LeakcheckConfig)
-    report: ReportConfig = Field(default_factory=ReportConfig)
+    report: ThumbnailPageConfig = Field(default_factory=ThumbnailPageConfig)
 
 
 class BenchmarkJobConfig(PreprocessJobConfig):

@@ -13,13 +13,18 @@ class PageConfig(Section):
     title: str | None = Field(None, description="heading of the page")
 
 
-class ReportConfig(PageConfig):
+class ThumbnailPageConfig(PageConfig):
+    """The page written for people, with pictures in it."""
+
+    max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
+
+
+class ReportConfig(ThumbnailPageConfig):
     """The pages and plots written for people."""
 
     rows: int = Field(
         250_000, ge=1, description="videos in the page's table, most suspicious first; the files hold all"
     )
-    max_thumbnails: int = Field(500, ge=0, description="thumbnails embedded, most suspicious first")
     pages: int = Field(
         100,
         ge=0,

@@ -111,8 +111,8 @@ def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> 
     rows = [crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
     videos = tables.from_rows("videos", videos_of(rows))
     settings_ = LeakcheckConfig(bootstrap=300)
-    found = probes.run(
-        probe_features.collect(looked_at(images), videos, settings_.crops_per_video), settings_
+    found = probes.run_probes(
+        probe_features.collect_samples(looked_at(images), videos, settings_.crops_per_video), settings_
     )
     measured = {probe.group: probe for probe in found if probe.auc is not None}
     assert {"border pixels", "colour", "sharpness"} <= measured.keys()

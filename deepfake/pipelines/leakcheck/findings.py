@@ -1,8 +1,8 @@
-"""What the checks have to say: one value for each shared thing, and which of them make the job fail."""
+"""What the checks find: one value for each shared thing, and the words that make the job fail for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from deepfake.io import tables
 
 INPUT, OFFICIAL = "input", "official_split"
 
-# kind of finding -> the word of leakcheck.fail_on that stands for it
+# kind of finding -> the word of leakcheck.fail_on for it; official lists alone never fail
 FAILS_AS = {
     "identity": "identity",
     "group": "identity",
@@ -46,17 +46,20 @@ class Finding:
     mirrored: bool | None = None
     crop_pairs: int | None = None
 
+    @classmethod
+    def of(cls, kind: str, a: Mapping[str, Any], b: Mapping[str, Any], **known: Any) -> Finding:
+        """About two rows with ``video_id`` and, where known, ``split``, ``label`` and ``frame_index``."""
+        for side, row in (("a", a), ("b", b)):
+            known |= {f"video_{side}": row["video_id"], f"frame_{side}": row.get("frame_index")}
+            known |= {f"split_{side}": row.get("split"), f"label_{side}": row.get("label")}
+        return cls(kind=kind, **known)
 
-def as_table(findings: Iterable[Finding], config_sha256: str | None = None) -> pa.Table:
+
+def make_table(findings: Iterable[Finding], config_sha256: str | None = None) -> pa.Table:
     """Table ``overlaps``, in the order of the kinds, sorted within each."""
     kinds = list(FAILS_AS)
     ordered = sorted(findings, key=lambda f: (kinds.index(f.kind), f.scope, *_order(f)))
     return tables.from_rows("overlaps", [asdict(finding) for finding in ordered], config_sha256)
-
-
-def failing(findings: Iterable[Finding], fail_on: Sequence[str]) -> list[Finding]:
-    """The findings about the input that make the job fail. Official lists alone never do."""
-    return [f for f in findings if f.scope == INPUT and FAILS_AS[f.kind] in fail_on]
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:

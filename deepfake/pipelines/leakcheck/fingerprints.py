@@ -23,12 +23,12 @@ _BLACK = 12  # brightest channel of a pixel that counts as black; compression le
 _MIRROR = np.where(np.arange(_LOW) % 2, -1.0, 1.0)  # DCT-II of a reversed row: odd frequencies change sign
 
 
-def look(picture: np.ndarray) -> dict[str, Any]:
-    """Everything of one (h, w, 3) uint8 RGB picture, under the names of ``reading.PICTURES``."""
-    return {**fingerprint(picture), **border(picture), **appearance(picture)}
+def describe_picture(picture: np.ndarray) -> dict[str, Any]:
+    """Everything of one (h, w, 3) uint8 RGB picture, under the names of ``scan.PICTURES``."""
+    return {**compute_hashes(picture), **measure_border(picture), **measure_appearance(picture)}
 
 
-def fingerprint(picture: np.ndarray) -> dict[str, Any]:
+def compute_hashes(picture: np.ndarray) -> dict[str, Any]:
     """``pixels``, ``phash``, ``phash_mirrored`` and ``thumbnail``, all None where the picture is flat."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
@@ -40,13 +40,13 @@ def fingerprint(picture: np.ndarray) -> dict[str, Any]:
     digest.update(np.ascontiguousarray(picture).data)
     return {
         "pixels": digest.digest()[:PIXELS_BYTES],
-        "phash": _bits(low),
-        "phash_mirrored": _bits(low * _MIRROR),
+        "phash": _pack_signs(low),
+        "phash_mirrored": _pack_signs(low * _MIRROR),
         "thumbnail": thumbnail.tobytes(),
     }
 
 
-def _bits(low: np.ndarray) -> int:
+def _pack_signs(low: np.ndarray) -> int:
     """The hash as a number below 2**64; the mean grey (first coefficient) takes no part."""
     values = low.ravel()
     signs = values > np.median(values[1:])
@@ -54,7 +54,7 @@ def _bits(low: np.ndarray) -> int:
     return int.from_bytes(np.packbits(signs).tobytes(), "big")
 
 
-def border(picture: np.ndarray) -> dict[str, float]:
+def measure_border(picture: np.ndarray) -> dict[str, float]:
     """How black and how constant the corners and the outermost pixels are, as shares from 0 to 1.
 
     A rotation that leaves black corners, a padded crop and a letterbox all show here.
@@ -65,12 +65,12 @@ def border(picture: np.ndarray) -> dict[str, float]:
     sides = [(picture[0], picture[1]), (picture[-1], picture[-2]),
              (picture[:, 0], picture[:, 1]), (picture[:, -1], picture[:, -2])]  # fmt: skip
     outer, inner = (np.concatenate(rows).astype(np.int16) for rows in zip(*sides, strict=True))
-    along = np.concatenate([_change(side[1:], side[:-1]) for side, _ in sides])
+    along = np.concatenate([_measure_change(side[1:], side[:-1]) for side, _ in sides])
     return {
         "corner_black": float(np.mean([_is_black(corner).mean() for corner in corners])),
         "edge_black": float(_is_black(outer).mean()),
         "edge_constant": float((along <= 1).mean()),
-        "edge_repeated": float((_change(outer, inner) <= 1).mean()),
+        "edge_repeated": float((_measure_change(outer, inner) <= 1).mean()),
     }
 
 
@@ -78,12 +78,12 @@ def _is_black(pixels: np.ndarray) -> np.ndarray:
     return pixels.max(axis=-1) <= _BLACK
 
 
-def _change(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _measure_change(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The largest difference of any channel."""
     return np.abs(a.astype(np.int16) - b.astype(np.int16)).max(axis=-1)
 
 
-def appearance(picture: np.ndarray) -> dict[str, float]:
+def measure_appearance(picture: np.ndarray) -> dict[str, float]:
     """Mean brightness, contrast, colour and sharpness (log of the variance of the Laplacian).
 
     Of the middle three quarters, so that a border does not show here as well.

@@ -24,8 +24,8 @@ _FOR_CROPS = {"splits_dir"}  # catalog keys that mean something for a crops fold
 
 
 @dataclass(frozen=True)
-class Material:
-    """The videos to check."""
+class LeakcheckInput:
+    """The videos to check, and the files that hold their crops."""
 
     kind: Literal["crops", "catalog"]
     uri: str
@@ -33,29 +33,28 @@ class Material:
     files: tuple[str, ...] = ()  # of a crops folder: URIs of its Parquet files
 
 
-def load(config: LeakcheckJobConfig, storage: Storage) -> Material:
-    """Raises ``UsageError`` where there is nothing to check, ``TableError`` for other tables."""
+def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
+    """What is to be checked; ``UsageError`` where that is nothing, ``TableError`` for other tables."""
     uri = config.input
+    kind: Literal["crops", "catalog"]
     if _is_crops(uri, storage):
         _require_no_catalog_options(config.catalog)
-        files = part_files(uri, storage)
+        kind, files = "crops", part_files(uri, storage)
         videos = storage.read_table(join(uri, "_manifest.parquet"), "videos").replace_schema_metadata(None)
-        material = Material("crops", uri, videos.sort_by("video_id"), tuple(files))
+        videos = videos.sort_by("video_id")
     else:
-        material = Material("catalog", uri, _as_videos(load_catalog(uri, config.catalog, storage)))
-    if config.limit is not None:
-        material = Material(
-            material.kind, uri, material.videos.slice(0, config.limit).combine_chunks(), material.files
-        )
-    if not material.videos.num_rows:
+        kind, files = "catalog", []
+        videos = _as_videos(load_catalog(uri, config.catalog, storage))
+    videos = videos.slice(0, config.limit).combine_chunks()
+    if not videos.num_rows:
         raise UsageError(f"{uri}: there are no videos to check")
-    return material
+    return LeakcheckInput(kind, uri, videos, tuple(files))
 
 
-def used(material: Material) -> pa.Table:
+def select_used_videos(videos: pa.Table) -> pa.Table:
     """The videos whose crops are there: copies that preprocess left out cannot leak."""
-    skipped = pc.equal(material.videos["status"], tables.Status.SKIPPED_DUPLICATE)
-    return material.videos.filter(pc.invert(pc.fill_null(skipped, False)))
+    skipped = pc.equal(videos["status"], tables.Status.SKIPPED_DUPLICATE)
+    return videos.filter(pc.invert(pc.fill_null(skipped, False)))
 
 
 def _is_crops(uri: str, storage: Storage) -> bool:
@@ -65,9 +64,9 @@ def _is_crops(uri: str, storage: Storage) -> bool:
 
 
 def _require_no_catalog_options(config: CatalogConfig) -> None:
-    changed = sorted(config.model_fields_set - _FOR_CROPS)
-    changed = [name for name in changed if getattr(config, name) != getattr(CatalogConfig(), name)]
-    if changed:
+    default = CatalogConfig()
+    told = sorted(config.model_fields_set - _FOR_CROPS)
+    if changed := [name for name in told if getattr(config, name) != getattr(default, name)]:
         raise UsageError(
             f"catalog.{changed[0]}: the crops of jobs/preprocess.py carry their splits and labels; "
             "this key is for inputs that are catalogs"

@@ -27,7 +27,7 @@ _AT_ONCE = 1 << 21  # candidate pairs held in memory
 
 
 @dataclass(frozen=True)
-class _Alike:
+class _ClosestPair:
     """The closest pair of crops of two videos, and how many there are."""
 
     a: int
@@ -38,7 +38,7 @@ class _Alike:
     pairs: int
 
 
-def find(pictures: pa.Table, max_distance: int, max_difference: float) -> list[Finding]:
+def find_near_duplicates(pictures: pa.Table, max_distance: int, max_difference: float) -> list[Finding]:
     """Near duplicates in different splits, one finding for each pair of videos, closest first.
 
     ``pictures`` has ``video_id``, ``frame_index``, ``split``, ``label``, ``phash``, ``phash_mirrored`` and
@@ -52,22 +52,22 @@ def find(pictures: pa.Table, max_distance: int, max_difference: float) -> list[F
     names = pc.unique(rows["video_id"])
     video = pc.index_in(rows["video_id"], names).to_numpy()
     split = np.array(rows["split"].to_pylist())
-    alike: dict[tuple[int, int], _Alike] = {}
+    alike: dict[tuple[int, int], _ClosestPair] = {}
     for one, other in itertools.combinations(sorted(set(split.tolist()), key=split_rank), 2):
         left, right = np.flatnonzero(split == one), np.flatnonzero(split == other)
         for flipped, query in ((False, hashes), (True, mirrored)):
-            for i, j in candidates(query[left], hashes[right], max_distance):
+            for i, j in find_candidates(query[left], hashes[right], max_distance):
                 a, b = left[i], right[j]
-                difference = differences(thumbnails[a], thumbnails[b], flipped)
+                difference = measure_differences(thumbnails[a], thumbnails[b], flipped)
                 near = difference <= max_difference
                 a, b, difference = a[near], b[near], difference[near]
                 distance = np.bitwise_count(query[a] ^ hashes[b])
                 _keep_closest(alike, video, a, b, distance, difference, flipped)
-    found = [_finding(rows, pair) for pair in alike.values()]
+    found = [_make_finding(rows, pair) for pair in alike.values()]
     return sorted(found, key=lambda f: (f.pixel_difference or 0.0, f.video_a, f.video_b))
 
 
-def candidates(
+def find_candidates(
     left: np.ndarray, right: np.ndarray, max_distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs ``(i, j)`` with ``left[i]`` and ``right[j]`` at most ``max_distance`` bits apart, each once.
@@ -78,13 +78,13 @@ def candidates(
         raise ValueError(f"max_distance is {max_distance}, the banding serves 0 to {MAX_DISTANCE}")
     masks = _MASKS if max_distance >= _BANDS else _MASKS[:1]  # fewer bits than bands: one band is equal
     for band in range(_BANDS):
-        keys, wanted = _band(right, band), _band(left, band)
+        keys, wanted = _cut_band(right, band), _cut_band(left, band)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         for mask in masks:
             first = np.searchsorted(keys, wanted ^ mask, "left")
             count = np.searchsorted(keys, wanted ^ mask, "right") - first
-            for start, stop in _chunks(count):
+            for start, stop in _cut_chunks(count):
                 i = np.repeat(np.arange(start, stop), count[start:stop])
                 ends = np.cumsum(count[start:stop])
                 within = np.arange(len(i)) - np.repeat(ends - count[start:stop], count[start:stop])
@@ -92,39 +92,39 @@ def candidates(
                 differing = left[i] ^ right[j]
                 close = np.bitwise_count(differing) <= max_distance
                 i, j, differing = i[close], j[close], differing[close]
-                new = ~_seen_in_earlier_band(differing, band, len(masks) > 1)
+                new = ~_is_seen_in_earlier_band(differing, band, len(masks) > 1)
                 if new.any():
                     yield i[new], j[new]
 
 
-def differences(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> np.ndarray:
+def measure_differences(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> np.ndarray:
     """``1 - correlation`` of two ``(n, 256) uint8`` stacks of thumbnails, row by row: ``(n,)`` in [0, 2]."""
     if mirrored:
         side = int(np.sqrt(a.shape[1]))
         a = a.reshape(-1, side, side)[:, :, ::-1].reshape(a.shape)
-    x, y = (_standardised(stack) for stack in (a, b))
+    x, y = (_standardise(stack) for stack in (a, b))
     return np.maximum(0.0, 1.0 - (x * y).mean(axis=1))
 
 
-def _standardised(stack: np.ndarray) -> np.ndarray:
+def _standardise(stack: np.ndarray) -> np.ndarray:
     values = stack.astype(np.float64)
     values -= values.mean(axis=1, keepdims=True)
     return values / np.maximum(values.std(axis=1, keepdims=True), 1e-9)
 
 
-def _band(hashes: np.ndarray, band: int) -> np.ndarray:
+def _cut_band(hashes: np.ndarray, band: int) -> np.ndarray:
     return (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)
 
 
-def _seen_in_earlier_band(differing: np.ndarray, band: int, one_bit_off: bool) -> np.ndarray:
+def _is_seen_in_earlier_band(differing: np.ndarray, band: int, one_bit_off: bool) -> np.ndarray:
     """Whether an earlier band has found the pair, going by the bits in which its hashes differ."""
     seen = np.zeros(len(differing), bool)
     for earlier in range(band):
-        seen |= np.bitwise_count(_band(differing, earlier)) <= (1 if one_bit_off else 0)
+        seen |= np.bitwise_count(_cut_band(differing, earlier)) <= (1 if one_bit_off else 0)
     return seen
 
 
-def _chunks(count: np.ndarray) -> Iterator[tuple[int, int]]:
+def _cut_chunks(count: np.ndarray) -> Iterator[tuple[int, int]]:
     """Ranges of rows that together have about ``_AT_ONCE`` pairs, or one row that has more."""
     before = np.concatenate([[0], np.cumsum(count)])
     start = 0
@@ -136,7 +136,7 @@ def _chunks(count: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _keep_closest(
-    alike: dict[tuple[int, int], _Alike],
+    alike: dict[tuple[int, int], _ClosestPair],
     video: np.ndarray,
     a: np.ndarray,
     b: np.ndarray,
@@ -149,7 +149,7 @@ def _keep_closest(
     pairs, first, count = np.unique(keys, axis=0, return_index=True, return_counts=True)
     for pair, start, many in zip(pairs.tolist(), first.tolist(), count.tolist(), strict=True):
         key, k = (pair[0], pair[1]), order[start]
-        new = _Alike(int(a[k]), int(b[k]), int(distance[k]), float(difference[k]), mirrored, many)
+        new = _ClosestPair(int(a[k]), int(b[k]), int(distance[k]), float(difference[k]), mirrored, many)
         known = alike.get(key)
         if known is not None:
             best = min(known, new, key=lambda one: (one.difference, one.distance, one.a, one.b))
@@ -157,19 +157,13 @@ def _keep_closest(
         alike[key] = new
 
 
-def _finding(rows: pa.Table, pair: _Alike) -> Finding:
+def _make_finding(rows: pa.Table, pair: _ClosestPair) -> Finding:
     columns = ["video_id", "frame_index", "split", "label"]
     a, b = (rows.select(columns).slice(index, 1).to_pylist()[0] for index in (pair.a, pair.b))
-    return Finding(
-        kind="near_duplicate",
-        video_a=a["video_id"],
-        video_b=b["video_id"],
-        split_a=a["split"],
-        split_b=b["split"],
-        label_a=a["label"],
-        label_b=b["label"],
-        frame_a=a["frame_index"],
-        frame_b=b["frame_index"],
+    return Finding.of(
+        "near_duplicate",
+        a,
+        b,
         hash_distance=pair.distance,
         pixel_difference=round(pair.difference, 6),
         mirrored=pair.mirrored,

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from deepfake.config import ReportConfig
+from deepfake.config import ThumbnailPageConfig
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.report import html, plots
@@ -20,7 +20,7 @@ _ROWS = 200  # of each kind in the page; the table has them all
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """How a kind of finding is called and explained."""
 
     title: str
@@ -29,55 +29,55 @@ class Kind:
     meaning: str
 
     def count(self, number: int) -> str:
-        """The words after a number."""
+        """The words after a number of such findings."""
         return self.one if number == 1 else self.many
 
 
-KINDS: dict[str, Kind] = {
-    "identity": Kind(
+KINDS: dict[str, FindingKind] = {
+    "identity": FindingKind(
         "Identities in two splits",
         "identity is in two splits",
         "identities are in two splits",
         "The same person or clip, shown or used as source of a fake, is in both splits.",
     ),
-    "group": Kind(
+    "group": FindingKind(
         "Identity groups in two splits",
         "identity group is in two splits",
         "identity groups are in two splits",
         "Videos without identities of their own, whose group is in both splits.",
     ),
-    "video": Kind(
+    "video": FindingKind(
         "Videos in two splits",
         "video is in two splits",
         "videos are in two splits",
         "The crops of one video are in both splits.",
     ),
-    "upload": Kind(
+    "upload": FindingKind(
         "Uploads in two splits",
         "upload shared by two splits",
         "uploads shared by two splits",
         "Two clips were cut from one upload: the same person on the same day. The official lists of "
         "FaceForensics++ do this.",
     ),
-    "duplicate_file": Kind(
+    "duplicate_file": FindingKind(
         "The same file in two splits",
         "copy of a file in another split",
         "copies of files in another split",
         "The bytes are equal.",
     ),
-    "duplicate_crop": Kind(
+    "duplicate_crop": FindingKind(
         "The same picture in two splits",
         "pair of videos in two splits shows the same pictures",
         "pairs of videos in two splits show the same pictures",
         "The pixels are equal although the files are not.",
     ),
-    "near_duplicate": Kind(
+    "near_duplicate": FindingKind(
         "Nearly the same picture in two splits",
         "pair of videos in two splits shows nearly the same pictures",
         "pairs of videos in two splits show nearly the same pictures",
         "Compressed again, resized, slightly cropped, or mirrored. Look at them before believing it.",
     ),
-    "label_conflict": Kind(
+    "label_conflict": FindingKind(
         "The same content under two labels",
         "copy is labelled both real and fake",
         "copies are labelled both real and fake",
@@ -103,37 +103,39 @@ class Contents:
     probe_auc: float
 
 
-def write(output: str, storage: Storage, contents: Contents, config: ReportConfig | None = None) -> str:
+def write_page(
+    output: str, storage: Storage, contents: Contents, config: ThumbnailPageConfig | None = None
+) -> str:
     """Write ``report.html`` and the plot of the probes below ``output``; returns the page's URI."""
     drawn: dict[str, bytes] = {}
     if any(probe["auc"] is not None for probe in contents.probes):
         drawn = {
-            theme.name: plots.png(probes_plot(contents.probes, contents.probe_auc, theme))
+            theme.name: plots.png(draw_probes(contents.probes, contents.probe_auc, theme))
             for theme in plots.THEMES
         }
         storage.write_bytes(join(output, PLOT), drawn[plots.LIGHT.name])
     else:
         storage.remove(join(output, PLOT))
-    uri = join(output, PAGE)
-    storage.write_text(uri, page(contents, drawn, config or ReportConfig()))
-    return uri
+    title = (config and config.title) or "Leak check of a data set"
+    storage.write_text(join(output, PAGE), _render(contents, drawn, title))
+    return join(output, PAGE)
 
 
-def page(contents: Contents, drawn: Mapping[str, bytes], config: ReportConfig) -> str:
+def _render(contents: Contents, drawn: Mapping[str, bytes], title: str) -> str:
     """The page's HTML; ``drawn`` holds the plot as theme -> PNG, or nothing."""
     sections = []
     for name, kind in KINDS.items():
         for scope in ("input", "official_split"):
             rows = [row for row in contents.rows if row["kind"] == name and row["scope"] == scope]
             if rows:
-                shown = [_shown(row, contents.pictures) for row in rows[:_ROWS]]
+                shown = [_add_pictures(row, contents.pictures) for row in rows[:_ROWS]]
                 sections.append({"id": f"{name}-{scope}", "kind": kind, "scope": scope, "rows": shown,
                                  "pictures": any(row["picture_a"] for row in shown),
                                  "keys": any(row["key"] for row in shown), "total": len(rows)})  # fmt: skip
     unknown = dict.fromkeys(contents.not_looked_for)
     return html.render(
         "leakcheck.html",
-        title=config.title or "Leak check of a data set",
+        title=title,
         verdict=contents.verdict,
         failing=contents.failing,
         warnings=contents.warnings,
@@ -150,7 +152,7 @@ def page(contents: Contents, drawn: Mapping[str, bytes], config: ReportConfig) -
 _CARDS = ("identity", "upload", "duplicate_file", "duplicate_crop", "near_duplicate", "label_conflict")
 
 
-def _shown(row: Mapping[str, Any], pictures: Mapping[tuple[str, int | None], bytes]) -> dict[str, Any]:
+def _add_pictures(row: Mapping[str, Any], pictures: Mapping[tuple[str, int | None], bytes]) -> dict[str, Any]:
     found = {}
     for side in ("a", "b"):
         data = pictures.get((row[f"video_{side}"], row[f"frame_{side}"]))
@@ -158,7 +160,7 @@ def _shown(row: Mapping[str, Any], pictures: Mapping[tuple[str, int | None], byt
     return {**row, **found}
 
 
-def probes_plot(probes: Sequence[Mapping[str, Any]], limit: float, theme: plots.Theme) -> Figure:
+def draw_probes(probes: Sequence[Mapping[str, Any]], limit: float, theme: plots.Theme) -> Figure:
     """AUC of each probe with its interval, against chance and the warning limit."""
     measured = [probe for probe in probes if probe["auc"] is not None]
     figure, ax = plots.axes(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from deepfake.catalog.identity_overlap import names_people
+from deepfake.catalog.identity_overlap import find_overlaps, names_people
 from deepfake.catalog.splits import split_rank
 from deepfake.config import LeakcheckJobConfig, config_sha256
 from deepfake.crops.dataset import require_distinct
@@ -27,7 +27,7 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.leakcheck import (
     duplicates,
     findings,
-    identities,
+    inputs,
     near_duplicates,
     page,
     probe_features,
@@ -36,9 +36,8 @@ from deepfake.pipelines.leakcheck import (
     thumbnails,
     uploads,
 )
-from deepfake.pipelines.leakcheck import inputs as material
 from deepfake.pipelines.leakcheck.findings import Finding
-from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.pipelines.leakcheck.probes import Probe
 
 log = logging.getLogger(__name__)
@@ -50,10 +49,10 @@ SHORTCUT = "fakes can be told without faces"
 
 
 @dataclass(frozen=True)
-class Checked:
+class LeakcheckResult:
     """Everything that was found out."""
 
-    material: Material
+    input: LeakcheckInput
     findings: list[Finding]
     probes: list[Probe]
     uploads: uploads.Uploads | None
@@ -70,7 +69,7 @@ class Checked:
             return LEAKS
         if self.counts:
             return PERHAPS if "near_duplicate" in self.counts else CONFLICT
-        return SHORTCUT if probes.shortcuts(self.probes) else OK
+        return SHORTCUT if probes.list_shortcuts(self.probes) else OK
 
     @property
     def unreadable(self) -> int:
@@ -83,66 +82,67 @@ def run(config: LeakcheckJobConfig) -> Outcome:
     storage = Storage(config.storage)
     config = config.model_copy(update={"input": absolute(config.input), "output": absolute(config.output)})
     _require_own_output(config)
-    loaded = material.load(config, storage)
-    known = uploads.load(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
+    loaded = inputs.load_input(config, storage)
+    known = uploads.load_uploads(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
     if config.dry_run:
-        return Outcome(describe(loaded, known))
+        return Outcome(describe_input(loaded, known))
     with lock.held(config.output, storage):
-        checked = check(loaded, known, config, storage)
-        look_at = _write(checked, config, storage)
+        result = run_checks(loaded, known, config, storage)
+        look_at = _write_all(result, config, storage)
     summary = {
-        **describe(loaded, known),
-        "pictures": checked.pictures.num_rows,
-        "found": checked.counts,
-        "not_looked_for": ", ".join(checked.not_looked_for) or "nothing",
-        "official_uploads": sum(f.scope == findings.OFFICIAL for f in checked.findings),
-        "probes": {probe.group: probe.verdict for probe in checked.probes},
-        "warnings": len(checked.warnings),
-        "verdict": checked.verdict,
+        **describe_input(loaded, known),
+        "pictures": result.pictures.num_rows,
+        "found": result.counts,
+        "not_looked_for": ", ".join(result.not_looked_for) or "nothing",
+        "official_uploads": sum(f.scope == findings.OFFICIAL for f in result.findings),
+        "probes": {probe.group: probe.verdict for probe in result.probes},
+        "warnings": len(result.warnings),
+        "verdict": result.verdict,
     }
-    if checked.unreadable:
-        summary["unreadable"] = checked.unreadable
-    problem = f"{checked.verdict}: {'; '.join(checked.failing)}" if checked.failing else None
-    return Outcome(summary, checked.unreadable / loaded.videos.num_rows, look_at, problem)
+    if result.unreadable:
+        summary["unreadable"] = result.unreadable
+    problem = f"{result.verdict}: {'; '.join(result.failing)}" if result.failing else None
+    return Outcome(summary, result.unreadable / loaded.videos.num_rows, look_at, problem)
 
 
-def describe(loaded: Material, known: uploads.Uploads | None) -> dict[str, Any]:
+def describe_input(loaded: LeakcheckInput, known: uploads.Uploads | None) -> dict[str, Any]:
     """What is checked, for the plan and the summary."""
     return {
         "input": loaded.uri,
         "checked_as": loaded.kind,
         "videos": loaded.videos.num_rows,
-        "by_split": _counts(loaded.videos["split"]),
-        "by_label": _counts(loaded.videos["label"]),
+        "by_split": _count_values(loaded.videos["split"]),
+        "by_label": _count_values(loaded.videos["label"]),
         "uploads_known": known.count if known else "no",
     }
 
 
-def check(
-    loaded: Material, known: uploads.Uploads | None, config: LeakcheckJobConfig, storage: Storage
-) -> Checked:
+def run_checks(
+    loaded: LeakcheckInput, known: uploads.Uploads | None, config: LeakcheckJobConfig, storage: Storage
+) -> LeakcheckResult:
     """Run every check."""
     options = config.leakcheck
-    videos = material.used(loaded)
-    found = identities.find_shared(videos)
+    videos = inputs.select_used_videos(loaded.videos)
+    found = _find_shared_identities(videos)
     if known is not None:
-        found += uploads.overlaps(videos, known) + uploads.official_overlaps(known)
+        found += uploads.find_upload_overlaps(videos, known) + uploads.find_official_overlaps(known)
     pictures = scan.PICTURES.empty_table()
     if options.pixels or loaded.kind == "catalog":
         with session.session(config.ray):
-            pictures = scan.read(loaded, options.pixels, config.ray, storage)
+            pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
     if loaded.kind == "catalog":
-        videos = _with_facts(videos, pictures)
+        videos = _add_facts(videos, pictures)
     else:
         _require_agreement(loaded, pictures)
-    found += duplicates.files(videos)
-    found += _beyond(found, duplicates.crops(_stills(loaded, pictures)))
-    found += _beyond(
-        found, near_duplicates.find(pictures, options.max_hash_distance, options.max_pixel_difference)
+    found += duplicates.find_duplicate_files(videos)
+    found += _drop_known_copies(found, duplicates.find_duplicate_crops(_select_stills(loaded, pictures)))
+    limits = (options.max_hash_distance, options.max_pixel_difference)
+    found += _drop_known_copies(found, near_duplicates.find_near_duplicates(pictures, *limits))
+    probed = probes.run_probes(
+        probe_features.collect_samples(pictures, videos, options.crops_per_video), options
     )
-    probed = probes.run(probe_features.collect(pictures, videos, options.crops_per_video), options)
     counts = Counter(f.kind for f in found if f.scope == findings.INPUT)
-    warnings, failing = _sorted_out(counts, found, probed, config)
+    warnings, failing = _list_messages(counts, found, probed, config)
     if loaded.videos.num_rows > videos.num_rows:
         left_out = loaded.videos.num_rows - videos.num_rows
         warnings.append(f"{left_out} copies that preprocessing left out were not checked; nothing uses them.")
@@ -161,13 +161,24 @@ def check(
         )
     for text in [*failing, *warnings]:
         log.warning(text)
-    return Checked(
+    return LeakcheckResult(
         loaded, found, probed, known, pictures, failing, warnings, not_looked_for,
         {kind: counts[kind] for kind in findings.FAILS_AS if counts[kind]},
     )  # fmt: skip
 
 
-def _sorted_out(
+def _find_shared_identities(videos: pa.Table) -> list[Finding]:
+    """One finding for each identity and pair of splits, with a video of either split as example."""
+    label = dict(zip(videos["video_id"].to_pylist(), videos["label"].to_pylist(), strict=True))
+    return [
+        Finding(
+            f.kind, f.video_a, f.video_b, f.identity, f.split_a, f.split_b, label[f.video_a], label[f.video_b]
+        )
+        for f in find_overlaps(videos)
+    ]
+
+
+def _list_messages(
     counts: Counter[str], found: Sequence[Finding], probed: Sequence[Probe], config: LeakcheckJobConfig
 ) -> tuple[list[str], list[str]]:
     """``(warnings, what makes the job fail)``."""
@@ -177,7 +188,7 @@ def _sorted_out(
         if counts[kind]:
             into = failing if word in config.leakcheck.fail_on else warnings
             into.append(f"{counts[kind]} {page.KINDS[kind].count(counts[kind])}")
-    for probe in probes.shortcuts(probed):
+    for probe in probes.list_shortcuts(probed):
         into = failing if "probe" in config.leakcheck.fail_on else warnings
         into.append(probe.warning())
     if official := sum(f.scope == findings.OFFICIAL for f in found):
@@ -188,17 +199,14 @@ def _sorted_out(
     return warnings, failing
 
 
-def _beyond(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
+def _drop_known_copies(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
     """Findings about pairs of videos that are not known to be copies already."""
-    known = {
-        frozenset((f.video_a, f.video_b), )
-        for f in found
-        if f.kind in ("duplicate_file", "duplicate_crop", "label_conflict")
-    }  # fmt: skip
+    copies = ("duplicate_file", "duplicate_crop", "label_conflict")
+    known = {frozenset((f.video_a, f.video_b)) for f in found if f.kind in copies}
     return [f for f in more if frozenset((f.video_a, f.video_b)) not in known]
 
 
-def _stills(loaded: Material, pictures: pa.Table) -> pa.Table:
+def _select_stills(loaded: LeakcheckInput, pictures: pa.Table) -> pa.Table:
     """Pictures whose equality means a copy: two videos may well show the same title card."""
     if loaded.kind == "crops":
         return pictures
@@ -206,26 +214,23 @@ def _stills(loaded: Material, pictures: pa.Table) -> pa.Table:
     return pictures.filter(pc.fill_null(is_still, False))
 
 
-def _with_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
+def _add_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
     """A catalog's videos with what was found out by opening the files."""
     place = pc.index_in(videos["video_id"], pictures["video_id"].combine_chunks())
     for name in ("content_sha256", "size_bytes", "codec", "width", "height", "duration_s", "frames_total"):
         index = videos.schema.get_field_index(name)
-        videos = videos.set_column(
-            index, videos.schema.field(index), pc.coalesce(pictures[name].take(place), videos[name])
-        )
+        values = pc.coalesce(pictures[name].take(place), videos[name])
+        videos = videos.set_column(index, videos.schema.field(index), values)
     return videos
 
 
-def _require_agreement(loaded: Material, pictures: pa.Table) -> None:
+def _require_agreement(loaded: LeakcheckInput, pictures: pa.Table) -> None:
     """Training goes by the crops' own split and label; the manifest must say the same, of each crop once."""
     require_distinct(pictures, loaded.uri)
     names = ["video_id", "split", "label"]
-    of_crops = pictures.select(names).group_by(names).aggregate([]).to_pylist()
     of_videos = {row["video_id"]: row for row in loaded.videos.select(names).to_pylist()}
-    for row in of_crops:
-        if row != of_videos[row["video_id"]]:
-            manifest = of_videos[row["video_id"]]
+    for row in pictures.select(names).group_by(names).aggregate([]).to_pylist():
+        if row != (manifest := of_videos[row["video_id"]]):
             raise UsageError(
                 f"{loaded.uri}: the crops of {row['video_id']} are of split {row['split']} and label "
                 f"{row['label']}, _manifest.parquet says {manifest['split']} and {manifest['label']}; "
@@ -238,82 +243,77 @@ def _require_own_output(config: LeakcheckJobConfig) -> None:
         raise UsageError(f"--output {config.output}: this is the input; give a folder of its own")
 
 
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
     counted = Counter("none" if value is None else str(value) for value in column.to_pylist())
     return dict(sorted(counted.items(), key=lambda item: split_rank(item[0])))
 
 
-def _write(checked: Checked, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
-    table = findings.as_table(checked.findings, config_sha256(config))
+def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
+    table = findings.make_table(result.findings, config_sha256(config))
     storage.write_table(join(config.output, "overlaps.parquet"), table)
     storage.write_csv(join(config.output, "overlaps.csv"), table)
     uri = join(config.output, "leakcheck.json")
-    storage.write_text(uri, json.dumps(as_json(checked, config), indent=2) + "\n")
+    storage.write_text(uri, json.dumps(as_json(result, config), indent=2) + "\n")
     rows = table.to_pylist()
-    shown = thumbnails.pairs(rows, checked.material, checked.pictures, config.report.max_thumbnails, storage)
-    report = page.write(
-        config.output,
-        storage,
-        page.Contents(
-            verdict=checked.verdict,
-            clean=checked.verdict == OK,
-            failing=checked.failing,
-            warnings=checked.warnings,
-            counts=checked.counts,
-            not_looked_for=checked.not_looked_for,
-            rows=rows,
-            probes=[probe.as_json() for probe in checked.probes],
-            pictures=shown,
-            facts=_facts(checked, config),
-            probe_auc=config.leakcheck.probe_auc,
-        ),
-        config.report,
+    shown = thumbnails.make_thumbnails(
+        rows, result.input, result.pictures, config.report.max_thumbnails, storage
     )
+    contents = page.Contents(
+        verdict=result.verdict,
+        clean=result.verdict == OK,
+        failing=result.failing,
+        warnings=result.warnings,
+        counts=result.counts,
+        not_looked_for=result.not_looked_for,
+        rows=rows,
+        probes=[probe.as_json() for probe in result.probes],
+        pictures=shown,
+        facts=_list_facts(result, config),
+        probe_auc=config.leakcheck.probe_auc,
+    )
+    report = page.write_page(config.output, storage, contents, config.report)
     return [report, uri, join(config.output, "overlaps.csv")]
 
 
-def as_json(checked: Checked, config: LeakcheckJobConfig) -> dict[str, Any]:
+def as_json(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, Any]:
     """What ``leakcheck.json`` holds; the single findings are in table ``overlaps``."""
-    official = [f for f in checked.findings if f.scope == findings.OFFICIAL]
+    uploads_known = None
+    if (known := result.uploads) is not None:
+        in_two = [
+            {"upload": f.key, "clips": [f.video_a, f.video_b], "splits": [f.split_a, f.split_b]}
+            for f in result.findings
+            if f.scope == findings.OFFICIAL
+        ]
+        uploads_known = {
+            "clips": len(known.of_clip), "uploads": known.count, "in_two_official_splits": in_two,
+        }  # fmt: skip
     return {
-        "verdict": checked.verdict,
-        "failing": checked.failing,
-        "warnings": checked.warnings,
-        "input": checked.material.uri,
-        "checked_as": checked.material.kind,
-        "videos": checked.material.videos.num_rows,
-        "pictures": checked.pictures.num_rows,
-        "unreadable": checked.unreadable,
-        "found": checked.counts,
-        "not_looked_for": checked.not_looked_for,
-        "uploads": None
-        if checked.uploads is None
-        else {
-            "clips": len(checked.uploads.of_clip),
-            "uploads": checked.uploads.count,
-            "in_two_official_splits": [
-                {"upload": f.key, "clips": [f.video_a, f.video_b], "splits": [f.split_a, f.split_b]}
-                for f in official
-            ],
-        },
-        "probes": [probe.as_json() for probe in checked.probes],
+        "verdict": result.verdict,
+        "failing": result.failing,
+        "warnings": result.warnings,
+        "input": result.input.uri,
+        "checked_as": result.input.kind,
+        "videos": result.input.videos.num_rows,
+        "pictures": result.pictures.num_rows,
+        "unreadable": result.unreadable,
+        "found": result.counts,
+        "not_looked_for": result.not_looked_for,
+        "uploads": uploads_known,
+        "probes": [probe.as_json() for probe in result.probes],
         "config": config.leakcheck.model_dump(mode="json"),
         "config_sha256": config_sha256(config),
     }
 
 
-def _facts(checked: Checked, config: LeakcheckJobConfig) -> dict[str, object]:
-    options = config.leakcheck
-    known = checked.uploads
-    frames = np.array(checked.pictures["thumbnail"].is_valid())
+def _list_facts(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, object]:
+    options, known, loaded = config.leakcheck, result.uploads, result.input
+    frames = np.array(result.pictures["thumbnail"].is_valid())
     return {
-        "Data": checked.material.uri,
-        "Checked as": "crops of jobs/preprocess.py"
-        if checked.material.kind == "crops"
-        else "files as listed",
-        "Videos": ", ".join(f"{n:,} {s}" for s, n in _counts(checked.material.videos["split"]).items()),
+        "Data": loaded.uri,
+        "Checked as": "crops of jobs/preprocess.py" if loaded.kind == "crops" else "files as listed",
+        "Videos": ", ".join(f"{n:,} {s}" for s, n in _count_values(loaded.videos["split"]).items()),
         "Pictures looked at": f"{len(frames):,}, of which {int((~frames).sum()):,} show nothing",
-        "Files that could not be looked at": checked.unreadable or None,
+        "Files that could not be looked at": result.unreadable or None,
         "Near duplicates": f"at most {options.max_hash_distance} of 64 bits of the perceptual hash and "
         f"{options.max_pixel_difference} of 1 - correlation apart, mirrored or not",
         "Uploads": f"{len(known.of_clip):,} clips of {known.count:,} uploads" if known else None,

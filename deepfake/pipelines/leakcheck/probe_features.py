@@ -77,23 +77,23 @@ class Samples:
         return len(np.unique(self.video[self.label == label]))
 
 
-def collect(pictures: pa.Table, videos: pa.Table, crops_per_video: int) -> Samples:
+def collect_samples(pictures: pa.Table, videos: pa.Table, crops_per_video: int) -> Samples:
     """Samples of the labelled videos that were looked at, evenly over each video's crops.
 
     Where no picture was looked at at all, each video is one sample of what is known of its file.
 
-    ``pictures`` is ``reading.PICTURES`` sorted by video; ``videos`` is table ``videos`` sorted by it.
+    ``pictures`` is ``scan.PICTURES`` sorted by video; ``videos`` is table ``videos`` sorted by it.
     """
     known = videos.filter(pc.is_valid(videos["label"]))
     rows = pictures.filter(pc.is_in(pictures["video_id"], known["video_id"]))
     rows = rows.filter(rows["brightness"].is_valid())
-    facts = _of_videos(known)
+    facts = _measure_videos(known)
     if pictures.num_rows:
         place = pc.index_in(rows["video_id"], known["video_id"].combine_chunks()).to_numpy().astype(np.int64)
-        chosen = _evenly(place, crops_per_video)
+        chosen = _choose_evenly(place, crops_per_video)
         rows, place = rows.take(chosen), place[chosen]
         names = [name for group in GROUPS.values() for name in group if name not in facts]
-        own = {name: _floats(rows[name]) for name in names}
+        own = {name: _read_floats(rows[name]) for name in names}
     else:
         place, own = np.arange(known.num_rows), {}
     of_video = {name: values[place] for name, values in facts.items()}
@@ -102,10 +102,10 @@ def collect(pictures: pa.Table, videos: pa.Table, crops_per_video: int) -> Sampl
     return Samples({**own, **of_video}, label[place], place, group[place].astype(np.int64))
 
 
-def _of_videos(videos: pa.Table) -> dict[str, np.ndarray]:
+def _measure_videos(videos: pa.Table) -> dict[str, np.ndarray]:
     """Features of whole files, one value a video."""
     size, duration, frames, width, height, sampled, with_face, faces = (
-        _floats(videos[name])
+        _read_floats(videos[name])
         for name in (
             "size_bytes", "duration_s", "frames_total", "width", "height", "frames_sampled",
             "frames_with_face", "faces",
@@ -115,23 +115,23 @@ def _of_videos(videos: pa.Table) -> dict[str, np.ndarray]:
     return {
         "width": width,
         "height": height,
-        "codec": _codes(videos["codec"].to_pylist()),
-        "file_type": _codes(types),
+        "codec": _encode_names(videos["codec"].to_pylist()),
+        "file_type": _encode_names(types),
         "duration_s": duration,
         "frames_total": frames,
-        "frames_per_second": _ratio(frames, duration),
-        "bits_per_second": _ratio(8 * size, duration),
-        "bits_per_pixel": _ratio(8 * size, width * height * frames),
-        "share_with_face": _ratio(with_face, sampled),
-        "faces_per_frame": _ratio(faces, sampled),
+        "frames_per_second": _divide(frames, duration),
+        "bits_per_second": _divide(8 * size, duration),
+        "bits_per_pixel": _divide(8 * size, width * height * frames),
+        "share_with_face": _divide(with_face, sampled),
+        "faces_per_frame": _divide(faces, sampled),
     }
 
 
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
+def _read_floats(column: pa.ChunkedArray) -> np.ndarray:
     return column.cast(pa.float64()).to_numpy().astype(np.float64)
 
 
-def _codes(names: Sequence[str | None]) -> np.ndarray:
+def _encode_names(names: Sequence[str | None]) -> np.ndarray:
     """Names as numbers, the most frequent first, so that a single cut can part the rare from the usual."""
     counts = Counter(name for name in names if name)
     ordered = sorted(counts, key=lambda name: (-counts[name], name))
@@ -139,15 +139,13 @@ def _codes(names: Sequence[str | None]) -> np.ndarray:
     return np.array([number.get(name or "", np.nan) for name in names])
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
 
 
-def _evenly(video: np.ndarray, most: int) -> np.ndarray:
+def _choose_evenly(video: np.ndarray, most: int) -> np.ndarray:
     """Positions of at most ``most`` rows of each video, each in the middle of its share."""
     starts = np.flatnonzero(np.diff(video, prepend=-1))
     sizes = np.diff(np.append(starts, len(video)))
-    chosen = [
-        start + spread_evenly(size, most) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
-    ]
-    return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+    shares = zip(starts.tolist(), sizes.tolist(), strict=True)
+    return np.concatenate([np.empty(0, np.int64), *(a + spread_evenly(size, most) for a, size in shares)])

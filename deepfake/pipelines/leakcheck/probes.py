@@ -60,36 +60,36 @@ class Probe:
         """What to tell people of a shortcut."""
         best = self.features[0]
         return (
-            f"fakes can be told from reals by {self.group} alone: AUC {_auc(self)}. Most telling: "
+            f"fakes can be told from reals by {self.group} alone: AUC {_format_auc(self)}. Most telling: "
             f"{best.name} ({best.meaning}), higher in {best.higher_in}, AUC {best.auc:.2f} by itself"
         )
 
 
-def run(samples: Samples, config: LeakcheckConfig) -> list[Probe]:
+def run_probes(samples: Samples, config: LeakcheckConfig) -> list[Probe]:
     """One probe for all features together, then one for each group."""
-    reals, fakes = samples.videos(REAL), samples.videos(FAKE)
-    few = _too_few(samples, reals, fakes, config.probe_min_videos)
+    few = _explain_too_few(samples, config.probe_min_videos)
     groups = [(ALL, tuple(name for names in GROUPS.values() for name in names)), *GROUPS.items()]
     if few:
         return [Probe(group, "not measured", reason=few) for group, _ in groups]
-    folds = _folds(samples, config.seed)
+    folds = _make_folds(samples, config.seed)
     with threadpool_limits(1):  # on small data more threads only wait for each other
-        return [_probe(group, names, samples, folds, config) for group, names in groups]
+        return [_run_probe(group, names, samples, folds, config) for group, names in groups]
 
 
-def shortcuts(probes: Sequence[Probe]) -> list[Probe]:
+def list_shortcuts(probes: Sequence[Probe]) -> list[Probe]:
     """The groups that warn, most telling first; all features together only where no group does."""
     found = [probe for probe in probes if probe.verdict == "shortcut"]
     single = [probe for probe in found if probe.group != ALL]
     return sorted(single or found, key=lambda probe: -(probe.auc or 0.0))
 
 
-def _auc(probe: Probe) -> str:
+def _format_auc(probe: Probe) -> str:
     interval = "" if probe.low is None else f" ({probe.low:.2f} to {probe.high:.2f})"
     return f"{probe.auc:.2f}{interval}"
 
 
-def _too_few(samples: Samples, reals: int, fakes: int, wanted: int) -> str:
+def _explain_too_few(samples: Samples, wanted: int) -> str:
+    reals, fakes = samples.videos(REAL), samples.videos(FAKE)
     if reals < wanted or fakes < wanted:
         return (
             f"{reals} real and {fakes} fake videos are too few to tell; {wanted} of each are needed "
@@ -104,44 +104,42 @@ def _too_few(samples: Samples, reals: int, fakes: int, wanted: int) -> str:
     return ""
 
 
-def _folds(samples: Samples, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _make_folds(samples: Samples, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     found = splitter.split(samples.label, samples.label, samples.group)
     return [(learn, ask) for learn, ask in found if len(np.unique(samples.label[learn])) == 2]
 
 
-def _probe(
+def _run_probe(
     group: str,
     names: Sequence[str],
     samples: Samples,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     config: LeakcheckConfig,
 ) -> Probe:
-    present = [name for name in names if name in samples.values and _varies(samples.values[name])]
+    present = [name for name in names if name in samples.values and _is_varying(samples.values[name])]
     if not present:
         return Probe(group, "not measured", reason="not known, or the same everywhere")
     values = np.stack([samples.values[name] for name in present], axis=1)
     scores = np.full(len(values), np.nan)
     for learn, ask in folds:
-        scores[ask] = _fitted(values[learn], samples.label[learn], config.seed).predict_proba(values[ask])[
-            :, 1
-        ]
+        model = _fit(values[learn], samples.label[learn], config.seed)
+        scores[ask] = model.predict_proba(values[ask])[:, 1]
     video, first = np.unique(samples.video, return_index=True)
     label, identity = samples.label[first], samples.group[first]
-    mean = _mean_by(samples.video, video, scores)
+    mean = _average_by(samples.video, video, scores)
     asked = ~np.isnan(mean)
     label, identity, mean = label[asked], identity[asked], mean[asked]
     if len(np.unique(label)) < 2:
         return Probe(group, "not measured", reason="no fold holds both classes")
     auc = float(roc_auc_score(label, mean))
-    interval = auc_interval(label, mean, identity, n=config.bootstrap, seed=config.seed)
-    low, high = interval or (None, None)
-    alone = [_alone(name, samples, video, first) for name in present]
+    low, high = auc_interval(label, mean, identity, config.bootstrap, config.seed) or (None, None)
+    alone = [_measure_feature(name, samples, video, first) for name in present]
     ordered = tuple(sorted((one for one in alone if one), key=lambda feature: -feature.auc))
-    return Probe(group, _verdict(auc, low, high, config), auc, low, high, ordered)
+    return Probe(group, _judge(auc, low, high, config), auc, low, high, ordered)
 
 
-def _verdict(auc: float, low: float | None, high: float | None, config: LeakcheckConfig) -> Verdict:
+def _judge(auc: float, low: float | None, high: float | None, config: LeakcheckConfig) -> Verdict:
     """``unclear`` where the interval leaves open which side of the limit it is on, or reaches chance."""
     if low is None or high is None:
         return "unclear" if config.bootstrap else "shortcut" if auc > config.probe_auc else "none"
@@ -150,7 +148,7 @@ def _verdict(auc: float, low: float | None, high: float | None, config: Leakchec
     return "unclear" if high > config.probe_auc else "none"
 
 
-def _fitted(values: np.ndarray, label: np.ndarray, seed: int) -> HistGradientBoostingClassifier:
+def _fit(values: np.ndarray, label: np.ndarray, seed: int) -> HistGradientBoostingClassifier:
     leaf = max(_SMALLEST_LEAF, int(_LEAF_SHARE * len(label)))
     model = HistGradientBoostingClassifier(
         max_iter=40, learning_rate=0.15, max_depth=3, min_samples_leaf=leaf, l2_regularization=1.0,
@@ -161,8 +159,8 @@ def _fitted(values: np.ndarray, label: np.ndarray, seed: int) -> HistGradientBoo
         return model.fit(values, label)
 
 
-def _alone(name: str, samples: Samples, video: np.ndarray, first: np.ndarray) -> Feature | None:
-    mean = _mean_by(samples.video, video, samples.values[name])
+def _measure_feature(name: str, samples: Samples, video: np.ndarray, first: np.ndarray) -> Feature | None:
+    mean = _average_by(samples.video, video, samples.values[name])
     known = ~np.isnan(mean)
     label = samples.label[first][known]
     if len(np.unique(label)) < 2:
@@ -171,7 +169,7 @@ def _alone(name: str, samples: Samples, video: np.ndarray, first: np.ndarray) ->
     return Feature(name, WORDS[name], max(auc, 1 - auc), "fakes" if auc >= 0.5 else "reals")
 
 
-def _mean_by(of: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _average_by(of: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean of the known values of each key, nan where none is; ``keys`` is sorted."""
     known = ~np.isnan(values)
     place = np.searchsorted(keys, of[known])
@@ -180,6 +178,6 @@ def _mean_by(of: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray
     return np.divide(total, count, out=np.full(len(keys), np.nan), where=count > 0)
 
 
-def _varies(values: np.ndarray) -> bool:
+def _is_varying(values: np.ndarray) -> bool:
     known = values[~np.isnan(values)]
     return len(known) > 0 and bool((known != known[0]).any())

@@ -1,15 +1,17 @@
 """Looks at every picture once, with Ray Data: stored crops, or the files of a catalog.
 
 A task reads a few row groups, or a few files, and hands back some hundred bytes for each picture; no task
-holds more than a window of decoded pictures. A video of a catalog is stood for by its middle key frame.
+holds more than a window of decoded pictures. Of a catalog's videos the middle key frame is looked at.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -24,8 +26,8 @@ from deepfake.execution import pools
 from deepfake.execution.ray_errors import user_errors
 from deepfake.io.checksums import sha256_of_file
 from deepfake.io.storage import Storage
-from deepfake.pipelines.leakcheck.fingerprints import look
-from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.pipelines.leakcheck.fingerprints import describe_picture
+from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.progress import Progress
 from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
@@ -76,18 +78,19 @@ _TASK_FILES = 64  # files a task
 _ONE_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
 
 
-def read(material: Material, pixels: bool, config: RayConfig, storage: Storage) -> pa.Table:
+def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, storage: Storage) -> pa.Table:
     """``PICTURES`` of all crops, or of all files of a catalog; sorted. Needs a Ray session.
 
     Files of a catalog are hashed where another has their size; without ``pixels`` nothing else is done.
     """
-    if material.kind == "crops":
-        blocks = _row_groups(material.files, storage)
-        task: Any = _LookAtCrops(material.files, storage)
+    task: partial[Iterator[pa.Table]]
+    if loaded.kind == "crops":
+        blocks = _list_row_groups(loaded.files, storage)
+        task = partial(_scan_crops, files=loaded.files, storage=storage)
         what, total = "crops looked at", sum(pc.sum(block["rows"]).as_py() for block in blocks)
     else:
-        blocks = _files(material.videos, pixels)
-        task = _LookAtFiles(pixels, storage)
+        blocks = _list_files(loaded.videos, pixels)
+        task = partial(_scan_files, pixels=pixels, storage=storage)
         what, total = "files looked at", sum(block.num_rows for block in blocks)
     if not blocks:
         return PICTURES.empty_table()
@@ -105,37 +108,31 @@ def read(material: Material, pixels: bool, config: RayConfig, storage: Storage) 
             parts.append(batch.cast(PICTURES))
             progress.step(batch.num_rows)
     found = pa.concat_tables(parts) if parts else PICTURES.empty_table()
-    found = found.filter(pc.is_in(found["video_id"], material.videos["video_id"]))
+    found = found.filter(pc.is_in(found["video_id"], loaded.videos["video_id"]))
     order = [(name, "ascending") for name in ("video_id", "frame_index", "face_index")]
     return found.sort_by(order).combine_chunks()
 
 
-def one_frame(uri: str, storage: Storage) -> Any:
-    """The picture that stands for a file, (h, w, 3) uint8 RGB; raises ``VideoError``."""
+def read_key_frame(uri: str, storage: Storage) -> Any:
+    """The frame of a file that was looked at, ``(h, w, 3) uint8 RGB``; raises ``VideoError``."""
     with storage.open(uri) as file, VideoFile(file, _ONE_KEY_FRAME) as source:
         return next(source.sample()).rgb()
 
 
-def _row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
+def _list_row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
     """Blocks of ``file, row_group, rows``, about ``_TASK_ROWS`` crops each."""
-    places: list[dict[str, int]] = []
+    blocks: list[list[dict[str, int]]] = [[]]
     for number, uri in enumerate(files):
         with open_file(uri, storage) as file:
-            places += [
-                {"file": number, "row_group": group, "rows": file.metadata.row_group(group).num_rows}
-                for group in range(file.num_row_groups)
-            ]
-    blocks, block, rows = [], [], 0
-    for place in places:
-        block.append(place)
-        rows += place["rows"]
-        if rows >= _TASK_ROWS:
-            blocks.append(pa.Table.from_pylist(block))
-            block, rows = [], 0
-    return [*blocks, pa.Table.from_pylist(block)] if block else blocks
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        for group, rows in enumerate(sizes):
+            if sum(place["rows"] for place in blocks[-1]) >= _TASK_ROWS:
+                blocks.append([])
+            blocks[-1].append({"file": number, "row_group": group, "rows": rows})
+    return [pa.Table.from_pylist(block) for block in blocks if block]
 
 
-def _files(videos: pa.Table, pixels: bool) -> list[pa.Table]:
+def _list_files(videos: pa.Table, pixels: bool) -> list[pa.Table]:
     """Blocks of files to look at; ``hash`` says whether a file's bytes may be another's."""
     sizes = videos["size_bytes"].to_pylist()
     counts = Counter(sizes)
@@ -149,46 +146,37 @@ def _files(videos: pa.Table, pixels: bool) -> list[pa.Table]:
     ]
 
 
-class _LookAtCrops:
-    """Reads and looks at the crops of some row groups; holds no state."""
-
-    def __init__(self, files: tuple[str, ...], storage: Storage) -> None:
-        self.files, self.storage = files, storage
-
-    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        cv2.setNumThreads(1)  # Ray runs a task a core already
-        for place in block.to_pylist():
-            uri = self.files[place["file"]]
-            with open_file(uri, self.storage) as file:
-                row = 0
-                for batch in file.iter_batches(_WINDOW, [place["row_group"]], columns=_CROP_COLUMNS):
-                    yield self._looked_at(batch, uri, place, row)
-                    row += batch.num_rows
-
-    def _looked_at(self, batch: pa.RecordBatch, uri: str, place: dict[str, int], first: int) -> pa.Table:
-        rows = []
-        for row, crop in enumerate(batch.to_pylist(), start=first):
-            encoded = crop.pop("crop")
-            where = f"{uri}, row group {place['row_group']}, row {row}"
-            picture = decode_crop(encoded, where, size=None)
-            pixels = picture.shape[0] * picture.shape[1]
-            rows.append(
-                {
-                    **{name: crop[name] for name in ("video_id", "frame_index", "face_index", "split")},
-                    "label": crop["label"],
-                    "file": place["file"],
-                    "row_group": place["row_group"],
-                    "row": row,
-                    "crop_bits_per_pixel": 8 * len(encoded) / pixels,
-                    "detector_score": crop["detector_score"],
-                    **_box(crop),
-                    **look(picture),
-                }
-            )
-        return pa.Table.from_pylist(rows, PICTURES)
+def _scan_crops(block: pa.Table, files: tuple[str, ...], storage: Storage) -> Iterator[pa.Table]:
+    """Rows of ``PICTURES`` for the crops of some row groups."""
+    cv2.setNumThreads(1)  # Ray runs a task a core already
+    for place in block.to_pylist():
+        group = place["row_group"]
+        with open_file(files[place["file"]], storage) as file:
+            rows = itertools.count()
+            for batch in file.iter_batches(_WINDOW, [group], columns=_CROP_COLUMNS):
+                described = [
+                    _describe_crop(
+                        crop, files, {"file": place["file"], "row_group": group, "row": next(rows)}
+                    )
+                    for crop in batch.to_pylist()
+                ]
+                yield pa.Table.from_pylist(described, PICTURES)
 
 
-def _box(crop: dict[str, Any]) -> dict[str, float]:
+def _describe_crop(crop: dict[str, Any], files: tuple[str, ...], place: dict[str, int]) -> dict[str, Any]:
+    where = f"{files[place['file']]}, row group {place['row_group']}, row {place['row']}"
+    picture = decode_crop(crop["crop"], where, size=None)
+    kept = ("video_id", "frame_index", "face_index", "split", "label", "detector_score")
+    return {
+        **{name: crop[name] for name in kept},
+        **place,
+        "crop_bits_per_pixel": 8 * len(crop["crop"]) / (picture.shape[0] * picture.shape[1]),
+        **_describe_box(crop),
+        **describe_picture(picture),
+    }
+
+
+def _describe_box(crop: dict[str, Any]) -> dict[str, float]:
     """Where the face is and how large, relative to its frame; ``box_side`` in source pixels."""
     box, width, height = crop["box"], crop["frame_width"], crop["frame_height"]
     right, bottom = box["x"] + box["w"], box["y"] + box["h"]
@@ -203,36 +191,27 @@ def _box(crop: dict[str, Any]) -> dict[str, float]:
     }
 
 
-class _LookAtFiles:
-    """Hashes files, and looks at an image or at one key frame of a video; holds no state."""
-
-    def __init__(self, pixels: bool, storage: Storage) -> None:
-        self.pixels, self.storage = pixels, storage
-
-    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        cv2.setNumThreads(1)
-        for entry in block.to_pylist():
-            yield pa.Table.from_pylist([self._looked_at(entry)], PICTURES)
-
-    def _looked_at(self, entry: dict[str, Any]) -> dict[str, Any]:
+def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.Table]:
+    """Rows of ``PICTURES`` for files: hashes, and what an image or one key frame of a video shows."""
+    cv2.setNumThreads(1)
+    for entry in block.to_pylist():
         row = {name: entry[name] for name in ("video_id", "split", "label")}
         row |= {"frame_index": 0, "face_index": 0}
         try:
-            with self.storage.open(entry["uri"]) as file:
+            with storage.open(entry["uri"]) as file:
                 row["size_bytes"] = file.seek(0, io.SEEK_END)
-                file.seek(0)
                 if entry["hash"]:
                     row["content_sha256"] = sha256_of_file(file)
-                    file.seek(0)
-                if self.pixels:
-                    row |= _facts(file)
+                file.seek(0)
+                if pixels:
+                    row |= _read_facts(file)
         except (VideoError, OSError) as error:
             row["problem"] = str(error)
             log.info("%s: %s", entry["video_id"], error)
-        return row
+        yield pa.Table.from_pylist([row], PICTURES)
 
 
-def _facts(file: Any) -> dict[str, Any]:
+def _read_facts(file: Any) -> dict[str, Any]:
     with VideoFile(file, _ONE_KEY_FRAME) as source:
         info, frame = source.info, next(source.sample(), None)
     if frame is None:
@@ -245,5 +224,5 @@ def _facts(file: Any) -> dict[str, Any]:
         "duration_s": info.duration_s,
         "frames_total": info.frames_total,
         "frame_index": frame.index,
-        **look(picture),
+        **describe_picture(picture),
     }

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.crops.reader import decode_crop, read_crops
+from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck import scan
-from deepfake.pipelines.leakcheck.inputs import Material
+from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.report import images
 from deepfake.video.errors import VideoError
 
@@ -23,36 +23,37 @@ _MOST_PAIRS = 60  # a page of 60 pairs is about 700 kB
 Key = tuple[str, int | None]  # video_id, frame_index; None: any frame
 
 
-def pairs(
-    rows: Sequence[Mapping[str, Any]], material: Material, pictures: pa.Table, most: int, storage: Storage
+def make_thumbnails(
+    rows: Sequence[Mapping[str, Any]], loaded: LeakcheckInput, pictures: pa.Table, most: int, storage: Storage
 ) -> dict[Key, bytes]:
     """JPEG thumbnails of the pairs worth seeing, near duplicates first, at most ``most`` pictures."""
-    wanted: list[Key] = []
     ordered = sorted(
         (row for row in rows if row["kind"] in _KINDS), key=lambda row: _KINDS.index(row["kind"])
     )
-    for row in ordered[: min(_MOST_PAIRS, most // 2)]:
-        wanted += [(row["video_a"], row["frame_a"]), (row["video_b"], row["frame_b"])]
+    shown = ordered[: min(_MOST_PAIRS, most // 2)]
+    wanted: list[Key] = [(row[f"video_{side}"], row[f"frame_{side}"]) for row in shown for side in "ab"]
+    names = pa.array(sorted({video for video, _ in wanted}), pa.string())
+    pictures = pictures.filter(pc.is_in(pictures["video_id"], names))
+    index: dict[Key, int] = {}
+    keys = zip(pictures["video_id"].to_pylist(), pictures["frame_index"].to_pylist(), strict=True)
+    for number, (video, frame) in enumerate(keys):
+        index.setdefault((video, frame), number)
+        index.setdefault((video, None), number)
+    known = [key for key in dict.fromkeys(wanted) if key in index]
+    if loaded.kind == "crops":
+        places = list_places(pictures.take(pa.array([index[key] for key in known], pa.int64())), loaded.files)
+        stored = read_crops(places, storage)
+        crops = [decode_crop(stored[place].encoded, size=None) for place in places]
+        return {key: _shrink(crop) for key, crop in zip(known, crops, strict=True)}
+    uris = dict(zip(loaded.videos["video_id"].to_pylist(), loaded.videos["uri"].to_pylist(), strict=True))
     found: dict[Key, bytes] = {}
-    places: dict[Key, dict[str, Any]] = {}
-    names = {video for video, _ in wanted}
-    near = pictures.filter(pc.is_in(pictures["video_id"], pa.array(sorted(names), pa.string())))
-    for row in near.select(["video_id", "frame_index", "file", "row_group", "row"]).to_pylist():
-        for key in ((row["video_id"], row["frame_index"]), (row["video_id"], None)):
-            places.setdefault(key, row)
-    keys = [key for key in dict.fromkeys(wanted) if key in places]
-    if material.kind == "crops":
-        at = {key: (material.files[row["file"]], row["row_group"], row["row"]) for key, row in places.items()}
-        stored = read_crops([at[key] for key in keys], storage)
-        return {key: _small(decode_crop(stored[at[key]].encoded, size=None)) for key in keys}
-    uris = dict(zip(material.videos["video_id"].to_pylist(), material.videos["uri"].to_pylist(), strict=True))
-    for key in keys:
+    for key in known:
         try:
-            found[key] = _small(scan.one_frame(uris[key[0]], storage))
+            found[key] = _shrink(scan.read_key_frame(uris[key[0]], storage))
         except (VideoError, OSError):
             continue  # it was counted as unreadable when it was looked at
     return found
 
 
-def _small(picture: np.ndarray) -> bytes:
+def _shrink(picture: np.ndarray) -> bytes:
     return images.encode_jpeg(images.fit(picture, SIDE), 80)

@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from deepfake.config import SPLITS
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
-from deepfake.pipelines.leakcheck.findings import OFFICIAL, Finding
+from deepfake.pipelines.leakcheck.findings import INPUT, OFFICIAL, Finding
 
 FILE = "conversion_dict.json"
 
@@ -38,16 +39,7 @@ class Uploads:
         return len(set(self.of_clip.values()))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A clip, or a video that shows it, in a split."""
-
-    clip: str
-    video: str
-    label: int | None
-
-
-def load(splits_dir: str | None, conversion_dict: str | None, storage: Storage) -> Uploads | None:
+def load_uploads(splits_dir: str | None, conversion_dict: str | None, storage: Storage) -> Uploads | None:
     """What the data set says of its uploads; None where nothing was given that says it."""
     uri = conversion_dict
     if uri is None:
@@ -58,10 +50,10 @@ def load(splits_dir: str | None, conversion_dict: str | None, storage: Storage) 
     if splits_dir is not None:
         clips = read_official(splits_dir, storage)["clips"]
         official = {clip: SPLITS[index] for clip, index in clips.items()}
-    return Uploads(read(uri, storage), official)
+    return Uploads(read_conversion_dict(uri, storage), official)
 
 
-def read(uri: str, storage: Storage) -> dict[str, str]:
+def read_conversion_dict(uri: str, storage: Storage) -> dict[str, str]:
     """Clip -> upload, from ``conversion_dict.json``."""
     try:
         found = json.loads(storage.read_text(uri))
@@ -80,40 +72,38 @@ def read(uri: str, storage: Storage) -> dict[str, str]:
     return uploads
 
 
-def official_overlaps(uploads: Uploads) -> list[Finding]:
+def find_official_overlaps(uploads: Uploads) -> list[Finding]:
     """Uploads in two splits of the official lists, whether or not any of their videos is at hand."""
-    placed = ((split, _Place(clip, clip, None)) for clip, split in uploads.official.items())
-    return _overlaps(placed, uploads, OFFICIAL)
+    rows = [(clip, {"video_id": clip, "split": split}) for clip, split in uploads.official.items()]
+    return _find_overlaps(rows, uploads, OFFICIAL)
 
 
-def overlaps(videos: pa.Table, uploads: Uploads) -> list[Finding]:
+def find_upload_overlaps(videos: pa.Table, uploads: Uploads) -> list[Finding]:
     """Uploads in two splits of the videos at hand; a fake shows its target's upload and its source's."""
     columns = videos.select(["video_id", "split", "label", "target_id", "source_id"])
-    placed = [
-        (row["split"], _Place(identity.removeprefix(OFFICIAL_DATASET), row["video_id"], row["label"]))
+    rows = [
+        (identity.removeprefix(OFFICIAL_DATASET), row)
         for row in columns.to_pylist()
         for identity in (row["target_id"], row["source_id"])
         if row["split"] is not None and identity is not None and identity.startswith(OFFICIAL_DATASET)
     ]
-    return _overlaps(placed, uploads, "input")
+    return _find_overlaps(rows, uploads, INPUT)
 
 
-def _overlaps(placed: Iterable[tuple[str, _Place]], uploads: Uploads, scope: str) -> list[Finding]:
-    """One finding for each pair of different clips of one upload in different splits."""
-    seen: dict[str, dict[tuple[str, str], _Place]] = defaultdict(dict)  # upload -> (split, clip) -> example
-    for split, place in placed:
-        if upload := uploads.of_clip.get(place.clip):
-            known = seen[upload].get((split, place.clip))
-            if known is None or place.video < known.video:
-                seen[upload][split, place.clip] = place
+def _find_overlaps(
+    rows: Iterable[tuple[str, Mapping[str, Any]]], uploads: Uploads, scope: str
+) -> list[Finding]:
+    """One finding for each pair of different clips of one upload in different splits; ``(clip, row)`` in."""
+    examples: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = defaultdict(dict)
+    for clip, row in sorted(rows, key=lambda item: item[1]["video_id"]):
+        if upload := uploads.of_clip.get(clip):
+            examples[upload].setdefault((row["split"], clip), row)
     findings = []
-    for upload, places in seen.items():
-        ordered = sorted(places.items(), key=lambda item: (split_rank(item[0][0]), item[0][1]))
-        for ((split_a, _), a), ((split_b, _), b) in itertools.combinations(ordered, 2):
-            if split_a != split_b and a.clip != b.clip:
-                findings.append(
-                    Finding("upload", a.video, b.video, upload, split_a, split_b, a.label, b.label, scope)
-                )
+    for upload, found in examples.items():
+        ordered = sorted(found.items(), key=lambda item: (split_rank(item[0][0]), item[0][1]))
+        for ((split_a, clip_a), a), ((split_b, clip_b), b) in itertools.combinations(ordered, 2):
+            if split_a != split_b and clip_a != clip_b:
+                findings.append(Finding.of("upload", a, b, key=upload, scope=scope))
     return sorted(
         findings, key=lambda f: (split_rank(f.split_a), split_rank(f.split_b), f.video_a, f.video_b)
     )

@@ -80,7 +80,7 @@ def looked_at(crops: Iterable[tuple[str, np.ndarray, int, str]]) -> pa.Table:
             "face_index": 0,
             "label": label,
             "split": split,
-            **fingerprints.look(image),
+            **fingerprints.describe_picture(image),
         }
         for i, (video, image, label, split) in enumerate(crops)
     ]

@@ -31,7 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i in range(3)
         ),
     ]  # fmt: skip
-    rows = findings.as_table(found).to_pylist()
+    rows = findings.make_table(found).to_pylist()
     feature = Feature("corner_black", "share of black pixels in the corners", 0.97, "fakes")
     probes = [
         Probe("all together", "shortcut", 0.98, 0.95, 1.0, (feature,)),
@@ -52,7 +52,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts={"Data": "s3://bucket/crops", "Nothing": None},
         probe_auc=0.6,
     )
-    return Path(leakcheck.write(str(tmp_path_factory.mktemp("page")), Storage(), contents))
+    return Path(leakcheck.write_page(str(tmp_path_factory.mktemp("page")), Storage(), contents))
 
 
 @pytest.mark.browser

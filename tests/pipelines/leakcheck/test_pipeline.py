@@ -155,6 +155,7 @@ def test_bad_usage_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["--catalog.methods", '["Deepfakes"]'], "catalog.methods: the crops of jobs/preprocess.py carry"),
         (["--leakcheck.fail_on", '["identities"]'], "leakcheck.fail_on"),
         (["--leakcheck.conversion_dict", str(tmp_path / "none.json")], "none.json does not exist"),
+        (["--report.pages", "1"], "unknown option --report.pages"),
     ):
         assert leakcheck("--input", uri, "--output", tmp_path / "out", *arguments) == cli.BAD_USAGE
         assert words in capsys.readouterr().err

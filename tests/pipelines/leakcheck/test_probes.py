@@ -21,7 +21,9 @@ def measured(
 ) -> dict[str, Probe]:
     """The probes of some pictures, by their groups."""
     videos = tables.from_rows("videos", videos_of([crop(name, SMALL, label) for name, _, label, _ in images]))
-    found = probes.run(probe_features.collect(looked_at(images), videos, config.crops_per_video), config)
+    found = probes.run_probes(
+        probe_features.collect_samples(looked_at(images), videos, config.crops_per_video), config
+    )
     return {probe.group: probe for probe in found}
 
 
@@ -48,13 +50,13 @@ def test_black_corners_of_rotated_fakes_are_caught_and_named() -> None:
     assert border.features[0].name in ("corner_black", "edge_black", "edge_constant", "edge_repeated")
     assert border.features[0].higher_in == "fakes"
     assert border.warning().startswith("fakes can be told from reals by border pixels alone: AUC")
-    assert border in probes.shortcuts(list(found.values()))
+    assert border in probes.list_shortcuts(list(found.values()))
 
 
 def test_black_corners_alone_tell_the_rotated_copies_as_the_seed_recipe_makes_them() -> None:
     """The corner pixel has precision 1 and recall 1/2 among fakes: every second fake is a rotated copy."""
     images = seed_recipe(cv2.BORDER_CONSTANT, both=False)
-    black = np.array([fingerprints.border(image)["corner_black"] > 0.2 for _, image, _, _ in images])
+    black = np.array([fingerprints.measure_border(image)["corner_black"] > 0.2 for _, image, _, _ in images])
     fake = np.array([label == 1 for _, _, label, _ in images])
     assert fake[black].all()
     assert black[fake].mean() == pytest.approx(0.5)
@@ -65,7 +67,7 @@ def test_the_same_rotation_of_both_classes_tells_nothing(border: int) -> None:
     found = measured(seed_recipe(border, both=True))
     assert found["border pixels"].auc == pytest.approx(0.5, abs=0.14)
     assert found["border pixels"].verdict in ("none", "unclear")
-    assert probes.shortcuts(list(found.values())) == []
+    assert probes.list_shortcuts(list(found.values())) == []
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,8 @@ def test_metadata_of_files_is_probed_even_where_no_picture_was_looked_at() -> No
         duration_s=[10.0] * 2 * VIDEOS,
         codec=["h264", "mpeg4"] * VIDEOS,
     )
-    samples = probe_features.collect(looked_at([]), tables.from_rows("videos", rows), 8)
-    found = {probe.group: probe for probe in probes.run(samples, CONFIG)}
+    samples = probe_features.collect_samples(looked_at([]), tables.from_rows("videos", rows), 8)
+    found = {probe.group: probe for probe in probes.run_probes(samples, CONFIG)}
     assert found["bit rate"].verdict == found["codec"].verdict == "shortcut"
     assert found["duration"].verdict == "not measured"
     assert "the same everywhere" in found["duration"].reason
@@ -112,15 +114,17 @@ def test_too_few_videos_get_words_instead_of_a_number(videos: int) -> None:
 def test_few_identities_are_too_few_however_many_videos_they_have() -> None:
     rows = [crop(f"{i:03d}.mp4", SMALL, i % 2, group_id=f"person {i % 4}") for i in range(2 * VIDEOS)]
     images = [(row["video_id"], face(i), row["label"], "train") for i, row in enumerate(rows)]
-    samples = probe_features.collect(looked_at(images), tables.from_rows("videos", videos_of(rows)), 8)
-    assert "identity groups" in probes.run(samples, CONFIG)[0].reason
+    samples = probe_features.collect_samples(
+        looked_at(images), tables.from_rows("videos", videos_of(rows)), 8
+    )
+    assert "identity groups" in probes.run_probes(samples, CONFIG)[0].reason
 
 
 def test_unlabelled_videos_are_left_out_and_each_video_gives_as_many_crops_as_asked() -> None:
     images = [(f"{i % 3}.mp4", face(i), i % 3 % 2, "train") for i in range(60)]
     rows = videos_of([crop(name, SMALL, label) for name, _, label, _ in images])
     rows[2]["label"] = None
-    samples = probe_features.collect(looked_at(images), tables.from_rows("videos", rows), 5)
+    samples = probe_features.collect_samples(looked_at(images), tables.from_rows("videos", rows), 5)
     assert np.bincount(samples.video).tolist() == [5, 5]
 
 
@@ -133,7 +137,7 @@ def test_border_numbers_tell_black_bars_from_pictures() -> None:
     barred = face(1)
     barred[:12] = 0
     barred[-12:] = 0
-    plain, bars = fingerprints.border(face(1)), fingerprints.border(barred)
+    plain, bars = fingerprints.measure_border(face(1)), fingerprints.measure_border(barred)
     assert plain["edge_black"] < 0.05 and bars["edge_black"] > 0.5
     assert bars["corner_black"] == 1.0
 
@@ -151,4 +155,4 @@ def test_border_numbers_tell_black_bars_from_pictures() -> None:
 def test_a_verdict_is_given_only_where_the_interval_allows_one(
     auc: float, low: float | None, high: float | None, verdict: str
 ) -> None:
-    assert probes._verdict(auc, low, high, CONFIG) == verdict
+    assert probes._judge(auc, low, high, CONFIG) == verdict
