@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.catalog.splits import split_rank
+from deepfake.catalog.splits import rank_split, word_overlap
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.checksums import sha256_of_file
@@ -27,7 +27,6 @@ from deepfake.io.tables.videos import CATALOG, video_row
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1024
-NAMED = 10  # pairs spelled out in a message
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Duplicates:
     skipped: pa.Table  # table ``videos``: a row for each copy left out
 
 
-def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
+def list_suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
     """The files to hash: those listed ones whose size another listed or earlier one has too.
 
     Columns ``video_id, uri, size_bytes, modified``; what was found of the last is null where nothing was.
@@ -50,16 +49,18 @@ def suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
     shared = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     if earlier is not None:
         shared = pa.concat_arrays([shared, pc.unique(earlier["size_bytes"]).cast(shared.type)])
-    found = _files(listed.filter(pc.and_(pc.is_in(sizes, shared), pc.fill_null(pc.greater(sizes, 0), False))))
+    found = _select_columns(
+        listed.filter(pc.and_(pc.is_in(sizes, shared), pc.fill_null(pc.greater(sizes, 0), False)))
+    )
     if earlier is None:
         return found
     failed = pc.is_in(earlier["status"], pa.array(sorted(FAILURES), pa.string()))
     partial = pc.and_(pc.is_null(earlier["content_sha256"]), pc.invert(failed))
     alike = pc.is_in(earlier["size_bytes"], pc.unique(sizes).drop_null())
-    return pa.concat_tables([found, _files(earlier.filter(pc.and_(partial, alike)))])
+    return pa.concat_tables([found, _select_columns(earlier.filter(pc.and_(partial, alike)))])
 
 
-def _files(rows: pa.Table) -> pa.Table:
+def _select_columns(rows: pa.Table) -> pa.Table:
     kind = CATALOG.field("modified").type
     modified = rows["modified"] if "modified" in rows.column_names else pa.nulls(rows.num_rows, kind)
     found = {name: rows[name] for name in ("video_id", "uri", "size_bytes")}
@@ -67,22 +68,21 @@ def _files(rows: pa.Table) -> pa.Table:
 
 
 def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
-    """Table ``hashes`` of the files that ``suspects`` names."""
-    hashes: list[str | None] = []
-    for uri in rows["uri"].to_pylist():
+    """Table ``hashes`` of the files that ``list_suspects`` names."""
+    found = []
+    for row in rows.to_pylist():
         try:
-            with storage.open(uri) as file:
-                hashes.append(sha256_of_file(file))
+            with storage.open(row["uri"]) as file:
+                digest = sha256_of_file(file)
         except OSError:
-            hashes.append(None)
-    names = rows["video_id"].to_pylist()
-    return tables.from_rows(
-        "hashes",
-        [{"video_id": name, "content_sha256": digest} for name, digest in zip(names, hashes, strict=True)],
-    )
+            digest = None
+        found.append({"video_id": row["video_id"], "content_sha256": digest})
+    return tables.from_rows("hashes", found)
 
 
-def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, str | None]) -> Duplicates:
+def separate_duplicates(
+    listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, str | None]
+) -> Duplicates:
     """Leave out every row whose content another row of the same label stands for.
 
     The first in the catalog's order stands for the others, a video of an earlier run before all. Equal
@@ -102,9 +102,8 @@ def separate(listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, st
     made: list[pa.Table] = []
     skipped: list[dict[str, Any]] = []
     # Only rows that were hashed become Python objects, and only for a while: an archive may have ten million.
-    for position, row in zip(
-        np.flatnonzero(is_hashed), _rows(listed.filter(pa.array(is_hashed))), strict=True
-    ):
+    rows = _iterate_rows(listed.filter(pa.array(is_hashed)))
+    for position, row in zip(np.flatnonzero(is_hashed), rows, strict=True):
         if len(skipped) == ROWS_AT_ONCE:
             made.append(tables.from_rows("videos", skipped))
             skipped = []
@@ -139,26 +138,20 @@ def require_no_duplicates(manifest: pa.Table, splits: Sequence[str]) -> None:
     by_content: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     chosen = manifest.filter(pc.is_in(manifest["split"], pa.array(splits, pa.string())))
     columns = {"video_id", "split", "content_sha256", "status"} & set(chosen.column_names)
-    for row in _rows(chosen.select(sorted(columns)).filter(pc.is_valid(chosen["content_sha256"]))):
+    for row in _iterate_rows(chosen.select(sorted(columns)).filter(pc.is_valid(chosen["content_sha256"]))):
         if row.get("status") != Status.SKIPPED_DUPLICATE:
             by_content[row["content_sha256"]][row["split"]].append(row["video_id"])
     shared = [
-        (left, right, min(held[left]), min(held[right]))
+        (left, right, f"{min(held[left])} ({left}) and {min(held[right])} ({right})")
         for held in by_content.values()
-        for left, right in itertools.combinations(sorted(held, key=split_rank), 2)
+        for left, right in itertools.combinations(sorted(held, key=rank_split), 2)
     ]
-    if not shared:
-        return
-    pairs = sorted({f"{left} and {right}" for left, right, _, _ in shared})
-    more = f"\n  and {len(shared) - NAMED} more" if len(shared) > NAMED else ""
-    raise UsageError(
-        f"the same content is in {'; '.join(pairs)}, so no number would tell of new videos:\n  "
-        + "\n  ".join(f"{a} ({left}) and {b} ({right})" for left, right, a, b in shared[:NAMED])
-        + f"{more}\n  jobs/leakcheck.py lists them all"
-    )
+    if shared:
+        words = word_overlap("the same content is in", "new videos", shared)
+        raise UsageError(f"{words}\n  jobs/leakcheck.py lists them all")
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+def _iterate_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows one after another, never all at once."""
     for batch in table.to_batches(max_chunksize=ROWS_AT_ONCE):
         yield from batch.to_pylist()

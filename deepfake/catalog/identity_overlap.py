@@ -17,10 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.provenance import FAKE, REAL
-from deepfake.catalog.splits import split_rank
+from deepfake.catalog.splits import rank_split, word_overlap
 from deepfake.errors import UsageError
-
-_NAMED = 10  # overlaps spelled out in a message
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def names_people(table: pa.Table) -> bool:
 
     Where nothing tells, each video is taken for a person of its own.
     """
-    keys = _keys(table.filter(table["split"].is_valid()))
+    keys = _list_keys(table.filter(table["split"].is_valid()))
     people = keys.group_by(["kind", "key"]).aggregate([])
     return people.num_rows < keys.num_rows or table["source_id"].null_count < table.num_rows
 
@@ -54,10 +52,10 @@ def names_people(table: pa.Table) -> bool:
 def list_identities(table: pa.Table, split: str | None = None) -> list[str]:
     """Every identity shown or used, in a split or in all; of videos without one the group, else the video."""
     rows = table if split is None else table.filter(pc.equal(table["split"], split))
-    return sorted(set(_keys(rows)["key"].to_pylist()))
+    return sorted(set(_list_keys(rows)["key"].to_pylist()))
 
 
-def identity_groups(table: pa.Table) -> np.ndarray:
+def read_identity_groups(table: pa.Table) -> np.ndarray:
     """``(rows,)`` str: the identity group of each row's video, else the video."""
     names = table["video_id"]
     if "group_id" in table.column_names:
@@ -67,7 +65,7 @@ def identity_groups(table: pa.Table) -> np.ndarray:
 
 def find_overlaps(table: pa.Table) -> list[Overlap]:
     """Every identity that more than one split has, once for each pair of splits, sorted."""
-    keys = _keys(table.filter(table["split"].is_valid()))
+    keys = _list_keys(table.filter(table["split"].is_valid()))
     spread = keys.group_by(["kind", "key"]).aggregate([("split", "count_distinct")])
     spread = spread.filter(pc.greater(spread["split_count_distinct"], 1))
     shared = keys.filter(pc.is_in(keys["key"], pc.unique(spread["key"])))
@@ -77,28 +75,22 @@ def find_overlaps(table: pa.Table) -> list[Overlap]:
         seen[row["kind"], row["key"]][row["split"]] = min(known, row["video_id"])
     overlaps = []
     for (kind, identity), videos in seen.items():
-        for a, b in itertools.combinations(sorted(videos, key=split_rank), 2):
+        for a, b in itertools.combinations(sorted(videos, key=rank_split), 2):
             overlaps.append(Overlap(kind, identity, a, b, videos[a], videos[b]))
-    return sorted(overlaps, key=lambda o: (split_rank(o.split_a), split_rank(o.split_b), o.kind, o.identity))
+    return sorted(overlaps, key=lambda o: (rank_split(o.split_a), rank_split(o.split_b), o.kind, o.identity))
 
 
 def require_disjoint(table: pa.Table, splits: Sequence[str]) -> None:
     """Raise ``UsageError`` where an identity is in more than one of ``splits``."""
     overlaps = find_overlaps(table.filter(pc.is_in(table["split"], pa.array(splits, pa.string()))))
-    if not overlaps:
-        return
-    pairs = sorted({f"{o.split_a} and {o.split_b}" for o in overlaps})
-    more = f"\n  and {len(overlaps) - _NAMED} more" if len(overlaps) > _NAMED else ""
-    raise UsageError(
-        f"identities are shared between {'; '.join(pairs)}, so no number would tell of new people:\n  "
-        + "\n  ".join(str(overlap) for overlap in overlaps[:_NAMED])
-        + more
-    )
+    if overlaps:
+        found = [(one.split_a, one.split_b, str(one)) for one in overlaps]
+        raise UsageError(word_overlap("identities are shared between", "new people", found))
 
 
 def require_both_classes(table: pa.Table, split: str) -> None:
     """Raise ``UsageError`` unless ``split`` has real and fake videos."""
-    videos = _distinct(table, ["video_id", "split", "label"])
+    videos = _select_distinct(table, ["video_id", "split", "label"])
     counts: dict[str, list[int]] = {}
     for name, label in zip(videos["split"].to_pylist(), videos["label"].to_pylist(), strict=True):
         count = counts.setdefault(name or "no split", [0, 0, 0])
@@ -106,16 +98,16 @@ def require_both_classes(table: pa.Table, split: str) -> None:
     found = counts.get(split, [0, 0, 0])
     if found[REAL] and found[FAKE]:
         return
-    there = "; ".join(f"{name}: {_in_words(counts[name])}" for name in sorted(counts, key=split_rank))
+    there = "; ".join(f"{name}: {_format_counts(counts[name])}" for name in sorted(counts, key=rank_split))
     raise UsageError(
-        f"split {split!r} needs real and fake videos and has {_in_words(found)}. In the table there are "
+        f"split {split!r} needs real and fake videos and has {_format_counts(found)}. In the table there are "
         f"{there or 'no videos'}"
     )
 
 
-def _keys(table: pa.Table) -> pa.Table:
+def _list_keys(table: pa.Table) -> pa.Table:
     """``(kind, key, split, video_id)``, distinct, of every identity of every video."""
-    videos = _distinct(table, ["video_id", "split", "target_id", "source_id", "group_id"])
+    videos = _select_distinct(table, ["video_id", "split", "target_id", "source_id", "group_id"])
     unnamed = pc.and_(videos["target_id"].is_null(), videos["source_id"].is_null())
     by_group = videos.filter(pc.and_(unnamed, videos["group_id"].is_valid()))
     by_itself = videos.filter(pc.and_(unnamed, videos["group_id"].is_null()))
@@ -128,18 +120,15 @@ def _keys(table: pa.Table) -> pa.Table:
     ):
         rows = rows.filter(rows[column].is_valid())
         kinds = pa.array([kind]).take(pa.array([0] * len(rows), pa.int32()))
-        parts.append(
-            pa.table(
-                {"kind": kinds, "key": rows[column], "split": rows["split"], "video_id": rows["video_id"]}
-            )
-        )
+        columns = [kinds, rows[column], rows["split"], rows["video_id"]]
+        parts.append(pa.table(columns, names=["kind", "key", "split", "video_id"]))
     return pa.concat_tables(parts)
 
 
-def _distinct(table: pa.Table, columns: list[str]) -> pa.Table:
+def _select_distinct(table: pa.Table, columns: list[str]) -> pa.Table:
     return table.select(columns).group_by(columns).aggregate([])
 
 
-def _in_words(counts: Sequence[int]) -> str:
+def _format_counts(counts: Sequence[int]) -> str:
     unlabelled = f" and {counts[2]} unlabelled" if counts[2] else ""
     return f"{counts[REAL]} real, {counts[FAKE]} fake{unlabelled}"

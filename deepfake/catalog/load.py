@@ -19,7 +19,7 @@ from deepfake.catalog.layouts import ffpp, folders, registry
 from deepfake.catalog.media import (
     count_extensions,
     is_footage,
-    without_extension,
+    remove_extension,
 )
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.config import SPLITS, CatalogConfig
@@ -42,57 +42,57 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     if config.layout == "manifest" or (
         config.layout == "auto" and manifest.is_manifest(uri) and not storage.is_folder(uri)
     ):
-        table = manifest.read(uri, storage)
+        table = manifest.read_manifest(uri, storage)
     else:
-        table = _listed(uri, config, storage)
+        table = _list_videos(uri, config, storage)
     table = table.sort_by("video_id")
     _require_unique(uri, table)
-    table = _filtered(uri, splits.assign(table, config, storage), config)
+    table = _filter(uri, splits.assign_splits(table, config, storage), config)
     _log_counts(uri, table)
     return table
 
 
-def _listed(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
-    files, root, root_name = _files(uri, storage)
+def _list_videos(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
+    files, root, root_name = _list_files(uri, storage)
     footage = sorted((f for f in files if is_footage(f.path)), key=lambda info: (info.path, info.uri))
     if not footage:
-        raise UsageError(_nothing_found(uri, files))
+        raise UsageError(_explain_nothing(uri, files))
     if config.layout in ("auto", "ffpp"):
         clips = [ffpp.parse(f"{root}/{info.path}") for info in footage]
         if any(clips):
-            return _ffpp_table(uri, footage, clips, root, root_name, config)
+            return _make_ffpp_table(uri, footage, clips, root, root_name, config)
         if config.layout == "ffpp" or (
-            root_name and any(ffpp.in_tree(f"{root}/{info.path}") for info in footage)
+            root_name and any(ffpp.is_in_tree(f"{root}/{info.path}") for info in footage)
         ):
             raise UsageError(
                 f"{uri}: no clips of a FaceForensics++ tree: looked for "
                 "original_sequences/youtube/c23/videos/*.mp4, "
                 "manipulated_sequences/Deepfakes/c23/videos/*.mp4 and the like; "
-                f"found {_examples(footage)}; --catalog.layout folders takes files as they are"
+                f"found {_give_examples(footage)}; --catalog.layout folders takes files as they are"
             )
-    known = registry.describe(config.layout, files, footage, root, storage)
+    known = registry.describe_known(config.layout, files, footage, root, storage)
     if known:
-        return _table_of_layouts(uri, footage, known, root_name)
+        return _make_layout_table(uri, footage, known, root_name)
     if config.layout in registry.LAYOUTS:
         raise UsageError(
             f"{uri}: not laid out as {config.layout}: looked for {registry.LOOKED_FOR[config.layout]}; "
-            f"found {_examples(footage)}"
+            f"found {_give_examples(footage)}"
         )
-    return _table(footage, folders.describe([info.path for info in footage], root_name))
+    return _make_table(footage, folders.describe_by_folders([info.path for info in footage], root_name))
 
 
-def _table_of_layouts(
+def _make_layout_table(
     uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root_name: str
 ) -> pa.Table:
     """Clips that a layout knows, and other footage by its folders' names."""
     others = [info.path for info in footage if info.path not in known]
     if others:
         log.info("%s: %d files are taken by their folders' names, such as %s", uri, len(others), others[0])
-    named = dict(zip(others, folders.describe(others, root_name), strict=True))
-    return _table(footage, [known.get(info.path) or named[info.path] for info in footage])
+    named = dict(zip(others, folders.describe_by_folders(others, root_name), strict=True))
+    return _make_table(footage, [known.get(info.path) or named[info.path] for info in footage])
 
 
-def _ffpp_table(
+def _make_ffpp_table(
     uri: str,
     footage: list[FileInfo],
     clips: Sequence[Provenance | None],
@@ -104,30 +104,27 @@ def _ffpp_table(
     kept = [(info, clip) for info, clip in zip(footage, clips, strict=True) if clip is not None]
     others = [info for info, clip in zip(footage, clips, strict=True) if clip is None]
     others = [info for info in others if not ffpp.is_beside_footage(f"{root}/{info.path}")]
-    outside = [info for info in others if not ffpp.in_tree(f"{root}/{info.path}")]
+    outside = [info for info in others if not ffpp.is_in_tree(f"{root}/{info.path}")]
     if config.layout == "auto" and outside:
-        kept += zip(outside, folders.describe([info.path for info in outside], root_name), strict=True)
-        others = [info for info in others if ffpp.in_tree(f"{root}/{info.path}")]
-    if others:
-        log.warning(
-            "%s: left out %d files that are no FaceForensics++ clips, such as %s",
-            uri,
-            len(others),
-            others[0].path,
+        kept += zip(
+            outside, folders.describe_by_folders([info.path for info in outside], root_name), strict=True
         )
+        others = [info for info in others if ffpp.is_in_tree(f"{root}/{info.path}")]
+    if others:
+        words = "%s: left out %d files that are no FaceForensics++ clips, such as %s"
+        log.warning(words, uri, len(others), others[0].path)
     unnamed = [
         info.path
         for info, clip in zip(footage, clips, strict=True)
         if clip is not None and not ffpp.follows_scheme(clip, info.path)
     ]
     if unnamed:
-        log.warning(
-            "%s: %d clips have names that tell no identities, such as %s", uri, len(unnamed), unnamed[0]
-        )
-    return _table([info for info, _ in kept], [clip for _, clip in kept])
+        words = "%s: %d clips have names that tell no identities, such as %s"
+        log.warning(words, uri, len(unnamed), unnamed[0])
+    return _make_table([info for info, _ in kept], [clip for _, clip in kept])
 
 
-def _files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:
+def _list_files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:
     """The files below a folder, its path and its name; or the one file, its folder's path and no name."""
     path = readable(split_uri(uri)[1]).rstrip("/")
     if storage.is_folder(uri):
@@ -135,20 +132,18 @@ def _files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:
     if not storage.exists(uri):
         raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing")
     info = storage.info(uri)
-    parent = path.rpartition("/")[0]
     name = readable(info.path)
-    one = FileInfo(name, absolute(uri), info.size, info.modified)
     if not is_footage(name):
         raise UsageError(
             f"{uri}: neither a video nor an image nor a manifest (.csv, .parquet), going by its name; "
             "a manifest may list files of any name"
         )
-    return [one], parent, ""
+    return [FileInfo(name, absolute(uri), info.size, info.modified)], path.rpartition("/")[0], ""
 
 
-def _table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Table:
+def _make_table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Table:
     columns = {
-        "video_id": _distinct_names([info.path for info in files]),
+        "video_id": _make_distinct([info.path for info in files]),
         "uri": [info.uri for info in files],
         "size_bytes": [info.size for info in files],
         "modified": [info.modified for info in files],
@@ -158,7 +153,7 @@ def _table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Table:
     return pa.table(columns, schema=tables.schema("catalog"))
 
 
-def _distinct_names(names: list[str]) -> list[str]:
+def _make_distinct(names: list[str]) -> list[str]:
     """Two file names that differ only in bytes that are no Unicode can read alike; the later get a number."""
     if len(set(names)) == len(names):
         return names
@@ -169,7 +164,7 @@ def _distinct_names(names: list[str]) -> list[str]:
         new, number = name, 1
         while new in seen or (new != name and new in taken):
             number += 1
-            new = f"{without_extension(name)}~{number}{PurePosixPath(name).suffix}"
+            new = f"{remove_extension(name)}~{number}{PurePosixPath(name).suffix}"
         seen.add(new)
         result.append(new)
     return result
@@ -187,21 +182,22 @@ def _require_unique(uri: str, table: pa.Table) -> None:
             )
 
 
-def _filtered(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table:
+def _filter(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table:
     """Rows that all filters keep. Originals are no manipulation: a filter of methods keeps them."""
     kept = table
     for option, column in FILTERS.items():
         wanted = getattr(config, option)
         if wanted is None:
             continue
-        wanted = [ffpp.compression(value) for value in wanted] if column == "compression" else wanted
-        present = _counts(table[column].drop_null())
+        wanted = (
+            [ffpp.normalise_compression(value) for value in wanted] if column == "compression" else wanted
+        )
+        present = _count_values(table[column].drop_null())
         absent = sorted(set(wanted) - set(present))
         if len(absent) == len(set(wanted)):
-            there = (
-                ", ".join(f"{value} ({count})" for value, count in sorted(present.items())) or "none known"
-            )
-            raise UsageError(f"{uri}: catalog.{option} {wanted} keeps no video; there are: {there}")
+            known = ", ".join(f"{value} ({count})" for value, count in sorted(present.items()))
+            words = f"catalog.{option} {wanted} keeps no video; there are: {known or 'none known'}"
+            raise UsageError(f"{uri}: {words}")
         if absent:
             log.warning("%s: no video has catalog.%s %s", uri, option, ", ".join(absent))
         mask = pc.is_in(kept[column], pa.array(wanted, pa.string()))
@@ -214,7 +210,7 @@ def _filtered(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table:
     return kept
 
 
-def _nothing_found(uri: str, files: Sequence[FileInfo]) -> str:
+def _explain_nothing(uri: str, files: Sequence[FileInfo]) -> str:
     if not files:
         return f"{uri}: looked for videos; the folder is empty"
     hint = ""
@@ -226,22 +222,17 @@ def _nothing_found(uri: str, files: Sequence[FileInfo]) -> str:
     )
 
 
-def _examples(files: Sequence[FileInfo]) -> str:
+def _give_examples(files: Sequence[FileInfo]) -> str:
     return f"{len(files)} files: {count_extensions(info.path for info in files)}, such as {files[0].path}"
 
 
 def _log_counts(uri: str, table: pa.Table) -> None:
-    labels, in_splits = _counts(table["label"]), _counts(table["split"])
-    log.info(
-        "%s: %d videos, %d real, %d fake, %d unlabelled; splits: %s",
-        uri,
-        len(table),
-        labels.get(REAL, 0),
-        labels.get(FAKE, 0),
-        labels.get(None, 0),
-        ", ".join(f"{name} {in_splits[name]}" for name in SPLITS if name in in_splits) or "none",
-    )
+    labels, in_splits = _count_values(table["label"]), _count_values(table["split"])
+    spread = ", ".join(f"{name} {in_splits[name]}" for name in SPLITS if name in in_splits) or "none"
+    classes = [labels.get(label, 0) for label in (REAL, FAKE, None)]
+    words = "%s: %d videos, %d real, %d fake, %d unlabelled; splits: %s"
+    log.info(words, uri, len(table), *classes, spread)
 
 
-def _counts(column: pa.ChunkedArray) -> dict[Any, int]:
+def _count_values(column: pa.ChunkedArray) -> dict[Any, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}

@@ -64,27 +64,29 @@ def is_manifest(uri: str) -> bool:
     return uri.lower().endswith(EXTENSIONS)
 
 
-def read(uri: str, storage: Storage) -> pa.Table:
+def read_manifest(uri: str, storage: Storage) -> pa.Table:
     """The manifest as a catalog table, unsorted, with ``group_id`` null; raises ``UsageError``."""
-    raw = _columns(uri, storage)
+    raw = _read_columns(uri, storage)
     rows = raw.num_rows
     folder = absolute(uri).rpartition("/")[0]
-    path = _locations(uri, raw["location"])
-    video_id = _video_ids(uri, raw["video_id"], path, folder)
-    label = _mapped(uri, "label", raw["label"], LABELS, pa.int8(), "0, 1, real, fake, or empty where unknown")
+    path = _resolve_locations(uri, raw["location"])
+    video_id = _make_video_ids(uri, raw["video_id"], path, folder)
+    label = _map_values(
+        uri, "label", raw["label"], LABELS, pa.int8(), "0, 1, real, fake, or empty where unknown"
+    )
     is_real, is_fake = (pc.fill_null(pc.equal(label, value), False) for value in (REAL, FAKE))
     method = pc.if_else(is_fake, pc.coalesce(raw["method"], pa.scalar("fake")), raw["method"])
     own_name = pc.replace_substring_regex(video_id, r"([^/])\.[^./]+$", r"\1")
     values = {
         "video_id": video_id,
-        "uri": _uris(path, folder),
-        "size_bytes": _sizes(uri, raw["size_bytes"]),
+        "uri": _make_uris(path, folder),
+        "size_bytes": _cast_sizes(uri, raw["size_bytes"]),
         "modified": pa.nulls(rows, pa.timestamp("us", tz="UTC")),
         "dataset": pc.coalesce(raw["dataset"], pa.scalar(PurePosixPath(folder).name)),
         "label": label,
         "method": pc.if_else(is_real, pa.scalar("real"), method),
         "compression": pc.if_else(pc.equal(raw["compression"], "c0"), pa.scalar("raw"), raw["compression"]),
-        "split": _mapped(uri, "split", raw["split"], SPLIT_NAMES, pa.string(), "train, val or test"),
+        "split": _map_values(uri, "split", raw["split"], SPLIT_NAMES, pa.string(), "train, val or test"),
         "target_id": pc.coalesce(raw["target_id"], own_name),
         "source_id": raw["source_id"],
         "group_id": pa.nulls(rows, pa.string()),
@@ -92,11 +94,11 @@ def read(uri: str, storage: Storage) -> pa.Table:
     return pa.table(values, schema=tables.schema("catalog"))
 
 
-def _columns(uri: str, storage: Storage) -> pa.Table:
+def _read_columns(uri: str, storage: Storage) -> pa.Table:
     """The columns we know, as strings under our names; what is empty or absent is null."""
     try:
         with storage.open(uri) as file:
-            names = _header(uri, file)
+            names = _read_header(uri, file)
         chosen = _choose(uri, names)
         with storage.open(uri) as file:
             table = _read(uri, file, names, sorted(set(chosen.values())))
@@ -107,11 +109,11 @@ def _columns(uri: str, storage: Storage) -> pa.Table:
     if table.num_rows == 0:
         raise UsageError(f"{uri}: the manifest has no rows")
     nothing = pa.nulls(table.num_rows, pa.string())
-    found = {name: _texts(uri, column, table[column]) for name, column in chosen.items()}
+    found = {name: _cast_to_text(uri, column, table[column]) for name, column in chosen.items()}
     return pa.table({name: found.get(name, nothing) for name in ALIASES})
 
 
-def _header(uri: str, file: BinaryIO) -> list[str]:
+def _read_header(uri: str, file: BinaryIO) -> list[str]:
     if uri.lower().endswith(".parquet"):
         return list(pq.ParquetFile(file).schema_arrow.names)
     with pyarrow.csv.open_csv(file, parse_options=_CSV) as reader:
@@ -145,7 +147,7 @@ def _read(uri: str, file: BinaryIO, names: Sequence[str], wanted: list[str]) -> 
     return pyarrow.csv.read_csv(file, parse_options=_CSV, convert_options=as_text)
 
 
-def _texts(uri: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _cast_to_text(uri: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         column = column.cast(pa.string())
     except pa.ArrowException as error:
@@ -153,10 +155,10 @@ def _texts(uri: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
-def _locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _resolve_locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Paths with ``.`` and ``..`` resolved where they are relative; URIs and absolute paths as they are."""
     if column.null_count:
-        raise UsageError(f"{uri}: row {_first(pc.is_null(column))}: no path")
+        raise UsageError(f"{uri}: row {_find_first(pc.is_null(column))}: no path")
     has_scheme = pc.match_substring_regex(column, _SCHEME)
     if pc.any(has_scheme).as_py():
         schemes = pc.unique(pc.replace_substring_regex(column.filter(has_scheme), r"(?s)://.*", ""))
@@ -173,7 +175,7 @@ def _locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_with_mask(column, is_odd.combine_chunks(), pa.array(resolved, pa.string()))
 
 
-def _uris(path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
+def _make_uris(path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
     is_whole = pc.match_substring_regex(path, rf"{_SCHEME}|^/")
     below = path
     if folder.startswith("file://"):  # a folder that is not valid Unicode: the URI's escapes go on to its end
@@ -181,23 +183,23 @@ def _uris(path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
     return pc.if_else(is_whole, path, pc.binary_join_element_wise(folder, below, "/"))
 
 
-def _video_ids(uri: str, given: pa.ChunkedArray, path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
+def _make_video_ids(uri: str, given: pa.ChunkedArray, path: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
     if given.null_count < len(given):
         if given.null_count:
-            raise UsageError(f"{uri}: row {_first(pc.is_null(given))}: no video_id")
+            raise UsageError(f"{uri}: row {_find_first(pc.is_null(given))}: no video_id")
         return given
     below = pc.utf8_slice_codeunits(path, len(folder) + 1)
     return pc.if_else(pc.starts_with(path, f"{folder}/"), below, path)
 
 
-def _sizes(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _cast_sizes(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return column.cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise UsageError(f"{uri}: size_bytes must be whole numbers: {error}") from None
 
 
-def _mapped(
+def _map_values(
     uri: str,
     name: str,
     column: pa.ChunkedArray,
@@ -211,12 +213,12 @@ def _mapped(
     for value in values.to_pylist():
         word = (value or "").strip().lower()
         if word not in meaning:
-            row = _first(pc.fill_null(pc.equal(column, value), False))
+            row = _find_first(pc.fill_null(pc.equal(column, value), False))
             raise UsageError(f"{uri}: row {row}: {name} is {value!r}, expected {expected}")
         meanings.append(meaning[word])
     return pc.take(pa.array(meanings, kind), pc.index_in(column, values))
 
 
-def _first(mask: pa.ChunkedArray) -> int:
+def _find_first(mask: pa.ChunkedArray) -> int:
     """Number of the first row for which the mask holds, counted from 1 after the header."""
     return int(pc.index(mask, True).as_py()) + 1

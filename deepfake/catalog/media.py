@@ -21,18 +21,18 @@ VIDEO_EXTENSIONS = frozenset(
 )
 
 
-def extension(path: str) -> str:
+def get_extension(path: str) -> str:
     """The extension in lower case with its dot, or an empty string."""
     return PurePosixPath(path).suffix.lower()
 
 
-def is_image(path: str) -> bool:
+def is_image_name(path: str) -> bool:
     """Whether the name is that of a still image, which counts as a video of one frame."""
-    return extension(path) in IMAGE_EXTENSIONS
+    return get_extension(path) in IMAGE_EXTENSIONS
 
 
 def are_images(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``is_image`` of each of many names: a chunked array of booleans."""
+    """``is_image_name`` of each of many names: a chunked array of booleans."""
     extensions = "|".join(name[1:] for name in sorted(IMAGE_EXTENSIONS))
     return pc.match_substring_regex(paths, rf"(?is)[^/]\.({extensions})\z")
 
@@ -41,17 +41,17 @@ def is_footage(path: str) -> bool:
     """Whether the name is that of a video or a still image, and nothing hidden (a part with a dot first)."""
     if path.startswith(".") or "/." in path:
         return False
-    return extension(path) in VIDEO_EXTENSIONS or is_image(path)
+    return get_extension(path) in VIDEO_EXTENSIONS or is_image_name(path)
 
 
-def without_extension(path: str) -> str:
+def remove_extension(path: str) -> str:
     """The path less its last extension."""
     return path[: len(path) - len(PurePosixPath(path).suffix)]
 
 
 def count_extensions(paths: Iterable[str], most: int = 6) -> str:
     """How many files of which extension, for messages: ``.txt (3), .json (1)``."""
-    counts = Counter(extension(path) or "no extension" for path in paths)
+    counts = Counter(get_extension(path) or "no extension" for path in paths)
     shown = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     more = f" and {len(shown) - most} more kinds" if len(shown) > most else ""
     return ", ".join(f"{name} ({count})" for name, count in shown[:most]) + more

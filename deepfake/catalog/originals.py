@@ -30,7 +30,7 @@ def match_clips(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return clip, (first == last)[clip] & known
 
 
-def attach(catalog: pa.Table) -> pa.Table:
+def attach_originals(catalog: pa.Table) -> pa.Table:
     """The catalog with a column ``original_uri``: for a fake, the real clip of its target; else null.
 
     The original has the fake's target, data set and compression. A fake whose original is not in the

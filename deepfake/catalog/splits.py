@@ -15,7 +15,7 @@ import fnmatch
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -29,18 +29,21 @@ from deepfake.io.uri import join
 
 log = logging.getLogger(__name__)
 
+_NAMED = 10  # overlaps spelled out in a message
 OFFICIAL_DATASET = "youtube/"  # the official lists name clips of this dataset only
 
 
-def assign(table: pa.Table, config: CatalogConfig, storage: Storage) -> pa.Table:
+def assign_splits(table: pa.Table, config: CatalogConfig, storage: Storage) -> pa.Table:
     """The table with ``group_id`` and ``split`` filled in; splits that it has already stand."""
-    groups = group_ids(table)
-    split = _codes(table["split"])
-    _by_hand(table["video_id"], split, config.assign_splits)
+    groups = compute_group_ids(table)
+    split = _encode_splits(table["split"])
+    _assign_by_hand(table["video_id"], split, config.assign_splits)
     undecided = np.zeros(len(split), bool)
     if config.splits_dir is not None:
-        undecided = _official(table, split, read_official(config.splits_dir, storage), config.splits_dir)
-    _automatic(table, groups, split, undecided, config)
+        undecided = _assign_official(
+            table, split, read_official(config.splits_dir, storage), config.splits_dir
+        )
+    _assign_automatically(table, groups, split, undecided, config)
     names = pa.array(SPLITS, pa.string()).take(pa.array(split, mask=split < 0))
     for name, column in (("group_id", groups), ("split", names)):
         index = table.schema.get_field_index(name)
@@ -48,7 +51,7 @@ def assign(table: pa.Table, config: CatalogConfig, storage: Storage) -> pa.Table
     return table
 
 
-def group_ids(table: pa.Table) -> pa.ChunkedArray:
+def compute_group_ids(table: pa.Table) -> pa.ChunkedArray:
     """The smallest identity of each video's connected component of identities.
 
     A video without a ``target_id`` is an identity of its own, by its ``video_id``.
@@ -67,8 +70,8 @@ def group_ids(table: pa.Table) -> pa.ChunkedArray:
         pc.index_in(column.filter(joined), names).to_numpy().astype(np.int64) for column in (target, source)
     ]
     graph = coo_array((np.ones(len(edges[0]), np.int8), tuple(edges)), shape=(len(names), len(names)))
-    _, component = connected_components(graph, directed=False)
-    _, smallest = np.unique(component, return_index=True)
+    component = connected_components(graph, directed=False)[1]
+    smallest = np.unique(component, return_index=True)[1]
     of_target = pc.index_in(target, names).to_numpy()
     return pa.chunked_array([names.take(pa.array(smallest[component[of_target]]))])
 
@@ -100,7 +103,7 @@ def read_official(folder: str, storage: Storage) -> dict[str, dict[str, int]]:
     return {"clips": clips, "pairs": pairs}
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
+def _encode_splits(column: pa.ChunkedArray) -> np.ndarray:
     """Index in ``SPLITS`` of each value, -1 for null: ``(n,) int8``."""
     if unknown := sorted(set(pc.unique(column).drop_null().to_pylist()) - set(SPLITS)):
         raise UsageError(f"split is {unknown[0]!r}, expected {', '.join(SPLITS)}")
@@ -108,7 +111,7 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
     return codes.to_numpy().astype(np.int8)
 
 
-def _by_hand(video_ids: pa.ChunkedArray, split: np.ndarray, patterns: Mapping[str, str]) -> None:
+def _assign_by_hand(video_ids: pa.ChunkedArray, split: np.ndarray, patterns: Mapping[str, str]) -> None:
     """Where several patterns match a video, the last one holds."""
     if not patterns:
         return
@@ -125,7 +128,7 @@ def _by_hand(video_ids: pa.ChunkedArray, split: np.ndarray, patterns: Mapping[st
         log.info("assign_splits: %r matches %d videos, now in %s", pattern, matched.sum(), wanted)
 
 
-def _official(
+def _assign_official(
     table: pa.Table, split: np.ndarray, lists: Mapping[str, Mapping[str, int]], folder: str
 ) -> np.ndarray:
     """Fill in the official splits; returns which videos must have none, since they join two splits."""
@@ -155,7 +158,7 @@ def _official(
     return undecided
 
 
-def _automatic(
+def _assign_automatically(
     table: pa.Table,
     group_id: pa.ChunkedArray,
     split: np.ndarray,
@@ -206,6 +209,14 @@ def _warn_of_gaps(counts: np.ndarray, dealt: np.ndarray, config: CatalogConfig) 
         )
 
 
-def split_rank(split: str | None) -> tuple[int, str]:
+def word_overlap(subject: str, new: str, found: Sequence[tuple[str, str, str]]) -> str:
+    """What an error says of things that splits share, each as ``(split, split, words)``."""
+    pairs = sorted({f"{left} and {right}" for left, right, _ in found})
+    lines = [words for _, _, words in found[:_NAMED]]
+    lines += [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+    return "\n  ".join([f"{subject} {'; '.join(pairs)}, so no number would tell of {new}:", *lines])
+
+
+def rank_split(split: str | None) -> tuple[int, str]:
     """Sorts splits as train, val, test, then others by name."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split or "")

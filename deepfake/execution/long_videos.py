@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.catalog.media import is_image
+from deepfake.catalog.media import is_image_name
 from deepfake.config import RayConfig
 from deepfake.crops import chunks
 from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
@@ -163,7 +163,7 @@ def _long(rows: pa.Table, megabytes: float) -> list[pa.Table]:
     """The catalog rows of videos larger than so much, each as a table."""
     large = rows.filter(pc.greater(pc.fill_null(rows["size_bytes"], 0), int(megabytes * 1e6)))
     names = large["video_id"].to_pylist()
-    return [large.slice(i, 1) for i, name in enumerate(names) if not is_image(name)]
+    return [large.slice(i, 1) for i, name in enumerate(names) if not is_image_name(name)]
 
 
 def _block(row: pa.Table, **more: str | int) -> pa.Table:

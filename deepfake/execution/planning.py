@@ -41,7 +41,7 @@ def list_videos(config: PreprocessJobConfig | ScoreJobConfig, output: Output) ->
     """The catalog of the job's input, as far as ``--limit`` goes."""
     found = load_catalog(config.input, config.catalog, output.storage)
     if config.detector is not None and config.detector.boxes == "from_original":
-        found = originals.attach(found)
+        found = originals.attach_originals(found)
     return found if config.limit is None else found.slice(0, config.limit)
 
 
@@ -53,8 +53,8 @@ def choose(
     rest = missing(videos, earlier, config.retry_failed)
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
-        found = duplicates.separate(
-            rest, earlier, _hashes(duplicates.suspects(rest, earlier), config, output)
+        found = duplicates.separate_duplicates(
+            rest, earlier, _hashes(duplicates.list_suspects(rest, earlier), config, output)
         )
         rest, copies = found.rest, found.skipped
         if copies.num_rows:
@@ -140,7 +140,7 @@ def _expected_core_seconds(
 def _hashes(
     rows: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output
 ) -> dict[str, str | None]:
-    """Content hashes by video_id of the files that ``duplicates.suspects`` names.
+    """Content hashes by video_id of the files that ``duplicates.list_suspects`` names.
 
     They are kept as units are, so that a job started again reads only what it had not read.
     """

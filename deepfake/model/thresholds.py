@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import identity_groups
+from deepfake.catalog.identity_overlap import read_identity_groups
 from deepfake.metrics import POLICIES, calibrators
 
 TARGETS: Mapping[str, float | None] = {"balanced": None, "fpr_0.01": 0.01, "fpr_0.001": 0.001}
@@ -92,7 +92,7 @@ def of_videos(videos: pa.Table) -> Decisions:
     return Decisions(
         operating_points=tuple(_point(name, labels, scores) for name in TARGETS),
         uncertain=UncertainBand(low=low, high=high, error=metrics.BAND_ERROR),
-        calibration=_calibration(labels, scores, identity_groups(videos)),
+        calibration=_calibration(labels, scores, read_identity_groups(videos)),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import identity_groups
+from deepfake.catalog.identity_overlap import read_identity_groups
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -66,6 +66,6 @@ def bundle_fields(scored: pa.Table) -> dict[str, Any]:
 
 def _measured(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
-    groups = identity_groups(table)
+    groups = read_identity_groups(table)
     intervals = metrics.bootstrap_intervals(labels, scores, groups, threshold, _RESAMPLES, _SEED)
     return {**metrics.binary(labels, scores, threshold), "intervals": intervals}

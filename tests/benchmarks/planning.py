@@ -50,8 +50,8 @@ def steps(path: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:
     return {
         "catalog": lambda _: load_catalog(str(path), CatalogConfig(), Storage()),
         "missing": lambda made: planning.missing(made["catalog"], None),
-        "suspects": lambda made: duplicates.suspects(made["missing"], None),
-        "separate": lambda made: duplicates.separate(made["missing"], None, {}).rest,
+        "suspects": lambda made: duplicates.list_suspects(made["missing"], None),
+        "separate": lambda made: duplicates.separate_duplicates(made["missing"], None, {}).rest,
         "units": lambda made: work_units.plan(made["separate"], "0" * 64),
     }
 

@@ -36,14 +36,14 @@ def _catalog(folder: Path, contents: dict[str, bytes], labels: dict[str, int] | 
 
 
 def _separate(catalog: pa.Table, earlier: pa.Table | None = None) -> duplicates.Duplicates:
-    hashed = duplicates.hash_rows(duplicates.suspects(catalog, earlier), Storage())
+    hashed = duplicates.hash_rows(duplicates.list_suspects(catalog, earlier), Storage())
     pairs = zip(hashed["video_id"].to_pylist(), hashed["content_sha256"].to_pylist(), strict=True)
-    return duplicates.separate(catalog, earlier, dict(pairs))
+    return duplicates.separate_duplicates(catalog, earlier, dict(pairs))
 
 
 def test_only_files_of_equal_size_are_read(tmp_path: Path) -> None:
     catalog = _catalog(tmp_path, {"a": b"12", "b": b"123", "c": b"45", "d": b"", "e": b""})
-    assert duplicates.suspects(catalog, None)["video_id"].to_pylist() == ["a", "c"]
+    assert duplicates.list_suspects(catalog, None)["video_id"].to_pylist() == ["a", "c"]
 
 
 def test_the_first_of_equal_files_stands_for_the_others(tmp_path: Path) -> None:

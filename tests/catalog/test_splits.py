@@ -40,7 +40,7 @@ def catalog_of(rows):
 
 
 def assigned(table, **options):
-    return splits.assign(table, CatalogConfig(**options), Storage())
+    return splits.assign_splits(table, CatalogConfig(**options), Storage())
 
 
 def by_video(table, column="split"):
@@ -65,7 +65,7 @@ def test_a_group_is_the_smallest_identity_that_can_be_reached(rows):
             for name in merged:
                 reach[name] = merged
     table = catalog_of(rows)
-    assert splits.group_ids(table).to_pylist() == [min(reach[a]) for a, _ in rows]
+    assert splits.compute_group_ids(table).to_pylist() == [min(reach[a]) for a, _ in rows]
 
 
 @given(pair_graphs, st.randoms())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.catalog.media import are_images, is_image
+from deepfake.catalog.media import are_images, is_image_name
 from deepfake.execution import work_units
 from deepfake.execution.work_units import Unit, plan
 from deepfake.io import tables
@@ -115,4 +115,4 @@ def test_the_largest_archive_has_no_more_units_than_can_be_held_and_they_are_ali
 def test_many_names_are_told_from_images_as_one_is(stems: list[str]) -> None:
     names = [stem + end for stem in [*stems, "x"] for end in (".jpg", ".JPEG", ".mp4", ".png ", ".tif\n", "")]
     found = are_images(pa.chunked_array([pa.array(names, pa.string())]))
-    assert found.to_pylist() == [is_image(name) for name in names]
+    assert found.to_pylist() == [is_image_name(name) for name in names]

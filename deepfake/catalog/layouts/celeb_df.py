@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from deepfake.catalog.media import without_extension
+from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.storage import FileInfo, Storage
@@ -26,9 +26,9 @@ DATASET = "Celeb-DF"
 _CELEB = re.compile(r"(id\d+)(?:_(id\d+))?_\d+\Z")
 
 
-def people(name: str) -> tuple[str, str | None] | None:
+def parse_people(name: str) -> tuple[str, str | None] | None:
     """Target and source that a file's name tells: ``celeb/id0``, ``celeb/id1``; None for other names."""
-    match = _CELEB.match(without_extension(name))
+    match = _CELEB.match(remove_extension(name))
     if match is None:
         return None
     return f"celeb/{match[1]}", f"celeb/{match[2]}" if match[2] else None
@@ -52,7 +52,7 @@ def describe(
             split = "test" if key in listed else "train"
             if listed.get(key, label) != label:
                 raise UsageError(f"{above}/{TEST_LIST}: lists {name} with the label opposite to its folder's")
-        target, source = people(name) or (f"celeb/{folder}/{without_extension(name)}", None)
+        target, source = parse_people(name) or (f"celeb/{folder}/{remove_extension(name)}", None)
         found[path] = Provenance(
             dataset=above.rpartition("/")[2] or DATASET,
             target_id=target,

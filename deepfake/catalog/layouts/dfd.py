@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from deepfake.catalog.layouts.ffpp import compression
-from deepfake.catalog.media import without_extension
+from deepfake.catalog.layouts.ffpp import normalise_compression
+from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.io.storage import FileInfo, Storage
 
@@ -47,11 +47,11 @@ def describe(
             target_id=f"{DATASET}/{match[1]}",
             label=REAL if fake is None else FAKE,
             method="real" if fake is None else METHOD,
-            compression=compression(stated[1]) if stated else None,
+            compression=normalise_compression(stated[1]) if stated else None,
             source_id=f"{DATASET}/{fake[2]}" if fake is not None else None,
         )
     return found
 
 
 def _stem(path: str) -> str:
-    return without_extension(path.rpartition("/")[2])
+    return remove_extension(path.rpartition("/")[2])

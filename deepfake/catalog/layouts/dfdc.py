@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
-from deepfake.catalog.media import without_extension
+from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.storage import FileInfo, Storage
@@ -73,7 +73,7 @@ def _provenance(path: str, entry: Mapping[str, Any], uri: str) -> Provenance:
     shown = original if label == FAKE and isinstance(original, str) and original else name
     return Provenance(
         dataset=DATASET,
-        target_id=f"dfdc/{without_extension(shown)}",
+        target_id=f"dfdc/{remove_extension(shown)}",
         label=label,
         method="real" if label == REAL else METHOD,
         split=None if split is None else SPLIT_FOLDERS[str(split).lower()],

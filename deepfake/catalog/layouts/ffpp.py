@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from deepfake.catalog.media import without_extension
+from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 
 ORIGINALS = ("youtube", "actors")
@@ -37,7 +37,7 @@ _NAMES = {  # (dataset, label) -> target, and source of a fake
 }
 
 
-def in_tree(path: str) -> bool:
+def is_in_tree(path: str) -> bool:
     """Whether the path lies below ``original_sequences`` or ``manipulated_sequences``."""
     return _IN_TREE.search(path) is not None
 
@@ -56,7 +56,7 @@ def parse(path: str) -> Provenance | None:
     match = _CLIP.search(path) or _CLIP_IN_PART.search(path)
     if match is None:
         return None
-    name, stem = match["name"], without_extension(match["file"])
+    name, stem = match["name"], remove_extension(match["file"])
     original = match["kind"] == "original" if "kind" in match.groupdict() else name in ORIGINALS
     label = REAL if original else FAKE
     dataset = name if original else _dataset_of_fake(name, stem)
@@ -65,7 +65,7 @@ def parse(path: str) -> Provenance | None:
         dataset=dataset,
         label=label,
         method="real" if original else name,
-        compression=compression(match["compression"]),
+        compression=normalise_compression(match["compression"]),
         target_id=f"{dataset}/{ids[0] if ids else stem}",
         source_id=f"{dataset}/{ids[1]}" if len(ids) > 1 else None,
     )
@@ -73,11 +73,11 @@ def parse(path: str) -> Provenance | None:
 
 def follows_scheme(clip: Provenance, path: str) -> bool:
     """Whether the clip's name was one of the two naming schemes."""
-    stem = without_extension(path.rpartition("/")[2])
+    stem = remove_extension(path.rpartition("/")[2])
     return clip.label is not None and bool(_identities(clip.dataset, clip.label, stem))
 
 
-def compression(name: str | None) -> str | None:
+def normalise_compression(name: str | None) -> str | None:
     """The present name of a compression: ``c0`` is what ``raw`` was called before."""
     return "raw" if name == "c0" else name
 

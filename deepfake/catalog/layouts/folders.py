@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from deepfake.catalog.layouts import celeb_df
-from deepfake.catalog.media import without_extension
+from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 
 REAL_WORDS = frozenset({"real", "reals", "original", "originals", "genuine", "pristine"})
@@ -36,7 +36,7 @@ class Placement(NamedTuple):
     split: str | None = None
 
 
-def label_of(name: str) -> int | None:
+def read_label(name: str) -> int | None:
     """The label that a folder's name says, word by word: ``unreal`` is not real."""
     words = set(_WORDS.findall(name.lower()))
     real, fake = bool(words & REAL_WORDS), bool(words & FAKE_WORDS)
@@ -46,14 +46,14 @@ def label_of(name: str) -> int | None:
 
 
 @lru_cache(maxsize=65536)
-def place(folder: str) -> Placement:
+def read_folder(folder: str) -> Placement:
     """What a folder, given by its path relative to the listed root, says of its files.
 
     The innermost folder that names a class gives the label; a folder above that one gives the split.
     """
     parts = [part for part in folder.split("/") if part]
     for index in range(len(parts) - 1, -1, -1):
-        label = label_of(parts[index])
+        label = read_label(parts[index])
         if label is None:
             continue
         splits = [SPLIT_FOLDERS[p.lower()] for p in parts[:index] if p.lower() in SPLIT_FOLDERS]
@@ -61,13 +61,13 @@ def place(folder: str) -> Placement:
     return Placement()
 
 
-def describe(paths: list[str], root_name: str) -> list[Provenance]:
+def describe_by_folders(paths: list[str], root_name: str) -> list[Provenance]:
     """What is known of each file, given by its path relative to the root.
 
     The root's own name gives the label only where no folder inside names a class.
     """
-    placements = [place(path.rpartition("/")[0]) for path in paths]
-    label = label_of(root_name)
+    placements = [read_folder(path.rpartition("/")[0]) for path in paths]
+    label = read_label(root_name)
     if label is not None and all(p.label is None for p in placements):
         method = _method(label, [root_name])
         placements = [Placement(label, method) for _ in paths]
@@ -76,9 +76,9 @@ def describe(paths: list[str], root_name: str) -> list[Provenance]:
 
 def _provenance(path: str, placed: Placement, root_name: str) -> Provenance:
     folder, _, name = path.rpartition("/")
-    target: str = without_extension(path)
+    target: str = remove_extension(path)
     source: str | None = None
-    people = celeb_df.people(name) if "celeb" in f"{root_name}/{folder}".lower() else None
+    people = celeb_df.parse_people(name) if "celeb" in f"{root_name}/{folder}".lower() else None
     if people is not None:
         target, source = people
     return Provenance(root_name or None, target, placed.label, placed.method, None, placed.split, source)

@@ -27,7 +27,7 @@ LOOKED_FOR = {
 }
 
 
-def describe(
+def describe_known(
     layout: str, files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
 ) -> dict[str, Provenance]:
     """What the data sets' own names and tables say of each clip, by its path; ``auto`` asks all of them."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.catalog.media import is_image
+from deepfake.catalog.media import is_image_name
 from deepfake.config import SamplingConfig
 from deepfake.io.storage import Storage
 from deepfake.video.decoder import open_local
@@ -57,7 +57,7 @@ def stage(
     left_out: dict[str, str] = {}
     for number, row in enumerate(listed.to_pylist()):
         name = row["video_id"]
-        if is_image(name):
+        if is_image_name(name):
             left_out[name] = "a still image"
             continue
         path = folder / f"{number:04d}{PurePosixPath(name).suffix}"

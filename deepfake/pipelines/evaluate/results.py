@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import identity_groups
+from deepfake.catalog.identity_overlap import read_identity_groups
 from deepfake.config import EvaluationConfig
 from deepfake.model.thresholds import Decisions
 from deepfake.pipelines.evaluate import slices
@@ -191,7 +191,9 @@ def _sort_worst_first(
 
 def bootstrap_units(table: pa.Table, over: str) -> np.ndarray:
     """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
-    names = pa.array(identity_groups(table)) if over == "identities" else table["video_id"].combine_chunks()
+    names = (
+        pa.array(read_identity_groups(table)) if over == "identities" else table["video_id"].combine_chunks()
+    )
     return names.dictionary_encode().indices.to_numpy()
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.provenance import FAKE, REAL
-from deepfake.catalog.splits import split_rank
+from deepfake.catalog.splits import rank_split
 from deepfake.io.tables import Status
 from deepfake.pipelines.leakcheck.findings import Finding
 
@@ -76,7 +76,7 @@ def _pair_members(members: list[dict[str, Any]], column: str, kind: str, key: st
     for member in members:
         if member[column] is not None:
             sides[member[column]].append(member)
-    order = sorted(sides, key=split_rank if column == "split" else (REAL, FAKE).index)
+    order = sorted(sides, key=rank_split if column == "split" else (REAL, FAKE).index)
     findings = []
     for one, other in itertools.combinations(order, 2):
         left, right = sides[one], sides[other]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.catalog.splits import split_rank
+from deepfake.catalog.splits import rank_split
 from deepfake.io import tables
 
 INPUT, OFFICIAL = "input", "official_split"
@@ -64,4 +64,4 @@ def make_table(findings: Iterable[Finding], config_sha256: str | None = None) ->
 
 def _order(finding: Finding) -> tuple[Any, ...]:
     alike = finding.pixel_difference if finding.pixel_difference is not None else 0.0
-    return (split_rank(finding.split_a), split_rank(finding.split_b), alike, finding.video_a, finding.video_b)
+    return (rank_split(finding.split_a), rank_split(finding.split_b), alike, finding.video_a, finding.video_b)

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.catalog.splits import split_rank
+from deepfake.catalog.splits import rank_split
 from deepfake.pipelines.leakcheck.findings import Finding
 
 MAX_DISTANCE = 7  # what the banding finds without a miss
@@ -53,7 +53,7 @@ def find_near_duplicates(pictures: pa.Table, max_distance: int, max_difference: 
     video = pc.index_in(rows["video_id"], names).to_numpy()
     split = np.array(rows["split"].to_pylist())
     alike: dict[tuple[int, int], _ClosestPair] = {}
-    for one, other in itertools.combinations(sorted(set(split.tolist()), key=split_rank), 2):
+    for one, other in itertools.combinations(sorted(set(split.tolist()), key=rank_split), 2):
         left, right = np.flatnonzero(split == one), np.flatnonzero(split == other)
         for flipped, query in ((False, hashes), (True, mirrored)):
             for i, j in find_candidates(query[left], hashes[right], max_distance):

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from deepfake.catalog.identity_overlap import find_overlaps, names_people
-from deepfake.catalog.splits import split_rank
+from deepfake.catalog.splits import rank_split
 from deepfake.config import LeakcheckJobConfig, config_sha256
 from deepfake.crops.dataset import require_distinct
 from deepfake.errors import UsageError
@@ -245,7 +245,7 @@ def _require_own_output(config: LeakcheckJobConfig) -> None:
 
 def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
     counted = Counter("none" if value is None else str(value) for value in column.to_pylist())
-    return dict(sorted(counted.items(), key=lambda item: split_rank(item[0])))
+    return dict(sorted(counted.items(), key=lambda item: rank_split(item[0])))
 
 
 def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.catalog.identity_overlap import identity_groups
+from deepfake.catalog.identity_overlap import read_identity_groups
 from deepfake.video.sampling import spread_evenly
 
 # group -> its features; the group is what a warning names first
@@ -97,7 +97,7 @@ def collect_samples(pictures: pa.Table, videos: pa.Table, crops_per_video: int) 
     else:
         place, own = np.arange(known.num_rows), {}
     of_video = {name: values[place] for name, values in facts.items()}
-    group = np.unique(identity_groups(known), return_inverse=True)[1]
+    group = np.unique(read_identity_groups(known), return_inverse=True)[1]
     label = known["label"].to_numpy().astype(np.int8)
     return Samples({**own, **of_video}, label[place], place, group[place].astype(np.int64))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.catalog.splits import OFFICIAL_DATASET, read_official, split_rank
+from deepfake.catalog.splits import OFFICIAL_DATASET, rank_split, read_official
 from deepfake.config import SPLITS
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
@@ -100,10 +100,10 @@ def _find_overlaps(
             examples[upload].setdefault((row["split"], clip), row)
     findings = []
     for upload, found in examples.items():
-        ordered = sorted(found.items(), key=lambda item: (split_rank(item[0][0]), item[0][1]))
+        ordered = sorted(found.items(), key=lambda item: (rank_split(item[0][0]), item[0][1]))
         for ((split_a, clip_a), a), ((split_b, clip_b), b) in itertools.combinations(ordered, 2):
             if split_a != split_b and clip_a != clip_b:
                 findings.append(Finding.of("upload", a, b, key=upload, scope=scope))
     return sorted(
-        findings, key=lambda f: (split_rank(f.split_a), split_rank(f.split_b), f.video_a, f.video_b)
+        findings, key=lambda f: (rank_split(f.split_a), rank_split(f.split_b), f.video_a, f.video_b)
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.catalog.layouts.folders import Placement, label_of, place
+from deepfake.catalog.layouts.folders import Placement, read_folder, read_label
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from deepfake.catalog.layouts.folders import Placement, label_of, place
     ],
 )
 def test_a_folder_name_is_read_word_by_word(name, label):
-    assert label_of(name) == label
+    assert read_label(name) == label
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_folder_name_is_read_word_by_word(name, label):
     ],
 )
 def test_the_innermost_label_folder_counts_and_the_split_stands_above_it(folder, placement):
-    assert place(folder) == placement
+    assert read_folder(folder) == placement
 
 
 def test_a_file_name_is_no_label(tree, load):
