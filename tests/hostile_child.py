@@ -15,14 +15,14 @@ from typing import Any
 import pyarrow as pa
 
 from deepfake.crops import chunks
-from deepfake.crops.extraction import Found, extract
+from deepfake.crops.extraction import ExtractionResult, extract
 from deepfake.crops.sandbox import serve
 
-look = chunks.look
+look = chunks.find_piece_faces
 answers = os.fstat(1).st_ino  # the pipe, whatever its number becomes
 
 
-def _extract(entry: Mapping[str, Any], *rest: Any) -> Found:
+def _extract(entry: Mapping[str, Any], *rest: Any) -> ExtractionResult:
     _misbehave(entry)
     found = extract(entry, *rest)
     name = Path(entry["uri"]).name
@@ -38,7 +38,7 @@ def _extract(entry: Mapping[str, Any], *rest: Any) -> Found:
     return found
 
 
-def _look(entry: Mapping[str, Any], *rest: Any) -> Found:
+def _look(entry: Mapping[str, Any], *rest: Any) -> ExtractionResult:
     _misbehave(entry)
     return look(entry, *rest)
 
@@ -68,5 +68,5 @@ def _misbehave(entry: Mapping[str, Any]) -> None:
         os.write(1, b"\xff" * 100)
 
 
-chunks.look = _look
+chunks.find_piece_faces = _look
 serve(_extract)

@@ -23,7 +23,7 @@ _GREY = 127
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawnChanges:
     """Everything random about one sample, drawn in a fixed order so that options do not shift each other."""
 
     flip: bool
@@ -42,16 +42,16 @@ class Draw:
     rgb_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # grey levels
 
 
-def random_of(seed: int, epoch: int, sample_id: str, purpose: str = "") -> np.random.Generator:
+def make_random(seed: int, epoch: int, sample_id: str, purpose: str = "") -> np.random.Generator:
     """The random numbers of one sample in one epoch, others for each purpose."""
     name = f"{seed}|{epoch}|{sample_id}" + (f"|{purpose}" if purpose else "")
     key = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(key, "big"))
 
 
-def draw(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> Draw:
+def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> DrawnChanges:
     """The changes that one sample gets in one epoch."""
-    random = random_of(seed, epoch, sample_id)
+    random = make_random(seed, epoch, sample_id)
     chance = random.random(6)
     signed = random.uniform(-1.0, 1.0, 4)
     share = random.random(8)
@@ -63,7 +63,8 @@ def draw(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> Draw:
         return float(bounds[0] + (bounds[1] - bounds[0]) * share[index])
 
     width, height = between(_CUTOUT, 4), between(_CUTOUT, 5)
-    return Draw(
+    cutout = (float(share[6] * (1 - width)), float(share[7] * (1 - height)), width, height)
+    return DrawnChanges(
         flip=bool(chance[0] < config.flip),
         degrees=float(signed[0] * config.rotation_degrees),
         scale=float(1.0 + signed[1] * config.scale),
@@ -74,48 +75,37 @@ def draw(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -> Draw:
         noise_seed=noise_seed,
         downscale=between(_DOWNSCALE, 2) if chance[3] < config.downscale else None,
         jpeg=min(high, low + int(share[3] * (high - low + 1))) if chance[4] < config.jpeg else None,
-        cutout=(
-            (float(share[6] * (1 - width)), float(share[7] * (1 - height)), width, height)
-            if chance[5] < config.cutout
-            else None
-        ),
+        cutout=cutout if chance[5] < config.cutout else None,
         hue_degrees=hue * config.hue_degrees,
         saturation=1.0 + saturation * config.saturation,
         rgb_shift=(rgb[0] * config.rgb_shift, rgb[1] * config.rgb_shift, rgb[2] * config.rgb_shift),
     )
 
 
-def apply(crop: np.ndarray, changes: Draw) -> np.ndarray:
+def apply_changes(crop: np.ndarray, changes: DrawnChanges) -> np.ndarray:
     """The changed crop, ``(h, w, 3) uint8 RGB`` like the one given, which stays as it was.
 
     Geometry comes first, then light and colour, then what cameras and uploads do: blur, noise, scaling, JPEG.
     Borders that a rotation uncovers are filled by reflection: a black corner would tell which crops were
     rotated.
     """
-    image = recolour(
-        geometry(crop, changes),
-        changes.brightness,
-        changes.contrast,
-        changes.hue_degrees,
-        changes.saturation,
-        changes.rgb_shift,
-    )
+    light = (changes.brightness, changes.contrast, changes.hue_degrees, changes.saturation)
+    image = recolour(transform_geometry(crop, changes), *light, changes.rgb_shift)
     if changes.blur is not None:
-        image = cv2.GaussianBlur(image, (0, 0), changes.blur, borderType=cv2.BORDER_REFLECT_101)
+        image = images.blur(image, changes.blur)
     if changes.noise is not None:
-        random = np.random.default_rng(changes.noise_seed)
-        grain = random.standard_normal(image.shape, np.float32) * changes.noise
-        image = np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
+        image = images.add_noise(image, changes.noise, np.random.default_rng(changes.noise_seed))
     if changes.downscale is not None:
-        image = _downscale(image, changes.downscale)
+        height, width = image.shape[:2]
+        image = images.resample(image, (round(width * changes.downscale), round(height * changes.downscale)))
     if changes.jpeg is not None:
         image = images.compress(image, changes.jpeg)
     if changes.cutout is not None:
-        image = _cutout(image, changes.cutout)
+        image = _cut_out(image, changes.cutout)
     return np.ascontiguousarray(image)
 
 
-def geometry(crop: np.ndarray, changes: Draw) -> np.ndarray:
+def transform_geometry(crop: np.ndarray, changes: DrawnChanges) -> np.ndarray:
     """The crop flipped, turned and scaled only; for what goes with it, such as a mask ``(h, w)``."""
     if changes.degrees == 0.0 and changes.scale == 1.0:
         return cv2.flip(crop, 1) if changes.flip else crop.copy()
@@ -154,17 +144,7 @@ def recolour(
     return cv2.transform(image, np.column_stack([linear, offset]))
 
 
-def _downscale(image: np.ndarray, share: float) -> np.ndarray:
-    height, width = image.shape[:2]
-    small = (max(1, round(width * share)), max(1, round(height * share)))
-    return cv2.resize(
-        cv2.resize(image, small, interpolation=cv2.INTER_AREA),
-        (width, height),
-        interpolation=cv2.INTER_LINEAR,
-    )
-
-
-def _cutout(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+def _cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     height, width = image.shape[:2]
     left, top = int(box[0] * width), int(box[1] * height)
     result = image.copy()

@@ -17,13 +17,13 @@ from deepfake.io.tables import Status
 from deepfake.video import made_clip
 
 
-def failure(config: ExtractConfig, storage: Storage, program: Sequence[str] = PROGRAM) -> str | None:
+def explain_failure(config: ExtractConfig, storage: Storage, program: Sequence[str] = PROGRAM) -> str | None:
     """Why a clip made here cannot be decoded by a child process as a worker's; None where it can."""
     extractor = IsolatedExtractor(config, storage, program, tell=False)
     try:
         with tempfile.TemporaryDirectory() as folder:
             clip = Path(folder, "canary.mp4")
-            made_clip.write(clip)
+            made_clip.write_clip(clip)
             video = extractor.extract({"video_id": clip.name, "uri": str(clip), "label": None}).video
     finally:
         extractor.close()

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from deepfake.config import sha256_of
 from deepfake.crops.extraction import (
     ExtractConfig,
-    Found,
-    Kept,
+    ExtractionResult,
+    SampledFrame,
     StageClock,
     attempt,
-    crop_rows,
     find_faces,
-    looker,
-    source_facts,
+    list_source_facts,
+    make_crop_rows,
+    make_face_finder,
 )
 from deepfake.faces.detectors.base import Detection, Detector
 from deepfake.io import tables
@@ -34,22 +34,13 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.tables.videos import video_row
 from deepfake.io.uri import join
-from deepfake.video.decoder import Listing, lost_words
+from deepfake.video.decoder import Listing, describe_lost
 from deepfake.video.errors import VideoError
-from deepfake.video.packets import Packets, VideoInfo, cut
+from deepfake.video.packets import Packets, VideoInfo, choose_cuts
 from deepfake.video.source import REPLACED, open_listed, open_video
 
 # What a survey tells of the whole video, beside its packets.
-SURVEYED = (
-    "content_sha256",
-    "etag",
-    "size_bytes",
-    "codec",
-    "width",
-    "height",
-    "duration_s",
-    "frames_total",
-)
+SURVEYED = ("content_sha256", "etag", "size_bytes", "codec", "width", "height", "duration_s", "frames_total")
 
 _LISTING_KEY = b"deepfake.listing"  # in the metadata of a ``packets`` table: what is no column of it
 
@@ -72,71 +63,71 @@ class Pieces:
 PIECE_COLUMNS = {"folder": pa.string(), "survey_id": pa.string(), "piece_ids": pa.list_(pa.string())}
 
 
-def pieces_of(entry: dict[str, Any]) -> Pieces | None:
+def take_pieces(entry: dict[str, Any]) -> Pieces | None:
     """The pieces that a catalog row names, taken out of it; None where it has none."""
     folder, survey, ids = (entry.pop(name, None) for name in PIECE_COLUMNS)
     return Pieces(folder, survey, tuple(ids)) if ids else None
 
 
-def survey_id(entry: Mapping[str, Any], config_sha256: str, piece_seconds: float) -> str:
+def make_survey_id(entry: Mapping[str, Any], config_sha256: str, piece_seconds: float) -> str:
     """Names the survey of a catalog row as units are named: other bytes or settings give another name."""
-    return sha256_of([*_identity(entry, config_sha256), "survey", piece_seconds])[:16]
+    return sha256_of([*_list_identity(entry, config_sha256), "survey", piece_seconds])[:16]
 
 
-def piece_id(entry: Mapping[str, Any], config_sha256: str, first: int, stop: int) -> str:
+def make_piece_id(entry: Mapping[str, Any], config_sha256: str, first: int, stop: int) -> str:
     """Names a piece of a catalog row: the sampled frames from ``first`` to before ``stop``."""
-    return sha256_of([*_identity(entry, config_sha256), "piece", first, stop])[:16]
+    return sha256_of([*_list_identity(entry, config_sha256), "piece", first, stop])[:16]
 
 
-def _identity(entry: Mapping[str, Any], config_sha256: str) -> list[str]:
+def _list_identity(entry: Mapping[str, Any], config_sha256: str) -> list[str]:
     return [config_sha256, entry["video_id"], str(entry["size_bytes"]), str(entry.get("modified"))]
 
 
-def survey(
+def survey_video(
     entry: Mapping[str, Any],
     piece_seconds: float,
     config: ExtractConfig,
     detector: Detector,
     storage: Storage,
-) -> Found:
+) -> ExtractionResult:
     """List a video's packets and cut what is sampled of it into pieces. Nothing is decoded."""
     listed: list[pa.Table] = []
 
     def work(video: dict[str, Any], clock: StageClock) -> None:
         with clock.on("decode"), open_video(entry["uri"], storage, config.sampling) as source:
-            video |= source_facts(source)
+            video |= list_source_facts(source)
             wanted = source.video.wanted()
             if source.video.is_image:
                 raise VideoError(Status.UNSUPPORTED, "a still image is not cut into pieces")
             listing = source.video.listing()
             video["status_detail"] = listing.incomplete
-            bounds = [*cut(listing.packets, wanted, piece_seconds), len(wanted)]
-            listed.append(packets_table(listing, bounds))
+            bounds = [*choose_cuts(listing.packets, wanted, piece_seconds), len(wanted)]
+            listed.append(make_packets_table(listing, bounds))
         video["status"] = Status.OK
 
     video = attempt(entry, detector.name, work)
-    return Found(video, listed[0] if listed else tables.from_rows("packets", []))
+    return ExtractionResult(video, listed[0] if listed else tables.from_rows("packets", []))
 
 
-def look(
+def find_piece_faces(
     entry: Mapping[str, Any],
     bounds: tuple[int, int],
     packets: pa.Table,
     config: ExtractConfig,
     detector: Detector,
     storage: Storage,
-) -> Found:
+) -> ExtractionResult:
     """Faces of a piece's frames, and the crops of those that may be kept; ``packets`` is the survey's."""
-    kept: list[Kept] = []
+    kept: list[SampledFrame] = []
 
     def work(video: dict[str, Any], clock: StageClock) -> None:
         with clock.on("decode"):
             listing = read_packets(packets)
             source = open_listed(entry["uri"], storage, config.sampling, listing)
         with source:
-            video |= source_facts(source)
+            video |= list_source_facts(source)
             wanted = source.video.wanted()[slice(*bounds)]
-            finds = looker(entry, config, detector, storage, clock, wanted)
+            finds = make_face_finder(entry, config, detector, storage, clock, wanted)
             kept.extend(find_faces(source.video.frames(wanted), config, finds, clock))
             source.require_unchanged(entry["uri"], storage)
             video["status_detail"] = source.video.damage
@@ -144,22 +135,24 @@ def look(
         video["status"] = Status.OK
 
     video = attempt(entry, detector.name, work)
-    rows = [row for frame in kept for row in _rows(frame)] if video["status"] == Status.OK else []
-    return Found(video, tables.from_rows("pieces", rows))
+    rows = [row for frame in kept for row in _make_rows(frame)] if video["status"] == Status.OK else []
+    return ExtractionResult(video, tables.from_rows("pieces", rows))
 
 
-def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, storage: Storage) -> Found:
+def join_pieces(
+    entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, storage: Storage
+) -> ExtractionResult:
     """What ``extract`` gives for the video, from its pieces."""
     # Outside the attempt: what cannot be read here is the job's own, and says nothing of the video.
-    [survey_row, *rows] = _videos(whole, [whole.survey_id, *whole.piece_ids], storage)
+    [survey_row, *rows] = _read_videos(whole, [whole.survey_id, *whole.piece_ids], storage)
     asked = read_bounds(whole.packets_uri, storage)[-1]
     failed = next((row for row in rows if row["status"] != Status.OK), None)
     if failed is not None and failed["detector"] is None:  # the process that looked at it died
         row = video_row(entry) | {name: failed[name] for name in ("status", "status_detail", "retry")}
-        return Found(row, tables.from_rows("crops", []))
-    frames: list[Kept] = []
+        return ExtractionResult(row, tables.from_rows("crops", []))
+    frames: list[SampledFrame] = []
     if failed is None:
-        frames += [frame for piece in whole.piece_ids for frame in _frames(whole, piece, storage)]
+        frames += [frame for piece in whole.piece_ids for frame in _read_frames(whole, piece, storage)]
     found: list[dict[str, Any]] = []
 
     def work(video: dict[str, Any], clock: StageClock) -> None:
@@ -172,34 +165,34 @@ def joined(entry: Mapping[str, Any], whole: Pieces, config: ExtractConfig, stora
         if len({row["etag"] for row in rows} | ({survey_row["etag"]} - {None})) > 1:
             raise VideoError(Status.UNREADABLE, REPLACED, retry=True)
         details = [row["status_detail"] for row in [survey_row, *rows] if row["status_detail"]]
-        incomplete = details[0] if details else lost_words(asked - len(frames), asked)
-        found.extend(crop_rows(video, frames, incomplete, config))
+        incomplete = details[0] if details else describe_lost(asked - len(frames), asked)
+        found.extend(make_crop_rows(video, frames, incomplete, config))
 
     video = attempt(entry, survey_row["detector"], work)
     if video["status"] != Status.OK:
-        return Found(video, tables.from_rows("crops", []))
+        return ExtractionResult(video, tables.from_rows("crops", []))
     _fill(found, whole, storage)
-    return Found(video, tables.from_rows("crops", found))
+    return ExtractionResult(video, tables.from_rows("crops", found))
 
 
-def _videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[dict[str, Any]]:
+def _read_videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[dict[str, Any]]:
     return [
         storage.read_table(join(whole.folder, "videos", f"{name}.parquet"), "videos").to_pylist()[0]
         for name in ids
     ]
 
 
-def _frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[Kept]:
+def _read_frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[SampledFrame]:
     """The frames of a piece, their crops still to come."""
     names = [name for name in tables.columns("pieces") if name != "crop"]
     table = storage.read_table(join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
-    frame: Kept | None = None
+    frame: SampledFrame | None = None
     for row in table.to_pylist():
         if frame is None or row["frame_index"] != frame.index:
             if frame is not None:
                 yield frame
             size = (row["frame_height"], row["frame_width"])
-            frame = Kept(row["frame_index"], row["time_s"], size, [], {})
+            frame = SampledFrame(row["frame_index"], row["time_s"], size, [], {})
         if row["face_index"] is not None:
             points = None if row["landmarks"] is None else tuple(row["landmarks"])
             frame.faces.append(Detection(row["x"], row["y"], row["w"], row["h"], row["score"], points))
@@ -222,7 +215,7 @@ def _fill(rows: list[dict[str, Any]], whole: Pieces, storage: Storage) -> None:
                         waiting[key]["crop"] = batch["crop"][number].as_py()
 
 
-def _rows(frame: Kept) -> list[dict[str, Any]]:
+def _make_rows(frame: SampledFrame) -> list[dict[str, Any]]:
     """Rows of table ``pieces``: one for each face, or one for a frame without any."""
     common: dict[str, Any] = {
         "frame_index": frame.index,
@@ -247,7 +240,7 @@ def _rows(frame: Kept) -> list[dict[str, Any]]:
 # A listing as a table.
 
 
-def packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
+def make_packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
     """A video's packets, with the bounds of its pieces, as table ``packets``."""
     packets = listing.packets
     rest = {
@@ -267,19 +260,11 @@ def packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
 
 
 def read_packets(table: pa.Table) -> Listing:
-    """The listing of what ``packets_table`` made."""
+    """The listing of what ``make_packets_table`` made."""
     rest = json.loads(table.schema.metadata[_LISTING_KEY])
     stamps, keys, shown, offsets, sizes = (column.to_numpy() for column in table.columns)
-    packets = Packets(
-        stamps,
-        keys,
-        shown,
-        offsets,
-        sizes,
-        stamped=rest["stamped"],
-        time_base=Fraction(rest["time_base"]),
-        last_seconds=Fraction(rest["last_seconds"]),
-    )
+    base, last = Fraction(rest["time_base"]), Fraction(rest["last_seconds"])
+    packets = Packets(stamps, keys, shown, offsets, sizes, rest["stamped"], base, last)
     return Listing(VideoInfo(**rest["info"]), packets, rest["incomplete"])
 
 

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -53,11 +53,9 @@ class CropSet:
         Covers keys, labels, methods, splits, boxes and sharpness; the last follows the pixels, so changed
         crops change the hash although their bytes are not read.
         """
-        order = pc.sort_indices(
-            self.table, [(name, "ascending") for name in ("video_id", "frame_index", "face_index")]
-        )
+        ordered = self.table.select(list(_HASHED)).sort_by([(name, "ascending") for name in KEY])
         digest = hashlib.sha256()
-        for batch in self.table.select(list(_HASHED)).take(order).to_batches(max_chunksize=65536):
+        for batch in ordered.to_batches(max_chunksize=65536):
             digest.update(json.dumps(batch.to_pylist(), sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -74,17 +72,22 @@ class Rows:
     methods: tuple[str, ...]
     # int64, for each fake the row of its original's crop of the same frame, -1 where there is none
     original: np.ndarray | None = None
-    turned: np.ndarray | None = (
-        None  # bool, a copy with black corners (``training.faults``); None: there is none
-    )
+    # bool, whether it is a copy with black corners (``training.faults``); None: there is none
+    turned: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
 
+    def take(self, chosen: np.ndarray) -> Rows:
+        """The rows at these places ``(k,) int64``, without their originals."""
+        names = ("file", "row_group", "row", "label", "method", "turned")
+        arrays = {name: array[chosen] for name in names if (array := getattr(self, name)) is not None}
+        return replace(self, **arrays, original=None)
+
 
 def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
     """Index a crops folder; ``limit`` keeps the crops of the first so many videos."""
-    files = _files(uri, storage)
+    files = _list_files(uri, storage)
     table = index_rows([join(uri, name) for name in files], "crops", _COLUMNS, storage)
     for column in _TEXT:
         place = table.schema.get_field_index(column)
@@ -102,11 +105,8 @@ def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
 
 def require_distinct(table: pa.Table, uri: str) -> None:
     """Refuse faces that are there twice; ``table`` holds the columns ``KEY`` of all that is at ``uri``."""
-    keys = table.select(list(KEY)).set_column(
-        0,
-        KEY[0],
-        table[KEY[0]].combine_chunks().dictionary_encode().indices,  # groups in half the time
-    )
+    codes = table[KEY[0]].combine_chunks().dictionary_encode().indices  # groups in half the time
+    keys = table.select(list(KEY)).set_column(0, KEY[0], codes)
     distinct = keys.group_by(list(KEY)).aggregate([]).num_rows
     if distinct < len(table):
         raise UsageError(
@@ -115,7 +115,7 @@ def require_distinct(table: pa.Table, uri: str) -> None:
         )
 
 
-def _files(uri: str, storage: Storage) -> list[str]:
+def _list_files(uri: str, storage: Storage) -> list[str]:
     if not storage.exists(uri):
         raise UsageError(f"{uri}: no such folder; give the crops folder that jobs/preprocess.py wrote")
     if not storage.is_folder(uri):
@@ -155,17 +155,17 @@ def index_rows(files: Sequence[str], name: str, columns: Sequence[str], storage:
         return pa.concat_tables(list(pool.map(read, range(len(files)))))
 
 
-def labelled_crops(table: pa.Table, split: str) -> pa.Table:
+def select_labelled(table: pa.Table, split: str) -> pa.Table:
     """Those rows of an index that are labelled and of a split, in the order that they have."""
     return table.filter(pc.and_(pc.equal(table["split"], split), pc.is_valid(table["label"])))
 
 
-def split_rows(crops: CropSet, split: str, with_originals: bool = False) -> Rows:
+def select_rows(crops: CropSet, split: str, with_originals: bool = False) -> Rows:
     """The labelled crops of a split, in the order of the files. Unlabelled ones are left out, and said so.
 
     ``with_originals`` looks up which real crop belongs beside each fake.
     """
-    labelled = labelled_crops(crops.table, split)
+    labelled = select_labelled(crops.table, split)
     of_split = pc.sum(pc.equal(crops.table["split"], split)).as_py() or 0
     if skipped := of_split - len(labelled):
         log.warning("%s: %d crops of split %s have no label and are not used", crops.uri, skipped, split)
@@ -173,15 +173,8 @@ def split_rows(crops: CropSet, split: str, with_originals: bool = False) -> Rows
     methods = tuple(sorted(pc.unique(named).to_pylist()))
     codes = pc.index_in(named, pa.array(methods, pa.string()))
 
-    def array(column: Any, kind: Any) -> np.ndarray:
-        return np.asarray(column.to_numpy(), kind)
-
-    return Rows(
-        array(labelled["file"], np.int32),
-        array(labelled["row_group"], np.int32),
-        array(labelled["row"], np.int32),
-        array(labelled["label"], np.int8),
-        array(codes, np.int16),
-        methods,
-        find_originals(labelled) if with_originals else None,
+    file, row_group, row, label = (
+        labelled[name].to_numpy() for name in ("file", "row_group", "row", "label")
     )
+    original = find_originals(labelled) if with_originals else None
+    return Rows(file, row_group, row, label, codes.to_numpy().astype(np.int16), methods, original)

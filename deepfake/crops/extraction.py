@@ -53,7 +53,7 @@ class ExtractConfig:
 
 
 @dataclass(frozen=True)
-class Found:
+class ExtractionResult:
     """A row of table ``videos`` and what was found in the video: a table ``crops``.
 
     Of a long video that is cut: table ``packets`` from its survey, table ``pieces`` from a piece.
@@ -86,7 +86,7 @@ class StageClock:
 
 
 @dataclass
-class Kept:
+class SampledFrame:
     """One sampled frame: what was found, and the finished crops of the faces that may be kept."""
 
     index: int
@@ -96,7 +96,9 @@ class Kept:
     images: dict[int, tuple[bytes, float]]  # by position in ``faces``: encoded crop, sharpness
 
 
-def extract(entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage) -> Found:
+def extract(
+    entry: Mapping[str, Any], config: ExtractConfig, detector: Detector, storage: Storage
+) -> ExtractionResult:
     """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
     found: list[dict[str, Any]] = []
 
@@ -104,14 +106,14 @@ def extract(entry: Mapping[str, Any], config: ExtractConfig, detector: Detector,
         with clock.on("decode"):
             source = open_video(entry["uri"], storage, config.sampling)
         with source:
-            video |= source_facts(source)
-            look = looker(entry, config, detector, storage, clock)
+            video |= list_source_facts(source)
+            look = make_face_finder(entry, config, detector, storage, clock)
             kept = find_faces(source.video.sample(), config, look, clock)
             source.require_unchanged(entry["uri"], storage)
-        found.extend(crop_rows(video, kept, source.video.incomplete, config))
+        found.extend(make_crop_rows(video, kept, source.video.incomplete, config))
 
     video = attempt(entry, detector.name, work)
-    return Found(video, tables.from_rows("crops", found if video["status"] == Status.OK else []))
+    return ExtractionResult(video, tables.from_rows("crops", found if video["status"] == Status.OK else []))
 
 
 Work = Callable[[dict[str, Any], StageClock], None]
@@ -124,11 +126,11 @@ def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, An
     try:
         work(video, clock)
     except VideoError as error:
-        video |= failure(error.status, str(error), error.retry)
+        video |= describe_failure(error.status, str(error), error.retry)
     except OSError as error:
-        video |= failure(Status.UNREADABLE, _words(error), retry=True)
+        video |= describe_failure(Status.UNREADABLE, _describe_error(error), retry=True)
     except (MemoryError, cv2.error) as error:
-        video |= failure(Status.DECODE_ERROR, _words(error), retry=False)
+        video |= describe_failure(Status.DECODE_ERROR, _describe_error(error), retry=False)
     for stage in ("decode", "detect", "crop"):
         video[f"{stage}_seconds"] = getattr(clock, stage)
     if video["status"] != Status.OK:
@@ -136,15 +138,15 @@ def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, An
     return video
 
 
-def failure(status: Status, words: str, retry: bool) -> dict[str, Any]:
+def describe_failure(status: Status, words: str, retry: bool) -> dict[str, Any]:
     """The columns of table ``videos`` that say what became of a video without crops."""
     return {
         "status": status, "status_detail": words, "retry": retry, "frames_with_face": 0, "faces": 0,
     }  # fmt: skip
 
 
-def crop_rows(
-    video: dict[str, Any], kept: list[Kept], incomplete: str | None, config: ExtractConfig
+def make_crop_rows(
+    video: dict[str, Any], kept: list[SampledFrame], incomplete: str | None, config: ExtractConfig
 ) -> list[dict[str, Any]]:
     """Rows of table ``crops`` for the faces that the policy keeps, and the video's row completed.
 
@@ -155,39 +157,30 @@ def crop_rows(
     if not kept:
         raise VideoError(Status.DECODE_ERROR, incomplete or "no frame could be decoded")
     video["height"], video["width"] = kept[0].size
-    rows = [_crop_row(video, *face, config.crop) for face in _choose(kept, config.detector)]
+    rows = [_make_crop_row(video, *face, config.crop) for face in _choose(kept, config.detector)]
     video["frames_with_face"] = len({row["frame_index"] for row in rows})
     video["faces"] = len(rows)
     video["status"] = Status.OK if rows else Status.NO_FACE
     return rows
 
 
-def source_facts(source: VideoSource) -> dict[str, Any]:
+def list_source_facts(source: VideoSource) -> dict[str, Any]:
     """What an open video says of itself, for its row of table ``videos``."""
-    info = source.video.info
-    return {
-        "content_sha256": source.content_sha256,
-        "etag": source.etag,
-        "size_bytes": source.size_bytes,
-        "codec": info.codec,
-        "width": info.width,
-        "height": info.height,
-        "duration_s": info.duration_s,
-        "frames_total": info.frames_total,
-    }
+    read = {name: getattr(source, name) for name in ("content_sha256", "etag", "size_bytes")}
+    return {**read, **vars(source.video.info)}
 
 
-Look = Callable[[Frame], list[Detection]]
+FaceFinder = Callable[[Frame], list[Detection]]
 
 
-def looker(
+def make_face_finder(
     entry: Mapping[str, Any],
     config: ExtractConfig,
     detector: Detector,
     storage: Storage,
     clock: StageClock,
     indices: np.ndarray | None = None,
-) -> Look:
+) -> FaceFinder:
     """What finds the faces of a frame: the detector, or the faces of the frame-aligned original.
 
     ``indices`` are the frames that will be looked at; default: whatever is sampled.
@@ -213,9 +206,11 @@ def looker(
     return look
 
 
-def find_faces(frames: Iterator[Frame], config: ExtractConfig, look: Look, clock: StageClock) -> list[Kept]:
+def find_faces(
+    frames: Iterator[Frame], config: ExtractConfig, look: FaceFinder, clock: StageClock
+) -> list[SampledFrame]:
     """Look at every frame; of each only the finished crops are kept, not the frame. In order."""
-    kept: list[Kept] = []
+    kept: list[SampledFrame] = []
     while True:
         with clock.on("decode"):
             frame = next(frames, None)
@@ -224,25 +219,27 @@ def find_faces(frames: Iterator[Frame], config: ExtractConfig, look: Look, clock
         with clock.on("detect"):
             faces = look(frame)
         with clock.on("crop"):
-            kept.append(_cut(frame, faces, config))
+            kept.append(_cut_faces(frame, faces, config))
 
 
-def _cut(frame: Frame, faces: list[Detection], config: ExtractConfig) -> Kept:
+def _cut_faces(frame: Frame, faces: list[Detection], config: ExtractConfig) -> SampledFrame:
     """Crop at once, so that no frame outlives its turn. Who is most prominent is known only at the end."""
     wanted = list(range(len(faces)))
     if config.detector.keep == "largest":
         wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
-    images = {i: cropping.cut(frame, faces[i], config.crop) for i in wanted}
-    encode = encoding.encode_crop if config.crops_kept else encoding.encode_in_passing
-    encoded = {i: (encode(image, config.crop), cropping.sharpness(image)) for i, image in images.items()}
-    return Kept(frame.index, frame.time_s, frame.size, faces, encoded)
+    images = {i: cropping.cut_face(frame, faces[i], config.crop) for i in wanted}
+    encode = encoding.encode_crop if config.crops_kept else encoding.encode_temporary
+    encoded = {
+        i: (encode(image, config.crop), cropping.measure_sharpness(image)) for i, image in images.items()
+    }
+    return SampledFrame(frame.index, frame.time_s, frame.size, faces, encoded)
 
 
-def _choose(kept: list[Kept], config: DetectorConfig) -> list[tuple[Kept, int, int]]:
+def _choose(kept: list[SampledFrame], config: DetectorConfig) -> list[tuple[SampledFrame, int, int]]:
     """``(frame, face_index, track_id)`` of the faces that the policy keeps."""
     faces = [frame.faces for frame in kept]
-    numbers = tracking.assign(faces)
-    weight = tracking.prominence(faces, numbers)
+    numbers = tracking.assign_tracks(faces)
+    weight = tracking.measure_prominence(faces, numbers)
     lengths = Counter(number for frame_numbers in numbers for number in frame_numbers)
     chosen = []
     for frame, frame_numbers in zip(kept, numbers, strict=True):
@@ -255,8 +252,8 @@ def _choose(kept: list[Kept], config: DetectorConfig) -> list[tuple[Kept, int, i
     return chosen
 
 
-def _crop_row(
-    video: Mapping[str, Any], frame: Kept, face_index: int, track_id: int, config: CropConfig
+def _make_crop_row(
+    video: Mapping[str, Any], frame: SampledFrame, face_index: int, track_id: int, config: CropConfig
 ) -> dict[str, Any]:
     face, (image, sharpness) = frame.faces[face_index], frame.images[face_index]
     return {
@@ -278,7 +275,7 @@ def _crop_row(
     }
 
 
-def _words(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """An error without the path, which the row names already."""
     if isinstance(error, MemoryError):
         return "more memory is needed than sampling.max_memory_mb"

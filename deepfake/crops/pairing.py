@@ -28,7 +28,7 @@ def find_originals(table: pa.Table) -> np.ndarray:
     begin, end = (np.searchsorted(frame[reals], frame[fakes], side) for side in ("left", "right"))
     single = end - begin == 1
     found[fakes[single]] = reals[begin[single]]
-    centres = _centres(table)
+    centres = _measure_centres(table)
     for several in np.flatnonzero(end - begin > 1):
         candidates = reals[begin[several] : end[several]]
         distance = np.linalg.norm(centres[candidates] - centres[fakes[several]], axis=1)
@@ -36,7 +36,7 @@ def find_originals(table: pa.Table) -> np.ndarray:
     return found
 
 
-def _centres(table: pa.Table) -> np.ndarray:
+def _measure_centres(table: pa.Table) -> np.ndarray:
     """``(n, 2)``: middles of the boxes, in the frame's pixels."""
     box = table["box"].combine_chunks()
     x, y, w, h = (np.asarray(pc.struct_field(box, name).to_numpy(zero_copy_only=False)) for name in "xywh")

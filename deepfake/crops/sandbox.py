@@ -89,15 +89,15 @@ class ProgramFault(Exception):
 class Extractor(Protocol):
     """What a worker asks of one video."""
 
-    def extract(self, entry: Mapping[str, Any]) -> Found:
+    def extract(self, entry: Mapping[str, Any]) -> ExtractionResult:
         """Crops of one catalog row."""
         ...
 
-    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
+    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> ExtractionResult:
         """Packets of a long video, and where it is cut."""
         ...
 
-    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> Found:
+    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> ExtractionResult:
         """Faces of one piece of it."""
         ...
 
@@ -108,17 +108,17 @@ class PlainExtractor:
     def __init__(self, config: ExtractConfig, storage: Storage) -> None:
         self._with = (config, make_detector(config.detector, storage), storage)
 
-    def extract(self, entry: Mapping[str, Any]) -> Found:
+    def extract(self, entry: Mapping[str, Any]) -> ExtractionResult:
         """Crops of one catalog row."""
         return extract(entry, *self._with)
 
-    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
+    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> ExtractionResult:
         """Packets of a long video, and where it is cut."""
-        return chunks.survey(entry, piece_seconds, *self._with)
+        return chunks.survey_video(entry, piece_seconds, *self._with)
 
-    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> Found:
+    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> ExtractionResult:
         """Faces of one piece of it."""
-        return chunks.look(entry, bounds, packets, *self._with)
+        return chunks.find_piece_faces(entry, bounds, packets, *self._with)
 
 
 @functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
@@ -164,15 +164,15 @@ class IsolatedExtractor:
         with contextlib.suppress(ChildDied, ProgramFault, JobError):
             self._running()
 
-    def extract(self, entry: Mapping[str, Any]) -> Found:
+    def extract(self, entry: Mapping[str, Any]) -> ExtractionResult:
         """Crops of one catalog row; a file that kills or stalls the decoder gets a status."""
         return self._try(entry, {"task": "extract"}, "crops")
 
-    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> Found:
+    def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> ExtractionResult:
         """Packets of a long video, and where it is cut."""
         return self._try(entry, {"task": "survey", "piece_seconds": piece_seconds}, "packets")
 
-    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> Found:
+    def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> ExtractionResult:
         """Faces of one piece of it."""
         return self._try(entry, {"task": "look", "bounds": bounds}, "pieces", packets)
 
@@ -215,7 +215,7 @@ class IsolatedExtractor:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _ask(self, request: Mapping[str, Any], table: pa.Table | None, name: str) -> Found:
+    def _ask(self, request: Mapping[str, Any], table: pa.Table | None, name: str) -> ExtractionResult:
         child = self._running()
         assert child.stdin is not None and child.stdout is not None
         deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
@@ -232,7 +232,7 @@ class IsolatedExtractor:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
         except (pa.ArrowException, ValueError) as error:
             raise ChildDied(f"the decoder gave no sensible answer ({error})") from error
-        return Found(video, found)
+        return ExtractionResult(video, found)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:
@@ -265,7 +265,7 @@ class IsolatedExtractor:
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def serve(extract_one: Callable[..., Found] = extract) -> None:
+def serve(extract_one: Callable[..., ExtractionResult] = extract) -> None:
     """The child's life: settings in, then a request in and two tables out, until the pipe closes."""
     _die_with_parent()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
@@ -304,10 +304,10 @@ def serve(extract_one: Callable[..., Found] = extract) -> None:
             if request["task"] == "extract":
                 found = extract_one(entry, *rest)
             elif request["task"] == "survey":
-                found = chunks.survey(entry, request["piece_seconds"], *rest)
+                found = chunks.survey_video(entry, request["piece_seconds"], *rest)
             else:
                 first, stop = request["bounds"]
-                found = chunks.look(entry, (first, stop), packets, *rest)
+                found = chunks.find_piece_faces(entry, (first, stop), packets, *rest)
             made = (tables.to_ipc(tables.from_rows("videos", [found.video])), tables.to_ipc(found.table))
         except MemoryError:  # the limit's doing: a process that has none left does not go on
             raise
@@ -348,9 +348,9 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
-def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> Found:
-    row = video_row(entry) | failure(status, words, retry=True)
-    return Found(row, tables.from_rows(table, []))
+def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> ExtractionResult:
+    row = video_row(entry) | describe_failure(status, words, retry=True)
+    return ExtractionResult(row, tables.from_rows(table, []))
 
 
 def _import_path() -> list[str]:

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig
-from deepfake.crops.augmentation import random_of, recolour
-from deepfake.faces.cropping import into_crop
+from deepfake.crops.augmentation import make_random, recolour
+from deepfake.faces.cropping import map_into_crop
+from deepfake.report import images
 
 SHAPES = ("face", "extended", "inner", "parts")
 ELLIPSE = "ellipse"  # where there are no landmarks
@@ -54,13 +55,13 @@ class Face:
     landmarks: np.ndarray | None = None  # (5, 2): right eye, left eye, nose, right and left mouth corner
 
 
-def face_in_crop(
+def locate_face(
     box: tuple[float, float, float, float], landmarks: np.ndarray | None, config: CropConfig
 ) -> Face:
     """A face of the crops table, in the frame's pixels, as it lies in the crop that was cut of it."""
     x, y, w, h = box
-    (left, top), (right, bottom) = into_crop(np.array([[x, y], [x + w, y + h]]), box, config).tolist()
-    points = None if landmarks is None else into_crop(landmarks, box, config, landmarks.ravel().tolist())
+    (left, top), (right, bottom) = map_into_crop(np.array([[x, y], [x + w, y + h]]), box, config).tolist()
+    points = None if landmarks is None else map_into_crop(landmarks, box, config, landmarks.ravel().tolist())
     return Face((left, top, right - left, bottom - top), points)
 
 
@@ -81,19 +82,19 @@ def self_blend(crop: np.ndarray, face: Face, seed: int, epoch: int, sample_id: s
     of a single colour or with a box beside it, gets an ellipse in its middle of another colour.
     """
     for attempt in range(_ATTEMPTS):
-        pair = _attempt(crop, face, random_of(seed, epoch, sample_id, f"self-blend {attempt}"))
+        pair = _attempt(crop, face, make_random(seed, epoch, sample_id, f"self-blend {attempt}"))
         if _is_visible(pair):
             return pair
-    return _plain(crop, random_of(seed, epoch, sample_id, "self-blend plainly"))
+    return _blend_plainly(crop, make_random(seed, epoch, sample_id, "self-blend plainly"))
 
 
 def _attempt(crop: np.ndarray, face: Face, random: np.random.Generator) -> Pair:
-    mask, shape = outline(crop.shape[:2], face, random)
-    changed = _changed(crop, random)
+    mask, shape = draw_outline(crop.shape[:2], face, random)
+    changed = _change_colours(crop, random)
     source, target = (changed, crop) if random.random() < 0.5 else (crop, changed)
-    source, mask = _moved(source, mask, random)
-    mask = soften(_deformed(mask, random), random)
-    return Pair(target, blend(source, target, mask), mask, shape)
+    source, mask = _move(source, mask, random)
+    mask = soften(_deform(mask, random), random)
+    return Pair(target, blend_images(source, target, mask), mask, shape)
 
 
 def _is_visible(pair: Pair) -> bool:
@@ -103,24 +104,24 @@ def _is_visible(pair: Pair) -> bool:
     return bool(seen.sum() >= enough and changed.sum() >= _SMALLEST_CHANGE * seen.sum())
 
 
-def _plain(crop: np.ndarray, random: np.random.Generator) -> Pair:
+def _blend_plainly(crop: np.ndarray, random: np.random.Generator) -> Pair:
     height, width = crop.shape[:2]
     middle = Face((0.2 * width, 0.2 * height, 0.6 * width, 0.6 * height))
-    mask, shape = outline((height, width), middle, random)
+    mask, shape = draw_outline((height, width), middle, random)
     mask = cv2.GaussianBlur(mask, (0, 0), 3.0)
     darker = crop.mean() > 127  # away from the end of the scale, so that something is left of the change
     shift = random.uniform(0.5, 1.0, 3) * (-_RGB_SHIFT if darker else _RGB_SHIFT)
-    return Pair(crop, blend(recolour(crop, shift=tuple(shift.tolist())), crop, mask), mask, shape)
+    return Pair(crop, blend_images(recolour(crop, shift=tuple(shift.tolist())), crop, mask), mask, shape)
 
 
-def blend(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def blend_images(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """``mask * source + (1 - mask) * target``, ``uint8``; exactly the target where the mask is 0."""
     weight = mask[:, :, None]
     mixed = target + weight * (source.astype(np.float32) - target)
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def outline(
+def draw_outline(
     size: tuple[int, int], face: Face, random: np.random.Generator, shape: str | None = None
 ) -> tuple[np.ndarray, str]:
     """The region to be blended, ``(h, w) float32`` of 0 and 1, and the name of its shape.
@@ -177,19 +178,12 @@ class _Axes:
         middle = eyes + 0.5 * unit * down
 
         def reach(start: np.ndarray, direction: np.ndarray, bounds: tuple[float, float]) -> float:
-            wanted = _WITHIN_BOX * _exit(start, direction, box)
+            wanted = _WITHIN_BOX * _measure_exit(start, direction, box)
             return min(max(wanted, bounds[0] * unit), bounds[1] * unit)
 
-        return cls(
-            landmarks,
-            eyes,
-            down,
-            right,
-            unit,
-            chin=reach(eyes, down, _CHIN),
-            top=reach(eyes, -down, _FOREHEAD_TOP),
-            cheeks=(reach(middle, -right, _CHEEK), reach(middle, right, _CHEEK)),
-        )
+        chin, top = reach(eyes, down, _CHIN), reach(eyes, -down, _FOREHEAD_TOP)
+        cheeks = (reach(middle, -right, _CHEEK), reach(middle, right, _CHEEK))
+        return cls(landmarks, eyes, down, right, unit, chin, top, cheeks)
 
     def at(self, across: float, down: float) -> np.ndarray:
         """The point so many pixels right of and below the middle of the eyes."""
@@ -216,7 +210,7 @@ class _Axes:
         )
 
 
-def _exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, float, float, float]) -> float:
+def _measure_exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, float, float, float]) -> float:
     """How far it is from a point along a direction to the edge of the box; 0 from outside of it."""
     low, high = np.array(box[:2]), np.array(box[:2]) + box[2:]
     edge = np.where(direction > 0, high, low)
@@ -225,22 +219,22 @@ def _exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, float, flo
     return float(max(0.0, distance.min()))
 
 
-def _face(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+def _outline_face(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
     return [np.array(axes.contour(_JAW) + axes.contour(_BROWS))]
 
 
-def _extended(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+def _outline_extended(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
     return [np.array(axes.contour(_JAW) + axes.contour(_FOREHEAD))]
 
 
-def _inner(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+def _outline_inner(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
     """From the brows to below the mouth, without cheeks and chin."""
     eyes = [axes.around(eye - 0.1 * axes.unit * axes.down, 0.36, 0.34) for eye in axes.landmarks[:2]]
     mouth = [axes.around(corner, 0.14, 0.28) for corner in axes.landmarks[3:]]
     return [np.concatenate([*eyes, *mouth])]
 
 
-def _parts(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+def _outline_parts(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
     """Eyes, nose, mouth: at least one of them."""
     right_eye, left_eye, nose, right_corner, left_corner = axes.landmarks
     eyes = [axes.around(eye - 0.1 * axes.unit * axes.down, 0.4, 0.32) for eye in (right_eye, left_eye)]
@@ -248,20 +242,19 @@ def _parts(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
     lips = np.concatenate([axes.around(corner, 0.12, 0.24) for corner in (right_corner, left_corner)])
     chosen = random.random(3) < 0.5
     chosen[int(random.integers(3))] = True
-    return [
-        part for take, parts in zip(chosen, (eyes, [ridge], [lips]), strict=True) if take for part in parts
-    ]
+    shapes = zip(chosen, (eyes, [ridge], [lips]), strict=True)
+    return [part for is_taken, parts in shapes if is_taken for part in parts]
 
 
 _REGIONS: dict[str, Callable[[_Axes, np.random.Generator], list[np.ndarray]]] = {
-    "face": _face,
-    "extended": _extended,
-    "inner": _inner,
-    "parts": _parts,
+    "face": _outline_face,
+    "extended": _outline_extended,
+    "inner": _outline_inner,
+    "parts": _outline_parts,
 }
 
 
-def _changed(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _change_colours(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The crop in slightly other colours, and coarser or sharper."""
     hue, saturation, brightness, contrast = random.uniform(-1.0, 1.0, 4)
     shift = random.uniform(-_RGB_SHIFT, _RGB_SHIFT, 3) * (random.random() < _RGB_SHIFT_CHANCE)
@@ -274,27 +267,18 @@ def _changed(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
         shift=tuple(shift.tolist()),
     )
     if random.random() < 0.5:
-        return _coarse(image, _DOWNSCALE[int(random.integers(2))])
-    return _sharp(image, float(random.uniform(*_SHARPEN)), float(random.uniform(*_LIGHTNESS)))
+        factor, (height, width) = _DOWNSCALE[int(random.integers(2))], image.shape[:2]
+        return images.resample(image, (width // factor, height // factor), cv2.INTER_NEAREST)
+    return _sharpen(image, float(random.uniform(*_SHARPEN)), float(random.uniform(*_LIGHTNESS)))
 
 
-def _coarse(image: np.ndarray, factor: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    small = cv2.resize(
-        image, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_NEAREST
-    )
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _sharp(image: np.ndarray, strength: float, lightness: float) -> np.ndarray:
+def _sharpen(image: np.ndarray, strength: float, lightness: float) -> np.ndarray:
     kernel = np.full((3, 3), -strength, np.float32)
     kernel[1, 1] = 1.0 - strength + strength * (8.0 + lightness)
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
-def _moved(
-    source: np.ndarray, mask: np.ndarray, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _move(source: np.ndarray, mask: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Source and mask shifted and scaled together."""
     height, width = mask.shape
     x, y = random.uniform((-_SHIFT_X, -_SHIFT_Y), (_SHIFT_X, _SHIFT_Y)) * (width, height)
@@ -308,7 +292,7 @@ def _moved(
     )
 
 
-def _deformed(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _deform(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The mask with its edge bent by about a pixel (Simard et al., 2003).
 
     The field is drawn and smoothed at every fourth pixel, which is a tenth of the work; smoothed over a
@@ -334,12 +318,12 @@ def soften(mask: np.ndarray, random: np.random.Generator) -> np.ndarray:
     sigma = float(random.uniform(*_SIGMA))
     ratio = _RATIOS[int(random.integers(len(_RATIOS)))]
     first, second = int(kernels[0]), int(kernels[1])
-    soft = _scaled(cv2.GaussianBlur(cv2.resize(mask, (side, side)), (first, first), 0.0))
+    soft = _scale(cv2.GaussianBlur(cv2.resize(mask, (side, side)), (first, first), 0.0))
     soft[soft < _WHOLE] = 0.0
-    soft = _scaled(cv2.GaussianBlur(soft, (second, second), sigma))
+    soft = _scale(cv2.GaussianBlur(soft, (second, second), sigma))
     return np.clip(cv2.resize(soft, (width, height)), 0.0, 1.0) * np.float32(ratio)
 
 
-def _scaled(mask: np.ndarray) -> np.ndarray:
+def _scale(mask: np.ndarray) -> np.ndarray:
     highest = float(mask.max())
     return mask / highest if highest > 0 else mask

@@ -59,7 +59,7 @@ def shared(
         spans = list(zip(bounds[survey_id], bounds[survey_id][1:], strict=False))
         if len(spans) < 2:
             continue
-        ids = [chunks.piece_id(entry, output.config_sha256, *span) for span in spans]
+        ids = [chunks.make_piece_id(entry, output.config_sha256, *span) for span in spans]
         cut[entry["video_id"]] = Pieces(join(output.root, "_work"), survey_id, tuple(ids))
         left |= {
             name: _block(row, survey_id=survey_id, piece_id=name, first=first, stop=stop)
@@ -156,7 +156,7 @@ def _work_through(
 
 
 def _survey_id(row: pa.Table, config: ExtractConfig, output: Output) -> str:
-    return chunks.survey_id(row.to_pylist()[0], output.config_sha256, config.sampling.piece_seconds)
+    return chunks.make_survey_id(row.to_pylist()[0], output.config_sha256, config.sampling.piece_seconds)
 
 
 def _long(rows: pa.Table, megabytes: float) -> list[pa.Table]:

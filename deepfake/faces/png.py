@@ -25,7 +25,7 @@ _LENGTH_AT = len(_START) + 13 + 4  # where the second chunk starts
 _END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", isal_zlib.crc32(b"IEND"))
 
 
-def encode(image: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray) -> bytes:
     """A (h, w, 3) uint8 RGB image as the bytes of a PNG file.
 
     The pixels are exact. The bytes may differ between kinds of CPU: ISA-L compresses with what each has.
@@ -41,16 +41,18 @@ def encode(image: np.ndarray) -> bytes:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">II", width, height) + _KIND
     pixels = isal_zlib.compress(filtered, LEVEL)
-    return b"".join([SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", pixels), *_chunk(b"IEND", b"")])
+    return b"".join(
+        [SIGNATURE, *_make_chunk(b"IHDR", header), *_make_chunk(b"IDAT", pixels), *_make_chunk(b"IEND", b"")]
+    )
 
 
-def _chunk(kind: bytes, content: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+def _make_chunk(kind: bytes, content: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     checksum = isal_zlib.crc32(content, isal_zlib.crc32(kind))
     return struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)
 
 
-def decode(content: bytes) -> np.ndarray | None:
-    """The (h, w, 3) uint8 RGB image of a file as ``encode`` writes it; None where it is any other file.
+def decode_png(content: bytes) -> np.ndarray | None:
+    """The (h, w, 3) uint8 RGB image of a file as ``encode_png`` writes it; None where it is any other file.
 
     None also where the file is damaged, so that a reader of all kinds of PNG may say of what it consists.
     """

@@ -20,7 +20,7 @@ class _Track:
     last_frame: int
 
 
-def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
+def assign_tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
     """Track numbers, shaped as ``frames`` (detections of each sampled frame, in order of time).
 
     Numbers count up from 0 in order of first appearance. In each frame the pairing of open tracks and
@@ -33,8 +33,8 @@ def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
         tracks = [track for track in tracks if position - track.last_frame <= MAX_GAP]
         numbers = [-1] * len(detections)
         if tracks and detections:
-            overlaps = np.array([[overlap(t.last, d) for d in detections] for t in tracks])
-            for row, column in _pairs(overlaps):
+            overlaps = np.array([[measure_overlap(t.last, d) for d in detections] for t in tracks])
+            for row, column in _match_pairs(overlaps):
                 if overlaps[row, column] >= MIN_OVERLAP:
                     numbers[column] = tracks[row].number
                     tracks[row].last, tracks[row].last_frame = detections[column], position
@@ -47,7 +47,7 @@ def assign(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
     return result
 
 
-def _pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:
+def _match_pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:
     """``(row, column)`` of the pairing with the largest sum; of equal ones any."""
     if 1 in overlaps.shape:
         row, column = np.unravel_index(np.argmax(overlaps), overlaps.shape)
@@ -59,7 +59,7 @@ def _pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def overlap(a: Detection, b: Detection) -> float:
+def measure_overlap(a: Detection, b: Detection) -> float:
     """Intersection over union of two boxes, in [0, 1]."""
     width = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
     height = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
@@ -68,7 +68,9 @@ def overlap(a: Detection, b: Detection) -> float:
     return width * height / (a.area + b.area - width * height)
 
 
-def prominence(frames: Sequence[Sequence[Detection]], numbers: Sequence[Sequence[int]]) -> dict[int, float]:
+def measure_prominence(
+    frames: Sequence[Sequence[Detection]], numbers: Sequence[Sequence[int]]
+) -> dict[int, float]:
     """How much of the video each track is: the sum of area times score over its detections.
 
     One large false detection weighs little beside a face that is there, and sure, in every frame.

@@ -34,6 +34,23 @@ def compress(picture: np.ndarray, quality: int) -> np.ndarray:
     return decode(encode_jpeg(picture, quality))
 
 
+def resample(picture: np.ndarray, size: tuple[int, int], down: int = cv2.INTER_AREA) -> np.ndarray:
+    """A (h, w, 3) uint8 picture scaled down to ``(width, height)``, by method ``down``, and up again."""
+    small = cv2.resize(picture, (max(1, size[0]), max(1, size[1])), interpolation=down)
+    return cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """A (h, w, 3) uint8 picture under a Gaussian blur, its border reflected."""
+    return cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+
+def add_noise(picture: np.ndarray, sigma: float, random: np.random.Generator) -> np.ndarray:
+    """A (h, w, 3) uint8 picture with Gaussian noise of ``sigma`` grey levels."""
+    grain = random.standard_normal(picture.shape, np.float32) * np.float32(sigma)
+    return np.clip(np.rint(picture + grain), 0, 255).astype(np.uint8)
+
+
 def fit(picture: np.ndarray, side: int) -> np.ndarray:
     """A (h, w, 3) uint8 picture scaled so that its longer side has ``side`` pixels."""
     height, width = picture.shape[:2]

@@ -8,7 +8,6 @@ is saved scores exactly as it was trained.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,7 +37,7 @@ def warn(faults: FaultsConfig) -> None:
 
 def with_rotated_copies(rows: Rows) -> Rows:
     """The rows, then a turned copy of every fake."""
-    copies = _take(rows, np.flatnonzero(rows.label == 1))
+    copies = rows.take(np.flatnonzero(rows.label == 1))
     turned = np.concatenate([np.zeros(len(rows), bool), np.ones(len(copies), bool)])
     joined = {
         name: np.concatenate([getattr(rows, name), getattr(copies, name)])
@@ -51,18 +50,7 @@ def split_frames(rows: Rows, seed: int) -> tuple[Rows, Rows]:
     """Training and validation rows, chosen at random whatever video they are of."""
     order = np.random.default_rng((seed, _FRAME_SPLIT)).permutation(len(rows))
     held_out = round(len(rows) * VALIDATION_SHARE)
-    return _take(rows, np.sort(order[held_out:])), _take(rows, np.sort(order[:held_out]))
-
-
-def _take(rows: Rows, chosen: np.ndarray) -> Rows:
-    return replace(
-        rows,
-        **{
-            name: getattr(rows, name)[chosen]
-            for name in ("file", "row_group", "row", "label", "method", "turned")
-            if getattr(rows, name) is not None
-        },
-    )
+    return rows.take(np.sort(order[held_out:])), rows.take(np.sort(order[:held_out]))
 
 
 def turn(crop: np.ndarray) -> np.ndarray:

@@ -39,22 +39,20 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
     if not parse:
         options["fflags"] = "noparse"
     try:
-        opened = av.open(
-            file,
-            mode="r",  # else taken from the file, and a temporary one is open for both
-            options=options,
-            **_METADATA,
-        )
+        # the mode would else be taken from the file, and a temporary one is open for both
+        opened = av.open(file, mode="r", options=options, **_METADATA)
     except (av.error.FFmpegError, ValueError) as error:  # an OSError that is none of them: see ``attempt``
-        raise VideoError(Status.UNREADABLE, f"not a video that can be read: {words(error)}") from error
+        raise VideoError(
+            Status.UNREADABLE, f"not a video that can be read: {describe_error(error)}"
+        ) from error
     try:
-        return opened, _chosen(opened)
+        return opened, _choose_stream(opened)
     except VideoError:
         opened.close()
         raise
 
 
-def _chosen(opened: Any) -> Any:
+def _choose_stream(opened: Any) -> Any:
     """The stream to decode; no other is read."""
     if not opened.streams.video:
         raise VideoError(Status.UNSUPPORTED, "there is no video stream")
@@ -92,7 +90,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
             if len(stamps) % 256 == 0:
                 check_time()
     except av.error.FFmpegError as error:
-        incomplete = f"ended early while reading: {words(error)}"
+        incomplete = f"ended early while reading: {describe_error(error)}"
     if not any(shown):
         raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")
     base = stream.time_base or Fraction(1, 1000)
@@ -120,6 +118,6 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     return packets, incomplete
 
 
-def words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An FFmpeg error without the object addresses that would make two runs differ."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

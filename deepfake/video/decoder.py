@@ -31,9 +31,9 @@ from deepfake.video import container, image
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
 from deepfake.video.h264 import can_start
-from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, media_ranges, without
-from deepfake.video.packets import Packets, VideoInfo, byte_ranges, needed_packets, runs
-from deepfake.video.sampling import choose
+from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, find_media_ranges, subtract_ranges
+from deepfake.video.packets import Packets, VideoInfo, find_needed_packets, find_runs, list_byte_ranges
+from deepfake.video.sampling import choose_frames
 
 # Codecs whose non-reference pictures the decoder can tell from the stream and no other picture needs.
 # HEVC is absent: its "sub-layer non-reference" pictures may be referred to by higher sub-layers.
@@ -99,7 +99,7 @@ class VideoFile:
             return
         # An MP4 keeps times, key frames and places of all packets in one index: its media data is hidden
         # from the first pass.
-        self._media = media_ranges(file, REMOTE_BOXES if isinstance(file, RangedFile) else MAX_BOXES)
+        self._media = find_media_ranges(file, REMOTE_BOXES if isinstance(file, RangedFile) else MAX_BOXES)
         self._listing = listing or self._list()
         self.damage = self._listing.incomplete
         self.info = self._listing.info
@@ -115,7 +115,7 @@ class VideoFile:
     @property
     def incomplete(self) -> str | None:
         """What was lost on the way, in words."""
-        return self.damage or lost_words(self._lost, self._asked)
+        return self.damage or describe_lost(self._lost, self._asked)
 
     def close(self) -> None:
         """Free the decoder."""
@@ -129,7 +129,7 @@ class VideoFile:
 
     def wanted(self) -> np.ndarray:
         """(k,) int64: indices of the frames that the sampling policy asks for."""
-        return choose(self.times, self.keyframes, self._config)
+        return choose_frames(self.times, self.keyframes, self._config)
 
     def listing(self) -> Listing:
         """What the first pass found; only for videos, not for images."""
@@ -142,7 +142,7 @@ class VideoFile:
         """
         if self.is_image or self._media is None or not self._packets.stamped:
             return None
-        return byte_ranges(self._packets, self._needed(indices))
+        return list_byte_ranges(self._packets, self._needed(indices))
 
     def read_from(self, file: BinaryIO) -> None:
         """From now on, read from another file with the same bytes."""
@@ -164,7 +164,7 @@ class VideoFile:
     # -- still images ---------------------------------------------------------------------------------
 
     def _open_image(self) -> None:
-        kind, self._image = image.read(self._file, self._check_size)
+        kind, self._image = image.read_image(self._file, self._check_size)
         height, width = self._image.shape[:2]
         self.times = np.zeros(1)
         self.keyframes = np.ones(1, bool)
@@ -214,7 +214,7 @@ class VideoFile:
         """(packets,) bool: what the frames with these indices need."""
         packets = self._packets
         stamps = {int(packets.stamps[packets.order[i]]) for i in wanted}
-        return needed_packets(packets.stamps, packets.keys, stamps)
+        return find_needed_packets(packets.stamps, packets.keys, stamps)
 
     def _decode_stamped(self, wanted: np.ndarray) -> Iterator[Frame]:
         """Decode what the wanted frames need, and pick them by their presentation stamp.
@@ -269,12 +269,12 @@ class VideoFile:
         """Of a remote file, read nothing but these packets."""
         if not isinstance(self._file, RangedFile):
             return
-        ranges = byte_ranges(self._packets, needed)
+        ranges = list_byte_ranges(self._packets, needed)
         if ranges is None:
             return
         self._file.plan(ranges)
         if self._media is not None and self._container.format.name.startswith("mov"):
-            self._media_file.hide(without(self._media, ranges))
+            self._media_file.hide(subtract_ranges(self._media, ranges))
 
     def _read_needed(self, stream: Any, needed: np.ndarray, seek: bool) -> Iterator[Any]:
         """The needed packets, in order; None before each gap, when the decoder must give what it holds.
@@ -287,7 +287,7 @@ class VideoFile:
         sought = False
         position = again = 0  # the packet that comes next; packets that came a second time
         coming = self._demux(stream)
-        for number, (first, stop) in enumerate(runs(needed)):
+        for number, (first, stop) in enumerate(find_runs(needed)):
             if number:
                 yield None  # before any seek, which empties the decoder
             if seek and bytes_before[first] - bytes_before[position] > SEEK_BYTES:
@@ -357,7 +357,7 @@ class VideoFile:
                 if packet.size or packet.pts is not None:
                     yield packet
         except av.error.FFmpegError as error:
-            self.damage = self.damage or f"ended early while reading: {container.words(error)}"
+            self.damage = self.damage or f"ended early while reading: {container.describe_error(error)}"
 
     def _send(self, context: Any, packet: Any) -> list[Any]:
         """Decode one packet; damage is remembered, and decoding goes on with the next."""
@@ -366,7 +366,7 @@ class VideoFile:
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
-            self.damage = self.damage or f"damaged: {container.words(error)}"
+            self.damage = self.damage or f"damaged: {container.describe_error(error)}"
             return []
 
     def _check_size(self, width: int, height: int) -> None:
@@ -385,7 +385,7 @@ class VideoFile:
             )
 
 
-def lost_words(lost: int, asked: int) -> str | None:
+def describe_lost(lost: int, asked: int) -> str | None:
     """What to say where so many frames did not come out; None where all did."""
     return f"{lost} of {asked} sampled frames could not be decoded" if lost else None
 

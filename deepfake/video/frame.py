@@ -10,12 +10,7 @@ import numpy as np
 
 # Planar 8-bit formats by their chroma steps across and down; of these a part, converted alone, has the
 # pixels of the whole (4:2:2 does not: swscale filters it down the picture).
-SUBSAMPLING = {
-    "yuv420p": (2, 2),
-    "yuvj420p": (2, 2),
-    "yuv444p": (1, 1),
-    "yuvj444p": (1, 1),
-}
+SUBSAMPLING = {"yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv444p": (1, 1), "yuvj444p": (1, 1)}
 
 
 class Frame:
@@ -25,7 +20,7 @@ class Frame:
         self.index = index
         self.time_s = time_s
         self._picture: Any = picture
-        self._turns = 0 if isinstance(picture, np.ndarray) else quarter_turns(picture.rotation)
+        self._turns = 0 if isinstance(picture, np.ndarray) else count_quarter_turns(picture.rotation)
         self._rgb: np.ndarray | None = picture if isinstance(picture, np.ndarray) else None
 
     @property
@@ -39,7 +34,7 @@ class Frame:
     def rgb(self) -> np.ndarray:
         """The whole frame: (h, w, 3) uint8 RGB."""
         if self._rgb is None:
-            self._rgb = self._upright(_converted(self._picture, format="rgb24").to_ndarray())
+            self._rgb = self._upright(_convert(self._picture, format="rgb24").to_ndarray())
         return self._rgb
 
     def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
@@ -54,7 +49,7 @@ class Frame:
         width, height = self._picture.width, self._picture.height
         w, h = min(width, right + -right % across) - x, min(height, bottom + -bottom % down) - y
         part = _cut_planes(self._picture, x, y, w, h, across, down)
-        return _converted(part, format="rgb24").to_ndarray()[top - y : bottom - y, left - x : right - x]
+        return _convert(part, format="rgb24").to_ndarray()[top - y : bottom - y, left - x : right - x]
 
     def small_bgr(self, rows: int) -> tuple[np.ndarray, float]:
         """``(image, scale)``: (h', w', 3) uint8 BGR, its short side at most ``rows``; scale = h' / h."""
@@ -75,16 +70,14 @@ class Frame:
                 image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
             return image, scale
         height, width = shape[::-1] if self._turns % 2 else shape
-        small = _converted(
-            self._picture, width=width, height=height, format=pixel_format, interpolation="AREA"
-        )
+        small = _convert(self._picture, width=width, height=height, format=pixel_format, interpolation="AREA")
         return self._upright(small.to_ndarray()), scale
 
     def _upright(self, image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(image, self._turns)) if self._turns else image
 
 
-def _converted(picture: Any, **how: Any) -> Any:
+def _convert(picture: Any, **how: Any) -> Any:
     """A picture in another format or size, by this thread alone.
 
     Unasked, swscale starts a thread for each CPU and each picture, for less than a millisecond's work.
@@ -99,13 +92,11 @@ def _cut_planes(picture: Any, x: int, y: int, w: int, h: int, across: int, down:
     for number, (source, target) in enumerate(zip(picture.planes, part.planes, strict=True)):
         sx, sy = (across, down) if number else (1, 1)
         rows = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)
-        wanted = rows[y // sy : y // sy + target.height, x // sx : x // sx + target.width]
-        np.frombuffer(target, np.uint8).reshape(-1, target.line_size)[: target.height, : target.width] = (
-            wanted
-        )
+        cut = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)[: target.height, : target.width]
+        cut[:] = rows[y // sy : y // sy + target.height, x // sx : x // sx + target.width]
     return part
 
 
-def quarter_turns(rotation: float) -> int:
+def count_quarter_turns(rotation: float) -> int:
     """Counter-clockwise quarter turns for ``np.rot90`` that undo a display rotation in degrees."""
     return round(rotation / 90.0) % 4

@@ -20,7 +20,7 @@ def is_image(head: bytes) -> bool:
     return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def read(file: BinaryIO, check_size: Callable[[int, int], None]) -> tuple[str, np.ndarray]:
+def read_image(file: BinaryIO, check_size: Callable[[int, int], None]) -> tuple[str, np.ndarray]:
     """``(kind, (h, w, 3) uint8 RGB)``; raises ``VideoError`` where it cannot be read.
 
     ``check_size`` gets width and height before anything is unpacked, and may raise.

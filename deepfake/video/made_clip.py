@@ -10,7 +10,7 @@ import numpy as np
 SIZE, FRAMES, RATE = 128, 25, 25  # pixels a side, and a second of them
 
 
-def write(path: Path) -> None:
+def write_clip(path: Path) -> None:
     """A grey ramp that moves, in MPEG-4, which every build of FFmpeg writes and reads."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=RATE)

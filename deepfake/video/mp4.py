@@ -18,7 +18,7 @@ REMOTE_BOXES = 256  # of a remote file, each may cost a request; one cut up more
 BLANK = b"\xff"  # no codec takes it for a start code, a length that fits, or a key frame
 
 
-def media_ranges(file: BinaryIO, max_boxes: int = MAX_BOXES) -> list[Range] | None:
+def find_media_ranges(file: BinaryIO, max_boxes: int = MAX_BOXES) -> list[Range] | None:
     """Where an MP4 or QuickTime file keeps its media data; None where it is none, or is cut up too finely.
 
     Reads the head of each of the outermost boxes and nothing else.
@@ -47,7 +47,7 @@ def media_ranges(file: BinaryIO, max_boxes: int = MAX_BOXES) -> list[Range] | No
     return None
 
 
-def without(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
+def subtract_ranges(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
     """Sorted ranges less other sorted ranges."""
     found: list[Range] = []
     for start, stop in ranges:

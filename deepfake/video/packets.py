@@ -99,7 +99,7 @@ class Packets:
         return int(order[found]) if found < len(ordered) and ordered[found] == stamp else None
 
 
-def run_starts(stamps: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def find_run_starts(stamps: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """From which packet each of ``positions`` can be decoded.
 
     Parameters
@@ -125,22 +125,22 @@ def run_starts(stamps: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> n
     return starts
 
 
-def needed_packets(stamps: np.ndarray, keys: np.ndarray, wanted: set[int]) -> np.ndarray:
+def find_needed_packets(stamps: np.ndarray, keys: np.ndarray, wanted: set[int]) -> np.ndarray:
     """(n,) bool: packets to decode so that the frames with the ``wanted`` stamps come out."""
     positions = np.flatnonzero(np.isin(stamps, np.fromiter(wanted, np.int64, len(wanted))))
     needed = np.zeros(len(stamps) + 1, np.int64)
-    np.add.at(needed, run_starts(stamps, keys, positions), 1)
+    np.add.at(needed, find_run_starts(stamps, keys, positions), 1)
     np.add.at(needed, positions + 1, -1)
     return np.cumsum(needed[:-1]) > 0
 
 
-def runs(needed: np.ndarray) -> list[tuple[int, int]]:
+def find_runs(needed: np.ndarray) -> list[tuple[int, int]]:
     """``(first, stop)`` of each stretch of needed packets."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], needed.astype(np.int8), [0]])))
     return [(int(first), int(stop)) for first, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def byte_ranges(packets: Packets, needed: np.ndarray) -> list[tuple[int, int]] | None:
+def list_byte_ranges(packets: Packets, needed: np.ndarray) -> list[tuple[int, int]] | None:
     """``(start, stop)`` of the bytes of the needed packets, sorted and joined where they touch.
 
     None where the container does not tell where its packets lie.
@@ -152,7 +152,7 @@ def byte_ranges(packets: Packets, needed: np.ndarray) -> list[tuple[int, int]] |
     return merge_ranges([(int(starts[i]), int(starts[i] + sizes[i])) for i in order], gap=0)
 
 
-def cut(packets: Packets, wanted: np.ndarray, seconds: float) -> list[int]:
+def choose_cuts(packets: Packets, wanted: np.ndarray, seconds: float) -> list[int]:
     """Where to cut the ``wanted`` frames into pieces of about so many seconds that share no group.
 
     Parameters
@@ -168,7 +168,7 @@ def cut(packets: Packets, wanted: np.ndarray, seconds: float) -> list[int]:
     if not packets.stamped or not len(wanted):
         return [0]
     positions = packets.order[wanted]
-    starts = run_starts(packets.stamps, packets.keys, positions)
+    starts = find_run_starts(packets.stamps, packets.keys, positions)
     last_before = np.maximum.accumulate(positions)[:-1]
     first_after = np.minimum.accumulate(starts[::-1])[::-1][1:]
     possible = np.flatnonzero(first_after > last_before) + 1

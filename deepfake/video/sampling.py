@@ -10,7 +10,7 @@ import numpy as np
 from deepfake.config import SamplingConfig
 
 
-def choose(times: np.ndarray, keyframes: np.ndarray, config: SamplingConfig) -> np.ndarray:
+def choose_frames(times: np.ndarray, keyframes: np.ndarray, config: SamplingConfig) -> np.ndarray:
     """Indices of the frames to look at.
 
     Parameters
@@ -30,7 +30,7 @@ def choose(times: np.ndarray, keyframes: np.ndarray, config: SamplingConfig) -> 
     if config.policy == "every_n":
         chosen = np.arange(0, n, config.every_n)
     elif config.policy == "per_second":
-        chosen = _per_second(times - times[0], config.per_second)
+        chosen = _choose_per_second(times - times[0], config.per_second)
     elif config.policy == "count":
         chosen = spread_evenly(n, config.count)
     else:
@@ -42,7 +42,7 @@ def choose(times: np.ndarray, keyframes: np.ndarray, config: SamplingConfig) -> 
     return chosen.astype(np.int64)
 
 
-def _per_second(times: np.ndarray, rate: float) -> np.ndarray:
+def _choose_per_second(times: np.ndarray, rate: float) -> np.ndarray:
     """The frame on show at each tick 0, 1/rate, 2/rate, ...; a frame shown for several ticks once."""
     ticks = np.arange(int(np.floor(times[-1] * rate + 1e-6)) + 1) / rate
     return np.unique(np.searchsorted(times, ticks + 1e-6, side="right") - 1)

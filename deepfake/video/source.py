@@ -6,6 +6,8 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -17,7 +19,7 @@ from deepfake.io.tables import Status
 from deepfake.io.uri import split_uri
 from deepfake.video.decoder import Listing, VideoFile
 from deepfake.video.errors import VideoError
-from deepfake.video.mp4 import REMOTE_BOXES, media_ranges
+from deepfake.video.mp4 import REMOTE_BOXES, find_media_ranges
 
 SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
 PARTIAL_BYTES = 64 * 2**20  # of a file larger than this, only a part may be read ...
@@ -56,27 +58,25 @@ def open_video(uri: str, storage: Storage, sampling: SamplingConfig) -> VideoSou
     these are less than half of it, nothing else is read. Which of the two depends on the file and on
     ``sampling`` alone, not on where the file lies.
     """
-    size, etag = _facts(uri, storage)
-    if size <= PARTIAL_BYTES:
+    size, etag = _read_facts(uri, storage)
+    partial = open_partly(uri, storage, size) if size > PARTIAL_BYTES else None
+    if isinstance(partial, RangedFile) and find_media_ranges(partial, REMOTE_BOXES) is None:
+        partial = None
+    if partial is None:
         file, digest, size = read_whole(uri, storage)
-        return _closing(file, lambda: VideoSource(VideoFile(file, sampling), file, size, digest, None))
-    partial = open_partly(uri, storage, size)
-    if isinstance(partial, RangedFile) and media_ranges(partial, REMOTE_BOXES) is None:
-        file, digest, size = read_whole(uri, storage)
-        return _closing(file, lambda: VideoSource(VideoFile(file, sampling), file, size, digest, None))
+        with _closed_on_error(file):
+            return VideoSource(VideoFile(file, sampling), file, size, digest, None)
     partial.seek(0)
-    return _closing(
-        partial, lambda: _planned(VideoFile(partial, sampling), partial, uri, storage, size, etag)
-    )
+    with _closed_on_error(partial):
+        return _plan_source(VideoFile(partial, sampling), partial, uri, storage, size, etag)
 
 
 def open_listed(uri: str, storage: Storage, sampling: SamplingConfig, listing: Listing) -> VideoSource:
     """Open a video whose packets were listed before, to decode a part of it; its bytes are not hashed."""
-    size, etag = _facts(uri, storage)
+    size, etag = _read_facts(uri, storage)
     file = open_partly(uri, storage, size)
-    return _closing(
-        file, lambda: VideoSource(VideoFile(file, sampling, listing=listing), file, size, None, etag)
-    )
+    with _closed_on_error(file):
+        return VideoSource(VideoFile(file, sampling, listing=listing), file, size, None, etag)
 
 
 def open_partly(uri: str, storage: Storage, size: int) -> BinaryIO:
@@ -105,7 +105,7 @@ def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     return spool, hasher.hexdigest(), size
 
 
-def _planned(
+def _plan_source(
     video: VideoFile, file: BinaryIO, uri: str, storage: Storage, size: int, etag: str | None
 ) -> VideoSource:
     """The source of a large file: as it is where little of it is wanted, else read whole after all."""
@@ -118,16 +118,17 @@ def _planned(
     return VideoSource(video, whole, size, digest, None)
 
 
-def _closing(file: BinaryIO, make: Any) -> VideoSource:
-    """What ``make`` gives; the file is closed where it raises."""
+@contextmanager
+def _closed_on_error(file: BinaryIO) -> Iterator[None]:
+    """Close the file where the block raises."""
     try:
-        return make()
+        yield
     except BaseException:
         file.close()
         raise
 
 
-def _facts(uri: str, storage: Storage) -> tuple[int, str | None]:
+def _read_facts(uri: str, storage: Storage) -> tuple[int, str | None]:
     """``(size in bytes, ETag)`` of a file."""
     scheme, path = split_uri(uri)
     if scheme == "file":

@@ -32,7 +32,7 @@ def opencv(options: Sequence[int]) -> Callable[[np.ndarray], bytes]:
     return lambda image: cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
-ENCODERS = {"opencv": opencv([]), "opencv, tuned": opencv(TUNED), "deepfake": png.encode}
+ENCODERS = {"opencv": opencv([]), "opencv, tuned": opencv(TUNED), "deepfake": png.encode_png}
 
 
 def milliseconds(work: Callable[[], object], count: int) -> float:

@@ -127,7 +127,7 @@ def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     """Epoch after epoch of the job's input, each other pixels."""
     storage = Storage()
     crops = dataset.open_crops(uri, storage)
-    rows = dataset.split_rows(crops, "train")
+    rows = dataset.select_rows(crops, "train")
     source = loader.Source(uri, crops.files, rows, storage, AugmentConfig())
     workers = loader.LoaderWorkers(WorkerResources(tasks, 1))
     for epoch in range(1_000):

@@ -38,7 +38,7 @@ import numpy as np
 
 from deepfake.catalog.media import is_footage
 from deepfake.config import CropConfig, DetectorConfig, ModelConfig, SamplingConfig, ScoreJobConfig
-from deepfake.faces.cropping import cut
+from deepfake.faces.cropping import cut_face
 from deepfake.faces.detectors.base import detect_faces
 from deepfake.faces.detectors.factory import make_detector, resolve_detector
 from deepfake.io.storage import Storage
@@ -96,7 +96,7 @@ def bare(
                 found = detect_faces(frame, searcher)
                 if found:
                     largest = max(found, key=lambda face: face.area * face.score)
-                    faces.append(cut(frame, largest, crop))
+                    faces.append(cut_face(frame, largest, crop))
         except (VideoError, av.error.FFmpegError):
             continue
         if faces:

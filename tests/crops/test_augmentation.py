@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deepfake.config import AugmentConfig, LeakcheckConfig
-from deepfake.crops.augmentation import Draw, apply, draw, recolour
+from deepfake.crops.augmentation import DrawnChanges, apply_changes, draw_changes, recolour
 from deepfake.io import tables
 from deepfake.pipelines.leakcheck import probe_features, probes
 from tests.pipelines.leakcheck.made import crop, face, looked_at, videos_of
 
 EVERYTHING = AugmentConfig(flip=1, jpeg=1, blur=1, noise=1, downscale=1, cutout=1, rotation_degrees=20)
-NOTHING = Draw(False, 0.0, 1.0, 1.0, 1.0, None, None, 0, None, None, None)
+NOTHING = DrawnChanges(False, 0.0, 1.0, 1.0, 1.0, None, None, 0, None, None, None)
 
 
 def noise_image(seed: int = 0) -> np.ndarray:
@@ -28,29 +28,29 @@ def noise_image(seed: int = 0) -> np.ndarray:
 @given(st.integers(0, 2**31), st.integers(0, 10_000), st.text(max_size=40))
 def test_the_same_seed_epoch_and_sample_give_the_same_pixels(seed: int, epoch: int, sample: str) -> None:
     crop = noise_image()
-    first, second = (apply(crop, draw(EVERYTHING, seed, epoch, sample)) for _ in range(2))
+    first, second = (apply_changes(crop, draw_changes(EVERYTHING, seed, epoch, sample)) for _ in range(2))
     assert first.dtype == np.uint8 and first.shape == crop.shape
     np.testing.assert_array_equal(first, second)
 
 
 def test_epoch_sample_and_seed_each_change_the_draw() -> None:
-    draws = [draw(EVERYTHING, *key) for key in ((0, 0, "a"), (0, 1, "a"), (0, 0, "b"), (1, 0, "a"))]
+    draws = [draw_changes(EVERYTHING, *key) for key in ((0, 0, "a"), (0, 1, "a"), (0, 0, "b"), (1, 0, "a"))]
     assert len(set(draws)) == 4
 
 
 def test_the_given_crop_is_left_as_it_was() -> None:
     crop = noise_image()
     before = crop.copy()
-    apply(crop, draw(EVERYTHING, 0, 0, "a"))
+    apply_changes(crop, draw_changes(EVERYTHING, 0, 0, "a"))
     np.testing.assert_array_equal(crop, before)
 
 
 def test_nothing_drawn_changes_nothing() -> None:
-    np.testing.assert_array_equal(apply(noise_image(), NOTHING), noise_image())
+    np.testing.assert_array_equal(apply_changes(noise_image(), NOTHING), noise_image())
 
 
 def test_one_option_does_not_shift_the_others() -> None:
-    with_jpeg, without = (draw(AugmentConfig(jpeg=p), 3, 4, "sample") for p in (1.0, 0.0))
+    with_jpeg, without = (draw_changes(AugmentConfig(jpeg=p), 3, 4, "sample") for p in (1.0, 0.0))
     assert with_jpeg.jpeg is not None
     assert replace(with_jpeg, jpeg=None) == without
 
@@ -59,14 +59,14 @@ def test_one_option_does_not_shift_the_others() -> None:
 @pytest.mark.parametrize("scale", [0.8, 1.2])
 def test_rotation_and_scale_leave_no_black_border(degrees: float, scale: float) -> None:
     crop = np.full((224, 224, 3), 200, np.uint8)
-    turned = apply(crop, replace(NOTHING, degrees=degrees, scale=scale))
+    turned = apply_changes(crop, replace(NOTHING, degrees=degrees, scale=scale))
     np.testing.assert_array_equal(turned, crop)
 
 
 def test_a_flip_mirrors_whether_or_not_there_is_a_rotation() -> None:
     crop = noise_image()
-    np.testing.assert_array_equal(apply(crop, replace(NOTHING, flip=True)), crop[:, ::-1])
-    warped = apply(crop, replace(NOTHING, flip=True, degrees=1e-9))
+    np.testing.assert_array_equal(apply_changes(crop, replace(NOTHING, flip=True)), crop[:, ::-1])
+    warped = apply_changes(crop, replace(NOTHING, flip=True, degrees=1e-9))
     np.testing.assert_array_equal(warped, crop[:, ::-1])
 
 
@@ -74,14 +74,15 @@ def test_colour_channels_stay_where_they_are() -> None:
     crop = np.zeros((224, 224, 3), np.uint8)
     crop[..., 0] = 180
     changes = replace(NOTHING, jpeg=90, blur=1.0, downscale=0.5, degrees=4.0, noise=2.0)
-    red, green, blue = apply(crop, changes).reshape(-1, 3).mean(0)
+    red, green, blue = apply_changes(crop, changes).reshape(-1, 3).mean(0)
     assert red > 150 and green < 15 and blue < 15
 
 
 def test_real_and_fake_samples_get_the_same_distribution() -> None:
     config = AugmentConfig(rotation_degrees=10)
     draws = {
-        kind: [draw(config, 0, 0, f"{kind}/{i}.mp4#0#0") for i in range(4000)] for kind in ("real", "fake")
+        kind: [draw_changes(config, 0, 0, f"{kind}/{i}.mp4#0#0") for i in range(4000)]
+        for kind in ("real", "fake")
     }
     for name in ("flip", "degrees", "scale", "brightness", "contrast", "hue_degrees", "saturation"):
         means, spreads = zip(
@@ -105,7 +106,12 @@ def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> 
     for number in range(80):
         label, name = number % 2, f"{('real', 'fake')[number % 2]}/{number:03d}.mp4"
         images += [
-            (name, apply(face(2 * number + i), draw(config, 0, 0, f"{name}#{i}#0")), label, "train")
+            (
+                name,
+                apply_changes(face(2 * number + i), draw_changes(config, 0, 0, f"{name}#{i}#0")),
+                label,
+                "train",
+            )
             for i in range(2)
         ]
     rows = [crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]

@@ -18,7 +18,7 @@ from deepfake.config import (
 )
 from deepfake.crops import chunks
 from deepfake.crops.chunks import Pieces
-from deepfake.crops.extraction import ExtractConfig, Found, extract
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult, extract
 from deepfake.execution import long_videos, planning, runner, work_units
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
@@ -74,10 +74,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_pieces(
     entry: dict[str, Any], config: ExtractConfig, folder: Path, piece_seconds: float
-) -> tuple[Found, int]:
+) -> tuple[ExtractionResult, int]:
     """Survey, look at each piece, join: what the job does, in this process; and how many pieces."""
     storage, detector = Storage(), Crowd()
-    survey = chunks.survey(entry, piece_seconds, config, detector, storage)
+    survey = chunks.survey_video(entry, piece_seconds, config, detector, storage)
     storage.write_table(join(str(folder), "packets/s.parquet"), survey.table)
     storage.write_table(join(str(folder), "videos/s.parquet"), tables.from_rows("videos", [survey.video]))
     whole = Pieces(str(folder), "s", ())
@@ -85,12 +85,12 @@ def in_pieces(
     packets = storage.read_table(whole.packets_uri, "packets")
     ids = []
     for first, stop in itertools.pairwise(bounds):
-        found = chunks.look(entry, (first, stop), packets, config, detector, storage)
+        found = chunks.find_piece_faces(entry, (first, stop), packets, config, detector, storage)
         ids.append(f"p{first}")
         storage.write_table(join(str(folder), f"pieces/p{first}.parquet"), found.table, 4)
         row = tables.from_rows("videos", [found.video])
         storage.write_table(join(str(folder), f"videos/p{first}.parquet"), row)
-    return chunks.joined(entry, Pieces(str(folder), "s", tuple(ids)), config, storage), len(ids)
+    return chunks.join_pieces(entry, Pieces(str(folder), "s", tuple(ids)), config, storage), len(ids)
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def test_a_piece_whose_process_died_gives_the_row_of_a_whole_video_whose_process
     uri = join(str(tmp_path), "videos", "p0.parquet")
     Storage().write_table(uri, tables.from_rows("videos", [died]))
     whole = Pieces(str(tmp_path), "s", ("p0",))
-    assert comparable(chunks.joined(entry, whole, config, Storage()).video) == comparable(died)
+    assert comparable(chunks.join_pieces(entry, whole, config, Storage()).video) == comparable(died)
 
 
 def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Path, tmp_path: Path) -> None:
@@ -167,16 +167,16 @@ def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Pat
         uri = join(str(tmp_path), "videos", f"{name}.parquet")
         [row] = Storage().read_table(uri, "videos").to_pylist()
         Storage().write_table(uri, tables.from_rows("videos", [row | {"etag": f"{number // 3}"}]))
-    row = chunks.joined(entry, Pieces(str(tmp_path), "s", ids), config, Storage()).video
+    row = chunks.join_pieces(entry, Pieces(str(tmp_path), "s", ids), config, Storage()).video
     assert (row["status"], row["status_detail"]) == (Status.UNREADABLE, "it was replaced while it was read")
 
 
 def test_a_listing_comes_back_from_its_table(clips: Path) -> None:
     entry = {"video_id": "open.mp4", "uri": str(clips / "open.mp4")}
     config = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig())
-    survey = chunks.survey(entry, 1.0, config, Crowd(), Storage())
+    survey = chunks.survey_video(entry, 1.0, config, Crowd(), Storage())
     listing = chunks.read_packets(survey.table)
-    assert chunks.packets_table(listing, [0, 4]).equals(survey.table)
+    assert chunks.make_packets_table(listing, [0, 4]).equals(survey.table)
     assert listing.info.frames_total == 120
     assert listing.packets.times[-1] == pytest.approx(119 / 25)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.crops.corruptions import BLUR, CHANGES, JPEG, NOISE, NONE, RESIZE, Change
+from deepfake.crops.corruptions import BLUR, CORRUPTIONS, JPEG, NOISE, NONE, RESIZE, Corruption
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def crop() -> np.ndarray:
     return cv2.resize(rough, (224, 224), interpolation=cv2.INTER_CUBIC)
 
 
-def error(crop: np.ndarray, change: Change) -> float:
+def error(crop: np.ndarray, change: Corruption) -> float:
     return float(np.abs(change(crop).astype(float) - crop).mean())
 
 
@@ -27,12 +27,12 @@ def test_more_of_a_change_takes_a_crop_farther_from_what_it_was(
     crop: np.ndarray, kind: str, mild: float, strong: float
 ) -> None:
     before = crop.copy()
-    assert 0 < error(crop, Change(kind, mild)) < error(crop, Change(kind, strong))
+    assert 0 < error(crop, Corruption(kind, mild)) < error(crop, Corruption(kind, strong))
     np.testing.assert_array_equal(crop, before)
 
 
 def test_every_change_keeps_what_a_crop_is_and_does_the_same_each_time(crop: np.ndarray) -> None:
-    for change in CHANGES:
+    for change in CORRUPTIONS:
         once, again = change(crop), change(crop)
         assert (once.shape, once.dtype) == (crop.shape, np.uint8)
         np.testing.assert_array_equal(once, again)
@@ -42,6 +42,6 @@ def test_every_change_keeps_what_a_crop_is_and_does_the_same_each_time(crop: np.
 def test_colours_stay_in_their_places(crop: np.ndarray) -> None:
     red = np.zeros_like(crop)
     red[..., 0] = 200
-    for change in CHANGES:
+    for change in CORRUPTIONS:
         if change.kind != NOISE:
             assert change(red)[..., 0].mean() > 190 and change(red)[..., 2].mean() < 10, change

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepfake.catalog.identity_overlap import list_identities
-from deepfake.crops.dataset import open_crops, split_rows
+from deepfake.crops.dataset import open_crops, select_rows
 from deepfake.crops.reader import read_crops
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
@@ -28,7 +28,7 @@ def test_the_index_finds_each_crop_where_it_lies(make_crops) -> None:
 
 
 def test_rows_of_a_split_carry_their_labels_and_methods(small_crops: Path) -> None:
-    rows = split_rows(open_crops(str(small_crops), Storage()), "train")
+    rows = select_rows(open_crops(str(small_crops), Storage()), "train")
     assert rows.methods == ("Deepfakes", "FaceSwap", "real")
     assert np.bincount(rows.label).tolist() == [18, 24]
     assert np.bincount(rows.method).tolist() == [12, 12, 18]
@@ -54,7 +54,7 @@ def test_a_limit_keeps_the_first_videos(small_crops: Path) -> None:
 
 def test_crops_without_a_label_are_left_out_and_counted(make_crops, caplog) -> None:
     folder = make_crops((("train", None, 1, 4), ("train", 1, 1, 3)))
-    rows = split_rows(open_crops(str(folder), Storage()), "train")
+    rows = select_rows(open_crops(str(folder), Storage()), "train")
     assert len(rows) == 3
     assert "4 crops of split train have no label" in caplog.text
 

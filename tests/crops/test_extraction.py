@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.crops.extraction import ExtractConfig, Found, extract
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult, extract
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.base import Detection
 from deepfake.faces.encoding import decode_image
@@ -34,7 +34,7 @@ class ScriptedDetector:
         return next(self._frames)
 
 
-def _extract(path: Path, detector: Any, keep: str = "largest", **sampling: Any) -> Found:
+def _extract(path: Path, detector: Any, keep: str = "largest", **sampling: Any) -> ExtractionResult:
     config = ExtractConfig(
         SamplingConfig(**{"every_n": 10, **sampling}),
         DetectorConfig(name="haar", keep=keep, rows=1000),

@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 
 from deepfake.config import AugmentConfig, CropConfig, LeakcheckConfig
 from deepfake.crops import augmentation
-from deepfake.crops.self_blending import ELLIPSE, SHAPES, Face, Pair, blend, outline, self_blend, soften
-from deepfake.faces.cropping import cut, into_crop
+from deepfake.crops.self_blending import (
+    ELLIPSE,
+    SHAPES,
+    Face,
+    Pair,
+    blend_images,
+    draw_outline,
+    self_blend,
+    soften,
+)
+from deepfake.faces.cropping import cut_face, map_into_crop
 from deepfake.faces.detectors.base import Detection
 from deepfake.io import tables
 from deepfake.pipelines.leakcheck import probe_features, probes
@@ -101,16 +110,16 @@ def test_the_crop_is_left_as_it_was() -> None:
 def test_a_blend_lies_between_its_two_images(seed: int, share: float) -> None:
     source, target = picture(seed), picture(seed + 1)
     mask = random_of(seed).random((SIDE, SIDE), np.float32) * np.float32(share)
-    mixed = blend(source, target, mask).astype(int)
+    mixed = blend_images(source, target, mask).astype(int)
     assert (mixed >= np.minimum(source, target)).all() and (mixed <= np.maximum(source, target)).all()
-    np.testing.assert_array_equal(blend(source, target, np.zeros_like(mask)), target)
-    np.testing.assert_array_equal(blend(source, target, np.ones_like(mask)), source)
+    np.testing.assert_array_equal(blend_images(source, target, np.zeros_like(mask)), target)
+    np.testing.assert_array_equal(blend_images(source, target, np.ones_like(mask)), source)
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.sampled_from(SHAPES))
 def test_a_softened_mask_is_eroded_first_and_reaches_the_drawn_strength(seed: int, shape: str) -> None:
-    hard, _ = outline((SIDE, SIDE), UPRIGHT, random_of(seed), shape)
+    hard, _ = draw_outline((SIDE, SIDE), UPRIGHT, random_of(seed), shape)
     soft = soften(hard, random_of(seed))
     assert soft.dtype == np.float32 and soft.min() >= 0
     # resizing may take a little off the highest pixel
@@ -127,7 +136,7 @@ def test_the_shapes_follow_the_landmarks_and_lie_within_each_other(turn: float) 
     points = UPRIGHT.landmarks @ matrix[:, :2].T + matrix[:, 2]
     face = Face((30.0, 30.0, 164.0, 164.0), points)
     masks = {
-        shape: outline((SIDE, SIDE), face, random_of(), shape)[0] > 0
+        shape: draw_outline((SIDE, SIDE), face, random_of(), shape)[0] > 0
         for shape in ("face", "extended", "inner")
     }
     for x, y in np.rint(points).astype(int):
@@ -143,8 +152,8 @@ def test_a_mirrored_face_has_a_mirrored_outline(shape: str) -> None:
     turned = UPRIGHT.landmarks + np.array([[4.0, 0.0], [-9.0, 3.0], [-14.0, 0.0], [0.0, 1.0], [-10.0, 0.0]])
     x, y, w, h = UPRIGHT.box
     mirrored = turned[[1, 0, 2, 4, 3]] * [-1.0, 1.0] + [SIDE - 1.0, 0.0]
-    there, _ = outline((SIDE, SIDE), Face((x, y, w, h), turned), random_of(), shape)
-    here, _ = outline((SIDE, SIDE), Face((SIDE - 1 - x - w, y, w, h), mirrored), random_of(), shape)
+    there, _ = draw_outline((SIDE, SIDE), Face((x, y, w, h), turned), random_of(), shape)
+    here, _ = draw_outline((SIDE, SIDE), Face((SIDE - 1 - x - w, y, w, h), mirrored), random_of(), shape)
     both = np.logical_and(there, here[:, ::-1]).sum() / np.logical_or(there, here[:, ::-1]).sum()
     assert both > 0.98
 
@@ -157,7 +166,7 @@ def test_parts_are_some_of_eyes_nose_and_mouth() -> None:
     )
     seen = set()
     for seed in range(60):
-        mask, shape = outline((SIDE, SIDE), UPRIGHT, random_of(seed), "parts")
+        mask, shape = draw_outline((SIDE, SIDE), UPRIGHT, random_of(seed), "parts")
         assert shape == "parts" and mask[right_eye] == mask[left_eye]
         seen.add((bool(mask[right_eye]), bool(mask[nose]), bool(mask[mouth])))
     assert len(seen) == 7  # all combinations but none
@@ -167,7 +176,7 @@ def test_without_landmarks_the_mask_is_an_ellipse_in_the_box() -> None:
     no_face = np.zeros((5, 2))
     not_known = np.full((5, 2), np.nan)
     for landmarks in (None, no_face, not_known):
-        mask, shape = outline((SIDE, SIDE), replace(UPRIGHT, landmarks=landmarks), random_of(1))
+        mask, shape = draw_outline((SIDE, SIDE), replace(UPRIGHT, landmarks=landmarks), random_of(1))
         assert shape == ELLIPSE
         x, y, w, h = UPRIGHT.box
         area = mask.sum() / (w * h)
@@ -189,8 +198,8 @@ def test_landmarks_of_the_frame_are_found_again_in_the_crop() -> None:
     for number, (x, y) in enumerate(points.astype(int)):
         frame.pixels[y - 1 : y + 2, x - 1 : x + 2, number] = 255
     box = (20.0, 25.0, 70.0, 64.0)  # its crop leaves the frame
-    crop = cut(frame, Detection(*box, 1.0), config)  # type: ignore[arg-type]
-    for number, (x, y) in enumerate(into_crop(points, box, config)):
+    crop = cut_face(frame, Detection(*box, 1.0), config)  # type: ignore[arg-type]
+    for number, (x, y) in enumerate(map_into_crop(points, box, config)):
         rows, columns = np.nonzero(crop[:, :, number] > 127)
         near = (np.abs(rows - y) < 8) & (np.abs(columns - x) < 8)  # the frame is reflected further off
         assert abs(rows[near].mean() - y) < 0.5 and abs(columns[near].mean() - x) < 0.5
@@ -202,10 +211,12 @@ def pairs(count: int, changes: AugmentConfig) -> list[Pair]:
     for number in range(count):
         crop = cv2.resize(made.face(number), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         pair = self_blend(crop, UPRIGHT, 0, 0, str(number))
-        drawn = augmentation.draw(changes, 0, 0, str(number))
+        drawn = augmentation.draw_changes(changes, 0, 0, str(number))
         found.append(
             replace(
-                pair, real=augmentation.apply(pair.real, drawn), fake=augmentation.apply(pair.fake, drawn)
+                pair,
+                real=augmentation.apply_changes(pair.real, drawn),
+                fake=augmentation.apply_changes(pair.fake, drawn),
             )
         )
     return found

@@ -24,7 +24,7 @@ def noise(height: int = 360, width: int = 640, seed: int = 0) -> Image:
 
 
 def cut(image: Image, x: float, y: float, w: float, h: float, **options: Any) -> Image:
-    return cropping.cut(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options))
+    return cropping.cut_face(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options))
 
 
 def dotted_face(degrees: float) -> tuple[Image, Detection]:
@@ -54,28 +54,28 @@ def dots(crop: Image) -> list[tuple[float, float]]:
 def test_aligned_faces_have_level_eyes_where_the_landmarks_are_said_to_lie(degrees: float, size: int) -> None:
     image, face = dotted_face(degrees)
     config = CropConfig(align="eyes", size=size)
-    found = dots(cropping.cut(Frame(0, 0.0, image), face, config))
+    found = dots(cropping.cut_face(Frame(0, 0.0, image), face, config))
     assert len(found) == 2
     assert abs(found[0][1] - found[1][1]) < 1.0
     assert face.landmarks is not None
     points = np.reshape(face.landmarks, (5, 2))
-    told = cropping.into_crop(points, (face.x, face.y, face.w, face.h), config, face.landmarks)
+    told = cropping.map_into_crop(points, (face.x, face.y, face.w, face.h), config, face.landmarks)
     np.testing.assert_allclose(found, told[:2], atol=1.0)
 
 
 def test_alignment_leaves_level_faces_and_faces_without_landmarks_as_they_are() -> None:
     image, level = dotted_face(0.0)
     frame = Frame(0, 0.0, image)
-    plain = cropping.cut(frame, level, CropConfig())
-    assert np.array_equal(cropping.cut(frame, level, CropConfig(align="eyes")), plain)
+    plain = cropping.cut_face(frame, level, CropConfig())
+    assert np.array_equal(cropping.cut_face(frame, level, CropConfig(align="eyes")), plain)
     without = Detection(level.x, level.y, level.w, level.h, 1.0)
-    assert np.array_equal(cropping.cut(frame, without, CropConfig(align="eyes")), plain)
+    assert np.array_equal(cropping.cut_face(frame, without, CropConfig(align="eyes")), plain)
 
 
 def test_a_turned_face_at_the_edge_of_the_frame_has_no_constant_border() -> None:
     landmarks = (20.0, 30.0, 90.0, 60.0, 50.0, 60.0, 40.0, 90.0, 80.0, 100.0)
     face = Detection(0.0, 0.0, 110.0, 110.0, 1.0, landmarks)
-    found = cropping.cut(Frame(0, 0.0, noise()), face, CropConfig(align="eyes"))
+    found = cropping.cut_face(Frame(0, 0.0, noise()), face, CropConfig(align="eyes"))
     for border in (found[0], found[-1], found[:, 0], found[:, -1]):
         assert border.std() > 10
 
@@ -148,6 +148,6 @@ def test_no_border_of_a_crop_is_constant_wherever_the_face_stands(x: float, y: f
 
 def test_sharpness_falls_with_blur() -> None:
     image = noise(224, 224)
-    blurred = [cropping.sharpness(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (1, 2, 4)]
-    assert cropping.sharpness(image) > blurred[0] > blurred[1] > blurred[2]
-    assert cropping.sharpness(np.full((224, 224, 3), 77, np.uint8)) == 0
+    blurred = [cropping.measure_sharpness(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (1, 2, 4)]
+    assert cropping.measure_sharpness(image) > blurred[0] > blurred[1] > blurred[2]
+    assert cropping.measure_sharpness(np.full((224, 224, 3), 77, np.uint8)) == 0

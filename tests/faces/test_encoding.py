@@ -65,11 +65,11 @@ def test_png_of_any_shape_is_read_alike_by_other_software(height: int, width: in
 
     image = noise(height, width, seed)
     for kept in (image, np.full_like(image, seed % 256), image[:, ::-1]):  # the last is not contiguous
-        with Pillow.open(BytesIO(png.encode(kept))) as opened:
+        with Pillow.open(BytesIO(png.encode_png(kept))) as opened:
             opened.verify()  # the checksums
-        with Pillow.open(BytesIO(png.encode(kept))) as opened:
+        with Pillow.open(BytesIO(png.encode_png(kept))) as opened:
             assert opened.mode == "RGB" and np.array_equal(np.asarray(opened), kept)
-        assert np.array_equal(png.decode(png.encode(kept)), kept)
+        assert np.array_equal(png.decode_png(png.encode_png(kept)), kept)
 
 
 def written_by_others(image: Image) -> list[bytes]:
@@ -89,7 +89,7 @@ def written_by_others(image: Image) -> list[bytes]:
 def test_png_leaves_what_others_wrote_to_others() -> None:
     image = cv2.GaussianBlur(noise(64, 48), (0, 0), 3)
     for data in written_by_others(image):
-        assert png.decode(data) is None
+        assert png.decode_png(data) is None
         assert encoding.decode_image(data).shape == image.shape
     assert np.array_equal(encoding.decode_image(written_by_others(image)[0]), image)
 
@@ -97,19 +97,19 @@ def test_png_leaves_what_others_wrote_to_others() -> None:
 @given(st.integers(0, 10**6), st.integers(1, 255), st.integers(0, 10**6))
 def test_png_reads_nothing_from_damaged_files(place: int, change: int, length: int) -> None:
     image = noise(24, 17)
-    data = bytearray(png.encode(image))
+    data = bytearray(png.encode_png(image))
     data[place % len(data)] ^= change
-    assert png.decode(bytes(data)) is None  # every byte is under a checksum or known
-    assert png.decode(bytes(data)[: length % len(data)]) is None
-    assert png.decode(png.encode(image) + b"more") is None
+    assert png.decode_png(bytes(data)) is None  # every byte is under a checksum or known
+    assert png.decode_png(bytes(data)[: length % len(data)]) is None
+    assert png.decode_png(png.encode_png(image) + b"more") is None
 
 
 def test_png_unpacks_no_more_than_the_header_promises() -> None:
     """A file of a few kB whose pixels would fill the memory, and one whose header says so."""
-    bomb = rechecked(png.encode(np.zeros((4000, 4000, 3), np.uint8)), width=2, height=2)
-    assert len(bomb) < 200_000 and png.decode(bomb) is None
-    lying = rechecked(png.encode(noise(4, 4)), width=2**31 - 1, height=2**31 - 1)
-    assert png.decode(lying) is None
+    bomb = rechecked(png.encode_png(np.zeros((4000, 4000, 3), np.uint8)), width=2, height=2)
+    assert len(bomb) < 200_000 and png.decode_png(bomb) is None
+    lying = rechecked(png.encode_png(noise(4, 4)), width=2**31 - 1, height=2**31 - 1)
+    assert png.decode_png(lying) is None
 
 
 def rechecked(data: bytes, width: int, height: int) -> bytes:
@@ -123,13 +123,13 @@ def rechecked(data: bytes, width: int, height: int) -> bytes:
 )
 def test_png_refuses_what_is_no_rgb_image(wrong: Image) -> None:
     with pytest.raises(ValueError, match=r"expected \(h, w, 3\) uint8 RGB"):
-        png.encode(wrong)
+        png.encode_png(wrong)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpeg"])
 def test_what_is_stored_in_passing_has_the_pixels_of_what_is_kept(suffix: Any) -> None:
     config = CropConfig(format=suffix)
-    passing = encoding.encode_in_passing(noise(224, 224), config)
+    passing = encoding.encode_temporary(noise(224, 224), config)
     assert np.array_equal(
         encoding.decode_image(passing), encoding.decode_image(encoding.encode_crop(noise(224, 224), config))
     )

@@ -131,7 +131,7 @@ def test_validation_metrics_are_those_of_the_saved_network(
     storage = Storage()
     loaded = Bundle.load(str(output), storage)
     crops = dataset.open_crops(str(small_crops), storage)
-    rows = dataset.split_rows(crops, "val")
+    rows = dataset.select_rows(crops, "val")
     images = []
     for file, group, row in zip(rows.file, rows.row_group, rows.row, strict=True):
         place = (f"{small_crops}/{crops.files[file]}", int(group), int(row))

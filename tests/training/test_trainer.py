@@ -43,7 +43,7 @@ def begin(crops: Path, output: Path, **options: Any) -> Trainer:
         input=str(crops), output=str(output), model=ModelConfig(weights="none"), training=training
     )
     opened = dataset.open_crops(str(crops), Storage())
-    train, val = (dataset.split_rows(opened, split) for split in ("train", "val"))
+    train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))
     return Trainer(TrainingTask(config, opened.files, train, val), divide(2, 1), rank=0, world=1)
 
 

@@ -28,7 +28,7 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
 
 def test_scores_in_the_order_of_the_plan_find_their_videos(small_crops: Path) -> None:
     crops = dataset.open_crops(str(small_crops), STORAGE)
-    rows = dataset.split_rows(crops, "val")
+    rows = dataset.select_rows(crops, "val")
     labels = rows.label[validation_plan(rows).rows]
     scored = validation.faces(crops, rows, labels.astype(float))  # the score says the label
     assert scored["score"].to_pylist() == scored["label"].to_pylist()
@@ -40,7 +40,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     small_crops: Path, tmp_path: Path
 ) -> None:
     crops = dataset.open_crops(str(small_crops), STORAGE)
-    rows = dataset.split_rows(crops, "val")
+    rows = dataset.select_rows(crops, "val")
     labels = rows.label[validation_plan(rows).rows]
     scores = scores_of(labels)
     (tmp_path / MODEL_FILE).write_bytes(b"stands for the network")

@@ -15,7 +15,7 @@ from deepfake.config import SamplingConfig
 from deepfake.io.tables import Status
 from deepfake.video.decoder import VideoFile, open_local
 from deepfake.video.errors import VideoError
-from deepfake.video.packets import needed_packets
+from deepfake.video.packets import find_needed_packets
 from tests.clips import decode_everything, picture, write_clip
 
 CODECS = {
@@ -266,5 +266,5 @@ def test_a_frame_of_an_open_group_is_decoded_from_the_key_frame_before() -> None
     # Decoding order I0 P3 B1 B2 | I6 B4 B5 P8: B4 and B5 are shown before I6 but decoded after it.
     stamps = np.array([0, 3, 1, 2, 6, 4, 5, 8])
     keys = np.array([1, 0, 0, 0, 1, 0, 0, 0], bool)
-    assert needed_packets(stamps, keys, {5}).tolist() == [True] * 7 + [False]
-    assert needed_packets(stamps, keys, {8}).tolist() == [False] * 4 + [True] * 4
+    assert find_needed_packets(stamps, keys, {5}).tolist() == [True] * 7 + [False]
+    assert find_needed_packets(stamps, keys, {8}).tolist() == [False] * 4 + [True] * 4

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.config import SamplingConfig
-from deepfake.video.sampling import choose
+from deepfake.video.sampling import choose_frames
 
 LENGTHS = st.integers(1, 2000)
 # Milliseconds between frames, as containers store them: steady, varying, repeated, with long holds.
@@ -29,7 +29,7 @@ def steady(n: int, fps: float = 25.0) -> np.ndarray:
 def chosen(times: np.ndarray, keyframes: Any = None, **options: Any) -> list[int]:
     if keyframes is None:
         keyframes = np.arange(len(times)) % 250 == 0
-    return choose(times, np.asarray(keyframes, bool), SamplingConfig(**options)).tolist()
+    return choose_frames(times, np.asarray(keyframes, bool), SamplingConfig(**options)).tolist()
 
 
 @given(

@@ -19,8 +19,8 @@ from deepfake.config import SamplingConfig
 from deepfake.io.ranged_file import RangedFile, merge_ranges
 from deepfake.video import decoder
 from deepfake.video.decoder import SeekMissed, VideoFile
-from deepfake.video.mp4 import MediaFile, media_ranges, without
-from deepfake.video.packets import Packets, cut, needed_packets, run_starts, runs
+from deepfake.video.mp4 import MediaFile, find_media_ranges, subtract_ranges
+from deepfake.video.packets import Packets, choose_cuts, find_needed_packets, find_run_starts, find_runs
 from tests.clips import decode_everything, write_clip
 
 X264 = "keyint=12:min-keyint=12:scenecut=0:bframes=3"
@@ -319,10 +319,10 @@ def test_what_is_needed_begins_at_a_key_frame_and_ends_with_a_wanted_frame(
     packets: Packets, data: st.DataObject
 ) -> None:
     wanted = data.draw(st.sets(st.sampled_from(packets.stamps.tolist()), min_size=1))
-    needed = needed_packets(packets.stamps, packets.keys, wanted)
+    needed = find_needed_packets(packets.stamps, packets.keys, wanted)
     found = set(packets.stamps[needed].tolist())
     assert wanted <= found
-    for first, stop in runs(needed):
+    for first, stop in find_runs(needed):
         assert packets.keys[first] or first == 0
         assert packets.stamps[stop - 1] in wanted
 
@@ -330,18 +330,18 @@ def test_what_is_needed_begins_at_a_key_frame_and_ends_with_a_wanted_frame(
 @given(streams(), st.data())
 def test_pieces_cover_what_is_wanted_and_share_no_packet(packets: Packets, data: st.DataObject) -> None:
     wanted = np.array(sorted(data.draw(st.sets(st.integers(0, len(packets) - 1), min_size=1))))
-    cuts = cut(packets, wanted, data.draw(st.sampled_from([0.0, 0.2, 1.0])))
+    cuts = choose_cuts(packets, wanted, data.draw(st.sampled_from([0.0, 0.2, 1.0])))
     assert cuts[0] == 0 and cuts == sorted(set(cuts)) and cuts[-1] < len(wanted)
     taken = np.zeros(len(packets), int)
     for start, stop in zip(cuts, [*cuts[1:], len(wanted)], strict=True):
         stamps = packets.stamps[packets.order[wanted[start:stop]]]
-        taken += needed_packets(packets.stamps, packets.keys, set(stamps.tolist()))
+        taken += find_needed_packets(packets.stamps, packets.keys, set(stamps.tolist()))
     assert taken.max() == 1
 
 
 def test_a_frame_of_an_open_group_starts_from_the_key_frame_before() -> None:
     stamps, keys = np.array([0, 3, 1, 6, 4, 8]), np.array([1, 0, 0, 1, 0, 0], bool)
-    assert run_starts(stamps, keys, np.array([4, 5, 2])).tolist() == [0, 3, 0]
+    assert find_run_starts(stamps, keys, np.array([4, 5, 2])).tolist() == [0, 3, 0]
 
 
 # Files read in part.
@@ -355,15 +355,15 @@ def box(kind: bytes, body: bytes, wide: bool = False) -> bytes:
 
 def test_media_data_is_found_between_the_other_boxes() -> None:
     content = box(b"ftyp", b"isom") + box(b"mdat", b"abc", wide=True) + box(b"moov", b"x" * 9)
-    assert media_ranges(io.BytesIO(content)) == [(28, 31)]
-    assert media_ranges(io.BytesIO(content + struct.pack(">I4s", 0, b"mdat") + b"to the end")) == [
+    assert find_media_ranges(io.BytesIO(content)) == [(28, 31)]
+    assert find_media_ranges(io.BytesIO(content + struct.pack(">I4s", 0, b"mdat") + b"to the end")) == [
         (28, 31),
         (len(content) + 8, len(content) + 18),
     ]
-    assert media_ranges(io.BytesIO(content[:30])) == [(28, 30)]
-    assert media_ranges(io.BytesIO(content), max_boxes=2) is None
-    assert media_ranges(io.BytesIO(b"\x1a\x45\xdf\xa3" + bytes(100))) is None
-    assert media_ranges(io.BytesIO(b"")) is None
+    assert find_media_ranges(io.BytesIO(content[:30])) == [(28, 30)]
+    assert find_media_ranges(io.BytesIO(content), max_boxes=2) is None
+    assert find_media_ranges(io.BytesIO(b"\x1a\x45\xdf\xa3" + bytes(100))) is None
+    assert find_media_ranges(io.BytesIO(b"")) is None
 
 
 RANGES = st.lists(st.integers(0, 60), max_size=8, unique=True).map(
@@ -378,7 +378,7 @@ def test_ranges_less_others_hold_what_only_the_first_hold(
     def members(found: list[tuple[int, int]]) -> set[int]:
         return {i for start, stop in found for i in range(start, stop)}
 
-    left = without(ranges, holes)
+    left = subtract_ranges(ranges, holes)
     assert members(left) == members(ranges) - members(holes)
     assert merge_ranges(left, gap=-1) == left
 

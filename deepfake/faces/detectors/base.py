@@ -29,14 +29,14 @@ class Detection:
         """Pixels of the box."""
         return self.w * self.h
 
-    def moved(self, x: float, y: float) -> Detection:
+    def move(self, x: float, y: float) -> Detection:
         """The same face in an image whose origin lies at ``(-x, -y)``."""
         points = self.landmarks
         if points is not None:
             points = tuple(v + (y if i % 2 else x) for i, v in enumerate(points))
         return replace(self, x=self.x + x, y=self.y + y, landmarks=points)
 
-    def scaled(self, factor: float) -> Detection:
+    def scale(self, factor: float) -> Detection:
         """The same face in an image ``factor`` times as large."""
         points = None if self.landmarks is None else tuple(v * factor for v in self.landmarks)
         return replace(

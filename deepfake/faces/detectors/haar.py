@@ -53,14 +53,14 @@ class HaarDetector:
         found = self._near(grey, self._quick(grey)) if self._config.keep == "largest" else []
         if not found:
             found = self._search(grey, self._min_side(grey), None, SCALE_FACTOR, self._config.haar_neighbors)
-        return [face.scaled(1.0 / scale) for face in found]
+        return [face.scale(1.0 / scale) for face in found]
 
     def _quick(self, grey: np.ndarray) -> list[Detection]:
         """Candidates from the halved image, in the pixels of ``grey``."""
         height, width = grey.shape
         half = cv2.resize(grey, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
         found = self._search(half, self._min_side(half), None, QUICK_SCALE_FACTOR, QUICK_NEIGHBORS)
-        return [face.scaled(2.0) for face in found]
+        return [face.scale(2.0) for face in found]
 
     def _near(self, grey: np.ndarray, candidates: list[Detection]) -> list[Detection]:
         """The candidates that a search around each of them confirms, each as its surest hit."""
@@ -69,20 +69,12 @@ class HaarDetector:
         for face in candidates:
             reach = NEAR * face.w
             left, top = max(0, int(face.x - reach)), max(0, int(face.y - reach))
-            right, bottom = (
-                min(width, int(face.x + face.w + reach)),
-                min(height, int(face.y + face.h + reach)),
-            )
-            hits = self._search(
-                grey[top:bottom, left:right],
-                int(face.w * SMALLER),
-                int(face.w * LARGER),
-                SCALE_FACTOR,
-                self._config.haar_neighbors,
-            )
-            if hits:
+            right, bottom = int(face.x + face.w + reach), int(face.y + face.h + reach)
+            part = grey[top : min(height, bottom), left : min(width, right)]
+            sides = (int(face.w * SMALLER), int(face.w * LARGER))
+            if hits := self._search(part, *sides, SCALE_FACTOR, self._config.haar_neighbors):
                 surest = max(hits, key=lambda hit: (hit.score, hit.area, -hit.x, -hit.y))
-                confirmed.append(surest.moved(left, top))
+                confirmed.append(surest.move(left, top))
         return confirmed
 
     def _min_side(self, grey: np.ndarray) -> int:

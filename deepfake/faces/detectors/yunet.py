@@ -50,7 +50,9 @@ class YuNetDetector:
         looks = [(rows, smallest)]
         if config.keep == "largest":
             looks = [(rows // 3, smallest * 3 / 2), (rows // 2, smallest), *looks]
-        self._looks = [_Look(_network(config, model), rows, smallest, enough) for rows, enough in looks]
+        self._looks = [
+            _SizedNetwork(_make_network(config, model), rows, smallest, enough) for rows, enough in looks
+        ]
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels."""
@@ -58,7 +60,7 @@ class YuNetDetector:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _SizedNetwork:
     """The network for pictures of one size: another size makes it lay out all its layers anew."""
 
     network: Any
@@ -71,13 +73,13 @@ class _Look:
         height, width = bgr.shape[:2]
         self.network.setInputSize((width, height))
         _, rows = self.network.detect(bgr)
-        found = [_detection(row) for row in (rows if rows is not None else ())]
+        found = [_make_detection(row) for row in (rows if rows is not None else ())]
         if not any(face.h >= self.enough * height for face in found):
             return []
-        return [face.scaled(1.0 / scale) for face in found if face.h >= self.smallest * height]
+        return [face.scale(1.0 / scale) for face in found if face.h >= self.smallest * height]
 
 
-def _network(config: DetectorConfig, model: bytes) -> Any:
+def _make_network(config: DetectorConfig, model: bytes) -> Any:
     return cv2.FaceDetectorYN.create(
         "onnx",
         np.frombuffer(model, np.uint8),
@@ -89,7 +91,7 @@ def _network(config: DetectorConfig, model: bytes) -> Any:
     )
 
 
-def _detection(face: np.ndarray) -> Detection:
+def _make_detection(face: np.ndarray) -> Detection:
     """A row of FaceDetectorYN: x, y, w, h, five points, score."""
     x, y, w, h, *points, score = map(float, face)
     return Detection(x, y, w, h, score, tuple(points))
@@ -103,13 +105,13 @@ def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> st
     if config.yunet_model is not None:
         uri = absolute(config.yunet_model)
         try:
-            _check(uri, storage.read_bytes(uri))
+            _check_model(uri, storage.read_bytes(uri))
         except FileNotFoundError:
             raise UsageError(f"detector.yunet_model: {uri}: no such file") from None
         return uri
     cached = cache_folder() / FILE_NAME
     if cached.is_file():
-        _check(str(cached), cached.read_bytes())
+        _check_model(str(cached), cached.read_bytes())
         return str(cached)
     if not download:
         return None
@@ -122,7 +124,7 @@ def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> st
             f"the YuNet model could not be downloaded ({error}); get {FILE_NAME} from {DOWNLOAD} and name it "
             f"with --detector.yunet_model, put it at {cached}, or use --detector.name haar"
         ) from None
-    _check(DOWNLOAD, model)
+    _check_model(DOWNLOAD, model)
     storage.write_bytes(str(cached), model)
     return str(cached)
 
@@ -142,7 +144,7 @@ def carry_model(config: DetectorConfig, storage: Storage) -> DetectorConfig:
     return config.model_copy(update={"yunet_model": _CARRIED + text})
 
 
-def _check(uri: str, model: bytes) -> None:
+def _check_model(uri: str, model: bytes) -> None:
     found = hashlib.sha256(model).hexdigest()
     if found != SHA256:
         raise UsageError(f"{uri}: sha256 {found[:12]}..., expected {SHA256[:12]}...; it is not {FILE_NAME}")

@@ -69,19 +69,8 @@ def stage(
         except (VideoError, OSError) as error:
             left_out[name] = str(error)
             continue
-        clips.append(
-            Clip(
-                video_id=name,
-                path=str(path),
-                size_bytes=path.stat().st_size,
-                codec=info.codec,
-                width=info.width,
-                height=info.height,
-                duration_s=info.duration_s,
-                frames_total=info.frames_total,
-                provenance={key: row[key] for key in PROVENANCE},
-            )
-        )
+        known = {key: row[key] for key in PROVENANCE}
+        clips.append(Clip(name, str(path), path.stat().st_size, **vars(info), provenance=known))
     for name, why in left_out.items():
         log.warning("%s: left out: %s", name, why)
     return clips, left_out

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from deepfake.config import CropConfig
 from deepfake.crops.reader import StoredCrop, decode_crop, list_places, read_crops
-from deepfake.crops.self_blending import face_in_crop
+from deepfake.crops.self_blending import locate_face
 from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam
@@ -88,7 +88,7 @@ def _measure_blended(
     chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
     stored = _read_crops(labelled, chosen, storage, with_faces=True)
     crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
-    faces = [face_in_crop(one.box, one.landmarks, cut) for one in stored if one.box is not None]
+    faces = [locate_face(one.box, one.landmarks, cut) for one in stored if one.box is not None]
     return grad_cam.blend_heat(maps, crops, faces)
 
 

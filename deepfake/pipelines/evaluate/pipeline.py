@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from deepfake.config import EvaluateJobConfig, config_sha256
-from deepfake.crops.corruptions import Change
+from deepfake.crops.corruptions import Corruption
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
@@ -270,7 +270,7 @@ def _measure_robustness(
     else:
         network = _prepare_network(bundle, config, storage)
 
-        def score(faces: inputs.LabelledFaces, changes: Sequence[Change]) -> np.ndarray:
+        def score(faces: inputs.LabelledFaces, changes: Sequence[Corruption]) -> np.ndarray:
             return score_crops(faces, network, storage, config, changes)
 
         rows = robustness.measure_robustness(first.faces, score, config.evaluation)

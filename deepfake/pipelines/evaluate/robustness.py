@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from deepfake import metrics
 from deepfake.config import EvaluationConfig
-from deepfake.crops.corruptions import CHANGES, Change
+from deepfake.crops.corruptions import CORRUPTIONS, Corruption
 from deepfake.pipelines.evaluate import results
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.video.sampling import spread_evenly
@@ -25,7 +25,7 @@ CROPS_A_VIDEO = 8
 FRAMES, CRF = "frames a video", "video CRF"
 FRAME_COUNTS = (1, 2, 4, 8)
 
-Score = Callable[[LabelledFaces, Sequence[Change]], np.ndarray]  # (changes, crops)
+Score = Callable[[LabelledFaces, Sequence[Corruption]], np.ndarray]  # (changes, crops)
 
 
 def choose_crops(faces: LabelledFaces, crops: int) -> LabelledFaces:
@@ -57,7 +57,7 @@ def measure_robustness(faces: LabelledFaces, score: Score, config: EvaluationCon
     some = choose_crops(faces, config.robustness_crops)
     if not some.table.num_rows:
         return []
-    measured = zip(CHANGES, score(some, CHANGES), strict=True)
+    measured = zip(CORRUPTIONS, score(some, CORRUPTIONS), strict=True)
     return [make_row(some.table, found, change.kind, change.amount, config) for change, found in measured]
 
 

@@ -18,7 +18,7 @@ import ray
 import ray.data
 
 from deepfake.config import EvaluateJobConfig
-from deepfake.crops.corruptions import NONE, Change
+from deepfake.crops.corruptions import NONE, Corruption
 from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.errors import JobError
 from deepfake.execution import pools, session
@@ -39,7 +39,7 @@ def score_crops(
     network: Network,
     storage: Storage,
     config: EvaluateJobConfig,
-    changes: Sequence[Change] = (NONE,),
+    changes: Sequence[Corruption] = (NONE,),
 ) -> np.ndarray:
     """``(changes, n)`` float64 scores of the ``n`` selected crops, in their order. Needs a Ray session.
 
@@ -94,7 +94,7 @@ class _Scorer:
     def __init__(
         self,
         files: tuple[str, ...],
-        changes: tuple[Change, ...],
+        changes: tuple[Corruption, ...],
         network: bytes,
         storage: Storage,
         threads: int,

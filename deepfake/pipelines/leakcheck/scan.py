@@ -217,12 +217,5 @@ def _read_facts(file: Any) -> dict[str, Any]:
     if frame is None:
         return {"problem": "no frame could be decoded"}
     picture = frame.rgb()
-    return {
-        "codec": info.codec,
-        "height": picture.shape[0],
-        "width": picture.shape[1],
-        "duration_s": info.duration_s,
-        "frames_total": info.frames_total,
-        "frame_index": frame.index,
-        **describe_picture(picture),
-    }
+    upright = {"height": picture.shape[0], "width": picture.shape[1], "frame_index": frame.index}
+    return {**vars(info), **upright, **describe_picture(picture)}

@@ -89,5 +89,5 @@ def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
     picture = frame.rgb()
     height, width = picture.shape[:2]
     small = images.fit(picture, min(FRAME_SIDE, max(height, width)))
-    cut = cropping.cut(frame, found, config)
+    cut = cropping.cut_face(frame, found, config)
     return Shown(face, images.encode_jpeg(small, JPEG_QUALITY), width, height, cut)

@@ -138,7 +138,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         raise UsageError(f"training.train_split and training.val_split are both {splits[0]!r}")
     if config.faults.frame_split:
         require_both_classes(crops.table, splits[0])
-        rows = dataset.split_rows(crops, splits[0])
+        rows = dataset.select_rows(crops, splits[0])
         if config.faults.rotate_fakes:
             rows = faults.with_rotated_copies(rows)
         return dict(zip(("train", "val"), faults.split_frames(rows, training.seed), strict=True))
@@ -157,7 +157,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         if not training.allow_overlap:
             raise UsageError(f"{error}\n  --training.allow_overlap true trains all the same") from None
         log.warning("%s", error)
-    rows = dataset.split_rows(crops, splits[0], with_originals=training.balance == "paired")
+    rows = dataset.select_rows(crops, splits[0], with_originals=training.balance == "paired")
     if not (rows.label == 0).any():  # where fakes are made of reals, this is all that is needed
         raise UsageError(f"{crops.uri}: split {splits[0]!r} has no real crops to make fakes of")
     if rows.original is not None and config.augment.fakes != "sbi" and not (rows.original >= 0).any():
@@ -165,7 +165,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
             f"{crops.uri}: training.balance is paired, and no fake of split {splits[0]!r} has its original "
             "there: a real video of the same target_id, data set and compression, with a crop of that frame"
         )
-    found = {"train": rows, "val": dataset.split_rows(crops, splits[1])}
+    found = {"train": rows, "val": dataset.select_rows(crops, splits[1])}
     if config.faults.rotate_fakes:
         found = {name: faults.with_rotated_copies(part) for name, part in found.items()}
     return found

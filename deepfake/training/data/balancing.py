@@ -124,7 +124,7 @@ def _paired(
     rows: Rows, reals: np.ndarray, stored: np.ndarray, seed: int, epoch: int, mixed: bool
 ) -> Selection:
     if rows.original is None:
-        raise ValueError("balance 'paired' needs Rows.original; see dataset.split_rows")
+        raise ValueError("balance 'paired' needs Rows.original; see dataset.select_rows")
     original = rows.original[stored]
     by_real = np.argsort(original, kind="stable")[np.count_nonzero(original < 0) :]  # those that have one
     partners, owners = stored[by_real], original[by_real]

@@ -141,10 +141,12 @@ class CropDecoder:
         if self._cut is None:
             raise ValueError("self-blended images can be made only where it is known how the crops were cut")
         landmarks = np.array(crop["landmarks"]).reshape(-1, 2) if crop["landmarks"] else None
-        face = self_blending.face_in_crop(tuple(crop["box"]), landmarks, self._cut)
+        face = self_blending.locate_face(tuple(crop["box"]), landmarks, self._cut)
         return self_blending.self_blend(image, face, self._seed, self._epoch, crop["name"])
 
     def _augment(self, image: np.ndarray, name: str) -> np.ndarray:
         if self._changes is None or not self._changes.enabled:
             return image
-        return augmentation.apply(image, augmentation.draw(self._changes, self._seed, self._epoch, name))
+        return augmentation.apply_changes(
+            image, augmentation.draw_changes(self._changes, self._seed, self._epoch, name)
+        )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepfake.config import DetectorConfig
 from deepfake.faces.detectors.base import Detection, Detector, detect_faces
 from deepfake.faces.detectors.factory import carry_detector, make_detector, resolve_detector
-from deepfake.faces.tracking import overlap
+from deepfake.faces.tracking import measure_overlap
 from deepfake.io.storage import Storage
 from deepfake.pipelines.demo.people import ASTRONAUT, FACE_SIDE, load
 from deepfake.video.decoder import Frame
@@ -46,7 +46,7 @@ def test_a_face_is_found_where_it_is_in_the_pixels_of_the_frame(
     for factor in (0.75, 1, 2.5):
         image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         (found,) = detect_faces(Frame(0, 0.0, image), detector)
-        assert overlap(found.scaled(1 / factor), face) > 0.5
+        assert measure_overlap(found.scale(1 / factor), face) > 0.5
 
 
 def test_what_is_found_does_not_depend_on_the_frames_before(detector: Detector, portrait: Image) -> None:
@@ -95,9 +95,9 @@ def test_yunet_places_a_face_of_any_size_as_well_as_by_looking_at_all_rows(
     canvas[: len(image), : image.shape[1]] = image
     frame = Frame(0, 0.0, canvas)
     (found,), (slowly,) = detect_faces(frame, quick)[:1], detect_faces(frame, every)[:1]
-    true = face.scaled(factor)
-    assert overlap(found, slowly) > 0.7
-    assert overlap(found, true) > 0.9 * overlap(slowly, true)
+    true = face.scale(factor)
+    assert measure_overlap(found, slowly) > 0.7
+    assert measure_overlap(found, true) > 0.9 * measure_overlap(slowly, true)
 
 
 @pytest.mark.data

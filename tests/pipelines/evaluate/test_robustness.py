@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepfake.config import EvaluationConfig
-from deepfake.crops.corruptions import CHANGES, Change
+from deepfake.crops.corruptions import CORRUPTIONS, Corruption
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.pipelines.evaluate import inputs, robustness
@@ -39,12 +39,12 @@ def test_the_crops_taken_are_few_spread_and_of_as_many_videos_of_each_class(
 
 
 def test_a_change_that_blinds_the_model_shows_in_its_row(faces: inputs.LabelledFaces) -> None:
-    def score(some: inputs.LabelledFaces, changes: Sequence[Change]) -> np.ndarray:
+    def score(some: inputs.LabelledFaces, changes: Sequence[Corruption]) -> np.ndarray:
         kept = some.table["score"].to_numpy()
         return np.stack([np.full(len(kept), 0.5) if c.kind.startswith("blur") else kept for c in changes])
 
     rows = robustness.measure_robustness(faces, score, CONFIG)
-    assert [(row["kind"], row["amount"]) for row in rows] == [(c.kind, c.amount) for c in CHANGES]
+    assert [(row["kind"], row["amount"]) for row in rows] == [(c.kind, c.amount) for c in CORRUPTIONS]
     by_kind = {row["kind"]: row for row in rows}
     assert by_kind["none"]["auc"] > 0.8
     assert by_kind["JPEG quality"]["auc"] == by_kind["none"]["auc"]

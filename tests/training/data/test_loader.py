@@ -36,7 +36,7 @@ def planned(
     """The training crops, and the plan of epoch 3."""
     storage = Storage()
     crops = dataset.open_crops(str(folder), storage)
-    rows = dataset.split_rows(crops, "train", with_originals=balance == "paired")
+    rows = dataset.select_rows(crops, "train", with_originals=balance == "paired")
     plan = training_plan(rows, balance, batch, 2, 5, 3, fakes)
     return loader.Source(str(folder), crops.files, rows, storage, AUGMENT, 5, CROP), plan
 
@@ -86,7 +86,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     assert ray.get(other.ready.remote())
     storage = Storage()
     crops = dataset.open_crops(str(small_crops), storage)
-    rows = dataset.split_rows(crops, "train")
+    rows = dataset.select_rows(crops, "train")
     plan = training_plan(rows, "method", 5, 2, 5, 3)
     source = loader.Source(str(small_crops), crops.files, rows, storage, AUGMENT, seed=5)
     taken: list[int] = []
@@ -107,7 +107,7 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     folder = make_crops((("train", 0, 20, 30), ("train", 1, 20, 30)))
     storage = Storage()
     crops = dataset.open_crops(str(folder), storage)
-    rows = dataset.split_rows(crops, "train")
+    rows = dataset.select_rows(crops, "train")
     plan = training_plan(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
     source = loader.Source(str(folder), crops.files, rows, storage)
     share = plan.share(0, 1)
@@ -130,15 +130,15 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
 def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) -> None:
     storage = Storage()
     crops = dataset.open_crops(str(small_crops), storage)
-    rows = dataset.split_rows(crops, "train")
+    rows = dataset.select_rows(crops, "train")
     plan = training_plan(rows, "method", 5, 2, 5, 3)
     _, pixels = streamed(small_crops, 1)
     for position in (0, 7, 35):
         row = int(plan.rows[position])
         at = (f"{small_crops}/{crops.files[rows.file[row]]}", int(rows.row_group[row]), int(rows.row[row]))
         stored = read_crops([at], storage)[at]
-        changes = augmentation.draw(AUGMENT, 5, 3, stored.sample_id)
-        expected = augmentation.apply(decode_crop(stored.encoded), changes)
+        changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
+        expected = augmentation.apply_changes(decode_crop(stored.encoded), changes)
         np.testing.assert_array_equal(pixels[position], expected)
 
 
@@ -164,12 +164,12 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
     for position in blended.tolist():
         stored = stored_at(source, int(plan.rows[position]))
         assert stored.box is not None
-        face = self_blending.face_in_crop(stored.box, stored.landmarks, CROP)
+        face = self_blending.locate_face(stored.box, stored.landmarks, CROP)
         pair = self_blending.self_blend(decode_crop(stored.encoded), face, 5, 3, stored.sample_id)
         assert pair.shape in self_blending.SHAPES  # the landmarks came with the crop
-        changes = augmentation.draw(AUGMENT, 5, 3, stored.sample_id)
-        np.testing.assert_array_equal(alone[position - 1], augmentation.apply(pair.real, changes))
-        np.testing.assert_array_equal(alone[position], augmentation.apply(pair.fake, changes))
+        changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
+        np.testing.assert_array_equal(alone[position - 1], augmentation.apply_changes(pair.real, changes))
+        np.testing.assert_array_equal(alone[position], augmentation.apply_changes(pair.fake, changes))
         assert plan.label[position] == 1 and plan.label[position - 1] == 0
 
 
@@ -188,5 +188,7 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
     for position in beside.tolist():
         original, fake = (stored_at(source, int(plan.rows[place])) for place in (position - 1, position))
         assert original.sample_id == fake.sample_id.replace("fake", "real")
-        changes = augmentation.draw(AUGMENT, 5, 3, original.sample_id)
-        np.testing.assert_array_equal(alone[position], augmentation.apply(decode_crop(fake.encoded), changes))
+        changes = augmentation.draw_changes(AUGMENT, 5, 3, original.sample_id)
+        np.testing.assert_array_equal(
+            alone[position], augmentation.apply_changes(decode_crop(fake.encoded), changes)
+        )

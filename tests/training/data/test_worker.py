@@ -22,7 +22,7 @@ AS_STORED = CropDecoder(None, seed=0, epoch=0, cut=None)
 
 def opened(folder: Path) -> tuple[WindowReader, Rows, EpochPlan]:
     crops = dataset.open_crops(str(folder), Storage())
-    rows = dataset.split_rows(crops, "train")
+    rows = dataset.select_rows(crops, "train")
     return WindowReader(str(folder), crops.files, Storage()), rows, validation_plan(rows)
 
 
