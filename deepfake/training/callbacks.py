@@ -40,7 +40,7 @@ class PhaseCallbacks:
 
     def state(self) -> list[dict[str, Any]]:
         """Their counters and best values, for a checkpoint."""
-        return [checkpoint.plain_state(callback) for callback in self._list.callbacks]
+        return [checkpoint.select_plain_state(callback) for callback in self._list.callbacks]
 
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from what ``state`` gave."""

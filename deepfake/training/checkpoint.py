@@ -35,7 +35,7 @@ class CheckpointError(RuntimeError):
     """A checkpoint is not what this run can go on from."""
 
 
-def save(folder: Path, state: TrainingState, arrays: Mapping[str, list[np.ndarray]]) -> None:
+def save_checkpoint(folder: Path, state: TrainingState, arrays: Mapping[str, list[np.ndarray]]) -> None:
     """Write a run's state; ``arrays`` are lists by name, each array of any shape and plain dtype."""
     flat = {f"{name}/{i:04d}": value for name, values in arrays.items() for i, value in enumerate(values)}
     with (folder / _ARRAYS_FILE).open("wb") as file:
@@ -44,8 +44,8 @@ def save(folder: Path, state: TrainingState, arrays: Mapping[str, list[np.ndarra
     (folder / STATE_FILE).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndarray]]]:
-    """What ``save`` wrote; raises ``CheckpointError`` for anything else."""
+def load_checkpoint(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndarray]]]:
+    """What ``save_checkpoint`` wrote; raises ``CheckpointError`` for anything else."""
     try:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         if state.pop("format") != FORMAT:
@@ -59,7 +59,7 @@ def load(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndarray]]]:
         raise CheckpointError(f"{folder}: not a checkpoint of this version ({error})") from error
 
 
-def plain_state(instance: Any) -> dict[str, Any]:
+def select_plain_state(instance: Any) -> dict[str, Any]:
     """Those attributes of a callback that JSON can hold: its counters and best values."""
     kinds = (bool, int, float, str, type(None))
     return {

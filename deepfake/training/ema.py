@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-_WARM_UP = (
-    10  # the momentum of update n is at most (1 + n) / (10 + n), as in tf.train.ExponentialMovingAverage
-)
+# The momentum of update n is at most (1 + n) / (10 + n), as in tf.train.ExponentialMovingAverage.
+_WARM_UP = 10
 
 
 class WeightAverage:
@@ -39,26 +38,33 @@ class WeightAverage:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The network computes with the averages within the block, and with its own weights again after."""
-        own = [np.asarray(variable).copy() for variable in self._variables]
-        for variable, average in zip(self._variables, self._averages, strict=True):
-            variable.assign(average)
+        own = copy_arrays(self._variables)
+        assign_arrays(self._variables, self._averages)
         try:
             yield
         finally:
-            for variable, value in zip(self._variables, own, strict=True):
-                variable.assign(value)
+            assign_arrays(self._variables, own)
 
     def restart(self) -> None:
         """Begin again, from the weights as they are now."""
         self._updates.assign(0.0)
-        for average, variable in zip(self._averages, self._variables, strict=True):
-            average.assign(variable)
+        assign_arrays(self._averages, self._variables)
 
     def arrays(self) -> list[np.ndarray]:
         """The state for a checkpoint: the number of updates ``() float32``, then each variable's average."""
-        return [np.asarray(v).copy() for v in (self._updates, *self._averages)]
+        return copy_arrays((self._updates, *self._averages))
 
     def load(self, arrays: Sequence[np.ndarray]) -> None:
         """Go on from what ``arrays`` gave."""
-        for variable, value in zip((self._updates, *self._averages), arrays, strict=True):
-            variable.assign(value)
+        assign_arrays((self._updates, *self._averages), arrays)
+
+
+def copy_arrays(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of the variables' values, of any shapes and dtypes."""
+    return [np.asarray(variable).copy() for variable in variables]
+
+
+def assign_arrays(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Give each variable its value: an array or another variable."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

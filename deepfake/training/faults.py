@@ -29,13 +29,13 @@ WORDS = {
 }
 
 
-def warn(faults: FaultsConfig) -> None:
+def warn_of_faults(faults: FaultsConfig) -> None:
     """Say each mistake that is switched on, so that nobody takes the numbers for results."""
     for name in faults.names():
         log.warning("faults.%s is on: %s. The validation numbers of this run mean nothing", name, WORDS[name])
 
 
-def with_rotated_copies(rows: Rows) -> Rows:
+def add_rotated_copies(rows: Rows) -> Rows:
     """The rows, then a turned copy of every fake."""
     copies = rows.take(np.flatnonzero(rows.label == 1))
     turned = np.concatenate([np.zeros(len(rows), bool), np.ones(len(copies), bool)])
@@ -53,7 +53,7 @@ def split_frames(rows: Rows, seed: int) -> tuple[Rows, Rows]:
     return rows.take(np.sort(order[held_out:])), rows.take(np.sort(order[:held_out]))
 
 
-def turn(crop: np.ndarray) -> np.ndarray:
+def turn_crop(crop: np.ndarray) -> np.ndarray:
     """The crop ``(h, w, 3) uint8`` rotated by five degrees, with the black corners that this uncovers."""
     height, width = crop.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), DEGREES, 1.0)

@@ -19,7 +19,14 @@ import numpy as np
 from deepfake.model import keras_runtime
 from deepfake.model.network import POOL_LAYER, ordered_seeds
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.step import StepOptions, Update, crop_signature, loss_sum, stand_in
+from deepfake.training.step import (
+    StepOptions,
+    Update,
+    fill_empty_slice,
+    make_loss_sum,
+    make_signature,
+    scale_whole_loss,
+)
 
 
 class AccumulatedStep:
@@ -43,7 +50,7 @@ class AccumulatedStep:
         self._backbone = keras.Model(network.inputs, pooled)
         self._head = keras.Model(pooled, network.output)
         self._update = Update(variables, optimizer, collective, options.average)
-        self._loss_sum = loss_sum(keras, options.label_smoothing)
+        self._loss_sum = make_loss_sum(keras, options.label_smoothing)
         in_head = {id(variable) for variable in self._head.trainable_variables}
         self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) in in_head]
@@ -51,7 +58,7 @@ class AccumulatedStep:
         # stochastic depth: the second pass must drop what the first one dropped
         self._seeds = ordered_seeds(self._backbone)
 
-        crops, labels = crop_signature()
+        crops, labels = make_signature()
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))
         scalar = tf.TensorSpec([], tf.float32)
 
@@ -70,7 +77,7 @@ class AccumulatedStep:
         """As ``TrainStep``: learn from this worker's slice, give its scores ``(n,) float32``."""
         import tensorflow as tf
 
-        crops, labels, present = stand_in(crops, labels)
+        crops, labels, present = fill_empty_slice(crops, labels)
         size = -(-len(crops) // self._parts)
         parts = [tf.constant(crops[start : start + size]) for start in range(0, len(crops), size)]
         features, seeds = [], []
@@ -100,10 +107,7 @@ class AccumulatedStep:
             tape.watch(features)
             scores = self._head(features, training=True)[:, 0]
             loss = self._loss_sum(labels, scores) * present
-            whole = loss
-            if self._network.losses:
-                whole += tf.add_n(self._network.losses) * count
-            whole = self._optimizer.scale_loss(whole)
+            whole = scale_whole_loss(self._network, self._optimizer, loss, count)
         learn = [self._update.variables[i].value for i in self._of_head]
         gradients, upstream = tape.gradient(whole, (learn, features))
         for i, gradient in zip(self._of_head, gradients, strict=True):
@@ -116,9 +120,8 @@ class AccumulatedStep:
         with tf.GradientTape() as tape:
             features = self._backbone(part, training=True)
         learn = [self._update.variables[i].value for i in self._of_backbone]
-        for i, gradient in zip(
-            self._of_backbone, tape.gradient(features, learn, output_gradients=upstream), strict=True
-        ):
+        gradients = tape.gradient(features, learn, output_gradients=upstream)
+        for i, gradient in zip(self._of_backbone, gradients, strict=True):
             self._gradients[i].assign_add(gradient)
 
     def _run_update(self, count: Any, loss: Any) -> Any:

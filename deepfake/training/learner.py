@@ -14,7 +14,7 @@ from deepfake.model.network import ordered_seeds, ordered_trainable, ordered_wei
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.sync_batch_norm import synchronise_norms
-from deepfake.training.ema import WeightAverage
+from deepfake.training.ema import WeightAverage, assign_arrays, copy_arrays
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.schedule import Phase
 from deepfake.training.step import ScoreStep, StepOptions, TrainStep
@@ -32,7 +32,7 @@ class Learner:
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
         self.network = synchronise_norms(plain, collective)
         variables = ordered_trainable(self.network)
-        self.network.compile(_optimizer(keras, phase, settings, variables), "binary_crossentropy")
+        self.network.compile(_make_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
         self.optimizer.build(variables)
         self._average = WeightAverage(variables, settings.ema) if settings.ema else None
@@ -73,7 +73,7 @@ class Learner:
 
     def weights(self) -> list[np.ndarray]:
         """Copies of all weights of the network, float32, in the order of ``ordered_weights``."""
-        return [np.asarray(weight).copy() for weight in ordered_weights(self.network)]
+        return copy_arrays(ordered_weights(self.network))
 
     def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
         """Take weights that ``weights`` gave; the average starts from them."""
@@ -85,20 +85,18 @@ class Learner:
         """The state for a checkpoint; the same on every worker but for the dropout seeds."""
         return {
             "network": self.weights(),
-            "seeds": [np.asarray(seed).copy() for seed in self._seeds],
-            "optimizer": [np.asarray(variable).copy() for variable in self.optimizer.variables],
+            "seeds": copy_arrays(self._seeds),
+            "optimizer": copy_arrays(self.optimizer.variables),
             "average": [] if self._average is None else self._average.arrays(),
         }
 
     def load(self, arrays: dict[str, list[np.ndarray]]) -> None:
         """Go on from what rank 0's ``arrays`` gave."""
         self.set_weights(arrays["network"])
-        for variable, value in zip(self.optimizer.variables, arrays["optimizer"], strict=True):
-            variable.assign(value)
+        assign_arrays(self.optimizer.variables, arrays["optimizer"])
         if self._average is not None:
             self._average.load(arrays["average"])
-        for seed, value in zip(self._seeds, arrays.get("seeds", []), strict=True):
-            seed.assign(value)
+        assign_arrays(self._seeds, arrays.get("seeds", []))
         self._shift_seeds()
 
 
@@ -107,11 +105,10 @@ def assign_weights(network: Any, arrays: Sequence[np.ndarray]) -> None:
     weights = ordered_weights(network)
     if [tuple(weight.shape) for weight in weights] != [array.shape for array in arrays]:
         raise CheckpointError("the checkpoint holds the weights of another network; train without it")
-    for weight, array in zip(weights, arrays, strict=True):
-        weight.assign(array)
+    assign_arrays(weights, arrays)
 
 
-def _optimizer(keras: Any, phase: Phase, settings: TrainingConfig, variables: Sequence[Any]) -> Any:
+def _make_optimizer(keras: Any, phase: Phase, settings: TrainingConfig, variables: Sequence[Any]) -> Any:
     common = {"learning_rate": phase.learning_rate, "global_clipnorm": settings.clip_norm}
     if not settings.weight_decay:
         return keras.optimizers.Adam(**common)

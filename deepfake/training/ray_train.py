@@ -26,7 +26,7 @@ from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import split_uri
 from deepfake.model import keras_runtime
-from deepfake.training.resources import Node, WorkerResources, divide, reserved_cpus
+from deepfake.training.resources import NodeSize, WorkerResources, divide_node, reserve_cpus
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _fit(
         raise JobError(f"training failed: {describe_first_cause(error)}") from error
 
 
-def cluster_nodes() -> list[Node]:
+def list_nodes() -> list[NodeSize]:
     """The nodes that are up, or all that the cluster may start, where its autoscaler has named those."""
     up = [
         Node(found["Resources"].get("CPU", 0.0), found["Resources"].get("GPU", 0.0))
@@ -158,11 +158,11 @@ def cluster_nodes() -> list[Node]:
     return max(up, most, key=lambda some: sum(node.cpus for node in some))
 
 
-def own_share(threads: int | None, workers_here: int, use_gpu: bool) -> WorkerResources:
+def find_own_share(threads: int | None, workers_here: int, use_gpu: bool) -> WorkerResources:
     """What this worker takes of the node on which it lies, with as many others of its training."""
     here = ray.get_runtime_context().get_node_id()
     cpus = next(found["Resources"].get("CPU", 0.0) for found in ray.nodes() if found["NodeID"] == here)
-    return divide(cpus, workers_here, threads, use_gpu)
+    return divide_node(cpus, workers_here, threads, use_gpu)
 
 
 def describe_first_cause(error: BaseException) -> str:
@@ -184,7 +184,7 @@ class AddressBackend(Backend):
 
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         """Ask all workers for an address, and tell each of them all."""
-        addresses = worker_group.execute(free_address)
+        addresses = worker_group.execute(find_free_address)
         told = [
             worker_group.execute_single_async(rank, set_cluster, addresses, rank)
             for rank in range(len(worker_group))
@@ -201,7 +201,7 @@ class AddressBackendConfig(BackendConfig):
         return AddressBackend
 
 
-def free_address() -> str:
+def find_free_address() -> str:
     """``host:port`` of this process: its node's address as Ray knows it, and a port nothing listens on."""
     host = ray.util.get_node_ip_address()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

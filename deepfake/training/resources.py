@@ -27,15 +27,15 @@ class WorkerResources:
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeSize:
     """A node of a cluster, or one that it may start."""
 
     cpus: float
     gpus: float = 0.0
 
 
-def reserved_cpus(
-    nodes: Sequence[Node], workers: int, threads: int | None = None, use_gpu: bool = False
+def reserve_cpus(
+    nodes: Sequence[NodeSize], workers: int, threads: int | None = None, use_gpu: bool = False
 ) -> float:
     """CPUs that Ray sets aside for each worker, so that all workers find a place on the ``nodes``.
 
@@ -45,17 +45,19 @@ def reserved_cpus(
     """
     if use_gpu:
         shares = [node.cpus / node.gpus for node in nodes if node.gpus]
-        return _floor(min([_OF_A_CORE, *(_OF_A_SHARE * share for share in shares)]))
+        return _round_down(min([_OF_A_CORE, *(_OF_A_SHARE * share for share in shares)]))
     if threads:
-        asked = _floor(_OF_A_CORE * threads)
+        asked = _round_down(_OF_A_CORE * threads)
         places = sorted(math.floor(node.cpus / asked) for node in nodes)
         if sum(places[:-1]) >= workers:
             return asked
     cpus = sum(node.cpus for node in nodes) or workers
-    return _floor(min(_OF_A_CORE, _OF_A_SHARE * cpus / workers))
+    return _round_down(min(_OF_A_CORE, _OF_A_SHARE * cpus / workers))
 
 
-def divide(cpus: float, workers: int, threads: int | None = None, use_gpu: bool = False) -> WorkerResources:
+def divide_node(
+    cpus: float, workers: int, threads: int | None = None, use_gpu: bool = False
+) -> WorkerResources:
     """What each of the ``workers`` on a node of so many CPUs takes of it.
 
     A GPU takes all the crops that its share of the CPUs can decode. What reads and decodes asks Ray for
@@ -68,6 +70,6 @@ def divide(cpus: float, workers: int, threads: int | None = None, use_gpu: bool 
     return WorkerResources(data_tasks, threads)
 
 
-def _floor(share: float) -> float:
+def _round_down(share: float) -> float:
     """Rounded down to what Ray can count."""
     return math.floor(share * 1000) / 1000

@@ -38,7 +38,9 @@ def plan_phases(settings: TrainingConfig) -> tuple[Phase, ...]:
     return (Phase("head", head, settings.head_learning_rate), tuned) if head else (tuned,)
 
 
-def learning_rate(settings: TrainingConfig, phase: Phase, step: int, steps_per_epoch: int) -> float | None:
+def compute_learning_rate(
+    settings: TrainingConfig, phase: Phase, step: int, steps_per_epoch: int
+) -> float | None:
     """The rate of a phase's update number ``step``, counted from 0; None: as callbacks have left it.
 
     Warm-up ends with the phase's full rate. Nothing here depends on the number of workers.

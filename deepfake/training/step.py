@@ -66,7 +66,7 @@ class Update:
             self._average.update()
 
 
-def loss_sum(keras: Any, label_smoothing: float) -> Any:
+def make_loss_sum(keras: Any, label_smoothing: float) -> Any:
     """Binary cross-entropy summed over ``(n,)`` labels and scores, as a function for use inside a trace."""
     cross_entropy = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing, reduction="sum")
     return lambda labels, scores: cross_entropy(labels[:, None], scores[:, None])
@@ -92,10 +92,10 @@ class TrainStep:
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
-        self._loss_sum = loss_sum(keras_runtime.start(), options.label_smoothing)
+        self._loss_sum = make_loss_sum(keras_runtime.start(), options.label_smoothing)
         function = tf.function(
             self._run,
-            input_signature=[*crop_signature(), tf.TensorSpec([], tf.float32)],
+            input_signature=[*make_signature(), tf.TensorSpec([], tf.float32)],
             autograph=False,
             jit_compile=options.jit_compile or None,
         )
@@ -110,7 +110,7 @@ class TrainStep:
         """
         import tensorflow as tf
 
-        crops, labels, present = stand_in(crops, labels)
+        crops, labels, present = fill_empty_slice(crops, labels)
         scores, loss = self._step(
             tf.constant(crops), tf.constant(labels, tf.float32), tf.constant(float(present))
         )
@@ -130,10 +130,7 @@ class TrainStep:
         with self._collective.counting(present), tf.GradientTape() as tape:
             scores = self._network(crops, training=True)[:, 0]
             loss = self._loss_sum(labels, scores) * present
-            whole = loss
-            if self._network.losses:
-                whole += tf.add_n(self._network.losses) * count
-            whole = self._optimizer.scale_loss(whole)
+            whole = scale_whole_loss(self._network, self._optimizer, loss, count)
         gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
         return *self._update.total(gradients, count, loss), scores
 
@@ -146,7 +143,7 @@ class ScoreStep:
 
         self._score = tf.function(
             lambda batch: network(batch, training=False)[:, 0],
-            input_signature=crop_signature()[:1],
+            input_signature=make_signature()[:1],
             autograph=False,
         ).get_concrete_function()
 
@@ -157,7 +154,15 @@ class ScoreStep:
         return self._score(tf.constant(crops)).numpy()
 
 
-def crop_signature() -> list[Any]:
+def scale_whole_loss(network: Any, optimizer: Any, loss: Any, count: Any) -> Any:
+    """A slice's loss with the network's penalties for its ``count`` crops, as the optimizer scales it."""
+    import tensorflow as tf
+
+    whole = loss + tf.add_n(network.losses) * count if network.losses else loss
+    return optimizer.scale_loss(whole)
+
+
+def make_signature() -> list[Any]:
     """Of traced functions that take crops and labels."""
     import tensorflow as tf
 
@@ -165,7 +170,7 @@ def crop_signature() -> list[Any]:
     return [crops, tf.TensorSpec([None], tf.float32)]
 
 
-def stand_in(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+def fill_empty_slice(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """A slice ``(n, 224, 224, 3) uint8``, ``(n,)``, and whether it counts: for no rows, one that does not.
 
     TensorFlow's convolutions give wrong shapes for no rows.

@@ -34,13 +34,13 @@ from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError, TrainingState
 from deepfake.training.data import loader
-from deepfake.training.data.epoch_plan import EpochPlan, Share, training_plan, validation_plan
+from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_configured_epoch, plan_validation
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
-from deepfake.training.ray_train import own_share
+from deepfake.training.ray_train import find_own_share
 from deepfake.training.resources import WorkerResources
-from deepfake.training.schedule import learning_rate, plan_phases
+from deepfake.training.schedule import compute_learning_rate, plan_phases
 from deepfake.training.step import ScoreStep
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     context = ray.train.get_context()
     task: TrainingTask = settings["task"]
     options = task.config.training
-    resources = own_share(options.threads_per_worker, context.get_local_world_size(), options.use_gpu)
+    resources = find_own_share(options.threads_per_worker, context.get_local_world_size(), options.use_gpu)
     trainer = Trainer(task, resources, context.get_world_rank(), context.get_world_size())
     last = ray.train.get_checkpoint()
     if last is not None:
@@ -132,7 +132,7 @@ class Trainer:
         )  # fmt: skip
 
         self.phases = plan_phases(self.settings)
-        self.validation = validation_plan(task.val)
+        self.validation = plan_validation(task.val)
         self.val_labels = task.val.label[self.validation.rows]
         self.own_callbacks = list(task.callbacks()) if task.callbacks else []
         self.loader_workers = loader.LoaderWorkers(resources)
@@ -212,7 +212,7 @@ class Trainer:
         stream = self._stream(self.task.train, plan, share, epoch, self.task.config.augment)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps) as progress:
             for batch in stream:
-                rate = learning_rate(self.settings, phase, before + steps, plan.steps)
+                rate = compute_learning_rate(self.settings, phase, before + steps, plan.steps)
                 if rate is not None:
                     learner.learning_rate = rate
                 current.callbacks.tell("on_train_batch_begin", steps)
@@ -260,16 +260,7 @@ class Trainer:
         return self.collective.sum(scores).astype(np.float64)
 
     def _plan_epoch(self, epoch: int) -> EpochPlan:
-        s = self.settings
-        return training_plan(
-            self.task.train,
-            s.balance,
-            s.global_batch,
-            s.shuffle_row_groups,
-            s.seed,
-            epoch,
-            self.task.config.augment.fakes,
-        )
+        return plan_configured_epoch(self.task.train, self.task.config, epoch)
 
     def _stream(
         self, rows: Rows, plan: EpochPlan, share: Share, epoch: int, augment: AugmentConfig | None
@@ -289,11 +280,11 @@ class Trainer:
         assert self.phase_state is not None, "an epoch was trained"
         self.state.callbacks = self.phase_state.callbacks.state()
         best = {"best": self.best.weights, "best_scores": [self.best.scores]}
-        checkpoint.save(folder, self.state, {**self.phase_state.learner.arrays(), **best})
+        checkpoint.save_checkpoint(folder, self.state, {**self.phase_state.learner.arrays(), **best})
 
     def restore(self, folder: Path) -> None:
         """Go on from what rank 0 saved: within the phase, or before the next."""
-        self.state, arrays = checkpoint.load(folder)
+        self.state, arrays = checkpoint.load_checkpoint(folder)
         if self.state.phase >= len(self.phases):
             raise CheckpointError(f"{folder}: a checkpoint of another recipe; train without it")
         (scores,) = arrays["best_scores"]

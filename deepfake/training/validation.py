@@ -15,7 +15,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.metrics.aggregation import KEPT_COLUMNS
 from deepfake.model import thresholds
-from deepfake.training.data.epoch_plan import validation_plan
+from deepfake.training.data.epoch_plan import plan_validation
 
 SCORES = "validation_scores.parquet"
 AGGREGATION = "mean"  # of the threshold that a bundle names first, and of its card
@@ -23,12 +23,12 @@ THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation videos"
 _RESAMPLES, _SEED = 1000, 0
 
 
-def faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
-    """Validation's faces with their scores ``(n,)`` in [0, 1], in the order of ``validation_plan``."""
-    chosen = validation_plan(rows).rows
-    known = _place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
+def collect_scored_faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
+    """Validation's faces with their scores ``(n,)`` in [0, 1], in the order of ``plan_validation``."""
+    chosen = plan_validation(rows).rows
+    known = _encode_place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
     order = np.argsort(known)
-    wanted = _place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
+    wanted = _encode_place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
     table = crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
     turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
     return (
@@ -44,27 +44,28 @@ def write_scores(scored: pa.Table, output: str, storage: Storage, config_sha256:
     storage.write_table(join(output, SCORES), scored.select(schema.names).cast(schema))
 
 
-def _place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> np.ndarray:
+def _encode_place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> np.ndarray:
     """File, row group and row as one number: ``(n,) int64``."""
     return file.astype(np.int64) << 44 | row_group.astype(np.int64) << 24 | row.astype(np.int64)
 
 
-def bundle_fields(scored: pa.Table) -> dict[str, Any]:
-    """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``faces``)."""
+def derive_bundle_fields(scored: pa.Table) -> dict[str, Any]:
+    """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``collect_scored_faces``)."""
     chosen = thresholds.choose(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.video_table(scored, AGGREGATION)
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
-        "operating_points": {name: found.operating_points for name, found in chosen.items()},
-        "uncertain": {name: found.uncertain for name, found in chosen.items()},
-        "calibration": {name: found.calibration for name, found in chosen.items()},
-        "metrics": {"val": _measured(scored, threshold), "val_video": _measured(videos, threshold)},
+        **{
+            field: {name: getattr(found, field) for name, found in chosen.items()}
+            for field in ("operating_points", "uncertain", "calibration")
+        },
+        "metrics": {"val": _measure(scored, threshold), "val_video": _measure(videos, threshold)},
     }
 
 
-def _measured(table: pa.Table, threshold: float) -> dict[str, Any]:
+def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     groups = read_identity_groups(table)
     intervals = metrics.bootstrap_intervals(labels, scores, groups, threshold, _RESAMPLES, _SEED)

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.training.checkpoint import CheckpointError, TrainingState, load, plain_state, save
+from deepfake.training.checkpoint import (
+    CheckpointError,
+    TrainingState,
+    load_checkpoint,
+    save_checkpoint,
+    select_plain_state,
+)
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
@@ -19,8 +25,8 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
         "network": [np.arange(6.0).reshape(2, 3), np.float32(4)],
         "seeds": [np.array([1, 2], np.uint32)],
     }
-    save(tmp_path, state, arrays)
-    found, stored = load(tmp_path)
+    save_checkpoint(tmp_path, state, arrays)
+    found, stored = load_checkpoint(tmp_path)
     assert found == state
     assert stored.keys() == arrays.keys()
     for name, values in arrays.items():
@@ -30,20 +36,20 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
-    save(tmp_path, TrainingState(), {"network": [np.array(i) for i in range(300)]})
-    assert [int(value) for value in load(tmp_path)[1]["network"]] == list(range(300))
+    save_checkpoint(tmp_path, TrainingState(), {"network": [np.array(i) for i in range(300)]})
+    assert [int(value) for value in load_checkpoint(tmp_path)[1]["network"]] == list(range(300))
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
-    save(tmp_path, TrainingState(), {})
+    save_checkpoint(tmp_path, TrainingState(), {})
     np.savez(tmp_path / "arrays.npz", **{"network/0000": np.array([{}], object)})
     with pytest.raises(CheckpointError, match="not a checkpoint"):
-        load(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "version", "truncated", "unknown key"])
 def test_a_damaged_checkpoint_is_an_error_that_names_the_folder(tmp_path: Path, damage: str) -> None:
-    save(tmp_path, TrainingState(), {"network": [np.zeros(1000)]})
+    save_checkpoint(tmp_path, TrainingState(), {"network": [np.zeros(1000)]})
     state = tmp_path / "state.json"
     content = json.loads(state.read_text())
     if damage == "missing":
@@ -55,7 +61,7 @@ def test_a_damaged_checkpoint_is_an_error_that_names_the_folder(tmp_path: Path, 
     else:
         (tmp_path / "arrays.npz").write_bytes((tmp_path / "arrays.npz").read_bytes()[:500])
     with pytest.raises(CheckpointError, match=str(tmp_path)):
-        load(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_a_callbacks_counters_are_kept_and_its_objects_are_not() -> None:
@@ -64,4 +70,4 @@ def test_a_callbacks_counters_are_kept_and_its_objects_are_not() -> None:
             self.wait, self.best, self.monitor = 2, np.float32(0.5), "val_loss"
             self.model, self.op = object(), np.less
 
-    assert plain_state(Callback()) == {"wait": 2, "best": 0.5, "monitor": "val_loss"}
+    assert select_plain_state(Callback()) == {"wait": 2, "best": 0.5, "monitor": "val_loss"}

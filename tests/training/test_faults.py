@@ -36,7 +36,7 @@ def config(crops: Path, **on: bool) -> TrainJobConfig:
 
 
 def rows(crops: Path, **on: bool) -> dict[str, dataset.Rows]:
-    return pipeline.checked_rows(dataset.open_crops(str(crops), Storage()), config(crops, **on))
+    return pipeline.select_checked_rows(dataset.open_crops(str(crops), Storage()), config(crops, **on))
 
 
 def places(found: dataset.Rows) -> set[tuple[int, int, int]]:
@@ -65,13 +65,13 @@ def test_every_fake_has_a_turned_copy_and_the_split_parts_the_two(small_crops: P
 
 
 def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_session: None) -> None:
-    from deepfake.training.data.epoch_plan import validation_plan
+    from deepfake.training.data.epoch_plan import plan_validation
     from deepfake.training.data.loader import BatchStream, LoaderWorkers, Source
     from deepfake.training.resources import WorkerResources
 
     found = rows(small_crops, rotate_fakes=True)["val"]
     crops = dataset.open_crops(str(small_crops), Storage())
-    plan = validation_plan(found)
+    plan = plan_validation(found)
     resources = WorkerResources(data_tasks=2, threads=1)
     source = Source(str(small_crops), crops.files, found, Storage())
     corner = np.zeros(len(plan), bool)
@@ -167,7 +167,7 @@ def test_the_mistakes_are_said_loudly_in_log_and_plan(small_crops: Path, caplog:
 
 def test_a_recipe_with_mistakes_is_another_run(small_crops: Path) -> None:
     identities = {
-        pipeline.run_identity(config(small_crops, **on), "data")
+        pipeline.hash_run(config(small_crops, **on), "data")
         for on in ({}, {"bgr": True}, {"frame_split": True})
     }
     assert len(identities) == 3

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.training.resources import Node, divide, reserved_cpus
+from deepfake.training.resources import NodeSize, divide_node, reserve_cpus
 
 
 def are_placed(nodes: list[int], cpus: float, workers: int, rng: random.Random) -> bool:
@@ -30,7 +30,7 @@ def are_placed(nodes: list[int], cpus: float, workers: int, rng: random.Random) 
 def test_every_worker_finds_a_place_on_any_nodes(
     nodes: list[int], workers: int, threads: int | None, rng: random.Random
 ) -> None:
-    cpus = reserved_cpus([Node(node) for node in nodes], workers, threads)
+    cpus = reserve_cpus([NodeSize(node) for node in nodes], workers, threads)
     assert cpus > 0 and are_placed(nodes, cpus, workers, rng)
 
 
@@ -39,34 +39,34 @@ def test_nodes_that_died_and_are_still_counted_stop_nobody(
     nodes: list[int], workers: int, rng: random.Random
 ) -> None:
     """Up to half of what Ray counts may be gone, or another job's."""
-    cpus = reserved_cpus([Node(node) for node in 2 * nodes], workers)
+    cpus = reserve_cpus([NodeSize(node) for node in 2 * nodes], workers)
     assert are_placed(nodes, cpus, workers, rng)
 
 
 def test_workers_ask_for_their_threads_where_the_cluster_has_or_starts_nodes_for_them() -> None:
-    assert reserved_cpus([Node(8)] * 4, 3, threads=8) == 7.2
-    assert reserved_cpus([Node(8)] * 4, 4, threads=8) == 0.9  # one may be another job's
-    assert reserved_cpus([Node(2)], 1, threads=8) == 0.9
+    assert reserve_cpus([NodeSize(8)] * 4, 3, threads=8) == 7.2
+    assert reserve_cpus([NodeSize(8)] * 4, 4, threads=8) == 0.9  # one may be another job's
+    assert reserve_cpus([NodeSize(2)], 1, threads=8) == 0.9
 
 
 def test_a_cluster_without_nodes_is_asked_for_some() -> None:
-    assert 0 < reserved_cpus([], 2) < 0.5
-    assert 0 < reserved_cpus([Node(0)], 2, use_gpu=True) < 1
+    assert 0 < reserve_cpus([], 2) < 0.5
+    assert 0 < reserve_cpus([NodeSize(0)], 2, use_gpu=True) < 1
 
 
 def test_a_worker_asks_for_the_cpus_of_its_gpus_share() -> None:
-    assert reserved_cpus([Node(64), Node(4, 4)], 4, use_gpu=True) == 0.45
-    assert reserved_cpus([Node(64), Node(0, 1)], 1, use_gpu=True) == 0
+    assert reserve_cpus([NodeSize(64), NodeSize(4, 4)], 4, use_gpu=True) == 0.45
+    assert reserve_cpus([NodeSize(64), NodeSize(0, 1)], 1, use_gpu=True) == 0
 
 
 def test_a_gpu_gets_all_the_cores_that_are_left() -> None:
-    assert divide(16, 1, use_gpu=True).data_tasks == 15 and divide(16, 1).data_tasks == 2
-    assert divide(16, 1, use_gpu=True).readers == 3 and divide(2, 2, use_gpu=True).readers == 1
-    assert divide(32, 4, use_gpu=True).data_tasks == 7
+    assert divide_node(16, 1, use_gpu=True).data_tasks == 15 and divide_node(16, 1).data_tasks == 2
+    assert divide_node(16, 1, use_gpu=True).readers == 3 and divide_node(2, 2, use_gpu=True).readers == 1
+    assert divide_node(32, 4, use_gpu=True).data_tasks == 7
 
 
 def test_two_workers_on_two_cores_get_one_thread_each() -> None:
-    assert divide(2, 2).threads == 1
-    assert divide(2, 1).threads == 2
-    assert divide(8, 2, threads=3).threads == 3
-    assert divide(1, 2) == divide(0, 1)
+    assert divide_node(2, 2).threads == 1
+    assert divide_node(2, 1).threads == 2
+    assert divide_node(8, 2, threads=3).threads == 3
+    assert divide_node(1, 2) == divide_node(0, 1)

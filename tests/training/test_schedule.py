@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deepfake.config import TrainingConfig
-from deepfake.training.schedule import learning_rate, plan_phases
+from deepfake.training.schedule import compute_learning_rate, plan_phases
 
 
 def settings(**values: Any) -> TrainingConfig:
@@ -38,18 +38,18 @@ def test_each_phase_has_its_rate() -> None:
 def test_a_cosine_rises_through_the_warm_up_and_falls_to_the_lowest_rate() -> None:
     s = settings(epochs=5, head_epochs=1, learning_rate=1.0, min_learning_rate=0.01, warmup_epochs=0.5)
     tuned = plan_phases(s)[1]
-    rates = [learning_rate(s, tuned, step, 10) or 0.0 for step in range(tuned.epochs * 10)]
+    rates = [compute_learning_rate(s, tuned, step, 10) or 0.0 for step in range(tuned.epochs * 10)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert max(rates) == 1.0 and rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[5 + 35 // 2] == pytest.approx((1.0 + 0.01) / 2, rel=0.1)
     assert 0.01 < rates[-1] < 0.02
-    assert learning_rate(s, tuned, 10**6, 10) == pytest.approx(0.01)
+    assert compute_learning_rate(s, tuned, 10**6, 10) == pytest.approx(0.01)
 
 
 def test_on_a_plateau_the_rate_is_left_to_the_callback_after_the_warm_up() -> None:
     s = settings(schedule="plateau", warmup_epochs=1, learning_rate=0.5)
     tuned = plan_phases(s)[1]
-    assert [learning_rate(s, tuned, step, 2) for step in range(4)] == [0.25, 0.5, 0.5, None]
+    assert [compute_learning_rate(s, tuned, step, 2) for step in range(4)] == [0.25, 0.5, 0.5, None]
 
 
 @pytest.mark.parametrize(

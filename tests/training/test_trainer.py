@@ -15,7 +15,7 @@ from deepfake.model import bundle, keras_runtime
 from deepfake.model.network import ordered_weights
 from deepfake.training import trainer
 from deepfake.training.checkpoint import CheckpointError
-from deepfake.training.resources import divide
+from deepfake.training.resources import divide_node
 from deepfake.training.trainer import Trainer, TrainingTask
 from tests.small_network import small_network
 
@@ -44,7 +44,7 @@ def begin(crops: Path, output: Path, **options: Any) -> Trainer:
     )
     opened = dataset.open_crops(str(crops), Storage())
     train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))
-    return Trainer(TrainingTask(config, opened.files, train, val), divide(2, 1), rank=0, world=1)
+    return Trainer(TrainingTask(config, opened.files, train, val), divide_node(2, 1), rank=0, world=1)
 
 
 def without_times(row: dict[str, Any]) -> dict[str, Any]:

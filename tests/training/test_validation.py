@@ -16,7 +16,7 @@ from deepfake.model import bundle
 from deepfake.model.bundle import MODEL_FILE, Bundle
 from deepfake.pipelines.train import pipeline
 from deepfake.training import validation
-from deepfake.training.data.epoch_plan import validation_plan
+from deepfake.training.data.epoch_plan import plan_validation
 
 STORAGE = Storage()
 
@@ -29,8 +29,8 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
 def test_scores_in_the_order_of_the_plan_find_their_videos(small_crops: Path) -> None:
     crops = dataset.open_crops(str(small_crops), STORAGE)
     rows = dataset.select_rows(crops, "val")
-    labels = rows.label[validation_plan(rows).rows]
-    scored = validation.faces(crops, rows, labels.astype(float))  # the score says the label
+    labels = rows.label[plan_validation(rows).rows]
+    scored = validation.collect_scored_faces(crops, rows, labels.astype(float))  # the score says the label
     assert scored["score"].to_pylist() == scored["label"].to_pylist()
     assert set(scored["split"].to_pylist()) == {"val"}
     assert scored.num_rows == len(rows) == 16
@@ -41,7 +41,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
 ) -> None:
     crops = dataset.open_crops(str(small_crops), STORAGE)
     rows = dataset.select_rows(crops, "val")
-    labels = rows.label[validation_plan(rows).rows]
+    labels = rows.label[plan_validation(rows).rows]
     scores = scores_of(labels)
     (tmp_path / MODEL_FILE).write_bytes(b"stands for the network")
     epoch = {
@@ -56,7 +56,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     config = TrainJobConfig(input=str(small_crops), output=str(tmp_path))
     pipeline._write_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
     found = Bundle.load(str(tmp_path), STORAGE)
-    videos = metrics.video_table(validation.faces(crops, rows, scores))
+    videos = metrics.video_table(validation.collect_scored_faces(crops, rows, scores))
     expected = metrics.balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())
     assert found.threshold == expected == found.operating_point("balanced").threshold
     assert found.operating_point("fpr_0.01", "max").real_videos == 2

@@ -8,11 +8,11 @@ import socket
 
 import pytest
 
-from deepfake.training.ray_train import describe_first_cause, free_address, set_cluster
+from deepfake.training.ray_train import describe_first_cause, find_free_address, set_cluster
 
 
 def test_an_address_is_one_that_this_process_can_listen_at(ray_session: None) -> None:
-    host, _, port = free_address().rpartition(":")
+    host, _, port = find_free_address().rpartition(":")
     with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as listener:
         listener.bind((host.strip("[]"), int(port)))
 

@@ -86,7 +86,7 @@ def run(config: TrainJobConfig) -> Outcome:
             log.info("recipe %s", recipe.name)
             pipeline.run(recipe.config)
             found += measure_recipe(recipe, split, storage)
-        text = format_table(recipes, found, split, names_people(crops.table))
+        text = format_comparison(recipes, found, split, names_people(crops.table))
         as_files = {
             TABLE_FILE: text,
             JSON_FILE: json.dumps(comparison_as_json(recipes, found, split), indent=2),
@@ -176,7 +176,7 @@ def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -
     return Numbers(recipe, split, len(scores), len(first), **found)
 
 
-def format_table(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
+def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:
     """The table in Markdown, and what it says of each recipe. ``named``: see ``names_people``."""
     unseen = "people it has not seen" if named else "videos it has not seen (who is on them is not known)"
     lines = [

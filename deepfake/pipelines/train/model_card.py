@@ -26,16 +26,16 @@ NUMBERS: tuple[tuple[str, str, bool], ...] = (
 RECIPE_KEYS = ("model", "augment", "training")
 
 
-def render(info: BundleInfo, aggregation: str = "mean") -> str:
+def render_card(info: BundleInfo, aggregation: str = "mean") -> str:
     """The card of a bundle whose videos are scored by ``aggregation``."""
     sections = [
-        ("Model card", _what(info)),
+        ("Model card", _describe_bundle(info)),
         ("What it is for", _USE),
-        ("Data", _data(info)),
-        ("Recipe", _recipe(info)),
-        ("Numbers on the validation split", _numbers(info)),
-        ("Operating points", _points(info, aggregation)),
-        ("Calibration", _calibration(info, aggregation)),
+        ("Data", _describe_data(info)),
+        ("Recipe", _describe_recipe(info)),
+        ("Numbers on the validation split", _describe_numbers(info)),
+        ("Operating points", _describe_points(info, aggregation)),
+        ("Calibration", _describe_calibration(info, aggregation)),
         ("What it cannot do", _LIMITS),
     ]
     text = [f"{'#' if i == 0 else '##'} {title}\n\n{body}" for i, (title, body) in enumerate(sections)]
@@ -57,7 +57,7 @@ _LIMITS = """- It looks for face swaps and facial reenactment. Fully generated v
 - A video without a usable face gets no score, and that is no sign of being real."""
 
 
-def _what(info: BundleInfo) -> str:
+def _describe_bundle(info: BundleInfo) -> str:
     rows = [
         ("network", "EfficientNetB0 with a small head, `improved_deepfake_model.keras`"),
         ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
@@ -65,24 +65,19 @@ def _what(info: BundleInfo) -> str:
         ("weights", f"`{info.model_sha256}`"),
         ("made with", ", ".join(f"{name} {version}" for name, version in info.versions.items()) or "unknown"),
     ]
-    return _table(("", ""), rows)
+    return _format_table(("", ""), rows)
 
 
-def _data(info: BundleInfo) -> str:
+def _describe_data(info: BundleInfo) -> str:
     crops = info.training.get("crops", {})
     identities = info.training.get("identities", {})
     rows = []
     for split in ("train", "val"):
         methods = crops.get(f"{split}_fake_methods", {})
-        rows.append(
-            (
-                split,
-                _count(crops.get(f"{split}_real_crops")),
-                _count(crops.get(f"{split}_fake_crops")),
-                ", ".join(f"{name} {count:,}" for name, count in methods.items()) or "-",
-            )
-        )
-    text = _table(("split", "real crops", "fake crops", "fakes by method"), rows)
+        numbers = (crops.get(f"{split}_{word}_crops") for word in ("real", "fake"))
+        by_method = ", ".join(f"{name} {count:,}" for name, count in methods.items()) or "-"
+        rows.append((split, *("-" if count is None else f"{count:,}" for count in numbers), by_method))
+    text = _format_table(("split", "real crops", "fake crops", "fakes by method"), rows)
     if identities:
         counts = ", ".join(f"{len(names):,} in {split}" for split, names in identities.items())
         text += f"\n\nIdentities: {counts}. `bundle.json` names them, and evaluation refuses to test on them."
@@ -97,13 +92,14 @@ def _data(info: BundleInfo) -> str:
     return f"{text}\n\nFaces found by {detector}, {margin}." + (f" Data hash `{hashed}`." if hashed else "")
 
 
-def _recipe(info: BundleInfo) -> str:
+def _describe_recipe(info: BundleInfo) -> str:
     config = info.training.get("config", {})
     lines = []
     for section in RECIPE_KEYS:
-        values = config.get(section)
-        if values:
-            words = ", ".join(f"{key} {_plain(value)}" for key, value in values.items() if value is not None)
+        if values := config.get(section):
+            words = ", ".join(
+                f"{key} {_format_value(value)}" for key, value in values.items() if value is not None
+            )
             lines.append(f"- `{section}`: {words}")
     ran, best = info.training.get("epochs_run"), info.training.get("best_epoch")
     if ran is not None:
@@ -111,17 +107,17 @@ def _recipe(info: BundleInfo) -> str:
     return "\n".join(lines) or "Not recorded."
 
 
-def _numbers(info: BundleInfo) -> str:
+def _describe_numbers(info: BundleInfo) -> str:
     found = [(words, info.metrics[name]) for name, words in LEVELS if name in info.metrics]
     if not found:
         return "None recorded."
     counts = "; ".join(f"{m['n_real']:,} real and {m['n_fake']:,} fake {words}" for words, m in found)
-    rows = [(name, *(_with_interval(m, key, share) for _, m in found)) for key, name, share in NUMBERS]
-    table = _table(("", *(words for words, _ in found)), rows)
+    rows = [(name, *(_format_with_interval(m, key, share) for _, m in found)) for key, name, share in NUMBERS]
+    table = _format_table(("", *(words for words, _ in found)), rows)
     return f"{counts}. In brackets 95 % intervals over identities.\n\n{table}"
 
 
-def _points(info: BundleInfo, aggregation: str) -> str:
+def _describe_points(info: BundleInfo, aggregation: str) -> str:
     points = info.operating_points.get(aggregation, ())
     if not points:
         return f"Threshold {info.threshold:.4f} ({info.threshold_rule or 'rule not recorded'}); no others."
@@ -129,8 +125,8 @@ def _points(info: BundleInfo, aggregation: str) -> str:
         (
             POINT_NAMES.get(point.name, point.name),
             f"{point.threshold:.4f}",
-            f"{_share(point.fpr)} {_range(point.fpr_interval, True)} of {point.real_videos:,}",
-            f"{_share(point.tpr)} {_range(point.tpr_interval, True)} of {point.fake_videos:,}",
+            f"{html.percent(point.fpr)} {_format_range(point.fpr_interval, True)} of {point.real_videos:,}",
+            f"{html.percent(point.tpr)} {_format_range(point.tpr_interval, True)} of {point.fake_videos:,}",
         )
         for point in points
     ]
@@ -138,7 +134,7 @@ def _points(info: BundleInfo, aggregation: str) -> str:
         f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
         "score at or above the threshold is called fake.\n\n"
     )
-    text += _table(("chosen for", "threshold", "reals called fake", "fakes called fake"), rows)
+    text += _format_table(("chosen for", "threshold", "reals called fake", "fakes called fake"), rows)
     notes = [f"\n- {point.note}" for point in points if point.note]
     if notes:
         text += "\n" + "".join(notes)
@@ -151,58 +147,48 @@ def _points(info: BundleInfo, aggregation: str) -> str:
     return text
 
 
-def _calibration(info: BundleInfo, aggregation: str) -> str:
+def _describe_calibration(info: BundleInfo, aggregation: str) -> str:
     found = (info.calibration or {}).get(aggregation)
     if found is None:
         return "None."
     if found.note:
         return found.note
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in found.log_loss.items())
-    curve = (
-        "the score as it is"
-        if found.method == "none"
-        else f"sigmoid({found.slope:.4g} x logit(score){_offset(found.offset)})"
-    )
+    curve = f"sigmoid({found.slope:.4g} x logit(score){_format_offset(found.offset)})"
+    if found.method == "none":
+        curve = "the score as it is"
     return (
-        f"Probability of fake: {curve}, where {_share(found.share_of_fakes)} of videos are fake. Chosen by "
-        f"log loss on identities that each fit left out: {losses}."
+        f"Probability of fake: {curve}, where {html.percent(found.share_of_fakes)} of videos are fake. "
+        f"Chosen by log loss on identities that each fit left out: {losses}."
     )
 
 
-def _offset(offset: float) -> str:
+def _format_offset(offset: float) -> str:
     return f" {'-' if offset < 0 else '+'} {abs(offset):.4g}" if offset else ""
 
 
-def _with_interval(measured: Mapping[str, Any], key: str, share: bool) -> str:
+def _format_with_interval(measured: Mapping[str, Any], key: str, share: bool) -> str:
     value = measured.get(key)
     interval = (measured.get("intervals") or {}).get(key)
-    words = _share(value) if share else html.decimal(value)
-    return f"{words} {_range(interval, share)}" if interval else words
+    words = html.percent(value) if share else html.decimal(value)
+    return f"{words} {_format_range(interval, share)}" if interval else words
 
 
-def _range(interval: Sequence[float], share: bool) -> str:
-    low, high = ((_share(v) if share else html.decimal(v)) for v in interval)
+def _format_range(interval: Sequence[float], share: bool) -> str:
+    low, high = ((html.percent(v) if share else html.decimal(v)) for v in interval)
     return f"[{low}, {high}]"
 
 
-def _share(value: float | None) -> str:
-    return html.percent(value)
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_format_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _cell(text: str) -> str:
+def _format_cell(text: str) -> str:
     return html.visible(text).replace("|", r"\|")

@@ -45,8 +45,8 @@ from deepfake.pipelines.train import model_card, plots
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE
-from deepfake.training.data.balancing import Kind
-from deepfake.training.data.epoch_plan import training_plan
+from deepfake.training.data.balancing import CropKind
+from deepfake.training.data.epoch_plan import plan_configured_epoch
 from deepfake.training.history import write_tables
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
@@ -67,11 +67,11 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     their attributes, numbers and strings outlive a restart.
     """
     storage = Storage(config.storage)
-    config = _with_absolute_uris(config)
+    config = _make_uris_absolute(config)
     crops = dataset.open_crops(config.input, storage, config.limit)
-    rows = checked_rows(crops, config)
-    plan = describe(rows, config)
-    faults.warn(config.faults)
+    rows = select_checked_rows(crops, config)
+    plan = describe_plan(rows, config)
+    faults.warn_of_faults(config.faults)
     if config.model.weights == "none" and config.training.freeze_batch_norm:
         log.warning(
             "--model.weights none with --training.freeze_batch_norm true: a backbone of random weights keeps "
@@ -93,11 +93,11 @@ def _train(
     callbacks: MakeCallbacks | None,
 ) -> Outcome:
     data_sha256 = crops.sha256()
-    identity = run_identity(config, data_sha256)
+    identity = hash_run(config, data_sha256)
     check_weights(config.model.weights, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
-        return _outcome(bundle.read_info(config.output, storage), plan, config)
+        return _make_outcome(bundle.read_info(config.output, storage), plan, config)
     prepare_environment()
     started = time.monotonic()
     with session.session(config.ray):
@@ -112,10 +112,10 @@ def _train(
     info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
     plan["training_seconds"] = round(time.monotonic() - started, 1)
-    return _outcome(info, plan, config)
+    return _make_outcome(info, plan, config)
 
 
-def _with_absolute_uris(config: TrainJobConfig) -> TrainJobConfig:
+def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Workers have another working directory."""
     update: dict[str, Any] = {"input": absolute(config.input), "output": absolute(config.output)}
     if config.model.weights not in ("imagenet", "none"):
@@ -124,7 +124,7 @@ def _with_absolute_uris(config: TrainJobConfig) -> TrainJobConfig:
     return config.model_copy(update=update)
 
 
-def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
+def select_checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
     """The rows of the two splits, ``train`` and ``val``; ``UsageError`` where they would train a lie."""
     training = config.training
     stored = crops.config.get("crop") or {}
@@ -140,7 +140,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         require_both_classes(crops.table, splits[0])
         rows = dataset.select_rows(crops, splits[0])
         if config.faults.rotate_fakes:
-            rows = faults.with_rotated_copies(rows)
+            rows = faults.add_rotated_copies(rows)
         return dict(zip(("train", "val"), faults.split_frames(rows, training.seed), strict=True))
     if config.augment.fakes != "real" and not isinstance(crops.config.get("crop"), dict):
         raise UsageError(
@@ -167,7 +167,7 @@ def checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
         )
     found = {"train": rows, "val": dataset.select_rows(crops, splits[1])}
     if config.faults.rotate_fakes:
-        found = {name: faults.with_rotated_copies(part) for name, part in found.items()}
+        found = {name: faults.add_rotated_copies(part) for name, part in found.items()}
     return found
 
 
@@ -179,39 +179,28 @@ def require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str])
         require_no_duplicates(storage.read_table(manifest, "videos", columns), list(splits))
 
 
-def describe(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:
+def describe_plan(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:
     """The plan in numbers: crops by split, class and method, and what an epoch is."""
     training = config.training
     found: dict[str, Any] = {}
     for name, split in rows.items():
         for label, word in ((0, "real"), (1, "fake")):
             found[f"{name}_{word}_crops"] = int(np.count_nonzero(split.label == label))
-        fakes = split.method[split.label == 1]
-        found[f"{name}_fake_methods"] = {
-            split.methods[code]: int(count)
-            for code, count in zip(*np.unique(fakes, return_counts=True), strict=True)
-        }
-    first = training_plan(
-        rows["train"],
-        training.balance,
-        training.global_batch,
-        training.shuffle_row_groups,
-        training.seed,
-        0,
-        config.augment.fakes,
-    )
+        counts = np.bincount(split.method[split.label == 1], minlength=len(split.methods)).tolist()
+        found[f"{name}_fake_methods"] = {m: n for m, n in zip(split.methods, counts, strict=True) if n}
+    first = plan_configured_epoch(rows["train"], config, 0)
     found |= {"crops_per_epoch": len(first), "steps_per_epoch": first.steps, "workers": training.workers}
-    if blended := int(np.count_nonzero(first.kind == Kind.BLENDED)):
-        found["self_blended_per_epoch"] = blended
-    if beside := int(np.count_nonzero(first.kind == Kind.BESIDE)):
-        found["fakes_beside_their_original_per_epoch"] = beside
+    pairs = {"self_blended": CropKind.BLENDED, "fakes_beside_their_original": CropKind.BESIDE}
+    for name, kind in pairs.items():
+        if count := int(np.count_nonzero(first.kind == kind)):
+            found[f"{name}_per_epoch"] = count
     found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in plan_phases(training)}
     if config.faults.names():
         found["faults"] = ", ".join(config.faults.names())
     return found
 
 
-def run_identity(config: TrainJobConfig, data_sha256: str) -> str:
+def hash_run(config: TrainJobConfig, data_sha256: str) -> str:
     """Hash of what decides the numbers of a run: data, model, augmentation, and the training recipe."""
     sections = {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
     sections["training"] = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
@@ -220,12 +209,16 @@ def run_identity(config: TrainJobConfig, data_sha256: str) -> str:
 
 def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
     """Make the output folder this run's own; true if it is finished. Refuses what another run left."""
-    marker = join(config.output, CHECKPOINTS, _RUN_FILE)
-    finished = storage.exists(join(config.output, BUNDLE_FILE))
-    unfinished = storage.exists(marker) and _has_checkpoint(config, storage)
+    checkpoints, bundle_file = join(config.output, CHECKPOINTS), join(config.output, BUNDLE_FILE)
+    marker = join(checkpoints, _RUN_FILE)
+    finished = storage.exists(bundle_file)
+    # a run that failed at its start left no work that would be lost
+    unfinished = storage.exists(marker) and any(
+        info.path.endswith(STATE_FILE) for info in storage.list_files(checkpoints)
+    )
     if not config.training.resume:
-        storage.remove(join(config.output, BUNDLE_FILE))
-        storage.remove(join(config.output, CHECKPOINTS))
+        storage.remove(bundle_file)
+        storage.remove(checkpoints)
     elif finished or unfinished:
         if unfinished:
             found = json.loads(storage.read_text(marker)).get("identity")
@@ -243,12 +236,6 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
     return False
 
 
-def _has_checkpoint(config: TrainJobConfig, storage: Storage) -> bool:
-    """Whether there is work in the output that would be lost; a run that failed at its start left none."""
-    files = storage.list_files(join(config.output, CHECKPOINTS))
-    return any(info.path.endswith(STATE_FILE) for info in files)
-
-
 def _write_bundle(
     config: TrainJobConfig,
     storage: Storage,
@@ -262,12 +249,12 @@ def _write_bundle(
     history = result["history"]
     config_hash = config_sha256(config)
     write_tables(history, config.output, storage, config_hash)
-    for name, content in plots.plots(history).items():
+    for name, content in plots.draw_plots(history).items():
         storage.write_bytes(join(config.output, "plots", name), content)
     # a split of frames shows nobody of the validation split
     splits = [config.training.train_split]
     splits += [] if config.faults.frame_split else [config.training.val_split]
-    scored = validation.faces(crops, validated, np.asarray(result["val_scores"]))
+    scored = validation.collect_scored_faces(crops, validated, np.asarray(result["val_scores"]))
     validation.write_scores(scored, config.output, storage, config_hash)
     info = BundleInfo(
         model_sha256=result["model_sha256"],
@@ -288,14 +275,14 @@ def _write_bundle(
             "people_named": names_people(crops.table),
         },
         versions=keras_runtime.versions(),
-        **validation.bundle_fields(scored),
+        **validation.derive_bundle_fields(scored),
     )
-    card = model_card.render(info.model_copy(update={"sha256": info.identity()}))
+    card = model_card.render_card(info.model_copy(update={"sha256": info.identity()}))
     storage.write_text(join(config.output, model_card.FILE), card)
     return bundle.write_bundle(config.output, storage, info)
 
 
-def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
+def _make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
     val = info.metrics["val"]
     summary = {
         **plan,
@@ -307,12 +294,6 @@ def _outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) 
         "bundle": config.output,
         "bundle_sha256": info.sha256,
     }
-    names = (
-        bundle.MODEL_FILE,
-        BUNDLE_FILE,
-        model_card.FILE,
-        "history.csv",
-        "plots/accuracy.png",
-        "plots/loss.png",
-    )
-    return Outcome(summary, look_at=[join(config.output, name) for name in names])
+    names = (bundle.MODEL_FILE, BUNDLE_FILE, model_card.FILE, "history.csv")
+    look_at = [join(config.output, name) for name in (*names, "plots/accuracy.png", "plots/loss.png")]
+    return Outcome(summary, look_at=look_at)

@@ -14,16 +14,16 @@ from deepfake.report.plots import LIGHT, STYLES, THEMES, Theme, axes, png
 _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 
 
-def plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+def draw_plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name to PNG of each plot: ``accuracy.png``, ``loss.png`` and their ``-dark`` twins."""
     return {
-        f"{name}{'' if theme is LIGHT else '-dark'}.png": png(curve(history, name, title, theme))
+        f"{name}{'' if theme is LIGHT else '-dark'}.png": png(draw_curve(history, name, title, theme))
         for name, title in _PLOTS.items()
         for theme in THEMES
     }
 
 
-def curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: Theme) -> Figure:
+def draw_curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: Theme) -> Figure:
     """Training and validation values of one metric by epoch; the epoch that was kept is marked."""
     figure, ax = axes(theme, title, "epoch", name)
     epochs = [row["epoch"] for row in history]

@@ -16,7 +16,7 @@ from deepfake.crops.dataset import Rows
 _SELECT, _BLEND, _PARTNER = 1, 4, 5
 
 
-class Kind(IntEnum):
+class CropKind(IntEnum):
     """What is made of a stored crop."""
 
     STORED = 0  # itself
@@ -36,17 +36,17 @@ class Selection:
 
     def labels(self, rows: Rows) -> np.ndarray:
         """``(n,) int8``: 1 for what is fake as it is shown."""
-        return np.where(self.kind == Kind.BLENDED, np.int8(1), rows.label[self.rows]).astype(np.int8)
+        return np.where(self.kind == CropKind.BLENDED, np.int8(1), rows.label[self.rows]).astype(np.int8)
 
     @staticmethod
     def stored(rows: np.ndarray, occurrence: np.ndarray | None = None) -> Selection:
         """Single crops as they are stored: ``rows`` and ``occurrence`` ``(n,) int64``."""
         seen = np.zeros(len(rows), np.int64) if occurrence is None else occurrence
-        return Selection(rows, seen, np.full(len(rows), Kind.STORED, np.int8), np.arange(len(rows)))
+        return Selection(rows, seen, np.full(len(rows), CropKind.STORED, np.int8), np.arange(len(rows)))
 
     @staticmethod
     def pairs(
-        first: np.ndarray, second: np.ndarray, occurrence: np.ndarray, kinds: tuple[Kind, Kind]
+        first: np.ndarray, second: np.ndarray, occurrence: np.ndarray, kinds: tuple[CropKind, CropKind]
     ) -> Selection:
         """``n`` pairs of rows ``(n,) int64``, with the ``occurrence`` ``(n,) int64`` of the first ones."""
         rows = np.stack([first, second], axis=1).reshape(-1)
@@ -65,7 +65,7 @@ class Selection:
         )
 
 
-def select(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real") -> Selection:
+def select_crops(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real") -> Selection:
     """The crops of one epoch.
 
     ``none``: each row once. ``class``: as many fakes as reals, as many as the smaller class has. ``method``:
@@ -78,30 +78,32 @@ def select(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real")
     """
     reals, stored = (np.flatnonzero(rows.label == label) for label in (0, 1))
     if fakes == "sbi":
-        return _self_blended(*_turns(reals, epoch * len(reals), len(reals), (seed, 0)))
+        return _select_self_blended(*_take_turns(reals, epoch * len(reals), len(reals), (seed, 0)))
     if balance == "paired":
-        return _paired(rows, reals, stored, seed, epoch, mixed=fakes == "mix")
+        return _select_paired(rows, reals, stored, seed, epoch, mixed=fakes == "mix")
     quota = min(len(reals), len(stored) * (2 if fakes == "mix" else 1))
     n_real, n_fake = (len(reals), len(stored)) if balance == "none" else (quota, quota)
     n_blended = min(n_real, n_fake // 2) if fakes == "mix" else 0
-    shown, seen = _turns(reals, epoch * n_real, n_real, (seed, 0))
+    shown, seen = _take_turns(reals, epoch * n_real, n_real, (seed, 0))
     return Selection.join(
         [
-            _self_blended(shown[:n_blended], seen[:n_blended]),
+            _select_self_blended(shown[:n_blended], seen[:n_blended]),
             Selection.stored(shown[n_blended:], seen[n_blended:]),
-            _fakes(rows, stored, n_fake - n_blended, balance, seed, epoch),
+            _select_fakes(rows, stored, n_fake - n_blended, balance, seed, epoch),
         ]
     )
 
 
-def _self_blended(reals: np.ndarray, occurrence: np.ndarray) -> Selection:
-    return Selection.pairs(reals, reals, occurrence, (Kind.TARGET, Kind.BLENDED))
+def _select_self_blended(reals: np.ndarray, occurrence: np.ndarray) -> Selection:
+    return Selection.pairs(reals, reals, occurrence, (CropKind.TARGET, CropKind.BLENDED))
 
 
-def _fakes(rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, epoch: int) -> Selection:
+def _select_fakes(
+    rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, epoch: int
+) -> Selection:
     """So many fakes of the data set; with ``method`` as many of each method."""
     if balance != "method":
-        return Selection.stored(*_turns(stored, epoch * quota, quota, (seed, 1)))
+        return Selection.stored(*_take_turns(stored, epoch * quota, quota, (seed, 1)))
     methods = np.unique(rows.method[stored])
     turn = np.roll(methods, epoch % max(len(methods), 1))  # who gets the remainder changes
     strata = []
@@ -114,13 +116,13 @@ def _fakes(rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, 
     return Selection.join(
         [Selection.stored(np.empty(0, np.int64))]
         + [
-            Selection.stored(*_turns(members, epoch * stride, size, (seed, number)))
+            Selection.stored(*_take_turns(members, epoch * stride, size, (seed, number)))
             for number, (members, size) in enumerate(strata, start=1)
         ]
     )
 
 
-def _paired(
+def _select_paired(
     rows: Rows, reals: np.ndarray, stored: np.ndarray, seed: int, epoch: int, mixed: bool
 ) -> Selection:
     if rows.original is None:
@@ -131,36 +133,38 @@ def _paired(
     with_fake = np.unique(owners)
     alone, orphans = np.setdiff1d(reals, with_fake), stored[original < 0]
     n_alone = min(len(alone), len(orphans) * (2 if mixed else 1))
-    taken, again = _turns(alone, epoch * n_alone, n_alone, (seed, 0))
+    taken, again = _take_turns(alone, epoch * n_alone, n_alone, (seed, 0))
     shown, seen = np.append(with_fake, taken), np.append(np.zeros(len(with_fake), np.int64), again)
-    order = random(seed, _BLEND, epoch).permutation(len(shown))
+    order = seed_random(seed, _BLEND, epoch).permutation(len(shown))
     shown, seen = shown[order], seen[order]
     n_blended = len(shown) // 2 if mixed else 0
     plain, plain_seen = shown[n_blended:], seen[n_blended:]
     first, last = np.searchsorted(owners, plain), np.searchsorted(owners, plain, "right")
     has = last > first
     # each real begins with a fake of its own, so that no epoch shows one method only
-    begin = random(seed, _PARTNER).integers(2**31, size=len(rows))[plain[has]]
+    begin = seed_random(seed, _PARTNER).integers(2**31, size=len(rows))[plain[has]]
     partner = partners[first[has] + (begin + epoch) % (last - first)[has]]
     n_orphans = int(np.count_nonzero(~has))
     return Selection.join(
         [
-            _self_blended(shown[:n_blended], seen[:n_blended]),
-            Selection.pairs(plain[has], partner, plain_seen[has], (Kind.STORED, Kind.BESIDE)),
+            _select_self_blended(shown[:n_blended], seen[:n_blended]),
+            Selection.pairs(plain[has], partner, plain_seen[has], (CropKind.STORED, CropKind.BESIDE)),
             Selection.stored(plain[~has], plain_seen[~has]),
-            Selection.stored(*_turns(orphans, epoch * n_alone, n_orphans, (seed, 1))),
+            Selection.stored(*_take_turns(orphans, epoch * n_alone, n_orphans, (seed, 1))),
         ]
     )
 
 
-def _turns(members: np.ndarray, start: int, size: int, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _take_turns(
+    members: np.ndarray, start: int, size: int, key: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """``size`` members from ``start`` on in an endless row of fresh permutations, and their occurrences."""
     if not len(members) or not size:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     first, last = start // len(members), (start + size - 1) // len(members)
     seed, stratum = key
     line = np.concatenate(
-        [random(seed, _SELECT, stratum, turn).permutation(members) for turn in range(first, last + 1)]
+        [seed_random(seed, _SELECT, stratum, turn).permutation(members) for turn in range(first, last + 1)]
     )
     taken = line[start - first * len(members) :][:size]
     order = np.argsort(taken, kind="stable")
@@ -172,6 +176,6 @@ def _turns(members: np.ndarray, start: int, size: int, key: tuple[int, int]) -> 
     return taken, occurrence
 
 
-def random(*key: int) -> np.random.Generator:
+def seed_random(*key: int) -> np.random.Generator:
     """The random numbers of one key."""
     return np.random.default_rng(key)

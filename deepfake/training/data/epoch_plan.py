@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from deepfake.config import TrainJobConfig
 from deepfake.crops.dataset import Rows
-from deepfake.training.data.balancing import Selection, random, select
+from deepfake.training.data.balancing import Selection, seed_random, select_crops
 
 _GROUPS, _WINDOW = 2, 3  # what a random stream is for, so that no two share their numbers
 
@@ -32,7 +33,7 @@ class EpochPlan:
 
     rows: np.ndarray  # int64, index into Rows
     occurrence: np.ndarray  # int64, how often the row was already shown in this epoch
-    kind: np.ndarray  # int8, a balancing.Kind
+    kind: np.ndarray  # int8, a balancing.CropKind
     label: np.ndarray  # int8, 0 real, 1 fake: of what is shown, which a self-blended fake's row is not
     unit: np.ndarray  # int64, rises by one with each crop or pair of crops that stay together
     window: np.ndarray  # int64, rises
@@ -65,7 +66,7 @@ class EpochPlan:
         place = np.cumsum(leads[order]) - 1  # of each sorted entry's unit
         units = np.bincount(step[leads], minlength=self.steps)
         inside = place - (np.cumsum(units) - units)[step]
-        owner = _owner(inside, units[step], world)
+        owner = _assign_owners(inside, units[step], world)
         mine = order[owner == rank]
         return Share(mine, np.bincount(step[owner == rank], minlength=self.steps), self._windows(mine))
 
@@ -86,7 +87,7 @@ class EpochPlan:
         return tuple((start, stop) for start, stop in pairwise(edges) if stop > start)
 
 
-def _owner(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarray:
+def _assign_owners(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarray:
     """Worker of the i-th of ``size`` items cut into ``world`` near-equal runs, longer runs first."""
     quotient, longer = size // world, size % world
     in_longer = inside < longer * (quotient + 1)
@@ -94,7 +95,7 @@ def _owner(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarray:
     return np.where(in_longer, inside // (quotient + 1), late)
 
 
-def training_plan(
+def plan_training_epoch(
     rows: Rows,
     balance: str,
     global_batch: int,
@@ -109,29 +110,33 @@ def training_plan(
     such a window. That reads each row group about once and holds one window in memory, not the data set.
     A fake beside its original comes with it, from whichever row group it is in.
     """
-    chosen = select(rows, balance, seed, epoch, fakes)
+    chosen = select_crops(rows, balance, seed, epoch, fakes)
     key = rows.file[chosen.rows].astype(np.int64) << 32 | rows.row_group[chosen.rows]
     groups, code = np.unique(key, return_inverse=True)
-    place = random(seed, _GROUPS, epoch).permutation(len(groups))[code]
+    place = seed_random(seed, _GROUPS, epoch).permutation(len(groups))[code]
     leads = np.diff(chosen.unit, prepend=-1) > 0
     # Fakes beside their originals come from as many row groups again.
     span = max(1, shuffle_row_groups // 2) if balance == "paired" else shuffle_row_groups
     window = place[leads] // span  # of each unit
-    order = np.lexsort((random(seed, _WINDOW, epoch).random(len(window)), window))
+    order = np.lexsort((seed_random(seed, _WINDOW, epoch).random(len(window)), window))
     pair = np.bincount(chosen.unit, minlength=len(window)) > 1
     if pair.any():
-        order, window = _singles_in_twos(order, window, pair)
+        order, window = _pair_singles(order, window, pair)
     sorted_units = np.empty(len(order), np.int64)
     sorted_units[order] = np.arange(len(order))
     unit = sorted_units[chosen.unit]
     positions = np.argsort(unit, kind="stable")
     unit = unit[positions]
-    return _plan(chosen, rows, positions, unit, window[order][unit], place[positions], global_batch)
+    return _make_plan(chosen, rows, positions, unit, window[order][unit], place[positions], global_batch)
 
 
-def _singles_in_twos(
-    order: np.ndarray, window: np.ndarray, pair: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def plan_configured_epoch(rows: Rows, config: TrainJobConfig, epoch: int) -> EpochPlan:
+    """``plan_training_epoch`` as a job's configuration says."""
+    s, fakes = config.training, config.augment.fakes
+    return plan_training_epoch(rows, s.balance, s.global_batch, s.shuffle_row_groups, s.seed, epoch, fakes)
+
+
+def _pair_singles(order: np.ndarray, window: np.ndarray, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order and windows in which crops that stand alone come in twos, a last odd one at the end.
 
     Otherwise a pair would now and then find one place left in a batch, and the batch would stay short. A
@@ -151,7 +156,7 @@ def _singles_in_twos(
     return np.lexsort((rank, slot, window)), window
 
 
-def _plan(
+def _make_plan(
     chosen: Selection,
     rows: Rows,
     positions: np.ndarray,
@@ -168,11 +173,11 @@ def _plan(
         unit,
         window,
         group,
-        _cuts(unit, global_batch),
+        _cut_batches(unit, global_batch),
     )
 
 
-def _cuts(unit: np.ndarray, batch: int) -> np.ndarray:
+def _cut_batches(unit: np.ndarray, batch: int) -> np.ndarray:
     """Where batches begin, and the end: as large as they may be without tearing a unit apart."""
     ends = np.append(np.flatnonzero(np.diff(unit)) + 1, len(unit))
     if len(ends) == len(unit):
@@ -184,11 +189,11 @@ def _cuts(unit: np.ndarray, batch: int) -> np.ndarray:
     return np.array(cuts)
 
 
-def validation_plan(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
+def plan_validation(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
     """Every row exactly once, in the order of the files, as one batch."""
     order = np.lexsort((rows.row, rows.row_group, rows.file))
     key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
     group = np.unique(key, return_inverse=True)[1]
     everything = Selection.stored(np.arange(len(rows)))
     unit = np.arange(len(rows))
-    return _plan(everything, rows, order, unit, group // window_row_groups, group, max(1, len(rows)))
+    return _make_plan(everything, rows, order, unit, group // window_row_groups, group, max(1, len(rows)))

@@ -69,7 +69,7 @@ class LoaderWorkers:
     def __init__(self, resources: WorkerResources) -> None:
         self.resources = resources
         actor = ray.remote(_LoaderWorker).options(
-            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=_on_this_node()
+            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=_stay_on_this_node()
         )
         self._actors = [actor.remote() for _ in range(resources.data_tasks)]
 
@@ -88,7 +88,7 @@ class LoaderWorkers:
             yield ray.get(pending.popleft())
 
 
-def _on_this_node() -> NodeAffinitySchedulingStrategy:
+def _stay_on_this_node() -> NodeAffinitySchedulingStrategy:
     """Named, it also keeps what is started out of the training worker's place, whose CPUs are its own."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
@@ -143,14 +143,14 @@ class BatchStream:
         for size in share.sizes.tolist():
             while sum(len(block.positions) for block in pending) < size:
                 pending.append(next(blocks))
-            batch = _take(pending, size)
+            batch = _take_batch(pending, size)
             if not np.array_equal(batch.positions, share.positions[start : start + size]):
                 raise RuntimeError("crops came in another order than that of the plan")
             start += size
             yield batch
 
 
-def _take(pending: deque[DecodedCrops], size: int) -> Batch:
+def _take_batch(pending: deque[DecodedCrops], size: int) -> Batch:
     """The first ``size`` crops of the pending blocks, which are left without them."""
     crops = np.empty((size, *_SHAPE), np.uint8)
     positions = np.empty(size, np.int64)
@@ -173,7 +173,7 @@ def _read_windows(
     read = ray.remote(worker.read_window).options(
         num_cpus=0,
         max_retries=-1,
-        scheduling_strategy=_on_this_node(),
+        scheduling_strategy=_stay_on_this_node(),
         **ray_compat.streaming_options(_READ_AHEAD),
     )
     # without the index of all rows, which each task would otherwise load

@@ -20,7 +20,7 @@ from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.training import faults
-from deepfake.training.data.balancing import Kind
+from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan
 
 _TOGETHER = 64  # crops or pairs that are decoded by one call: 4 MB of PNG, 10 MB of pixels
@@ -79,11 +79,14 @@ class WindowReader:
     def _units(self, window: pa.Table) -> list[list[dict[str, Any]]]:
         units: list[list[dict[str, Any]]] = []
         lying = list_places(window, self._files)
-        stored = read_crops(lying, self._storage, with_faces=Kind.TARGET in window["kind"].to_pylist())
+        stored = read_crops(lying, self._storage, with_faces=CropKind.TARGET in window["kind"].to_pylist())
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):
             found = stored[at]
-            if place["kind"] not in (Kind.BLENDED, Kind.BESIDE):  # they take the name of the crop before them
+            if place["kind"] not in (
+                CropKind.BLENDED,
+                CropKind.BESIDE,
+            ):  # they take the name of the crop before them
                 name = f"{found.sample_id}@{place['occurrence']}" if place["occurrence"] else found.sample_id
                 name += "@turned" if place["turned"] else ""
             if place["unit"] != unit:
@@ -96,7 +99,7 @@ class WindowReader:
                     "name": name,
                     "turned": place["turned"],
                     "where": f"{at[0]}: {found.sample_id}",
-                    "encoded": None if place["kind"] == Kind.BLENDED else found.encoded,
+                    "encoded": None if place["kind"] == CropKind.BLENDED else found.encoded,
                     "box": found.box,
                     "landmarks": None if found.landmarks is None else found.landmarks.ravel(),
                 }
@@ -126,13 +129,13 @@ class CropDecoder:
     def _decode_unit(self, unit: list[dict[str, Any]]) -> Iterator[np.ndarray]:
         pair: self_blending.Pair | None = None
         for crop in unit:
-            if crop["kind"] == Kind.BLENDED and pair is not None:
+            if crop["kind"] == CropKind.BLENDED and pair is not None:
                 image = pair.fake
             else:
                 image = decode_crop(crop["encoded"], crop["where"])
             if crop["turned"]:
-                image = faults.turn(image)
-            if crop["kind"] == Kind.TARGET:
+                image = faults.turn_crop(image)
+            if crop["kind"] == CropKind.TARGET:
                 pair = self._blend(image, crop)
                 image = pair.real
             yield self._augment(image, crop["name"])

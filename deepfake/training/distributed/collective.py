@@ -48,8 +48,8 @@ class Collective:
     def counting(self, present: Any) -> Iterator[None]:
         """Trace layers whose sums over all rows count this worker's rows ``present`` times: a scalar, 1 or 0.
 
-        0 is for a row that only takes the place of an empty slice (``step.stand_in``). Layers are called by
-        Keras, which hands them no argument of this kind, so they ask the collective.
+        0 is for a row that only takes the place of an empty slice (``step.fill_empty_slice``). Keras, which
+        calls the layers, hands them no argument of this kind, so they ask the collective.
         """
         before, self._present = self._present, present
         try:

@@ -23,7 +23,7 @@ def synchronise_norms(network: Any, collective: Collective) -> Any:
     if collective.world == 1:
         return network
     keras = keras_runtime.start()
-    layer_class = _layer_class(keras, collective)
+    layer_class = _make_layer_class(keras, collective)
 
     def kind(layer: Any) -> Any:
         learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
@@ -32,7 +32,7 @@ def synchronise_norms(network: Any, collective: Collective) -> Any:
     return rebuild(network, kind)
 
 
-def _layer_class(keras: Any, collective: Collective) -> Any:
+def _make_layer_class(keras: Any, collective: Collective) -> Any:
     import tensorflow as tf
 
     class SyncBatchNormalization(keras.layers.BatchNormalization):

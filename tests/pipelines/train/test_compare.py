@@ -88,13 +88,13 @@ def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
         Numbers("honest", "own", 50, 5, 0.8, None, None, 0.9, None, None, None),
         Numbers("honest", "identity", 50, 5, 0.8, None, None, 0.9, None, None, None),
     ]
-    text = compare.format_table(recipes, found, "test", named=True)
+    text = compare.format_comparison(recipes, found, "test", named=True)
     assert "| seed | its own | 100 | 10 | 0.970 (0.950 to 0.990) | 0.990 (0.980 to 1.000) | 1.000 |" in text
     assert "| 50 | 5 | 0.550 (0.400 to 0.700) | 0.600 (0.400 to 0.800) | 0.600 |" in text
     assert "| honest | its own | 50 | 5 | 0.800 | 0.900 | - |" in text
     assert "of the 0.990 it reports itself, 0.390 is leakage" in text
     assert "honest, made without known mistakes: AUC 0.900 on people it has not seen." in text
-    assert "who is on them is not known" in compare.format_table(recipes, found, "test", named=False)
+    assert "who is on them is not known" in compare.format_comparison(recipes, found, "test", named=False)
     assert compare.comparison_as_json(recipes, found, "test")["recipes"]["seed"]["own"]["auc"] == 0.99
 
 

@@ -38,13 +38,13 @@ def info(videos: int = 30) -> BundleInfo:
             "epochs_run": 4,
             "best_epoch": 3,
         },
-        **validation.bundle_fields(scored),
+        **validation.derive_bundle_fields(scored),
     )
 
 
 def test_it_tells_data_recipe_numbers_with_intervals_and_limits() -> None:
     made = info()
-    text = model_card.render(made)
+    text = model_card.render_card(made)
     assert r"| train | 1,200 | 3,400 | A\|B 3,400 |" in text
     assert "2 in train, 1 in val" in text
     assert "epochs 4, use_gpu no" in text and "the weights are those of epoch 3" in text
@@ -57,13 +57,13 @@ def test_it_tells_data_recipe_numbers_with_intervals_and_limits() -> None:
 
 def test_it_says_where_nobody_knows_who_is_on_the_videos() -> None:
     made = info()
-    assert "is not known" not in model_card.render(made)
+    assert "is not known" not in model_card.render_card(made)
     unnamed = made.model_copy(update={"training": {**made.training, "people_named": False}})
-    assert "**Who is on these videos is not known**" in model_card.render(unnamed)
+    assert "**Who is on these videos is not known**" in model_card.render_card(unnamed)
 
 
 def test_it_does_not_claim_what_a_bundle_lacks() -> None:
-    text = model_card.render(BundleInfo(model_sha256="ab" * 32, threshold=0.5))
+    text = model_card.render_card(BundleInfo(model_sha256="ab" * 32, threshold=0.5))
     assert "Threshold 0.5000 (rule not recorded); no others." in text
     assert "None recorded." in text
     assert "Faces found by not recorded" not in text

@@ -15,7 +15,7 @@ from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.pipelines.train.pipeline import require_no_copies, run, run_identity
+from deepfake.pipelines.train.pipeline import hash_run, require_no_copies, run
 from tests import running
 from tests.running import ROOT
 
@@ -138,9 +138,9 @@ def test_a_run_keeps_its_identity_on_another_machine_and_loses_it_with_another_r
         base.model_copy(update={"augment": AugmentConfig(flip=0)}),
         base.model_copy(update={"model": ModelConfig(weights="none", dropout=0)}),
     )
-    assert {run_identity(config, "data") for config in same} == {run_identity(base, "data")}
-    assert run_identity(base, "data") not in {run_identity(config, "data") for config in other}
-    assert run_identity(base, "other data") != run_identity(base, "data")
+    assert {hash_run(config, "data") for config in same} == {hash_run(base, "data")}
+    assert hash_run(base, "data") not in {hash_run(config, "data") for config in other}
+    assert hash_run(base, "other data") != hash_run(base, "data")
 
 
 def test_the_packaged_defaults_are_the_defaults() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.crops.dataset import Rows
-from deepfake.training.data.balancing import Kind, Selection, select
-from deepfake.training.data.epoch_plan import training_plan, validation_plan
+from deepfake.training.data.balancing import CropKind, Selection, select_crops
+from deepfake.training.data.epoch_plan import plan_training_epoch, plan_validation
 
 
 @st.composite
@@ -45,7 +45,7 @@ FAKES = st.sampled_from(["real", "sbi", "mix"])
 def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
     rows: Rows, balance: str, fakes: str, batch: int, world: int, window: int, epoch: int
 ) -> None:
-    plan = training_plan(rows, balance, batch, window, 7, epoch, fakes)
+    plan = plan_training_epoch(rows, balance, batch, window, 7, epoch, fakes)
     shares = [plan.share(rank, world) for rank in range(world)]
     ends = [np.concatenate([[0], np.cumsum(share.sizes)]) for share in shares]
     for step in range(plan.steps):
@@ -59,7 +59,7 @@ def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
 
 @given(some_rows(), st.integers(1, 33), st.integers(1, 5), st.integers(1, 4))
 def test_a_worker_holds_one_window_at_a_time(rows: Rows, batch: int, world: int, window: int) -> None:
-    plan = training_plan(rows, "none", batch, window, 0, 0)
+    plan = plan_training_epoch(rows, "none", batch, window, 0, 0)
     for rank in range(world):
         share = plan.share(rank, world)
         covered = [p for start, stop in share.windows for p in range(start, stop)]
@@ -72,7 +72,7 @@ def test_a_worker_holds_one_window_at_a_time(rows: Rows, batch: int, world: int,
 
 @given(some_rows(), st.integers(1, 6), st.integers(1, 9))
 def test_validation_shows_every_crop_exactly_once(rows: Rows, world: int, batch: int) -> None:
-    plan = validation_plan(rows)
+    plan = plan_validation(rows)
     shares = [plan.stretch(rank, world, batch) for rank in range(world)]
     shown = plan.rows[np.concatenate([share.positions for share in shares])]
     assert sorted(shown) == list(range(len(rows)))
@@ -83,7 +83,7 @@ def test_validation_shows_every_crop_exactly_once(rows: Rows, world: int, batch:
 
 @given(some_rows(), st.integers(0, 9))
 def test_class_balance_shows_as_many_fakes_as_reals(rows: Rows, epoch: int) -> None:
-    selection = select(rows, "class", 3, epoch)
+    selection = select_crops(rows, "class", 3, epoch)
     chosen, occurrence = selection.rows, selection.occurrence
     smaller = np.bincount(rows.label, minlength=2).min()
     assert np.bincount(rows.label[chosen], minlength=2).tolist() == [smaller, smaller]
@@ -92,7 +92,7 @@ def test_class_balance_shows_as_many_fakes_as_reals(rows: Rows, epoch: int) -> N
 
 @given(some_rows(), st.integers(0, 9))
 def test_method_balance_shows_all_methods_alike(rows: Rows, epoch: int) -> None:
-    selection = select(rows, "method", 3, epoch)
+    selection = select_crops(rows, "method", 3, epoch)
     chosen, occurrence = selection.rows, selection.occurrence
     shown = np.bincount(rows.method[chosen], minlength=len(rows.methods))
     assert shown[0] == shown[1:].sum() == np.bincount(rows.label, minlength=2).min()
@@ -106,12 +106,12 @@ def test_method_balance_shows_all_methods_alike(rows: Rows, epoch: int) -> None:
 def test_in_time_every_crop_of_the_larger_class_is_shown_equally_often(rows: Rows) -> None:
     counts = np.bincount(rows.label, minlength=2)
     epochs = int(counts.max())  # then counts.max() * counts.min() draws fall on counts.max() crops
-    shown = np.concatenate([select(rows, "class", 1, epoch).rows for epoch in range(epochs)])
+    shown = np.concatenate([select_crops(rows, "class", 1, epoch).rows for epoch in range(epochs)])
     larger = rows.label == counts.argmax()
     assert set(np.bincount(shown, minlength=len(rows))[larger]) == {int(counts.min())}
 
 
-def kinds(selection: Selection, kind: Kind) -> np.ndarray:
+def kinds(selection: Selection, kind: CropKind) -> np.ndarray:
     return selection.rows[selection.kind == kind]
 
 
@@ -119,17 +119,17 @@ def kinds(selection: Selection, kind: Kind) -> np.ndarray:
 def test_self_blended_fakes_are_made_of_each_real_once_and_no_other_fake_is_shown(
     rows: Rows, balance: str, epoch: int
 ) -> None:
-    found = select(rows, balance, 3, epoch, "sbi")
+    found = select_crops(rows, balance, 3, epoch, "sbi")
     reals = np.flatnonzero(rows.label == 0)
-    assert sorted(kinds(found, Kind.TARGET)) == sorted(kinds(found, Kind.BLENDED)) == reals.tolist()
+    assert sorted(kinds(found, CropKind.TARGET)) == sorted(kinds(found, CropKind.BLENDED)) == reals.tolist()
     assert len(found.rows) == 2 * len(reals) and found.labels(rows).mean() == 0.5
 
 
 @given(some_rows(), BALANCE, st.integers(0, 9))
 def test_in_a_mix_half_of_the_fakes_are_self_blended(rows: Rows, balance: str, epoch: int) -> None:
-    found = select(rows, balance, 3, epoch, "mix")
+    found = select_crops(rows, balance, 3, epoch, "mix")
     labels = found.labels(rows)
-    blended, fakes = len(kinds(found, Kind.BLENDED)), int(labels.sum())
+    blended, fakes = len(kinds(found, CropKind.BLENDED)), int(labels.sum())
     if balance == "none":
         assert blended == min(np.count_nonzero(rows.label == 0), fakes // 2)
     else:
@@ -142,16 +142,16 @@ def test_in_a_mix_half_of_the_fakes_are_self_blended(rows: Rows, balance: str, e
 def test_the_two_of_a_pair_follow_each_other_in_one_batch_with_the_real_first(
     rows: Rows, balance: str, fakes: str, pairs: int, window: int, epoch: int
 ) -> None:
-    plan = training_plan(rows, balance, 2 * pairs, window, 7, epoch, fakes)
-    followers = np.flatnonzero(np.isin(plan.kind, (Kind.BLENDED, Kind.BESIDE)))
+    plan = plan_training_epoch(rows, balance, 2 * pairs, window, 7, epoch, fakes)
+    followers = np.flatnonzero(np.isin(plan.kind, (CropKind.BLENDED, CropKind.BESIDE)))
     step = np.repeat(np.arange(plan.steps), np.diff(plan.cuts))
     for place in followers:
         lead, follower = plan.rows[place - 1], plan.rows[place]
         assert step[place - 1] == step[place] and plan.unit[place - 1] == plan.unit[place]
         assert plan.label[place - 1] == 0 and plan.label[place] == 1
         assert plan.window[place - 1] == plan.window[place]
-        if plan.kind[place] == Kind.BLENDED:
-            assert plan.kind[place - 1] == Kind.TARGET and lead == follower
+        if plan.kind[place] == CropKind.BLENDED:
+            assert plan.kind[place - 1] == CropKind.TARGET and lead == follower
         else:
             assert rows.original is not None and rows.original[follower] == lead
     assert np.diff(plan.cuts)[:-1].tolist() == [2 * pairs] * (plan.steps - 1)  # all full but the last
@@ -161,10 +161,10 @@ def test_the_two_of_a_pair_follow_each_other_in_one_batch_with_the_real_first(
 @given(some_rows(), st.integers(0, 9))
 def test_paired_reals_are_shown_beside_a_fake_of_their_own(rows: Rows, epoch: int) -> None:
     assert rows.original is not None
-    found = select(rows, "paired", 3, epoch)
+    found = select_crops(rows, "paired", 3, epoch)
     labels = found.labels(rows)
     assert np.count_nonzero(labels == 0) == labels.sum()
-    beside = rows.original[kinds(found, Kind.BESIDE)]
+    beside = rows.original[kinds(found, CropKind.BESIDE)]
     assert sorted(beside) == sorted(set(rows.original[rows.original >= 0]))  # each of them once
 
 
@@ -172,13 +172,13 @@ def test_paired_reals_are_shown_beside_a_fake_of_their_own(rows: Rows, epoch: in
 def test_in_time_every_fake_is_shown_beside_its_original(rows: Rows) -> None:
     assert rows.original is not None
     epochs = int(np.bincount(rows.original[rows.original >= 0], minlength=1).max())
-    shown = [kinds(select(rows, "paired", 3, epoch), Kind.BESIDE) for epoch in range(epochs)]
+    shown = [kinds(select_crops(rows, "paired", 3, epoch), CropKind.BESIDE) for epoch in range(epochs)]
     assert set(np.concatenate([*shown, []]).tolist()) == set(np.flatnonzero(rows.original >= 0).tolist())
 
 
 @given(some_rows(), BALANCE, FAKES, st.integers(0, 2**40))
 def test_the_plan_follows_from_seed_and_epoch(rows: Rows, balance: str, fakes: str, seed: int) -> None:
-    first, again = (training_plan(rows, balance, 4, 2, seed, 1, fakes) for _ in range(2))
+    first, again = (plan_training_epoch(rows, balance, 4, 2, seed, 1, fakes) for _ in range(2))
     np.testing.assert_array_equal(first.rows, again.rows)
     np.testing.assert_array_equal(first.occurrence, again.occurrence)
 
@@ -189,7 +189,9 @@ def test_epochs_and_seeds_differ() -> None:
         np.arange(count) % 2 for _ in range(2)
     ), ("real", "fake"))  # fmt: skip
     orders = {
-        tuple(training_plan(rows, "none", 8, 4, seed, epoch).rows) for seed in (0, 1) for epoch in (0, 1)
+        tuple(plan_training_epoch(rows, "none", 8, 4, seed, epoch).rows)
+        for seed in (0, 1)
+        for epoch in (0, 1)
     }
     assert len(orders) == 4
 
@@ -199,7 +201,7 @@ def test_rows_of_a_row_group_stay_with_few_workers(world: int) -> None:
     count, group = 4096, 64
     place = np.arange(count)
     rows = Rows(place // 1024, place // group % 16, place % group, place % 2, place % 2, ("real", "fake"))
-    plan = training_plan(rows, "none", 256, 16, 0, 0)
+    plan = plan_training_epoch(rows, "none", 256, 16, 0, 0)
     reads = 0
     for rank in range(world):
         share = plan.share(rank, world)

@@ -17,9 +17,9 @@ from deepfake.crops.reader import StoredCrop, decode_crop, read_crops
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.training.data import loader
-from deepfake.training.data.balancing import Kind
-from deepfake.training.data.epoch_plan import EpochPlan, training_plan
-from deepfake.training.resources import divide
+from deepfake.training.data.balancing import CropKind
+from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
+from deepfake.training.resources import divide_node
 from tests import running
 from tests.processes import wait_until
 
@@ -37,7 +37,7 @@ def planned(
     storage = Storage()
     crops = dataset.open_crops(str(folder), storage)
     rows = dataset.select_rows(crops, "train", with_originals=balance == "paired")
-    plan = training_plan(rows, balance, batch, 2, 5, 3, fakes)
+    plan = plan_training_epoch(rows, balance, batch, 2, 5, 3, fakes)
     return loader.Source(str(folder), crops.files, rows, storage, AUGMENT, 5, CROP), plan
 
 
@@ -48,7 +48,7 @@ def streamed(
     source, plan = planned(folder, batch, balance, fakes)
     sizes, pixels = [], {}
     for rank in range(world):
-        workers = loader.LoaderWorkers(divide(2, world))
+        workers = loader.LoaderWorkers(divide_node(2, world))
         stream = loader.BatchStream(source, plan, plan.share(rank, world), 3, workers)
         found = list(stream)
         sizes.append([len(batch.crops) for batch in found])
@@ -75,7 +75,7 @@ def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Pat
 
 def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     """Other jobs hold theirs for hours, other workers until all have taken the step, which is for ever."""
-    mine = divide(2, 2)
+    mine = divide_node(2, 2)
 
     @ray.remote(num_cpus=2)
     class Other:
@@ -87,7 +87,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     storage = Storage()
     crops = dataset.open_crops(str(small_crops), storage)
     rows = dataset.select_rows(crops, "train")
-    plan = training_plan(rows, "method", 5, 2, 5, 3)
+    plan = plan_training_epoch(rows, "method", 5, 2, 5, 3)
     source = loader.Source(str(small_crops), crops.files, rows, storage, AUGMENT, seed=5)
     taken: list[int] = []
 
@@ -108,10 +108,12 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     storage = Storage()
     crops = dataset.open_crops(str(folder), storage)
     rows = dataset.select_rows(crops, "train")
-    plan = training_plan(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
+    plan = plan_training_epoch(
+        rows, "none", 16, 1_000, 5, 3
+    )  # one window of 1,200 crops: more than may lie ready
     source = loader.Source(str(folder), crops.files, rows, storage)
     share = plan.share(0, 1)
-    workers = loader.LoaderWorkers(divide(2, 1))
+    workers = loader.LoaderWorkers(divide_node(2, 1))
 
     def first(workers: loader.LoaderWorkers) -> loader.Batch:
         batches = iter(loader.BatchStream(source, plan, share, 3, workers))
@@ -131,7 +133,7 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
     storage = Storage()
     crops = dataset.open_crops(str(small_crops), storage)
     rows = dataset.select_rows(crops, "train")
-    plan = training_plan(rows, "method", 5, 2, 5, 3)
+    plan = plan_training_epoch(rows, "method", 5, 2, 5, 3)
     _, pixels = streamed(small_crops, 1)
     for position in (0, 7, 35):
         row = int(plan.rows[position])
@@ -159,7 +161,7 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
         np.testing.assert_array_equal(crop, together[position])
 
     source, plan = planned(folder, fakes="mix")
-    blended = np.flatnonzero(plan.kind == Kind.BLENDED)
+    blended = np.flatnonzero(plan.kind == CropKind.BLENDED)
     assert len(blended) == 9  # of 18 fakes
     for position in blended.tolist():
         stored = stored_at(source, int(plan.rows[position]))
@@ -183,7 +185,7 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
         Storage().write_table(str(path), tables.from_rows("crops", rows), 8)
     source, plan = planned(folder, balance="paired")
     (_,), alone = streamed(folder, 1, balance="paired")
-    beside = np.flatnonzero(plan.kind == Kind.BESIDE)
+    beside = np.flatnonzero(plan.kind == CropKind.BESIDE)
     assert len(beside) == 18
     for position in beside.tolist():
         original, fake = (stored_at(source, int(plan.rows[place])) for place in (position - 1, position))

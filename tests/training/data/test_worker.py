@@ -14,7 +14,7 @@ from deepfake.crops.dataset import Rows
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.training import faults
-from deepfake.training.data.epoch_plan import EpochPlan, validation_plan
+from deepfake.training.data.epoch_plan import EpochPlan, plan_validation
 from deepfake.training.data.worker import CropDecoder, WindowReader, list_crops, read_window
 
 AS_STORED = CropDecoder(None, seed=0, epoch=0, cut=None)
@@ -23,7 +23,7 @@ AS_STORED = CropDecoder(None, seed=0, epoch=0, cut=None)
 def opened(folder: Path) -> tuple[WindowReader, Rows, EpochPlan]:
     crops = dataset.open_crops(str(folder), Storage())
     rows = dataset.select_rows(crops, "train")
-    return WindowReader(str(folder), crops.files, Storage()), rows, validation_plan(rows)
+    return WindowReader(str(folder), crops.files, Storage()), rows, plan_validation(rows)
 
 
 def test_a_window_comes_in_the_order_in_which_it_is_asked_for(make_crops) -> None:
@@ -41,7 +41,7 @@ def test_a_turned_copy_is_the_stored_crop_turned(small_crops: Path) -> None:
     (table,) = reader.tables(list_crops(turned, plan, np.array([0, 1])))
     (plain,) = reader.tables(list_crops(rows, plan, np.array([0, 1])))
     first, second = AS_STORED.decode(plain).crops
-    np.testing.assert_array_equal(AS_STORED.decode(table).crops, [first, faults.turn(second)])
+    np.testing.assert_array_equal(AS_STORED.decode(table).crops, [first, faults.turn_crop(second)])
 
 
 def test_a_crop_that_is_no_picture_is_named(small_crops: Path) -> None:
