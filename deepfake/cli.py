@@ -53,9 +53,9 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
         config = load_config(model, argv, program, Storage().read_text)
         if config.dry_run:
             print(_as_yaml(config))
-        with lock.kept():
+        with lock.keep_locks(program.removeprefix("jobs/")):
             outcome = job(config)
-            summary = _summary(config, outcome, program, time.monotonic() - started)
+            summary = _make_summary(config, outcome, program, time.monotonic() - started)
     except (UsageError, TableError) as error:
         print(f"{program}: {unwrap(error)}", file=sys.stderr)
         return BAD_USAGE
@@ -79,7 +79,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     return int(summary["exit_status"])
 
 
-def _summary(config: JobConfig, outcome: Outcome, program: str, seconds: float) -> dict[str, Any]:
+def _make_summary(config: JobConfig, outcome: Outcome, program: str, seconds: float) -> dict[str, Any]:
     """What is said at the end, and left in the output as ``_summary.json``."""
     status = FAILED if outcome.problem else OVER_ERROR_BUDGET if _over_budget(config, outcome) else DONE
     summary = {

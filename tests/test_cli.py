@@ -17,7 +17,7 @@ import yaml
 
 from deepfake import cli, config
 from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig
-from deepfake.config.parse import load_config, option_names
+from deepfake.config.parse import list_options, load_config
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
 from deepfake.outcome import Outcome
@@ -363,7 +363,7 @@ def test_help_lists_every_option_of_a_job_with_its_default(run_job, name):
     done = run_job(name, "--help")
     assert done.returncode == 0, done.stderr
     options = " ".join(done.stdout.partition("options:")[2].split())
-    for option, field in option_names(model_of(name)):
+    for option, field in list_options(model_of(name)):
         default = field.get_default(call_default_factory=True)
         words = "required" if field.is_required() else f"default: {'null' if default is None else default}"
         assert re.search(rf" --{option}[ ,].*? {re.escape(f'{field.description} ({words})')}", options), (

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from deepfake.catalog.splits import rank_split, word_overlap
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.checksums import sha256_of_file
+from deepfake.io.checksums import hash_file
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
-from deepfake.io.tables.videos import CATALOG, video_row
+from deepfake.io.tables.videos import CATALOG, make_video_row
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
     for row in rows.to_pylist():
         try:
             with storage.open(row["uri"]) as file:
-                digest = sha256_of_file(file)
+                digest = hash_file(file)
         except OSError:
             digest = None
         found.append({"video_id": row["video_id"], "content_sha256": digest})
@@ -117,7 +117,7 @@ def separate_duplicates(
         if not keep[position]:
             skipped.append(
                 {
-                    **video_row(row),
+                    **make_video_row(row),
                     "status": Status.SKIPPED_DUPLICATE,
                     "status_detail": f"same content as {original}",
                     "duplicate_of": original,

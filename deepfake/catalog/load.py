@@ -26,7 +26,7 @@ from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import FileInfo, Storage
-from deepfake.io.uri import absolute, readable, split_uri
+from deepfake.io.uri import make_absolute, make_readable, split_uri
 
 log = logging.getLogger(__name__)
 
@@ -126,19 +126,19 @@ def _make_ffpp_table(
 
 def _list_files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:
     """The files below a folder, its path and its name; or the one file, its folder's path and no name."""
-    path = readable(split_uri(uri)[1]).rstrip("/")
+    path = make_readable(split_uri(uri)[1]).rstrip("/")
     if storage.is_folder(uri):
         return storage.list_files(uri), path, PurePosixPath(path).name
     if not storage.exists(uri):
         raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing")
     info = storage.info(uri)
-    name = readable(info.path)
+    name = make_readable(info.path)
     if not is_footage(name):
         raise UsageError(
             f"{uri}: neither a video nor an image nor a manifest (.csv, .parquet), going by its name; "
             "a manifest may list files of any name"
         )
-    return [FileInfo(name, absolute(uri), info.size, info.modified)], path.rpartition("/")[0], ""
+    return [FileInfo(name, make_absolute(uri), info.size, info.modified)], path.rpartition("/")[0], ""
 
 
 def _make_table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Table:
@@ -150,7 +150,7 @@ def _make_table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Ta
         **{name: [getattr(row, name) for row in known] for name in Provenance.__dataclass_fields__},
         "group_id": [None] * len(files),
     }
-    return pa.table(columns, schema=tables.schema("catalog"))
+    return pa.table(columns, schema=tables.make_schema("catalog"))
 
 
 def _make_distinct(names: list[str]) -> list[str]:

@@ -31,7 +31,7 @@ from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.uri import SCHEMES, absolute
+from deepfake.io.uri import SCHEMES, make_absolute
 
 EXTENSIONS = (".csv", ".parquet")
 
@@ -68,7 +68,7 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
     """The manifest as a catalog table, unsorted, with ``group_id`` null; raises ``UsageError``."""
     raw = _read_columns(uri, storage)
     rows = raw.num_rows
-    folder = absolute(uri).rpartition("/")[0]
+    folder = make_absolute(uri).rpartition("/")[0]
     path = _resolve_locations(uri, raw["location"])
     video_id = _make_video_ids(uri, raw["video_id"], path, folder)
     label = _map_values(
@@ -91,7 +91,7 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
         "source_id": raw["source_id"],
         "group_id": pa.nulls(rows, pa.string()),
     }
-    return pa.table(values, schema=tables.schema("catalog"))
+    return pa.table(values, schema=tables.make_schema("catalog"))
 
 
 def _read_columns(uri: str, storage: Storage) -> pa.Table:

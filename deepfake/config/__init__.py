@@ -31,38 +31,3 @@ from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig
 from deepfake.config.scoring import InferenceConfig, ScoringConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
-
-__all__ = [
-    "SPLITS",
-    "AugmentConfig",
-    "BenchmarkConfig",
-    "BenchmarkJobConfig",
-    "CatalogConfig",
-    "CropConfig",
-    "DemoJobConfig",
-    "DetectorConfig",
-    "EvaluateJobConfig",
-    "EvaluationConfig",
-    "FaultsConfig",
-    "Fraction",
-    "InferenceConfig",
-    "JobConfig",
-    "LeakcheckConfig",
-    "LeakcheckJobConfig",
-    "ModelConfig",
-    "PageConfig",
-    "PreprocessJobConfig",
-    "RayConfig",
-    "ReportConfig",
-    "SamplingConfig",
-    "ScoreJobConfig",
-    "ScoringConfig",
-    "Section",
-    "StorageConfig",
-    "ThumbnailPageConfig",
-    "TrainJobConfig",
-    "TrainingConfig",
-    "VerifyJobConfig",
-    "config_sha256",
-    "sha256_of",
-]

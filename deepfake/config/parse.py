@@ -35,13 +35,13 @@ def load_config(
     """The job's configuration; raises ``UsageError`` with a message for people."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", action="append", default=[])
-    known, rest = first.parse_known_args(_spelled(argv, model))
+    known, rest = first.parse_known_args(_spell(argv, model))
     values: dict[str, Any] = {}
     for path in known.config:
-        values = _merged(values, _keyed(read_yaml(path, read_text), model))
+        values = _merge(values, _rename_keys(read_yaml(path, read_text), model))
     needed = sorted(name for name, info in model.model_fields.items() if info.is_required())
     root = _Parser(
-        {name for name, _ in option_names(model)},
+        {name for name, _ in list_options(model)},
         prog=program,
         usage=" ".join(["%(prog)s", *(f"--{name} URI" for name in needed), "[--section.key value ...]"]),
         description=model.__doc__,
@@ -68,21 +68,21 @@ def load_config(
         told = source()
     except SettingsError as error:
         raise UsageError(str(error).replace(' from source "CliSettingsSource"', "")) from None
-    return _validated(model, _merged(values, told))
+    return _validate(model, _merge(values, told))
 
 
 def load_recipe(config: Config, path: str, read_text: ReadText = read_local) -> Config:
     """A YAML file's configuration under all that ``config`` was told, which its defaults are not."""
     model = type(config)
     told = config.model_dump(by_alias=True, exclude_unset=True)
-    return _validated(model, _merged(_keyed(read_yaml(path, read_text), model), told))
+    return _validate(model, _merge(_rename_keys(read_yaml(path, read_text), model), told))
 
 
-def _validated(model: type[Config], values: Mapping[str, Any]) -> Config:
+def _validate(model: type[Config], values: Mapping[str, Any]) -> Config:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_explain(error, {name for name, _ in option_names(model)})) from None
+        raise UsageError(_explain(error, {name for name, _ in list_options(model)})) from None
 
 
 def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
@@ -102,32 +102,32 @@ def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
     return loaded
 
 
-def option_names(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def list_options(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """``(dotted name, field)`` of every key a job takes."""
     for name, info in model.model_fields.items():
         name = info.alias or name
-        nested = _section(info.annotation)
+        nested = _find_section(info.annotation)
         if nested is None:
             yield prefix + name, info
         else:
-            yield from option_names(nested, f"{prefix}{name}.")
+            yield from list_options(nested, f"{prefix}{name}.")
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def _find_section(annotation: Any) -> type[BaseModel] | None:
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
 
 
-def _spelled(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
+def _spell(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
     """The command line as the parser takes it.
 
     ``--dry_run`` means ``--dry-run`` and ``--a.b-c`` means ``--a.b_c``. A flag may be given a value as any
     other option is: ``--a.b false``, ``--a.b=false`` and ``--no-a.b`` are the same. A list may be given as
     ``--a.b x y``.
     """
-    fields = dict(option_names(model))
+    fields = dict(list_options(model))
     spelled = {name.replace("-", "_"): name for name in fields}
     result: list[str] = []
     waiting = list(argv)
@@ -154,7 +154,7 @@ def _spelled(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
-def _keyed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def _rename_keys(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """A YAML file's keys as the command line spells them; a section with nothing in it is its defaults."""
     result = dict(values)
     for name, info in model.model_fields.items():
@@ -166,16 +166,16 @@ def _keyed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return result
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            value = _merged(result[key], value)
+            value = _merge(result[key], value)
         result[key] = value
     return result
 
 
-def _nearest(name: str, valid: set[str]) -> str:
+def _suggest_nearest(name: str, valid: set[str]) -> str:
     sections = {option.partition(".")[0] for option in valid}
     close = difflib.get_close_matches(name, valid | sections, n=1, cutoff=0.5)
     if not close:  # the right key in the wrong section
@@ -189,7 +189,7 @@ def _explain(error: ValidationError, valid: set[str]) -> str:
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            lines.append(f"unknown key {name}{_nearest(name, valid)}")
+            lines.append(f"unknown key {name}{_suggest_nearest(name, valid)}")
         elif item["type"] == "missing":
             lines.append(f"--{name} is required")
         else:
@@ -212,7 +212,9 @@ class _Parser(argparse.ArgumentParser):
             unknown = [w.partition("=")[0] for w in words if w.startswith("--")]
             if unknown:
                 raise UsageError(
-                    "; ".join(f"unknown option {name}{_nearest(name[2:], self.valid)}" for name in unknown)
+                    "; ".join(
+                        f"unknown option {name}{_suggest_nearest(name[2:], self.valid)}" for name in unknown
+                    )
                 )
             raise UsageError(f"unexpected {' '.join(words)!r}; options are written --section.key value")
         raise UsageError(message)

@@ -32,7 +32,7 @@ from deepfake.faces.detectors.base import Detection, Detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
-from deepfake.io.tables.videos import video_row
+from deepfake.io.tables.videos import make_video_row
 from deepfake.io.uri import join
 from deepfake.video.decoder import Listing, describe_lost
 from deepfake.video.errors import VideoError
@@ -148,7 +148,7 @@ def join_pieces(
     asked = read_bounds(whole.packets_uri, storage)[-1]
     failed = next((row for row in rows if row["status"] != Status.OK), None)
     if failed is not None and failed["detector"] is None:  # the process that looked at it died
-        row = video_row(entry) | {name: failed[name] for name in ("status", "status_detail", "retry")}
+        row = make_video_row(entry) | {name: failed[name] for name in ("status", "status_detail", "retry")}
         return ExtractionResult(row, tables.from_rows("crops", []))
     frames: list[SampledFrame] = []
     if failed is None:
@@ -184,7 +184,7 @@ def _read_videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[di
 
 def _read_frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[SampledFrame]:
     """The frames of a piece, their crops still to come."""
-    names = [name for name in tables.columns("pieces") if name != "crop"]
+    names = [name for name in tables.list_columns("pieces") if name != "crop"]
     table = storage.read_table(join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
     frame: SampledFrame | None = None
     for row in table.to_pylist():
@@ -251,7 +251,7 @@ def make_packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
         "last_seconds": str(packets.last_seconds),
         "bounds": [int(bound) for bound in bounds],
     }
-    schema = tables.schema("packets")
+    schema = tables.make_schema("packets")
     columns = [packets.stamps, packets.keys, packets.shown, packets.offsets, packets.sizes]
     return pa.Table.from_arrays(
         [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],

@@ -24,7 +24,7 @@ from deepfake.faces.detectors.base import Detection, Detector, detect_faces
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
-from deepfake.io.tables.videos import video_row
+from deepfake.io.tables.videos import make_video_row
 from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
@@ -122,7 +122,7 @@ Work = Callable[[dict[str, Any], StageClock], None]
 def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, Any]:
     """The row of table ``videos`` that ``work`` completes; what is wrong with the file becomes a status."""
     clock = StageClock()
-    video = video_row(entry) | {"detector": detector}
+    video = make_video_row(entry) | {"detector": detector}
     try:
         work(video, clock)
     except VideoError as error:

@@ -46,7 +46,7 @@ from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROGRAM_FAULT, Status
-from deepfake.io.tables.videos import video_row
+from deepfake.io.tables.videos import make_video_row
 
 log = logging.getLogger(__name__)
 
@@ -225,8 +225,8 @@ class IsolatedExtractor:
             if table is not None:
                 _write(child.stdin, tables.to_ipc(table))
             answer = _without_complaint(_read(child.stdout, deadline, most))
-            videos = tables.checked("videos", tables.from_ipc(answer))
-            found = tables.checked(name, tables.from_ipc(_read(child.stdout, deadline, most)))
+            videos = tables.check_table("videos", tables.from_ipc(answer))
+            found = tables.check_table(name, tables.from_ipc(_read(child.stdout, deadline, most)))
             (video,) = videos.to_pylist()
         except (EOFError, BrokenPipeError) as error:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
@@ -349,7 +349,7 @@ def _printable(text: str) -> str:
 
 
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> ExtractionResult:
-    row = video_row(entry) | describe_failure(status, words, retry=True)
+    row = make_video_row(entry) | describe_failure(status, words, retry=True)
     return ExtractionResult(row, tables.from_rows(table, []))
 
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from deepfake import __version__
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.parts import PARTS_KEY, listed_parts, part_files
+from deepfake.io.parts import PARTS_KEY, list_part_files, read_part_names
 from deepfake.io.run_record import read_record, write_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -139,9 +139,9 @@ class Output:
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
     def read_all(self, name: str) -> pa.Table:
-        """A whole table of the finished output, its strings as dictionaries: see ``tables.decoded``."""
+        """A whole table of the finished output, strings as dictionaries: see ``tables.decode_strings``."""
         found = []
-        for uri in part_files(self.root, self.storage, self.folders[name]):
+        for uri in list_part_files(self.root, self.storage, self.folders[name]):
             with self.storage.open(uri) as file:
                 found.append(tables.read_encoded(file, name, path=uri))
         return pa.concat_tables(found).unify_dictionaries().combine_chunks()
@@ -151,10 +151,10 @@ class Output:
 
         Of the rest of the table one row group at a time is in memory.
         """
-        found = [tables.from_rows(name, []).select(columns or tables.columns(name))]
-        for uri in part_files(self.root, self.storage, self.folders[name]):
+        found = [tables.from_rows(name, []).select(columns or tables.list_columns(name))]
+        for uri in list_part_files(self.root, self.storage, self.folders[name]):
             with self.storage.open(uri) as file:
-                found += tables.rows_of_videos(file, name, video_ids, columns, path=uri)
+                found += tables.read_rows_of_videos(file, name, video_ids, columns, path=uri)
         return pa.concat_tables(found)
 
     def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
@@ -178,8 +178,8 @@ class Output:
     def join_part(self, part: Part) -> int:
         """Write one final file from its units; memory holds one unit at a time. Returns its rows."""
         rows = 0
-        schema = tables.schema(part.table, self.config_sha256)
-        with self.storage.writing(part.uri) as path, tables.writer(path, schema) as writer:
+        schema = tables.make_schema(part.table, self.config_sha256)
+        with self.storage.writing(part.uri) as path, tables.open_writer(path, schema) as writer:
             for table in regrouped(self._tables(part), row_group_rows(part.table)):
                 writer.write_table(table, row_group_size=row_group_rows(part.table))
                 rows += table.num_rows
@@ -197,7 +197,7 @@ class Output:
         replaced: dict[str, dict[str, str]] = {}
         for name in EVERY_VIDEO & self.folders.keys() if len(video_ids) else ():
             number = self._next_part(name) + sum(part.table == name for part in parts)
-            for file in listed_parts(self.root, self.storage).get(name, []):
+            for file in read_part_names(self.root, self.storage).get(name, []):
                 uri = join(self._folder(name), file)
                 theirs = pc.is_in(self.storage.read_table(uri, name, ["video_id"])["video_id"], video_ids)
                 if pc.any(theirs).as_py():
@@ -219,14 +219,14 @@ class Output:
         ``videos`` has a row for every video of the output, those of earlier runs included. ``replaced`` is
         what ``without`` answers.
         """
-        before = listed_parts(self.root, self.storage)
+        before = read_part_names(self.root, self.storage)
         listed = {
             name: [replaced.get(name, {}).get(file, file) for file in files] for name, files in before.items()
         }
         for part in parts:
             listed.setdefault(part.table, []).append(part.uri.rsplit("/", 1)[-1])
         self._remove_strays({name: [*listed.get(name, []), *before.get(name, [])] for name in self.folders})
-        metadata = dict(tables.schema("videos", self.config_sha256).metadata)
+        metadata = dict(tables.make_schema("videos", self.config_sha256).metadata)
         metadata[PARTS_KEY] = json.dumps(listed).encode()
         self.storage.write_table(
             join(self.root, "_manifest.parquet"), videos.replace_schema_metadata(metadata)
@@ -235,12 +235,12 @@ class Output:
 
     def discard_staged(self) -> None:
         """Remove what was staged and what was replaced; the files that the manifest lists hold it all."""
-        self._remove_strays(listed_parts(self.root, self.storage))
+        self._remove_strays(read_part_names(self.root, self.storage))
         self.storage.remove(join(self.root, "_work"))
 
     def _next_part(self, name: str) -> int:
         """The number of the next final file of a table."""
-        numbers = [int(file[5:-8]) for file in listed_parts(self.root, self.storage).get(name, [])]
+        numbers = [int(file[5:-8]) for file in read_part_names(self.root, self.storage).get(name, [])]
         return max(numbers, default=-1) + 1
 
     def _remove_strays(self, listed: Mapping[str, Sequence[str]]) -> None:

@@ -225,7 +225,7 @@ def finish(
     """
     ids = [unit.unit_id for unit in work.units]
     for start in range(0, work.copies.num_rows, COPIES_AT_ONCE):
-        copies = tables.stamped("videos", work.copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
+        copies = tables.stamp("videos", work.copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
         ids.append(f"{work.copies_id}-{start:08d}")
         output.write_unit(ids[-1], {"videos": copies, **tables_of_copies(copies)})
     videos = output.read_units("videos", ids)

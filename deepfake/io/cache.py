@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def cache_folder() -> Path:
+def find_cache_folder() -> Path:
     """DEEPFAKE_CACHE, else ``deepfake`` in the user's cache folder."""
     if base := os.environ.get("DEEPFAKE_CACHE"):
         return Path(base)

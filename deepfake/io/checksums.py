@@ -17,29 +17,29 @@ FILE = "SHA256SUMS"
 _READERS = 8  # files read at once; matters on S3 only
 
 
-def write(root: str, storage: Storage) -> str:
+def write_checksums(root: str, storage: Storage) -> str:
     """Write ``SHA256SUMS`` below an output; its URI. Bookkeeping (names with ``_``) is left out."""
-    files = [info for info in storage.list_files(root) if not _left_out(info)]
+    files = [info for info in storage.list_files(root) if not _is_left_out(info)]
     with ThreadPoolExecutor(_READERS) as pool:
-        digests = pool.map(lambda info: _digest(info, storage), files)
+        digests = pool.map(lambda info: _hash_listed(info, storage), files)
         lines = [f"{digest}  {info.path}\n" for info, digest in zip(files, digests, strict=True)]
     uri = join(root, FILE)
     storage.write_text(uri, "".join(lines))
     return uri
 
 
-def _left_out(info: FileInfo) -> bool:
+def _is_left_out(info: FileInfo) -> bool:
     if info.path in (FILE, f"{FILE}.asc", f"{FILE}.sig"):
         return True
     return any(part.startswith((".", "_")) for part in info.path.split("/")) and info.path != RECORD_FILE
 
 
-def _digest(info: FileInfo, storage: Storage) -> str:
+def _hash_listed(info: FileInfo, storage: Storage) -> str:
     with storage.open(info.uri) as file:
-        return sha256_of_file(file)
+        return hash_file(file)
 
 
-def sha256_of_file(file: BinaryIO) -> str:
+def hash_file(file: BinaryIO) -> str:
     """The sha256 of an open file from its start, in hexadecimal; leaves it at its end."""
     file.seek(0)
     return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()

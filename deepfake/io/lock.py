@@ -18,7 +18,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +46,7 @@ _kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
 
 
 @dataclass(frozen=True)
-class Seen:
+class LockContent:
     """A lock file as it was read."""
 
     data: bytes
@@ -63,16 +62,16 @@ class Seen:
         return found if isinstance(found, dict) else {}
 
 
-class Place(Protocol):
+class LockStore(Protocol):
     """Where a lock file lies."""
 
-    def read(self) -> Seen | None:
+    def read(self) -> LockContent | None:
         """The lock file; None where there is none."""
 
-    def write(self, data: bytes, before: Seen | None) -> bool:
+    def write(self, data: bytes, before: LockContent | None) -> bool:
         """Write it if there is still what was read ``before``; whether that was so."""
 
-    def remove(self, before: Seen) -> None:
+    def remove(self, before: LockContent) -> None:
         """Remove it if it is still what was read ``before``."""
 
 
@@ -83,15 +82,15 @@ class LocalFile:
         self.path = path
         self._warned = False
 
-    def read(self) -> Seen | None:
-        """See ``Place``."""
+    def read(self) -> LockContent | None:
+        """See ``LockStore``."""
         try:
-            return Seen(self.path.read_bytes())
+            return LockContent(self.path.read_bytes())
         except FileNotFoundError:
             return None
 
-    def write(self, data: bytes, before: Seen | None) -> bool:
-        """See ``Place``."""
+    def write(self, data: bytes, before: LockContent | None) -> bool:
+        """See ``LockStore``."""
         if before is None:
             return self._create(data)
         with self._alone(before) as file:
@@ -116,14 +115,14 @@ class LocalFile:
             raise JobError(f"{self.path}: cannot be written ({error.strerror})") from error
         return True
 
-    def remove(self, before: Seen) -> None:
-        """See ``Place``."""
+    def remove(self, before: LockContent) -> None:
+        """See ``LockStore``."""
         with self._alone(before) as file:
             if file is not None:
                 self.path.unlink()
 
     @contextmanager
-    def _alone(self, before: Seen) -> Iterator[io.FileIO | None]:
+    def _alone(self, before: LockContent) -> Iterator[io.FileIO | None]:
         """The file, open at its start, while nobody else writes it; None where it is another than before."""
         with ExitStack() as stack:
             try:
@@ -163,15 +162,15 @@ class S3Object:
         self.uri, self._storage, self._pause = uri, storage, pause
         self._heeds: bool | None = None  # None: not known yet
 
-    def read(self) -> Seen | None:
-        """See ``Place``."""
+    def read(self) -> LockContent | None:
+        """See ``LockStore``."""
         try:
-            return Seen(*self._storage.read_versioned(self.uri))
+            return LockContent(*self._storage.read_versioned(self.uri))
         except FileNotFoundError:
             return None
 
-    def write(self, data: bytes, before: Seen | None) -> bool:
-        """See ``Place``."""
+    def write(self, data: bytes, before: LockContent | None) -> bool:
+        """See ``LockStore``."""
         etag = before.etag if before is not None else None
         try:
             if self._heeds is False:
@@ -188,7 +187,7 @@ class S3Object:
             return self._write_and_look(data, before)
         return True
 
-    def _write_and_look(self, data: bytes, before: Seen | None) -> bool:
+    def _write_and_look(self, data: bytes, before: LockContent | None) -> bool:
         if self._heeds is None:
             self._heeds = False
             log.warning(
@@ -210,13 +209,13 @@ class S3Object:
         found = self.read()
         return found is not None and found.data == data
 
-    def remove(self, before: Seen) -> None:
-        """See ``Place``."""
+    def remove(self, before: LockContent) -> None:
+        """See ``LockStore``."""
         if self._holds(before.data):
             self._storage.remove(self.uri)
 
 
-def place_of(uri: str, storage: Storage, pause: Callable[[float], None] = time.sleep) -> Place:
+def locate_lock(uri: str, storage: Storage, pause: Callable[[float], None] = time.sleep) -> LockStore:
     """The lock file at a URI."""
     scheme, path = split_uri(uri)
     return LocalFile(Path(path)) if scheme == "file" else S3Object(uri, storage, pause)
@@ -231,13 +230,14 @@ class Lock:
     storage: Storage
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     since: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
+    job: str = "a program"  # what it is called, for people
     beats: int = 0
     lost: JobError | None = None  # what its heartbeat has found
 
-    def take(self, before: Seen | None) -> None:
+    def take(self, before: LockContent | None) -> None:
         """Write the lock in place of what was read; ``UsageError`` where another job was faster."""
         if not self.place.write(self._data(), before):
-            raise UsageError(_refusal(self.uri, self.place.read()))
+            raise UsageError(_word_refusal(self.uri, self.place.read()))
 
     def check(self) -> None:
         """Raise ``JobError`` where another job has taken the output over."""
@@ -256,7 +256,7 @@ class Lock:
         if found is not None and found.content.get("owner") == self.owner:
             self.place.remove(found)
 
-    def _mine(self) -> Seen:
+    def _mine(self) -> LockContent:
         found = self.place.read()
         if found is None or found.content.get("owner") != self.owner:
             raise self._taken_over()
@@ -272,10 +272,10 @@ class Lock:
     def _data(self) -> bytes:
         content = {
             "owner": self.owner,
-            "job": Path(sys.argv[0]).name,
-            "host": _host(),
+            "job": self.job,
+            "host": _name_host(),
             "pid": os.getpid(),
-            "started": _started(os.getpid()),
+            "started": _read_start(os.getpid()),
             "since": self.since,  # for people, by this machine's clock
             "beats": self.beats,
         }
@@ -283,14 +283,14 @@ class Lock:
 
 
 @contextmanager
-def held(
+def hold(
     root: str,
     storage: Storage,
     beat_seconds: float = BEAT_SECONDS,
     silence_seconds: float = SILENCE_SECONDS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lock]:
-    """Hold the output ``root`` for this process while the block runs; in a block of ``kept``, to its end.
+    """Hold the output ``root`` for this process while the block runs; within ``keep_locks``, to its end.
 
     Raises ``UsageError`` where another job is at work on it.
     """
@@ -312,10 +312,13 @@ def current() -> Lock | None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Every lock that is taken in this block is held to its end: what is written last is written under it."""
+def keep_locks(job: str) -> Iterator[None]:
+    """Every lock that is taken in this block is held to its end: what is written last is written under it.
+
+    ``job`` is what other jobs are told of who holds them.
+    """
     with ExitStack() as stack:
-        token = _kept.set(stack)
+        token = _kept.set((stack, job))
         try:
             yield
         finally:
@@ -323,7 +326,7 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
-def _beating(lock: Lock, beat_seconds: float) -> Iterator[None]:
+def _keep_beating(lock: Lock, beat_seconds: float) -> Iterator[None]:
     """Beat while the block runs, then release the lock."""
     done = threading.Event()
 
@@ -348,13 +351,15 @@ def _beating(lock: Lock, beat_seconds: float) -> Iterator[None]:
         lock.release()
 
 
-def _outwaited(place: Place, uri: str, silence_seconds: float, pause: Callable[[float], None]) -> Seen | None:
+def _wait_for_silence(
+    place: LockStore, uri: str, silence_seconds: float, pause: Callable[[float], None]
+) -> LockContent | None:
     """What is there once nobody holds the lock: nothing, or what a dead job left; refuse where one lives."""
     first = place.read()
     if first is None:
         return None
     waited = 0.0
-    while (alive := _alive(first.content)) is None and waited < silence_seconds:
+    while (alive := _is_alive(first.content)) is None and waited < silence_seconds:
         if waited == 0.0:
             log.info("%s: waiting to see whether the job that holds this output is alive", uri)
         pause(LOOK_SECONDS)
@@ -363,17 +368,17 @@ def _outwaited(place: Place, uri: str, silence_seconds: float, pause: Callable[[
         if now is None:
             return None
         if now.data != first.data:
-            raise UsageError(_refusal(uri, now))
+            raise UsageError(_word_refusal(uri, now))
     if alive:
-        raise UsageError(_refusal(uri, first))
+        raise UsageError(_word_refusal(uri, first))
     log.warning("%s: left by a job that has died; taken over", uri)
     return first
 
 
-def _alive(holder: dict[str, Any]) -> bool | None:
+def _is_alive(holder: dict[str, Any]) -> bool | None:
     """Whether the holder's process is there; None where that cannot be seen from this machine."""
     pid = holder.get("pid")
-    if holder.get("host") != _host() or not isinstance(pid, int):
+    if holder.get("host") != _name_host() or not isinstance(pid, int):
         return None
     try:
         os.kill(pid, 0)
@@ -381,11 +386,11 @@ def _alive(holder: dict[str, Any]) -> bool | None:
         return False
     except PermissionError:
         pass
-    known, now = holder.get("started"), _started(pid)
+    known, now = holder.get("started"), _read_start(pid)
     return None if known is None or now is None else known == now  # a number may be another process's by now
 
 
-def _started(pid: int) -> int | None:
+def _read_start(pid: int) -> int | None:
     """When a process of this machine was started, in ticks since the machine was; None where unknown.
 
     -1 for one that has ended, though nobody has asked how.
@@ -397,7 +402,7 @@ def _started(pid: int) -> int | None:
         return None
 
 
-def _host() -> str:
+def _name_host() -> str:
     """This machine and, in a container, this space of process numbers."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
@@ -406,7 +411,7 @@ def _host() -> str:
     return f"{socket.gethostname()} {space}".strip()
 
 
-def _refusal(uri: str, found: Seen | None) -> str:
+def _word_refusal(uri: str, found: LockContent | None) -> str:
     holder = found.content if found is not None else {}
     words = (
         f"{holder.get('job')}, process {holder.get('pid')} on {str(holder.get('host')).partition(' ')[0]}, "

@@ -14,7 +14,7 @@ from deepfake.io.uri import join
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
 
 
-def listed_parts(root: str, storage: Storage) -> dict[str, list[str]]:
+def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
     """File names of each table that finished runs wrote, from the manifest; empty where there is none."""
     uri = join(root, "_manifest.parquet")
     if not storage.exists(uri):
@@ -24,7 +24,7 @@ def listed_parts(root: str, storage: Storage) -> dict[str, list[str]]:
     return json.loads(metadata.get(PARTS_KEY, b"{}"))
 
 
-def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
+def list_part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
     """URIs of the final files of a table, in order: crops, or the table that ``folder`` is named after.
 
     Files of a run that has not finished are left out. Raises ``UsageError`` where there are no others.
@@ -32,7 +32,7 @@ def part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
     where = join(root, folder) if folder else root
     if not storage.exists(where):
         raise UsageError(f"{where}: no such folder")
-    listed = listed_parts(root, storage)
+    listed = read_part_names(root, storage)
     claimed = not listed and storage.exists(join(root, RECORD_FILE))
     unfinished = claimed and storage.is_folder(join(root, "_work"))
     found = [

@@ -61,7 +61,7 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
             f"{uri}: the S3 server does not answer: {error}; "
             "check the network, and --storage.endpoint_url or AWS_ENDPOINT_URL"
         )
-    code = _code(error)
+    code = _find_code(error)
     if code in _THROTTLED:
         return JobError(
             f"{uri}: the S3 server turns too many requests away ({code}); {_GO_ON}, with fewer --ray.workers "
@@ -69,10 +69,10 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
         )
     if code in _BROKEN:
         return JobError(f"{uri}: the S3 server failed ({code}); {_GO_ON}")
-    if code is None and _any(error, (aiohttp.ClientError, IncompleteRead, ConnectionError, TimeoutError)):
+    if code is None and _is_any(error, (aiohttp.ClientError, IncompleteRead, ConnectionError, TimeoutError)):
         return JobError(f"{uri}: the connection to the S3 server was cut off, each time; {_GO_ON}")
     if code in {"403", "400"}:
-        code = _code(_failure(probe, bucket)) or code
+        code = _find_code(_probe_failure(probe, bucket)) or code
     if code in _REFUSED:
         return UsageError(f"{uri}: bucket {bucket!r} refuses these credentials: {_REFUSED[code]}")
     if code == "NoSuchBucket" or (code == "404" and uri.rstrip("/") == f"s3://{bucket}"):
@@ -86,15 +86,15 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
 
 def is_unmet_condition(error: BaseException) -> bool:
     """Whether a conditional write was refused for its condition."""
-    return _code(error) in _UNMET
+    return _find_code(error) in _UNMET
 
 
 def is_unknown_request(error: BaseException) -> bool:
     """Whether the server says that it does not know what it was asked for."""
-    return _code(error) in _UNKNOWN
+    return _find_code(error) in _UNKNOWN
 
 
-def _code(error: BaseException | None) -> str | None:
+def _find_code(error: BaseException | None) -> str | None:
     """S3's code for an error, or for what it was raised from."""
     while error is not None:
         if isinstance(error, boto.ClientError):
@@ -103,7 +103,7 @@ def _code(error: BaseException | None) -> str | None:
     return None
 
 
-def _any(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+def _is_any(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
     """Whether an error, or what it was raised from, is of one of these kinds."""
     while error is not None:
         if isinstance(error, kinds):
@@ -112,7 +112,7 @@ def _any(error: BaseException | None, kinds: tuple[type[BaseException], ...]) ->
     return False
 
 
-def _failure(probe: Callable[[str], Any], bucket: str) -> BaseException | None:
+def _probe_failure(probe: Callable[[str], Any], bucket: str) -> BaseException | None:
     try:
         probe(bucket)
     except (OSError, boto.BotoCoreError, boto.ClientError) as error:

@@ -28,7 +28,7 @@ import pyarrow.fs
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io import tables
-from deepfake.io.uri import join, local_uri, readable, split_uri
+from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Storage:
         if modified is None and "mtime" in found:
             modified = datetime.fromtimestamp(found["mtime"], UTC)
         return FileInfo(
-            PurePosixPath(path).name, uri, int(found["size"]), modified, _unquoted(found.get("ETag"))
+            PurePosixPath(path).name, uri, int(found["size"]), modified, _unquote(found.get("ETag"))
         )
 
     @contextmanager
@@ -314,12 +314,12 @@ class _RemoteFile(io.RawIOBase):
         super().close()
 
 
-def _unquoted(etag: str | None) -> str | None:
+def _unquote(etag: str | None) -> str | None:
     return etag.strip('"') if etag else None
 
 
 def _list_local(root: Path) -> Iterator[FileInfo]:
-    for folder, folders, names in os.walk(root, onerror=_not_listed):
+    for folder, folders, names in os.walk(root, onerror=_log_unlisted):
         folders.sort()
         for name in names:
             path = Path(folder, name)
@@ -329,16 +329,16 @@ def _list_local(root: Path) -> Iterator[FileInfo]:
                 status = None
             if status is not None and not stat.S_ISREG(status.st_mode):
                 continue  # a pipe or a device: opening one may wait for ever
-            relative = readable(path.relative_to(root).as_posix())
+            relative = make_readable(path.relative_to(root).as_posix())
             yield FileInfo(
                 relative,
-                local_uri(str(path)),
+                make_local_uri(str(path)),
                 status.st_size if status else 0,
                 datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
             )
 
 
-def _not_listed(error: OSError) -> None:
+def _log_unlisted(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         log.warning("%s: left out of the listing: %s", error.filename, error.strerror)
 

@@ -34,13 +34,13 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
-def absolute(uri: str) -> str:
+def make_absolute(uri: str) -> str:
     """The URI as any process can use it: local paths made absolute."""
     scheme, path = split_uri(uri)
-    return local_uri(path) if scheme == "file" else f"{scheme}://{path}"
+    return make_local_uri(path) if scheme == "file" else f"{scheme}://{path}"
 
 
-def local_uri(path: str) -> str:
+def make_local_uri(path: str) -> str:
     """The path itself, or a ``file://`` URI where its bytes are not valid Unicode."""
     try:
         path.encode("utf-8")
@@ -49,6 +49,6 @@ def local_uri(path: str) -> str:
     return path
 
 
-def readable(path: str) -> str:
+def make_readable(path: str) -> str:
     """A path as valid Unicode; bytes that are not come out as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -25,26 +25,3 @@ from deepfake.metrics.operating_points import (
     precision_at_prevalence,
     threshold_at_fpr,
 )
-
-__all__ = [
-    "BAND_ERROR",
-    "POLICIES",
-    "Interval",
-    "aggregate",
-    "at_coverages",
-    "auc_interval",
-    "balanced_threshold",
-    "binary",
-    "bootstrap_intervals",
-    "equal_error_rate",
-    "expected_calibration_error",
-    "judge_outside",
-    "operating_point",
-    "precision_at_prevalence",
-    "precision_interval",
-    "reliability_bins",
-    "share_interval",
-    "threshold_at_fpr",
-    "uncertain_band",
-    "video_table",
-]

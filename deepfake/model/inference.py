@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from deepfake.errors import JobError, UsageError
-from deepfake.io.cache import cache_folder
+from deepfake.io.cache import find_cache_folder
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
@@ -218,7 +218,7 @@ def _file_name(bundle: Bundle) -> str:
 
 def _places(bundle: Bundle) -> Iterator[str]:
     yield join(bundle.uri, FOLDER, _file_name(bundle))
-    yield str(cache_folder() / FOLDER / _file_name(bundle))
+    yield str(find_cache_folder() / FOLDER / _file_name(bundle))
 
 
 def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:

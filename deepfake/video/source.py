@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from deepfake.config import SamplingConfig
-from deepfake.io.checksums import sha256_of_file
+from deepfake.io.checksums import hash_file
 from deepfake.io.ranged_file import RangedFile
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
@@ -90,7 +90,7 @@ def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     """``(seekable file at its start, sha256 of its bytes, size)``; remote files are fetched once."""
     source = storage.open(uri)
     if split_uri(uri)[0] == "file":
-        digest = sha256_of_file(source)
+        digest = hash_file(source)
         size = source.tell()
         source.seek(0)
         return source, digest, size

@@ -10,7 +10,7 @@ from deepfake.io import tables
 
 
 def test_the_catalog_has_the_documented_schema_and_says_what_it_is(tree, load):
-    assert load(tree("real/a.mp4")).schema.equals(tables.schema("catalog"), check_metadata=True)
+    assert load(tree("real/a.mp4")).schema.equals(tables.make_schema("catalog"), check_metadata=True)
 
 
 def test_only_footage_that_is_not_hidden_is_listed(tree, load):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from deepfake import config
 from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig, config_sha256, sha256_of
-from deepfake.config.parse import option_names
+from deepfake.config.parse import list_options
 
 JOBS = [job for job in vars(config).values() if isinstance(job, type) and issubclass(job, JobConfig)]
 
@@ -22,7 +22,7 @@ def preprocess(**keys: Any) -> PreprocessJobConfig:
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)
 def test_every_key_of_every_job_says_what_it_means(job: type[BaseModel]) -> None:
-    assert [name for name, field in option_names(job) if not field.description] == []
+    assert [name for name, field in list_options(job) if not field.description] == []
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)

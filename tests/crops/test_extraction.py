@@ -43,7 +43,7 @@ def _extract(path: Path, detector: Any, keep: str = "largest", **sampling: Any) 
     entry = {"video_id": path.name, "uri": str(path), "label": 1, "method": "FaceSwap"}
     result = extract(entry, config, detector, Storage())
     tables.from_rows("videos", [result.video])
-    assert result.table.schema == tables.schema("crops")
+    assert result.table.schema == tables.make_schema("crops")
     return result
 
 

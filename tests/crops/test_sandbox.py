@@ -130,7 +130,7 @@ def test_an_exception_of_our_own_is_a_fault_of_this_program_and_its_traceback_co
             r"\(deepfake/crops/sandbox\.py:\d+\)",
             video["status_detail"],
         )
-    assert tables.program_faults(one.video["status_detail"] for one in found) == 2
+    assert tables.count_program_faults(one.video["status_detail"] for one in found) == 2
     assert caplog.text.count("Traceback (most recent call last)") == 1
     assert "hostile_child.py" in caplog.text and "_misbehave" in caplog.text
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"

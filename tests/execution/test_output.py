@@ -19,7 +19,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import output as staging
 from deepfake.execution.output import Output, Part, regrouped
 from deepfake.io import tables
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from tests.rows import crop_row, video_row
@@ -114,7 +114,7 @@ def test_nothing_is_readable_before_the_job_has_finished(output: Output) -> None
     join_all(output)
     assert output.finished_videos() is None
     with pytest.raises(UsageError, match="has not finished; run it again to go on"):
-        part_files(output.root, output.storage)
+        list_part_files(output.root, output.storage)
 
 
 def test_an_interrupted_join_done_again_gives_the_same_files(output: Output, monkeypatch) -> None:
@@ -193,7 +193,7 @@ def test_rows_of_some_videos_come_in_the_order_of_the_table(output: Output, monk
     found = output.rows_of("crops", some, ["video_id", "frame_index"])
     assert found.column_names == ["video_id", "frame_index"]
     assert keys(found) == [(unit_id, i) for unit_id in ("u2", "u1") for i in range(100)]
-    whole = tables.decoded("crops", output.read_all("crops"))
+    whole = tables.decode_strings("crops", output.read_all("crops"))
     assert whole.schema == tables.SCHEMAS["crops"]
     assert output.rows_of("crops", some) == whole.filter(pc.is_in(whole["video_id"], some))
     assert output.rows_of("crops", pa.array([], pa.string())).num_rows == 0
@@ -208,7 +208,7 @@ def test_a_run_without_any_face_ends_with_an_empty_table(output: Output) -> None
 def test_crops_are_stored_in_row_groups_of_64_across_units(output: Output) -> None:
     write_all(output, rows=50)
     finish_all(output)
-    (uri,) = part_files(output.root, output.storage)
+    (uri,) = list_part_files(output.root, output.storage)
     with output.storage.open(uri) as file:
         metadata = pq.ParquetFile(file).metadata
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [64, 64, 22]
@@ -230,15 +230,17 @@ def test_tables_of_sub_folders_are_joined_each_in_its_own(tmp_path: Path) -> Non
     for part in parts:
         output.join_part(part)
     output.finish(videos, parts)
-    assert part_files(str(tmp_path), Storage(), "evidence") == [f"{tmp_path}/evidence/part-00000.parquet"]
+    assert list_part_files(str(tmp_path), Storage(), "evidence") == [
+        f"{tmp_path}/evidence/part-00000.parquet"
+    ]
 
 
 def test_a_folder_that_is_absent_or_holds_nothing_of_the_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="absent: no such folder"):
-        part_files(str(tmp_path / "absent"), Storage())
+        list_part_files(str(tmp_path / "absent"), Storage())
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(UsageError, match="no Parquet files there; is it the right folder"):
-        part_files(str(tmp_path), Storage())
+        list_part_files(str(tmp_path), Storage())
 
 
 # Whose folder it is.

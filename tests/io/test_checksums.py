@@ -14,13 +14,13 @@ def test_sha256sum_accepts_the_file_until_a_byte_changes(tmp_path: Path) -> None
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
-    checksums.write(str(tmp_path), Storage())
+    checksums.write_checksums(str(tmp_path), Storage())
     first = (tmp_path / checksums.FILE).read_text()
     assert len(first.splitlines()) == 3
     assert "_manifest" not in first
     command = ["sha256sum", "--check", "--strict", checksums.FILE]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
-    checksums.write(str(tmp_path), Storage())
+    checksums.write_checksums(str(tmp_path), Storage())
     assert (tmp_path / checksums.FILE).read_text() == first
     (tmp_path / "report.html").write_text("other")
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode != 0

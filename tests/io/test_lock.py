@@ -59,14 +59,14 @@ def leave_lock(folder: Path, **values: object) -> Path:
 
 
 def test_the_lock_is_there_while_it_is_held_and_gone_afterwards(tmp_path: Path) -> None:
-    with lock.held(str(tmp_path / "out"), Storage()):
+    with lock.hold(str(tmp_path / "out"), Storage()):
         found = json.loads((tmp_path / "out" / lock.FILE).read_text())
         assert found["pid"] == os.getpid()
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_failing_job_leaves_no_lock(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lock.held(str(tmp_path), Storage()):
+    with pytest.raises(ZeroDivisionError), lock.hold(str(tmp_path), Storage()):
         raise ZeroDivisionError
     assert not (tmp_path / lock.FILE).exists()
 
@@ -79,7 +79,7 @@ def test_an_output_whose_lock_beats_is_refused(tmp_path: Path) -> None:
 
     with (
         pytest.raises(UsageError, match="another job is writing this output"),
-        lock.held(str(tmp_path), Storage(), pause=meanwhile),
+        lock.hold(str(tmp_path), Storage(), pause=meanwhile),
     ):
         pass
     assert json.loads(path.read_text())["owner"] == "other"
@@ -88,7 +88,7 @@ def test_an_output_whose_lock_beats_is_refused(tmp_path: Path) -> None:
 def test_a_lock_that_beats_no_more_is_taken_over(tmp_path: Path) -> None:
     leave_lock(tmp_path)
     pauses: list[float] = []
-    with lock.held(str(tmp_path), Storage(), pause=pauses.append) as mine:
+    with lock.hold(str(tmp_path), Storage(), pause=pauses.append) as mine:
         assert json.loads((tmp_path / lock.FILE).read_text())["owner"] == mine.owner
     assert sum(pauses) >= lock.SILENCE_SECONDS > lock.BEAT_SECONDS
 
@@ -115,7 +115,7 @@ def test_a_process_of_this_machine_that_is_there_is_not_waited_for_but_its_numbe
     leave_lock(tmp_path, **here)
     with (
         pytest.raises(UsageError, match="another job is writing"),
-        lock.held(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")),
+        lock.hold(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")),
     ):
         pass
     leave_lock(tmp_path, **here | {"started": 1})
@@ -131,12 +131,12 @@ def test_of_many_that_start_at_once_one_gets_the_lock(place: str) -> None:
 @pytest.mark.parametrize("place", ATOMIC, indirect=True)
 def test_of_many_that_take_a_dead_lock_over_at_once_one_gets_it(place: str) -> None:
     assert at_once(place, before=None, count=1) == ["held"]
-    dead = lock.place_of(place, Storage()).read()
+    dead = lock.locate_lock(place, Storage()).read()
     assert sorted(at_once(place, before=dead)) == ["held", *["refused"] * 7]
     assert at_once(place, before=dead) == ["refused"] * 8  # a late one, that has read it long ago
 
 
-def at_once(uri: str, before: lock.Seen | None, count: int = 8) -> list[str]:
+def at_once(uri: str, before: lock.LockContent | None, count: int = 8) -> list[str]:
     """What becomes of so many jobs that have read the same and write in the same moment."""
     barrier = threading.Barrier(count)
 
@@ -199,14 +199,14 @@ def test_a_refusal_says_who_holds_the_output_and_since_when(tmp_path: Path) -> N
 
     with (
         pytest.raises(UsageError, match=r"train.py, process 1 on node-3, since 2026-01-02 03:04:05 UTC"),
-        lock.held(str(tmp_path), Storage(), pause=meanwhile),
+        lock.hold(str(tmp_path), Storage(), pause=meanwhile),
     ):
         pass
 
 
 def test_what_is_kept_is_released_at_the_end_of_all(tmp_path: Path) -> None:
-    with lock.kept():
-        with lock.held(str(tmp_path), Storage()):
+    with lock.keep_locks("a job"):
+        with lock.hold(str(tmp_path), Storage()):
             pass
         assert (tmp_path / lock.FILE).exists()
     assert not (tmp_path / lock.FILE).exists()
@@ -214,14 +214,14 @@ def test_what_is_kept_is_released_at_the_end_of_all(tmp_path: Path) -> None:
 
 def test_a_held_lock_beats(tmp_path: Path) -> None:
     path = tmp_path / lock.FILE
-    with lock.held(str(tmp_path), Storage(), beat_seconds=0.01):
+    with lock.hold(str(tmp_path), Storage(), beat_seconds=0.01):
         give_up = time.monotonic() + 60
         while not json.loads(path.read_text() or "{}").get("beats"):
             assert time.monotonic() < give_up
 
 
 def test_a_job_that_was_taken_for_dead_learns_it_and_leaves_the_others_lock(tmp_path: Path) -> None:
-    with lock.held(str(tmp_path), Storage()) as mine:
+    with lock.hold(str(tmp_path), Storage()) as mine:
         leave_lock(tmp_path)
         with pytest.raises(JobError, match="taken this output over"):
             mine.check()

@@ -16,7 +16,7 @@ from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join, split_uri
+from deepfake.io.uri import join, make_absolute, split_uri
 
 NAMES = [
     "plain.bin",
@@ -205,7 +205,7 @@ def test_local_paths_and_file_uris_mean_the_same_file(tmp_path, storage, monkeyp
         f"file://{tmp_path}/a%20b.txt",
     ):
         assert storage.read_text(uri) == "x"
-        assert absolute(uri) == str(tmp_path / "a b.txt")
+        assert make_absolute(uri) == str(tmp_path / "a b.txt")
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/folder/", "s3://bucket/folder"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from tests import running
@@ -35,7 +35,7 @@ def preprocess(
 def rows(output: str, name: str) -> list[dict[str, object]]:
     """Rows of a job's output, without the columns that may differ between two places."""
     storage = Storage()
-    uris = part_files(output, storage) if name == "crops" else [join(output, "_manifest.parquet")]
+    uris = list_part_files(output, storage) if name == "crops" else [join(output, "_manifest.parquet")]
     table = pa.concat_tables([storage.read_table(uri, name) for uri in uris])
     kept = [column for column in table.column_names if column != "uri" and not column.endswith("_seconds")]
     return table.select(kept).to_pylist()
@@ -68,7 +68,7 @@ def test_preprocess_from_s3_to_s3_gives_the_rows_of_a_local_run(
     ]
     summary = json.loads(storage.read_text(join(remote, "_summary.json")))
     assert (summary["videos"], summary["faces"], summary["exit_status"]) == (12, len(crops), 0)
-    with storage.open(part_files(remote, storage)[0]) as file:
+    with storage.open(list_part_files(remote, storage)[0]) as file:
         assert pq.read_schema(file).metadata[b"deepfake.table"] == b"crops"
 
 

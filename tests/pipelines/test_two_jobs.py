@@ -118,7 +118,7 @@ def test_every_job_refuses_an_output_that_another_holds_and_writes_nothing(
 ) -> None:
     output = tmp_path / "out"
     with (
-        lock.held(str(output), Storage()),
+        lock.hold(str(output), Storage()),
         pytest.raises(UsageError, match="another job is writing this output"),
     ):
         job(ffpp_small, small_crops_here, str(output), tmp_path)

@@ -20,9 +20,9 @@ import numpy as np
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.base import Detection
-from deepfake.io.cache import cache_folder
+from deepfake.io.cache import find_cache_folder
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute
+from deepfake.io.uri import make_absolute
 from deepfake.video.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -103,13 +103,13 @@ def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> st
     Raises ``UsageError`` where a configured file is absent or another one, or the download fails.
     """
     if config.yunet_model is not None:
-        uri = absolute(config.yunet_model)
+        uri = make_absolute(config.yunet_model)
         try:
             _check_model(uri, storage.read_bytes(uri))
         except FileNotFoundError:
             raise UsageError(f"detector.yunet_model: {uri}: no such file") from None
         return uri
-    cached = cache_folder() / FILE_NAME
+    cached = find_cache_folder() / FILE_NAME
     if cached.is_file():
         _check_model(str(cached), cached.read_bytes())
         return str(cached)

@@ -28,7 +28,7 @@ FAILURES = frozenset({Status.DECODE_ERROR, Status.UNREADABLE, Status.UNSUPPORTED
 PROGRAM_FAULT = "a fault of this program"
 
 
-def program_faults(details: Iterable[str | None]) -> int:
+def count_program_faults(details: Iterable[str | None]) -> int:
     """How many values of ``status_detail`` tell of a fault of this program."""
     return sum(detail is not None and detail.startswith(PROGRAM_FAULT) for detail in details)
 

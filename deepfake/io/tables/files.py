@@ -40,12 +40,12 @@ class TableError(ValueError):
     """A Parquet file is not the table that was asked for."""
 
 
-def columns(name: str) -> list[str]:
+def list_columns(name: str) -> list[str]:
     """Column names of a table, in order."""
     return list(SCHEMAS[name].names)
 
 
-def schema(name: str, config_sha256: str | None = None) -> pa.Schema:
+def make_schema(name: str, config_sha256: str | None = None) -> pa.Schema:
     """Schema of table ``name`` with the metadata that its files carry."""
     metadata = {
         "deepfake.table": name,
@@ -57,9 +57,9 @@ def schema(name: str, config_sha256: str | None = None) -> pa.Schema:
     return SCHEMAS[name].with_metadata(metadata)
 
 
-def stamped(name: str, table: pa.Table, config_sha256: str) -> pa.Table:
+def stamp(name: str, table: pa.Table, config_sha256: str) -> pa.Table:
     """A table ``name`` as made under this configuration."""
-    return table.replace_schema_metadata(schema(name, config_sha256).metadata)
+    return table.replace_schema_metadata(make_schema(name, config_sha256).metadata)
 
 
 def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str | None = None) -> pa.Table:
@@ -67,7 +67,7 @@ def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str |
 
     Raises ``TableError`` for a key that is no column, a value of another type, a null that may not be.
     """
-    wanted = schema(name, config_sha256)
+    wanted = make_schema(name, config_sha256)
     rows = list(rows)
     known = set(wanted.names)
     for row in rows:
@@ -83,7 +83,7 @@ def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str |
     return table
 
 
-def checked(name: str, table: pa.Table) -> pa.Table:
+def check_table(name: str, table: pa.Table) -> pa.Table:
     """A table ``name`` that another process made: the same, once it is certain that it is one.
 
     Its memory is looked through as well, for offsets that point elsewhere could crash whoever reads it.
@@ -121,7 +121,7 @@ def to_ipc(table: pa.Table) -> pa.Buffer:
 
 
 def from_ipc(data: bytes | bytearray) -> pa.Table:
-    """The table of an Arrow stream; its columns lie in ``data``. Unchecked: see ``checked``."""
+    """The table of an Arrow stream; its columns lie in ``data``. Unchecked: see ``check_table``."""
     with pa.ipc.open_stream(data) as stream:
         return stream.read_all()
 
@@ -150,22 +150,22 @@ def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
             raise TableError(f"{path}: column {field.name!r} is {kind}, expected {field.type}")
 
 
-def writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
+def open_writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
     """A Parquet writer for one of the tables. Encoded images are not compressed again."""
     compression: Any = "zstd"
     if "crop" in table_schema.names:
-        compression = {name: "none" if name == "crop" else "zstd" for name in _leaves(table_schema)}
+        compression = {name: "none" if name == "crop" else "zstd" for name in _list_leaves(table_schema)}
     dictionary = [field.name for field in table_schema if pa.types.is_string(field.type)]
     return pq.ParquetWriter(sink, table_schema, compression=compression, use_dictionary=dictionary)
 
 
 def write(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
     """Write one Parquet file to a path or an open binary file."""
-    with writer(sink, table.schema) as file:
+    with open_writer(sink, table.schema) as file:
         file.write_table(table, row_group_size=row_group_rows)
 
 
-def _leaves(arrow_schema: pa.Schema) -> list[str]:
+def _list_leaves(arrow_schema: pa.Schema) -> list[str]:
     names: list[str] = []
     for field in arrow_schema:
         if pa.types.is_struct(field.type):
@@ -187,8 +187,8 @@ def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str
 def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
     """One Parquet file of table ``name`` with its strings as dictionaries, for tables whose values repeat.
 
-    Half the memory of ``read`` for a table of scores; ``decoded`` makes rows of it what they were. Raises
-    ``TableError`` as ``read`` does.
+    Half the memory of ``read`` for a table of scores; ``decode_strings`` makes rows of it what they were.
+    Raises ``TableError`` as ``read`` does.
     """
     strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
     with (
@@ -198,13 +198,13 @@ def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
         return encoded.read()
 
 
-def decoded(name: str, rows: pa.Table) -> pa.Table:
+def decode_strings(name: str, rows: pa.Table) -> pa.Table:
     """Rows of some columns of a table ``name`` from ``read_encoded``, with the types of its schema."""
     fields = [SCHEMAS[name].field(column) for column in rows.column_names]
     return rows.cast(pa.schema(fields, rows.schema.metadata))
 
 
-def rows_of_videos(
+def read_rows_of_videos(
     source: Any, name: str, video_ids: pa.Array, columns: Sequence[str] | None = None, path: str = ""
 ) -> Iterator[pa.Table]:
     """The rows of some videos in one Parquet file of table ``name``, in its order, some at a time.

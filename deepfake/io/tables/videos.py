@@ -103,7 +103,7 @@ PIECES = pa.schema(
 )
 
 
-def video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+def make_video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A row of table ``videos`` before anything was read; its status is still to come."""
     return {
         "video_id": entry["video_id"],

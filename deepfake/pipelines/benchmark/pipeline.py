@@ -24,7 +24,7 @@ from deepfake.execution import session
 from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import lock
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
 from deepfake.pipelines.benchmark import results
 from deepfake.pipelines.benchmark.clips import Clip, longest_first, stage, take_over
@@ -45,11 +45,11 @@ def run(config: BenchmarkJobConfig) -> Outcome:
     if config.sampling.policy != "every_n":
         raise UsageError("the naive loop takes each n-th frame, so sampling.policy must be every_n")
     detectors = choose_detectors(config.detector, storage)
-    config = config.model_copy(update={"output": absolute(config.output), "detector": detectors[0]})
-    listed = load_catalog(absolute(config.input), config.catalog, storage).slice(0, config.limit)
+    config = config.model_copy(update={"output": make_absolute(config.output), "detector": detectors[0]})
+    listed = load_catalog(make_absolute(config.input), config.catalog, storage).slice(0, config.limit)
     if config.dry_run:
         return Outcome(_planned(listed, config, detectors))
-    with lock.held(config.output, storage):
+    with lock.hold(config.output, storage):
         return _run(config, storage, listed, detectors)
 
 

@@ -5,5 +5,3 @@ say that the machinery works and nothing at all about real deepfakes.
 """
 
 from deepfake.pipelines.demo.dataset import DISCLAIMER, Summary, make_dataset
-
-__all__ = ["DISCLAIMER", "Summary", "make_dataset"]

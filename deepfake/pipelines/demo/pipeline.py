@@ -37,7 +37,7 @@ def run(config: DemoJobConfig) -> Outcome:
     if config.dry_run:
         print("\n".join(["", *map(shown, commands)]))
         return Outcome()
-    with lock.held(config.output, Storage()):
+    with lock.hold(config.output, Storage()):
         return run_tour(config, tour, commands)
 
 

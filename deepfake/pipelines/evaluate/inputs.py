@@ -16,7 +16,7 @@ from deepfake.catalog.identity_overlap import require_both_classes
 from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.run_record import read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 ALL = "all"
 _SCORE_COLUMNS = ("score", "bundle_sha256", "config_sha256")
-_KEY_COLUMNS = tuple(name for name in tables.columns("face_scores") if name not in _SCORE_COLUMNS)
+_KEY_COLUMNS = tuple(name for name in tables.list_columns("face_scores") if name not in _SCORE_COLUMNS)
 _VIDEO_COLUMNS = (
     "video_id", "uri", "split", "label", "status", "content_sha256", "duration_s",
     "dataset", "method", "compression", "target_id", "source_id", "group_id",
@@ -55,7 +55,7 @@ def load_faces(uri: str, storage: Storage) -> LabelledFaces:
     folder = uri
     if storage.is_folder(join(uri, "face_scores")):
         folder = join(uri, "face_scores")
-    files = part_files(folder, storage) if storage.is_folder(folder) else [folder]
+    files = list_part_files(folder, storage) if storage.is_folder(folder) else [folder]
     kind = _tell_kind(files[0], storage)
     columns = [*_KEY_COLUMNS, *(_SCORE_COLUMNS if kind == "face_scores" else ())]
     table = index_rows(files, kind, columns, storage)

@@ -20,7 +20,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference, thresholds
 from deepfake.model.bundle import Bundle
 from deepfake.model.thresholds import Decisions
@@ -82,16 +82,16 @@ def run(config: EvaluateJobConfig) -> Outcome:
     storage = Storage(config.storage)
     config = config.model_copy(
         update={
-            "input": absolute(config.input),
-            "also": [absolute(uri) for uri in config.also],
-            "output": absolute(config.output),
-            "bundle": absolute(config.bundle) if config.bundle else None,
+            "input": make_absolute(config.input),
+            "also": [make_absolute(uri) for uri in config.also],
+            "output": make_absolute(config.output),
+            "bundle": make_absolute(config.bundle) if config.bundle else None,
         }
     )
     planned = plan_evaluation(config, storage)
     if config.dry_run:
         return Outcome(describe_plan(planned))
-    with lock.held(config.output, storage):
+    with lock.hold(config.output, storage):
         return _evaluate(planned, config, storage)
 
 
@@ -204,7 +204,7 @@ def _require_own_output(config: EvaluateJobConfig) -> None:
     """The output holds ``plots/`` and ``face_scores/`` of its own; they must not replace what is read."""
     read = [("input", config.input), ("bundle", config.bundle), *(("also", uri) for uri in config.also)]
     for name, uri in read:
-        if uri is not None and f"{absolute(uri)}/".startswith(f"{absolute(config.output)}/"):
+        if uri is not None and f"{make_absolute(uri)}/".startswith(f"{make_absolute(config.output)}/"):
             raise UsageError(
                 f"--output {config.output} would write over --{name} {uri}; give another folder, such as "
                 f"{join(config.output, 'evaluation')}"
@@ -240,7 +240,7 @@ def _score_data_set(
 ) -> pa.Table:
     """The table ``face_scores``, complete, sorted by video, frame and face."""
     selected = one.faces
-    columns = tables.schema("face_scores", config_sha256(config))
+    columns = tables.make_schema("face_scores", config_sha256(config))
     if selected.kind == "face_scores":
         return selected.table.select(columns.names).cast(columns)
     assert bundle is not None

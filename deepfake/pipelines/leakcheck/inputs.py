@@ -16,7 +16,7 @@ from deepfake.catalog.load import load_catalog
 from deepfake.config import CatalogConfig, LeakcheckJobConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -39,7 +39,7 @@ def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
     kind: Literal["crops", "catalog"]
     if _is_crops(uri, storage):
         _require_no_catalog_options(config.catalog)
-        kind, files = "crops", part_files(uri, storage)
+        kind, files = "crops", list_part_files(uri, storage)
         videos = storage.read_table(join(uri, "_manifest.parquet"), "videos").replace_schema_metadata(None)
         videos = videos.sort_by("video_id")
     else:

@@ -22,7 +22,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
 from deepfake.pipelines.leakcheck import (
     duplicates,
@@ -80,13 +80,15 @@ class LeakcheckResult:
 def run(config: LeakcheckJobConfig) -> Outcome:
     """Do the whole job; the outcome's problem is what ``leakcheck.fail_on`` names."""
     storage = Storage(config.storage)
-    config = config.model_copy(update={"input": absolute(config.input), "output": absolute(config.output)})
+    config = config.model_copy(
+        update={"input": make_absolute(config.input), "output": make_absolute(config.output)}
+    )
     _require_own_output(config)
     loaded = inputs.load_input(config, storage)
     known = uploads.load_uploads(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
     if config.dry_run:
         return Outcome(describe_input(loaded, known))
-    with lock.held(config.output, storage):
+    with lock.hold(config.output, storage):
         result = run_checks(loaded, known, config, storage)
         look_at = _write_all(result, config, storage)
     summary = {

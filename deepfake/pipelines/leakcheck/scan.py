@@ -24,7 +24,7 @@ from deepfake.config import RayConfig, SamplingConfig
 from deepfake.crops.reader import decode_crop, open_file
 from deepfake.execution import pools
 from deepfake.execution.ray_errors import user_errors
-from deepfake.io.checksums import sha256_of_file
+from deepfake.io.checksums import hash_file
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck.fingerprints import describe_picture
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
@@ -201,7 +201,7 @@ def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.
             with storage.open(entry["uri"]) as file:
                 row["size_bytes"] = file.seek(0, io.SEEK_END)
                 if entry["hash"]:
-                    row["content_sha256"] = sha256_of_file(file)
+                    row["content_sha256"] = hash_file(file)
                 file.seek(0)
                 if pixels:
                     row |= _read_facts(file)

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepfake.crops.dataset import index_rows
 from deepfake.crops.reader import Place, decode_crop, read_crops
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.report import contact_sheet
@@ -33,7 +33,7 @@ class Sheet:
 def sheets(root: str, storage: Storage) -> list[Sheet]:
     """A contact sheet for each split and method of the crops below ``root``."""
     places: dict[tuple[str, str], list[Place]] = defaultdict(list)
-    files = part_files(root, storage)
+    files = list_part_files(root, storage)
     for crop in index_rows(files, "crops", ["split", "method", "label"], storage).to_pylist():
         method = crop["method"] or {0: "real", 1: "fake"}.get(crop["label"], "unlabelled")
         place = (files[crop["file"]], crop["row_group"], crop["row"])

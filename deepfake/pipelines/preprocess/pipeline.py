@@ -24,7 +24,7 @@ from deepfake.execution.work_units import Unit
 from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
 from deepfake.pipelines.preprocess import contact_sheets, detection_rate
 
@@ -41,8 +41,8 @@ def run(config: PreprocessJobConfig) -> Outcome:
     storage = Storage(config.storage)
     config = config.model_copy(
         update={
-            "input": absolute(config.input),
-            "output": absolute(config.output),
+            "input": make_absolute(config.input),
+            "output": make_absolute(config.output),
             "detector": resolve_detector(config.detector, storage),
         }
     )

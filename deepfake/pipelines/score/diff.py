@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.io import tables
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -27,7 +27,7 @@ def write(output: str, before: str, storage: Storage, config_sha256: str) -> dic
 
 def read(root: str, storage: Storage) -> pa.Table:
     """The columns of ``video_scores`` that are compared."""
-    parts = part_files(root, storage, "video_scores")
+    parts = list_part_files(root, storage, "video_scores")
     return pa.concat_tables([storage.read_table(uri, "video_scores", _COLUMNS) for uri in parts])
 
 
@@ -47,7 +47,7 @@ def compare(before: pa.Table, after: pa.Table, config_sha256: str | None = None)
         sort_keys=[("size", "descending"), ("name", "ascending")],
         null_placement="at_end",
     )
-    wanted = tables.schema("changes", config_sha256)
+    wanted = tables.make_schema("changes", config_sha256)
     return joined.take(order).select(wanted.names).cast(wanted).combine_chunks()
 
 

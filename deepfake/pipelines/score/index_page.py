@@ -66,7 +66,7 @@ def write(
         point: the operating point in force, for what its error rates mean at the user's prevalence.
     """
     config = config or ReportConfig()
-    rows = tables.decoded("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
+    rows = tables.decode_strings("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
     shown = _thumbnails_shown(rows, thumbnails or {}, config.max_thumbnails)
     storage.remove(join(output, THUMBNAILS))
     with ThreadPoolExecutor(8) as pool:
@@ -75,14 +75,14 @@ def write(
     paths = {row: name for row, (name, _) in shown.items()}
     names = enumerate(rows["video_id"].to_pylist()) if links else ()
     linked = {row: links[name] for row, name in names if name in links} if links else {}
-    totals = tables.decoded("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
+    totals = tables.decode_strings("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
     storage.write_text(uri, page(totals, rows, paths, config, facts or {}, linked, point))
     return uri
 
 
 def most_suspicious_first(videos: pa.Table) -> pa.Array:
     """Row numbers: scored videos from the highest score down, then the others by status; ties by name."""
-    given = tables.decoded("video_scores", videos.select(["video_id", "score", "status"]))
+    given = tables.decode_strings("video_scores", videos.select(["video_id", "score", "status"]))
     unscored = pc.is_null(given["score"])
     keys = {
         "unscored": (pc.cast(unscored, pa.int8()), "ascending"),

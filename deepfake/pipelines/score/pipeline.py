@@ -32,7 +32,7 @@ from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import checksums, tables
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute
+from deepfake.io.uri import make_absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import operating_point
@@ -267,9 +267,9 @@ def resolved(
             )
     return config.model_copy(
         update={
-            "input": absolute(config.input),
-            "output": absolute(config.output),
-            "bundle": absolute(config.bundle),
+            "input": make_absolute(config.input),
+            "output": make_absolute(config.output),
+            "bundle": make_absolute(config.bundle),
             "detector": detector,
             "crop": crop,
         }

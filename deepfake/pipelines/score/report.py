@@ -82,7 +82,7 @@ def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
         json_path.open("w", encoding="utf-8") as json_file,
     ):
         for start in range(0, len(order), ROWS_AT_ONCE):
-            rows = tables.decoded("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
+            rows = tables.decode_strings("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
             csv_file.write_table(rows)
             json_file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.to_pylist())
     return csv
@@ -95,7 +95,7 @@ def write_pages(
     output.storage.remove(join(output.root, video_page.FOLDER))
     verdicts = videos["verdict"].take(order).cast(pa.string())
     suspicious = order.filter(pc.is_in(verdicts, pa.array(SUSPICIOUS)))[: config.report.pages]
-    chosen = tables.decoded("video_scores", videos.take(suspicious)).to_pylist()
+    chosen = tables.decode_strings("video_scores", videos.take(suspicious)).to_pylist()
     if not chosen:
         return {}
     names = pa.array([video["video_id"] for video in chosen], pa.string())

@@ -211,4 +211,4 @@ def _evidence(face: Row) -> dict[str, Any]:
 
 
 def _only(row: Row, table: str) -> dict[str, Any]:
-    return {name: row[name] for name in tables.columns(table) if name in row}
+    return {name: row[name] for name in tables.list_columns(table) if name in row}

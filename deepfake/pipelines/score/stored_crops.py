@@ -23,7 +23,7 @@ from deepfake.execution.attempts import Attempt
 from deepfake.execution.unit_worker import UNIT_ID, unit_id_of
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
-from deepfake.io.parts import listed_parts, part_files
+from deepfake.io.parts import list_part_files, read_part_names
 from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -51,11 +51,11 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
     manifest = join(uri, "_manifest.parquet")
     if not storage.is_folder(uri) or not storage.exists(manifest):
         return None
-    if not listed_parts(uri, storage).get("crops"):
+    if not read_part_names(uri, storage).get("crops"):
         return None
     folder = "crops" if storage.is_folder(join(uri, "crops")) else ""
     places: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
-    for part in part_files(uri, storage, folder):
+    for part in list_part_files(uri, storage, folder):
         for name, group, first, rows in _runs(part, storage):
             places[name].append((part, group, first, rows))
     videos = storage.read_table(manifest, "videos")
@@ -119,7 +119,7 @@ def _read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[st
     crops = pa.concat_tables(found) if found else tables.from_rows("crops", [])
     place = pc.index_in(crops["video_id"], block["video_id"].combine_chunks()).to_numpy()
     crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
-    videos = block.select(tables.columns("videos"))
+    videos = block.select(tables.list_columns("videos"))
     return {
         UNIT_ID: unit_id_of(block),
         "videos": tables.stamped("videos", videos, config_sha256),

@@ -22,11 +22,11 @@ from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
-from deepfake.io.parts import part_files
+from deepfake.io.parts import list_part_files
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import operating_point
@@ -50,11 +50,11 @@ def run(config: VerifyJobConfig) -> Outcome:
     if config.dry_run:
         return Outcome({"verified": config.verify, "sample": config.sample})
     storage = Storage(config.storage)
-    root = absolute(config.verify)
+    root = make_absolute(config.verify)
     job, bundle = _as_it_was(root, config, storage)
     sampled = sample(_videos(root, storage), config.sample, config.seed)
     report = join(config.output, FILE)
-    with lock.held(config.output, storage):
+    with lock.hold(config.output, storage):
         checks = _again(sampled, job, bundle, storage, config)
         found = {"tolerance": config.tolerance, "videos": checks}
         storage.write_text(report, json.dumps(found, indent=2) + "\n")
@@ -104,7 +104,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: fl
 def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
     """The configuration and the bundle that the output was made with."""
     described = read_score_record(root, storage)
-    bundle = Bundle.load(absolute(config.bundle or described["bundle"]), storage)
+    bundle = Bundle.load(make_absolute(config.bundle or described["bundle"]), storage)
     if bundle.sha256 != described["bundle_sha256"]:
         raise UsageError(
             f"{bundle.uri}: bundle {bundle.sha256[:12]}, the output was made with "
@@ -124,7 +124,7 @@ def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[Sc
 
 
 def _videos(root: str, storage: Storage) -> pa.Table:
-    parts = part_files(root, storage, "video_scores")
+    parts = list_part_files(root, storage, "video_scores")
     return pa.concat_tables([storage.read_table(uri, "video_scores") for uri in parts])
 
 

@@ -28,7 +28,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.model.bundle import read_info
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
@@ -73,15 +73,15 @@ def run(config: TrainJobConfig) -> Outcome:
     """Train and measure every recipe of ``config.compare``; what else ``config`` was told holds for all."""
     storage = Storage(config.storage)
     recipes = load_recipes(config, storage)
-    output = absolute(config.output)
-    crops = dataset.open_crops(absolute(config.input), storage, config.limit)
+    output = make_absolute(config.output)
+    crops = dataset.open_crops(make_absolute(config.input), storage, config.limit)
     split = choose_identity_split(crops.table, config)
     if config.dry_run:
         plans = {recipe.name: pipeline.run(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
         return Outcome({"recipes": plans, "identity_split": split})
     prepare_environment()
     found: list[Numbers] = []
-    with lock.held(output, storage), session.session(config.ray):
+    with lock.hold(output, storage), session.session(config.ray):
         for recipe in recipes:
             log.info("recipe %s", recipe.name)
             pipeline.run(recipe.config)
@@ -105,7 +105,7 @@ def load_recipes(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
     recipes = []
     for name, path in zip(names, config.compare, strict=True):
         loaded = load_recipe(config, path, storage.read_text)
-        update = {"output": join(absolute(config.output), name), "compare": []}
+        update = {"output": join(make_absolute(config.output), name), "compare": []}
         recipes.append(Recipe(name, loaded.model_copy(update=update)))
     splits = {(r.config.training.train_split, r.config.training.val_split) for r in recipes}
     if len(splits) > 1:

@@ -36,7 +36,7 @@ from deepfake.execution import session
 from deepfake.io import lock
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
-from deepfake.io.uri import absolute, join
+from deepfake.io.uri import join, make_absolute
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, check_weights
@@ -79,7 +79,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
         )
     if config.dry_run:
         return Outcome(plan)
-    with lock.held(config.output, storage) as mine:
+    with lock.hold(config.output, storage) as mine:
         return _train(config, storage, crops, rows, plan, mine, callbacks)
 
 
@@ -117,9 +117,9 @@ def _train(
 
 def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Workers have another working directory."""
-    update: dict[str, Any] = {"input": absolute(config.input), "output": absolute(config.output)}
+    update: dict[str, Any] = {"input": make_absolute(config.input), "output": make_absolute(config.output)}
     if config.model.weights not in ("imagenet", "none"):
-        weights = absolute(config.model.weights)
+        weights = make_absolute(config.model.weights)
         update["model"] = config.model.model_copy(update={"weights": weights})
     return config.model_copy(update=update)
 

@@ -54,7 +54,7 @@ def _rows(output: Path) -> list[pd.DataFrame]:
     """All tables, without what differs from run to run: seconds spent."""
     made = []
     for name in TABLES:
-        timed = [column for column in tables.columns(name) if column.endswith("_seconds")]
+        timed = [column for column in tables.list_columns(name) if column.endswith("_seconds")]
         made.append(pd.read_parquet(output / name).drop(columns=timed))
     return made
 

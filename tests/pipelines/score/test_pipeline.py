@@ -111,7 +111,7 @@ def test_scores_are_the_bundles_scores_of_the_crops_that_preprocess_makes(
 def test_every_row_names_what_made_it(scored: Path) -> None:
     videos = pd.read_parquet(scored / "video_scores")
     assert videos["made_with"].str.contains("openvino").all()
-    assert pd.read_parquet(scored / "segments").columns.tolist() == tables.columns("segments")
+    assert pd.read_parquet(scored / "segments").columns.tolist() == tables.list_columns("segments")
 
 
 ON_A_GPU = """
@@ -263,7 +263,7 @@ def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
     assert 0 < done <= 2 if budget == "2 videos" else done > 0
     numbers = scoring.run(_config(archive, bundle, output)).summary
     assert numbers["left_for_the_next_run"] == 0
-    timed = [name for name in tables.columns("video_scores") if name.endswith("_seconds")]
+    timed = [name for name in tables.list_columns("video_scores") if name.endswith("_seconds")]
     now, expected = (
         pd.read_parquet(folder / "video_scores")
         .drop(columns=timed)
@@ -275,7 +275,7 @@ def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
 
 def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str, tmp_path: Path) -> None:
     with (
-        lock.held(str(tmp_path / "scores"), Storage()),
+        lock.hold(str(tmp_path / "scores"), Storage()),
         pytest.raises(UsageError, match="another job is writing"),
     ):
         scoring.run(_config(archive, bundle, tmp_path / "scores"))

@@ -37,7 +37,7 @@ def score(
         Judgement(config, point, "b" * 64, "c" * 64, "versions"),
     )
     for name, table in made.items():
-        assert table.schema.equals(tables.schema(name, "c" * 64), check_metadata=True)
+        assert table.schema.equals(tables.make_schema(name, "c" * 64), check_metadata=True)
     return {name: table.to_pylist() for name, table in made.items()}
 
 
