@@ -99,7 +99,7 @@ def apply_changes(crop: np.ndarray, changes: DrawnChanges) -> np.ndarray:
         height, width = image.shape[:2]
         image = images.resample(image, (round(width * changes.downscale), round(height * changes.downscale)))
     if changes.jpeg is not None:
-        image = images.compress(image, changes.jpeg)
+        image = images.compress_jpeg(image, changes.jpeg)
     if changes.cutout is not None:
         image = _cut_out(image, changes.cutout)
     return np.ascontiguousarray(image)

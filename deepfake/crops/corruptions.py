@@ -30,7 +30,7 @@ JPEG, RESIZE, BLUR, NOISE = "JPEG quality", "resized to pixels", "blur, sigma", 
 
 
 KINDS: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    JPEG: lambda crop, quality: images.compress(crop, int(quality)),
+    JPEG: lambda crop, quality: images.compress_jpeg(crop, int(quality)),
     RESIZE: lambda crop, side: images.resample(crop, (int(side), int(side))),
     BLUR: images.blur,
     NOISE: lambda crop, sigma: images.add_noise(crop, sigma, np.random.default_rng(0)),

@@ -8,10 +8,15 @@ Knows nothing of files, tables' origin, Ray or pages. scikit-learn and scipy.sta
 called: a scoring worker needs neither, and they would be more than half of its start.
 """
 
-from deepfake.metrics.abstention import BAND_ERROR, at_coverages, judge_outside, uncertain_band
-from deepfake.metrics.aggregation import POLICIES, aggregate, video_table
-from deepfake.metrics.calibration import expected_calibration_error, reliability_bins
-from deepfake.metrics.classification import binary, equal_error_rate
+from deepfake.metrics.abstention import (
+    BAND_ERROR,
+    choose_uncertain_band,
+    measure_at_coverages,
+    measure_outside,
+)
+from deepfake.metrics.aggregation import POLICIES, aggregate, aggregate_videos
+from deepfake.metrics.calibration import make_reliability_bins, measure_calibration_error
+from deepfake.metrics.classification import find_equal_error_rate, measure_binary
 from deepfake.metrics.confidence_intervals import (
     Interval,
     auc_interval,
@@ -20,8 +25,7 @@ from deepfake.metrics.confidence_intervals import (
     share_interval,
 )
 from deepfake.metrics.operating_points import (
-    balanced_threshold,
-    operating_point,
-    precision_at_prevalence,
-    threshold_at_fpr,
+    choose_balanced_threshold,
+    choose_threshold_at_fpr,
+    predict_precision,
 )

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.operating_points import balanced_threshold, threshold_at_fpr
-from deepfake.metrics.validation import both_classes, validate
+from deepfake.metrics.operating_points import choose_balanced_threshold, choose_threshold_at_fpr
+from deepfake.metrics.validation import has_both_classes, validate
 
 BAND_ERROR = 0.05
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
-def uncertain_band(labels: ArrayLike, scores: ArrayLike, error: float = BAND_ERROR) -> tuple[float, float]:
+def choose_uncertain_band(
+    labels: ArrayLike, scores: ArrayLike, error: float = BAND_ERROR
+) -> tuple[float, float]:
     """``(low, high)``: from ``high`` up a score is called fake, below ``low`` real, between them neither.
 
     At most ``error`` of the reals lie at or above ``high``, and at most ``error`` of the fakes below ``low``.
@@ -23,16 +25,16 @@ def uncertain_band(labels: ArrayLike, scores: ArrayLike, error: float = BAND_ERR
     Raises ``ValueError`` unless both classes are there.
     """
     y, s = validate(labels, scores)
-    if not both_classes(y):
+    if not has_both_classes(y):
         raise ValueError(f"a band needs both classes; found {y.size} scores with {int(y.sum())} fakes")
-    high = threshold_at_fpr(y, s, error)
-    low = 1.0 - threshold_at_fpr(1 - y, 1.0 - s, error)
+    high = choose_threshold_at_fpr(y, s, error)
+    low = 1.0 - choose_threshold_at_fpr(1 - y, 1.0 - s, error)
     if low >= high:
-        return (balanced_threshold(y, s),) * 2
+        return (choose_balanced_threshold(y, s),) * 2
     return max(0.0, low), min(1.0, high)
 
 
-def judge_outside(labels: ArrayLike, scores: ArrayLike, low: float, high: float) -> dict[str, Any]:
+def measure_outside(labels: ArrayLike, scores: ArrayLike, low: float, high: float) -> dict[str, Any]:
     """``n, judged, coverage`` and of what is judged ``accuracy``, ``false_alarms`` and ``missed`` fakes."""
     y, s = validate(labels, scores)
     fake, real = s >= high, s < low
@@ -50,7 +52,7 @@ def judge_outside(labels: ArrayLike, scores: ArrayLike, low: float, high: float)
     }
 
 
-def at_coverages(
+def measure_at_coverages(
     labels: ArrayLike, scores: ArrayLike, threshold: float, coverages: Sequence[float] = COVERAGES
 ) -> list[dict[str, Any]]:
     """Accuracy where only the surest are judged: those farthest from the threshold.

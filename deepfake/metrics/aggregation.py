@@ -40,7 +40,7 @@ def aggregate(scores: ArrayLike, policy: str = "mean", top_k: int = 5) -> float:
     raise ValueError(f"unknown aggregation {policy!r}; one of {', '.join(POLICIES)}")
 
 
-def video_table(face_scores: pa.Table, policy: str = "mean", top_k: int = 5) -> pa.Table:
+def aggregate_videos(face_scores: pa.Table, policy: str = "mean", top_k: int = 5) -> pa.Table:
     """One row a video from rows of faces: the policy over the scores of all its faces.
 
     Args:

@@ -12,41 +12,39 @@ from deepfake.metrics.validation import Scores, validate
 BINS = 15  # as in Guo et al., On Calibration of Modern Neural Networks, 2017
 
 
-def reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> list[dict[str, Any]]:
+def make_reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> list[dict[str, Any]]:
     """Equal-width bins of the score that hold at least one item, from low to high.
 
     Each is ``lower, upper, n, mean_score, share_fake``. A bin is closed below and open above, the last
     one closed on both sides.
     """
     y, s = validate(labels, scores)
-    index = bin_index(s, bins)
-    result = []
-    for i in np.unique(index):
-        inside = index == i
-        result.append(
-            {
-                "lower": float(i / bins),
-                "upper": float((i + 1) / bins),
-                "n": int(inside.sum()),
-                "mean_score": float(s[inside].mean()),
-                "share_fake": float(y[inside].mean()),
-            }
-        )
-    return result
+    index = assign_bins(s, bins)
+    return [
+        {
+            "lower": float(i / bins),
+            "upper": float((i + 1) / bins),
+            "n": int(inside.sum()),
+            "mean_score": float(s[inside].mean()),
+            "share_fake": float(y[inside].mean()),
+        }
+        for i in np.unique(index)
+        for inside in [index == i]
+    ]
 
 
-def bin_index(scores: Scores, bins: int) -> NDArray[np.int64]:
+def assign_bins(scores: Scores, bins: int) -> NDArray[np.int64]:
     """The equal-width bin of each score, from 0."""
     return np.minimum((scores * bins).astype(np.int64), bins - 1)
 
 
-def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> float | None:
+def measure_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> float | None:
     """Mean distance between score and share of fakes over the bins, each weighted by its items.
 
     Taken on the score of "fake" (Naeini et al. 2015), not on the confidence in the predicted class.
     ``None`` without items.
     """
-    found = reliability_bins(labels, scores, bins)
+    found = make_reliability_bins(labels, scores, bins)
     total = sum(b["n"] for b in found)
     if not total:
         return None

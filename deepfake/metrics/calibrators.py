@@ -37,7 +37,7 @@ class Curve:
         return s if self.method == "none" else _sigmoid(self.slope * _logits(s) + self.offset)
 
 
-def fit(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
+def fit_curve(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
     """The curve of lowest log loss.
 
     temperature: the slope alone (Guo et al. 2017); platt: slope and offset. The labels are softened as in
@@ -67,7 +67,7 @@ def fit(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
     return Curve(method, float(np.exp(found[0])), float(found[1]) if count > 1 else 0.0)
 
 
-def choose(
+def choose_curve(
     labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, seed: int = 0
 ) -> tuple[Curve, dict[str, float]]:
     """The curve whose method has the lowest log loss on people it was not fitted to.
@@ -88,10 +88,10 @@ def choose(
     folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(s, y, names))
     losses: dict[str, float] = {method: _held_out_loss(y, s, folds, method) for method in METHODS}
     best = min(METHODS, key=lambda method: round(losses[method], 12))  # of equals the simplest
-    return fit(y, s, best), losses
+    return fit_curve(y, s, best), losses
 
 
-def at_prevalence(
+def move_to_prevalence(
     probabilities: ArrayLike,
     share_of_fakes: float,
     prevalence: float,
@@ -110,7 +110,7 @@ def _held_out_loss(
 ) -> float:
     total = 0.0
     for inside, outside in folds:
-        p = np.clip(fit(y[inside], s[inside], method)(s[outside]), _CUT, 1.0 - _CUT)
+        p = np.clip(fit_curve(y[inside], s[inside], method)(s[outside]), _CUT, 1.0 - _CUT)
         total -= float(np.log(np.where(y[outside] == 1, p, 1.0 - p)).sum())
     return total / y.size
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfake.metrics.calibration import expected_calibration_error
-from deepfake.metrics.validation import Labels, Scores, both_classes, validate
+from deepfake.metrics.calibration import measure_calibration_error
+from deepfake.metrics.validation import Labels, Scores, has_both_classes, validate
 
 PARTIAL_AUC_MAX_FPR = 0.1
 
 
-def binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict[str, Any]:
+def measure_binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict[str, Any]:
     """Every metric of one set of labels and scores.
 
     Args:
@@ -39,7 +39,7 @@ def binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> dict
     }
 
 
-def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float] | None:
+def find_equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float] | None:
     """``(rate, threshold)`` where as many reals are called fake as fakes are called real, in shares.
 
     The rate is read off the ROC curve, straight between its corners; the threshold is that of the nearest
@@ -48,14 +48,14 @@ def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float
     from sklearn import metrics as sk
 
     y, s = validate(labels, scores)
-    if not both_classes(y):
+    if not has_both_classes(y):
         return None
     fpr, tpr, thresholds = sk.roc_curve(y, s, drop_intermediate=False)
-    rate, nearest = equal_error(fpr, tpr)
+    rate, nearest = find_equal_error(fpr, tpr)
     return rate, float(thresholds[nearest])
 
 
-def equal_error(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> tuple[float, int]:
+def find_equal_error(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> tuple[float, int]:
     """The equal error rate of a ROC curve ``(k,)``, straight between its corners; and the nearest corner."""
     gap = fpr - (1.0 - tpr)  # rises from -1 (nothing called fake) to 1 (everything)
     after = int(np.argmax(gap >= 0.0))
@@ -73,23 +73,27 @@ def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
     tn, fp, fn, tp = (
         (int(v) for v in sk.confusion_matrix(y, called, labels=[0, 1]).ravel()) if y.size else [0] * 4
     )
-    recall, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
+    return {**compute_rates(tn, fp, fn, tp), "confusion": {"tn": tn, "fp": fp, "fn": fn, "tp": tp}}
+
+
+def compute_rates(tn: int, fp: int, fn: int, tp: int) -> dict[str, float | None]:
+    """The metrics of a confusion matrix, fake being positive; ``None`` where one is undefined."""
+    recall, specificity = divide(tp, tp + fn), divide(tn, tn + fp)
     return {
-        "accuracy": ratio(tn + tp, y.size),
+        "accuracy": divide(tn + tp, tn + fp + fn + tp),
         "balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
-        "precision": ratio(tp, tp + fp),
-        "precision_real": ratio(tn, tn + fn),
+        "precision": divide(tp, tp + fp),
+        "precision_real": divide(tn, tn + fn),
         "recall": recall,
         "specificity": specificity,
-        "f1": ratio(2 * tp, 2 * tp + fp + fn),
-        "confusion": {"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+        "f1": divide(2 * tp, 2 * tp + fp + fn),
     }
 
 
 def _over_thresholds(y: Labels, s: Scores) -> dict[str, float | None]:
     from sklearn import metrics as sk
 
-    error = equal_error_rate(y, s)
+    error = find_equal_error_rate(y, s)
     if error is None:
         return dict.fromkeys(("auc", "partial_auc", "ap", "eer", "eer_threshold"))
     return {
@@ -109,10 +113,10 @@ def _as_probabilities(y: Labels, s: Scores) -> dict[str, float | None]:
     return {
         "log_loss": float(sk.log_loss(y, s, labels=[0, 1])),
         "brier": float(np.mean((s - y) ** 2)),
-        "ece": expected_calibration_error(y, s),
+        "ece": measure_calibration_error(y, s),
     }
 
 
-def ratio(part: int, whole: int) -> float | None:
+def divide(part: int, whole: int) -> float | None:
     """A share; ``None`` of nothing."""
     return part / whole if whole else None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.operating_points import precision_at_prevalence
+from deepfake.metrics.operating_points import predict_precision
 from deepfake.metrics.resampling import METRICS, Values, WeightedMetrics, Weights
 from deepfake.metrics.validation import Labels, Scores, validate
 
@@ -130,6 +130,6 @@ def precision_interval(
     fpr = share_interval(alarms, reals, (1 + level) / 2)
     if tpr is None or fpr is None:
         return None
-    worst = precision_at_prevalence(tpr.low, fpr.high, prevalence)
-    best = precision_at_prevalence(tpr.high, fpr.low, prevalence)
+    worst = predict_precision(tpr.low, fpr.high, prevalence)
+    best = predict_precision(tpr.high, fpr.low, prevalence)
     return Interval(worst or 0.0, 1.0 if best is None else best)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake.metrics.validation import both_classes, validate
+from deepfake.metrics.validation import has_both_classes, validate
 
 
-def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+def choose_balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     """The threshold of the highest balanced accuracy (highest Youden J = TPR - FPR).
 
     It lies halfway between the lowest score called fake and the next lower one, so that the last bits of
@@ -22,7 +22,7 @@ def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     from sklearn.metrics import roc_curve
 
     y, s = validate(labels, scores)
-    if not both_classes(y):
+    if not has_both_classes(y):
         raise ValueError(f"a threshold needs both classes; found {y.size} scores with {int(y.sum())} fakes")
     fpr, tpr, thresholds = roc_curve(y, s, drop_intermediate=False)
     fpr, tpr, thresholds = fpr[1:], tpr[1:], thresholds[1:]  # the first corner calls nothing fake
@@ -34,7 +34,7 @@ def balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     return _between(float(thresholds[best + 1]), float(thresholds[best]))
 
 
-def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
+def choose_threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
     """The lowest threshold at which at most ``fpr`` of the reals are called fake.
 
     With few reals this is above the highest of them: ``n`` reals can show no rate below ``1/n`` but 0.
@@ -55,19 +55,7 @@ def threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
     return _between(limit, float(above.min())) if above.size else float(np.nextafter(limit, 2.0))
 
 
-def operating_point(labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, float | None]:
-    """``threshold, fpr, tpr`` on these data; a rate is ``None`` where its class is absent."""
-    y, s = validate(labels, scores)
-    called = s >= threshold
-    real, fake = called[y == 0], called[y == 1]
-    return {
-        "threshold": float(threshold),
-        "fpr": float(real.mean()) if real.size else None,
-        "tpr": float(fake.mean()) if fake.size else None,
-    }
-
-
-def precision_at_prevalence(tpr: float, fpr: float, prevalence: float) -> float | None:
+def predict_precision(tpr: float, fpr: float, prevalence: float) -> float | None:
     """Share of fakes among what is called fake, where ``prevalence`` of all videos are fake (Bayes' rule).
 
     ``None`` where nothing is ever called fake.

@@ -1,7 +1,7 @@
 """Every metric of a sample whose rows are repeated, from how often each is: what a bootstrap needs.
 
-The rows are sorted once; each resample then costs a few sums over them. Equal to ``classification.binary`` on
-the sample with its rows repeated.
+The rows are sorted once; each resample then costs a few sums over them. Equal to
+``classification.measure_binary`` on the sample with its rows repeated.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.metrics.calibration import BINS, bin_index
-from deepfake.metrics.classification import PARTIAL_AUC_MAX_FPR, equal_error, ratio
+from deepfake.metrics.calibration import BINS, assign_bins
+from deepfake.metrics.classification import PARTIAL_AUC_MAX_FPR, compute_rates, find_equal_error
 from deepfake.metrics.validation import Labels, Scores
 
 Weights = NDArray[np.int64]
@@ -29,7 +29,7 @@ class WeightedMetrics:
     def __init__(self, labels: Labels, scores: Scores, threshold: float = 0.5) -> None:
         self._fake = labels == 1
         self._called = scores >= threshold
-        self._bin = bin_index(scores, BINS)
+        self._bin = assign_bins(scores, BINS)
         self._excess = scores - labels
         clipped = np.clip(scores, _EPSILON, 1.0 - _EPSILON)
         self._surprise = -np.log(np.where(self._fake, clipped, 1.0 - clipped))
@@ -46,19 +46,7 @@ class WeightedMetrics:
         fakes, called = int(weights[self._fake].sum()), int(weights[self._called].sum())
         tp = int(weights[self._fake & self._called].sum())
         fp, fn = called - tp, fakes - tp
-        tn = total - fakes - fp
-        recall, specificity = ratio(tp, fakes), ratio(tn, total - fakes)
-        return {
-            "accuracy": ratio(tn + tp, total),
-            "balanced_accuracy": None
-            if recall is None or specificity is None
-            else (recall + specificity) / 2,
-            "precision": ratio(tp, called),
-            "precision_real": ratio(tn, tn + fn),
-            "recall": recall,
-            "specificity": specificity,
-            "f1": ratio(2 * tp, 2 * tp + fp + fn),
-        }
+        return compute_rates(total - fakes - fp, fp, fn, tp)
 
     def auc(self, weights: Weights) -> float | None:
         """The AUC alone, a tie counted half; ``None`` unless both classes have weight."""
@@ -86,7 +74,7 @@ class WeightedMetrics:
             "auc": auc,
             "partial_auc": _partial_auc(fpr, tpr),
             "ap": float((fakes * precision).sum() / hits[-1]),
-            "eer": equal_error(fpr, tpr)[0],
+            "eer": find_equal_error(fpr, tpr)[0],
         }
 
     def _probability(self, weights: Weights) -> Values:

@@ -21,7 +21,7 @@ class Segment:
     last: int
 
 
-def smooth(times: ArrayLike, scores: ArrayLike, window_s: float) -> np.ndarray:
+def smooth_scores(times: ArrayLike, scores: ArrayLike, window_s: float) -> np.ndarray:
     """(n,) float64: for each face the mean score of the faces within half a window of it.
 
     ``times`` in seconds, non-decreasing. A window of 0 leaves the scores as they are.
@@ -48,13 +48,16 @@ def find_segments(times: ArrayLike, scores: ArrayLike, threshold: float) -> list
     ends = np.flatnonzero(above & ~np.concatenate([joined, [False]]))
     return [
         Segment(
-            float(t[a] - _reach(steps, a - 1, usual)), float(t[b] + _reach(steps, b, usual)), int(a), int(b)
+            float(t[a] - _measure_reach(steps, a - 1, usual)),
+            float(t[b] + _measure_reach(steps, b, usual)),
+            int(a),
+            int(b),
         )
         for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
 
 
-def covered_seconds(found: Sequence[Segment]) -> float:
+def sum_covered_seconds(found: Sequence[Segment]) -> float:
     """Seconds that the segments cover together; what several tracks share counts once."""
     total, reached = 0.0, -np.inf
     for segment in sorted(found, key=lambda segment: segment.start_s):
@@ -63,6 +66,6 @@ def covered_seconds(found: Sequence[Segment]) -> float:
     return float(total)
 
 
-def _reach(steps: np.ndarray, step: int, usual: float) -> float:
+def _measure_reach(steps: np.ndarray, step: int, usual: float) -> float:
     """Half of a step between two faces, as far as it is a usual one; 0 beyond the track's ends."""
     return min(float(steps[step]), usual) / 2 if 0 <= step < steps.size else 0.0

@@ -35,7 +35,7 @@ def validate(labels: ArrayLike, scores: ArrayLike) -> tuple[Labels, Scores]:
     return label_array.astype(np.int8), score_array
 
 
-def both_classes(labels: Labels) -> bool:
+def has_both_classes(labels: Labels) -> bool:
     """Whether there is at least one real and one fake."""
     fakes = int(labels.sum())
     return 0 < fakes < labels.size

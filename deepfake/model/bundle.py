@@ -109,11 +109,8 @@ class Bundle:
                 "the file was changed or damaged: copy the bundle again, or train it again"
             )
         if known := info.training.get("faults"):
-            log.warning(
-                "%s: trained with known mistakes on purpose (%s); its scores are for comparison only",
-                uri,
-                ", ".join(known),
-            )
+            words = "%s: trained with known mistakes on purpose (%s); its scores are for comparison only"
+            log.warning(words, uri, ", ".join(known))
         return cls(info, network_file, uri, batch_size)
 
     @property
@@ -144,19 +141,6 @@ class Bundle:
         """The video scores that are better left undecided; None where validation gave no band."""
         return self.info.uncertain.get(aggregation)
 
-    def calibrate(
-        self, scores: np.ndarray, aggregation: str = "mean", prevalence: float | None = None
-    ) -> np.ndarray | None:
-        """Probabilities ``(n,) float64`` that videos with these scores ``(n,)`` are fake.
-
-        They hold where as many videos are fake as in validation, or ``prevalence`` of them. None where the
-        bundle has no calibration for the aggregation, or had too few people to make one.
-        """
-        calibration = (self.info.calibration or {}).get(aggregation)
-        if calibration is None or not calibration.log_loss:
-            return None
-        return calibration(scores, prevalence)
-
     @property
     def sampling(self) -> SamplingConfig | None:
         """How frames were sampled for training; None where that is not known."""
@@ -176,7 +160,7 @@ class Bundle:
     def network(self) -> Any:
         """The ``keras.Model``, loaded in safe mode: nothing in the file can run code."""
         keras = keras_runtime.start()
-        keras_runtime.whole_float32()  # a score is the same on every kind of machine
+        keras_runtime.require_float32()  # a score is the same on every kind of machine
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_FILE
             path.write_bytes(self._network_file)
@@ -256,7 +240,7 @@ def write_bundle(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
     return sealed
 
 
-def network_bytes(network: Any) -> bytes:
+def serialise_network(network: Any) -> bytes:
     """A network as the content of a ``.keras`` file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL_FILE
@@ -266,6 +250,6 @@ def network_bytes(network: Any) -> bytes:
 
 def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
     """Write a network and its contract; ``info`` are the keys of ``BundleInfo`` besides the hashes."""
-    content = network_bytes(network)
+    content = serialise_network(network)
     storage.write_bytes(join(uri, MODEL_FILE), content)
     return write_bundle(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))

@@ -133,14 +133,14 @@ def enlarge(coarse: np.ndarray) -> np.ndarray:
     return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)
 
 
-def overlay(crop: np.ndarray, heat: np.ndarray, strength: float = 0.6) -> np.ndarray:
+def overlay_heat(crop: np.ndarray, heat: np.ndarray, strength: float = 0.6) -> np.ndarray:
     """The crop ``(h, w, 3) uint8 RGB`` under its heat ``(h, w)`` in [0, 1]; where cold, as it was."""
     colours = cv2.applyColorMap(np.rint(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     weight = strength * heat[:, :, None]
     return np.clip(np.rint((1 - weight) * crop + weight * colours), 0, 255).astype(np.uint8)
 
 
-def share_inside(heat: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def measure_share_inside(heat: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Share ``(n,) float64`` of each map's heat that lies where its mask is above 0; nan without heat.
 
     ``heat`` and ``masks`` are ``(n, h, w)``. Heat that is even everywhere has the mask's share of area.
@@ -160,7 +160,7 @@ class BlendHeat:
     area: float | None  # mean share of the crop inside the mask, for the same fakes
 
 
-def blend_heat(maps: HeatMaps, crops: np.ndarray, faces: Sequence[Face], seed: int = 0) -> BlendHeat:
+def measure_blend_heat(maps: HeatMaps, crops: np.ndarray, faces: Sequence[Face], seed: int = 0) -> BlendHeat:
     """Make a fake of each real crop ``(n, 224, 224, 3) uint8 RGB``; see how much heat is on the blending."""
     pairs = [
         self_blend(crop, face, seed, 0, str(number))
@@ -169,7 +169,7 @@ def blend_heat(maps: HeatMaps, crops: np.ndarray, faces: Sequence[Face], seed: i
     if not pairs:
         return BlendHeat(0, 0, None, None)
     masks = np.stack([pair.mask for pair in pairs])
-    share = share_inside(maps(np.stack([pair.fake for pair in pairs])), masks)
+    share = measure_share_inside(maps(np.stack([pair.fake for pair in pairs])), masks)
     has = ~np.isnan(share)
     if not has.any():
         return BlendHeat(len(pairs), len(pairs), None, None)

@@ -42,7 +42,7 @@ PROBES = 24  # crops on which an export is compared with TensorFlow
 
 _GRAPH, _WEIGHTS = "network.xml", "network.bin"
 
-Name = Literal["tensorflow", "openvino"]
+Runtime = Literal["tensorflow", "openvino"]
 
 
 class Scorer(Protocol):
@@ -57,9 +57,9 @@ class Scorer(Protocol):
 class Network:
     """A network ready to be sent to the workers: some 17 MB, and nothing running yet."""
 
-    runtime: Name
+    runtime: Runtime
     bundle: Bundle
-    graph: bytes = b""  # see ``export``; TensorFlow takes the bundle's own file
+    graph: bytes = b""  # see ``export_network``; TensorFlow takes the bundle's own file
 
     def scorer(self, threads: int | None = None) -> Scorer:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
@@ -80,7 +80,7 @@ class Network:
     @property
     def made_with(self) -> str:
         """Versions of what decodes, detects and scores with it, without importing any of that."""
-        found = keras_runtime.versions()
+        found = keras_runtime.list_versions()
         scores = ("openvino",) if self.runtime == "openvino" else ("keras", "tensorflow", "tensorflow-cpu")
         names = ("deepfake", *scores, "av", "opencv-python-headless", "numpy")
         return ", ".join(f"{name} {found[name]}" for name in names if name in found)
@@ -126,7 +126,7 @@ class OpenVinoScorer:
 
 def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
     """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
-    core = _openvino().Core()
+    core = _import_openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
         network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
     network.reshape([batch, INPUT_SIZE, INPUT_SIZE, 3])
@@ -140,7 +140,7 @@ def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> A
     return core.compile_model(network, "CPU", settings).create_infer_request()
 
 
-def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: bool = False) -> Network:
+def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: bool = False) -> Network:
     """The bundle's network for the runtime that is ``wanted``, exported and verified if it has not been.
 
     ``auto``: TensorFlow on GPUs; on CPUs OpenVINO where it is installed and gives the same scores, else
@@ -157,19 +157,19 @@ def prepare(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: boo
         return Network("tensorflow", bundle)
     graph = _read_cached(bundle, storage)
     if graph is None:
-        graph = export(bundle)
-        difference = largest_difference(bundle, graph)
+        graph = export_network(bundle)
+        difference = measure_difference(bundle, graph)
         if difference > TOLERANCE:
             words = f"OpenVINO's scores differ from TensorFlow's by up to {difference:.2g}"
             if wanted == "openvino":
                 raise UsageError(f"scoring.runtime openvino: {words}; use scoring.runtime tensorflow")
             log.warning("%s: scoring with TensorFlow", words)
             return Network("tensorflow", bundle)
-        _keep(bundle, storage, graph, difference)
+        _store(bundle, storage, graph, difference)
     return Network("openvino", bundle, graph)
 
 
-def export(bundle: Bundle) -> bytes:
+def export_network(bundle: Bundle) -> bytes:
     """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32.
 
     Its outputs are the scores and, for a head that is known, the raw heat maps.
@@ -193,14 +193,14 @@ def export(bundle: Bundle) -> bytes:
     return packed.getvalue()
 
 
-def largest_difference(bundle: Bundle, graph: bytes) -> float:
+def measure_difference(bundle: Bundle, graph: bytes) -> float:
     """Largest difference between OpenVINO's and TensorFlow's scores over the probes."""
-    crops = probes()
+    crops = make_probes()
     found = OpenVinoScorer(graph).score(crops)
     return float(np.max(np.abs(found - bundle.score(crops))))
 
 
-def probes() -> np.ndarray:
+def make_probes() -> np.ndarray:
     """Pictures ``(PROBES, 224, 224, 3) uint8`` from flat to noisy, the same every time."""
     random = np.random.default_rng(0)
     made = []
@@ -216,14 +216,14 @@ def _file_name(bundle: Bundle) -> str:
     return f"openvino-{version('openvino')}-maps-{bundle.info.model_sha256[:16]}"
 
 
-def _places(bundle: Bundle) -> Iterator[str]:
-    yield join(bundle.uri, FOLDER, _file_name(bundle))
-    yield str(find_cache_folder() / FOLDER / _file_name(bundle))
+def _list_places(bundle: Bundle) -> Iterator[str]:
+    yield join(bundle.uri, FOLDER, _name_file(bundle))
+    yield str(find_cache_folder() / FOLDER / _name_file(bundle))
 
 
 def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
     """The graph as it was exported and verified before, if it is whole."""
-    for place in _places(bundle):
+    for place in _list_places(bundle):
         try:
             made = json.loads(storage.read_text(f"{place}.json"))
             graph = storage.read_bytes(f"{place}.zip")
@@ -235,9 +235,9 @@ def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
     return None
 
 
-def _keep(bundle: Bundle, storage: Storage, graph: bytes, difference: float) -> None:
+def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) -> None:
     made = {"sha256": hashlib.sha256(graph).hexdigest(), "largest_difference_from_tensorflow": difference}
-    for place in _places(bundle):
+    for place in _list_places(bundle):
         try:
             storage.write_bytes(f"{place}.zip", graph)
             storage.write_text(f"{place}.json", json.dumps(made, indent=2) + "\n")
@@ -249,15 +249,15 @@ def _keep(bundle: Bundle, storage: Storage, graph: bytes, difference: float) -> 
     log.warning("the network for OpenVINO could be kept nowhere, and is exported again by the next job")
 
 
-def _openvino() -> Any:
+def _import_openvino() -> Any:
     """The module, imported so that it reports its use to nobody."""
-    with _absent("openvino_telemetry"):
+    with _hide_module("openvino_telemetry"):
         import openvino
     return openvino
 
 
 @contextlib.contextmanager
-def _absent(name: str) -> Iterator[None]:
+def _hide_module(name: str) -> Iterator[None]:
     """While this lasts, importing the module raises ``ImportError``, as if it were not installed."""
     before = sys.modules.get(name)
     sys.modules[name] = None  # type: ignore[assignment]

@@ -34,8 +34,8 @@ def start(
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _keep_memory()
-    quiet()
-    with _without_greetings():
+    silence_tensorflow()
+    with _hide_greetings():
         import keras
         import tensorflow as tf
 
@@ -70,7 +70,7 @@ def _keep_memory() -> None:
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(mebibytes))
 
 
-def whole_float32() -> None:
+def require_float32() -> None:
     """Let this process' GPUs multiply float32 as such: TensorFlow otherwise rounds factors to TF32's 10 bits.
 
     https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
@@ -80,14 +80,14 @@ def whole_float32() -> None:
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
-def quiet() -> None:
+def silence_tensorflow() -> None:
     """Let TensorFlow speak of errors only. For its C++ part this must come before its first import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextmanager
-def _without_greetings() -> Iterator[None]:
+def _hide_greetings() -> Iterator[None]:
     """Keep what TensorFlow says of itself at its first import off the error output; all else comes later.
 
     It says some of it before its logging is set up, so ``TF_CPP_MIN_LOG_LEVEL`` does not reach that.
@@ -109,23 +109,14 @@ def _without_greetings() -> Iterator[None]:
             os.write(2, b"".join(line for line in said if not any(words in line for words in _GREETINGS)))
 
 
-def versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
     """Versions of the libraries that decide a score, without importing the heavy ones."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for package in (
-        "deepfake",
-        "keras",
-        "tensorflow",
-        "tensorflow-cpu",
-        "openvino",
-        "numpy",
-        "av",
-        "opencv-python-headless",
-        "ray",
-    ):
+    scoring = ("deepfake", "keras", "tensorflow", "tensorflow-cpu", "openvino")
+    for package in (*scoring, "numpy", "av", "opencv-python-headless", "ray"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

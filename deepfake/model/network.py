@@ -49,7 +49,7 @@ def build_network(
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     image = _add_faults(keras, crop, faults or FaultsConfig())
-    backbone = _backbone(keras, image, config.weights, storage or Storage())
+    backbone = _make_backbone(keras, image, config.weights, storage or Storage())
     x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
     x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
@@ -64,13 +64,13 @@ def build_network(
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
     score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE_LAYER)(x)
     network = keras.Model(crop, score, name="deepfake_efficientnetb0")
-    for layer in backbone_layers(network):
+    for layer in list_backbone_layers(network):
         if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
             layer.rate *= config.drop_connect / _DEFAULT_DROP_CONNECT
     return network
 
 
-def backbone_layers(network: Any) -> list[Any]:
+def list_backbone_layers(network: Any) -> list[Any]:
     """The layers of EfficientNetB0, from the rescaling to the last activation."""
     return [layer for layer in network.layers if not layer.name.startswith((HEAD_PREFIX, FAULT_PREFIX))]
 
@@ -92,7 +92,7 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     ``freeze_batch_norm`` does the former for a backbone that otherwise learns.
     """
     keras = keras_runtime.start()
-    for layer in backbone_layers(network):
+    for layer in list_backbone_layers(network):
         learns = part == "all" or (part == "top" and _is_on_top(layer.name, blocks))
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = learns and not (is_norm and freeze_batch_norm)
@@ -107,17 +107,16 @@ def _is_on_top(name: str, blocks: int) -> bool:
     return name.startswith("top_")
 
 
-def ordered_weights(network: Any) -> list[Any]:
+def list_weights(network: Any) -> list[Any]:
     """The weights layer by layer, layers by name: one order for all copies of a network.
 
     A copy may list its layers in another order, and checkpoints of two workers are read by one.
     """
-    return [
-        weight for layer in sorted(network.layers, key=lambda layer: layer.name) for weight in layer.weights
-    ]
+    layers = sorted(network.layers, key=lambda layer: layer.name)
+    return [weight for layer in layers for weight in layer.weights]
 
 
-def ordered_seeds(network: Any) -> list[Any]:
+def list_seeds(network: Any) -> list[Any]:
     """The states of all random layers, ``(2,)`` whole numbers each: a seed, and how often it was used."""
     return [
         variable
@@ -127,10 +126,10 @@ def ordered_seeds(network: Any) -> list[Any]:
     ]
 
 
-def ordered_trainable(network: Any) -> list[Any]:
-    """Those of ``ordered_weights`` that learn."""
+def list_trainable(network: Any) -> list[Any]:
+    """Those of ``list_weights`` that learn."""
     learn = {id(variable) for variable in network.trainable_variables}
-    return [weight for weight in ordered_weights(network) if id(weight) in learn]
+    return [weight for weight in list_weights(network) if id(weight) in learn]
 
 
 def copy_for_inference(network: Any) -> Any:
@@ -164,9 +163,7 @@ def rebuild(
     def clone(layer: Any) -> Any:
         config = layer.get_config()
         if isinstance(layer, keras.layers.Layer) and not isinstance(layer, keras.layers.InputLayer):
-            config |= (
-                update  # operations, such as the one that swaps colours, have no configuration to change
-            )
+            config |= update  # operations, such as the one that swaps colours, have nothing to change
         return kind(layer).from_config(config)
 
     compiled = network.compiled
@@ -233,7 +230,7 @@ def check_weights(weights: str, storage: Storage) -> None:
     if weights == "none":
         return
     if weights == "imagenet":
-        _backbone(keras_runtime.start(), None, weights, storage)
+        _make_backbone(keras_runtime.start(), None, weights, storage)
         return
     if not weights.endswith(_WEIGHTS_SUFFIX):
         raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{_WEIGHTS_SUFFIX}")
@@ -246,7 +243,7 @@ _REMEDY = (
 )
 
 
-def _backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any:
+def _make_backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any:
     def make(source: str | None) -> Any:
         return keras.applications.EfficientNetB0(
             include_top=False, weights=source, input_tensor=crop, input_shape=(INPUT_SIZE, INPUT_SIZE, 3)

@@ -65,7 +65,7 @@ class Calibration(_Stored):
         found = calibrators.Curve(self.method, self.slope, self.offset)(scores)
         if prevalence is None:
             return found
-        return calibrators.at_prevalence(found, self.share_of_fakes, prevalence)
+        return calibrators.move_to_prevalence(found, self.share_of_fakes, prevalence)
 
 
 class Decisions(_Stored):
@@ -76,32 +76,32 @@ class Decisions(_Stored):
     calibration: Calibration | None = None
 
 
-def choose(faces: pa.Table) -> dict[str, Decisions]:
+def choose_decisions(faces: pa.Table) -> dict[str, Decisions]:
     """Decisions by aggregation (``top_k`` of five) from validation's labelled face scores.
 
     ``faces`` has columns ``video_id, frame_index, label, score`` and, where known, ``group_id``.
     Raises ``ValueError`` unless both classes are there.
     """
-    return {policy: of_videos(metrics.video_table(faces, policy, TOP_K)) for policy in POLICIES}
+    return {policy: choose_for_videos(metrics.aggregate_videos(faces, policy, TOP_K)) for policy in POLICIES}
 
 
-def of_videos(videos: pa.Table) -> Decisions:
+def choose_for_videos(videos: pa.Table) -> Decisions:
     """Decisions from one row a video: ``video_id, label, score`` and, where known, ``group_id``."""
     labels, scores = videos["label"].to_numpy().astype(np.int8), videos["score"].to_numpy()
-    low, high = metrics.uncertain_band(labels, scores)
+    low, high = metrics.choose_uncertain_band(labels, scores)
     return Decisions(
-        operating_points=tuple(_point(name, labels, scores) for name in TARGETS),
+        operating_points=tuple(_choose_point(name, labels, scores) for name in TARGETS),
         uncertain=UncertainBand(low=low, high=high, error=metrics.BAND_ERROR),
-        calibration=_calibration(labels, scores, read_identity_groups(videos)),
+        calibration=_calibrate(labels, scores, read_identity_groups(videos)),
     )
 
 
-def _point(name: str, labels: np.ndarray, scores: np.ndarray) -> OperatingPoint:
+def _choose_point(name: str, labels: np.ndarray, scores: np.ndarray) -> OperatingPoint:
     target = TARGETS[name]
     if target is None:
-        threshold = metrics.balanced_threshold(labels, scores)
+        threshold = metrics.choose_balanced_threshold(labels, scores)
     else:
-        threshold = metrics.threshold_at_fpr(labels, scores, target)
+        threshold = metrics.choose_threshold_at_fpr(labels, scores, target)
     called = scores >= threshold
     reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
     alarms, hits = int(called[labels == 0].sum()), int(called[labels == 1].sum())
@@ -117,11 +117,11 @@ def _point(name: str, labels: np.ndarray, scores: np.ndarray) -> OperatingPoint:
         tpr=hits / fakes,
         fpr_interval=fpr,
         tpr_interval=tpr,
-        note=_too_few(target, reals, fpr.high),
+        note=_explain_too_few(target, reals, fpr.high),
     )
 
 
-def _too_few(target: float | None, reals: int, highest: float) -> str | None:
+def _explain_too_few(target: float | None, reals: int, highest: float) -> str | None:
     if target is None:
         return None
     needed = math.ceil(1 / target)
@@ -134,22 +134,12 @@ def _too_few(target: float | None, reals: int, highest: float) -> str | None:
     )
 
 
-def _calibration(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Calibration:
-    curve, losses = calibrators.choose(labels, scores, groups)
-    note = None
-    if not losses:
-        note = (
-            f"Not calibrated: that takes at least {calibrators.FEWEST_GROUPS} identities of each class in "
-            "validation."
-        )
-    return Calibration(
-        method=curve.method,
-        slope=curve.slope,
-        offset=curve.offset,
-        share_of_fakes=float(labels.mean()),
-        log_loss=losses,
-        note=note,
-    )
+def _calibrate(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Calibration:
+    curve, losses = calibrators.choose_curve(labels, scores, groups)
+    fewest, share = calibrators.FEWEST_GROUPS, float(labels.mean())
+    few = f"Not calibrated: that takes at least {fewest} identities of each class in validation."
+    note = None if losses else few
+    return Calibration(**vars(curve), share_of_fakes=share, log_loss=losses, note=note)
 
 
 POINT_NAMES = {

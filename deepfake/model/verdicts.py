@@ -41,7 +41,7 @@ class VerdictRule:
         return float(self.calibration(np.array([score]))[0])
 
 
-def operating_point(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
+def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
     """The one that ``scoring.operating_point`` names, or the threshold that ``scoring.threshold`` sets.
 
     A bundle's points, band and calibration hold for the scores of videos that are aggregated from all faces
@@ -70,11 +70,5 @@ def operating_point(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         low, high = threshold - width, threshold + width
     else:
         low, high = band.low, band.high
-    return VerdictRule(
-        name,
-        threshold,
-        uncertain_from=max(0.0, min(low, threshold)),
-        uncertain_to=max(high, threshold),
-        measured=measured,
-        calibration=calibration,
-    )
+    band_low, band_high = max(0.0, min(low, threshold)), max(high, threshold)
+    return VerdictRule(name, threshold, band_low, band_high, measured, calibration)

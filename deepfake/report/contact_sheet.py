@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from deepfake.report.images import encode, encode_jpeg
+from deepfake.report.images import encode_file, encode_jpeg
 
 Image = np.ndarray
 
@@ -19,7 +19,7 @@ JPEG_QUALITY = 92
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
 
-def build(
+def build_sheet(
     images: Sequence[tuple[str, Image]],
     columns: int = 8,
     side: int = 160,
@@ -46,17 +46,17 @@ def build(
     sheet = np.full((rows * cell_h + GAP, columns * cell_w + GAP, 3), PAPER, np.uint8)
     for i, (caption, image) in enumerate(images):
         top, left = GAP + i // columns * cell_h, GAP + i % columns * cell_w
-        fitted = _fit(image, side, caption)
+        fitted = _fit_image(image, side, caption)
         h, w = fitted.shape[:2]
         y, x = top + (side - h) // 2, left + (side - w) // 2
         sheet[y : y + h, x : x + w] = fitted
-        for line, words in enumerate(_lines(caption, side)):
+        for line, words in enumerate(_break_lines(caption, side)):
             at = (left, top + side + 13 + 15 * line)
             cv2.putText(sheet, words, at, FONT, FONT_SCALE, (INK,) * 3, 1, cv2.LINE_AA)
-    return encode_jpeg(sheet, JPEG_QUALITY) if kind == "jpeg" else encode(sheet, ".png")
+    return encode_jpeg(sheet, JPEG_QUALITY) if kind == "jpeg" else encode_file(sheet, ".png")
 
 
-def _fit(image: Image, side: int, caption: str) -> Image:
+def _fit_image(image: Image, side: int, caption: str) -> Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"{caption}: expected (h, w, 3) uint8 RGB, got {image.shape} {image.dtype}")
     scale = side / max(image.shape[:2])
@@ -65,12 +65,12 @@ def _fit(image: Image, side: int, caption: str) -> Image:
     return cv2.resize(image, (w, h), interpolation=method)
 
 
-def _lines(caption: str, width: int) -> list[str]:
+def _break_lines(caption: str, width: int) -> list[str]:
     """At most two lines that fit; where something is left out, dots say so."""
     per_line = max(4, int(width / cv2.getTextSize("0" * 20, FONT, FONT_SCALE, 1)[0][0] * 20))
     if caption.count("\n") == 1:
         parts = (p if len(p) <= per_line else ".." + p[2 - per_line :] for p in caption.split("\n"))
-        return [line for part in parts for line in _lines(part, width)]
+        return [line for part in parts for line in _break_lines(part, width)]
     text = "".join(c if " " <= c <= "~" else "?" for c in caption)
     if len(text) > 2 * per_line:
         text = text[: per_line - 2] + ".." + text[-per_line:]

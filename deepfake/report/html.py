@@ -22,7 +22,7 @@ from deepfake import __version__
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
     """A page as HTML text; every value is escaped unless it is ``Markup``."""
     script = values.get("script")
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: file:"
@@ -33,7 +33,7 @@ def render(template: str, **values: Any) -> str:
 
 
 @cache
-def asset(name: str) -> Markup:
+def read_asset(name: str) -> Markup:
     """A style sheet or script of our own, to be put into a page as it is."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
@@ -46,7 +46,7 @@ def script_json(value: Any) -> Markup:
     return Markup(text)
 
 
-def visible(text: str) -> str:
+def make_visible(text: str) -> str:
     """Text in which nothing is hidden: control, format and odd space characters as ``\\n``, ``\\u202e``.
 
     A file name may hold a newline, or a mark that reverses the direction of writing and so shows
@@ -54,12 +54,12 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(c) if _hidden(c) else c for c in text)
+    return "".join(c.encode("unicode_escape").decode("ascii") if _is_hidden(c) else c for c in text)
 
 
-def data_uri(content: bytes, media_type: str) -> str:
-    """Bytes as a ``data:`` URI."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+def make_data_uri(content: bytes, media_type: str) -> Markup:
+    """Bytes as a ``data:`` URI, to be put into a page as it is."""
+    return Markup(f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}")
 
 
 def count(number: int | None) -> str:
@@ -112,21 +112,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "visible": visible,
-        "count": count,
-        "decimal": decimal,
-        "percent": percent,
-        "clock": clock,
-    }
-    environment.globals |= {"asset": asset, "places_apart": places_apart}
+    environment.filters |= {"visible": make_visible}
+    environment.filters |= {"count": count, "decimal": decimal, "percent": percent, "clock": clock}
+    environment.globals |= {"asset": read_asset, "places_apart": places_apart}
     return environment
 
 
-def _hidden(character: str) -> bool:
+def _is_hidden(character: str) -> bool:
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp") or (category == "Zs" and character != " ")
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

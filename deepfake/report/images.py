@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 
-def encode(picture: np.ndarray, suffix: str, options: Sequence[int] = ()) -> bytes:
+def encode_file(picture: np.ndarray, suffix: str, options: Sequence[int] = ()) -> bytes:
     """A (h, w, 3) uint8 RGB picture as the bytes of a file; ``options`` of ``cv2.imencode``."""
     written, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not written:
@@ -18,10 +18,10 @@ def encode(picture: np.ndarray, suffix: str, options: Sequence[int] = ()) -> byt
 
 def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
     """A (h, w, 3) uint8 RGB picture as JPEG; ``quality`` 0 to 100."""
-    return encode(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encode_file(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode_file(data: bytes) -> np.ndarray:
     """The bytes of an image file as (h, w, 3) uint8 RGB; raises ``ValueError`` where they are none."""
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
@@ -29,9 +29,9 @@ def decode(data: bytes) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def compress(picture: np.ndarray, quality: int) -> np.ndarray:
+def compress_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
     """A (h, w, 3) uint8 RGB picture as it looks after having been a JPEG."""
-    return decode(encode_jpeg(picture, quality))
+    return decode_file(encode_jpeg(picture, quality))
 
 
 def resample(picture: np.ndarray, size: tuple[int, int], down: int = cv2.INTER_AREA) -> np.ndarray:
@@ -51,7 +51,7 @@ def add_noise(picture: np.ndarray, sigma: float, random: np.random.Generator) ->
     return np.clip(np.rint(picture + grain), 0, 255).astype(np.uint8)
 
 
-def fit(picture: np.ndarray, side: int) -> np.ndarray:
+def fit_side(picture: np.ndarray, side: int) -> np.ndarray:
     """A (h, w, 3) uint8 picture scaled so that its longer side has ``side`` pixels."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)

@@ -1,7 +1,7 @@
 """Curves and histograms as matplotlib figures, in a light and a dark theme.
 
 Only matplotlib's object interface is used: no global state, so threads and tests do not disturb each other.
-Every function takes plain arrays and a theme and returns a ``Figure``; ``png`` turns it into bytes.
+Every function takes plain arrays and a theme and returns a ``Figure``; ``render_png`` turns it into bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 DPI = 160
 
@@ -38,21 +39,21 @@ STYLES = ("-", "--", ":")
 Curve = tuple[str, np.ndarray, np.ndarray]  # name, (n,) labels, (n,) scores
 
 
-def axes(
+def make_axes(
     theme: Theme, title: str, x: str, y: str, size: tuple[float, float] = (4.6, 3.7)
 ) -> tuple[Figure, Any]:
     """A figure with one pair of axes in a theme."""
     figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
     FigureCanvasAgg(figure)
     ax = figure.add_subplot(facecolor=theme.paper)
-    _dress(ax, theme)
+    _apply_theme(ax, theme)
     ax.set_title(title, color=theme.ink, fontsize=11)
     ax.set_xlabel(x, color=theme.ink)
     ax.set_ylabel(y, color=theme.ink)
     return figure, ax
 
 
-def _dress(ax: Any, theme: Theme) -> None:
+def _apply_theme(ax: Any, theme: Theme) -> None:
     ax.set_facecolor(theme.paper)
     ax.tick_params(colors=theme.soft)
     ax.grid(color=theme.grid, linewidth=0.8)
@@ -62,90 +63,81 @@ def _dress(ax: Any, theme: Theme) -> None:
         spine.set_color(theme.soft)
 
 
-def png(figure: Figure) -> bytes:
+def render_png(figure: Figure) -> bytes:
     """The figure as PNG, the same bytes each time."""
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=DPI, metadata={"Software": None})
     return sink.getvalue()
 
 
-def legend(ax: Any, theme: Theme, **options: Any) -> None:
+def add_legend(ax: Any, theme: Theme, **options: Any) -> None:
     """A legend in the theme's colours."""
     ax.legend(frameon=False, labelcolor=theme.ink, fontsize=9, **options)
 
 
-def roc(curves: Sequence[Curve], theme: Theme) -> Figure:
+def draw_roc(curves: Sequence[Curve], theme: Theme) -> Figure:
     """ROC curves; each needs both classes."""
     from sklearn.metrics import roc_curve
 
-    figure, ax = axes(theme, "ROC", "reals called fake (FPR)", "fakes called fake (TPR)")
+    figure, ax = make_axes(theme, "ROC", "reals called fake (FPR)", "fakes called fake (TPR)")
     ax.plot([0, 1], [0, 1], color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
     for i, (name, labels, scores) in enumerate(curves):
         fpr, tpr, _ = roc_curve(labels, scores)
-        ax.plot(fpr, tpr, **_line(theme, i), label=name)
-    _unit_square(ax)
-    legend(ax, theme, loc="lower right")
+        ax.plot(fpr, tpr, **_style_line(theme, i), label=name)
+    _show_unit_square(ax)
+    add_legend(ax, theme, loc="lower right")
     return figure
 
 
-def precision_recall(curves: Sequence[Curve], theme: Theme) -> Figure:
+def draw_precision_recall(curves: Sequence[Curve], theme: Theme) -> Figure:
     """Precision against recall; each curve needs both classes."""
     from sklearn.metrics import precision_recall_curve
 
-    figure, ax = axes(theme, "Precision and recall", "recall", "precision")
+    figure, ax = make_axes(theme, "Precision and recall", "recall", "precision")
     for i, (name, labels, scores) in enumerate(curves):
         precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
-        ax.step(recall, precision, where="post", **_line(theme, i), label=name)
+        ax.step(recall, precision, where="post", **_style_line(theme, i), label=name)
         ax.axhline(np.mean(labels), color=theme.series[i], linewidth=0.8, linestyle=(0, (2, 4)))
-    _unit_square(ax)
-    legend(ax, theme, loc="lower left")
+    _show_unit_square(ax)
+    add_legend(ax, theme, loc="lower left")
     return figure
 
 
-def histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, theme: Theme, what: str) -> Figure:
+def draw_histogram(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, theme: Theme, what: str
+) -> Figure:
     """Scores of reals and of fakes, each as shares of its own class, with the threshold."""
-    figure, ax = axes(theme, f"Scores of {what}", "score", "share of the class")
+    figure, ax = make_axes(theme, f"Scores of {what}", "score", "share of the class")
     edges = np.linspace(0, 1, 21)
     for i, (name, label) in enumerate((("real", 0), ("fake", 1))):
         own = scores[labels == label]
         weights = np.full(own.size, 1 / max(1, own.size))
         colour = theme.series[i]
         ax.hist(own, edges, weights=weights, color=colour, alpha=0.45, label=f"{name} ({own.size:,})")
-        ax.hist(
-            own, edges, weights=weights, histtype="step", color=colour, linewidth=1.4, linestyle=STYLES[i]
-        )
-    ax.axvline(
-        threshold,
-        ymax=0.84,
-        color=theme.ink,
-        linewidth=1.2,
-        linestyle="--",
-        label=f"threshold {threshold:.3f}",
-    )
+        line = {"color": colour, "linewidth": 1.4, "linestyle": STYLES[i]}
+        ax.hist(own, edges, weights=weights, histtype="step", **line)
+    line = {"color": theme.ink, "linewidth": 1.2, "linestyle": "--"}
+    ax.axvline(threshold, ymax=0.84, label=f"threshold {threshold:.3f}", **line)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.22 * max(0.05, ax.get_ylim()[1]))  # room for the legend above the bars
-    legend(ax, theme, loc="upper center", ncols=3, columnspacing=1.0, handlelength=1.4)
+    add_legend(ax, theme, loc="upper center", ncols=3, columnspacing=1.0, handlelength=1.4)
     return figure
 
 
-def reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme) -> Figure:
-    """Share of fakes against mean score, by bin (``metrics.reliability_bins``); larger dots hold more."""
-    figure, ax = axes(theme, "Reliability", "mean score of the bin", "share of fakes in the bin")
+def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme) -> Figure:
+    """Share of fakes against mean score, by bin (``metrics.make_reliability_bins``); larger dots are more."""
+    figure, ax = make_axes(theme, "Reliability", "mean score of the bin", "share of fakes in the bin")
     ax.plot([0, 1], [0, 1], color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
     for i, (name, bins) in enumerate(curves.items()):
-        x = [b["mean_score"] for b in bins]
-        y = [b["share_fake"] for b in bins]
-        total = sum(b["n"] for b in bins)
-        ax.plot(x, y, **_line(theme, i), label=name)
-        ax.scatter(
-            x, y, [12 + 180 * b["n"] / total for b in bins], color=theme.series[i], alpha=0.7, zorder=3
-        )
-    _unit_square(ax)
-    legend(ax, theme, loc="upper left")
+        x, y, n = (np.array([b[key] for b in bins]) for key in ("mean_score", "share_fake", "n"))
+        ax.plot(x, y, **_style_line(theme, i), label=name)
+        ax.scatter(x, y, 12 + 180 * n / n.sum(), color=theme.series[i], alpha=0.7, zorder=3)
+    _show_unit_square(ax)
+    add_legend(ax, theme, loc="upper left")
     return figure
 
 
-def sweeps(
+def draw_sweeps(
     kinds: Sequence[tuple[str, Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]], theme: Theme
 ) -> Figure:
     """AUC with its interval against the amount of each kind of change; one small panel a kind.
@@ -163,25 +155,15 @@ def sweeps(
     for panel, (kind, base, changed) in zip(panels, kinds, strict=False):
         rows = [*([base] if base else []), *changed]
         ticks = [*(["as is"] if base else []), *(f"{row['amount']:g}" for row in changed)]
-        _dress(panel, theme)
+        _apply_theme(panel, theme)
         panel.set_title(kind, color=theme.ink, fontsize=9)
-        known = [(place, row) for place, row in enumerate(rows) if row["auc"] is not None]
-        places, values = [place for place, _ in known], [row["auc"] for _, row in known]
-        ends = [
-            [value - _or(row["auc_low"], value) for value, (_, row) in zip(values, known, strict=True)],
-            [_or(row["auc_high"], value) - value for value, (_, row) in zip(values, known, strict=True)],
-        ]
-        colour = theme.series[0]
-        panel.errorbar(
-            places,
-            values,
-            np.maximum(0, ends),
-            color=colour,
-            linewidth=1.4,
-            marker="o",
-            markersize=4,
-            capsize=3,
+        values, low, high = (
+            np.array([row[f"auc{end}"] for row in rows], float) for end in ("", "_low", "_high")
         )
+        ends = np.maximum(0, np.nan_to_num([values - low, high - values]))
+        known = np.flatnonzero(~np.isnan(values))
+        line = {"color": theme.series[0], "linewidth": 1.4, "marker": "o", "markersize": 4, "capsize": 3}
+        panel.errorbar(known, values[known], ends[:, known], **line)
         panel.axhline(0.5, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
         panel.set_xticks(range(len(rows)), ticks)
         panel.set_xlim(-0.4, len(rows) - 0.6)
@@ -189,15 +171,11 @@ def sweeps(
     return figure
 
 
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
-
-
-def confusion(counts: Mapping[str, int], theme: Theme, what: str) -> Figure:
+def draw_confusion(counts: Mapping[str, int], theme: Theme, what: str) -> Figure:
     """The confusion matrix with counts, shaded by the share of each true class."""
     matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    figure, ax = axes(theme, f"Confusion matrix, {what}", "called", "is", (3.9, 3.4))
+    figure, ax = make_axes(theme, f"Confusion matrix, {what}", "called", "is", (3.9, 3.4))
     ax.grid(visible=False)
     ax.set_xticks([0, 1], ["real", "fake"])
     ax.set_yticks([0, 1], ["real", "fake"])
@@ -206,26 +184,19 @@ def confusion(counts: Mapping[str, int], theme: Theme, what: str) -> Figure:
     for row in range(2):
         for column in range(2):
             share = shares[row, column]
-            ax.add_patch(_tile(column, row, share, theme))
+            alpha = 0.06 + 0.34 * share  # never darker, so that the number on it stays readable
+            tile = Rectangle((column - 0.49, row - 0.49), 0.98, 0.98, color=theme.series[0], alpha=alpha)
+            ax.add_patch(tile)
             words = f"{matrix[row, column]:,}\n{100 * share:.1f} %"
             ax.text(column, row, words, ha="center", va="center", color=theme.ink, fontsize=12)
     return figure
 
 
-def _tile(column: int, row: int, share: float, theme: Theme) -> Any:
-    from matplotlib.patches import Rectangle
-
-    # never darker than this, so that the number on it stays readable
-    return Rectangle(
-        (column - 0.49, row - 0.49), 0.98, 0.98, color=theme.series[0], alpha=0.06 + 0.34 * share
-    )
-
-
-def _line(theme: Theme, i: int) -> dict[str, Any]:
+def _style_line(theme: Theme, i: int) -> dict[str, Any]:
     i %= len(theme.series)
     return {"color": theme.series[i], "linestyle": STYLES[i], "linewidth": 1.8}
 
 
-def _unit_square(ax: Any) -> None:
+def _show_unit_square(ax: Any) -> None:
     ax.set_xlim(-0.01, 1.01)
     ax.set_ylim(-0.01, 1.01)

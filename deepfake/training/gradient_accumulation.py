@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import POOL_LAYER, ordered_seeds
+from deepfake.model.network import POOL_LAYER, list_seeds
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.step import (
     StepOptions,
@@ -56,7 +56,7 @@ class AccumulatedStep:
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) in in_head]
         self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) not in in_head]
         # stochastic depth: the second pass must drop what the first one dropped
-        self._seeds = ordered_seeds(self._backbone)
+        self._seeds = list_seeds(self._backbone)
 
         crops, labels = make_signature()
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import ordered_seeds, ordered_trainable, ordered_weights, set_trainable
+from deepfake.model.network import list_seeds, list_trainable, list_weights, set_trainable
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.sync_batch_norm import synchronise_norms
@@ -31,7 +31,7 @@ class Learner:
         self._rank = collective.rank
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
         self.network = synchronise_norms(plain, collective)
-        variables = ordered_trainable(self.network)
+        variables = list_trainable(self.network)
         self.network.compile(_make_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
         self.optimizer.build(variables)
@@ -44,7 +44,7 @@ class Learner:
         else:
             self.train = TrainStep(self.network, variables, self.optimizer, collective, options)
         self.score = ScoreStep(self.network)
-        self._seeds = ordered_seeds(self.network)
+        self._seeds = list_seeds(self.network)
         self._shift_seeds()
 
     def _shift_seeds(self) -> None:
@@ -72,8 +72,8 @@ class Learner:
                 yield
 
     def weights(self) -> list[np.ndarray]:
-        """Copies of all weights of the network, float32, in the order of ``ordered_weights``."""
-        return copy_arrays(ordered_weights(self.network))
+        """Copies of all weights of the network, float32, in the order of ``list_weights``."""
+        return copy_arrays(list_weights(self.network))
 
     def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
         """Take weights that ``weights`` gave; the average starts from them."""
@@ -101,8 +101,8 @@ class Learner:
 
 
 def assign_weights(network: Any, arrays: Sequence[np.ndarray]) -> None:
-    """Put float32 ``arrays`` into ``ordered_weights``; raises ``CheckpointError`` where shapes do not fit."""
-    weights = ordered_weights(network)
+    """Put float32 ``arrays`` into ``list_weights``; raises ``CheckpointError`` where shapes do not fit."""
+    weights = list_weights(network)
     if [tuple(weight.shape) for weight in weights] != [array.shape for array in arrays]:
         raise CheckpointError("the checkpoint holds the weights of another network; train without it")
     assign_arrays(weights, arrays)

@@ -47,7 +47,7 @@ class Run:
 
 def prepare_environment() -> None:
     """Set what Ray's processes inherit; call before Ray is started."""
-    keras_runtime.quiet()
+    keras_runtime.silence_tensorflow()
     ray_compat.set_train_environment(_START_TIMEOUT_SECONDS, _POLL_SECONDS)
 
 

@@ -73,7 +73,7 @@ class PhaseState:
 class BestEpoch:
     """The network of the lowest validation loss so far."""
 
-    weights: list[np.ndarray]  # as network.ordered_weights
+    weights: list[np.ndarray]  # as network.list_weights
     scores: np.ndarray  # (n_val,) float64 in [0, 1], of the validation crops in plan order
 
 
@@ -310,7 +310,7 @@ class Trainer:
             scores = self._score_validation(ScoreStep(network))
         result: dict[str, Any] = {"history": self.state.history, "best_epoch": self.state.best_epoch}
         if self.collective.rank == 0:
-            content = bundle.network_bytes(network)
+            content = bundle.serialise_network(network)
             self.storage.write_bytes(join(self.task.config.output, bundle.MODEL_FILE), content)
             result["model_sha256"] = hashlib.sha256(content).hexdigest()
             result["val_scores"] = scores.tolist()
@@ -325,5 +325,5 @@ def _measure(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[s
             "the network's scores are no longer finite; lower training.learning_rate or "
             "training.head_learning_rate, or set training.clip_norm"
         )
-    found = metrics.binary(labels, scores)
+    found = metrics.measure_binary(labels, scores)
     return {prefix + "loss": found["log_loss"], **{prefix + name: found[name] for name in _METRICS}}

@@ -51,9 +51,9 @@ def _encode_place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> n
 
 def derive_bundle_fields(scored: pa.Table) -> dict[str, Any]:
     """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``collect_scored_faces``)."""
-    chosen = thresholds.choose(scored)
+    chosen = thresholds.choose_decisions(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
-    videos = metrics.video_table(scored, AGGREGATION)
+    videos = metrics.aggregate_videos(scored, AGGREGATION)
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
@@ -69,4 +69,4 @@ def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     groups = read_identity_groups(table)
     intervals = metrics.bootstrap_intervals(labels, scores, groups, threshold, _RESAMPLES, _SEED)
-    return {**metrics.binary(labels, scores, threshold), "intervals": intervals}
+    return {**metrics.measure_binary(labels, scores, threshold), "intervals": intervals}

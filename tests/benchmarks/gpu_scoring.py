@@ -164,7 +164,7 @@ class Job:
 
     def __call__(self, folder: str, output: str, network: Any, limit: int | None = None) -> tuple[int, float]:
         """Faces, and seconds from the plan to the joined tables; crops of videos are kept."""
-        inference.prepare = lambda *_: network
+        inference.prepare_network = lambda *_: network
         config = ScoreJobConfig.model_validate(
             {
                 "input": folder,

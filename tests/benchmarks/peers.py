@@ -96,17 +96,17 @@ def numbers(faces: pa.Table, scores: np.ndarray) -> dict[str, Any]:
     scored = faces.select([n for n in faces.column_names if n != "score"]).append_column(
         "score", pa.array(scores)
     )
-    videos = metrics.video_table(scored)
+    videos = metrics.aggregate_videos(scored)
     y, s = videos["label"].to_numpy(), videos["score"].to_numpy()
     groups = [
         g or v for g, v in zip(videos["group_id"].to_pylist(), videos["video_id"].to_pylist(), strict=True)
     ]
-    of_videos = metrics.binary(y, s)
+    of_videos = metrics.measure_binary(y, s)
     return {
         "videos": of_videos,
         "intervals": metrics.bootstrap_intervals(y, s, groups, 0.5, RESAMPLES),
         "identities": len(set(groups)),
-        "faces": metrics.binary(scored["label"].to_numpy(), scores),
+        "faces": metrics.measure_binary(scored["label"].to_numpy(), scores),
     }
 
 

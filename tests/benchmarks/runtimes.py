@@ -3,7 +3,7 @@
 python -m tests.benchmarks.runtimes BUNDLE [--threads 1] [--runs 3] [--crops FOLDER]
 
 TensorFlow and OpenVINO come with the project. ONNX Runtime (with tf2onnx) and LiteRT are measured where
-they are installed. The crops are those of ``deepfake.model.inference.probes`` or images of a folder.
+they are installed. The crops are those of ``deepfake.model.inference.make_probes`` or images of a folder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def tensorflow(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
 
 def openvino(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
     """As the project uses it, and with larger batches."""
-    graph = inference.export(bundle)
+    graph = inference.export_network(bundle)
     yield "OpenVINO, 1", inference.OpenVinoScorer(graph, threads).score
     for batch in (8, 32):
         yield f"OpenVINO, {batch}", batched(openvino_request(graph, threads, batch), batch)
@@ -110,7 +110,7 @@ def batched(score: Score, batch: int) -> Score:
 def pictures(folder: str | None) -> np.ndarray:
     """(CROPS, 224, 224, 3) uint8 RGB."""
     if folder is None:
-        return np.resize(inference.probes(), (CROPS, INPUT_SIZE, INPUT_SIZE, 3))
+        return np.resize(inference.make_probes(), (CROPS, INPUT_SIZE, INPUT_SIZE, 3))
     files = sorted(p for p in Path(folder).rglob("*") if p.suffix in (".jpg", ".png"))[:CROPS]
     images = [cv2.resize(cv2.imread(str(file)), (INPUT_SIZE, INPUT_SIZE))[..., ::-1] for file in files]
     return np.resize(np.stack(images), (CROPS, INPUT_SIZE, INPUT_SIZE, 3))

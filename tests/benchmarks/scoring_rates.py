@@ -198,7 +198,7 @@ def main() -> None:
         archive = Path(made, "archive")
         clips = lay_out(options.input, archive, options.copies)
         uri = make_bundle(Path(made, "bundle"), options.backbone)
-        network = inference.prepare(Bundle.load(uri), Storage())
+        network = inference.prepare_network(Bundle.load(uri), Storage())
         rates: dict[str, list[float]] = {}
         job(str(archive / "0"), uri, detector, workers)  # workers' first imports come from a cold disk
         few = [clip for clip in clips if Path(clip).is_relative_to(archive / "0")]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.metrics import POLICIES, aggregate, video_table
+from deepfake.metrics import POLICIES, aggregate, aggregate_videos
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -54,7 +54,7 @@ def faces(**columns: list) -> pa.Table:
 
 
 def test_a_videos_row_counts_its_faces_and_frames_and_keeps_what_is_known_of_it() -> None:
-    table = video_table(
+    table = aggregate_videos(
         faces(
             video_id=["b", "a", "b", "b"],
             frame_index=[30, 0, 0, 30],
@@ -70,25 +70,27 @@ def test_a_videos_row_counts_its_faces_and_frames_and_keeps_what_is_known_of_it(
 
 
 def test_two_methods_with_the_same_file_name_stay_two_videos() -> None:
-    table = video_table(faces(video_id=["Deepfakes/000_003.mp4", "FaceSwap/000_003.mp4"], score=[0.1, 0.9]))
+    table = aggregate_videos(
+        faces(video_id=["Deepfakes/000_003.mp4", "FaceSwap/000_003.mp4"], score=[0.1, 0.9])
+    )
     assert table["score"].to_pylist() == [0.1, 0.9]
 
 
 def test_faces_of_one_video_with_two_labels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"v\.mp4: its faces disagree on label"):
-        video_table(faces(video_id=["v.mp4", "v.mp4"], score=[0.1, 0.2], label=[0, 1]))
+        aggregate_videos(faces(video_id=["v.mp4", "v.mp4"], score=[0.1, 0.2], label=[0, 1]))
 
 
 def test_no_faces_make_no_videos() -> None:
     empty = pa.schema(
         [("video_id", pa.string()), ("score", pa.float64()), ("label", pa.int8())]
     ).empty_table()
-    assert video_table(empty).num_rows == 0
+    assert aggregate_videos(empty).num_rows == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 1)), min_size=1, max_size=40))
 def test_the_table_has_each_videos_own_aggregate(rows: list) -> None:
     names, scores = [r[0] for r in rows], np.array([r[1] for r in rows])
-    table = video_table(faces(video_id=names, score=scores.tolist()), "max")
+    table = aggregate_videos(faces(video_id=names, score=scores.tolist()), "max")
     expected = {name: max(s for n, s in rows if n == name) for name in sorted(set(names))}
     assert dict(zip(table["video_id"].to_pylist(), table["score"].to_pylist(), strict=True)) == expected

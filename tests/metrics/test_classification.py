@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from deepfake.metrics import binary, equal_error_rate, expected_calibration_error, reliability_bins
+from deepfake.metrics import (
+    find_equal_error_rate,
+    make_reliability_bins,
+    measure_binary,
+    measure_calibration_error,
+)
 
 # A coarse grid of scores makes ties common.
 SCORE = st.integers(0, 20).map(lambda i: i / 20)
@@ -39,7 +44,7 @@ def test_every_metric_equals_scikit_learns(items: list[tuple[int, float]], thres
         "log_loss": sk.log_loss(y, s, labels=[0, 1]),
         "brier": sk.brier_score_loss(y, s),
     }
-    found = binary(y, s, threshold)
+    found = measure_binary(y, s, threshold)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert found["precision"] == (pytest.approx(sk.precision_score(y, called)) if called.any() else None)
     assert list(found["confusion"].values()) == sk.confusion_matrix(y, called, labels=[0, 1]).ravel().tolist()
@@ -51,7 +56,7 @@ def test_the_equal_error_rate_is_where_the_roc_curve_crosses_the_diagonal_of_equ
     items: list[tuple[int, float]],
 ) -> None:
     y, s = arrays(items)
-    error = equal_error_rate(y, s)
+    error = find_equal_error_rate(y, s)
     assert error is not None
     fpr, tpr, _ = sk.roc_curve(y, s, drop_intermediate=False)
     assert np.interp(error[0], *_strictly_rising(fpr, tpr, 1 - error[0])) == pytest.approx(1 - error[0])
@@ -68,36 +73,36 @@ def _strictly_rising(fpr: np.ndarray, tpr: np.ndarray, level: float) -> tuple[np
 
 
 def test_perfectly_separated_scores_have_no_error() -> None:
-    found = binary([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
+    found = measure_binary([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
     assert [found[name] for name in ("accuracy", "auc", "ap", "eer", "f1")] == [1, 1, 1, 0, 1]
 
 
 def test_scores_that_are_all_equal_are_chance() -> None:
-    found = binary([0, 1, 0, 1], [0.7] * 4)
+    found = measure_binary([0, 1, 0, 1], [0.7] * 4)
     assert (found["auc"], found["eer"], found["partial_auc"]) == (0.5, 0.5, 0.5)
 
 
 def test_a_score_on_the_threshold_is_called_fake() -> None:
-    assert binary([0, 1], [0.5, 0.5])["confusion"] == {"tn": 0, "fp": 1, "fn": 0, "tp": 1}
+    assert measure_binary([0, 1], [0.5, 0.5])["confusion"] == {"tn": 0, "fp": 1, "fn": 0, "tp": 1}
 
 
 @pytest.mark.parametrize(("label", "undefined"), [(0, "recall"), (1, "specificity")])
 def test_with_one_class_the_metrics_that_need_both_are_none(label: int, undefined: str) -> None:
-    found = binary([label] * 3, [0.2, 0.6, 0.9])
+    found = measure_binary([label] * 3, [0.2, 0.6, 0.9])
     assert all(found[name] is None for name in (*RANK_METRICS, "balanced_accuracy", undefined))
     assert found["accuracy"] == pytest.approx((1 if label == 0 else 2) / 3)
     assert found["brier"] is not None
 
 
 def test_without_items_every_metric_is_none() -> None:
-    found = binary([], [])
+    found = measure_binary([], [])
     names = ("accuracy", *THRESHOLD_METRICS, *RANK_METRICS, "log_loss", "brier", "ece")
     assert all(found[name] is None for name in names)
     assert found["n"] == 0
 
 
 def test_precision_is_none_where_nothing_is_called_fake() -> None:
-    found = binary([0, 1], [0.1, 0.2], threshold=0.9)
+    found = measure_binary([0, 1], [0.1, 0.2], threshold=0.9)
     assert found["precision"] is None
     assert found["recall"] == 0.0
 
@@ -117,17 +122,17 @@ def test_precision_is_none_where_nothing_is_called_fake() -> None:
 )
 def test_what_cannot_be_measured_is_refused(labels: list, scores: list, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        binary(labels, scores)
+        measure_binary(labels, scores)
 
 
 def test_the_calibration_error_of_a_constant_score_is_its_distance_from_the_share_of_fakes() -> None:
-    assert expected_calibration_error([0, 0, 0, 1], [0.75] * 4) == pytest.approx(0.5)
+    assert measure_calibration_error([0, 0, 0, 1], [0.75] * 4) == pytest.approx(0.5)
 
 
 @given(ITEMS)
 def test_the_reliability_bins_hold_every_item_once(items: list[tuple[int, float]]) -> None:
     y, s = arrays(items)
-    bins = reliability_bins(y, s)
+    bins = make_reliability_bins(y, s)
     assert sum(b["n"] for b in bins) == y.size
     assert sum(b["n"] * b["share_fake"] for b in bins) == pytest.approx(y.sum())
     assert all(b["lower"] - 1e-12 <= b["mean_score"] <= b["upper"] + 1e-12 for b in bins)

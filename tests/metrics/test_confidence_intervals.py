@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepfake.metrics import auc_interval, precision_at_prevalence, precision_interval, share_interval
+from deepfake.metrics import auc_interval, precision_interval, predict_precision, share_interval
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -71,13 +71,13 @@ def test_of_nothing_nothing_is_known() -> None:
 def test_the_precision_is_within_its_interval_and_few_reals_leave_it_wide() -> None:
     few, many = precision_interval(9, 10, 0, 40, 0.01), precision_interval(900, 1000, 0, 4000, 0.01)
     assert few is not None and many is not None
-    assert few.low < many.low < precision_at_prevalence(0.9, 0.0, 0.01) == few.high == 1.0
+    assert few.low < many.low < predict_precision(0.9, 0.0, 0.01) == few.high == 1.0
     assert few.low < 0.1
 
 
 def test_the_precisions_interval_covers_it_at_least_as_often_as_it_says() -> None:
     random = np.random.default_rng(0)
-    truth = precision_at_prevalence(0.8, 0.05, 0.02)
+    truth = predict_precision(0.8, 0.05, 0.02)
     covered = 0
     for _ in range(200):
         hits, alarms = random.binomial(60, 0.8), random.binomial(80, 0.05)

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfake.metrics import auc_interval, binary, bootstrap_intervals, equal_error_rate, resampling
+from deepfake.metrics import (
+    auc_interval,
+    bootstrap_intervals,
+    find_equal_error_rate,
+    measure_binary,
+    resampling,
+)
 
 SCORE = st.one_of(st.integers(0, 10).map(lambda i: i / 10), st.floats(0, 1))
 ROWS = st.lists(st.tuples(st.integers(0, 1), SCORE, st.integers(0, 3)), max_size=40)
@@ -22,7 +28,7 @@ def test_weights_count_rows_as_repeating_them_does(
     s = np.array([row[1] for row in rows], np.float64)
     weights = np.array([row[2] for row in rows], np.int64)
     found = resampling.WeightedMetrics(y, s, threshold)(weights)
-    plain = binary(np.repeat(y, weights), np.repeat(s, weights), threshold)
+    plain = measure_binary(np.repeat(y, weights), np.repeat(s, weights), threshold)
     assert set(found) == set(resampling.METRICS)
     for name, value in found.items():
         expected = plain[name]
@@ -40,8 +46,8 @@ def test_every_metric_has_the_interval_that_resampling_the_rows_gives() -> None:
     for _ in range(60):
         counts = np.bincount(drawn.integers(0, 30, 30), minlength=30)
         rows = np.repeat(np.arange(y.size), counts[groups])
-        error = equal_error_rate(y[rows], s[rows])
-        samples.append({**binary(y[rows], s[rows], 0.5), "eer": error and error[0]})
+        error = find_equal_error_rate(y[rows], s[rows])
+        samples.append({**measure_binary(y[rows], s[rows], 0.5), "eer": error and error[0]})
     for name in resampling.METRICS:
         expected = np.quantile([sample[name] for sample in samples], [0.025, 0.975])
         assert found[name] == pytest.approx(tuple(expected), abs=1e-9), name

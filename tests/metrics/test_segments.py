@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.metrics.segments import Segment, covered_seconds, find_segments, smooth
+from deepfake.metrics.segments import Segment, find_segments, smooth_scores, sum_covered_seconds
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -44,17 +44,17 @@ def test_smoothing_stays_within_the_scores_and_without_a_window_changes_nothing(
     scores: list[float],
 ) -> None:
     times = np.arange(len(scores)) / 2
-    means = smooth(times, scores, 3.0)
+    means = smooth_scores(times, scores, 3.0)
     assert means.min() >= min(scores) - 1e-12
     assert means.max() <= max(scores) + 1e-12
-    assert smooth(times, scores, 0.0).tolist() == scores
+    assert smooth_scores(times, scores, 0.0).tolist() == scores
 
 
 def test_smoothing_averages_over_the_window_on_both_sides() -> None:
-    assert smooth([0, 1, 2, 9], [0, 1, 0.5, 1], 2.0) == pytest.approx([0.5, 0.5, 0.75, 1.0])
+    assert smooth_scores([0, 1, 2, 9], [0, 1, 0.5, 1], 2.0) == pytest.approx([0.5, 0.5, 0.75, 1.0])
 
 
 def test_time_that_two_tracks_share_counts_once() -> None:
     made = [Segment(0, 4, 0, 0), Segment(1, 2, 0, 0), Segment(3, 6, 0, 0), Segment(8, 9, 0, 0)]
-    assert covered_seconds(made) == 7.0
-    assert covered_seconds([]) == 0.0
+    assert sum_covered_seconds(made) == 7.0
+    assert sum_covered_seconds([]) == 0.0

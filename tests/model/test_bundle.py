@@ -54,7 +54,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path
         threshold=0.4,
         crop=CropConfig(margin=0.2),
         detector=DetectorConfig(name="haar"),
-        versions=keras_runtime.versions(),
+        versions=keras_runtime.list_versions(),
     )
     return folder
 
@@ -200,7 +200,7 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
             "score": np.clip(random.normal(0.4 + 0.2 * labels, 0.1), 0, 1),
         }
     )
-    chosen = thresholds.choose(faces)
+    chosen = thresholds.choose_decisions(faces)
     info = bundle.read_info(str(written), Storage()).model_copy(
         update={
             "operating_points": {name: found.operating_points for name, found in chosen.items()},
@@ -216,10 +216,9 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
     assert found.operating_point("fpr_0.01") == chosen["mean"].operating_points[1]
     assert found.uncertain_band() == chosen["mean"].uncertain
     scores = np.array([0.3, 0.5, 0.7])
-    probabilities, rare = found.calibrate(scores), found.calibrate(scores, prevalence=0.01)
-    assert probabilities is not None and rare is not None
-    assert probabilities == pytest.approx(chosen["mean"].calibration(scores))
-    assert (rare < probabilities).all()
+    calibration = found.info.calibration["mean"]
+    assert calibration(scores) == pytest.approx(chosen["mean"].calibration(scores))
+    assert (calibration(scores, prevalence=0.01) < calibration(scores)).all()
     with pytest.raises(UsageError, match=r"no operating point 'fpr_1'.*balanced, fpr_0\.01, fpr_0\.001"):
         found.operating_point("fpr_1")
 
@@ -227,4 +226,4 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
 def test_a_bundle_without_decisions_is_uncalibrated(loaded: Bundle) -> None:
     assert loaded.operating_points() == ()
     assert loaded.uncertain_band() is None
-    assert loaded.calibrate(np.array([0.5])) is None
+    assert loaded.info.calibration is None

@@ -15,7 +15,13 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.bundle import Bundle
-from deepfake.model.grad_cam import BlendHeat, HeatMaps, blend_heat, heat_maps, overlay, share_inside
+from deepfake.model.grad_cam import (
+    BlendHeat,
+    HeatMaps,
+    measure_blend_heat,
+    measure_share_inside,
+    overlay_heat,
+)
 from deepfake.model.network import INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER, build_network
 from tests import small_bundle
 
@@ -42,7 +48,7 @@ def test_heat_is_where_the_evidence_is_for_each_call(red_is_fake: Bundle) -> Non
     )
     assert set(red_is_fake.score(crops)) <= {0.0, 0.5, 1.0}  # saturated, so a gradient of the score is zero
     for call, places in (("fake", ((32, 96), (160, 0), (0, 0))), ("real", ((128, 0), (0, 160), (64, 64)))):
-        heat = heat_maps(red_is_fake, crops, call)
+        heat = HeatMaps(red_is_fake)(crops, call)
         assert heat.shape == (3, SIDE, SIDE) and heat.dtype == np.float32
         for one, (row, column) in zip(heat, places, strict=True):
             assert one.max() == 1 and one.min() >= 0
@@ -52,20 +58,20 @@ def test_heat_is_where_the_evidence_is_for_each_call(red_is_fake: Bundle) -> Non
 
 def test_batches_do_not_change_a_map_and_no_crops_give_no_maps(red_is_fake: Bundle) -> None:
     crops = np.stack([crop_with((32 * i, 64)) for i in range(5)])  # batches of two
-    together = heat_maps(red_is_fake, crops)
+    together = HeatMaps(red_is_fake)(crops)
     for one, crop in zip(together, crops, strict=True):
-        np.testing.assert_array_equal(heat_maps(red_is_fake, crop[None])[0], one)
-    assert heat_maps(red_is_fake, crops[:0]).shape == (0, SIDE, SIDE)
+        np.testing.assert_array_equal(HeatMaps(red_is_fake)(crop[None])[0], one)
+    assert HeatMaps(red_is_fake)(crops[:0]).shape == (0, SIDE, SIDE)
 
 
 def test_a_crop_in_which_nothing_speaks_for_a_fake_has_no_heat(red_is_fake: Bundle) -> None:
-    heat = heat_maps(red_is_fake, crop_with(None, blue=(64, 64))[None])
+    heat = HeatMaps(red_is_fake)(crop_with(None, blue=(64, 64))[None])
     np.testing.assert_array_equal(heat, 0)
 
 
 def test_normalised_crops_are_refused(red_is_fake: Bundle) -> None:
     with pytest.raises(UsageError, match="uint8"):
-        heat_maps(red_is_fake, np.zeros((1, SIDE, SIDE, 3), np.float32))
+        HeatMaps(red_is_fake)(np.zeros((1, SIDE, SIDE, 3), np.float32))
 
 
 def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path: Path) -> None:
@@ -84,7 +90,7 @@ def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path
     logits = np.asarray(head(np.concatenate([values, moved]), training=False)) @ kernel + bias
     weights = (logits[1:, 0] - logits[0, 0]).astype(np.float64)
     expected = np.maximum((values[0] * weights).sum(-1), 0)
-    found = heat_maps(loaded, crop)[0]
+    found = HeatMaps(loaded)(crop)[0]
     centres = found[16::32, 16::32]  # the nearest pixels to the middles of the 7 x 7 places
     assert expected.max() > 0
     np.testing.assert_allclose(centres, expected / expected.max(), atol=0.1)
@@ -97,17 +103,17 @@ def test_the_share_inside_a_mask_is_its_area_for_even_heat_and_all_for_heat_with
     mask = (np.random.default_rng(seed).random((1, 24, 24)) < density).astype(np.float32) * 0.25
     mask[0, 0, 0], mask[0, -1, -1] = 0.25, 0.0
     even = np.full((1, 24, 24), 0.3, np.float32)
-    assert share_inside(even, mask)[0] == pytest.approx((mask > 0).mean(), rel=1e-5)
-    assert share_inside(even * (mask > 0), mask)[0] == pytest.approx(1)
-    assert share_inside(even * (mask == 0), mask)[0] == 0
-    assert np.isnan(share_inside(0 * even, mask)[0])
+    assert measure_share_inside(even, mask)[0] == pytest.approx((mask > 0).mean(), rel=1e-5)
+    assert measure_share_inside(even * (mask > 0), mask)[0] == pytest.approx(1)
+    assert measure_share_inside(even * (mask == 0), mask)[0] == 0
+    assert np.isnan(measure_share_inside(0 * even, mask)[0])
 
 
 def test_an_overlay_leaves_cold_places_as_they_were_and_colours_hot_ones() -> None:
     crop = crop_with((32, 96))
     heat = np.zeros((SIDE, SIDE), np.float32)
     heat[:100] = 1.0
-    seen = overlay(crop, heat)
+    seen = overlay_heat(crop, heat)
     assert seen.dtype == np.uint8
     np.testing.assert_array_equal(seen[100:], crop[100:])
     assert (np.abs(seen[:100].astype(int) - crop[:100]).max(axis=2) > 20).all()
@@ -118,7 +124,7 @@ def test_heat_on_self_blended_fakes_is_measured_against_the_area_of_the_masks(re
     random = np.random.default_rng(2)
     crops = np.stack([random.integers(100, 156, (SIDE, SIDE, 1), np.uint8).repeat(3, 2) for _ in range(12)])
     faces = [Face((47.0, 42.0, 130.0, 140.0))] * len(crops)
-    found = blend_heat(HeatMaps(red_is_fake), crops, faces)
-    assert found.crops == 12 and found == blend_heat(HeatMaps(red_is_fake), crops, faces)
+    found = measure_blend_heat(HeatMaps(red_is_fake), crops, faces)
+    assert found.crops == 12 and found == measure_blend_heat(HeatMaps(red_is_fake), crops, faces)
     assert found.share is not None and found.area is not None and 0.02 < found.area < 0.6
-    assert blend_heat(HeatMaps(red_is_fake), crops[:0], []) == BlendHeat(0, 0, None, None)
+    assert measure_blend_heat(HeatMaps(red_is_fake), crops[:0], []) == BlendHeat(0, 0, None, None)

@@ -26,7 +26,7 @@ def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
     network = build_network(ModelConfig(weights="none"))
     scores = network.get_layer("head_score")
     kernel, bias = scores.get_weights()
-    logits = np.log(1 / network(inference.probes(), training=False).numpy() - 1)
+    logits = np.log(1 / network(inference.make_probes(), training=False).numpy() - 1)
     scores.set_weights([kernel * 2 / np.std(logits), bias + np.mean(logits) * 2 / np.std(logits)])
     save_bundle(uri, Storage(), network, threshold=0.5, threshold_rule="none")
     return uri
@@ -39,11 +39,11 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def network(uri: str) -> inference.Network:
-    return inference.prepare(Bundle.load(uri), Storage(), "openvino")
+    return inference.prepare_network(Bundle.load(uri), Storage(), "openvino")
 
 
 def test_openvinos_scores_are_tensorflows(uri: str, network: inference.Network) -> None:
-    crops = inference.probes()
+    crops = inference.make_probes()
     expected = Bundle.load(uri, batch_size=5).score(crops)
     assert np.ptp(expected) > 0.2
     np.testing.assert_allclose(network.scorer(threads=1).score(crops), expected, atol=1e-4)
@@ -52,7 +52,7 @@ def test_openvinos_scores_are_tensorflows(uri: str, network: inference.Network) 
 
 
 def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> None:
-    crops, scorer = inference.probes(), network.scorer(threads=1)
+    crops, scorer = inference.make_probes(), network.scorer(threads=1)
     together = scorer.score(crops)
     assert [scorer.score(crops[i : i + 1])[0] for i in range(len(crops))] == together.tolist()
     assert scorer.score(crops[:0]).shape == (0,)
@@ -61,7 +61,7 @@ def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> N
 def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(uri: str) -> None:
     code = (
         "import sys; from deepfake.model import bundle, inference; "
-        "print(len(inference.export(bundle.Bundle.load(sys.argv[1]))))"
+        "print(len(inference.export_network(bundle.Bundle.load(sys.argv[1]))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, uri],
@@ -83,13 +83,13 @@ def test_an_exported_network_is_kept_beside_its_bundle_and_needs_no_tensorflow(
         "from deepfake.model import inference\n"
         "from deepfake.model.bundle import Bundle\n"
         "from deepfake.io.storage import Storage\n"
-        f"network = inference.prepare(Bundle.load({uri!r}), Storage())\n"
-        "print(network.scorer(1).score(inference.probes()).tolist())\n"
+        f"network = inference.prepare_network(Bundle.load({uri!r}), Storage())\n"
+        "print(network.scorer(1).score(inference.make_probes()).tolist())\n"
         "print(sorted({'tensorflow', 'keras', 'openvino_telemetry'} & set(sys.modules)))\n"
     )
     made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     scores, imported = made.strip().splitlines()
-    assert json.loads(scores) == network.scorer(1).score(inference.probes()).tolist()
+    assert json.loads(scores) == network.scorer(1).score(inference.make_probes()).tolist()
     assert imported == "[]"
 
 
@@ -100,24 +100,24 @@ def test_where_the_bundle_cannot_be_written_the_users_cache_keeps_the_network(
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "file").touch()
     bundle.uri = str(tmp_path / "file")  # nothing can be written below a file
-    graph = inference.prepare(bundle, Storage(), "openvino").graph
+    graph = inference.prepare_network(bundle, Storage(), "openvino").graph
     (kept,) = (tmp_path / "cache" / inference.FOLDER).glob("*.zip")
     assert kept.read_bytes() == graph
-    monkeypatch.setattr(inference, "export", None)  # a second export would fail
-    assert inference.prepare(bundle, Storage(), "openvino").graph == graph
+    monkeypatch.setattr(inference, "export_network", None)  # a second export would fail
+    assert inference.prepare_network(bundle, Storage(), "openvino").graph == graph
 
 
 def test_a_damaged_export_is_made_again(uri: str, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     bundle = Bundle.load(uri)
-    whole = inference.prepare(bundle, Storage()).graph
+    whole = inference.prepare_network(bundle, Storage()).graph
     (kept,) = Path(uri, inference.FOLDER).glob("*.zip")
     kept.write_bytes(whole[:-1000])
     with caplog.at_level(logging.WARNING):
-        again = inference.prepare(bundle, Storage()).graph
+        again = inference.prepare_network(bundle, Storage()).graph
     assert "damaged" in caplog.text
     np.testing.assert_array_equal(
-        inference.OpenVinoScorer(again).score(inference.probes()),
-        inference.OpenVinoScorer(whole).score(inference.probes()),
+        inference.OpenVinoScorer(again).score(inference.make_probes()),
+        inference.OpenVinoScorer(whole).score(inference.make_probes()),
     )
 
 
@@ -126,17 +126,19 @@ def test_an_export_with_other_scores_is_refused_by_name_and_otherwise_not_used(
 ) -> None:
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
     other = Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4))
-    wrong = inference.export(Bundle.load(uri))
-    monkeypatch.setattr(inference, "export", lambda bundle: wrong)
+    wrong = inference.export_network(Bundle.load(uri))
+    monkeypatch.setattr(inference, "export_network", lambda bundle: wrong)
     with pytest.raises(UsageError, match="differ from TensorFlow's"):
-        inference.prepare(other, Storage(), "openvino")
+        inference.prepare_network(other, Storage(), "openvino")
     with caplog.at_level(logging.WARNING):
-        assert inference.prepare(other, Storage(), "auto").runtime == "tensorflow"
+        assert inference.prepare_network(other, Storage(), "auto").runtime == "tensorflow"
     assert "differ from TensorFlow's" in caplog.text
     assert not Path(other.uri, inference.FOLDER).exists()
 
 
 def test_openvino_is_refused_on_gpus(uri: str) -> None:
     with pytest.raises(UsageError, match="use_gpu"):
-        inference.prepare(Bundle.load(uri), Storage(), "openvino", use_gpu=True)
-    assert inference.prepare(Bundle.load(uri), Storage(), "auto", use_gpu=True).runtime == "tensorflow"
+        inference.prepare_network(Bundle.load(uri), Storage(), "openvino", use_gpu=True)
+    assert (
+        inference.prepare_network(Bundle.load(uri), Storage(), "auto", use_gpu=True).runtime == "tensorflow"
+    )

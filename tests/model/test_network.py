@@ -15,13 +15,13 @@ from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.network import (
     LAST_CONVOLUTION,
-    backbone_layers,
     build_network,
     check_contract,
     check_crops,
     check_weights,
     copy_for_inference,
-    ordered_weights,
+    list_backbone_layers,
+    list_weights,
     rebuild,
     set_trainable,
 )
@@ -116,7 +116,7 @@ def test_a_frozen_backbone_learns_nothing_and_drops_nothing(keras: Any) -> None:
 
 def test_batch_norm_alone_can_be_frozen(keras: Any, network: Any) -> None:
     set_trainable(network, "all", freeze_batch_norm=True)
-    norms = [x for x in backbone_layers(network) if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [x for x in list_backbone_layers(network) if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 49
     assert not any(layer.trainable for layer in norms)
     assert network.get_layer("stem_conv").trainable and network.get_layer("head_norm").trainable
@@ -137,7 +137,7 @@ def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
 
 def test_weights_have_one_order_in_all_copies_of_a_network(network: Any) -> None:
     copy = rebuild(network, type)
-    ours, theirs = ordered_weights(network), ordered_weights(copy)
+    ours, theirs = list_weights(network), list_weights(copy)
     assert [w.path for w in ours] == [w.path for w in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine, other)
@@ -163,7 +163,7 @@ def test_what_is_saved_has_no_optimizer(network: Any) -> None:
     saved = copy_for_inference(trained)
     assert trained.compiled and not saved.compiled
     size = sum(weight.numpy().nbytes for weight in network.weights)
-    assert size < len(bundle.network_bytes(saved)) < 1.1 * size
+    assert size < len(bundle.serialise_network(saved)) < 1.1 * size
 
 
 def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does(

@@ -29,21 +29,23 @@ def faces(videos: int = 40, frames: int = 3, seed: int = 0) -> pa.Table:
 
 def test_thresholds_are_of_videos_one_set_for_each_way_of_aggregating() -> None:
     table = faces()
-    chosen = thresholds.choose(table)
+    chosen = thresholds.choose_decisions(table)
     assert set(chosen) == set(metrics.POLICIES)
     for policy, decision in chosen.items():
-        videos = metrics.video_table(table, policy, thresholds.TOP_K)
+        videos = metrics.aggregate_videos(table, policy, thresholds.TOP_K)
         y, s = videos["label"].to_numpy(), videos["score"].to_numpy()
         balanced, one_percent, _ = decision.operating_points
-        assert balanced.threshold == metrics.balanced_threshold(y, s)
-        assert one_percent.threshold == metrics.threshold_at_fpr(y, s, 0.01)
+        assert balanced.threshold == metrics.choose_balanced_threshold(y, s)
+        assert one_percent.threshold == metrics.choose_threshold_at_fpr(y, s, 0.01)
         assert (balanced.real_videos, balanced.fake_videos) == (40, 40)
         assert balanced.tpr == pytest.approx((s[y == 1] >= balanced.threshold).mean())
     assert chosen["max"].operating_points[0].threshold > chosen["mean"].operating_points[0].threshold
 
 
 def test_a_rate_that_the_videos_are_too_few_for_says_so() -> None:
-    balanced, one_percent, one_in_a_thousand = thresholds.choose(faces(videos=120))["mean"].operating_points
+    balanced, one_percent, one_in_a_thousand = thresholds.choose_decisions(faces(videos=120))[
+        "mean"
+    ].operating_points
     assert balanced.note is None and one_percent.note is None
     assert one_in_a_thousand.note is not None
     assert "120 real validation videos cannot show" in one_in_a_thousand.note
@@ -52,7 +54,7 @@ def test_a_rate_that_the_videos_are_too_few_for_says_so() -> None:
 
 
 def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> None:
-    calibration = thresholds.choose(faces())["mean"].calibration
+    calibration = thresholds.choose_decisions(faces())["mean"].calibration
     assert calibration.method != "none"  # these scores huddle around one half
     scores = np.linspace(0, 1, 11)
     here, rare = calibration(scores), calibration(scores, prevalence=0.01)
@@ -62,7 +64,7 @@ def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> No
 
 
 def test_few_people_leave_the_score_as_it_is_and_say_so() -> None:
-    calibration = thresholds.choose(faces(videos=8))["mean"].calibration
+    calibration = thresholds.choose_decisions(faces(videos=8))["mean"].calibration
     assert calibration.method == "none"
     assert calibration.note is not None and "at least 10 identities" in calibration.note
     assert calibration(np.array([0.2, 0.9])).tolist() == [0.2, 0.9]
@@ -71,4 +73,4 @@ def test_few_people_leave_the_score_as_it_is_and_say_so() -> None:
 def test_one_class_is_refused() -> None:
     table = faces(videos=3)
     with pytest.raises(ValueError, match="both classes"):
-        thresholds.choose(table.filter(pa.compute.equal(table["label"], 1)))
+        thresholds.choose_decisions(table.filter(pa.compute.equal(table["label"], 1)))

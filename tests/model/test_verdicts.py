@@ -12,7 +12,7 @@ from deepfake.config import ScoringConfig
 from deepfake.errors import UsageError
 from deepfake.model import thresholds
 from deepfake.model.bundle import Bundle, BundleInfo
-from deepfake.model.verdicts import VerdictRule, operating_point
+from deepfake.model.verdicts import VerdictRule, choose_verdict_rule
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def chosen() -> dict[str, thresholds.Decisions]:
         for frame, score in enumerate(np.clip(random.normal(0.42 + 0.16 * label, 0.15, 3), 0, 1)):
             face = {"video_id": str(number), "frame_index": frame, "label": label, "score": float(score)}
             rows.append(face)
-    return thresholds.choose(pa.Table.from_pylist(rows))
+    return thresholds.choose_decisions(pa.Table.from_pylist(rows))
 
 
 def bundle(chosen: dict[str, thresholds.Decisions] | None = None) -> Bundle:
@@ -40,7 +40,7 @@ def bundle(chosen: dict[str, thresholds.Decisions] | None = None) -> Bundle:
 
 
 def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_band() -> None:
-    rule = operating_point(bundle(), ScoringConfig())
+    rule = choose_verdict_rule(bundle(), ScoringConfig())
     assert (rule.name, rule.threshold, rule.measured) == ("rule", 0.4, None)
     assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.35, 0.45))
     assert rule.probability(0.9) is None
@@ -50,7 +50,7 @@ def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_
 def test_the_point_the_band_and_the_rates_are_those_of_the_aggregation_in_use(
     chosen: dict[str, thresholds.Decisions], aggregation: Any
 ) -> None:
-    rule = operating_point(bundle(chosen), ScoringConfig(aggregation=aggregation))
+    rule = choose_verdict_rule(bundle(chosen), ScoringConfig(aggregation=aggregation))
     balanced = chosen[aggregation].operating_points[0]
     assert (rule.name, rule.threshold) == ("balanced", balanced.threshold)
     assert rule.measured == balanced
@@ -60,8 +60,8 @@ def test_the_point_the_band_and_the_rates_are_those_of_the_aggregation_in_use(
 def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_above_the_balanced_one(
     chosen: dict[str, thresholds.Decisions],
 ) -> None:
-    strict = operating_point(bundle(chosen), ScoringConfig(operating_point="fpr_0.01"))
-    balanced = operating_point(bundle(chosen), ScoringConfig())
+    strict = choose_verdict_rule(bundle(chosen), ScoringConfig(operating_point="fpr_0.01"))
+    balanced = choose_verdict_rule(bundle(chosen), ScoringConfig())
     assert strict.threshold > balanced.threshold
     assert strict.verdict(strict.threshold - 1e-6) == "uncertain"
     assert strict.verdict(max(strict.threshold, strict.uncertain_to)) == "likely_fake"
@@ -69,7 +69,7 @@ def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_
 
 
 def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, thresholds.Decisions]) -> None:
-    rule = operating_point(bundle(chosen), ScoringConfig(threshold=0.8, uncertain=0.1))
+    rule = choose_verdict_rule(bundle(chosen), ScoringConfig(threshold=0.8, uncertain=0.1))
     assert (rule.name, rule.threshold, rule.measured) == ("scoring.threshold", 0.8, None)
     assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.7, 0.9))
 
@@ -78,13 +78,13 @@ def test_a_threshold_of_the_users_own_promises_no_rates(chosen: dict[str, thresh
 def test_thresholds_of_one_aggregation_are_not_used_for_another(
     chosen: dict[str, thresholds.Decisions], other: dict[str, Any]
 ) -> None:
-    assert operating_point(bundle(chosen), ScoringConfig(**other)).name == "rule"
+    assert choose_verdict_rule(bundle(chosen), ScoringConfig(**other)).name == "rule"
     with pytest.raises(UsageError, match=r"fpr_0\.01"):
-        operating_point(bundle(chosen), ScoringConfig(operating_point="fpr_0.01", **other))
+        choose_verdict_rule(bundle(chosen), ScoringConfig(operating_point="fpr_0.01", **other))
 
 
 def test_the_probability_rises_with_the_score(chosen: dict[str, thresholds.Decisions]) -> None:
-    rule = operating_point(bundle(chosen), ScoringConfig())
+    rule = choose_verdict_rule(bundle(chosen), ScoringConfig())
     found = [rule.probability(score) for score in (0.1, 0.5, 0.9)]
     assert found == sorted(found) and found[0] < 0.2 < 0.8 < found[-1]  # type: ignore[type-var, operator]
 

@@ -27,7 +27,7 @@ def test_json_with_nan_is_refused() -> None:
 
 @given(TEXT)
 def test_nothing_in_a_shown_name_is_invisible(text: str) -> None:
-    assert html.visible(text).isprintable()
+    assert html.make_visible(text).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_nothing_in_a_shown_name_is_invisible(text: str) -> None:
     ],
 )
 def test_control_marks_are_spelled_out_and_letters_of_any_script_stay(name: str, shown: str) -> None:
-    assert html.visible(name) == shown
+    assert html.make_visible(name) == shown
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_a_time_reads_like_a_players_clock(tenths: int | None, shown: str) -> No
 
 @pytest.mark.parametrize("name", ["scores.js", "style.css"])
 def test_our_own_scripts_and_styles_cannot_end_the_tag_they_stand_in(name: str) -> None:
-    assert "</" not in html.asset(name)
+    assert "</" not in html.read_asset(name)

@@ -15,11 +15,13 @@ LABELS = np.array([0, 0, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.4, 0.4, 0.4, 0.8, 0.9])
 CURVES = [("videos", LABELS, SCORES), ("faces", LABELS, SCORES[::-1])]
 FIGURES = {
-    "roc": lambda theme: plots.roc(CURVES, theme),
-    "precision and recall": lambda theme: plots.precision_recall(CURVES, theme),
-    "histogram": lambda theme: plots.histogram(LABELS, SCORES, 0.5, theme, "videos"),
-    "reliability": lambda theme: plots.reliability({"a": metrics.reliability_bins(LABELS, SCORES)}, theme),
-    "confusion": lambda theme: plots.confusion({"tn": 3, "fp": 0, "fn": 1, "tp": 2}, theme, "videos"),
+    "roc": lambda theme: plots.draw_roc(CURVES, theme),
+    "precision and recall": lambda theme: plots.draw_precision_recall(CURVES, theme),
+    "histogram": lambda theme: plots.draw_histogram(LABELS, SCORES, 0.5, theme, "videos"),
+    "reliability": lambda theme: plots.draw_reliability(
+        {"a": metrics.make_reliability_bins(LABELS, SCORES)}, theme
+    ),
+    "confusion": lambda theme: plots.draw_confusion({"tn": 3, "fp": 0, "fn": 1, "tp": 2}, theme, "videos"),
 }
 
 
@@ -38,8 +40,8 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_plot_is_the_same_bytes_each_time_and_follows_its_theme(name: str) -> None:
-    light, dark = (plots.png(FIGURES[name](theme)) for theme in plots.THEMES)
-    assert light == plots.png(FIGURES[name](plots.LIGHT))
+    light, dark = (plots.render_png(FIGURES[name](theme)) for theme in plots.THEMES)
+    assert light == plots.render_png(FIGURES[name](plots.LIGHT))
     assert pixels(light).mean() > 190
     assert pixels(dark).mean() < 80
 
@@ -58,10 +60,10 @@ def test_text_and_lines_stand_out_from_the_paper(theme: plots.Theme) -> None:
 
 
 def test_plots_drawn_by_several_threads_do_not_disturb_each_other() -> None:
-    expected = plots.png(FIGURES["roc"](plots.LIGHT))
+    expected = plots.render_png(FIGURES["roc"](plots.LIGHT))
     found: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: found.append(plots.png(FIGURES["roc"](plots.LIGHT))))
+        threading.Thread(target=lambda: found.append(plots.render_png(FIGURES["roc"](plots.LIGHT))))
         for _ in range(3)
     ]
     for thread in threads:
@@ -72,7 +74,7 @@ def test_plots_drawn_by_several_threads_do_not_disturb_each_other() -> None:
 
 
 def test_a_class_without_items_leaves_an_empty_histogram() -> None:
-    plots.png(plots.histogram(np.ones(3), np.array([0.1, 0.2, 0.3]), 0.5, plots.LIGHT, "videos"))
+    plots.render_png(plots.draw_histogram(np.ones(3), np.array([0.1, 0.2, 0.3]), 0.5, plots.LIGHT, "videos"))
 
 
 def test_a_sweep_shows_each_kind_from_unchanged_to_worst_and_bears_a_missing_auc() -> None:
@@ -80,11 +82,11 @@ def test_a_sweep_shows_each_kind_from_unchanged_to_worst_and_bears_a_missing_auc
         return {"amount": amount, "auc": auc, "auc_low": auc and auc - 0.1, "auc_high": None}
 
     base = row(0, 0.9)
-    figure = plots.sweeps(
+    figure = plots.draw_sweeps(
         [("blur", base, [row(1, 0.8), row(4, None)]), ("frames", None, [row(1, 0.7)])], plots.LIGHT
     )
     first, second = (axes for axes in figure.axes if axes.get_visible())
     assert [label.get_text() for label in first.get_xticklabels()] == ["as is", "1", "4"]
     assert [label.get_text() for label in second.get_xticklabels()] == ["1"]
     assert list(first.lines[0].get_ydata()) == [0.9, 0.8]
-    assert plots.png(figure).startswith(b"\x89PNG")
+    assert plots.render_png(figure).startswith(b"\x89PNG")

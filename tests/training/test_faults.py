@@ -16,7 +16,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.bundle import Bundle
-from deepfake.model.network import build_network, copy_for_inference, ordered_weights
+from deepfake.model.network import build_network, copy_for_inference, list_weights
 from deepfake.pipelines.leakcheck import fingerprints, probe_features, probes
 from deepfake.pipelines.train import pipeline
 from deepfake.training import faults
@@ -120,7 +120,7 @@ def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path
     keras = keras_runtime.start(threads=2, seed=1)
     honest = build_network(ModelConfig(weights="none"))
     spoiled = build_network(ModelConfig(weights="none"), faults=ALL)
-    for mine, other in zip(ordered_weights(spoiled), ordered_weights(honest), strict=True):
+    for mine, other in zip(list_weights(spoiled), list_weights(honest), strict=True):
         mine.assign(other)
     by_hand = keras.Model(honest.inputs, honest.get_layer("stem_conv").output)
     before = ("Rescaling", "Normalization", "ZeroPadding2D")

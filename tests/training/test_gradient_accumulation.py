@@ -9,7 +9,7 @@ import pytest
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import ordered_seeds, ordered_trainable, ordered_weights
+from deepfake.model.network import list_seeds, list_trainable, list_weights
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.learner import Learner
@@ -33,7 +33,7 @@ def prepare(keras: Any, freeze_backbone_norm: bool, **options: Any) -> tuple[Any
     """A network, what learns of it, and its optimizer."""
     network = small_network(keras, **options)
     network.get_layer("stem_bn").trainable = not freeze_backbone_norm
-    variables = ordered_trainable(network)
+    variables = list_trainable(network)
     network.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
     network.optimizer.build(variables)
     return network, variables, network.optimizer
@@ -49,7 +49,7 @@ def test_parts_give_the_scores_loss_and_weights_of_the_whole_batch(
     for number in range(2):
         np.testing.assert_allclose(in_parts(*batch(number)), step(*batch(number)), rtol=1e-4)
         assert in_parts.loss == pytest.approx(step.loss, rel=1e-4)
-    for mine, theirs in zip(ordered_weights(divided[0]), ordered_weights(whole[0]), strict=True):
+    for mine, theirs in zip(list_weights(divided[0]), list_weights(whole[0]), strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-3, atol=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_the_second_pass_drops_what_the_first_one_dropped(keras: Any, alone: Col
     for seed, value in zip(ordered_seeds(one_part[0]), ordered_seeds(whole[0]), strict=True):
         seed.assign(value)
     np.testing.assert_allclose(in_parts(*batch(0)), step(*batch(0)), rtol=1e-5)
-    for mine, theirs in zip(ordered_trainable(one_part[0]), ordered_trainable(whole[0]), strict=True):
+    for mine, theirs in zip(list_trainable(one_part[0]), list_trainable(whole[0]), strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-4, atol=1e-6)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deepfake.config import ModelConfig, TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import build_network, ordered_seeds, ordered_trainable
+from deepfake.model.network import build_network, list_seeds, list_trainable
 from deepfake.training.callbacks import PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
@@ -58,7 +58,7 @@ def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, opt
 
 def test_workers_drop_other_features_each_and_a_checkpoint_has_rank_0s_masks(keras: Any) -> None:
     network = build_network(ModelConfig(weights="none"))
-    assert len(ordered_seeds(network)) == 11  # nine blocks with stochastic depth, two layers of the head
+    assert len(list_seeds(network)) == 11  # nine blocks with stochastic depth, two layers of the head
     first = learner(keras)
     assert len(first.arrays()["seeds"]) == 2
     second = Learner(small_network(keras), Phase("all", 3, 0.01), TrainingConfig(), Collective(1, 1))
@@ -78,7 +78,7 @@ def test_no_step_is_longer_than_the_clipped_gradient(keras: Any) -> None:
     network = small_network(keras)
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.001)
     network.compile(optimizer, "binary_crossentropy")
-    variables = ordered_trainable(network)
+    variables = list_trainable(network)
     optimizer.build(variables)
     before = [np.asarray(v).copy() for v in variables]
     TrainStep(network, variables, optimizer, Collective(0, 1))(*batch(0))

@@ -12,7 +12,7 @@ from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
-from deepfake.model.network import ordered_weights
+from deepfake.model.network import list_weights
 from deepfake.training import trainer
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.resources import divide_node
@@ -84,7 +84,7 @@ def test_what_is_saved_is_the_best_epoch_and_scores_as_was_measured(
     assert result["best_epoch"] == 1 + int(np.argmin(losses)) < len(losses)
     keras = keras_runtime.start()
     saved = keras.models.load_model(tmp_path / bundle.MODEL_FILE, compile=False)
-    for weight, kept in zip(ordered_weights(saved), run.best.weights, strict=True):
+    for weight, kept in zip(list_weights(saved), run.best.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(weight), kept)
 
 

@@ -64,8 +64,8 @@ def make_heat_maps(
         heat = maps(crop[None], called)[0]
         video, frame, label = (table[name][place].as_py() for name in ("video_id", "frame_index", "label"))
         cells.append((f"{video}\n{('real', 'fake')[label]}, score {scores[place]:.3f}", crop))
-        cells.append((f"frame {frame}\nwhat spoke for {called}", grad_cam.overlay(crop, heat)))
-    sheet = contact_sheet.build(cells, _COLUMNS) if cells else None
+        cells.append((f"frame {frame}\nwhat spoke for {called}", grad_cam.overlay_heat(crop, heat)))
+    sheet = contact_sheet.build_sheet(cells, _COLUMNS) if cells else None
     cut = parse_section(faces.config, "crop", CropConfig)
     blended = _measure_blended(maps, faces, storage, cut) if cut else None
     return HeatFindings(len(cells) // 2, sheet, blended)
@@ -89,7 +89,7 @@ def _measure_blended(
     stored = _read_crops(labelled, chosen, storage, with_faces=True)
     crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
     faces = [locate_face(one.box, one.landmarks, cut) for one in stored if one.box is not None]
-    return grad_cam.blend_heat(maps, crops, faces)
+    return grad_cam.measure_blend_heat(maps, crops, faces)
 
 
 def _read_crops(

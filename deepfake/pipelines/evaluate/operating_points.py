@@ -50,8 +50,8 @@ def measure_decisions(
     if threshold not in [point["threshold"] for point in points]:
         points.insert(0, _measure_point(labels, scores, threshold, config.prevalence))
     band = decisions.uncertain
-    outside = metrics.judge_outside(labels, scores, band.low, band.high) if band else None
-    coverage = metrics.at_coverages(labels, scores, threshold)
+    outside = metrics.measure_outside(labels, scores, band.low, band.high) if band else None
+    coverage = metrics.measure_at_coverages(labels, scores, threshold)
     calibrated = _measure_calibration(labels, scores, decisions.calibration)
     return DecisionMetrics(config.prevalence, points, outside, coverage, *calibrated)
 
@@ -69,7 +69,7 @@ def _measure_point(
     tpr, fpr = hits / fakes if fakes else None, alarms / reals if reals else None
     precision = None
     if tpr is not None and fpr is not None:
-        precision = metrics.precision_at_prevalence(tpr, fpr, prevalence)
+        precision = metrics.predict_precision(tpr, fpr, prevalence)
     return {
         "name": chosen.name if chosen else "in force",
         "threshold": threshold,
@@ -101,6 +101,6 @@ def _measure_calibration(
     probabilities = calibration(scores, share if 0.0 < share < 1.0 else None)
     rows = []
     for name, values in (("score", scores), (f"calibrated ({calibration.method})", probabilities)):
-        numbers = metrics.binary(labels, values)
+        numbers = metrics.measure_binary(labels, values)
         rows.append({"name": name, **{key: numbers[key] for key in ("log_loss", "brier", "ece")}})
     return rows, probabilities

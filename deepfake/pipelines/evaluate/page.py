@@ -102,7 +102,7 @@ def write_page(
     drawn = {theme.name: _draw_plots(results, extras.sweep, theme) for theme in plots.THEMES}
     for name, png in drawn[plots.LIGHT.name].items():
         storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
-    text = html.render(
+    text = html.render_page(
         "evaluation.html",
         title=(config and config.title) or "Evaluation of a deepfake detector",
         first=first,
@@ -116,7 +116,7 @@ def write_page(
         sweep=_group_by_kind(extras.sweep),
         sweep_notes=extras.sweep_notes,
         heat=heat,
-        heat_sheet=Markup(html.data_uri(heat.sheet, "image/png")) if heat and heat.sheet else None,
+        heat_sheet=html.make_data_uri(heat.sheet, "image/png") if heat and heat.sheet else None,
     )
     storage.write_text(join(output, PAGE), text)
     return join(output, PAGE)
@@ -128,22 +128,22 @@ def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plo
         (_name_curve("videos", video), video.labels, video.scores),
         (_name_curve("faces", frame), frame.labels, frame.scores),
     ]
-    bins = {"videos": metrics.reliability_bins(video.labels, video.scores)}
-    bins["faces"] = metrics.reliability_bins(frame.labels, frame.scores)
+    bins = {"videos": metrics.make_reliability_bins(video.labels, video.scores)}
+    bins["faces"] = metrics.make_reliability_bins(frame.labels, frame.scores)
     probabilities = results.decisions.probabilities
     if probabilities is not None:
-        bins["videos, calibrated"] = metrics.reliability_bins(video.labels, probabilities)
+        bins["videos, calibrated"] = metrics.make_reliability_bins(video.labels, probabilities)
     figures = {
-        "roc": plots.roc(curves, theme),
-        "precision_recall": plots.precision_recall(curves, theme),
-        "histogram": plots.histogram(video.labels, video.scores, results.threshold, theme, "videos"),
-        "reliability": plots.reliability(bins, theme),
-        "confusion": plots.confusion(video.overall["confusion"], theme, "videos"),
+        "roc": plots.draw_roc(curves, theme),
+        "precision_recall": plots.draw_precision_recall(curves, theme),
+        "histogram": plots.draw_histogram(video.labels, video.scores, results.threshold, theme, "videos"),
+        "reliability": plots.draw_reliability(bins, theme),
+        "confusion": plots.draw_confusion(video.overall["confusion"], theme, "videos"),
     }
     kinds = [(kind, base, rows) for kind, base, rows in _group_by_kind(sweep) if rows]
     if kinds:
-        figures["robustness"] = plots.sweeps(kinds, theme)
-    return {name: plots.png(figure) for name, figure in figures.items()}
+        figures["robustness"] = plots.draw_sweeps(kinds, theme)
+    return {name: plots.render_png(figure) for name, figure in figures.items()}
 
 
 def _name_curve(what: str, level: Level) -> str:
@@ -151,7 +151,7 @@ def _name_curve(what: str, level: Level) -> str:
 
 
 def _make_sources(drawn: Mapping[str, Mapping[str, bytes]], name: str) -> tuple[Markup, Markup]:
-    light, dark = (Markup(html.data_uri(drawn[theme.name][name], "image/png")) for theme in plots.THEMES)
+    light, dark = (html.make_data_uri(drawn[theme.name][name], "image/png") for theme in plots.THEMES)
     return light, dark
 
 

@@ -254,7 +254,7 @@ def _score_data_set(
 
 def _prepare_network(bundle: Bundle, config: EvaluateJobConfig, storage: Storage) -> inference.Network:
     """The network on the runtime that it was trained and validated with, whatever scores archives fastest."""
-    return inference.prepare(bundle, storage, "tensorflow", config.scoring.use_gpu)
+    return inference.prepare_network(bundle, storage, "tensorflow", config.scoring.use_gpu)
 
 
 def _measure_robustness(

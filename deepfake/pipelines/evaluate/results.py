@@ -40,7 +40,7 @@ class Level:
 
     labels: np.ndarray  # (n,) int8
     scores: np.ndarray  # (n,) float64
-    overall: dict[str, Any]  # metrics.binary, and intervals as name -> [low, high] or None
+    overall: dict[str, Any]  # metrics.measure_binary, and intervals as name -> [low, high] or None
     groups: list[dict[str, Any]]  # rows of the table group_metrics; within each grouping worst first
 
 
@@ -122,7 +122,7 @@ def list_warnings(results: Results) -> list[str]:
 def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
     labels, scores = _read_labels(table), table["score"].to_numpy().astype(np.float64)
     drawn = bootstrap_units(table, config.bootstrap_over)
-    overall = metrics.binary(labels, scores, threshold)
+    overall = metrics.measure_binary(labels, scores, threshold)
     overall["intervals"] = metrics.bootstrap_intervals(
         labels, scores, drawn, threshold, config.bootstrap, config.seed
     )
@@ -130,7 +130,7 @@ def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, thresho
     for grouped_by, group, mask in _group_rows(table, labels):
         y, s = labels[mask], scores[mask]
         low, high = metrics.auc_interval(y, s, drawn[mask], config.bootstrap, config.seed) or (None, None)
-        numbers = metrics.binary(y, s, threshold)
+        numbers = metrics.measure_binary(y, s, threshold)
         del numbers["confusion"], numbers["eer_threshold"]
         row = {"level": name, "grouped_by": grouped_by, "group": group}
         rows.append({**row, **numbers, "auc_low": low, "auc_high": high})
@@ -148,7 +148,7 @@ def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dic
             videos = slices.aggregate_rows(faces, "video", policy, config.top_k)
         labels, scores = _read_labels(videos), videos["score"].to_numpy()
         drawn = bootstrap_units(videos, config.bootstrap_over)
-        numbers = metrics.binary(labels, scores)
+        numbers = metrics.measure_binary(labels, scores)
         intervals = metrics.bootstrap_intervals(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
         rows.append(
             {
@@ -183,7 +183,7 @@ def _sort_worst_first(
     labels, scores = _read_labels(table), table["score"].to_numpy()
 
     def key(group: tuple[str, str, np.ndarray]) -> tuple[bool, float, str]:
-        auc = metrics.binary(labels[group[2]], scores[group[2]])["auc"]
+        auc = metrics.measure_binary(labels[group[2]], scores[group[2]])["auc"]
         return (auc is None, 0.0 if auc is None else auc, group[1])
 
     return sorted(groups, key=key)

@@ -86,7 +86,7 @@ def make_row(
     """AUC of videos and of crops with the given scores."""
     table = faces.select([name for name in faces.column_names if name != "score"])
     table = table.append_column("score", pa.array(scores, pa.float64()))
-    videos = metrics.video_table(table, config.aggregation, config.top_k)
+    videos = metrics.aggregate_videos(table, config.aggregation, config.top_k)
     labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
     units = results.bootstrap_units(videos, config.bootstrap_over)
     low, high = metrics.auc_interval(labels, of_videos, units, config.bootstrap, config.seed) or (None, None)
@@ -95,8 +95,8 @@ def make_row(
         "amount": float(amount),
         "videos": videos.num_rows,
         "crops": len(scores),
-        "auc": metrics.binary(labels, of_videos)["auc"],
+        "auc": metrics.measure_binary(labels, of_videos)["auc"],
         "auc_low": low,
         "auc_high": high,
-        "frame_auc": metrics.binary(table["label"].to_numpy(), scores)["auc"],
+        "frame_auc": metrics.measure_binary(table["label"].to_numpy(), scores)["auc"],
     }

@@ -42,7 +42,7 @@ def aggregate_rows(rows: pa.Table, level: str, policy: str, top_k: int) -> pa.Ta
     keyed = rows.set_column(rows.schema.get_field_index("video_id"), "video_id", key)
     order = pc.sort_indices(keyed["video_id"])
     keyed = keyed.take(order).combine_chunks()
-    table = metrics.video_table(keyed, policy, top_k)
+    table = metrics.aggregate_videos(keyed, policy, top_k)
     codes = keyed["video_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     sides = np.split(keyed[_SIDE].to_numpy(), starts[1:]) if codes.size else []

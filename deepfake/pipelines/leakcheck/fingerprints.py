@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-HASH_BITS = 64
 THUMBNAIL = 16  # side of the grey thumbnail that near duplicates are verified with
 PIXELS_BYTES = 16  # kept of the hash of the pixels
 

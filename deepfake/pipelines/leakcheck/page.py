@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from deepfake.config import ThumbnailPageConfig
@@ -110,7 +109,7 @@ def write_page(
     drawn: dict[str, bytes] = {}
     if any(probe["auc"] is not None for probe in contents.probes):
         drawn = {
-            theme.name: plots.png(draw_probes(contents.probes, contents.probe_auc, theme))
+            theme.name: plots.render_png(draw_probes(contents.probes, contents.probe_auc, theme))
             for theme in plots.THEMES
         }
         storage.write_bytes(join(output, PLOT), drawn[plots.LIGHT.name])
@@ -133,7 +132,7 @@ def _render(contents: Contents, drawn: Mapping[str, bytes], title: str) -> str:
                                  "pictures": any(row["picture_a"] for row in shown),
                                  "keys": any(row["key"] for row in shown), "total": len(rows)})  # fmt: skip
     unknown = dict.fromkeys(contents.not_looked_for)
-    return html.render(
+    return html.render_page(
         "leakcheck.html",
         title=title,
         verdict=contents.verdict,
@@ -144,7 +143,7 @@ def _render(contents: Contents, drawn: Mapping[str, bytes], title: str) -> str:
         sections=sections,
         probes=contents.probes,
         probe_auc=contents.probe_auc,
-        plot={name: Markup(html.data_uri(png, "image/png")) for name, png in drawn.items()},
+        plot={name: html.make_data_uri(png, "image/png") for name, png in drawn.items()},
         facts={label: value for label, value in contents.facts.items() if value is not None},
     )
 
@@ -156,14 +155,14 @@ def _add_pictures(row: Mapping[str, Any], pictures: Mapping[tuple[str, int | Non
     found = {}
     for side in ("a", "b"):
         data = pictures.get((row[f"video_{side}"], row[f"frame_{side}"]))
-        found[f"picture_{side}"] = Markup(html.data_uri(data, "image/jpeg")) if data else None
+        found[f"picture_{side}"] = html.make_data_uri(data, "image/jpeg") if data else None
     return {**row, **found}
 
 
 def draw_probes(probes: Sequence[Mapping[str, Any]], limit: float, theme: plots.Theme) -> Figure:
     """AUC of each probe with its interval, against chance and the warning limit."""
     measured = [probe for probe in probes if probe["auc"] is not None]
-    figure, ax = plots.axes(
+    figure, ax = plots.make_axes(
         theme, "What tells fakes without faces", "AUC", "", (6.4, 1.3 + 0.32 * len(measured))
     )
     ax.axvline(0.5, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)), label="chance")

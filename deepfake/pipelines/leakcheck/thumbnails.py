@@ -56,4 +56,4 @@ def make_thumbnails(
 
 
 def _shrink(picture: np.ndarray) -> bytes:
-    return images.encode_jpeg(images.fit(picture, SIDE), 80)
+    return images.encode_jpeg(images.fit_side(picture, SIDE), 80)

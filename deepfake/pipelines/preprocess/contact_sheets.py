@@ -56,7 +56,7 @@ def write_sheets(several: Sequence[Sheet], storage: Storage) -> list[str]:
             (f"{crop.video_id}\nframe {crop.frame_index}", decode_crop(crop.encoded, sheet.uri, size=None))
             for crop in crops
         ]
-        storage.write_bytes(sheet.uri, contact_sheet.build(shown, kind="jpeg"))
+        storage.write_bytes(sheet.uri, contact_sheet.build_sheet(shown, kind="jpeg"))
         return sheet.uri
 
     with ThreadPoolExecutor(THREADS) as threads:

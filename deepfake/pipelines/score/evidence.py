@@ -88,6 +88,6 @@ def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
     found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=landmarks)
     picture = frame.rgb()
     height, width = picture.shape[:2]
-    small = images.fit(picture, min(FRAME_SIDE, max(height, width)))
+    small = images.fit_side(picture, min(FRAME_SIDE, max(height, width)))
     cut = cropping.cut_face(frame, found, config)
     return Shown(face, images.encode_jpeg(small, JPEG_QUALITY), width, height, cut)

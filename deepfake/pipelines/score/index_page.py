@@ -19,7 +19,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
-from deepfake.metrics import Interval, precision_at_prevalence, precision_interval
+from deepfake.metrics import Interval, precision_interval, predict_precision
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.report import html
 
@@ -114,10 +114,10 @@ def page(
     by_status, by_verdict = _counts(totals["status"]), _counts(totals["verdict"])
     data = _data(rows, thumbnails, links)
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
-    return html.render(
+    return html.render_page(
         "scores.html",
         title=config.title or "Deepfake scores",
-        script=html.asset("scores.js"),
+        script=html.read_asset("scores.js"),
         data=html.script_json(data),
         rows=[_row(data, i) for i in range(min(PAGE_ROWS, rows.num_rows))],
         page_rows=PAGE_ROWS,
@@ -163,7 +163,7 @@ def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarm
     return [
         Alarms(
             share,
-            precision_at_prevalence(seen.tpr, seen.fpr, share),
+            predict_precision(seen.tpr, seen.fpr, share),
             precision_interval(hits, seen.fake_videos, false_alarms, seen.real_videos, share),
         )
         for share in prevalence
@@ -190,7 +190,7 @@ def _data(videos: pa.Table, thumbnails: Mapping[int, str], links: Mapping[int, s
     status_words = sorted(set(status))
     detail = enumerate(videos["status_detail"].to_pylist())
     return {
-        "name": [html.visible(name) for name in videos["video_id"].to_pylist()],
+        "name": [html.make_visible(name) for name in videos["video_id"].to_pylist()],
         "score": [None if s is None else round(s, 3) for s in videos["score"].to_pylist()],
         "status": [status_words.index(s) for s in status],
         "statusKeys": status_words,
@@ -203,7 +203,7 @@ def _data(videos: pa.Table, thumbnails: Mapping[int, str], links: Mapping[int, s
         "faces": videos["faces"].to_pylist(),
         "worst": [None if t is None else round(10 * t) for t in videos["worst_time_s"].to_pylist()],
         "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
-        "detail": {str(row): html.visible(text) for row, text in detail if text},
+        "detail": {str(row): html.make_visible(text) for row, text in detail if text},
         "thumbnail": {str(row): path for row, path in thumbnails.items()},
         "page": {str(row): path for row, path in links.items()},
         "pageRows": PAGE_ROWS,

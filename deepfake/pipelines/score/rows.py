@@ -95,7 +95,7 @@ class _Track:
     def of(cls, faces: Sequence[Row], judgement: Judgement) -> _Track:
         scores, times = [face["score"] for face in faces], [face["time_s"] for face in faces]
         config = judgement.scoring
-        smooth = segments.smooth(times, scores, config.smooth_seconds)
+        smooth = segments.smooth_scores(times, scores, config.smooth_seconds)
         return cls(
             faces,
             aggregate(scores, config.aggregation, config.top_k),
@@ -181,7 +181,7 @@ def _video(
         "worst_time_s": worst["time_s"],
         "worst_face_score": worst["score"],
         "segments": sum(len(track.found) for track in judged),
-        "segments_s": segments.covered_seconds([s for track in judged for s in track.found]),
+        "segments_s": segments.sum_covered_seconds([s for track in judged for s in track.found]),
         "longest_track_s": max(track.faces[-1]["time_s"] - track.faces[0]["time_s"] for track in judged),
         **_quality(faces),
     }
@@ -206,7 +206,7 @@ def _worst(faces: Sequence[Row]) -> Row:
 
 
 def _evidence(face: Row) -> dict[str, Any]:
-    thumbnail = images.fit(decode_image(face["crop"]), THUMBNAIL_SIDE)
+    thumbnail = images.fit_side(decode_image(face["crop"]), THUMBNAIL_SIDE)
     return {**_only(face, "evidence"), "image": images.encode_jpeg(thumbnail, 85)}
 
 

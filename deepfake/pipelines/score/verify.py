@@ -29,7 +29,7 @@ from deepfake.io.tables import Status
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
-from deepfake.model.verdicts import operating_point
+from deepfake.model.verdicts import choose_verdict_rule
 from deepfake.outcome import Outcome
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
@@ -145,9 +145,9 @@ def _again(
     """Each sampled video once more, a few at a time."""
     assert job.detector is not None and job.crop is not None  # as scoring resolved them
     extraction = ExtractConfig(job.sampling, job.detector, job.crop, crops_kept=False)
-    network = inference.prepare(bundle, storage, config.runtime)
+    network = inference.prepare_network(bundle, storage, config.runtime)
     judgement = Judgement(
-        job.scoring, operating_point(bundle, job.scoring), bundle.sha256, config_sha256(job)
+        job.scoring, choose_verdict_rule(bundle, job.scoring), bundle.sha256, config_sha256(job)
     )
     scorer, one_at_a_time = network.scorer(), threading.Lock()
     local = threading.local()

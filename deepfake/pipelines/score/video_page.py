@@ -68,7 +68,7 @@ def page(case: Case, smooth_seconds: float, keep: str, sampling: str, back: str)
         back: relative path of the index page.
     """
     video = case.video
-    return html.render(
+    return html.render_page(
         "video.html",
         title=str(video["video_id"]),
         back=back,
@@ -173,7 +173,7 @@ def _timeline(number: int, track: Row, case: Case, smooth_seconds: float) -> dic
     def y(score: float) -> float:
         return round(TOP + PLOT_HEIGHT * (1 - score), 1)
 
-    smooth = segments.smooth(times, scores, smooth_seconds)
+    smooth = segments.smooth_scores(times, scores, smooth_seconds)
     video = case.video
     return {
         "number": number,

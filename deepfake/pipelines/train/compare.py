@@ -165,11 +165,11 @@ def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -
     """The numbers of scored crops: a table with ``video_id``, ``label`` and ``score``."""
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     videos = table["video_id"].to_numpy(zero_copy_only=False).astype(str)
-    of_crops = metrics.binary(labels, scores, threshold)
+    of_crops = metrics.measure_binary(labels, scores, threshold)
     intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
     _, first, place = np.unique(videos, return_index=True, return_inverse=True)
     means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
-    found: dict[str, Any] = {"video_auc": metrics.binary(labels[first], means)["auc"]}
+    found: dict[str, Any] = {"video_auc": metrics.measure_binary(labels[first], means)["auc"]}
     for name in ("accuracy", "auc"):
         found[name] = of_crops[name]
         found[f"{name}_low"], found[f"{name}_high"] = intervals[name] or (None, None)

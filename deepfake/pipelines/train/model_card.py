@@ -191,4 +191,4 @@ def _format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _format_cell(text: str) -> str:
-    return html.visible(text).replace("|", r"\|")
+    return html.make_visible(text).replace("|", r"\|")

@@ -274,7 +274,7 @@ def _write_bundle(
             "identities": {split: list_identities(crops.table, split) for split in splits},
             "people_named": names_people(crops.table),
         },
-        versions=keras_runtime.versions(),
+        versions=keras_runtime.list_versions(),
         **validation.derive_bundle_fields(scored),
     )
     card = model_card.render_card(info.model_copy(update={"sha256": info.identity()}))

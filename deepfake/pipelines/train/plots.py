@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deepfake.report.plots import LIGHT, STYLES, THEMES, Theme, axes, png
+from deepfake.report.plots import LIGHT, STYLES, THEMES, Theme, make_axes, render_png
 
 _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 
@@ -17,7 +17,7 @@ _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 def draw_plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name to PNG of each plot: ``accuracy.png``, ``loss.png`` and their ``-dark`` twins."""
     return {
-        f"{name}{'' if theme is LIGHT else '-dark'}.png": png(draw_curve(history, name, title, theme))
+        f"{name}{'' if theme is LIGHT else '-dark'}.png": render_png(draw_curve(history, name, title, theme))
         for name, title in _PLOTS.items()
         for theme in THEMES
     }
@@ -25,7 +25,7 @@ def draw_plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
 
 def draw_curve(history: Sequence[Mapping[str, Any]], name: str, title: str, theme: Theme) -> Figure:
     """Training and validation values of one metric by epoch; the epoch that was kept is marked."""
-    figure, ax = axes(theme, title, "epoch", name)
+    figure, ax = make_axes(theme, title, "epoch", name)
     epochs = [row["epoch"] for row in history]
     for label, key, colour, style in (
         ("training, with dropout and augmentation", name, theme.series[0], STYLES[0]),

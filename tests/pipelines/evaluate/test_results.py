@@ -162,7 +162,7 @@ def choose_decisions() -> Decisions:
             "score": np.clip(random.normal(0.35 + 0.3 * labels, 0.15), 0, 1),
         }
     )  # fmt: skip
-    return thresholds.choose(faces)["mean"]
+    return thresholds.choose_decisions(faces)["mean"]
 
 
 def test_the_thresholds_of_validation_are_tried_on_these_videos() -> None:

@@ -186,7 +186,7 @@ def test_hostile_names_are_text_wherever_they_appear(tmp_path: Path, open_page: 
     rows += [video_row(f"{name} ", None, status_detail=name) for name in HOSTILE]
     config = ReportConfig(title="<script>alert(1)</script>")
     page = open_page(write(tmp_path, *rows, config=config, facts={"Input": "<img src=x onerror=alert(1)>"}))
-    expected = {pages.visible(row["video_id"]) for row in rows}
+    expected = {pages.make_visible(row["video_id"]) for row in rows}
     texts = "[...document.querySelectorAll('#rows .name > bdi, #rows .name > a')].map(e => e.textContent)"
     assert set(page.evaluate(texts)) == expected
     page.get_by_role("button", name="Video", exact=True).click()

@@ -158,7 +158,7 @@ def test_a_score_and_a_line_that_differ_look_different(tmp_path: Path, open_page
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_text(tmp_path: Path, open_page: Opener, name: str) -> None:
     page = open_page(write(tmp_path, case(name, uri=name, status_detail=name, operating_point=name)))
-    assert page.locator("h1").evaluate("e => e.textContent") == html.visible(name)
+    assert page.locator("h1").evaluate("e => e.textContent") == html.make_visible(name)
     assert page.locator("script").count() == 0
     assert page.locator("main img").count() == 0
 
