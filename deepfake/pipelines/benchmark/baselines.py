@@ -31,7 +31,7 @@ class Tally:
 _load_cascade = functools.cache(load_cascade)  # once in each process
 
 
-def naive(path: str, folder: str, config: PreprocessJobConfig, threads: bool) -> Tally:
+def run_naive_loop(path: str, folder: str, config: PreprocessJobConfig, threads: bool) -> Tally:
     """Read every frame with OpenCV, search each n-th at full size with Haar, save the crops as PNG files.
 
     ``threads``: OpenCV's own, in decoding and in the search, as they are when nobody touches them; or off,
@@ -53,7 +53,7 @@ def naive(path: str, folder: str, config: PreprocessJobConfig, threads: bool) ->
             grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
             boxes = sorted(cascade.detectMultiScale(grey, 1.1, 5), key=lambda box: -int(box[2]) * int(box[3]))
             for number, box in enumerate(boxes[:1] if config.detector.keep == "largest" else boxes):
-                face = cv2.resize(_with_margin(frame, box, config.crop.margin), size)
+                face = cv2.resize(_cut_with_margin(frame, box, config.crop.margin), size)
                 cv2.imwrite(f"{folder}/{Path(path).stem}_{index:06d}_{number}.png", face)
                 crops += 1
         index += 1
@@ -61,7 +61,7 @@ def naive(path: str, folder: str, config: PreprocessJobConfig, threads: bool) ->
     return Tally(frames, crops)
 
 
-def floor(path: str, every_n: int) -> Tally:
+def decode_reference_frames(path: str, every_n: int) -> Tally:
     """Decode the reference frames, on one thread, and do nothing with them.
 
     Every packet goes to the decoder, which skips the pictures that no other picture refers to. ``frames``
@@ -80,7 +80,7 @@ def floor(path: str, every_n: int) -> Tally:
     return Tally(-(-packets // every_n))
 
 
-def _with_margin(frame: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
+def _cut_with_margin(frame: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
     """The box widened on each side, as far as the (h, w, 3) frame goes."""
     x, y, w, h = map(int, box)
     dx, dy = int(margin * w), int(margin * h)

@@ -25,7 +25,7 @@ PROVENANCE = ("label", "method", "compression", "dataset", "split")  # what the 
 
 
 @dataclass(frozen=True)
-class Clip:
+class LocalClip:
     """One local video file."""
 
     video_id: str
@@ -40,7 +40,7 @@ class Clip:
 
     @property
     def work(self) -> int:
-        """Pixels to decode: what the clips are ordered by, so that none of the long ones is the tail."""
+        """Pixels to decode: what the clips are ordered by: long ones first, so that none ends alone."""
         return self.width * self.height * self.frames_total
 
     def described(self) -> dict[str, Any]:
@@ -49,11 +49,11 @@ class Clip:
         return {name: getattr(self, name) for name in names}
 
 
-def stage(
+def copy_clips(
     listed: pa.Table, folder: Path, sampling: SamplingConfig, storage: Storage
-) -> tuple[list[Clip], dict[str, str]]:
+) -> tuple[list[LocalClip], dict[str, str]]:
     """``(clips, left_out)``: each catalog row's file, copied to ``folder``; why some cannot be measured."""
-    clips: list[Clip] = []
+    clips: list[LocalClip] = []
     left_out: dict[str, str] = {}
     for number, row in enumerate(listed.to_pylist()):
         name = row["video_id"]
@@ -70,31 +70,31 @@ def stage(
             left_out[name] = str(error)
             continue
         known = {key: row[key] for key in PROVENANCE}
-        clips.append(Clip(name, str(path), path.stat().st_size, **vars(info), provenance=known))
+        clips.append(LocalClip(name, str(path), path.stat().st_size, **vars(info), provenance=known))
     for name, why in left_out.items():
         log.warning("%s: left out: %s", name, why)
     return clips, left_out
 
 
-def take_over(clips: Iterable[Clip], times: int) -> list[Clip]:
+def repeat_clips(clips: Iterable[LocalClip], times: int) -> list[LocalClip]:
     """The clips ``times`` over, each copy a file and a video of its own."""
-    result: list[Clip] = []
+    result: list[LocalClip] = []
     for clip in clips:
-        path = Path(clip.path)
+        path = target = Path(clip.path)
         for copy in range(times):
-            target = path if copy == 0 else path.with_stem(f"{path.stem}-{copy}")
             if copy:
+                target = path.with_stem(f"{path.stem}-{copy}")
                 _link(path, target)
             result.append(replace(clip, video_id=f"{copy}/{clip.video_id}", path=str(target)))
     return result
 
 
-def longest_first(clips: Iterable[Clip]) -> list[Clip]:
+def sort_longest_first(clips: Iterable[LocalClip]) -> list[LocalClip]:
     """The order in which free processes take the clips."""
     return sorted(clips, key=lambda clip: (-clip.work, clip.video_id))
 
 
-def write_manifest(clips: Sequence[Clip], path: Path) -> str:
+def write_manifest(clips: Sequence[LocalClip], path: Path) -> str:
     """The clips as a manifest that the job takes as its input; its path."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -13,16 +13,21 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
+from deepfake.config import (
+    BenchmarkJobConfig,
+    CatalogConfig,
+    DetectorConfig,
+    PreprocessJobConfig,
+)
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError
 from deepfake.execution import nodes
 from deepfake.io.tables import FAILURES, Status
 from deepfake.pipelines.benchmark import baselines, results
 from deepfake.pipelines.benchmark.baselines import Tally
-from deepfake.pipelines.benchmark.clips import Clip, write_manifest
-from deepfake.pipelines.benchmark.results import Measured
-from deepfake.pipelines.benchmark.stages import decode, stages
+from deepfake.pipelines.benchmark.clips import LocalClip, write_manifest
+from deepfake.pipelines.benchmark.results import Measurement
+from deepfake.pipelines.benchmark.stages import decode_clip, extract_clip
 from deepfake.pipelines.preprocess import pipeline
 
 Result = TypeVar("Result")
@@ -33,8 +38,8 @@ Sample = tuple[float, Tally]  # seconds, and what came out
 class Contestant:
     """Something to measure; one pass over the clips may give the time of several stages."""
 
-    measured: tuple[Measured, ...]
-    run: Callable[[Sequence[Clip]], tuple[Sample, ...]]
+    measured: tuple[Measurement, ...]
+    run: Callable[[Sequence[LocalClip]], tuple[Sample, ...]]
 
 
 @dataclass(frozen=True)
@@ -47,28 +52,22 @@ class Bench:
     folder: Path
 
 
-def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestant]:
+def list_contestants(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestant]:
     """Everything that is measured, in the order of each run."""
-    workers = bench.workers
-    result = [
-        Contestant(
-            (Measured("naive", "OpenCV reads every frame, Haar at full size, PNG files", workers, True),),
-            functools.partial(_naive, bench, threads=True),
-        ),
-        Contestant(
-            (Measured(results.UNTHREADED, "the same with OpenCV's own threads off", workers, True),),
-            functools.partial(_naive, bench, threads=False),
-        ),
-        Contestant(
-            (Measured("floor", "the reference frames decoded, nothing else", workers, True),),
-            functools.partial(_floor, bench),
-        ),
-        *_floor_alone(bench),
-        Contestant(
-            (Measured("decode", "the sampled frames decoded, not converted", 1, False),),
-            functools.partial(_decode, bench),
-        ),
-    ]
+    workers, result = bench.workers, []
+
+    def add(run: Callable[..., Any], *measured: Measurement, **options: Any) -> None:
+        result.append(Contestant(measured, functools.partial(run, bench, **options)))
+
+    naive = "OpenCV reads every frame, Haar at full size, PNG files"
+    add(_measure_naive, Measurement("naive", naive, workers, True), threads=True)
+    unthreaded = Measurement(results.UNTHREADED, "the same with OpenCV's own threads off", workers, True)
+    add(_measure_naive, unthreaded, threads=False)
+    add(_measure_floor, Measurement("floor", "the reference frames decoded, nothing else", workers, True))
+    if workers > 1:  # what more processes bring on this machine
+        alone = Measurement(results.FLOOR_ALONE, "the same, one clip after another", 1, True)
+        add(_measure_floor, alone, alone=True)
+    add(_measure_decode, Measurement("decode", "the sampled frames decoded, not converted", 1, False))
     for detector in detectors:
         result.append(
             Contestant(
@@ -82,49 +81,39 @@ def line_up(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[Contestan
     cpus = int(nodes.total("CPU"))
     for detector in detectors:
         for count in sorted({workers, *(n for n in (1, 2) if n <= cpus)}, reverse=True):
-            name = results.job_name(detector.name, count, workers)
-            result.append(
-                Contestant(
-                    (Measured(name, "the whole preprocess job, Parquet written", count, True),),
-                    functools.partial(_job, bench, detector, count),
-                )
-            )
+            name = results.name_job(detector.name, count, workers)
+            job = Measurement(name, "the whole preprocess job, Parquet written", count, True)
+            add(_measure_job, job, detector=detector, workers=count)
     return result
 
 
-def _floor_alone(bench: Bench) -> list[Contestant]:
-    """One process at the floor, where the job has more: what more of them bring on this machine."""
-    if bench.workers == 1:
-        return []
-    measured = Measured(results.FLOOR_ALONE, "the same, one clip after another", 1, True)
-    return [Contestant((measured,), functools.partial(_floor, bench, alone=True))]
-
-
-def warm(bench: Bench, clips: Sequence[Clip]) -> None:
+def warm_up(bench: Bench, clips: Sequence[LocalClip]) -> None:
     """Have files and processes warm; a pool starts a process for each call that finds none idle."""
-    _floor(bench, list(islice(cycle(clips), max(len(clips), bench.workers))))
+    _measure_floor(bench, list(islice(cycle(clips), max(len(clips), bench.workers))))
 
 
-def _naive(bench: Bench, clips: Sequence[Clip], threads: bool) -> tuple[Sample, ...]:
+def _measure_naive(bench: Bench, clips: Sequence[LocalClip], threads: bool) -> tuple[Sample, ...]:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         calls = [(clip.path, folder, bench.config, threads) for clip in clips]
-        return (_timed(lambda: call_each(bench.processes, baselines.naive, calls)),)
+        return (_measure_seconds(lambda: call_each(bench.processes, baselines.run_naive_loop, calls)),)
 
 
-def _floor(bench: Bench, clips: Sequence[Clip], alone: bool = False) -> tuple[Sample, ...]:
+def _measure_floor(bench: Bench, clips: Sequence[LocalClip], alone: bool = False) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling.every_n) for clip in clips]
-    return (_timed(lambda: call_each(bench.processes, baselines.floor, calls, alone)),)
+    return (
+        _measure_seconds(lambda: call_each(bench.processes, baselines.decode_reference_frames, calls, alone)),
+    )
 
 
-def _decode(bench: Bench, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+def _measure_decode(bench: Bench, clips: Sequence[LocalClip]) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling) for clip in clips]
-    return (_timed(lambda: call_each(bench.processes, decode, calls, alone=True)),)
+    return (_measure_seconds(lambda: call_each(bench.processes, decode_clip, calls, alone=True)),)
 
 
-def _stages(bench: Bench, detector: DetectorConfig, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+def _measure_stages(bench: Bench, clips: Sequence[LocalClip], detector: DetectorConfig) -> tuple[Sample, ...]:
     extract = ExtractConfig(bench.config.sampling, detector, bench.config.crop)
     calls = [(clip.path, extract, bench.config.storage) for clip in clips]
-    spent = call_each(bench.processes, stages, calls, alone=True)
+    spent = call_each(bench.processes, extract_clip, calls, alone=True)
     tally = sum((one.tally for one in spent), Tally())
     return (sum(one.detect for one in spent), tally), (sum(one.crop for one in spent), tally)
 
@@ -144,18 +133,16 @@ def call_each(
         raise JobError(f"a process ended in {function.__name__}; its own words are above") from None
 
 
-def _timed(work: Callable[[], list[Tally]]) -> Sample:
+def _measure_seconds(work: Callable[[], list[Tally]]) -> Sample:
     started = time.perf_counter()
     tallies = work()
     return time.perf_counter() - started, sum(tallies, Tally())
 
 
-def _job(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> tuple[Sample, ...]:
+def _measure_job(
+    bench: Bench, clips: Sequence[LocalClip], detector: DetectorConfig, workers: int
+) -> tuple[Sample, ...]:
     """From a manifest to finished Parquet files, contact sheets included; Ray and its workers are running."""
-    return (_preprocess(bench, detector, workers, clips),)
-
-
-def _preprocess(bench: Bench, detector: DetectorConfig, workers: int, clips: Sequence[Clip]) -> Sample:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         own = {name: getattr(bench.config, name) for name in PreprocessJobConfig.model_fields}
         config = PreprocessJobConfig(
@@ -175,4 +162,4 @@ def _preprocess(bench: Bench, detector: DetectorConfig, workers: int, clips: Seq
     statuses = summary["by_status"]
     if wrong := {name: statuses[name] for name in (*FAILURES, Status.SKIPPED_DUPLICATE) if name in statuses}:
         raise JobError(f"the preprocess job left out some of the clips, so nothing can be compared: {wrong}")
-    return seconds, Tally(summary["frames_sampled"], summary["faces"])
+    return ((seconds, Tally(summary["frames_sampled"], summary["faces"])),)

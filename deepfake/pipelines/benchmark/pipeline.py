@@ -27,14 +27,14 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
 from deepfake.pipelines.benchmark import results
-from deepfake.pipelines.benchmark.clips import Clip, longest_first, stage, take_over
+from deepfake.pipelines.benchmark.clips import LocalClip, copy_clips, repeat_clips, sort_longest_first
 from deepfake.pipelines.benchmark.contestants import (
     Bench,
     Contestant,
-    line_up,
-    warm,
+    list_contestants,
+    warm_up,
 )
-from deepfake.pipelines.benchmark.results import Measured
+from deepfake.pipelines.benchmark.results import Measurement
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run(config: BenchmarkJobConfig) -> Outcome:
     config = config.model_copy(update={"output": make_absolute(config.output), "detector": detectors[0]})
     listed = load_catalog(make_absolute(config.input), config.catalog, storage).slice(0, config.limit)
     if config.dry_run:
-        return Outcome(_planned(listed, config, detectors))
+        return Outcome(_describe_plan(listed, config, detectors))
     with lock.hold(config.output, storage):
         return _run(config, storage, listed, detectors)
 
@@ -56,9 +56,9 @@ def run(config: BenchmarkJobConfig) -> Outcome:
 def _run(
     config: BenchmarkJobConfig, storage: Storage, listed: pa.Table, detectors: Sequence[DetectorConfig]
 ) -> Outcome:
-    machine = results.machine()
+    machine = results.describe_machine()
     with tempfile.TemporaryDirectory(prefix="deepfake-benchmark-") as name:
-        clips, left_out = stage(listed, Path(name), config.sampling, storage)
+        clips, left_out = copy_clips(listed, Path(name), config.sampling, storage)
         if not clips:
             raise UsageError(
                 f"{config.input}: none of its {listed.num_rows} files is a video to measure with"
@@ -69,12 +69,12 @@ def _run(
             # Not forked: a copy of a process in which Ray's and FFmpeg's threads run may hang.
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
                 bench = Bench(config, processes, workers, Path(name))
-                contestants = selected(line_up(bench, detectors), config.benchmark.only)
-                warm(bench, longest_first(clips))
-                measured = measure(contestants, clips, config)
+                contestants = select_contestants(list_contestants(bench, detectors), config.benchmark.only)
+                warm_up(bench, sort_longest_first(clips))
+                measured = measure_contestants(contestants, clips, config)
     names = [detector.name for detector in detectors]
-    ratios = results.ratios(measured, names[0], names, workers)
-    doubts = warnings(machine["load_average"], measured)
+    ratios = results.compute_ratios(measured, names[0], names, workers)
+    doubts = list_doubts(machine["load_average"], measured)
     for doubt in doubts:
         log.warning("%s", doubt)
     setting = {
@@ -106,7 +106,9 @@ def _run(
         "ratios": {key: value for key, value in ratios.items() if value is not None},
         "warnings": "; ".join(doubts) or "none",
     }
-    return Outcome(summary, len(left_out) / listed.num_rows, look_at=(uri,), table=results.table(measured))
+    return Outcome(
+        summary, len(left_out) / listed.num_rows, look_at=(uri,), table=results.format_table(measured)
+    )
 
 
 def require_one_machine() -> None:
@@ -130,25 +132,21 @@ def choose_detectors(config: DetectorConfig, storage: Storage) -> list[DetectorC
     return list(chosen.values())
 
 
-def selected(contestants: Sequence[Contestant], only: Sequence[str]) -> list[Contestant]:
+def select_contestants(contestants: Sequence[Contestant], only: Sequence[str]) -> list[Contestant]:
     """Those that measure something named in ``only``, or all; ``UsageError`` for a name of nothing."""
     names = [one.name for contestant in contestants for one in contestant.measured]
     if unknown := [name for name in only if name not in names]:
         raise UsageError(
             f"benchmark.only: nothing is called {', '.join(unknown)}; there are {', '.join(names)}"
         )
-    return [
-        contestant
-        for contestant in contestants
-        if not only or any(one.name in only for one in contestant.measured)
-    ]
+    return [one for one in contestants if not only or any(each.name in only for each in one.measured)]
 
 
-def measure(
-    contestants: Sequence[Contestant], clips: Sequence[Clip], config: BenchmarkJobConfig
-) -> dict[str, Measured]:
+def measure_contestants(
+    contestants: Sequence[Contestant], clips: Sequence[LocalClip], config: BenchmarkJobConfig
+) -> dict[str, Measurement]:
     """All contestants in turn, on the copies of the clips, run after run."""
-    taken = longest_first(take_over(clips, config.benchmark.copies))
+    taken = sort_longest_first(repeat_clips(clips, config.benchmark.copies))
     for number in range(config.benchmark.runs):
         for contestant in contestants:
             for one, (seconds, tally) in zip(contestant.measured, contestant.run(taken), strict=True):
@@ -158,7 +156,7 @@ def measure(
     return {one.name: one for contestant in contestants for one in contestant.measured}
 
 
-def warnings(load: float | None, measured: dict[str, Measured]) -> list[str]:
+def list_doubts(load: float | None, measured: dict[str, Measurement]) -> list[str]:
     """What makes the numbers doubtful."""
     found = []
     if load is not None and load > results.QUIET_LOAD:
@@ -170,7 +168,7 @@ def warnings(load: float | None, measured: dict[str, Measured]) -> list[str]:
     return found
 
 
-def _planned(
+def _describe_plan(
     listed: pa.Table, config: BenchmarkJobConfig, detectors: Sequence[DetectorConfig]
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``."""

@@ -25,7 +25,7 @@ QUIET_LOAD = 0.5  # above this something else is running, and the numbers say li
 
 
 @dataclass
-class Measured:
+class Measurement:
     """One thing, in every run."""
 
     name: str
@@ -53,14 +53,14 @@ class Measured:
         }
 
 
-def job_name(detector: str, workers: int, all_workers: int) -> str:
+def name_job(detector: str, workers: int, all_workers: int) -> str:
     """Name of the whole job with that detector and so many workers."""
     words = {1: "_one_worker", 2: "_two_workers"}
     return f"job_{detector}" + ("" if workers == all_workers else words[workers])
 
 
-def ratios(
-    measured: Mapping[str, Measured], configured: str, detectors: Iterable[str], workers: int
+def compute_ratios(
+    measured: Mapping[str, Measurement], configured: str, detectors: Iterable[str], workers: int
 ) -> dict[str, float | None]:
     """How many times the second's rate the first has; without a suffix for the configured detector.
 
@@ -69,32 +69,36 @@ def ratios(
     ``two_workers_over_one`` is null on a machine of one core; ``floor_over_one_process`` is what as many
     processes as the job has workers bring where nothing but decoding is done.
     """
-    result: dict[str, float | None] = {"floor_over_one_process": _over(measured, "floor", FLOOR_ALONE)}
+    result: dict[str, float | None] = {
+        "floor_over_one_process": _divide_medians(measured, "floor", FLOOR_ALONE)
+    }
     for detector in (None, *detectors):
         name = detector or configured
         job, suffix = f"job_{name}", f"_{name}" if detector else ""
         for other in ("naive", UNTHREADED, "floor"):
-            result[f"{job if detector else 'job'}_over_{other}"] = _over(measured, job, other)
-        result[f"two_workers_over_one{suffix}"] = _over(
-            measured, job_name(name, 2, workers), job_name(name, 1, workers)
+            result[f"{job if detector else 'job'}_over_{other}"] = _divide_medians(measured, job, other)
+        result[f"two_workers_over_one{suffix}"] = _divide_medians(
+            measured, name_job(name, 2, workers), name_job(name, 1, workers)
         )
     return result
 
 
-def _over(measured: Mapping[str, Measured], first: str, second: str) -> float | None:
+def _divide_medians(measured: Mapping[str, Measurement], first: str, second: str) -> float | None:
     if first not in measured or second not in measured:
         return None
     return round(measured[second].median / measured[first].median, 3)
 
 
-def table(measured: Mapping[str, Measured]) -> str:
+def format_table(measured: Mapping[str, Measurement]) -> str:
     """Everything measured, for people; ratios are rates, of the whole work only."""
     head = ("", "processes", "median s", "min", "max", "frames/s", "crops/s", "over naive", "over floor")
     rows: list[tuple[str, ...]] = [head]
     for one in measured.values():
         seconds = (one.median, min(one.seconds), max(one.seconds))
         rates = (one.tally.frames / one.median, one.tally.crops / one.median)
-        over = [_over(measured, one.name, other) if one.whole else None for other in ("naive", "floor")]
+        over = [
+            _divide_medians(measured, one.name, other) if one.whole else None for other in ("naive", "floor")
+        ]
         rows.append(
             (
                 one.name,
@@ -111,14 +115,14 @@ def table(measured: Mapping[str, Measured]) -> str:
     )
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Cores, CPU, load and versions."""
     return {
         "cores": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cpu": _cpu(),
+        "cpu": _read_cpu(),
         "system": platform.platform(),
-        "load_average": load(),
+        "load_average": read_load(),
         "versions": {
             "python": platform.python_version(),
             "deepfake": __version__,
@@ -132,12 +136,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def load() -> float | None:
+def read_load() -> float | None:
     """Load average of the last minute; null where the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def _cpu() -> str:
+def _read_cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Single stages of the job, one clip at a time, in one process and without Ray."""
+"""Single stages of the job, one clip at a time. A process that runs them imports this and no Ray."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class StageSeconds:
     crop: float
 
 
-def decode(path: str, sampling: SamplingConfig) -> Tally:
+def decode_clip(path: str, sampling: SamplingConfig) -> Tally:
     """Open a clip and decode the frames that the sampling keeps; nothing is converted."""
     with open_local(path, sampling) as video:
         return Tally(sum(1 for _ in video.sample()))
 
 
-def stages(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSeconds:
+def extract_clip(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSeconds:
     """A clip to crops as the job does it, with the seconds that the ``videos`` table records."""
     cv2.setNumThreads(0)  # as in the job
-    detector = _detector(config.detector, storage)
+    detector = _load_detector(config.detector, storage)
     video = extract({"video_id": path, "uri": path}, config, detector, Storage()).video
     return StageSeconds(
         Tally(video["frames_sampled"], video["faces"]), video["detect_seconds"], video["crop_seconds"]
@@ -42,6 +42,6 @@ def stages(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSec
 
 
 @functools.lru_cache(maxsize=2)
-def _detector(config: DetectorConfig, storage: StorageConfig) -> Detector:
+def _load_detector(config: DetectorConfig, storage: StorageConfig) -> Detector:
     """Loaded once in each process, as in the job."""
     return make_detector(config, Storage(storage))

@@ -67,7 +67,7 @@ class Animation:
         return cv2.add(cv2.LUT(moved, table), noise, dtype=cv2.CV_8U)
 
 
-def draw(frames: int, rng: np.random.Generator) -> Animation:
+def draw_animation(frames: int, rng: np.random.Generator) -> Animation:
     """A new animation for a clip of so many frames."""
     spare = 64
     noise = rng.normal(0.0, rng.uniform(1.5, 3.0), (HEIGHT + spare, WIDTH + spare, 3))
@@ -75,15 +75,15 @@ def draw(frames: int, rng: np.random.Generator) -> Animation:
         zoom=float(rng.uniform(0.95, 1.12)),
         shift=(float(rng.uniform(-30, 30)), float(rng.uniform(-10, 15))),
         mirrored=bool(rng.integers(2)),
-        x=_wave(12.0, rng),
-        y=_wave(7.0, rng),
-        scale=_wave(0.04, rng),
-        degrees=_wave(3.0, rng),
-        light=_wave(0.08, rng),
+        x=_draw_wave(12.0, rng),
+        y=_draw_wave(7.0, rng),
+        scale=_draw_wave(0.04, rng),
+        degrees=_draw_wave(3.0, rng),
+        light=_draw_wave(0.08, rng),
         noise=np.rint(noise).astype(np.int16),
         windows=rng.integers(0, spare, (frames, 2)),
     )
 
 
-def _wave(swing: float, rng: np.random.Generator) -> Wave:
+def _draw_wave(swing: float, rng: np.random.Generator) -> Wave:
     return Wave(swing, rng.uniform(0.15, 0.6, 2), rng.uniform(0, 2 * np.pi, 2))

@@ -30,7 +30,7 @@ class Style:
     opacity: float
 
 
-def _ellipse(cx: float, cy: float, rx: float, ry: float) -> tuple[tuple[float, float], ...]:
+def _make_ellipse(cx: float, cy: float, rx: float, ry: float) -> tuple[tuple[float, float], ...]:
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     return tuple((cx + rx * float(np.cos(a)), cy + ry * float(np.sin(a))) for a in angles)
 
@@ -40,16 +40,16 @@ _INNER_FACE = (
 )  # fmt: skip
 
 STYLES: Mapping[str, Style] = MappingProxyType({
-    "Deepfakes": Style(_ellipse(0.5, 0.58, 0.34, 0.4), 0.04, 0.8, 0.45, 0.02, 0.004, 1.0),
-    "Face2Face": Style(_ellipse(0.5, 0.72, 0.3, 0.26), 0.05, 0.9, 0.7, 0.015, 0.003, 1.0),
+    "Deepfakes": Style(_make_ellipse(0.5, 0.58, 0.34, 0.4), 0.04, 0.8, 0.45, 0.02, 0.004, 1.0),
+    "Face2Face": Style(_make_ellipse(0.5, 0.72, 0.3, 0.26), 0.05, 0.9, 0.7, 0.015, 0.003, 1.0),
     "FaceSwap": Style(_INNER_FACE, 0.012, 0.5, 1.0, 0.03, 0.008, 1.0),
-    "NeuralTextures": Style(_ellipse(0.5, 0.78, 0.22, 0.15), 0.03, 1.0, 0.35, 0.01, 0.002, 0.9),
+    "NeuralTextures": Style(_make_ellipse(0.5, 0.78, 0.22, 0.15), 0.03, 1.0, 0.35, 0.01, 0.002, 0.9),
 })  # fmt: skip
 
 METHODS = tuple(STYLES)
 
 
-def blend(
+def blend_face(
     target: Image,
     target_box: NDArray[np.float64],
     source: Image,
@@ -61,8 +61,8 @@ def blend(
 
     ``offset`` is the misalignment: right and down in shares of the box.
     """
-    left, top, right, bottom = _window(target_box)
-    mask = _mask(target_box - (left, top, 0, 0), (right - left, bottom - top), style)
+    left, top, right, bottom = _find_window(target_box)
+    mask = _make_mask(target_box - (left, top, 0, 0), (right - left, bottom - top), style)
     here = target[top:bottom, left:right]
     scale = target_box[2] / source_box[2]
     move = target_box[:2] + offset * target_box[2:] - scale * source_box[:2] - (left, top)
@@ -70,21 +70,21 @@ def blend(
     there = cv2.warpAffine(
         source, matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    there = _colour_matched(_softened(there, style.detail), here, mask, style.colour_match)
+    there = _match_colours(_soften(there, style.detail), here, mask, style.colour_match)
     weight = (mask * style.opacity)[..., None]
     result = target.copy()
     result[top:bottom, left:right] = np.rint(weight * there + (1.0 - weight) * here)
     return result
 
 
-def _window(box: NDArray[np.float64]) -> tuple[int, int, int, int]:
+def _find_window(box: NDArray[np.float64]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of all that a blend can change: the box and a feathered edge around it."""
     x, y, w, h = box
     left, top = max(0, int(x - 0.2 * w)), max(0, int(y - 0.2 * h))
     return left, top, min(WIDTH, int(x + 1.2 * w)), min(HEIGHT, int(y + 1.3 * h))
 
 
-def _softened(image: Image, detail: float) -> Image:
+def _soften(image: Image, detail: float) -> Image:
     """The image resampled to a share of its size and back."""
     if detail >= 1.0:
         return image
@@ -92,7 +92,7 @@ def _softened(image: Image, detail: float) -> Image:
     return cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def _mask(box: NDArray[np.float64], size: tuple[int, int], style: Style) -> NDArray[np.float32]:
+def _make_mask(box: NDArray[np.float64], size: tuple[int, int], style: Style) -> NDArray[np.float32]:
     """Weights in [0, 1] of the source, in a window of ``size`` (width, height)."""
     points = np.array(style.outline) * box[2:] + box[:2]
     mask = np.zeros(size[::-1], np.uint8)
@@ -100,7 +100,7 @@ def _mask(box: NDArray[np.float64], size: tuple[int, int], style: Style) -> NDAr
     return cv2.GaussianBlur(mask.astype(np.float32) / 255.0, (0, 0), style.feather * box[2])
 
 
-def _colour_matched(
+def _match_colours(
     source: Image, target: Image, mask: NDArray[np.float32], strength: float
 ) -> NDArray[np.float32]:
     """The source with mean and spread of the target's colours under the mask."""

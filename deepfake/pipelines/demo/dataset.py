@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from deepfake.errors import UsageError
 from deepfake.pipelines.demo import animation, identities, people
 from deepfake.pipelines.demo.animation import Animation
-from deepfake.pipelines.demo.blending import METHODS, STYLES, blend
+from deepfake.pipelines.demo.blending import METHODS, STYLES, blend_face
 from deepfake.pipelines.demo.identities import Identity
 from deepfake.pipelines.demo.people import HEIGHT, PERSON_OF_SPLIT, WIDTH, Image
 from deepfake.progress import Progress
@@ -49,7 +50,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DatasetPlan:
     """Everything that decides what the data set looks like."""
 
     seed: int
@@ -68,16 +69,11 @@ class Plan:
     def clips(self) -> list[Clip]:
         """Originals first. Each identity takes the face of the next one of the same person."""
         originals = [Clip(i) for i in range(len(PERSON_OF_SPLIT) * self.identities)]
-        fakes = [
-            Clip(
-                clip.target,
-                self.source_of(clip.target),
-                METHODS[(clip.target + 2 * k + k // 2) % len(METHODS)],
-            )
-            for clip in originals
+        return originals + [
+            Clip(target, self.source_of(target), METHODS[(target + 2 * k + k // 2) % len(METHODS)])
+            for target in range(len(originals))
             for k in range(self.fakes)
         ]
-        return originals + fakes
 
     def source_of(self, target: int) -> int:
         """The identity whose face a target gets: faces go round in a ring within one person."""
@@ -121,27 +117,37 @@ def make_dataset(
     A folder that already holds it complete is left as it is; one that holds anything else is refused.
     """
     root = Path(folder)
-    plan = Plan(seed, identities_per_person, fakes_per_identity, round(seconds * fps), fps)
+    plan = DatasetPlan(seed, identities_per_person, fakes_per_identity, round(seconds * fps), fps)
     clips = plan.clips()
     reused = _is_complete(root, plan, clips)
     if not reused:
         for footage in PERSON_OF_SPLIT.values():
-            people.load(footage)  # a missing package is found before anything is written
+            people.load_person(footage)  # a missing package is found before anything is written
         _render_all(root, plan, clips, workers)
         (root / "splits").mkdir(exist_ok=True)
         for split, pairs in plan.splits().items():
             (root / "splits" / f"{split}.json").write_text(json.dumps(pairs, indent=2) + "\n")
-        (root / RECORD).write_text(json.dumps(_record(plan), indent=2) + "\n")
+        (root / RECORD).write_text(json.dumps(_make_record(plan), indent=2) + "\n")
     originals = sum(clip.method is None for clip in clips)
     size = sum((root / clip.path).stat().st_size for clip in clips)
     return Summary(root, root / "splits", originals, len(clips) - originals, size, reused)
 
 
-def _record(plan: Plan) -> dict[str, Any]:
+def make_archive(folder: Path, clips: list[Path]) -> int:
+    """An archive as a user might have it: these clips, a picture of nobody, a broken file. How many files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, clip in enumerate(sorted(clips), start=1):
+        shutil.copyfile(clip, folder / f"clip_{number:02d}.mp4")
+    shutil.copyfile(people.find_footage(people.NO_FACE), folder / "rocket.jpg")
+    (folder / "broken.mp4").write_text("This is a text file that somebody named .mp4.\n")
+    return len(clips) + 2
+
+
+def _make_record(plan: DatasetPlan) -> dict[str, Any]:
     return {"about": DISCLAIMER, **asdict(plan)}
 
 
-def _is_complete(root: Path, plan: Plan, clips: Sequence[Clip]) -> bool:
+def _is_complete(root: Path, plan: DatasetPlan, clips: Sequence[Clip]) -> bool:
     """Whether the folder holds this very data set; raises ``UsageError`` where it holds another thing."""
     record = root / RECORD
     if not record.is_file():
@@ -153,7 +159,7 @@ def _is_complete(root: Path, plan: Plan, clips: Sequence[Clip]) -> bool:
         found = json.loads(record.read_text())
     except ValueError:
         raise UsageError(f"{record}: not valid JSON; remove the folder and run again") from None
-    if found != _record(plan):
+    if found != _make_record(plan):
         raise UsageError(
             f"{root}: holds a demo data set made otherwise ({RECORD}); remove it or name another"
         )
@@ -163,13 +169,13 @@ def _is_complete(root: Path, plan: Plan, clips: Sequence[Clip]) -> bool:
 _OWN = frozenset({"original_sequences", "manipulated_sequences", "splits"})
 
 
-def _render_all(root: Path, plan: Plan, clips: Sequence[Clip], workers: int | None) -> None:
+def _render_all(root: Path, plan: DatasetPlan, clips: Sequence[Clip], workers: int | None) -> None:
     # OpenCV, numpy's generators and FFmpeg work outside the interpreter lock, so threads are enough.
     with (
         ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 8)) as pool,
         Progress("demo clips", len(clips)) as progress,
     ):
-        cast = _cast(plan)
+        cast = _draw_cast(plan)
         list(pool.map(lambda member: [member[0].frame(i)[1] for i in range(plan.frames)], cast))
         jobs = [pool.submit(_write_clip, root / clip.path, clip, cast, plan) for clip in clips]
         try:
@@ -181,18 +187,18 @@ def _render_all(root: Path, plan: Plan, clips: Sequence[Clip], workers: int | No
                 job.cancel()
 
 
-def _cast(plan: Plan) -> list[tuple[Identity, Animation]]:
+def _draw_cast(plan: DatasetPlan) -> list[tuple[Identity, Animation]]:
     """All identities in the order of their numbers, each with the animation of its clips."""
     result: list[tuple[Identity, Animation]] = []
     for footage in PERSON_OF_SPLIT.values():
-        person = people.load(footage)
+        person = people.load_person(footage)
         for _ in range(plan.identities):
             rng = np.random.default_rng([plan.seed, len(result)])
-            result.append((identities.draw(person, rng), animation.draw(plan.frames, rng)))
+            result.append((identities.draw_identity(person, rng), animation.draw_animation(plan.frames, rng)))
     return result
 
 
-def render(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Plan) -> Iterator[Image]:
+def render_clip(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: DatasetPlan) -> Iterator[Image]:
     """The frames of a clip before encoding, (360, 480, 3) uint8 RGB each."""
     identity, motion = cast[clip.target]
     if clip.method is None or clip.source is None:
@@ -206,17 +212,19 @@ def render(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Plan) -
         target, target_box = identity.frame(index)
         source, source_box = cast[clip.source][0].frame(index)
         offset = shift + rng.normal(0.0, style.jitter, 2)
-        yield motion.frame(blend(target, target_box, source, source_box, style, offset), index, plan.fps)
+        yield motion.frame(blend_face(target, target_box, source, source_box, style, offset), index, plan.fps)
 
 
-def _write_clip(path: Path, clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Plan) -> None:
+def _write_clip(
+    path: Path, clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: DatasetPlan
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(plan.fps), options=ENCODER)
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for image in render(clip, cast, plan):
+            for image in render_clip(clip, cast, plan):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
         temporary.replace(path)

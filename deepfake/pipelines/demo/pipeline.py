@@ -16,9 +16,8 @@ from deepfake.errors import Stopped, UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.outcome import Outcome
-from deepfake.pipelines.demo import DISCLAIMER, Summary, make_dataset
-from deepfake.pipelines.demo.archive import make_archive
-from deepfake.pipelines.demo.tour import Step, archive_folder, data_folder, shown, steps
+from deepfake.pipelines.demo.dataset import DISCLAIMER, Summary, make_archive, make_dataset
+from deepfake.pipelines.demo.tour import Step, archive_folder, data_folder, format_command, list_steps
 
 JOBS = Path(__file__).resolve().parents[3] / "jobs"
 
@@ -32,10 +31,10 @@ def run(config: DemoJobConfig) -> Outcome:
         raise UsageError(f"--output {config.output}: the demo writes to a local folder")
     if config.limit is not None:
         raise UsageError("--limit: the demo has one size; it takes no limit")
-    tour = steps(config)
+    tour = list_steps(config)
     commands = [step.command(os.path.relpath(sys.executable), os.path.relpath(JOBS)) for step in tour]
     if config.dry_run:
-        print("\n".join(["", *map(shown, commands)]))
+        print("\n".join(["", *map(format_command, commands)]))
         return Outcome()
     with lock.hold(config.output, Storage()):
         return run_tour(config, tour, commands)
@@ -45,16 +44,16 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
     """Make the data, then run each command."""
     seconds: dict[str, str] = {}
     started = time.monotonic()
-    _heading(1, len(tour) + 1, f"data: {DISCLAIMER}")
+    _print_heading(1, len(tour) + 1, f"data: {DISCLAIMER}")
     data = make_dataset(data_folder(config.output), config.seed, identities_per_person=config.identities)
-    _describe(data)
-    make_archive(archive_folder(config.output), _held_out(data))
+    _print_data(data)
+    make_archive(archive_folder(config.output), _list_held_out(data))
     seconds["data"] = f"{time.monotonic() - started:.0f} s"
 
     for number, (step, command) in enumerate(zip(tour, commands, strict=True), start=2):
         started = time.monotonic()
-        _heading(number, len(tour) + 1, f"{step.name}: {step.says}")
-        print(f"$ {shown(command)}", flush=True)
+        _print_heading(number, len(tour) + 1, f"{step.name}: {step.says}")
+        print(f"$ {format_command(command)}", flush=True)
         status = run_job(command)
         if status != 0:
             print(
@@ -90,11 +89,11 @@ def run_job(command: Sequence[str]) -> int:
             raise
 
 
-def _heading(number: int, of: int, text: str) -> None:
+def _print_heading(number: int, of: int, text: str) -> None:
     print(f"\n=== {number}/{of} {text}", flush=True)
 
 
-def _describe(data: Summary) -> None:
+def _print_data(data: Summary) -> None:
     made = "found complete" if data.reused else "made"
     print(
         f"{data.originals} originals and {data.fakes} fakes {made} in {data.root}, "
@@ -103,7 +102,7 @@ def _describe(data: Summary) -> None:
     )
 
 
-def _held_out(data: Summary) -> list[Path]:
+def _list_held_out(data: Summary) -> list[Path]:
     """The clips of the test person."""
     pairs = json.loads((data.splits_dir / "test.json").read_text())
     identities = {identity for pair in pairs for identity in pair}

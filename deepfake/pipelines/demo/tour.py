@@ -36,7 +36,7 @@ def archive_folder(output: str) -> Path:
     return Path(output, "archive")
 
 
-def steps(config: DemoJobConfig) -> list[Step]:
+def list_steps(config: DemoJobConfig) -> list[Step]:
     """Every job after the data set is there, in order."""
     output = Path(config.output)
     data, crops, model = data_folder(config.output), output / "crops", output / "model"
@@ -44,7 +44,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
         Step(
             "preprocess",
             "videos to face crops",
-            _options(
+            _make_options(
                 ("input", data),
                 ("output", crops),
                 ("catalog.splits_dir", data / "splits"),
@@ -55,13 +55,13 @@ def steps(config: DemoJobConfig) -> list[Step]:
         Step(
             "leakcheck",
             "what the splits share, and what gives fakes away without looking at faces",
-            _options(("input", crops), ("output", output / "leakcheck"), ("report.title", TITLE)),
+            _make_options(("input", crops), ("output", output / "leakcheck"), ("report.title", TITLE)),
             ("leakcheck/report.html",),
         ),
         Step(
             "train",
             f"a network from random weights, {config.epochs} short epochs, {config.workers} workers",
-            _options(
+            _make_options(
                 ("input", crops),
                 ("output", model),
                 ("model.weights", "none"),
@@ -77,7 +77,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
         Step(
             "evaluate",
             "numbers on the person that training never saw",
-            _options(
+            _make_options(
                 ("input", crops),
                 ("bundle", model),
                 ("output", output / "evaluation"),
@@ -89,7 +89,7 @@ def steps(config: DemoJobConfig) -> list[Step]:
         Step(
             "score",
             "an unlabelled archive, with a picture that shows nobody and a file that is no video",
-            _options(
+            _make_options(
                 ("input", archive_folder(config.output)),
                 ("bundle", model),
                 ("output", output / "scores"),
@@ -101,10 +101,10 @@ def steps(config: DemoJobConfig) -> list[Step]:
     ]
 
 
-def shown(command: Sequence[str]) -> str:
+def format_command(command: Sequence[str]) -> str:
     """A command as one line for the shell."""
     return shlex.join(command)
 
 
-def _options(*pairs: tuple[str, object]) -> tuple[str, ...]:
+def _make_options(*pairs: tuple[str, object]) -> tuple[str, ...]:
     return tuple(word for name, value in pairs for word in (f"--{name}", str(value)))

@@ -14,7 +14,7 @@ from deepfake.faces.detectors.base import Detection, Detector, detect_faces
 from deepfake.faces.detectors.factory import carry_detector, make_detector, resolve_detector
 from deepfake.faces.tracking import measure_overlap
 from deepfake.io.storage import Storage
-from deepfake.pipelines.demo.people import ASTRONAUT, FACE_SIDE, load
+from deepfake.pipelines.demo.people import ASTRONAUT, FACE_SIDE, load_person
 from deepfake.video.decoder import Frame
 
 Image = NDArray[np.uint8]
@@ -29,7 +29,7 @@ def detector(request: pytest.FixtureRequest, data: Path) -> Detector:
 @pytest.fixture(scope="module")
 def face() -> Detection:
     """Where the portrait's one face is."""
-    x, y, w, h = load(ASTRONAUT).boxes[0].tolist()
+    x, y, w, h = load_person(ASTRONAUT).boxes[0].tolist()
     assert w == pytest.approx(FACE_SIDE, rel=0.05)
     return Detection(x, y, w, h, 1.0)
 
@@ -37,7 +37,7 @@ def face() -> Detection:
 @pytest.fixture(scope="module")
 def portrait() -> Image:
     """480x360 RGB."""
-    return load(ASTRONAUT).frames[0]
+    return load_person(ASTRONAUT).frames[0]
 
 
 def test_a_face_is_found_where_it_is_in_the_pixels_of_the_frame(

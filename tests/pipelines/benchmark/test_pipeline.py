@@ -24,8 +24,8 @@ from deepfake.errors import JobError, UsageError
 from deepfake.io.storage import Storage
 from deepfake.pipelines.benchmark import baselines, clips, results
 from deepfake.pipelines.benchmark.contestants import Contestant, call_each
-from deepfake.pipelines.benchmark.pipeline import choose_detectors, selected, warnings
-from deepfake.pipelines.benchmark.results import Measured, Tally
+from deepfake.pipelines.benchmark.pipeline import choose_detectors, list_doubts, select_contestants
+from deepfake.pipelines.benchmark.results import Measurement, Tally
 from tests import running
 from tests.running import ROOT
 
@@ -112,13 +112,13 @@ def test_the_report_says_on_what_machine_and_clips(measured: tuple[dict[str, Any
 
 def test_only_what_is_named_is_measured_and_a_name_of_nothing_is_refused() -> None:
     lined = [
-        Contestant(tuple(Measured(name, "", 1, True) for name in names), lambda clips: ())
+        Contestant(tuple(Measurement(name, "", 1, True) for name in names), lambda clips: ())
         for names in (("naive",), ("floor",), ("detect_haar", "crop_haar"))
     ]
-    assert selected(lined, []) == lined
-    assert selected(lined, ["crop_haar", "floor"]) == lined[1:]
+    assert select_contestants(lined, []) == lined
+    assert select_contestants(lined, ["crop_haar", "floor"]) == lined[1:]
     with pytest.raises(UsageError, match="nothing is called flour; there are naive, floor, detect_haar"):
-        selected(lined, ["flour"])
+        select_contestants(lined, ["flour"])
 
 
 @pytest.mark.slow
@@ -150,9 +150,9 @@ def test_copies_are_videos_and_files_of_their_own(ffpp_small: Path, tmp_path: Pa
     folder = tmp_path / "clips"
     folder.mkdir()
     listed = load_catalog(str(ffpp_small), CatalogConfig(), Storage()).slice(0, 3)
-    staged, left_out = clips.stage(listed, folder, SamplingConfig(), Storage())
+    staged, left_out = clips.copy_clips(listed, folder, SamplingConfig(), Storage())
     assert not left_out
-    taken = clips.longest_first(clips.take_over(staged, 3))
+    taken = clips.sort_longest_first(clips.repeat_clips(staged, 3))
     manifest = clips.write_manifest(taken, tmp_path / "clips.csv")
     table = load_catalog(manifest, CatalogConfig(), Storage())
     assert table.num_rows == 9
@@ -172,7 +172,7 @@ def test_what_is_no_video_is_left_out_and_named(ffpp_small: Path, tmp_path: Path
     listed = load_catalog(str(source), CatalogConfig(), Storage())
     folder = tmp_path / "clips"
     folder.mkdir()
-    staged, left_out = clips.stage(listed, folder, SamplingConfig(), Storage())
+    staged, left_out = clips.copy_clips(listed, folder, SamplingConfig(), Storage())
     assert [clip.video_id for clip in staged] == ["good.mp4"]
     assert list(left_out) == ["broken.mp4"]
 
@@ -185,7 +185,7 @@ def test_the_naive_loop_saves_a_crop_of_the_largest_face_of_each_nth_frame(
 
     clip = next((ffpp_small / "original_sequences").rglob("*.mp4"))
     config = PreprocessJobConfig(input="in", output="out", sampling=SamplingConfig(every_n=20))
-    tally = baselines.naive(str(clip), str(tmp_path), config, threads)
+    tally = baselines.run_naive_loop(str(clip), str(tmp_path), config, threads)
     written = sorted(tmp_path.glob("*.png"))
     assert tally == Tally(3, len(written))
     assert written
@@ -194,8 +194,8 @@ def test_the_naive_loop_saves_a_crop_of_the_largest_face_of_each_nth_frame(
 
 def test_the_floor_stands_for_the_frames_that_sampling_keeps(ffpp_small: Path) -> None:
     clip = next(ffpp_small.rglob("*.mp4"))
-    assert baselines.floor(str(clip), 20) == Tally(3)
-    assert baselines.floor(str(clip), 25) == Tally(3)
+    assert baselines.decode_reference_frames(str(clip), 20) == Tally(3)
+    assert baselines.decode_reference_frames(str(clip), 25) == Tally(3)
 
 
 def test_calls_are_answered_in_their_order_and_a_process_that_ends_early_is_an_error() -> None:
@@ -208,26 +208,26 @@ def test_calls_are_answered_in_their_order_and_a_process_that_ends_early_is_an_e
 
 
 def test_one_core_has_no_ratio_of_two_workers_and_four_have() -> None:
-    def measured(**seconds: float) -> dict[str, Measured]:
-        return {name: Measured(name, "", 1, True, [value]) for name, value in seconds.items()}
+    def measured(**seconds: float) -> dict[str, Measurement]:
+        return {name: Measurement(name, "", 1, True, [value]) for name, value in seconds.items()}
 
     one = measured(naive=60, floor=6, job_haar=10)
-    ratios = results.ratios(one, "haar", ["haar"], 1)
+    ratios = results.compute_ratios(one, "haar", ["haar"], 1)
     assert ratios["two_workers_over_one"] is ratios["floor_over_one_process"] is None
     four = measured(naive=60, floor=6, job_haar=3, job_haar_two_workers=5, job_haar_one_worker=10)
-    found = results.ratios(four, "haar", ["haar"], 4)
+    found = results.compute_ratios(four, "haar", ["haar"], 4)
     assert found["two_workers_over_one"] == found["two_workers_over_one_haar"] == 2
     assert found["job_over_naive"] == found["job_haar_over_naive"] == 20
     assert found["job_over_floor"] == 2
 
 
 def test_a_busy_machine_and_unequal_frames_are_warned_of() -> None:
-    same = {"naive": Measured("naive", "", 2, True, [1.0], Tally(10))}
-    assert not warnings(0.1, same)
-    assert "something else was running" in warnings(3.2, same)[0]
+    same = {"naive": Measurement("naive", "", 2, True, [1.0], Tally(10))}
+    assert not list_doubts(0.1, same)
+    assert "something else was running" in list_doubts(3.2, same)[0]
     assert (
         "naive 10, floor 9"
-        in warnings(None, same | {"floor": Measured("floor", "", 2, True, [1.0], Tally(9))})[0]
+        in list_doubts(None, same | {"floor": Measurement("floor", "", 2, True, [1.0], Tally(9))})[0]
     )
 
 

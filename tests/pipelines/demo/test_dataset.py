@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deepfake.errors import UsageError
 from deepfake.pipelines.demo import DISCLAIMER, make_dataset
 from deepfake.pipelines.demo.blending import METHODS
-from deepfake.pipelines.demo.dataset import Plan
+from deepfake.pipelines.demo.dataset import DatasetPlan
 
 
 def frames(path: Path) -> NDArray[np.uint8]:
@@ -53,7 +53,7 @@ def _pairs(root: Path) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("identities", [2, 3, 4])
 def test_no_person_is_in_two_splits(identities: int) -> None:
-    plan = Plan(seed=0, identities=identities, fakes=2, frames=1, fps=30)
+    plan = DatasetPlan(seed=0, identities=identities, fakes=2, frames=1, fps=30)
     members = [{i for pair in pairs for i in pair} for pairs in plan.splits().values()]
     assert sorted(i for ids in members for i in ids) == [f"{i:03d}" for i in range(3 * identities)]
     for clip in plan.clips():
@@ -63,7 +63,7 @@ def test_no_person_is_in_two_splits(identities: int) -> None:
 
 @pytest.mark.parametrize("fakes", [1, 2, 3, 4])
 def test_every_method_is_used_and_no_clip_is_made_twice(fakes: int) -> None:
-    clips = Plan(seed=0, identities=4, fakes=fakes, frames=1, fps=30).clips()
+    clips = DatasetPlan(seed=0, identities=4, fakes=fakes, frames=1, fps=30).clips()
     assert len({clip.path for clip in clips}) == len(clips) == 12 * (1 + fakes)
     assert {clip.method for clip in clips} == {None, *METHODS}
 

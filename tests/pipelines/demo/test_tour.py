@@ -28,7 +28,7 @@ MODELS: dict[str, type[config.JobConfig]] = {
 
 
 def test_every_command_line_is_one_that_its_job_understands() -> None:
-    tour_steps = tour.steps(config.DemoJobConfig(output="some where", epochs=7))
+    tour_steps = tour.list_steps(config.DemoJobConfig(output="some where", epochs=7))
     for step in tour_steps:
         parsed = parse.load_config(MODELS[step.name], step.arguments)
         assert parsed.output.startswith("some where/")
@@ -38,8 +38,8 @@ def test_every_command_line_is_one_that_its_job_understands() -> None:
 
 
 def test_a_shown_command_can_be_pasted_into_a_shell() -> None:
-    step = tour.steps(config.DemoJobConfig(output="some where"))[0]
-    assert "--output 'some where/crops'" in tour.shown(step.command("python", "jobs"))
+    step = tour.list_steps(config.DemoJobConfig(output="some where"))[0]
+    assert "--output 'some where/crops'" in tour.format_command(step.command("python", "jobs"))
 
 
 def test_it_stops_at_the_first_failure_with_that_job_s_status(
