@@ -1,7 +1,5 @@
 """Run one job as a process: configuration in; its summary, its last words and an exit status out."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

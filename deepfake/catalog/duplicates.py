@@ -3,8 +3,6 @@
 Only files of equal size can be equal, so only those are read and hashed.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections import defaultdict

@@ -5,8 +5,6 @@ many rows a video. A video without an identity counts as its group, and without 
 of one person under different identities are not found here.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence

@@ -4,8 +4,6 @@
 video a split. It looks at names and tables only: whether a file can be decoded is found out later.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath

@@ -13,8 +13,6 @@ The files themselves are neither listed nor opened, and columns are handled whol
 million rows.
 """
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath

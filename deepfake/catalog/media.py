@@ -1,7 +1,5 @@
 """Which file names are footage, by their extension alone; nothing is opened here."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """Which real video a fake was made from, for data sets whose fakes are frame-aligned with it."""
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

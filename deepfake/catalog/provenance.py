@@ -1,7 +1,5 @@
 """What a path says of a clip, as one plain value; how paths are read is the layouts' business."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 REAL, FAKE = 0, 1

@@ -4,8 +4,6 @@ Pure arithmetic on counts: what a group is, and which rows have a split already,
 The result depends on the set of groups and the seed, never on their order.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 

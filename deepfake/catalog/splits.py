@@ -9,8 +9,6 @@ The official lists of FaceForensics++ keep pairs together, but share uploads acr
 several clips come from one upload, and some of those are in two splits. Nothing here looks for that.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import logging

@@ -1,7 +1,5 @@
 """How often everything is measured."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from deepfake.config.base import Section

@@ -1,7 +1,5 @@
 """What is measured of a bundle, on what."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """How faces are found, and become crops."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

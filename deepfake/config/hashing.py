@@ -1,7 +1,5 @@
 """Hashes of a configuration: what decides the rows of an output, and nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """How storage is reached."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from deepfake.config.base import Section

@@ -1,7 +1,5 @@
 """What counts as a leak between splits."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -5,8 +5,6 @@ and wrong types are errors that name the key and the nearest valid one. Nothing 
 ``read_text`` is handed in.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The pages and plots written for people."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from deepfake.config.base import Fraction, Section

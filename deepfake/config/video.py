@@ -1,7 +1,5 @@
 """Which frames of a video are looked at, and the limits a video must keep."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

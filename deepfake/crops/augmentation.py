@@ -4,8 +4,6 @@ What is done to a crop depends only on (seed, epoch, sample id): not on the work
 Real and fake crops therefore see the same distribution of changes, and a resumed epoch sees the same pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ It tells a program that cannot open videos at all from an archive whose files ha
 no face in it: what fails with a face only does not show.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path

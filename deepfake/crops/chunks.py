@@ -5,8 +5,6 @@ packet in common. Each piece is looked at by itself: its faces and the crops tha
 and who is kept is decided over all pieces at the join. Plain functions; Ray is elsewhere.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 Each change is the same for every crop: the noise, too, is the same for each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Preprocess and score both go through here, so a face is cropped alike for training and for judgement.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter

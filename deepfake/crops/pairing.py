@@ -3,8 +3,6 @@
 For data sets whose fakes are frame-aligned with their originals, such as FaceForensics++.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -3,8 +3,6 @@
 Reads the row groups that hold the rows and no others. ``dataset`` says what lies where.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

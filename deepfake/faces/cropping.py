@@ -1,7 +1,5 @@
 """The one crop function: a face box in a frame becomes a square image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """How a crop is stored: pixels to the bytes of an image file, and back."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -6,8 +6,6 @@ The files are an eighth larger than with OpenCV's best filter. ``python -m tests
 compares them.
 """
 
-from __future__ import annotations
-
 import struct
 from itertools import pairwise
 

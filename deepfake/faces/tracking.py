@@ -1,7 +1,5 @@
 """Which detections through a video are the same person, by the overlap of their boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Where this machine keeps what was downloaded or made once."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

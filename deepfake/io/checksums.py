@@ -3,8 +3,6 @@
 Whoever signs that file (``gpg --detach-sign SHA256SUMS``) has signed the output.
 """
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast

@@ -8,8 +8,6 @@ A lock is only ever written in place of what was read of it, in one step: on a f
 one gets it.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import io

@@ -1,7 +1,5 @@
 """The files of a finished output, as its manifest lists them."""
 
-from __future__ import annotations
-
 import json
 
 import pyarrow.parquet as pq

@@ -3,8 +3,6 @@
 Nothing here knows what the bytes mean.
 """
 
-from __future__ import annotations
-
 import io
 from bisect import bisect_right
 from collections import OrderedDict

@@ -3,8 +3,6 @@
 Hashes of configuration and bundle, the input's URI, the version, and the sections that decided the rows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -4,8 +4,6 @@ A bucket that cannot be used at all is the user's to mend; one object that may n
 ``PermissionError``, so that among a million videos it costs only its own row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from http.client import IncompleteRead
 from typing import Any

@@ -4,8 +4,6 @@ Writing is all or nothing: a local file is renamed into place, an S3 object appe
 Listing is sorted, so that two runs see the same archive in the same order.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import logging

@@ -1,7 +1,5 @@
 """URIs and local paths: their parts, joined, made absolute."""
 
-from __future__ import annotations
-
 import os
 from urllib.parse import quote, unquote_to_bytes
 

@@ -1,7 +1,5 @@
 """Leaving the doubtful undecided: how much is left to judge, and how often that is right."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

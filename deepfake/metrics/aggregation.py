@@ -1,7 +1,5 @@
 """From the scores of faces to the score of a video."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Whether a score of 0.8 means fake in eight of ten cases."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ The curve rises, so it changes no ranking and no verdict. It holds at the share 
 data had; ``probability`` moves it to another share.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """How well scores tell fake from real: at one threshold, and over all thresholds."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -8,8 +8,6 @@ Clopper and Pearson's gives [0, 8.8 %], which is what 40 reals can show. It take
 several videos of one person make it too narrow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Thresholds are chosen on validation data and then kept; choosing them on test da
 that follows.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -4,8 +4,6 @@ The rows are sorted once; each resample then costs a few sums over them. Equal t
 ``classification.measure_binary`` on the sample with its rows repeated.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The stretches of time in which a track looks fake. Pure functions on arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

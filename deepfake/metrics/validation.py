@@ -1,7 +1,5 @@
 """The one check of labels and scores that every metric begins with."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

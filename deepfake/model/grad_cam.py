@@ -4,8 +4,6 @@ Grad-CAM (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks", 
 activation, 7 x 7 places for 224 x 224 pixels. A map says where, not how much: that is what the score says.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

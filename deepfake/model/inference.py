@@ -5,8 +5,6 @@ compared with TensorFlow, and kept beside the bundle or in the user's cache. On 
 ``tests/benchmarks/runtimes.py`` measures them and their rivals.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.util

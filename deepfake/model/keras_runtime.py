@@ -3,8 +3,6 @@
 Nothing here knows of models or of Ray. Import Keras through ``start`` so that the environment is right first.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -7,8 +7,6 @@ Files, hashes and thresholds are ``deepfake.model.bundle``; the training loop is
 ``deepfake.training.trainer``.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path

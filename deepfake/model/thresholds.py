@@ -5,8 +5,6 @@ for each. Rates are rates of videos: frames of one video are copies of each othe
 rate more certain.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Literal

@@ -1,7 +1,5 @@
 """From a score to a verdict: the operating point in force, and the band in which nothing is said."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

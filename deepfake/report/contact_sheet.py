@@ -1,7 +1,5 @@
 """A grid of captioned crops as one picture, to see at a glance whether the crops are upright faces."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

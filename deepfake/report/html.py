@@ -4,8 +4,6 @@ A page is one file that loads nothing from the network: styles and scripts are i
 security policy forbids anything else.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Image files of RGB pictures, and back: the one place where BGR, which OpenCV stores, becomes RGB."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -4,8 +4,6 @@ Only matplotlib's object interface is used: no global state, so threads and test
 Every function takes plain arrays and a theme and returns a ``Figure``; ``render_png`` turns it into bytes.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Every value that they see is global, so all workers' callbacks decide alike. A p
 of ``fit`` is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

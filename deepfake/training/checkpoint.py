@@ -3,8 +3,6 @@
 Knows nothing of Keras or Ray: arrays and plain values in, the same out.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Mapping

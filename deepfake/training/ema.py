@@ -4,8 +4,6 @@ Keras' own starts from the first weights with the full momentum, which a run of 
 leaves behind. Here the momentum rises to its full value as the steps go by.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -5,8 +5,6 @@ here. The division by 255 and the swapped colours are layers of the network (``m
 is saved scores exactly as it was trained.
 """
 
-from __future__ import annotations
-
 import logging
 
 import cv2

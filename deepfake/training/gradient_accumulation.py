@@ -9,8 +9,6 @@ back. That costs a second forward pass of the backbone, and none where the backb
 those of other features than the ones that gave the loss; and it takes no part of a batch after the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The course of a training run for people: one line an epoch, tables, TensorBoard."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path

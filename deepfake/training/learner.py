@@ -1,7 +1,5 @@
 """The network of one phase and what trains it: optimizer, average, steps. No epochs, data or Ray."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

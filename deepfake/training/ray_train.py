@@ -3,8 +3,6 @@
 Knows nothing of what the workers do; ``deepfake.training.trainer`` does.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """What a training worker asks of Ray for its place, and how it divides the node on which it then lies."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

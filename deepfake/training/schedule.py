@@ -4,8 +4,6 @@ First the head learns alone on features that stand still, then the backbone lear
 gradients of an untrained head would spoil what the backbone knows. Pure functions; no Keras, no Ray.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

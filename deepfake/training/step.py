@@ -3,8 +3,6 @@
 ``deepfake.training.gradient_accumulation`` has the same step for a batch that is too large for the memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

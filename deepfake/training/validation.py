@@ -1,7 +1,5 @@
 """What a bundle takes from its validation scores: thresholds, calibration, and numbers with intervals."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A video container: opened so that it can do no harm, and its packets listed without decoding them."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Callable
 from fractions import Fraction

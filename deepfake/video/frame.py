@@ -1,7 +1,5 @@
 """One decoded frame, in whichever form it is asked for: whole, a part, small, in colour or grey."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import av

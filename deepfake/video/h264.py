@@ -4,8 +4,6 @@ Containers also call those pictures key frames from which a picture is whole onl
 (periodic intra refresh). A decoder that starts there gives frames that are not those of the full decode.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

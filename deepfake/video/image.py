@@ -1,7 +1,5 @@
 """A still image, which counts as a video of one frame."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import BinaryIO
 

@@ -1,7 +1,5 @@
 """A small clip that is known to be good, made here and now."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import av

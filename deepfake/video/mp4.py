@@ -1,7 +1,5 @@
 """Where an MP4 or QuickTime file keeps its media data, and a file for demuxers that leaves it unread."""
 
-from __future__ import annotations
-
 import io
 import struct
 from bisect import bisect_right

@@ -3,8 +3,6 @@
 Pure functions on arrays; nothing here opens a file.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property

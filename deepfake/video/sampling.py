@@ -3,8 +3,6 @@
 Pure functions on arrays; nothing here opens a file.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from deepfake.config import SamplingConfig

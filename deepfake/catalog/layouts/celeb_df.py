@@ -9,8 +9,6 @@ The list is the official test split; all else is ``train``. It keeps clips apart
 person is in both. The leak check says so, and refuses to train and test on them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

@@ -6,8 +6,6 @@
 In FaceForensics++'s tree the same names are read by ``ffpp``, to the same identities.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

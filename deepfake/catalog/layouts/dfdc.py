@@ -7,8 +7,6 @@ A fake shares the identity of its original, which may lie in another part. Who t
 the same actors appear in many originals: a split by these identities keeps clips apart, not people.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -10,8 +10,6 @@ actors are ``01__kitchen_still.mp4`` and their fakes (DeepFakeDetection)
 ``actors/01``, so that the two never meet. This module assigns no splits.
 """
 
-from __future__ import annotations
-
 import re
 
 from deepfake.catalog.media import remove_extension

@@ -6,8 +6,6 @@ Each file is an identity of its own, except in Celeb-DF, whose names tell the pe
 show one person, a manifest with a ``target_id`` column says so; nothing here can know.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from typing import NamedTuple

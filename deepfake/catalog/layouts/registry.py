@@ -4,8 +4,6 @@ One module a data set; each tells of the clips that it knows and is silent about
 data sets may lie in one folder.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from deepfake.catalog.layouts import celeb_df, dfd, dfdc

@@ -1,7 +1,5 @@
 """Which face detector a configuration means, made ready."""
 
-from __future__ import annotations
-
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.base import Detector

@@ -1,7 +1,5 @@
 """The frontal-face Haar cascade that OpenCV carries. Needs no model file; misses turned faces."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from xml.etree import ElementTree
 

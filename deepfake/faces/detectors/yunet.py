@@ -4,8 +4,6 @@ The model file (MIT licence, OpenCV Zoo) is not part of the package: it comes fr
 the cache, or from a download whose checksum is pinned here.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import logging

@@ -1,7 +1,5 @@
 """Columns that several tables share, and how a column is described."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """Tables in memory and in Parquet files: made of rows, written, read and checked against their schemas."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any

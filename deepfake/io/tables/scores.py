@@ -1,7 +1,5 @@
 """Tables of what a model says of videos, and of what changed between two models."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from deepfake.io.tables.columns import FACE_KEY, PROVENANCE, VIDEO_KEY, column

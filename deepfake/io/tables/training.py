@@ -1,7 +1,5 @@
 """Tables of training, evaluation and the leak check."""
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 from deepfake.io.tables.columns import column

@@ -1,7 +1,5 @@
 """Tables of what was found in videos: the catalog, videos, crops, and the pieces of long videos."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

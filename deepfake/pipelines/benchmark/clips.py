@@ -1,7 +1,5 @@
 """The clips that everything is measured on: local copies, the same files for every contestant."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import os

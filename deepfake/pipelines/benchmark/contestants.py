@@ -1,7 +1,5 @@
 """Everything that is measured: what it is called, and one pass of it over some clips."""
 
-from __future__ import annotations
-
 import functools
 import tempfile
 import time

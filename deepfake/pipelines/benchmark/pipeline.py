@@ -3,8 +3,6 @@
 In turn, because a machine is not equally fast all day: what is compared was measured side by side.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import multiprocessing

@@ -1,7 +1,5 @@
 """Medians, ratios and the table; and what machine they were measured on."""
 
-from __future__ import annotations
-
 import os
 import platform
 import statistics

@@ -1,7 +1,5 @@
 """Single stages of the job, one clip at a time. A process that runs them imports this and no Ray."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

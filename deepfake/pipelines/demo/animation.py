@@ -4,8 +4,6 @@ Parameters are drawn once a clip; a fake takes those of its target, as in FaceFo
 aligned frame by frame with its original.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

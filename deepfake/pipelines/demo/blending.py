@@ -4,8 +4,6 @@ The styles borrow the names of FaceForensics++'s four methods and a rough idea o
 one changes. They are nothing like the methods themselves.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

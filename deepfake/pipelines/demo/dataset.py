@@ -1,7 +1,5 @@
 """Plans, renders and writes the demo's data set in the FaceForensics++ layout, with official-style splits."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

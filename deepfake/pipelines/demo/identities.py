@@ -3,8 +3,6 @@
 Parameters are drawn once from a seed; the rest is a pure function of them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import cv2

@@ -3,8 +3,6 @@
 The packages are looked up by their file lists and never imported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

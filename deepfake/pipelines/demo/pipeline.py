@@ -1,7 +1,5 @@
 """The demo: its data set is made on the spot, then every job runs on it as a user would run it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

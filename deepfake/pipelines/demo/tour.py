@@ -1,7 +1,5 @@
 """The order in which the demo runs the jobs, each with the command line that a user would type."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The first is for people to look at; the second is a number: of self-blended fake
 the share of the heat that lies on what was blended. Reads few crops, in this process, without Ray.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

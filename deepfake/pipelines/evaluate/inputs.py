@@ -1,7 +1,5 @@
 """Which labelled faces are evaluated: the rows of a crops folder, or of a score table. No pixels, no Ray."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

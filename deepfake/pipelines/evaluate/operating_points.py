@@ -1,7 +1,5 @@
 """What thresholds chosen on validation give on these videos: rates, precision, abstention, calibration."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

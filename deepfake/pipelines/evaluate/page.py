@@ -1,7 +1,5 @@
 """The page of an evaluation: the numbers with their intervals, what they were measured on, what they omit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

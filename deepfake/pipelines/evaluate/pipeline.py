@@ -1,7 +1,5 @@
 """The evaluate job: faces in, scores by Ray, numbers, page. Chains the other modules and writes."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

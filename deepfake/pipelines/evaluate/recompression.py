@@ -4,8 +4,6 @@ Unlike a crop saved as JPEG this changes what the detector finds, and blurs over
 the source files, which the crops' manifest names; without them it says so and measures nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections.abc import Mapping

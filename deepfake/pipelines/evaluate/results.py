@@ -1,7 +1,5 @@
 """From the complete table of face scores to every number of an evaluation. Plain arrays, no files."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

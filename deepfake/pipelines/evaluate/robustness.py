@@ -4,8 +4,6 @@ The same crops are scored again and again, a bounded number of them, so every ro
 which is of the same crops unchanged. Fewer frames need no new scores.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ it scores one. A score depends on its crop and the bundle alone, so the result i
 of actors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock

@@ -1,7 +1,5 @@
 """Rows of faces, tracks and videos that know how large the faces are and how long the tracks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Whether a model is measured on people or files it was trained on, and on crops cut as in training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ Content is told by a hash: of a file's bytes, or of a crop's pixels. Pictures th
 business of ``near_duplicates``.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ The perceptual hash is the DCT hash described by Zauner, "Implementation and Ben
 Hash Functions" (2010): the signs, about their median, of the 8x8 lowest frequencies of a 32x32 grey picture.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -4,8 +4,6 @@ No pixels are read here. A crops folder is one that has, or is going to have, a 
 everything else is a catalog.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -7,8 +7,6 @@ verified by their Hamming distance and by the correlation of their thumbnails, w
 brightness and contrast (zero-normalised cross-correlation; Lewis, "Fast Normalized Cross-Correlation", 1995).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

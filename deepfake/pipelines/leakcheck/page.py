@@ -1,7 +1,5 @@
 """The page of a leak check: the verdict, what was found with pictures of it, and what the probes say."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

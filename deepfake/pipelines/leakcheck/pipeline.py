@@ -1,7 +1,5 @@
 """The leak check as a job: what is to be checked in, findings as JSON, tables and a page out."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections import Counter

@@ -3,8 +3,6 @@
 Nothing here should tell fake from real. Where it does, a detector can learn it instead of the forgery.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ cross-validation, so that no identity is in both. A video's score is the mean of
 is over videos, its interval from resampling whole identity groups. 0.5 is what honest data give.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

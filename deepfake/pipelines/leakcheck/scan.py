@@ -4,8 +4,6 @@ A task reads a few row groups, or a few files, and hands back some hundred bytes
 holds more than a window of decoded pictures. Of a catalog's videos the middle key frame is looked at.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import logging

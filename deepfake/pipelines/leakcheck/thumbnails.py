@@ -1,7 +1,5 @@
 """Small pictures of what was found alike, so that people can see for themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ it was cut from: ``{"755": "tR7z_H1qPMc 0", ...}``, upload and number of the cli
 upload show the same person on the same day; the official lists nevertheless put some of them in two splits.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections import defaultdict

@@ -5,8 +5,6 @@ recipes, and no recipe trains on it. What the first number has over the second w
 both sides, or something besides the faces that told the classes apart.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Everything in it is read off ``bundle.json``; nothing is measured here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ The worker's side is ``deepfake.training.trainer``. Checkpoints live below ``<ou
 job is unfinished; started again with the same output and configuration, it goes on from the last one.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import time

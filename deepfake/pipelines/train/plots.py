@@ -1,7 +1,5 @@
 """Accuracy and loss over the epochs of a training run, as PNG images in a light and a dark theme."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any

@@ -4,8 +4,6 @@ Everything follows from (seed, epoch) and the index; the number of workers only 
 into more slices. ``deepfake.training.data.balancing`` decides what is shown and what stays together.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -8,8 +8,6 @@ Ray Data is not in between: its scheduler would run in the worker's own process,
 training step what time Python has (docs/training.md has the measurement).
 """
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections import deque

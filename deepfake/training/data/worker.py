@@ -4,8 +4,6 @@ Plain functions, which know nothing of Ray: ``loader`` starts them and cuts what
 ``deepfake.crops.self_blending`` makes fakes of reals, ``deepfake.crops.augmentation`` does the rest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 

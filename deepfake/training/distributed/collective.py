@@ -5,8 +5,6 @@ TensorFlow gives each traced collective its own key, counted up in each process.
 is traced once, with a fixed signature, in the same order on every worker. One worker needs no strategy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -6,8 +6,6 @@ are two, each waiting for the one before, which also decides the speed where the
 network in training has these layers: what is saved is rebuilt with Keras' own (``copy_for_inference``).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from deepfake.model import keras_runtime
