@@ -50,7 +50,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     try:
         config = load_config(model, argv, program, Storage().read_text)
         if config.dry_run:
-            print(_as_yaml(config))
+            print(_format_yaml(config))
         with lock.keep_locks(program.removeprefix("jobs/")):
             outcome = job(config)
             summary = _make_summary(config, outcome, program, time.monotonic() - started)
@@ -66,7 +66,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     if outcome.table:
         print(f"\n{outcome.table}")
     print_summary(summary, outcome.look_at)
-    if _over_budget(config, outcome):
+    if _is_over_budget(config, outcome):
         print(
             f"{program}: {outcome.failed_share:.1%} of the videos failed, more than --max-failed "
             f"{config.max_failed:.1%}",
@@ -79,7 +79,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
 
 def _make_summary(config: JobConfig, outcome: Outcome, program: str, seconds: float) -> dict[str, Any]:
     """What is said at the end, and left in the output as ``_summary.json``."""
-    status = FAILED if outcome.problem else OVER_ERROR_BUDGET if _over_budget(config, outcome) else DONE
+    status = FAILED if outcome.problem else OVER_ERROR_BUDGET if _is_over_budget(config, outcome) else DONE
     summary = {
         "job": program,
         "version": __version__,
@@ -94,7 +94,7 @@ def _make_summary(config: JobConfig, outcome: Outcome, program: str, seconds: fl
     return summary
 
 
-def _over_budget(config: JobConfig, outcome: Outcome) -> bool:
+def _is_over_budget(config: JobConfig, outcome: Outcome) -> bool:
     return outcome.failed_share > config.max_failed
 
 
@@ -112,7 +112,7 @@ def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> No
     sys.stdout.flush()
 
 
-def _as_yaml(config: BaseModel) -> str:
+def _format_yaml(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip()
 
 

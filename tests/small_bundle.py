@@ -17,7 +17,7 @@ def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
 
     So steeply that the sigmoid is saturated, as it is where a network is sure.
     """
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     x = layers.Rescaling(1 / 255)(crop)

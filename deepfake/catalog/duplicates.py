@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.catalog.splits import rank_split, word_overlap
+from deepfake.catalog.splits import format_overlap, rank_split
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
@@ -145,7 +145,7 @@ def require_no_duplicates(manifest: pa.Table, splits: Sequence[str]) -> None:
         for left, right in itertools.combinations(sorted(held, key=rank_split), 2)
     ]
     if shared:
-        words = word_overlap("the same content is in", "new videos", shared)
+        words = format_overlap("the same content is in", "new videos", shared)
         raise UsageError(f"{words}\n  jobs/leakcheck.py lists them all")
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.provenance import FAKE, REAL
-from deepfake.catalog.splits import rank_split, word_overlap
+from deepfake.catalog.splits import format_overlap, rank_split
 from deepfake.errors import UsageError
 
 
@@ -83,7 +83,7 @@ def require_disjoint(table: pa.Table, splits: Sequence[str]) -> None:
     overlaps = find_overlaps(table.filter(pc.is_in(table["split"], pa.array(splits, pa.string()))))
     if overlaps:
         found = [(one.split_a, one.split_b, str(one)) for one in overlaps]
-        raise UsageError(word_overlap("identities are shared between", "new people", found))
+        raise UsageError(format_overlap("identities are shared between", "new people", found))
 
 
 def require_both_classes(table: pa.Table, split: str) -> None:

@@ -45,7 +45,7 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
         table = _list_videos(uri, config, storage)
     table = table.sort_by("video_id")
     _require_unique(uri, table)
-    table = _filter(uri, splits.assign_splits(table, config, storage), config)
+    table = _apply_filters(uri, splits.assign_splits(table, config, storage), config)
     _log_counts(uri, table)
     return table
 
@@ -56,7 +56,7 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     if not footage:
         raise UsageError(_explain_nothing(uri, files))
     if config.layout in ("auto", "ffpp"):
-        clips = [ffpp.parse(f"{root}/{info.path}") for info in footage]
+        clips = [ffpp.parse_path(f"{root}/{info.path}") for info in footage]
         if any(clips):
             return _make_ffpp_table(uri, footage, clips, root, root_name, config)
         if config.layout == "ffpp" or (
@@ -180,7 +180,7 @@ def _require_unique(uri: str, table: pa.Table) -> None:
             )
 
 
-def _filter(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table:
+def _apply_filters(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table:
     """Rows that all filters keep. Originals are no manipulation: a filter of methods keeps them."""
     kept = table
     for option, column in FILTERS.items():

@@ -22,12 +22,12 @@ def allocate(names: Sequence[str], counts: np.ndarray, fractions: Sequence[float
     """
     shares = np.asarray(fractions, np.float64)
     splits = np.flatnonzero(shares > 0)
-    keys = np.array([_key(seed, name) for name in names], np.uint64)
+    keys = np.array([_hash_name(seed, name) for name in names], np.uint64)
     sizes = counts.sum(axis=1)
     totals = np.maximum(counts.sum(axis=0), 1)
     chosen = np.full(len(names), -1, np.int8)
     filled = np.zeros((len(shares), 2))
-    for group, split in _both_classes_everywhere(counts, np.lexsort((keys, sizes)), splits):
+    for group, split in _serve_both_classes(counts, np.lexsort((keys, sizes)), splits):
         chosen[group] = split
         filled[split] += counts[group] / totals
     rest = np.flatnonzero(chosen < 0)
@@ -47,7 +47,7 @@ def allocate(names: Sequence[str], counts: np.ndarray, fractions: Sequence[float
     return chosen
 
 
-def _both_classes_everywhere(
+def _serve_both_classes(
     counts: np.ndarray, smallest_first: np.ndarray, splits: np.ndarray
 ) -> Iterator[tuple[int, int]]:
     """The fewest, smallest groups that give real and fake to as many splits as can have both."""
@@ -63,5 +63,5 @@ def _both_classes_everywhere(
         yield from ((group, split) for group in groups)
 
 
-def _key(seed: int, name: str) -> int:
+def _hash_name(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "big")

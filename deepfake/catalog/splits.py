@@ -207,7 +207,7 @@ def _warn_of_gaps(counts: np.ndarray, dealt: np.ndarray, config: CatalogConfig) 
         )
 
 
-def word_overlap(subject: str, new: str, found: Sequence[tuple[str, str, str]]) -> str:
+def format_overlap(subject: str, new: str, found: Sequence[tuple[str, str, str]]) -> str:
     """What an error says of things that splits share, each as ``(split, split, words)``."""
     pairs = sorted({f"{left} and {right}" for left, right, _ in found})
     lines = [words for _, _, words in found[:_NAMED]]

@@ -7,7 +7,7 @@ from typing import Any
 from deepfake.config.jobs import JobConfig
 
 
-def sha256_of(value: Any) -> str:
+def hash_json(value: Any) -> str:
     """Hash of a JSON-representable value, the same on every machine and in every process."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -22,9 +22,9 @@ _NOT_IN_HASH = {
 }
 
 
-def config_sha256(config: JobConfig) -> str:
+def hash_config(config: JobConfig) -> str:
     """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
-    return sha256_of(
+    return hash_json(
         {
             name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
             for name in config.row_sections

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfake.config import sha256_of
+from deepfake.config import hash_json
 from deepfake.crops.extraction import (
     ExtractConfig,
     ExtractionResult,
@@ -69,19 +69,19 @@ def take_pieces(entry: dict[str, Any]) -> Pieces | None:
 
 def make_survey_id(entry: Mapping[str, Any], config_sha256: str, piece_seconds: float) -> str:
     """Names the survey of a catalog row as units are named: other bytes or settings give another name."""
-    return sha256_of([*_list_identity(entry, config_sha256), "survey", piece_seconds])[:16]
+    return hash_json([*_list_identity(entry, config_sha256), "survey", piece_seconds])[:16]
 
 
 def make_piece_id(entry: Mapping[str, Any], config_sha256: str, first: int, stop: int) -> str:
     """Names a piece of a catalog row: the sampled frames from ``first`` to before ``stop``."""
-    return sha256_of([*_list_identity(entry, config_sha256), "piece", first, stop])[:16]
+    return hash_json([*_list_identity(entry, config_sha256), "piece", first, stop])[:16]
 
 
 def _list_identity(entry: Mapping[str, Any], config_sha256: str) -> list[str]:
     return [config_sha256, entry["video_id"], str(entry["size_bytes"]), str(entry.get("modified"))]
 
 
-def survey_video(
+def survey_packets(
     entry: Mapping[str, Any],
     piece_seconds: float,
     config: ExtractConfig,

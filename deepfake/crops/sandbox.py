@@ -114,7 +114,7 @@ class PlainExtractor:
 
     def survey(self, entry: Mapping[str, Any], piece_seconds: float) -> ExtractionResult:
         """Packets of a long video, and where it is cut."""
-        return chunks.survey_video(entry, piece_seconds, *self._with)
+        return chunks.survey_packets(entry, piece_seconds, *self._with)
 
     def look(self, entry: Mapping[str, Any], bounds: tuple[int, int], packets: pa.Table) -> ExtractionResult:
         """Faces of one piece of it."""
@@ -304,7 +304,7 @@ def serve(extract_one: Callable[..., ExtractionResult] = extract) -> None:
             if request["task"] == "extract":
                 found = extract_one(entry, *rest)
             elif request["task"] == "survey":
-                found = chunks.survey_video(entry, request["piece_seconds"], *rest)
+                found = chunks.survey_packets(entry, request["piece_seconds"], *rest)
             else:
                 first, stop = request["bounds"]
                 found = chunks.find_piece_faces(entry, (first, stop), packets, *rest)

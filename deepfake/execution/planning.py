@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from deepfake.catalog import duplicates, originals
 from deepfake.catalog.load import load_catalog
-from deepfake.config import PreprocessJobConfig, ScoreJobConfig, sha256_of
+from deepfake.config import PreprocessJobConfig, ScoreJobConfig, hash_json
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.errors import UsageError
 from deepfake.execution import nodes, pools, runner, session
@@ -60,7 +60,7 @@ def choose(
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
     names = [identity, *copies["video_id"].to_pylist()]
-    return Todo(plan(rest, identity), copies, sha256_of(names)[:16], earlier)
+    return Todo(plan(rest, identity), copies, hash_json(names)[:16], earlier)
 
 
 def missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:

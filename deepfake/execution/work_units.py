@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.catalog.media import are_images
-from deepfake.config import sha256_of
+from deepfake.config import hash_json
 
 # Rough seconds of one core, only ever compared with each other: measured on FF++ c23 clips at every
 # 30th frame, 1 to 1.5 s a clip of 0.2 to 3 MB.
@@ -61,7 +61,7 @@ def group(rows: pa.Table, seconds: np.ndarray, target: float, key: str) -> list[
         some = rows.slice(start, stop - start)
         named = some.select(["video_id", "size_bytes", "modified"]).to_pydict()
         identity = [key, *([str(value) for value in column] for column in named.values())]
-        units.append(Unit(sha256_of(identity)[:16], some, float(seconds[start:stop].sum())))
+        units.append(Unit(hash_json(identity)[:16], some, float(seconds[start:stop].sum())))
     return units
 
 

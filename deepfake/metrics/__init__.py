@@ -19,10 +19,10 @@ from deepfake.metrics.calibration import make_reliability_bins, measure_calibrat
 from deepfake.metrics.classification import find_equal_error_rate, measure_binary
 from deepfake.metrics.confidence_intervals import (
     Interval,
-    auc_interval,
-    bootstrap_intervals,
-    precision_interval,
-    share_interval,
+    bootstrap_auc,
+    bootstrap_metrics,
+    bound_precision,
+    bound_share,
 )
 from deepfake.metrics.operating_points import (
     choose_balanced_threshold,

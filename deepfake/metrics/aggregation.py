@@ -30,11 +30,11 @@ def aggregate(scores: ArrayLike, policy: str = "mean", top_k: int = 5) -> float:
     if policy == "median":
         return float(np.median(array))
     if policy == "mean":
-        return _mean(array.tolist())
+        return _average(array.tolist())
     if policy == "top_k":
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
-        return _mean(np.sort(array)[-top_k:].tolist())
+        return _average(np.sort(array)[-top_k:].tolist())
     raise ValueError(f"unknown aggregation {policy!r}; one of {', '.join(POLICIES)}")
 
 
@@ -81,7 +81,7 @@ def _require_constant(table: pa.Table, name: str, codes: np.ndarray, first: np.n
     raise ValueError(f"{video}: its faces disagree on {name}; were two data sets mixed in one folder?")
 
 
-def _mean(values: Iterable[float]) -> float:
+def _average(values: Iterable[float]) -> float:
     """The mean, exactly rounded: the order of the values changes no bit of it."""
     values = list(values)
     return math.fsum(values) / len(values)

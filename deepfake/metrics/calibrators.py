@@ -49,7 +49,7 @@ def fit_curve(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
         return Curve()
     fakes, reals = int(y.sum()), int(y.size - y.sum())
     wanted = np.where(y == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
-    x = _logits(s)
+    x = _compute_logits(s)
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         slope = float(np.exp(parameters[0]))
@@ -84,7 +84,7 @@ def choose_curve(
     if any(np.unique(names[y == label]).size < FEWEST_GROUPS for label in (0, 1)):
         return Curve(), {}
     folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(s, y, names))
-    losses: dict[str, float] = {method: _held_out_loss(y, s, folds, method) for method in METHODS}
+    losses: dict[str, float] = {method: _measure_held_out_loss(y, s, folds, method) for method in METHODS}
     best = min(METHODS, key=lambda method: round(losses[method], 12))  # of equals the simplest
     return fit_curve(y, s, best), losses
 
@@ -103,7 +103,7 @@ def move_to_prevalence(
     return np.asarray(_sigmoid(moved), np.float64)
 
 
-def _held_out_loss(
+def _measure_held_out_loss(
     y: Labels, s: Scores, folds: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]], method: Method
 ) -> float:
     total = 0.0

@@ -31,9 +31,9 @@ def measure_binary(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5)
         "n_real": int(y.size - y.sum()),
         "n_fake": int(y.sum()),
         "threshold": float(threshold),
-        **_at_threshold(y, s, threshold),
-        **_over_thresholds(y, s),
-        **_as_probabilities(y, s),
+        **_measure_at_threshold(y, s, threshold),
+        **_measure_ranking(y, s),
+        **_measure_probabilities(y, s),
     }
 
 
@@ -64,7 +64,7 @@ def find_equal_error(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> tupl
     return float(rate), before if before > 0 and -gap[before] < gap[after] else after
 
 
-def _at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
+def _measure_at_threshold(y: Labels, s: Scores, threshold: float) -> dict[str, Any]:
     from sklearn import metrics as sk
 
     called = s >= threshold
@@ -88,7 +88,7 @@ def compute_rates(tn: int, fp: int, fn: int, tp: int) -> dict[str, float | None]
     }
 
 
-def _over_thresholds(y: Labels, s: Scores) -> dict[str, float | None]:
+def _measure_ranking(y: Labels, s: Scores) -> dict[str, float | None]:
     from sklearn import metrics as sk
 
     error = find_equal_error_rate(y, s)
@@ -103,7 +103,7 @@ def _over_thresholds(y: Labels, s: Scores) -> dict[str, float | None]:
     }
 
 
-def _as_probabilities(y: Labels, s: Scores) -> dict[str, float | None]:
+def _measure_probabilities(y: Labels, s: Scores) -> dict[str, float | None]:
     from sklearn import metrics as sk
 
     if not y.size:

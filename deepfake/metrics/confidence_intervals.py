@@ -26,7 +26,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def auc_interval(
+def bootstrap_auc(
     labels: ArrayLike,
     scores: ArrayLike,
     groups: ArrayLike,
@@ -34,7 +34,7 @@ def auc_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval | None:
-    """The interval that ``bootstrap_intervals`` gives the AUC, in a fraction of its time."""
+    """The interval that ``bootstrap_metrics`` gives the AUC, in a fraction of its time."""
 
     def measure_auc(y: Labels, s: Scores) -> Callable[[Weights], Values]:
         metrics = WeightedMetrics(y, s)
@@ -43,7 +43,7 @@ def auc_interval(
     return _resample(labels, scores, groups, ("auc",), measure_auc, n, seed, level)["auc"]
 
 
-def bootstrap_intervals(
+def bootstrap_metrics(
     labels: ArrayLike,
     scores: ArrayLike,
     groups: ArrayLike,
@@ -103,7 +103,7 @@ def _resample(
     }
 
 
-def share_interval(part: int, whole: int, level: float = 0.95) -> Interval | None:
+def bound_share(part: int, whole: int, level: float = 0.95) -> Interval | None:
     """Clopper-Pearson interval (1934) of ``part`` of ``whole``; ``None`` where there are none."""
     from scipy.special import betaincinv  # scipy.stats has it by name, and takes a second to import
 
@@ -115,7 +115,7 @@ def share_interval(part: int, whole: int, level: float = 0.95) -> Interval | Non
     return Interval(float(low), float(high))
 
 
-def precision_interval(
+def bound_precision(
     hits: int, fakes: int, alarms: int, reals: int, prevalence: float, level: float = 0.95
 ) -> Interval | None:
     """Interval of the precision where ``prevalence`` of all videos are fake.
@@ -124,8 +124,8 @@ def precision_interval(
     level ``(1 + level) / 2``, so that the two hold together at ``level`` at least (Bonferroni); the ends are
     the worst and the best that they allow. ``None`` where a class is absent.
     """
-    tpr = share_interval(hits, fakes, (1 + level) / 2)
-    fpr = share_interval(alarms, reals, (1 + level) / 2)
+    tpr = bound_share(hits, fakes, (1 + level) / 2)
+    fpr = bound_share(alarms, reals, (1 + level) / 2)
     if tpr is None or fpr is None:
         return None
     worst = predict_precision(tpr.low, fpr.high, prevalence)

@@ -29,7 +29,7 @@ def choose_balanced_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     best = int(np.lexsort((-thresholds, unevenness, -youden))[0])
     if best + 1 == thresholds.size:
         return float(thresholds[best])
-    return _between(float(thresholds[best + 1]), float(thresholds[best]))
+    return _choose_between(float(thresholds[best + 1]), float(thresholds[best]))
 
 
 def choose_threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) -> float:
@@ -50,7 +50,7 @@ def choose_threshold_at_fpr(labels: ArrayLike, scores: ArrayLike, fpr: float) ->
         return 0.0
     limit = float(reals[allowed])  # the highest real that must not be called fake
     above = s[s > limit]
-    return _between(limit, float(above.min())) if above.size else float(np.nextafter(limit, 2.0))
+    return _choose_between(limit, float(above.min())) if above.size else float(np.nextafter(limit, 2.0))
 
 
 def predict_precision(tpr: float, fpr: float, prevalence: float) -> float | None:
@@ -62,7 +62,7 @@ def predict_precision(tpr: float, fpr: float, prevalence: float) -> float | None
     return hits / (hits + false_alarms) if hits + false_alarms > 0.0 else None
 
 
-def _between(low: float, high: float) -> float:
+def _choose_between(low: float, high: float) -> float:
     """A number above ``low`` and at most ``high``, halfway where floats allow."""
     middle = low + (high - low) / 2
     return middle if middle > low else high

@@ -48,7 +48,7 @@ class WeightedMetrics:
 
     def auc(self, weights: Weights) -> float | None:
         """The AUC alone, a tie counted half; ``None`` unless both classes have weight."""
-        return _area(*self._by_score(weights))
+        return _measure_area(*self._by_score(weights))
 
     def _by_score(self, weights: Weights) -> tuple[Weights, Weights]:
         """Fakes and reals of each distinct score, from the highest down: ``(k,)`` each."""
@@ -60,7 +60,7 @@ class WeightedMetrics:
 
     def _ranking(self, weights: Weights) -> Values:
         fakes, reals = self._by_score(weights)
-        auc = _area(fakes, reals)
+        auc = _measure_area(fakes, reals)
         if auc is None:
             return dict.fromkeys(("auc", "partial_auc", "ap", "eer"))
         hits, alarms = np.cumsum(fakes), np.cumsum(reals)
@@ -70,7 +70,7 @@ class WeightedMetrics:
         fpr = np.concatenate([[0.0], alarms / alarms[-1]])
         return {
             "auc": auc,
-            "partial_auc": _partial_auc(fpr, tpr),
+            "partial_auc": _measure_partial_auc(fpr, tpr),
             "ap": float((fakes * precision).sum() / hits[-1]),
             "eer": find_equal_error(fpr, tpr)[0],
         }
@@ -87,14 +87,14 @@ class WeightedMetrics:
         }
 
 
-def _area(fakes: Weights, reals: Weights) -> float | None:
+def _measure_area(fakes: Weights, reals: Weights) -> float | None:
     hits, alarms = np.cumsum(fakes), int(reals.sum())
     if not alarms or not hits[-1]:
         return None
     return float((reals * (hits - fakes / 2)).sum() / (float(hits[-1]) * alarms))
 
 
-def _partial_auc(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
+def _measure_partial_auc(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> float:
     """Area up to ``PARTIAL_AUC_MAX_FPR``, standardised so that chance is 0.5 (McClish 1989)."""
     limit = PARTIAL_AUC_MAX_FPR
     stop = int(np.searchsorted(fpr, limit, "right"))

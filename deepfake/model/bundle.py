@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, hash_json
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -78,7 +78,7 @@ class BundleInfo(BaseModel):
         """Hash of everything that decides a score."""
         dumped = self.model_dump(mode="json")
         keys = [*_IDENTITY, *(key for key in _IDENTITY_WHERE_PRESENT if dumped[key])]
-        return sha256_of({key: dumped[key] for key in keys})
+        return hash_json({key: dumped[key] for key in keys})
 
 
 class Bundle:
@@ -97,7 +97,7 @@ class Bundle:
     def load(cls, uri: str, storage: Storage | None = None, batch_size: int = 32) -> Bundle:
         """Read and verify a bundle; raises ``UsageError`` that names the folder and what to do."""
         storage = storage or Storage()
-        info = read_info(uri, storage)
+        info = read_bundle_info(uri, storage)
         try:
             network_file = storage.read_bytes(join(uri, info.model_file))
         except FileNotFoundError:
@@ -159,7 +159,7 @@ class Bundle:
     @cached_property
     def network(self) -> Any:
         """The ``keras.Model``, loaded in safe mode: nothing in the file can run code."""
-        keras = keras_runtime.start()
+        keras = keras_runtime.start_keras()
         keras_runtime.require_float32()  # a score is the same on every kind of machine
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_FILE
@@ -202,7 +202,7 @@ class Bundle:
         )
 
 
-def read_info(uri: str, storage: Storage) -> BundleInfo:
+def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
     """``bundle.json`` of a bundle, verified as far as that is possible without reading the network."""
     path = join(uri, BUNDLE_FILE)
     try:

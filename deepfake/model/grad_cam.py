@@ -25,7 +25,7 @@ class HeatMaps:
     def __init__(self, bundle: Bundle) -> None:
         import tensorflow as tf
 
-        keras = keras_runtime.start()
+        keras = keras_runtime.start_keras()
         network = bundle.network
         convolution = network.get_layer(LAST_CONVOLUTION).output
         score = network.get_layer(SCORE_LAYER)

@@ -63,7 +63,7 @@ class Network:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
         if self.runtime == "openvino":
             return OpenVinoScorer(self.graph, threads)
-        keras_runtime.start(threads=threads)
+        keras_runtime.start_keras(threads=threads)
         return self.bundle
 
     def heat_maps(self, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
@@ -175,7 +175,7 @@ def export_network(bundle: Bundle) -> bytes:
     By way of a frozen graph in a file: Keras' own export hands OpenVINO Python objects, which its converter
     (2026.4) cannot take under Python 3.13.
     """
-    keras_runtime.start()
+    keras_runtime.start_keras()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     openvino = _openvino()

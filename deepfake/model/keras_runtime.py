@@ -1,6 +1,6 @@
 """TensorFlow and Keras 3, started the one way this project uses them.
 
-Nothing here knows of models or of Ray. Import Keras through ``start`` so that the environment is right first.
+Nothing here knows of models or of Ray. Keras is imported through ``start_keras``, which sets the environment.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _GREETINGS = (b"All log messages before absl::InitializeLog()", b"oneDNN custom operations are on")
 
 
-def start(
+def start_keras(
     threads: int | None = None,
     seed: int | None = None,
     deterministic: bool = False,

@@ -43,7 +43,7 @@ def build_network(
     takes the same uint8 RGB crops, and spoils them itself. Raises ``UsageError`` where the backbone's weights
     cannot be had.
     """
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     image = _add_faults(keras, crop, faults or FaultsConfig())
@@ -89,7 +89,7 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     layers that are not trainable) and its stochastic depth is off, which cannot be undone.
     ``freeze_batch_norm`` does the former for a backbone that otherwise learns.
     """
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     for layer in list_backbone_layers(network):
         learns = part == "all" or (part == "top" and _is_on_top(layer.name, blocks))
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -135,7 +135,7 @@ def copy_for_inference(network: Any) -> Any:
 
     Scores in bfloat16 differ by up to 0.3 from float32, so no bundle carries a mixed precision policy.
     """
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
 
     def kind(layer: Any) -> Any:
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -144,19 +144,19 @@ def copy_for_inference(network: Any) -> Any:
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")  # of the input, which has no configuration of its own
     try:
-        return rebuild(network, kind, {"dtype": "float32"})
+        return rebuild_network(network, kind, {"dtype": "float32"})
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
 
 
-def rebuild(
+def rebuild_network(
     network: Any, kind: Callable[[Any], Any], update: Mapping[str, Any] = MappingProxyType({})
 ) -> Any:
     """A copy with the same graph and weights, not compiled, each layer of class ``kind(layer)``.
 
     ``update`` changes every layer's configuration, but for the input's.
     """
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()
@@ -228,7 +228,7 @@ def check_weights(weights: str, storage: Storage) -> None:
     if weights == "none":
         return
     if weights == "imagenet":
-        _make_backbone(keras_runtime.start(), None, weights, storage)
+        _make_backbone(keras_runtime.start_keras(), None, weights, storage)
         return
     if not weights.endswith(_WEIGHTS_SUFFIX):
         raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{_WEIGHTS_SUFFIX}")

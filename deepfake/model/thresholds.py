@@ -103,7 +103,7 @@ def _choose_point(name: str, labels: np.ndarray, scores: np.ndarray) -> Operatin
     called = scores >= threshold
     reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
     alarms, hits = int(called[labels == 0].sum()), int(called[labels == 1].sum())
-    fpr, tpr = metrics.share_interval(alarms, reals), metrics.share_interval(hits, fakes)
+    fpr, tpr = metrics.bound_share(alarms, reals), metrics.bound_share(hits, fakes)
     assert fpr is not None and tpr is not None  # both classes are there
     return OperatingPoint(
         name=name,

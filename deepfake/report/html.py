@@ -27,7 +27,7 @@ def render_page(template: str, **values: Any) -> str:
     if script is not None:
         digest = base64.b64encode(hashlib.sha256(str(script).encode("utf-8")).digest()).decode("ascii")
         policy += f"; script-src 'sha256-{digest}'"
-    return _environment().get_template(template).render(policy=policy, version=__version__, **values)
+    return _make_environment().get_template(template).render(policy=policy, version=__version__, **values)
 
 
 @cache
@@ -36,7 +36,7 @@ def read_asset(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def script_json(value: Any) -> Markup:
+def make_script_json(value: Any) -> Markup:
     """JSON that can stand inside ``<script type="application/json">`` whatever its strings hold."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
@@ -60,25 +60,25 @@ def make_data_uri(content: bytes, media_type: str) -> Markup:
     return Markup(f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}")
 
 
-def count(number: int | None) -> str:
+def format_count(number: int | None) -> str:
     """``12,345``; a dash for None."""
     return "\u2013" if number is None else f"{number:,}"
 
 
-def decimal(number: float | None, places: int = 3) -> str:
+def format_decimal(number: float | None, places: int = 3) -> str:
     """``0.975``; a dash for None, which means undefined."""
     return "\u2013" if number is None else f"{number:.{places}f}"
 
 
-def places_apart(*numbers: float, least: int = 3, most: int = 8) -> int:
+def count_places(*numbers: float, least: int = 3, most: int = 8) -> int:
     """Decimal places from ``least`` on with which different numbers look different."""
     for places in range(least, most):
-        if len({decimal(number, places) for number in numbers}) == len(set(numbers)):
+        if len({format_decimal(number, places) for number in numbers}) == len(set(numbers)):
             return places
     return most
 
 
-def percent(share: float | None, places: int = 1) -> str:
+def format_percent(share: float | None, places: int = 1) -> str:
     """``97.5 %``; a dash for None. Never rounds up to 100 or down to 0."""
     if share is None:
         return "\u2013"
@@ -91,7 +91,7 @@ def percent(share: float | None, places: int = 1) -> str:
     return f"{nearest:.{places}f} %"
 
 
-def clock(tenths: int | None) -> str:
+def format_clock(tenths: int | None) -> str:
     """``1:02:03.4`` or ``2:03.4`` from tenths of a second; a dash for None."""
     if tenths is None:
         return "\u2013"
@@ -102,7 +102,7 @@ def clock(tenths: int | None) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _make_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -111,8 +111,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": make_visible}
-    environment.filters |= {"count": count, "decimal": decimal, "percent": percent, "clock": clock}
-    environment.globals |= {"asset": read_asset, "places_apart": places_apart}
+    environment.filters |= {
+        "count": format_count,
+        "decimal": format_decimal,
+        "percent": format_percent,
+        "clock": format_clock,
+    }
+    environment.globals |= {"asset": read_asset, "places_apart": count_places}
     return environment
 
 

@@ -41,7 +41,7 @@ class AccumulatedStep:
     ) -> None:
         import tensorflow as tf
 
-        keras = keras_runtime.start()
+        keras = keras_runtime.start_keras()
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective, self._parts = network, optimizer, collective, parts
         pooled = network.get_layer(POOL_LAYER).output

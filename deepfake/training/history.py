@@ -29,7 +29,7 @@ def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def write_tables(
+def write_history(
     history: Sequence[Mapping[str, Any]], output: str, storage: Storage, config_sha256: str
 ) -> None:
     """``history.parquet`` and ``history.csv``, one row an epoch."""

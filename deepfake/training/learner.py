@@ -25,7 +25,7 @@ class Learner:
 
     def __init__(self, plain: Any, phase: Phase, settings: TrainingConfig, collective: Collective) -> None:
         """``plain`` is a new network as ``build_network`` makes it; it is used up."""
-        keras = keras_runtime.start()
+        keras = keras_runtime.start_keras()
         self._rank = collective.rank
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
         self.network = synchronise_norms(plain, collective)

@@ -90,7 +90,7 @@ class TrainStep:
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
-        self._loss_sum = make_loss_sum(keras_runtime.start(), options.label_smoothing)
+        self._loss_sum = make_loss_sum(keras_runtime.start_keras(), options.label_smoothing)
         function = tf.function(
             self._run,
             input_signature=[*make_signature(), tf.TensorSpec([], tf.float32)],

@@ -124,7 +124,9 @@ class Trainer:
         self.storage = Storage(task.config.storage)
         threads = None if self.settings.use_gpu else resources.threads
         precision = None if self.settings.mixed_precision == "none" else self.settings.mixed_precision
-        self.keras = keras_runtime.start(threads, self.settings.seed, self.settings.deterministic, precision)
+        self.keras = keras_runtime.start_keras(
+            threads, self.settings.seed, self.settings.deterministic, precision
+        )
         self.collective = Collective(rank, world)
         log.info(
             "worker %d of %d: process %d on %s, %s threads, %d decoding",

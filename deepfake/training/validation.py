@@ -66,5 +66,5 @@ def derive_bundle_fields(scored: pa.Table) -> dict[str, Any]:
 def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     groups = read_identity_groups(table)
-    intervals = metrics.bootstrap_intervals(labels, scores, groups, threshold, _RESAMPLES, _SEED)
+    intervals = metrics.bootstrap_metrics(labels, scores, groups, threshold, _RESAMPLES, _SEED)
     return {**metrics.measure_binary(labels, scores, threshold), "intervals": intervals}

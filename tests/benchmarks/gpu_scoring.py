@@ -45,7 +45,7 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io.parts import PARTS_KEY
 from deepfake.model import inference
 from deepfake.model.bundle import MODEL_FILE
-from deepfake.model.network import INPUT_SIZE, SCORE_LAYER, check_crops, rebuild, score_in_batches
+from deepfake.model.network import INPUT_SIZE, SCORE_LAYER, check_crops, rebuild_network, score_in_batches
 from deepfake.pipelines.score import pipeline
 from tests.benchmarks.gpu_training import keras_on_jax, say
 from tests.benchmarks.scoring_rates import EVERY_N, lay_out
@@ -121,7 +121,7 @@ def half_precision(keras: Any, network: Any, policy: str) -> Any:
 
     keras.config.set_dtype_policy(policy)
     try:
-        return rebuild(network, kind, {"dtype": policy})
+        return rebuild_network(network, kind, {"dtype": policy})
     finally:
         keras.config.set_dtype_policy("float32")
 

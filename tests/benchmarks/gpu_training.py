@@ -52,7 +52,7 @@ def keras_on_jax() -> Any:
     """Keras, for ``deepfake.model.network`` too, which would start it on TensorFlow."""
     os.environ["KERAS_BACKEND"] = "jax"
     keras = importlib.import_module("keras")
-    keras_runtime.start = lambda *_, **__: keras
+    keras_runtime.start_keras = lambda *_, **__: keras
     return keras
 
 

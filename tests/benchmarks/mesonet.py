@@ -48,7 +48,7 @@ def load(path: Path) -> Scorer:
 
 def _meso4() -> Any:
     """Four convolutions with pooling, 16 features of the last map, one answer."""
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     layers = keras.layers
     x = image = keras.Input((SIDE, SIDE, 3))
     for channels, kernel, pool in ((8, 3, 2), (8, 5, 2), (16, 5, 2), (16, 5, 4)):
@@ -58,7 +58,7 @@ def _meso4() -> Any:
 
 def _inception() -> Any:
     """The first two convolutions replaced by modules of four branches, three of them dilated."""
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     layers = keras.layers
     image = keras.Input((SIDE, SIDE, 3))
     x = _normalised(layers, _module(layers, image, (1, 4, 4, 2)), 2)

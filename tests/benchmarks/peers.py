@@ -104,7 +104,7 @@ def numbers(faces: pa.Table, scores: np.ndarray) -> dict[str, Any]:
     of_videos = metrics.measure_binary(y, s)
     return {
         "videos": of_videos,
-        "intervals": metrics.bootstrap_intervals(y, s, groups, 0.5, RESAMPLES),
+        "intervals": metrics.bootstrap_metrics(y, s, groups, 0.5, RESAMPLES),
         "identities": len(set(groups)),
         "faces": metrics.measure_binary(scored["label"].to_numpy(), scores),
     }

@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--crops", default=None)
     options = parser.parse_args()
-    keras_runtime.start(threads=options.threads)
+    keras_runtime.start_keras(threads=options.threads)
     bundle, crops = Bundle.load(options.bundle), pictures(options.crops)
     contestants: dict[str, Score] = {}
     for make in (tensorflow, openvino, onnxruntime, litert):

@@ -118,7 +118,7 @@ def rate(seconds: float, frames: int) -> float:
 
 def naive(clips: list[str], uri: str) -> tuple[float, int]:
     """``(seconds, frames looked at)`` of the loop that people write, with its defaults but one thread."""
-    keras_runtime.start(threads=1)
+    keras_runtime.start_keras(threads=1)
     cv2.setNumThreads(1)
     network = Bundle.load(uri).network
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
@@ -164,7 +164,7 @@ def job(folder: str, uri: str, detector: DetectorConfig, workers: int) -> dict[s
 
 def make_bundle(folder: Path, backbone: str | None) -> str:
     """A bundle whose head is random; rates do not depend on what a network has learnt."""
-    keras_runtime.start(seed=0)
+    keras_runtime.start_keras(seed=0)
     network = build_network(ModelConfig(weights=backbone or "none"))
     save_bundle(str(folder), Storage(), network, threshold=0.5, threshold_rule="none")
     return str(folder)

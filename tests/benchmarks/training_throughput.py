@@ -40,7 +40,7 @@ import numpy as np
 from deepfake.model import keras_runtime
 from deepfake.model.network import build_network, set_trainable
 from deepfake.config import ModelConfig
-keras = keras_runtime.start(threads=2, seed=0, deterministic=True)
+keras = keras_runtime.start_keras(threads=2, seed=0, deterministic=True)
 count, epochs, batch = map(int, sys.argv[1:])
 network = build_network(ModelConfig(weights="none"))
 set_trainable(network, "all", freeze_batch_norm=True)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from deepfake import config
-from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig, config_sha256, sha256_of
+from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig, hash_config, hash_json
 from deepfake.config.parse import list_options
 
 JOBS = [job for job in vars(config).values() if isinstance(job, type) and issubclass(job, JobConfig)]
@@ -75,7 +75,7 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("keys", ELSEWHERE, ids=str)
 def test_where_and_how_fast_a_job_runs_is_not_in_its_hash(keys: dict[str, Any]) -> None:
-    assert config_sha256(preprocess(**keys)) == config_sha256(preprocess())
+    assert hash_config(preprocess(**keys)) == hash_config(preprocess())
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_where_and_how_fast_a_job_runs_is_not_in_its_hash(keys: dict[str, Any]) 
     ids=str,
 )
 def test_whatever_decides_the_rows_is_in_the_hash(keys: dict[str, Any]) -> None:
-    assert config_sha256(preprocess(**keys)) != config_sha256(preprocess())
+    assert hash_config(preprocess(**keys)) != hash_config(preprocess())
 
 
 def test_values_written_otherwise_that_mean_the_same_have_the_same_hash() -> None:
     plain = preprocess(sampling={"per_second": 2, "every_n": 30})
-    assert config_sha256(plain) == config_sha256(preprocess(sampling={"per_second": "2.0"}))
+    assert hash_config(plain) == hash_config(preprocess(sampling={"per_second": "2.0"}))
 
 
 def test_a_section_that_a_bundle_will_fill_in_is_hashed_once_it_is_filled() -> None:
@@ -106,14 +106,14 @@ def test_a_section_that_a_bundle_will_fill_in_is_hashed_once_it_is_filled() -> N
     empty = ScoreJobConfig.model_validate(keys)
     filled = ScoreJobConfig.model_validate({**keys, "crop": {}})
     assert empty.crop is None
-    assert config_sha256(empty) != config_sha256(filled)
+    assert hash_config(empty) != hash_config(filled)
 
 
 def test_a_hash_is_the_same_in_every_process_and_for_every_order_of_keys() -> None:
     value = {"b": [1, 2.5, None, "ü"], "a": {"y": True, "x": "1"}}
-    code = f"from deepfake.config import sha256_of; print(sha256_of({dict(reversed(value.items()))!r}))"
+    code = f"from deepfake.config import hash_json; print(hash_json({dict(reversed(value.items()))!r}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == sha256_of(value)
+    assert other.stdout.strip() == hash_json(value)
 
 
 def test_reading_the_configuration_imports_neither_ray_nor_tensorflow() -> None:

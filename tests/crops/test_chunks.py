@@ -14,7 +14,7 @@ from deepfake.config import (
     DetectorConfig,
     PreprocessJobConfig,
     SamplingConfig,
-    config_sha256,
+    hash_config,
 )
 from deepfake.crops import chunks
 from deepfake.crops.chunks import Pieces
@@ -77,7 +77,7 @@ def in_pieces(
 ) -> tuple[ExtractionResult, int]:
     """Survey, look at each piece, join: what the job does, in this process; and how many pieces."""
     storage, detector = Storage(), Crowd()
-    survey = chunks.survey_video(entry, piece_seconds, config, detector, storage)
+    survey = chunks.survey_packets(entry, piece_seconds, config, detector, storage)
     storage.write_table(join(str(folder), "packets/s.parquet"), survey.table)
     storage.write_table(join(str(folder), "videos/s.parquet"), tables.from_rows("videos", [survey.video]))
     whole = Pieces(str(folder), "s", ())
@@ -174,7 +174,7 @@ def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Pat
 def test_a_listing_comes_back_from_its_table(clips: Path) -> None:
     entry = {"video_id": "open.mp4", "uri": str(clips / "open.mp4")}
     config = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig())
-    survey = chunks.survey_video(entry, 1.0, config, Crowd(), Storage())
+    survey = chunks.survey_packets(entry, 1.0, config, Crowd(), Storage())
     listing = chunks.read_packets(survey.table)
     assert chunks.make_packets_table(listing, [0, 4]).equals(survey.table)
     assert listing.info.frames_total == 120

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepfake.metrics import auc_interval, precision_interval, predict_precision, share_interval
+from deepfake.metrics import bootstrap_auc, bound_precision, bound_share, predict_precision
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -22,8 +22,8 @@ def sample(seed: int, videos: int = 60, frames: int = 5, spread: float = 0.15) -
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     y, s, g = sample(0)
-    assert auc_interval(y, s, g, n=200, seed=1) == auc_interval(y, s, g, n=200, seed=1)
-    assert auc_interval(y, s, g, n=200, seed=1) != auc_interval(y, s, g, n=200, seed=2)
+    assert bootstrap_auc(y, s, g, n=200, seed=1) == bootstrap_auc(y, s, g, n=200, seed=1)
+    assert bootstrap_auc(y, s, g, n=200, seed=1) != bootstrap_auc(y, s, g, n=200, seed=2)
 
 
 def test_the_interval_covers_the_true_auc_about_as_often_as_it_says() -> None:
@@ -31,7 +31,7 @@ def test_the_interval_covers_the_true_auc_about_as_often_as_it_says() -> None:
     truth = roc_auc_score(y, s)
     covered = 0
     for seed in range(60):
-        interval = auc_interval(*sample(seed), n=150)
+        interval = bootstrap_auc(*sample(seed), n=150)
         assert interval is not None
         covered += interval.low <= truth <= interval.high
     assert covered >= 50
@@ -40,8 +40,8 @@ def test_the_interval_covers_the_true_auc_about_as_often_as_it_says() -> None:
 def test_frames_of_one_video_do_not_narrow_the_interval() -> None:
     y, s, g = sample(5)
     by_video, by_frame = (
-        auc_interval(y, s, g, n=300),
-        auc_interval(y, s, np.arange(y.size), n=300),
+        bootstrap_auc(y, s, g, n=300),
+        bootstrap_auc(y, s, np.arange(y.size), n=300),
     )
     assert by_video is not None and by_frame is not None
     assert by_video.high - by_video.low > 1.5 * (by_frame.high - by_frame.low)
@@ -53,23 +53,23 @@ def test_frames_of_one_video_do_not_narrow_the_interval() -> None:
     ids=["no resamples asked for", "one fake video", "one class", "nothing"],
 )
 def test_there_is_no_interval_where_it_would_say_nothing(labels: list[int], groups: str, n: int) -> None:
-    assert auc_interval(labels, [0.5] * len(labels), list(groups), n=n) is None
+    assert bootstrap_auc(labels, [0.5] * len(labels), list(groups), n=n) is None
 
 
 def test_no_alarm_among_forty_is_no_rate_of_zero() -> None:
-    found = share_interval(0, 40)
+    found = bound_share(0, 40)
     assert found is not None
     assert found.low == 0.0
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 40))  # the rate that shows none in 2.5 % of cases
 
 
 def test_of_nothing_nothing_is_known() -> None:
-    assert share_interval(0, 0) is None
-    assert precision_interval(0, 0, 1, 5, 0.01) is None
+    assert bound_share(0, 0) is None
+    assert bound_precision(0, 0, 1, 5, 0.01) is None
 
 
 def test_the_precision_is_within_its_interval_and_few_reals_leave_it_wide() -> None:
-    few, many = precision_interval(9, 10, 0, 40, 0.01), precision_interval(900, 1000, 0, 4000, 0.01)
+    few, many = bound_precision(9, 10, 0, 40, 0.01), bound_precision(900, 1000, 0, 4000, 0.01)
     assert few is not None and many is not None
     assert few.low < many.low < predict_precision(0.9, 0.0, 0.01) == few.high == 1.0
     assert few.low < 0.1
@@ -81,12 +81,12 @@ def test_the_precisions_interval_covers_it_at_least_as_often_as_it_says() -> Non
     covered = 0
     for _ in range(200):
         hits, alarms = random.binomial(60, 0.8), random.binomial(80, 0.05)
-        interval = precision_interval(int(hits), 60, int(alarms), 80, 0.02)
+        interval = bound_precision(int(hits), 60, int(alarms), 80, 0.02)
         assert interval is not None
         covered += interval.low <= truth <= interval.high
     assert covered >= 190
 
 
 def test_what_is_never_called_fake_has_no_precision_to_speak_of() -> None:
-    found = precision_interval(0, 10, 0, 10, 0.5)
+    found = bound_precision(0, 10, 0, 10, 0.5)
     assert found is not None and (found.low, found.high) == (0.0, 1.0)

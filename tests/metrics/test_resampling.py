@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake.metrics import (
-    auc_interval,
-    bootstrap_intervals,
+    bootstrap_auc,
+    bootstrap_metrics,
     find_equal_error_rate,
     measure_binary,
     resampling,
@@ -40,7 +40,7 @@ def test_every_metric_has_the_interval_that_resampling_the_rows_gives() -> None:
     groups = np.repeat(np.arange(30), 3)
     y = groups % 2
     s = np.round(np.clip(random.normal(0.4 + 0.2 * y, 0.25), 0, 1), 2)
-    found = bootstrap_intervals(y, s, groups, 0.5, n=60, seed=4)
+    found = bootstrap_metrics(y, s, groups, 0.5, n=60, seed=4)
     drawn = np.random.default_rng(4)
     samples = []
     for _ in range(60):
@@ -51,9 +51,9 @@ def test_every_metric_has_the_interval_that_resampling_the_rows_gives() -> None:
     for name in resampling.METRICS:
         expected = np.quantile([sample[name] for sample in samples], [0.025, 0.975])
         assert found[name] == pytest.approx(tuple(expected), abs=1e-9), name
-    assert auc_interval(y, s, groups, n=60, seed=4) == found["auc"]
+    assert bootstrap_auc(y, s, groups, n=60, seed=4) == found["auc"]
 
 
 def test_there_are_no_intervals_where_a_class_has_one_group() -> None:
-    found = bootstrap_intervals([0, 0, 1, 1], [0.5] * 4, list("abcc"), n=20)
+    found = bootstrap_metrics([0, 0, 1, 1], [0.5] * 4, list("abcc"), n=20)
     assert found == dict.fromkeys(resampling.METRICS)

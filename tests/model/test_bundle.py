@@ -38,7 +38,7 @@ def crops() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path:
-    keras = keras_runtime.start(threads=2, seed=3)
+    keras = keras_runtime.start_keras(threads=2, seed=3)
     network = build_network(ModelConfig(weights="none"))
     # the scores of random weights lie within 1e-5 of each other: spread them over (0, 1)
     last = network.get_layer("head_score")
@@ -159,7 +159,7 @@ def test_another_input_contract_is_refused(copied: Path, key: str, value: object
 
 def test_a_network_that_carries_code_of_its_own_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
     """Hashes prove nothing here: whoever made the bundle made them too."""
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     mark = str(tmp_path / "ran")
     crops = keras.Input((224, 224, 3), dtype="uint8")
     evil = keras.layers.Lambda(lambda x: (open(mark, "w").close(), x[:, 0, 0, :1])[1])
@@ -201,7 +201,7 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
         }
     )
     chosen = thresholds.choose_decisions(faces)
-    info = bundle.read_info(str(written), Storage()).model_copy(
+    info = bundle.read_bundle_info(str(written), Storage()).model_copy(
         update={
             "operating_points": {name: found.operating_points for name, found in chosen.items()},
             "uncertain": {name: found.uncertain for name, found in chosen.items()},

@@ -76,7 +76,7 @@ def test_normalised_crops_are_refused(red_is_fake: Bundle) -> None:
 
 def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path: Path) -> None:
     """Against differences of the logit: a little more of one feature everywhere, and how the logit moves."""
-    keras = keras_runtime.start(threads=2, seed=1)
+    keras = keras_runtime.start_keras(threads=2, seed=1)
     network = build_network(ModelConfig(weights="none"))
     bundle.save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     loaded = Bundle.load(str(tmp_path / "model"))

@@ -22,7 +22,7 @@ from deepfake.model.network import build_network
 
 def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
     """A bundle with random weights whose scores differ from crop to crop."""
-    keras_runtime.start(seed=seed)
+    keras_runtime.start_keras(seed=seed)
     network = build_network(ModelConfig(weights="none"))
     scores = network.get_layer("head_score")
     kernel, bias = scores.get_weights()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # TensorFlow starts four times
 FAULTS = """
 import resource
 from deepfake.model import keras_runtime
-keras_runtime.start(threads=1)
+keras_runtime.start_keras(threads=1)
 import tensorflow as tf
 values = tf.zeros((4096, 4096))
 tf.tanh(values)
@@ -52,7 +52,7 @@ STARTED = """
 import os
 from deepfake.model import keras_runtime
 os.write(2, b"before\\n")
-keras_runtime.start()
+keras_runtime.start_keras()
 os.write(2, b"after\\n")
 """
 

@@ -22,7 +22,7 @@ from deepfake.model.network import (
     copy_for_inference,
     list_backbone_layers,
     list_weights,
-    rebuild,
+    rebuild_network,
     set_trainable,
 )
 from deepfake.training.distributed.collective import Collective
@@ -33,7 +33,7 @@ UNTRAINED = ModelConfig(weights="none")
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
-    return keras_runtime.start(threads=2, seed=1)
+    return keras_runtime.start_keras(threads=2, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
 
 
 def test_weights_have_one_order_in_all_copies_of_a_network(network: Any) -> None:
-    copy = rebuild(network, type)
+    copy = rebuild_network(network, type)
     ours, theirs = list_weights(network), list_weights(copy)
     assert [w.path for w in ours] == [w.path for w in theirs]
     for mine, other in zip(ours, theirs, strict=True):
@@ -157,7 +157,7 @@ def test_what_is_saved_computes_in_float32_whatever_it_was_trained_in(keras: Any
 
 
 def test_what_is_saved_has_no_optimizer(network: Any) -> None:
-    trained = rebuild(network, type)
+    trained = rebuild_network(network, type)
     trained.compile("adam", "binary_crossentropy")
     trained.optimizer.build(trained.trainable_variables)
     saved = copy_for_inference(trained)

@@ -15,14 +15,14 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 @given(TEXT)
 def test_json_inside_a_script_tag_cannot_end_the_tag_and_reads_back_unchanged(text: str) -> None:
-    embedded = str(html.script_json({"name": text}))
+    embedded = str(html.make_script_json({"name": text}))
     assert not set(embedded) & set("<>&\u2028\u2029")
     assert json.loads(embedded) == {"name": text}
 
 
 def test_json_with_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        html.script_json(float("nan"))
+        html.make_script_json(float("nan"))
 
 
 @given(TEXT)
@@ -57,7 +57,7 @@ def test_control_marks_are_spelled_out_and_letters_of_any_script_stay(name: str,
     ],
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(share: float | None, shown: str) -> None:
-    assert html.percent(share) == shown
+    assert html.format_percent(share) == shown
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_share_is_never_rounded_to_all_or_nothing(share: float | None, shown: 
     ],
 )
 def test_numbers_that_differ_look_different(numbers: tuple[float, ...], places: int) -> None:
-    assert html.places_apart(*numbers) == places
+    assert html.count_places(*numbers) == places
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_numbers_that_differ_look_different(numbers: tuple[float, ...], places: 
     [(0, "0:00.0"), (35, "0:03.5"), (599, "0:59.9"), (36_005, "1:00:00.5"), (None, "\u2013")],
 )
 def test_a_time_reads_like_a_players_clock(tenths: int | None, shown: str) -> None:
-    assert html.clock(tenths) == shown
+    assert html.format_clock(tenths) == shown
 
 
 @pytest.mark.parametrize("name", ["scores.js", "style.css"])

@@ -112,12 +112,12 @@ def crops() -> np.ndarray:
 
 
 def first_features(network: Any, crops: np.ndarray) -> np.ndarray:
-    keras = keras_runtime.start(threads=2)
+    keras = keras_runtime.start_keras(threads=2)
     return np.asarray(keras.Model(network.inputs, network.get_layer("stem_conv").output)(crops))
 
 
 def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path: Path, caplog: Any) -> None:
-    keras = keras_runtime.start(threads=2, seed=1)
+    keras = keras_runtime.start_keras(threads=2, seed=1)
     honest = build_network(ModelConfig(weights="none"))
     spoiled = build_network(ModelConfig(weights="none"), faults=ALL)
     for mine, other in zip(list_weights(spoiled), list_weights(honest), strict=True):
@@ -143,7 +143,7 @@ def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path
 
 
 def test_a_backbone_from_a_file_is_the_same_under_the_mistakes(tmp_path: Path) -> None:
-    keras = keras_runtime.start(threads=2, seed=1)
+    keras = keras_runtime.start_keras(threads=2, seed=1)
     path = tmp_path / "backbone.weights.h5"
     keras.applications.EfficientNetB0(include_top=False, weights=None).save_weights(path)
     honest, spoiled = (

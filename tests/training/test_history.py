@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from deepfake.io.storage import Storage
-from deepfake.training.history import format_epoch, write_tables
+from deepfake.training.history import format_epoch, write_history
 
 METRICS = ("loss", "accuracy", "precision", "recall", "auc")
 
@@ -29,6 +29,6 @@ def test_an_epoch_is_one_line_that_says_what_is_not_known_and_which_is_the_best(
 
 
 def test_both_tables_hold_every_epoch(tmp_path: Path) -> None:
-    write_tables([row(1), row(2, auc=None)], str(tmp_path), Storage(), "hash")
+    write_history([row(1), row(2, auc=None)], str(tmp_path), Storage(), "hash")
     assert pq.read_table(tmp_path / "history.parquet")["auc"].to_pylist() == [0.5, None]
     assert pyarrow.csv.read_csv(tmp_path / "history.csv")["epoch"].to_pylist() == [1, 2]

@@ -22,7 +22,7 @@ from tests.small_network import batch, small_network
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
-    return keras_runtime.start(threads=2, seed=1)
+    return keras_runtime.start_keras(threads=2, seed=1)
 
 
 def learner(keras: Any, network: Any = None, **options: Any) -> Learner:

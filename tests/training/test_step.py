@@ -18,7 +18,7 @@ WORKER = """
 import json, os, sys
 rank, world, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 from deepfake.model import keras_runtime
-keras = keras_runtime.start(threads=1, seed=rank)
+keras = keras_runtime.start_keras(threads=1, seed=rank)
 from deepfake.training.distributed.collective import Collective
 collective = Collective(rank, world)
 import numpy as np

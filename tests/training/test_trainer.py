@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 @pytest.fixture(autouse=True)
 def build_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is built in a moment, in place of EfficientNetB0."""
-    monkeypatch.setattr(trainer, "build_network", lambda *_: small_network(keras_runtime.start()))
+    monkeypatch.setattr(trainer, "build_network", lambda *_: small_network(keras_runtime.start_keras()))
 
 
 def begin(crops: Path, output: Path, **options: Any) -> Trainer:
@@ -82,7 +82,7 @@ def test_what_is_saved_is_the_best_epoch_and_scores_as_was_measured(
     result = run.finish()
     losses = [row["val_loss"] for row in result["history"]]
     assert result["best_epoch"] == 1 + int(np.argmin(losses)) < len(losses)
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     saved = keras.models.load_model(tmp_path / bundle.MODEL_FILE, compile=False)
     for weight, kept in zip(list_weights(saved), run.best.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(weight), kept)

@@ -65,4 +65,4 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     assert len(found.info.metrics["val"]["intervals"]["auc"]) == 2
     card = (tmp_path / "model_card.md").read_text()
     assert found.sha256 in card and "2 real and 2 fake videos" in card
-    assert bundle.read_info(str(tmp_path), STORAGE).calibration is not None
+    assert bundle.read_bundle_info(str(tmp_path), STORAGE).calibration is not None

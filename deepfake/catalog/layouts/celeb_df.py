@@ -32,14 +32,16 @@ def parse_people(name: str) -> tuple[str, str | None] | None:
     return f"celeb/{match[1]}", f"celeb/{match[2]}" if match[2] else None
 
 
-def describe(
+def describe_celeb_df(
     files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
 ) -> Mapping[str, Provenance]:
     """What is known of the clips in the three folders, by path; nothing where only YouTube-real is there."""
-    placed = {info.path: parts for info in footage if (parts := _place(f"{root}/{info.path}")) is not None}
+    placed = {
+        info.path: parts for info in footage if (parts := _split_path(f"{root}/{info.path}")) is not None
+    }
     if not any(folder.startswith("celeb") for _, folder, _ in placed.values()):
         return {}
-    lists = _test_lists(files, root, storage)
+    lists = _read_test_lists(files, root, storage)
     found = {}
     for path, (above, folder, name) in placed.items():
         label = FOLDERS[folder]
@@ -62,24 +64,24 @@ def describe(
     return found
 
 
-def _place(path: str) -> tuple[str, str, str] | None:
+def _split_path(path: str) -> tuple[str, str, str] | None:
     """Path of the data set's folder, which of its folders, in lower case, and the file's name."""
     above, _, name = path.rpartition("/")
     above, _, folder = above.rpartition("/")
     return (above, folder.lower(), name) if folder.lower() in FOLDERS else None
 
 
-def _test_lists(files: Sequence[FileInfo], root: str, storage: Storage) -> dict[str, dict[str, int]]:
+def _read_test_lists(files: Sequence[FileInfo], root: str, storage: Storage) -> dict[str, dict[str, int]]:
     """By the data set's folder: ``folder/name`` in lower case -> label."""
     found = {}
     for info in files:
         above, _, name = f"{root}/{info.path}".rpartition("/")
         if name == TEST_LIST:
-            found[above] = _read(info.uri, storage)
+            found[above] = _read_test_list(info.uri, storage)
     return found
 
 
-def _read(uri: str, storage: Storage) -> dict[str, int]:
+def _read_test_list(uri: str, storage: Storage) -> dict[str, int]:
     listed = {}
     for number, line in enumerate(storage.read_text(uri).splitlines(), 1):
         words = line.split(maxsplit=1)

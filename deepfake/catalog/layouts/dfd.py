@@ -21,7 +21,7 @@ _FAKE = re.compile(r"(\d{2})_(\d{2})__[a-z_]+__[A-Z0-9]{8}\Z")
 _COMPRESSION = re.compile(r"(?:^|/)(raw|c0|c23|c40)(?:/|\Z)")
 
 
-def describe(
+def describe_dfd(
     files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
 ) -> Mapping[str, Provenance]:
     """What the names tell, by path; nothing unless a clip has a fake's name, which nothing else has.
@@ -29,12 +29,12 @@ def describe(
     Where only the originals are listed, the folder must say so: a name such as ``01__walking`` is too common.
     """
     del files, storage
-    fakes = {info.path: match for info in footage if (match := _FAKE.match(_stem(info.path))) is not None}
+    fakes = {info.path: match for info in footage if (match := _FAKE.match(_get_stem(info.path))) is not None}
     if not fakes and "dfd" not in root.rpartition("/")[2].lower():
         return {}
     found = {}
     for info in footage:
-        fake, real = fakes.get(info.path), _REAL.match(_stem(info.path))
+        fake, real = fakes.get(info.path), _REAL.match(_get_stem(info.path))
         if fake is None and real is None:
             continue
         stated = _COMPRESSION.search(f"{root}/{info.path}".rpartition("/")[0])
@@ -51,5 +51,5 @@ def describe(
     return found
 
 
-def _stem(path: str) -> str:
+def _get_stem(path: str) -> str:
     return remove_extension(path.rpartition("/")[2])

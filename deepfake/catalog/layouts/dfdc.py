@@ -22,7 +22,7 @@ DATASET = METHOD = "DFDC"
 _LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
 
 
-def describe(
+def describe_dfdc(
     files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
 ) -> Mapping[str, Provenance]:
     """What is known of the clips that lie beside a ``metadata.json`` of this kind, by path."""
@@ -35,15 +35,15 @@ def describe(
         folder, _, name = info.path.rpartition("/")
         if name != FILE or folder not in by_folder:
             continue
-        told = _read(info.uri, storage)
+        told = _read_entries(info.uri, storage)
         for clip in by_folder[folder]:
             entry = told.get(clip.path.rpartition("/")[2])
             if entry is not None:
-                found[clip.path] = _provenance(clip.path, entry, info.uri)
+                found[clip.path] = _make_provenance(clip.path, entry, info.uri)
     return found
 
 
-def _read(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
+def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
     """The entries that give a label; none where the file is of another kind."""
     try:
         content = json.loads(storage.read_text(uri))
@@ -58,7 +58,7 @@ def _read(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
     }
 
 
-def _provenance(path: str, entry: Mapping[str, Any], uri: str) -> Provenance:
+def _make_provenance(path: str, entry: Mapping[str, Any], uri: str) -> Provenance:
     name = path.rpartition("/")[2]
     stated = entry.get("label", entry.get("is_fake"))
     label = _LABELS.get(str(int(stated) if isinstance(stated, bool) else stated).lower())

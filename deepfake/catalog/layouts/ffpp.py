@@ -45,7 +45,7 @@ def is_beside_footage(path: str) -> bool:
     return _BESIDE_FOOTAGE.search(path) is not None
 
 
-def parse(path: str) -> Provenance | None:
+def parse_path(path: str) -> Provenance | None:
     """What the path of a clip says; None where it is no clip of the tree.
 
     A clip whose name follows neither scheme keeps its label, and has no identity but one made of its name;
@@ -57,8 +57,8 @@ def parse(path: str) -> Provenance | None:
     name, stem = match["name"], remove_extension(match["file"])
     original = match["kind"] == "original" if "kind" in match.groupdict() else name in ORIGINALS
     label = REAL if original else FAKE
-    dataset = name if original else _dataset_of_fake(name, stem)
-    ids = _identities(dataset, label, stem)
+    dataset = name if original else _choose_dataset(name, stem)
+    ids = _parse_identities(dataset, label, stem)
     return Provenance(
         dataset=dataset,
         label=label,
@@ -72,7 +72,7 @@ def parse(path: str) -> Provenance | None:
 def follows_scheme(clip: Provenance, path: str) -> bool:
     """Whether the clip's name was one of the two naming schemes."""
     stem = remove_extension(path.rpartition("/")[2])
-    return clip.label is not None and bool(_identities(clip.dataset, clip.label, stem))
+    return clip.label is not None and bool(_parse_identities(clip.dataset, clip.label, stem))
 
 
 def normalise_compression(name: str | None) -> str | None:
@@ -80,13 +80,13 @@ def normalise_compression(name: str | None) -> str | None:
     return "raw" if name == "c0" else name
 
 
-def _dataset_of_fake(method: str, stem: str) -> str:
+def _choose_dataset(method: str, stem: str) -> str:
     if method == "DeepFakeDetection" or _NAMES["actors", FAKE].match(stem):
         return "actors"
     return "youtube"
 
 
-def _identities(dataset: str | None, label: int, stem: str) -> tuple[str, ...]:
+def _parse_identities(dataset: str | None, label: int, stem: str) -> tuple[str, ...]:
     pattern = _NAMES.get((dataset or "", label))
     match = pattern.match(stem) if pattern else None
     return match.groups() if match else ()

@@ -55,7 +55,7 @@ def read_folder(folder: str) -> Placement:
         if label is None:
             continue
         splits = [SPLIT_FOLDERS[p.lower()] for p in parts[:index] if p.lower() in SPLIT_FOLDERS]
-        return Placement(label, _method(label, parts[index:]), splits[-1] if splits else None)
+        return Placement(label, _choose_method(label, parts[index:]), splits[-1] if splits else None)
     return Placement()
 
 
@@ -67,12 +67,12 @@ def describe_by_folders(paths: list[str], root_name: str) -> list[Provenance]:
     placements = [read_folder(path.rpartition("/")[0]) for path in paths]
     label = read_label(root_name)
     if label is not None and all(p.label is None for p in placements):
-        method = _method(label, [root_name])
+        method = _choose_method(label, [root_name])
         placements = [Placement(label, method) for _ in paths]
-    return [_provenance(path, placed, root_name) for path, placed in zip(paths, placements, strict=True)]
+    return [_make_provenance(path, placed, root_name) for path, placed in zip(paths, placements, strict=True)]
 
 
-def _provenance(path: str, placed: Placement, root_name: str) -> Provenance:
+def _make_provenance(path: str, placed: Placement, root_name: str) -> Provenance:
     folder, _, name = path.rpartition("/")
     target: str = remove_extension(path)
     source: str | None = None
@@ -82,7 +82,7 @@ def _provenance(path: str, placed: Placement, root_name: str) -> Provenance:
     return Provenance(root_name or None, target, placed.label, placed.method, None, placed.split, source)
 
 
-def _method(label: int, parts: list[str]) -> str:
+def _choose_method(label: int, parts: list[str]) -> str:
     """Method of the files below ``parts``, of which the first is the folder that names the class."""
     if label == REAL:
         return "real"

@@ -14,9 +14,9 @@ from deepfake.io.storage import FileInfo, Storage
 Describe = Callable[[Sequence[FileInfo], Sequence[FileInfo], str, Storage], Mapping[str, Provenance]]
 
 LAYOUTS: Mapping[str, Describe] = {
-    "celeb_df": celeb_df.describe,
-    "dfdc": dfdc.describe,
-    "dfd": dfd.describe,
+    "celeb_df": celeb_df.describe_celeb_df,
+    "dfdc": dfdc.describe_dfdc,
+    "dfd": dfd.describe_dfd,
 }
 LOOKED_FOR = {
     "celeb_df": "folders Celeb-real, Celeb-synthesis and YouTube-real",

@@ -15,7 +15,7 @@ from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.outcome import Outcome
 from deepfake.pipelines.demo.dataset import DISCLAIMER, Summary, make_archive, make_dataset
-from deepfake.pipelines.demo.tour import Step, archive_folder, data_folder, format_command, list_steps
+from deepfake.pipelines.demo.tour import Step, format_command, list_steps, locate_archive, locate_data
 
 JOBS = Path(__file__).resolve().parents[3] / "jobs"
 
@@ -43,9 +43,9 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
     seconds: dict[str, str] = {}
     started = time.monotonic()
     _print_heading(1, len(tour) + 1, f"data: {DISCLAIMER}")
-    data = make_dataset(data_folder(config.output), config.seed, identities_per_person=config.identities)
+    data = make_dataset(locate_data(config.output), config.seed, identities_per_person=config.identities)
     _print_data(data)
-    make_archive(archive_folder(config.output), _list_held_out(data))
+    make_archive(locate_archive(config.output), _list_held_out(data))
     seconds["data"] = f"{time.monotonic() - started:.0f} s"
 
     for number, (step, command) in enumerate(zip(tour, commands, strict=True), start=2):

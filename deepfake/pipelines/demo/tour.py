@@ -24,12 +24,12 @@ class Step:
         return [python, f"{jobs}/{self.name}.py", *self.arguments]
 
 
-def data_folder(output: str) -> Path:
+def locate_data(output: str) -> Path:
     """Where the data set is made."""
     return Path(output, "data")
 
 
-def archive_folder(output: str) -> Path:
+def locate_archive(output: str) -> Path:
     """Where the unlabelled archive is made."""
     return Path(output, "archive")
 
@@ -37,7 +37,7 @@ def archive_folder(output: str) -> Path:
 def list_steps(config: DemoJobConfig) -> list[Step]:
     """Every job after the data set is there, in order."""
     output = Path(config.output)
-    data, crops, model = data_folder(config.output), output / "crops", output / "model"
+    data, crops, model = locate_data(config.output), output / "crops", output / "model"
     return [
         Step(
             "preprocess",
@@ -88,7 +88,7 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
             "score",
             "an unlabelled archive, with a picture that shows nobody and a file that is no video",
             _make_options(
-                ("input", archive_folder(config.output)),
+                ("input", locate_archive(config.output)),
                 ("bundle", model),
                 ("output", output / "scores"),
                 ("max-failed", 0.2),

@@ -78,13 +78,13 @@ def _measure_point(
         "false_alarms": alarms,
         "n_real": reals,
         "fpr": fpr,
-        "fpr_interval": metrics.share_interval(alarms, reals),
+        "fpr_interval": metrics.bound_share(alarms, reals),
         "found": hits,
         "n_fake": fakes,
         "tpr": tpr,
-        "tpr_interval": metrics.share_interval(hits, fakes),
+        "tpr_interval": metrics.bound_share(hits, fakes),
         "precision": precision,
-        "precision_interval": metrics.precision_interval(hits, fakes, alarms, reals, prevalence),
+        "precision_interval": metrics.bound_precision(hits, fakes, alarms, reals, prevalence),
     }
 
 

@@ -52,7 +52,7 @@ GROUP_WORDS = {
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """One data set of the page."""
 
     name: str
@@ -83,11 +83,11 @@ class Extras:
     heat: HeatFindings | None = None
 
 
-def write_page(
+def write_evaluation_page(
     output: str,
     storage: Storage,
-    first: Section,
-    others: Sequence[Section] = (),
+    first: PageSection,
+    others: Sequence[PageSection] = (),
     config: PageConfig | None = None,
     facts: Mapping[str, object] | None = None,
     extras: Extras = Extras(),
@@ -145,7 +145,7 @@ def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plo
 
 
 def _name_curve(what: str, level: Level) -> str:
-    return f"{what}, AUC {html.decimal(level.overall['auc'])}"
+    return f"{what}, AUC {html.format_decimal(level.overall['auc'])}"
 
 
 def _make_sources(drawn: Mapping[str, Mapping[str, bytes]], name: str) -> tuple[Markup, Markup]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from deepfake.config import EvaluateJobConfig, config_sha256
+from deepfake.config import EvaluateJobConfig, hash_config
 from deepfake.crops.corruptions import Corruption
 from deepfake.errors import UsageError
 from deepfake.execution import session
@@ -26,7 +26,7 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import heat_maps, inputs, page, results, robustness, training_overlap
 from deepfake.pipelines.evaluate.page import Extras
 from deepfake.pipelines.evaluate.recompression import measure_recompression
-from deepfake.pipelines.evaluate.scoring import score_crops
+from deepfake.pipelines.evaluate.scoring import score_faces
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def run(config: EvaluateJobConfig) -> Outcome:
     )
     planned = plan_evaluation(config, storage)
     if config.dry_run:
-        return Outcome(describe_plan(planned))
+        return Outcome(describe_evaluation(planned))
     with lock.hold(config.output, storage):
         return _evaluate(planned, config, storage)
 
@@ -107,7 +107,7 @@ def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Stora
     look_at = _write_all(first, others, Extras(sweep, notes, heat), planned, config, storage)
     video, frame = first.results.video.overall, first.results.frame.overall
     summary = {
-        **describe_plan(planned),
+        **describe_evaluation(planned),
         **first.results.counts(),
         "video_auc": video["auc"],
         "video_accuracy": video["accuracy"],
@@ -145,7 +145,7 @@ def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPl
     return EvaluationPlan(bundle, threshold, source, first, others)
 
 
-def describe_plan(planned: EvaluationPlan) -> dict[str, Any]:
+def describe_evaluation(planned: EvaluationPlan) -> dict[str, Any]:
     """What will be evaluated, for the plan and the summary."""
     table = planned.first.faces.table
     videos = table.select(["video_id", "label"]).group_by(["video_id", "label"]).aggregate([])
@@ -238,14 +238,14 @@ def _score_data_set(
 ) -> pa.Table:
     """The table ``face_scores``, complete, sorted by video, frame and face."""
     selected = one.faces
-    columns = tables.make_schema("face_scores", config_sha256(config))
+    columns = tables.make_schema("face_scores", hash_config(config))
     if selected.kind == "face_scores":
         return selected.table.select(columns.names).cast(columns)
     assert bundle is not None
-    (scores,) = score_crops(selected, _prepare_network(bundle, config, storage), storage, config)
+    (scores,) = score_faces(selected, _prepare_network(bundle, config, storage), storage, config)
     count = selected.table.num_rows
     table = selected.table.append_column("score", pa.array(scores))
-    for name, value in (("bundle_sha256", bundle.sha256), ("config_sha256", config_sha256(config))):
+    for name, value in (("bundle_sha256", bundle.sha256), ("config_sha256", hash_config(config))):
         table = table.append_column(name, pa.array([value] * count))
     return table.select(columns.names).cast(columns)
 
@@ -269,7 +269,7 @@ def _measure_robustness(
         network = _prepare_network(bundle, config, storage)
 
         def score(faces: inputs.LabelledFaces, changes: Sequence[Corruption]) -> np.ndarray:
-            return score_crops(faces, network, storage, config, changes)
+            return score_faces(faces, network, storage, config, changes)
 
         rows = robustness.measure_robustness(first.faces, score, config.evaluation)
         again, said = measure_recompression(first.faces, scored, network.scorer(), storage, config.evaluation)
@@ -303,12 +303,14 @@ def _write_all(
     for one in others:
         _write_tables(one, join(config.output, OTHERS, one.data.name), config, storage)
     shown = [
-        page.Section(d.name, d.faces.uri, d.split, one.results, one.warnings, d.missed)
+        page.PageSection(d.name, d.faces.uri, d.split, one.results, one.warnings, d.missed)
         for one in (first, *others)
         for d in [one.data]
     ]
     facts = _list_facts(planned, config)
-    report = page.write_page(config.output, storage, shown[0], shown[1:], config.report, facts, extras)
+    report = page.write_evaluation_page(
+        config.output, storage, shown[0], shown[1:], config.report, facts, extras
+    )
     if extras.heat is not None and extras.heat.sheet is not None:
         storage.write_bytes(join(config.output, heat_maps.SHEET), extras.heat.sheet)
     metrics_uri = join(config.output, "metrics.json")
@@ -327,7 +329,7 @@ def _write_tables(measured: Measured, folder: str, config: EvaluateJobConfig, st
         uri = join(folder, "face_scores", f"part-{part:05d}.parquet")
         storage.write_table(uri, scored.slice(start, ROWS_A_FILE))
     rows = [*found.video.groups, *found.track.groups, *found.frame.groups]
-    groups = tables.from_rows("group_metrics", rows, config_sha256(config))
+    groups = tables.from_rows("group_metrics", rows, hash_config(config))
     storage.write_table(join(folder, "per_group.parquet"), groups)
     storage.write_csv(join(folder, "per_group.csv"), groups)
 
@@ -341,7 +343,7 @@ def _as_json(
             "input": one.data.faces.uri,
             "videos_without_face": one.data.missed,
             "warnings": one.warnings,
-            **results.as_json(one.results),
+            **results.results_as_json(one.results),
         }
 
     return {
@@ -349,7 +351,7 @@ def _as_json(
         "bundle": planned.bundle.uri if planned.bundle else None,
         "bundle_sha256": planned.bundle.sha256 if planned.bundle else None,
         "config": config.evaluation.model_dump(mode="json"),
-        "config_sha256": config_sha256(config),
+        "config_sha256": hash_config(config),
         "threshold": {"value": planned.threshold, "from": planned.threshold_from},
         "also": {one.data.name: list_numbers(one) for one in others},
     }

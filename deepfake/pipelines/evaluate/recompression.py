@@ -135,7 +135,7 @@ def _score_recompressed(
             if faces := found.rows:
                 images = np.stack([decode_image(face["crop"]) for face in faces])
                 rows += [
-                    {**_key(face), "score": float(score)}
+                    {**_select_key(face), "score": float(score)}
                     for face, score in zip(faces, scorer.score(images), strict=True)
                 ]
             progress.step()
@@ -143,9 +143,9 @@ def _score_recompressed(
     return (pa.Table.from_pylist(rows) if rows else None), len(entries) - len(videos)
 
 
-def _key(row: Mapping[str, Any]) -> dict[str, Any]:
+def _select_key(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("video_id", "frame_index", *PROVENANCE_COLUMNS)}
 
 
 def _make_row(scored: pa.Table, amount: float, config: EvaluationConfig) -> dict[str, Any]:
-    return robustness.make_row(scored, scored["score"].to_numpy(), robustness.CRF, amount, config)
+    return robustness.make_robustness_row(scored, scored["score"].to_numpy(), robustness.CRF, amount, config)

@@ -119,15 +119,15 @@ def list_warnings(results: Results) -> list[str]:
 
 def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
     labels, scores = _read_labels(table), table["score"].to_numpy().astype(np.float64)
-    drawn = bootstrap_units(table, config.bootstrap_over)
+    drawn = choose_bootstrap_units(table, config.bootstrap_over)
     overall = metrics.measure_binary(labels, scores, threshold)
-    overall["intervals"] = metrics.bootstrap_intervals(
+    overall["intervals"] = metrics.bootstrap_metrics(
         labels, scores, drawn, threshold, config.bootstrap, config.seed
     )
     rows = []
     for grouped_by, group, mask in _group_rows(table, labels):
         y, s = labels[mask], scores[mask]
-        low, high = metrics.auc_interval(y, s, drawn[mask], config.bootstrap, config.seed) or (None, None)
+        low, high = metrics.bootstrap_auc(y, s, drawn[mask], config.bootstrap, config.seed) or (None, None)
         numbers = metrics.measure_binary(y, s, threshold)
         del numbers["confusion"], numbers["eer_threshold"]
         row = {"level": name, "grouped_by": grouped_by, "group": group}
@@ -145,9 +145,9 @@ def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dic
         else:
             videos = slices.aggregate_rows(faces, "video", policy, config.top_k)
         labels, scores = _read_labels(videos), videos["score"].to_numpy()
-        drawn = bootstrap_units(videos, config.bootstrap_over)
+        drawn = choose_bootstrap_units(videos, config.bootstrap_over)
         numbers = metrics.measure_binary(labels, scores)
-        intervals = metrics.bootstrap_intervals(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
+        intervals = metrics.bootstrap_metrics(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
         rows.append(
             {
                 "name": f"highest track, {policy}" if by_track else policy,
@@ -187,7 +187,7 @@ def _sort_worst_first(
     return sorted(groups, key=key)
 
 
-def bootstrap_units(table: pa.Table, over: str) -> np.ndarray:
+def choose_bootstrap_units(table: pa.Table, over: str) -> np.ndarray:
     """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
     names = (
         pa.array(read_identity_groups(table)) if over == "identities" else table["video_id"].combine_chunks()
@@ -203,7 +203,7 @@ def _read_texts(table: pa.Table, column: str) -> np.ndarray:
     return np.array(pc.fill_null(table[column], "unknown").to_pylist(), dtype=object)
 
 
-def as_json(results: Results) -> Mapping[str, Any]:
+def results_as_json(results: Results) -> Mapping[str, Any]:
     """Everything but the arrays, for ``metrics.json``."""
     levels = {name: getattr(results, name) for name in LEVELS}
     return {

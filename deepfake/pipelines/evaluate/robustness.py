@@ -56,7 +56,10 @@ def measure_robustness(faces: LabelledFaces, score: Score, config: EvaluationCon
     if not some.table.num_rows:
         return []
     measured = zip(CORRUPTIONS, score(some, CORRUPTIONS), strict=True)
-    return [make_row(some.table, found, change.kind, change.amount, config) for change, found in measured]
+    return [
+        make_robustness_row(some.table, found, change.kind, change.amount, config)
+        for change, found in measured
+    ]
 
 
 def measure_fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
@@ -74,11 +77,11 @@ def measure_fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dic
         for a, b, there in zip(starts, stops, distinct, strict=True):
             mask[a:b] = np.isin(frames[a:b], there[spread_evenly(len(there), count)])
         kept = scored.filter(pa.array(mask))
-        rows.append(make_row(kept, kept["score"].to_numpy(), FRAMES, count, config))
+        rows.append(make_robustness_row(kept, kept["score"].to_numpy(), FRAMES, count, config))
     return rows
 
 
-def make_row(
+def make_robustness_row(
     faces: pa.Table, scores: np.ndarray, kind: str, amount: float, config: EvaluationConfig
 ) -> dict[str, Any]:
     """AUC of videos and of crops with the given scores."""
@@ -86,8 +89,8 @@ def make_row(
     table = table.append_column("score", pa.array(scores, pa.float64()))
     videos = metrics.aggregate_videos(table, config.aggregation, config.top_k)
     labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
-    units = results.bootstrap_units(videos, config.bootstrap_over)
-    low, high = metrics.auc_interval(labels, of_videos, units, config.bootstrap, config.seed) or (None, None)
+    units = results.choose_bootstrap_units(videos, config.bootstrap_over)
+    low, high = metrics.bootstrap_auc(labels, of_videos, units, config.bootstrap, config.seed) or (None, None)
     return {
         "kind": kind,
         "amount": float(amount),

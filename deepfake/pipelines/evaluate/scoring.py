@@ -32,7 +32,7 @@ _THREADS = 4  # of one CPU actor; TensorFlow gains little from more, and each ac
 _DECODERS = 16  # threads that feed a GPU, where its node has as many CPUs
 
 
-def score_crops(
+def score_faces(
     faces: LabelledFaces,
     network: Network,
     storage: Storage,

@@ -42,7 +42,7 @@ def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
         videos = videos.sort_by("video_id")
     else:
         kind, files = "catalog", []
-        videos = _as_videos(load_catalog(uri, config.catalog, storage))
+        videos = _make_videos_table(load_catalog(uri, config.catalog, storage))
     videos = videos.slice(0, config.limit).combine_chunks()
     if not videos.num_rows:
         raise UsageError(f"{uri}: there are no videos to check")
@@ -71,7 +71,7 @@ def _require_no_catalog_options(config: CatalogConfig) -> None:
         )
 
 
-def _as_videos(listed: pa.Table) -> pa.Table:
+def _make_videos_table(listed: pa.Table) -> pa.Table:
     schema = tables.SCHEMAS["videos"]
     columns = [
         listed[field.name].combine_chunks().cast(field.type)

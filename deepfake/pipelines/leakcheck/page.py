@@ -100,7 +100,7 @@ class Contents:
     probe_auc: float
 
 
-def write_page(
+def write_leakcheck_page(
     output: str, storage: Storage, contents: Contents, config: ThumbnailPageConfig | None = None
 ) -> str:
     """Write ``report.html`` and the plot of the probes below ``output``; returns the page's URI."""

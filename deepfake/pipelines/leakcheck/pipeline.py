@@ -14,7 +14,7 @@ import pyarrow.csv
 
 from deepfake.catalog.identity_overlap import find_overlaps, names_people
 from deepfake.catalog.splits import rank_split
-from deepfake.config import LeakcheckJobConfig, config_sha256
+from deepfake.config import LeakcheckJobConfig, hash_config
 from deepfake.crops.dataset import require_distinct
 from deepfake.errors import UsageError
 from deepfake.execution import session
@@ -249,11 +249,11 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
-    table = findings.make_table(result.findings, config_sha256(config))
+    table = findings.make_table(result.findings, hash_config(config))
     storage.write_table(join(config.output, "overlaps.parquet"), table)
     storage.write_csv(join(config.output, "overlaps.csv"), table)
     uri = join(config.output, "leakcheck.json")
-    storage.write_text(uri, json.dumps(as_json(result, config), indent=2) + "\n")
+    storage.write_text(uri, json.dumps(result_as_json(result, config), indent=2) + "\n")
     rows = table.to_pylist()
     shown = thumbnails.make_thumbnails(
         rows, result.input, result.pictures, config.report.max_thumbnails, storage
@@ -271,11 +271,11 @@ def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Sto
         facts=_list_facts(result, config),
         probe_auc=config.leakcheck.probe_auc,
     )
-    report = page.write_page(config.output, storage, contents, config.report)
+    report = page.write_leakcheck_page(config.output, storage, contents, config.report)
     return [report, uri, join(config.output, "overlaps.csv")]
 
 
-def as_json(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, Any]:
+def result_as_json(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, Any]:
     """What ``leakcheck.json`` holds; the single findings are in table ``overlaps``."""
     uploads_known = None
     if (known := result.uploads) is not None:
@@ -301,7 +301,7 @@ def as_json(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, An
         "uploads": uploads_known,
         "probes": [probe.as_json() for probe in result.probes],
         "config": config.leakcheck.model_dump(mode="json"),
-        "config_sha256": config_sha256(config),
+        "config_sha256": hash_config(config),
     }
 
 

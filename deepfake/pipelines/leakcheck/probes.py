@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.config import LeakcheckConfig
-from deepfake.metrics import auc_interval
+from deepfake.metrics import bootstrap_auc
 from deepfake.pipelines.leakcheck.probe_features import GROUPS, WORDS, Samples
 
 ALL = "all together"
@@ -131,7 +131,7 @@ def _run_probe(
     if len(np.unique(label)) < 2:
         return Probe(group, "not measured", reason="no fold holds both classes")
     auc = float(roc_auc_score(label, mean))
-    low, high = auc_interval(label, mean, identity, config.bootstrap, config.seed) or (None, None)
+    low, high = bootstrap_auc(label, mean, identity, config.bootstrap, config.seed) or (None, None)
     alone = [_measure_feature(name, samples, video, first) for name in present]
     ordered = tuple(sorted((one for one in alone if one), key=lambda feature: -feature.auc))
     return Probe(group, _judge(auc, low, high, config), auc, low, high, ordered)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.config import PreprocessJobConfig, config_sha256
+from deepfake.config import PreprocessJobConfig, hash_config
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, pools, runner, session, unit_job
 from deepfake.execution.attempts import Attempt

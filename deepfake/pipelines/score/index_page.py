@@ -19,7 +19,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
-from deepfake.metrics import Interval, precision_interval, predict_precision
+from deepfake.metrics import Interval, bound_precision, predict_precision
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.report import html
 
@@ -118,7 +118,7 @@ def page(
         "scores.html",
         title=config.title or "Deepfake scores",
         script=html.read_asset("scores.js"),
-        data=html.script_json(data),
+        data=html.make_script_json(data),
         rows=[_row(data, i) for i in range(min(PAGE_ROWS, rows.num_rows))],
         page_rows=PAGE_ROWS,
         total=totals.num_rows,
@@ -164,7 +164,7 @@ def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarm
         Alarms(
             share,
             predict_precision(seen.tpr, seen.fpr, share),
-            precision_interval(hits, seen.fake_videos, false_alarms, seen.real_videos, share),
+            bound_precision(hits, seen.fake_videos, false_alarms, seen.real_videos, share),
         )
         for share in prevalence
     ]

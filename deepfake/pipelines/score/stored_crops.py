@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, sha256_of
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, hash_json
 from deepfake.crops.dataset import index_rows
 from deepfake.crops.reader import read_rows
 from deepfake.errors import UsageError
@@ -91,7 +91,7 @@ def plan(videos: pa.Table, identity: str) -> list[Unit]:
     for start, stop in zip(starts, [*starts[1:], len(group)], strict=True):
         rows = videos.slice(start, stop - start)
         key = [identity, rows["video_id"].to_pylist(), rows["content_sha256"].to_pylist()]
-        made.append(Unit(sha256_of(key)[:16], rows, float(faces[start:stop].sum()) * SECONDS_PER_CROP))
+        made.append(Unit(hash_json(key)[:16], rows, float(faces[start:stop].sum()) * SECONDS_PER_CROP))
     return made
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deepfake.config import ScoreJobConfig, VerifyJobConfig, config_sha256
+from deepfake.config import ScoreJobConfig, VerifyJobConfig, hash_config
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
@@ -147,7 +147,7 @@ def _again(
     extraction = ExtractConfig(job.sampling, job.detector, job.crop, crops_kept=False)
     network = inference.prepare_network(bundle, storage, config.runtime)
     judgement = Judgement(
-        job.scoring, choose_verdict_rule(bundle, job.scoring), bundle.sha256, config_sha256(job)
+        job.scoring, choose_verdict_rule(bundle, job.scoring), bundle.sha256, hash_config(job)
     )
     scorer, one_at_a_time = network.scorer(), threading.Lock()
     local = threading.local()

@@ -95,10 +95,10 @@ def number_of(track_id: int, tracks: Sequence[Row]) -> int:
 def facts(video: Row) -> dict[str, str]:
     """What the score rests on, as label -> words."""
     made = {
-        "Frames looked at": html.count(video["frames_sampled"]),
-        "of these with a face": html.count(video["frames_with_face"]),
-        "Faces scored": html.count(video["faces"]),
-        "Tracks (people)": html.count(video["tracks"]),
+        "Frames looked at": html.format_count(video["frames_sampled"]),
+        "of these with a face": html.format_count(video["frames_with_face"]),
+        "Faces scored": html.format_count(video["faces"]),
+        "Tracks (people)": html.format_count(video["tracks"]),
         "Longest track": _seconds(video["longest_track_s"]),
         "Face size (median)": f"{video['face_size_px']:.0f} pixels" if video["face_size_px"] else None,
         "Sharpness (median)": f"{video['sharpness']:.0f}" if video["sharpness"] is not None else None,
@@ -127,9 +127,9 @@ def not_analysed(case: Case, keep: str, sampling: str) -> list[str]:
     """What the score does not cover, in sentences."""
     video = case.video
     looked, found = video["frames_sampled"], video["frames_with_face"]
-    made = [f"Only {html.count(looked)} frames were looked at ({sampling}); nothing between them was."]
+    made = [f"Only {html.format_count(looked)} frames were looked at ({sampling}); nothing between them was."]
     if found < looked:
-        made.append(f"In {html.count(looked - found)} of them no face was found.")
+        made.append(f"In {html.format_count(looked - found)} of them no face was found.")
     for start, end in gaps([face["time_s"] for face in case.faces], video["duration_s"]):
         made.append(f"No face was scored between {_clock(start)} and {_clock(end)}.")
     if keep == "largest":
@@ -211,7 +211,7 @@ def _ticks(length: float) -> list[float]:
 
 
 def _clock(time_s: float) -> str:
-    return html.clock(round(10 * time_s))
+    return html.format_clock(round(10 * time_s))
 
 
 def _seconds(value: float | None) -> str | None:

@@ -27,7 +27,7 @@ from deepfake.execution import session
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
-from deepfake.model.bundle import read_info
+from deepfake.model.bundle import read_bundle_info
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
 from deepfake.pipelines.train import pipeline
@@ -132,7 +132,7 @@ def choose_identity_split(table: pa.Table, config: TrainJobConfig) -> str:
 def measure_recipe(recipe: Recipe, split: str, storage: Storage) -> list[Numbers]:
     """A trained recipe's numbers on its own split and on the identity split; needs a Ray session."""
     output = recipe.config.output
-    info = read_info(output, storage)
+    info = read_bundle_info(output, storage)
     own = storage.read_table(join(output, validation.SCORES), "validation_scores")
     scored = _score_identities(recipe, split, info.sha256, storage)
     tables = {OWN: own, IDENTITY: scored}
@@ -164,7 +164,7 @@ def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     videos = table["video_id"].to_numpy(zero_copy_only=False).astype(str)
     of_crops = metrics.measure_binary(labels, scores, threshold)
-    intervals = metrics.bootstrap_intervals(labels, scores, videos, threshold)
+    intervals = metrics.bootstrap_metrics(labels, scores, videos, threshold)
     _, first, place = np.unique(videos, return_index=True, return_inverse=True)
     means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
     found: dict[str, Any] = {"video_auc": metrics.measure_binary(labels[first], means)["auc"]}

@@ -3,7 +3,7 @@
 Everything in it is read off ``bundle.json``; nothing is measured here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deepfake.model.bundle import BundleInfo
@@ -110,7 +110,10 @@ def _describe_numbers(info: BundleInfo) -> str:
     if not found:
         return "None recorded."
     counts = "; ".join(f"{m['n_real']:,} real and {m['n_fake']:,} fake {words}" for words, m in found)
-    rows = [(name, *(_format_with_interval(m, key, share) for _, m in found)) for key, name, share in NUMBERS]
+    rows = []
+    for key, name, is_share in NUMBERS:
+        values = [(m.get(key), (m.get("intervals") or {}).get(key)) for _, m in found]
+        rows.append((name, *(_format_number(*value, is_share) for value in values)))
     table = _format_table(("", *(words for words, _ in found)), rows)
     return f"{counts}. In brackets 95 % intervals over identities.\n\n{table}"
 
@@ -119,15 +122,11 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
     points = info.operating_points.get(aggregation, ())
     if not points:
         return f"Threshold {info.threshold:.4f} ({info.threshold_rule or 'rule not recorded'}); no others."
-    rows = [
-        (
-            POINT_NAMES.get(point.name, point.name),
-            f"{point.threshold:.4f}",
-            f"{html.percent(point.fpr)} {_format_range(point.fpr_interval, True)} of {point.real_videos:,}",
-            f"{html.percent(point.tpr)} {_format_range(point.tpr_interval, True)} of {point.fake_videos:,}",
-        )
-        for point in points
-    ]
+    rows = []
+    for point in points:
+        reals = f"{_format_number(point.fpr, point.fpr_interval)} of {point.real_videos:,}"
+        fakes = f"{_format_number(point.tpr, point.tpr_interval)} of {point.fake_videos:,}"
+        rows.append((POINT_NAMES.get(point.name, point.name), f"{point.threshold:.4f}", reals, fakes))
     text = (
         f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
         "score at or above the threshold is called fake.\n\n"
@@ -155,9 +154,10 @@ def _describe_calibration(info: BundleInfo, aggregation: str) -> str:
     curve = f"sigmoid({found.slope:.4g} x logit(score){_format_offset(found.offset)})"
     if found.method == "none":
         curve = "the score as it is"
+    share = html.format_percent(found.share_of_fakes)
     return (
-        f"Probability of fake: {curve}, where {html.percent(found.share_of_fakes)} of videos are fake. "
-        f"Chosen by log loss on identities that each fit left out: {losses}."
+        f"Probability of fake: {curve}, where {share} of videos are fake. Chosen by log loss on identities "
+        f"that each fit left out: {losses}."
     )
 
 
@@ -165,16 +165,11 @@ def _format_offset(offset: float) -> str:
     return f" {'-' if offset < 0 else '+'} {abs(offset):.4g}" if offset else ""
 
 
-def _format_with_interval(measured: Mapping[str, Any], key: str, share: bool) -> str:
-    value = measured.get(key)
-    interval = (measured.get("intervals") or {}).get(key)
-    words = html.percent(value) if share else html.decimal(value)
-    return f"{words} {_format_range(interval, share)}" if interval else words
-
-
-def _format_range(interval: Sequence[float], share: bool) -> str:
-    low, high = ((html.percent(v) if share else html.decimal(v)) for v in interval)
-    return f"[{low}, {high}]"
+def _format_number(value: float | None, interval: Sequence[float] | None, is_share: bool = True) -> str:
+    """A number, with the interval that it lies in where there is one."""
+    form = html.format_percent if is_share else html.format_decimal
+    words, *ends = map(form, (value, *(interval or ())))
+    return f"{words} [{', '.join(ends)}]" if ends else words
 
 
 def _format_value(value: Any) -> str:

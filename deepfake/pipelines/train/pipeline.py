@@ -24,8 +24,8 @@ from deepfake.config import (
     DetectorConfig,
     SamplingConfig,
     TrainJobConfig,
-    config_sha256,
-    sha256_of,
+    hash_config,
+    hash_json,
 )
 from deepfake.crops import dataset
 from deepfake.crops.dataset import CropSet, Rows
@@ -45,7 +45,7 @@ from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import plan_configured_epoch
-from deepfake.training.history import write_tables
+from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
 from deepfake.training.trainer import TrainingTask, train_worker
@@ -68,7 +68,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     config = _make_uris_absolute(config)
     crops = dataset.open_crops(config.input, storage, config.limit)
     rows = select_checked_rows(crops, config)
-    plan = describe_plan(rows, config)
+    plan = describe_training(rows, config)
     faults.warn_of_faults(config.faults)
     if config.model.weights == "none" and config.training.freeze_batch_norm:
         log.warning(
@@ -95,7 +95,7 @@ def _train(
     check_weights(config.model.weights, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
-        return _make_outcome(bundle.read_info(config.output, storage), plan, config)
+        return _make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
     prepare_environment()
     started = time.monotonic()
     with session.session(config.ray):
@@ -177,7 +177,7 @@ def require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str])
         require_no_duplicates(storage.read_table(manifest, "videos", columns), list(splits))
 
 
-def describe_plan(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:
+def describe_training(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:
     """The plan in numbers: crops by split, class and method, and what an epoch is."""
     training = config.training
     found: dict[str, Any] = {}
@@ -202,7 +202,7 @@ def hash_run(config: TrainJobConfig, data_sha256: str) -> str:
     """Hash of what decides the numbers of a run: data, model, augmentation, and the training recipe."""
     sections = {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
     sections["training"] = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
-    return sha256_of({"data": data_sha256, **sections})
+    return hash_json({"data": data_sha256, **sections})
 
 
 def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
@@ -221,7 +221,7 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
         if unfinished:
             found = json.loads(storage.read_text(marker)).get("identity")
         else:
-            found = bundle.read_info(config.output, storage).training.get("identity")
+            found = bundle.read_bundle_info(config.output, storage).training.get("identity")
         if found != identity:
             what = "an unfinished run" if unfinished else "a bundle"
             raise UsageError(
@@ -245,8 +245,8 @@ def _write_bundle(
     data_sha256: str,
 ) -> BundleInfo:
     history = result["history"]
-    config_hash = config_sha256(config)
-    write_tables(history, config.output, storage, config_hash)
+    config_hash = hash_config(config)
+    write_history(history, config.output, storage, config_hash)
     for name, content in plots.draw_plots(history).items():
         storage.write_bytes(join(config.output, "plots", name), content)
     # a split of frames shows nobody of the validation split

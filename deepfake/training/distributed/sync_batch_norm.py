@@ -9,7 +9,7 @@ network in training has these layers: what is saved is rebuilt with Keras' own (
 from typing import Any
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import rebuild
+from deepfake.model.network import rebuild_network
 from deepfake.training.distributed.collective import Collective
 
 
@@ -20,14 +20,14 @@ def synchronise_norms(network: Any, collective: Collective) -> Any:
     """
     if collective.world == 1:
         return network
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     layer_class = _make_layer_class(keras, collective)
 
     def kind(layer: Any) -> Any:
         learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
         return layer_class if learns else type(layer)
 
-    return rebuild(network, kind)
+    return rebuild_network(network, kind)
 
 
 def _make_layer_class(keras: Any, collective: Collective) -> Any:

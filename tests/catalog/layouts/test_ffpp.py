@@ -21,7 +21,7 @@ youtube_methods = st.sampled_from([m for m in ffpp.METHODS if m != "DeepFakeDete
 
 @given(clip_ids, clip_ids, youtube_methods, compressions)
 def test_a_youtube_fake_names_its_target_and_then_its_source(a, b, method, compression):
-    clip = ffpp.parse(f"{ROOT}/manipulated_sequences/{method}/{compression}/videos/{a}_{b}.mp4")
+    clip = ffpp.parse_path(f"{ROOT}/manipulated_sequences/{method}/{compression}/videos/{a}_{b}.mp4")
     assert clip == ffpp.Provenance(
         "youtube", f"youtube/{a}", 1, method, compression, None, source_id=f"youtube/{b}"
     )
@@ -29,14 +29,14 @@ def test_a_youtube_fake_names_its_target_and_then_its_source(a, b, method, compr
 
 @given(clip_ids, compressions)
 def test_a_youtube_original_is_real_and_its_own_identity(a, compression):
-    clip = ffpp.parse(f"{ROOT}/original_sequences/youtube/{compression}/videos/{a}.mp4")
+    clip = ffpp.parse_path(f"{ROOT}/original_sequences/youtube/{compression}/videos/{a}.mp4")
     assert clip == ffpp.Provenance("youtube", f"youtube/{a}", 0, "real", compression)
 
 
 @given(actor_ids, actor_ids, scenes, codes, compressions)
 def test_an_actors_fake_names_two_actors_a_scene_and_a_code(a, b, scene, code, compression):
     folder = f"{ROOT}/manipulated_sequences/DeepFakeDetection/{compression}/videos"
-    clip = ffpp.parse(f"{folder}/{a}_{b}__{scene}__{code}.mp4")
+    clip = ffpp.parse_path(f"{folder}/{a}_{b}__{scene}__{code}.mp4")
     assert clip == ffpp.Provenance(
         "actors", f"actors/{a}", 1, "DeepFakeDetection", compression, None, source_id=f"actors/{b}"
     )
@@ -44,7 +44,7 @@ def test_an_actors_fake_names_two_actors_a_scene_and_a_code(a, b, scene, code, c
 
 @given(actor_ids, scenes, compressions)
 def test_all_scenes_of_an_actor_are_one_identity(a, scene, compression):
-    clip = ffpp.parse(f"original_sequences/actors/{compression}/videos/{a}__{scene}.mp4")
+    clip = ffpp.parse_path(f"original_sequences/actors/{compression}/videos/{a}__{scene}.mp4")
     assert clip == ffpp.Provenance("actors", f"actors/{a}", 0, "real", compression)
 
 
@@ -58,11 +58,11 @@ def test_all_scenes_of_an_actor_are_one_identity(a, scene, compression):
     ],
 )
 def test_what_stands_beside_the_footage_is_no_clip(path):
-    assert ffpp.parse(path) is None
+    assert ffpp.parse_path(path) is None
 
 
 def test_c0_is_the_older_name_of_raw():
-    assert ffpp.parse("original_sequences/youtube/c0/videos/000.mp4").compression == "raw"
+    assert ffpp.parse_path("original_sequences/youtube/c0/videos/000.mp4").compression == "raw"
 
 
 def test_masks_and_models_are_not_in_the_catalog(tree, load):

@@ -27,11 +27,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measured = results.measure_faces(
         tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5
     )
-    other = evaluation.Section("<u>other</u>", "s3://elsewhere", "all", measured)
-    uri = evaluation.write_page(
+    other = evaluation.PageSection("<u>other</u>", "s3://elsewhere", "all", measured)
+    uri = evaluation.write_evaluation_page(
         str(tmp_path_factory.mktemp("page")),
         Storage(),
-        evaluation.Section("mine", "s3://here", "test", measured, ["Only a few <i>videos</i>."], missed=2),
+        evaluation.PageSection(
+            "mine", "s3://here", "test", measured, ["Only a few <i>videos</i>."], missed=2
+        ),
         [other],
         facts={"Data": "s3://bucket/<script>alert(1)</script>\u202e"},
         extras=evaluation.Extras(SWEEP, ["No <b>source</b> video can be reached."]),

@@ -129,7 +129,7 @@ def test_scores_of_two_bundles_are_not_mixed(tmp_path: Path, capsys: pytest.Capt
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A bundle with random weights that names identity ``bob`` as trained on."""
     uri = str(tmp_path_factory.mktemp("bundle"))
-    keras_runtime.start(seed=0)
+    keras_runtime.start_keras(seed=0)
     config = ModelConfig(weights="none")
     save_bundle(
         uri,

@@ -194,6 +194,6 @@ def test_without_a_bundle_only_the_threshold_in_force_is_tried() -> None:
 
 def test_everything_measured_is_json() -> None:
     measured = results.measure_faces(table(*two_classes(videos=12)), CONFIG, 0.4, choose_decisions())
-    numbers = json.loads(json.dumps(results.as_json(measured), allow_nan=False))
+    numbers = json.loads(json.dumps(results.results_as_json(measured), allow_nan=False))
     assert {"video", "track", "frame", "aggregations", "operating_points", "weakest_groups"} <= set(numbers)
     assert numbers["operating_points"][0]["name"] == "in force"  # 0.4 is none of the bundle's

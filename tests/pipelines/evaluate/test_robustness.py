@@ -58,7 +58,7 @@ def test_fewer_frames_are_taken_from_all_over_each_video_and_all_of_them_are_the
     found = robustness.measure_fewer_frames(table, CONFIG)
     assert [row["amount"] for row in found] == [1, 2, 4, 8, 10]
     assert [row["crops"] for row in found] == [8, 16, 32, 64, 80]
-    whole = robustness.make_row(table, table["score"].to_numpy(), "x", 0, CONFIG)
+    whole = robustness.make_robustness_row(table, table["score"].to_numpy(), "x", 0, CONFIG)
     assert found[-1]["auc"] == whole["auc"]
 
 

@@ -52,7 +52,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts={"Data": "s3://bucket/crops", "Nothing": None},
         probe_auc=0.6,
     )
-    return Path(leakcheck.write_page(str(tmp_path_factory.mktemp("page")), Storage(), contents))
+    return Path(leakcheck.write_leakcheck_page(str(tmp_path_factory.mktemp("page")), Storage(), contents))
 
 
 @pytest.mark.browser

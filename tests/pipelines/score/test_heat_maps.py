@@ -21,7 +21,7 @@ from deepfake.report import images
 
 @pytest.mark.usefixtures("ray_session")
 def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_path: Path) -> None:
-    keras_runtime.start(seed=3)
+    keras_runtime.start_keras(seed=3)
     network = build_network(ModelConfig(weights="none"))
     save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from deepfake.config import ReportConfig
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
-from deepfake.metrics import precision_interval
+from deepfake.metrics import bound_precision
 from deepfake.model.thresholds import OperatingPoint
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import index_page
@@ -254,7 +254,7 @@ def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: 
     text = write(tmp_path, video_row("a", 0.9), point=point, config=config).read_text()
     assert "95.0 % of the fakes (n = 100) and 3.0 % of the reals (n = 100)" in text
     assert "96.9 %" in text and "24.2 %" in text
-    bounds = precision_interval(95, 100, 3, 100, 0.01)
+    bounds = bound_precision(95, 100, 3, 100, 0.01)
     assert bounds is not None and bounds.low < 0.1
     assert f"{bounds.low:.1%} to {bounds.high:.1%}".replace("%", " %") in text
     unknown = write(tmp_path, video_row("a", 0.9), point=VerdictRule("own", 0.5, 0.45, 0.55)).read_text()

@@ -28,7 +28,7 @@ TABLES = ("video_scores", "track_scores", "face_scores", "segments")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
-    keras_runtime.start(seed=3)
+    keras_runtime.start_keras(seed=3)
     save_bundle(
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )

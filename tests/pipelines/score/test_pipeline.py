@@ -33,7 +33,7 @@ from deepfake.pipelines.score import verify, video_page
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A bundle with random weights: its scores mean nothing, but they are scores."""
     uri = str(tmp_path_factory.mktemp("bundle"))
-    keras_runtime.start(seed=3)
+    keras_runtime.start_keras(seed=3)
     save_bundle(
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
     )
@@ -190,7 +190,7 @@ def test_a_suspicious_video_has_a_page_with_frames_faces_and_heat_maps(scored: P
 @pytest.fixture(scope="module")
 def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("other"))
-    keras_runtime.start(seed=4)
+    keras_runtime.start_keras(seed=4)
     save_bundle(
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
     )

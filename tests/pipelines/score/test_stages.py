@@ -49,7 +49,7 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stages, "MOST_PIXELS", 3)
-    keras_runtime.start(seed=3)
+    keras_runtime.start_keras(seed=3)
     network = build_network(ModelConfig(weights="none"))
     save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     bundle = Bundle.load(str(tmp_path))
