@@ -83,8 +83,8 @@ def write_crops(
     ]
     for start in range(0, len(rows), rows_per_file):
         table = tables.from_rows("crops", rows[start : start + rows_per_file])
-        storage.write_table(f"{folder}/part-{start:05d}.parquet", table, row_group_rows)
-    storage.write_table(f"{folder}/_manifest.parquet", tables.from_rows("videos", []))
+        tables.write_table(storage, f"{folder}/part-{start:05d}.parquet", table, row_group_rows)
+    tables.write_table(storage, f"{folder}/_manifest.parquet", tables.from_rows("videos", []))
     config = {
         "config_sha256": "0" * 64,
         "sampling": SamplingConfig().model_dump(mode="json"),

@@ -175,7 +175,7 @@ def join_pieces(
 
 def _read_videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[dict[str, Any]]:
     return [
-        storage.read_table(join(whole.folder, "videos", f"{name}.parquet"), "videos").to_pylist()[0]
+        tables.read_table(storage, join(whole.folder, "videos", f"{name}.parquet"), "videos").to_pylist()[0]
         for name in ids
     ]
 
@@ -183,7 +183,7 @@ def _read_videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[di
 def _read_frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[SampledFrame]:
     """The frames of a piece, their crops still to come."""
     names = [name for name in tables.list_columns("pieces") if name != "crop"]
-    table = storage.read_table(join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
+    table = tables.read_table(storage, join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
     frame: SampledFrame | None = None
     for row in table.to_pylist():
         if frame is None or row["frame_index"] != frame.index:

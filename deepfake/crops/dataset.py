@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.crops.pairing import find_originals
-from deepfake.crops.reader import open_file
 from deepfake.errors import UsageError
+from deepfake.io import tables
 from deepfake.io.run_record import RECORD_FILE, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -138,7 +138,7 @@ def index_rows(files: Sequence[str], name: str, columns: Sequence[str], storage:
     """
 
     def read(number: int) -> pa.Table:
-        with open_file(files[number], storage, name) as file:
+        with tables.open_table(storage, files[number], name) as file:
             table = file.read(columns=list(columns)).replace_schema_metadata(None)
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         within = [np.arange(size, dtype=np.int32) for size in sizes]

@@ -4,12 +4,10 @@ Reads the row groups that hold the rows and no others. ``dataset`` says what lie
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from deepfake.errors import UsageError
 from deepfake.faces.encoding import decode_image
@@ -77,18 +75,11 @@ def read_rows(
     """
     wanted = list(columns) if columns is not None else None
     try:
-        with open_file(uri, storage) as file:
+        with tables.open_table(storage, uri, "crops") as file:
             for group, rows in row_groups.items():
                 yield group, file.read_row_group(group, columns=wanted).take(pa.array(rows, pa.int64()))
     except FileNotFoundError:
         raise UsageError(f"{uri}: gone since this job began; run it again") from None
-
-
-@contextmanager
-def open_file(uri: str, storage: Storage, name: str = "crops") -> Iterator[pq.ParquetFile]:
-    """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with storage.open(uri) as source, tables.open_file(source, name, uri) as file:
-        yield file
 
 
 def decode_crop(encoded: bytes, where: str = "crop", size: int | None = 224) -> np.ndarray:

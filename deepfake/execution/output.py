@@ -86,7 +86,7 @@ class Output:
     def finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
         """The manifest of an earlier, finished run; None where there is none."""
         uri = join(self.root, "_manifest.parquet")
-        return self.storage.read_table(uri, "videos", columns) if self.storage.exists(uri) else None
+        return tables.read_table(self.storage, uri, "videos", columns) if self.storage.exists(uri) else None
 
     def finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""
@@ -187,7 +187,7 @@ class Output:
 
     def _tables(self, part: Part) -> Iterator[pa.Table]:
         for uri in part.sources:
-            yield self.storage.read_table(uri, part.table)
+            yield tables.read_table(self.storage, uri, part.table)
 
     def without(self, video_ids: pa.Array, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
         """Write the files of an earlier run that have rows of failed videos again without them.
@@ -199,11 +199,15 @@ class Output:
             number = self._next_part(name) + sum(part.table == name for part in parts)
             for file in read_part_names(self.root, self.storage).get(name, []):
                 uri = join(self._folder(name), file)
-                theirs = pc.is_in(self.storage.read_table(uri, name, ["video_id"])["video_id"], video_ids)
+                theirs = pc.is_in(
+                    tables.read_table(self.storage, uri, name, ["video_id"])["video_id"], video_ids
+                )
                 if pc.any(theirs).as_py():
                     new = f"part-{number:05d}.parquet"
-                    rest = self.storage.read_table(uri, name).filter(pc.invert(theirs))
-                    self.storage.write_table(join(self._folder(name), new), rest, row_group_rows(name))
+                    rest = tables.read_table(self.storage, uri, name).filter(pc.invert(theirs))
+                    tables.write_table(
+                        self.storage, join(self._folder(name), new), rest, row_group_rows(name)
+                    )
                     replaced.setdefault(name, {})[file] = new
                     number += 1
         return replaced
@@ -228,8 +232,8 @@ class Output:
         self._remove_strays({name: [*listed.get(name, []), *before.get(name, [])] for name in self.folders})
         metadata = dict(tables.make_schema("videos", self.config_sha256).metadata)
         metadata[PARTS_KEY] = json.dumps(listed).encode()
-        self.storage.write_table(
-            join(self.root, "_manifest.parquet"), videos.replace_schema_metadata(metadata)
+        tables.write_table(
+            self.storage, join(self.root, "_manifest.parquet"), videos.replace_schema_metadata(metadata)
         )
         self.discard_staged()
 

@@ -20,12 +20,10 @@ from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.fs
 
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.io import tables
 from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
 log = logging.getLogger(__name__)
@@ -231,21 +229,6 @@ class Storage:
                     raise ConditionsUnknown(f"{uri}: no conditional writes there") from error
                 raise
         return str(answer["ETag"])
-
-    def write_table(self, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
-        """Write one Parquet file whole or not at all."""
-        with self.writing(uri) as path:
-            tables.write(table, path, row_group_rows)
-
-    def write_csv(self, uri: str, table: pa.Table) -> None:
-        """Write a table for spreadsheets, whole or not at all."""
-        with self.writing(uri) as path:
-            pyarrow.csv.write_csv(table, path)
-
-    def read_table(self, uri: str, name: str, columns: list[str] | None = None) -> pa.Table:
-        """One Parquet file of table ``name``; raises ``tables.TableError`` where it is something else."""
-        with self.open(uri) as file:
-            return tables.read(file, name, columns, path=uri)
 
     def upload_folder(self, local: Path, uri: str) -> None:
         """Copy a local folder's files below a URI."""

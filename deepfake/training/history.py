@@ -34,8 +34,8 @@ def write_history(
 ) -> None:
     """``history.parquet`` and ``history.csv``, one row an epoch."""
     table = tables.from_rows("history", history, config_sha256)
-    storage.write_table(join(output, "history.parquet"), table)
-    storage.write_csv(join(output, "history.csv"), table)
+    tables.write_table(storage, join(output, "history.parquet"), table)
+    tables.write_csv(storage, join(output, "history.csv"), table)
 
 
 class TensorBoardLog:

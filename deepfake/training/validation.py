@@ -39,7 +39,7 @@ def collect_scored_faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.T
 def write_scores(scored: pa.Table, output: str, storage: Storage, config_sha256: str) -> None:
     """``validation_scores.parquet`` beside the bundle: what the saved network says of each crop."""
     schema = tables.make_schema("validation_scores", config_sha256)
-    storage.write_table(join(output, SCORES), scored.select(schema.names).cast(schema))
+    tables.write_table(storage, join(output, SCORES), scored.select(schema.names).cast(schema))
 
 
 def _encode_place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> np.ndarray:

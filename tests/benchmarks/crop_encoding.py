@@ -16,6 +16,7 @@ import numpy as np
 
 from deepfake.faces import png
 from deepfake.faces.encoding import decode_image
+from deepfake.io import tables
 from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
     storage = Storage()
-    stored = storage.read_table(list_part_files(options.crops, storage)[0], "crops", ["crop"])["crop"]
+    stored = tables.read_table(storage, list_part_files(options.crops, storage)[0], "crops", ["crop"])["crop"]
     images = [decode_image(data) for data in stored.to_pylist()[: options.count]]
     cv2.setNumThreads(0)
     files = {name: [encode(image) for image in images] for name, encode in ENCODERS.items()}

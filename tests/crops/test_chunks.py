@@ -78,18 +78,20 @@ def in_pieces(
     """Survey, look at each piece, join: what the job does, in this process; and how many pieces."""
     storage, detector = Storage(), Crowd()
     survey = chunks.survey_packets(entry, piece_seconds, config, detector, storage)
-    storage.write_table(join(str(folder), "packets/s.parquet"), survey.table)
-    storage.write_table(join(str(folder), "videos/s.parquet"), tables.from_rows("videos", [survey.video]))
+    tables.write_table(storage, join(str(folder), "packets/s.parquet"), survey.table)
+    tables.write_table(
+        storage, join(str(folder), "videos/s.parquet"), tables.from_rows("videos", [survey.video])
+    )
     whole = Pieces(str(folder), "s", ())
     bounds = chunks.read_bounds(whole.packets_uri, storage)
-    packets = storage.read_table(whole.packets_uri, "packets")
+    packets = tables.read_table(storage, whole.packets_uri, "packets")
     ids = []
     for first, stop in itertools.pairwise(bounds):
         found = chunks.find_piece_faces(entry, (first, stop), packets, config, detector, storage)
         ids.append(f"p{first}")
-        storage.write_table(join(str(folder), f"pieces/p{first}.parquet"), found.table, 4)
+        tables.write_table(storage, join(str(folder), f"pieces/p{first}.parquet"), found.table, 4)
         row = tables.from_rows("videos", [found.video])
-        storage.write_table(join(str(folder), f"videos/p{first}.parquet"), row)
+        tables.write_table(storage, join(str(folder), f"videos/p{first}.parquet"), row)
     return chunks.join_pieces(entry, Pieces(str(folder), "s", tuple(ids)), config, storage), len(ids)
 
 
@@ -153,7 +155,7 @@ def test_a_piece_whose_process_died_gives_the_row_of_a_whole_video_whose_process
     in_pieces(entry, config, tmp_path, 0.5)
     died = chunks.video_row(entry) | {"status": Status.TIMEOUT, "status_detail": "took longer; stopped"}
     uri = join(str(tmp_path), "videos", "p0.parquet")
-    Storage().write_table(uri, tables.from_rows("videos", [died]))
+    tables.write_table(Storage(), uri, tables.from_rows("videos", [died]))
     whole = Pieces(str(tmp_path), "s", ("p0",))
     assert comparable(chunks.join_pieces(entry, whole, config, Storage()).video) == comparable(died)
 
@@ -165,8 +167,8 @@ def test_an_object_that_was_replaced_between_two_pieces_is_unreadable(clips: Pat
     ids = tuple(sorted(path.stem for path in (tmp_path / "pieces").glob("*.parquet")))
     for number, name in enumerate(ids):
         uri = join(str(tmp_path), "videos", f"{name}.parquet")
-        [row] = Storage().read_table(uri, "videos").to_pylist()
-        Storage().write_table(uri, tables.from_rows("videos", [row | {"etag": f"{number // 3}"}]))
+        [row] = tables.read_table(Storage(), uri, "videos").to_pylist()
+        tables.write_table(Storage(), uri, tables.from_rows("videos", [row | {"etag": f"{number // 3}"}]))
     row = chunks.join_pieces(entry, Pieces(str(tmp_path), "s", ids), config, Storage()).video
     assert (row["status"], row["status_detail"]) == (Status.UNREADABLE, "it was replaced while it was read")
 

@@ -39,7 +39,7 @@ def test_bytes_that_are_no_image_are_an_error() -> None:
 
 def test_rows_come_in_the_order_asked_for(make_crops) -> None:
     part = str(make_crops(rows_per_file=20, row_group_rows=6) / "part-00000.parquet")
-    whole = Storage().read_table(part, "crops").to_pylist()
+    whole = tables.read_table(Storage(), part, "crops").to_pylist()
     found = dict(read_rows(part, {2: [5, 0], 0: [3]}, Storage(), ["video_id", "frame_index"]))
     expected = {2: [whole[17], whole[12]], 0: [whole[3]]}
     assert {group: table.to_pylist() for group, table in found.items()} == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,11 @@ def test_writing_a_units_tables_ends_with_videos(tmp_path: Path) -> None:
     written = []
 
     class Recording(Storage):
-        def write_table(self, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
+        @contextmanager
+        def writing(self, uri: str) -> Iterator[Path]:
             written.append(uri.split("/")[-2])
-            super().write_table(uri, table, row_group_rows)
+            with super().writing(uri) as path:
+                yield path
 
     output = Output(str(tmp_path), Recording(), CONFIG, {"videos": "", "crops": ""})
     output.write_unit("u0", unit_tables("u0"))

@@ -170,12 +170,12 @@ def test_folders_are_copied_there_and_back(root, storage, tmp_path):
 
 def test_a_table_is_read_by_name_and_its_uri_is_in_the_refusal_of_another(root, storage):
     uri = join(root, "t.parquet")
-    storage.write_table(uri, tables.from_rows("catalog", [{"video_id": "a", "uri": "b"}]))
-    assert storage.read_table(uri, "catalog", ["video_id"]).to_pylist() == [{"video_id": "a"}]
+    tables.write_table(storage, uri, tables.from_rows("catalog", [{"video_id": "a", "uri": "b"}]))
+    assert tables.read_table(storage, uri, "catalog", ["video_id"]).to_pylist() == [{"video_id": "a"}]
     filesystem, path = storage.arrow(uri)
     assert filesystem.get_file_info(path).size == storage.info(uri).size
     with pytest.raises(tables.TableError, match=r"t\.parquet: this is a catalog table, expected crops"):
-        storage.read_table(uri, "crops")
+        tables.read_table(storage, uri, "crops")
 
 
 # URIs.

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deepfake.io import tables
 from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -36,7 +37,7 @@ def rows(output: str, name: str) -> list[dict[str, object]]:
     """Rows of a job's output, without the columns that may differ between two places."""
     storage = Storage()
     uris = list_part_files(output, storage) if name == "crops" else [join(output, "_manifest.parquet")]
-    table = pa.concat_tables([storage.read_table(uri, name) for uri in uris])
+    table = pa.concat_tables([tables.read_table(storage, uri, name) for uri in uris])
     kept = [column for column in table.column_names if column != "uri" and not column.endswith("_seconds")]
     return table.select(kept).to_pylist()
 

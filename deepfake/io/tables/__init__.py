@@ -1,7 +1,7 @@
 """Every Parquet schema of the project, column by column.
 
 Nothing else in the project spells out a table's columns. Each file carries in its metadata the table's
-name, the schema version, the hash of the configuration that made it and the package version; ``read``
+name, the schema version, the hash of the configuration that made it and the package version; ``read_file``
 refuses a file of another table or version.
 """
 
@@ -24,11 +24,15 @@ from deepfake.io.tables.files import (
     list_columns,
     make_schema,
     open_file,
+    open_table,
     open_writer,
-    read,
     read_encoded,
+    read_file,
     read_rows_of_videos,
+    read_table,
     stamp,
     to_ipc,
-    write,
+    write_csv,
+    write_file,
+    write_table,
 )

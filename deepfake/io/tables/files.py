@@ -6,9 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from deepfake import __version__
+from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
 
 SCHEMA_VERSION = 3
@@ -157,7 +159,7 @@ def open_writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(sink, table_schema, compression=compression, use_dictionary=dictionary)
 
 
-def write(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
+def write_file(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
     """Write one Parquet file to a path or an open binary file."""
     with open_writer(sink, table.schema) as file:
         file.write_table(table, row_group_size=row_group_rows)
@@ -175,18 +177,36 @@ def _list_leaves(arrow_schema: pa.Schema) -> list[str]:
     return names
 
 
-def read(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
+def read_file(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
     """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
     with open_file(source, name, path or str(source)) as file:
         threads = file.metadata.num_rows > FEW_ROWS
         return file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
 
 
+def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
+    with storage.open(uri) as file:
+        return read_file(file, name, columns, path=uri)
+
+
+def write_table(storage: Storage, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
+    """Write one Parquet file whole or not at all."""
+    with storage.writing(uri) as path:
+        write_file(table, path, row_group_rows)
+
+
+def write_csv(storage: Storage, uri: str, table: pa.Table) -> None:
+    """Write a table for spreadsheets, whole or not at all."""
+    with storage.writing(uri) as path:
+        pyarrow.csv.write_csv(table, path)
+
+
 def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
     """One Parquet file of table ``name`` with its strings as dictionaries, for tables whose values repeat.
 
-    Half the memory of ``read`` for a table of scores; ``decode_strings`` makes rows of it what they were.
-    Raises ``TableError`` as ``read`` does.
+    Half the memory of ``read_file`` for a table of scores; ``decode_strings`` makes its rows what they were.
+    Raises ``TableError`` as ``read_file`` does.
     """
     strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
     with (
@@ -208,7 +228,7 @@ def read_rows_of_videos(
     """The rows of some videos in one Parquet file of table ``name``, in its order, some at a time.
 
     Row groups without any of them are read no further than their column ``video_id``; of the others one at a
-    time is in memory. Raises ``TableError`` as ``read`` does.
+    time is in memory. Raises ``TableError`` as ``read_file`` does.
     """
     wanted = list(columns) if columns is not None else None
     with open_file(source, name, path or str(source)) as file:
@@ -217,6 +237,13 @@ def read_rows_of_videos(
             theirs = pc.is_in(names, video_ids)
             if pc.any(theirs).as_py():
                 yield file.read_row_group(number, columns=wanted).filter(theirs)
+
+
+@contextmanager
+def open_table(storage: Storage, uri: str, name: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
+    with storage.open(uri) as source, open_file(source, name, uri) as file:
+        yield file
 
 
 @contextmanager

@@ -120,4 +120,4 @@ def _read_videos(uri: str, storage: Storage) -> pa.Table | None:
     manifest = join(uri, "_manifest.parquet")
     if not storage.exists(manifest):
         return None
-    return storage.read_table(manifest, "videos", list(_VIDEO_COLUMNS))
+    return tables.read_table(storage, manifest, "videos", list(_VIDEO_COLUMNS))

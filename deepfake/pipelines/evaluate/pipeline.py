@@ -327,11 +327,11 @@ def _write_tables(measured: Measured, folder: str, config: EvaluateJobConfig, st
     scored, found = measured.scored, measured.results
     for part, start in enumerate(range(0, scored.num_rows, ROWS_A_FILE)):
         uri = join(folder, "face_scores", f"part-{part:05d}.parquet")
-        storage.write_table(uri, scored.slice(start, ROWS_A_FILE))
+        tables.write_table(storage, uri, scored.slice(start, ROWS_A_FILE))
     rows = [*found.video.groups, *found.track.groups, *found.frame.groups]
     groups = tables.from_rows("group_metrics", rows, hash_config(config))
-    storage.write_table(join(folder, "per_group.parquet"), groups)
-    storage.write_csv(join(folder, "per_group.csv"), groups)
+    tables.write_table(storage, join(folder, "per_group.parquet"), groups)
+    tables.write_csv(storage, join(folder, "per_group.csv"), groups)
 
 
 def _as_json(

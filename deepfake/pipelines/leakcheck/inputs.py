@@ -38,7 +38,9 @@ def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
     if _is_crops(uri, storage):
         _require_no_catalog_options(config.catalog)
         kind, files = "crops", list_part_files(uri, storage)
-        videos = storage.read_table(join(uri, "_manifest.parquet"), "videos").replace_schema_metadata(None)
+        videos = tables.read_table(storage, join(uri, "_manifest.parquet"), "videos").replace_schema_metadata(
+            None
+        )
         videos = videos.sort_by("video_id")
     else:
         kind, files = "catalog", []

@@ -18,7 +18,7 @@ from deepfake.config import LeakcheckJobConfig, hash_config
 from deepfake.crops.dataset import require_distinct
 from deepfake.errors import UsageError
 from deepfake.execution import session
-from deepfake.io import lock
+from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
@@ -250,8 +250,8 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
 
 def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
     table = findings.make_table(result.findings, hash_config(config))
-    storage.write_table(join(config.output, "overlaps.parquet"), table)
-    storage.write_csv(join(config.output, "overlaps.csv"), table)
+    tables.write_table(storage, join(config.output, "overlaps.parquet"), table)
+    tables.write_csv(storage, join(config.output, "overlaps.csv"), table)
     uri = join(config.output, "leakcheck.json")
     storage.write_text(uri, json.dumps(result_as_json(result, config), indent=2) + "\n")
     rows = table.to_pylist()

@@ -19,9 +19,10 @@ import ray
 import ray.data
 
 from deepfake.config import RayConfig, SamplingConfig
-from deepfake.crops.reader import decode_crop, open_file
+from deepfake.crops.reader import decode_crop
 from deepfake.execution import pools
 from deepfake.execution.ray_errors import user_errors
+from deepfake.io import tables
 from deepfake.io.checksums import hash_file
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck.fingerprints import describe_picture
@@ -121,7 +122,7 @@ def _list_row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
     """Blocks of ``file, row_group, rows``, about ``_TASK_ROWS`` crops each."""
     blocks: list[list[dict[str, int]]] = [[]]
     for number, uri in enumerate(files):
-        with open_file(uri, storage) as file:
+        with tables.open_table(storage, uri, "crops") as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         for group, rows in enumerate(sizes):
             if sum(place["rows"] for place in blocks[-1]) >= _TASK_ROWS:
@@ -149,7 +150,7 @@ def _scan_crops(block: pa.Table, files: tuple[str, ...], storage: Storage) -> It
     cv2.setNumThreads(1)  # Ray runs a task a core already
     for place in block.to_pylist():
         group = place["row_group"]
-        with open_file(files[place["file"]], storage) as file:
+        with tables.open_table(storage, files[place["file"]], "crops") as file:
             rows = itertools.count()
             for batch in file.iter_batches(_WINDOW, [group], columns=_CROP_COLUMNS):
                 described = [

@@ -123,7 +123,7 @@ def write_sheets(output: Output) -> list[str]:
 def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
     """The yield table as ``_yield.csv``; a warning where it differs between the classes."""
     rows = detection_rate.table(videos)
-    output.storage.write_csv(join(output.root, "_yield.csv"), pa.Table.from_pylist(rows))
+    tables.write_csv(output.storage, join(output.root, "_yield.csv"), pa.Table.from_pylist(rows))
     log.info("faces found\n%s", detection_rate.words(rows))
     if words := detection_rate.warning(rows, detector):
         log.warning("%s", words)

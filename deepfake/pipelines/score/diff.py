@@ -21,14 +21,14 @@ def write(output: str, before: str, storage: Storage, config_sha256: str) -> dic
     """Write the table ``changes`` below ``output``; the numbers for the summary."""
     changes = compare(read(before, storage), read(output, storage), config_sha256)
     uri = join(output, FILE)
-    storage.write_table(uri, changes)
+    tables.write_table(storage, uri, changes)
     return {"compared_with": before, "changes": uri, **numbers(changes)}
 
 
 def read(root: str, storage: Storage) -> pa.Table:
     """The columns of ``video_scores`` that are compared."""
     parts = list_part_files(root, storage, "video_scores")
-    return pa.concat_tables([storage.read_table(uri, "video_scores", _COLUMNS) for uri in parts])
+    return pa.concat_tables([tables.read_table(storage, uri, "video_scores", _COLUMNS) for uri in parts])
 
 
 def compare(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:

@@ -58,7 +58,7 @@ def find(uri: str, storage: Storage) -> KeptCrops | None:
     for part in list_part_files(uri, storage, folder):
         for name, group, first, rows in _runs(part, storage):
             places[name].append((part, group, first, rows))
-    videos = storage.read_table(manifest, "videos")
+    videos = tables.read_table(storage, manifest, "videos")
     _require_once(videos, places, uri)
     column = [json.dumps(places.get(name, [])) for name in videos["video_id"].to_pylist()]
     record = read_record(uri, storage) or {}

@@ -125,7 +125,7 @@ def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[Sc
 
 def _videos(root: str, storage: Storage) -> pa.Table:
     parts = list_part_files(root, storage, "video_scores")
-    return pa.concat_tables([storage.read_table(uri, "video_scores") for uri in parts])
+    return pa.concat_tables([tables.read_table(storage, uri, "video_scores") for uri in parts])
 
 
 def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:

@@ -24,7 +24,7 @@ from deepfake.config.parse import load_recipe
 from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.execution import session
-from deepfake.io import lock
+from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model.bundle import read_bundle_info
@@ -133,10 +133,10 @@ def measure_recipe(recipe: Recipe, split: str, storage: Storage) -> list[Numbers
     """A trained recipe's numbers on its own split and on the identity split; needs a Ray session."""
     output = recipe.config.output
     info = read_bundle_info(output, storage)
-    own = storage.read_table(join(output, validation.SCORES), "validation_scores")
+    own = tables.read_table(storage, join(output, validation.SCORES), "validation_scores")
     scored = _score_identities(recipe, split, info.sha256, storage)
-    tables = {OWN: own, IDENTITY: scored}
-    return [measure_scores(recipe.name, name, table, info.threshold) for name, table in tables.items()]
+    by_split = {OWN: own, IDENTITY: scored}
+    return [measure_scores(recipe.name, name, table, info.threshold) for name, table in by_split.items()]
 
 
 def _score_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: Storage) -> pa.Table:

@@ -31,7 +31,7 @@ from deepfake.crops import dataset
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.execution import session
-from deepfake.io import lock
+from deepfake.io import lock, tables
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
@@ -174,7 +174,7 @@ def require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str])
     manifest = join(crops_uri, "_manifest.parquet")
     if storage.exists(manifest):
         columns = ["video_id", "split", "label", "status", "content_sha256"]
-        require_no_duplicates(storage.read_table(manifest, "videos", columns), list(splits))
+        require_no_duplicates(tables.read_table(storage, manifest, "videos", columns), list(splits))
 
 
 def describe_training(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[str, Any]:

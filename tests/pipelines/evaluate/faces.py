@@ -81,5 +81,5 @@ def write(folder: Path, table: str, *files: Iterable[dict[str, Any]]) -> str:
     """Rows as Parquet files of a folder; returns it. Row groups are small, so that there are several."""
     for i, rows in enumerate(files):
         uri = join(str(folder), f"part-{i:05d}.parquet")
-        Storage().write_table(uri, tables.from_rows(table, rows), row_group_rows=5)
+        tables.write_table(Storage(), uri, tables.from_rows(table, rows), row_group_rows=5)
     return str(folder)

@@ -49,7 +49,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_another_table_is_refused_with_what_would_do(tmp_path: Path) -> None:
-    STORAGE.write_table(str(tmp_path / "part.parquet"), tables.from_rows("catalog", []))
+    tables.write_table(STORAGE, str(tmp_path / "part.parquet"), tables.from_rows("catalog", []))
     with pytest.raises(UsageError, match="neither crops nor face scores"):
         inputs.load_faces(str(tmp_path), STORAGE)
 
@@ -106,7 +106,7 @@ def test_videos_without_a_face_are_counted_from_the_manifest(tmp_path: Path) -> 
         looked_at("elsewhere.mp4", "train", 1),
         looked_at("unknown.mp4", "test", None),
     ]
-    STORAGE.write_table(str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
+    tables.write_table(STORAGE, str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
     faces = inputs.load_faces(str(tmp_path), STORAGE)
     assert inputs.count_without_faces(faces, "test") == 1
     assert inputs.count_without_faces(faces, "all") == 2

@@ -15,6 +15,7 @@ import pytest
 from deepfake import cli
 from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, ModelConfig
 from deepfake.crops.reader import decode_crop
+from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle, save_bundle
@@ -160,7 +161,9 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     uri = write(tmp_path / "in", "crops", rows[5:], rows[:5])
     out = tmp_path / "out"
     assert evaluate("--input", uri, "--bundle", bundle, "--output", str(out)) == cli.DONE
-    found = STORAGE.read_table(str(out / "face_scores" / "part-00000.parquet"), "face_scores").to_pylist()
+    found = tables.read_table(
+        STORAGE, str(out / "face_scores" / "part-00000.parquet"), "face_scores"
+    ).to_pylist()
     loaded = Bundle.load(bundle, STORAGE)
     in_order = sorted(rows, key=lambda row: (row["video_id"], row["frame_index"]))
     expected = loaded.score(np.stack([decode_crop(row["crop"]) for row in in_order]))

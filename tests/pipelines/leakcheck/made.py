@@ -65,9 +65,9 @@ def write(folder: Path, crops: list[dict[str, Any]], videos: list[dict[str, Any]
     half = len(crops) // 2
     for i, rows in enumerate((crops[:half], crops[half:])):
         table = tables.from_rows("crops", rows)
-        Storage().write_table(str(folder / f"part-{i:05d}.parquet"), table, row_group_rows=16)
+        tables.write_table(Storage(), str(folder / f"part-{i:05d}.parquet"), table, row_group_rows=16)
     manifest = tables.from_rows("videos", videos if videos is not None else videos_of(crops))
-    Storage().write_table(str(folder / "_manifest.parquet"), manifest)
+    tables.write_table(Storage(), str(folder / "_manifest.parquet"), manifest)
     return str(folder)
 
 

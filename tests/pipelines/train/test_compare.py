@@ -124,7 +124,7 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
     own, identity = (found["recipes"]["honest"][split] for split in ("own", "identity"))
     assert own["crops"] == identity["crops"] and own["accuracy"] == pytest.approx(identity["accuracy"])
     with (tmp_path / "out" / "seed" / "validation_scores.parquet").open("rb") as file:
-        scores = tables.read(file, "validation_scores")
+        scores = tables.read_file(file, "validation_scores")
     assert True in scores["turned"].to_pylist()
     assert all(name.startswith("train/") for name in scores["video_id"].to_pylist())
 

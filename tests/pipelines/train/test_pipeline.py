@@ -93,7 +93,7 @@ def test_paired_training_is_refused_where_no_fake_has_its_original(
         rows = pq.read_table(path).to_pylist()
         for row in rows:
             row["target_id"] = row["group_id"] = row["split"]
-        Storage().write_table(str(path), tables.from_rows("crops", rows))
+        tables.write_table(Storage(), str(path), tables.from_rows("crops", rows))
     plan = job(folder, tmp_path / "model", balance="paired").model_copy(update={"dry_run": True})
     summary = run(plan).summary
     assert summary["fakes_beside_their_original_per_epoch"] == 4 and summary["crops_per_epoch"] == 8
@@ -179,6 +179,6 @@ def test_a_copy_of_a_training_video_in_validation_is_refused_by_name(tmp_path: P
         }
         for name, split in (("a.mp4", "train"), ("b.mp4", "val"))
     ]  # fmt: skip
-    Storage().write_table(str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
+    tables.write_table(Storage(), str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
     with pytest.raises(UsageError, match=r"a\.mp4.*b\.mp4"):
         require_no_copies(str(tmp_path), Storage(), ("train", "val"))

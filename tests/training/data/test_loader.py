@@ -182,7 +182,7 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
         rows = pq.read_table(path).to_pylist()
         for row in rows:
             row["target_id"] = f"{row['split']}-{row['video_id'][-7:-4]}"
-        Storage().write_table(str(path), tables.from_rows("crops", rows), 8)
+        tables.write_table(Storage(), str(path), tables.from_rows("crops", rows), 8)
     source, plan = planned(folder, balance="paired")
     (_,), alone = streamed(folder, 1, balance="paired")
     beside = np.flatnonzero(plan.kind == CropKind.BESIDE)
