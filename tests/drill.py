@@ -75,7 +75,7 @@ class Drill:
         made = make_dataset(
             folder / "data", identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30
         )
-        keras_runtime.start(seed=3)
+        keras_runtime.start_keras(seed=3)
         network = build_network(ModelConfig(weights="none"))
         bundle.save_bundle(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
         archive = {"input": made.root, "detector.name": "haar", "sampling.every_n": 4}  # time for a fault

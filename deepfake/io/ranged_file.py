@@ -72,27 +72,28 @@ class RangedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer as far as the range or block at hand reaches; 0 at the end."""
         view = memoryview(buffer).cast("B")
-        if self._position >= self.size or not len(view):
-            return 0
-        start, data = self._holding(self._position)
-        offset = self._position - start
-        part = data[offset : offset + len(view)]
+        part = self._read_part(len(view)) if len(view) else b""
         view[: len(part)] = part
-        self._position += len(part)
         return len(part)
 
     def read(self, size: int | None = -1) -> bytes:
         """``size`` bytes, fewer only at the end."""
         wanted = self.size - self._position if size is None or size < 0 else size
         parts: list[bytes] = []
-        while wanted > 0 and self._position < self.size:
-            start, data = self._holding(self._position)
-            offset = self._position - start
-            part = data[offset : offset + wanted]
+        while wanted > 0 and (part := self._read_part(wanted)):
             parts.append(part)
-            self._position += len(part)
             wanted -= len(part)
         return b"".join(parts)
+
+    def _read_part(self, most: int) -> bytes:
+        """Up to ``most`` bytes, as far as the range or block at hand reaches; none at the end."""
+        if self._position >= self.size:
+            return b""
+        start, data = self._holding(self._position)
+        offset = self._position - start
+        part = data[offset : offset + most]
+        self._position += len(part)
+        return part
 
     def _holding(self, position: int) -> tuple[int, bytes]:
         """``(start, bytes)`` of what holds the byte at ``position``, fetched if need be."""

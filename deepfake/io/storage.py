@@ -152,16 +152,14 @@ class Storage:
         prefix = path.rstrip("/") + "/"
         with self._reaching(root) as (filesystem, _):
             found = filesystem.find(path, detail=True)
-        return sorted(
-            (
-                FileInfo(
-                    key.removeprefix(prefix), f"{scheme}://{key}", int(info["size"]), info.get("LastModified")
-                )
-                for key, info in found.items()
-                if info["type"] == "file" and key.startswith(prefix) and not key.endswith("/")
-            ),
-            key=lambda info: info.path,
-        )
+        listed = [
+            FileInfo(
+                key.removeprefix(prefix), f"{scheme}://{key}", int(info["size"]), info.get("LastModified")
+            )
+            for key, info in found.items()
+            if info["type"] == "file" and key.startswith(prefix) and not key.endswith("/")
+        ]
+        return sorted(listed, key=lambda info: info.path)
 
     def info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""

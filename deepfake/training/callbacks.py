@@ -47,17 +47,10 @@ class PhaseCallbacks:
 
 
 def _make_configured(keras: Any, settings: TrainingConfig) -> list[Any]:
-    callbacks = [
-        keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping_patience, mode="min")
-    ]
+    patience = settings.early_stopping_patience
+    callbacks = [keras.callbacks.EarlyStopping("val_loss", patience=patience, mode="min")]
     if settings.schedule == "plateau":
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                "val_loss",
-                factor=settings.reduce_lr_factor,
-                patience=settings.reduce_lr_patience,
-                min_lr=settings.min_learning_rate,
-                mode="min",
-            )
-        )
+        factor, patience = settings.reduce_lr_factor, settings.reduce_lr_patience
+        lowest = {"min_lr": settings.min_learning_rate, "mode": "min"}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", factor, patience, **lowest))
     return callbacks

@@ -153,7 +153,7 @@ def test_a_piece_whose_process_died_gives_the_row_of_a_whole_video_whose_process
     entry = {"video_id": "long.mp4", "uri": str(clips / "long.mp4"), "size_bytes": 1}
     config = ExtractConfig(SamplingConfig(every_n=3), DetectorConfig(name="haar"), CropConfig())
     in_pieces(entry, config, tmp_path, 0.5)
-    died = chunks.video_row(entry) | {"status": Status.TIMEOUT, "status_detail": "took longer; stopped"}
+    died = chunks.make_video_row(entry) | {"status": Status.TIMEOUT, "status_detail": "took longer; stopped"}
     uri = join(str(tmp_path), "videos", "p0.parquet")
     tables.write_table(Storage(), uri, tables.from_rows("videos", [died]))
     whole = Pieces(str(tmp_path), "s", ("p0",))
@@ -302,7 +302,7 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     from deepfake.model.network import build_network
     from deepfake.pipelines.score import pipeline as scoring
 
-    keras_runtime.start(seed=3)
+    keras_runtime.start_keras(seed=3)
     made = build_network(ModelConfig(weights="none"))
     save_bundle(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})

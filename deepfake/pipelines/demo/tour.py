@@ -1,7 +1,7 @@
 """The order in which the demo runs the jobs, each with the command line that a user would type."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,62 +38,46 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
     """Every job after the data set is there, in order."""
     output = Path(config.output)
     data, crops, model = locate_data(config.output), output / "crops", output / "model"
+    splits, archive = data / "splits", locate_archive(config.output)
+    leaks, evaluation, scores = output / "leakcheck", output / "evaluation", output / "scores"
+    sheets = ("crops/_contact_sheets/train-real.jpg", "crops/_contact_sheets/train-FaceSwap.jpg")
+    sampling = {"catalog.splits_dir": splits, "sampling.every_n": config.every_n}
+    # random weights have no features to keep: everything learns from the start
+    recipe = {"model.weights": "none", "training.head_epochs": 0, "training.freeze_batch_norm": "false"}
+    size = {"epochs": config.epochs, "workers": config.workers, "seed": config.seed}
+    recipe |= {f"training.{name}": value for name, value in size.items()}
+    title = {"report.title": TITLE}
     return [
         Step(
             "preprocess",
             "videos to face crops",
-            _make_options(
-                ("input", data),
-                ("output", crops),
-                ("catalog.splits_dir", data / "splits"),
-                ("sampling.every_n", config.every_n),
-            ),
-            ("crops/_contact_sheets/train-real.jpg", "crops/_contact_sheets/train-FaceSwap.jpg"),
+            _make_options({"input": data, "output": crops, **sampling}),
+            sheets,
         ),
         Step(
             "leakcheck",
             "what the splits share, and what gives fakes away without looking at faces",
-            _make_options(("input", crops), ("output", output / "leakcheck"), ("report.title", TITLE)),
+            _make_options({"input": crops, "output": leaks, **title}),
             ("leakcheck/report.html",),
         ),
         Step(
             "train",
             f"a network from random weights, {config.epochs} short epochs, {config.workers} workers",
-            _make_options(
-                ("input", crops),
-                ("output", model),
-                ("model.weights", "none"),
-                # random weights have no features to keep: everything learns from the start
-                ("training.head_epochs", 0),
-                ("training.freeze_batch_norm", "false"),
-                ("training.epochs", config.epochs),
-                ("training.workers", config.workers),
-                ("training.seed", config.seed),
-            ),
+            _make_options({"input": crops, "output": model, **recipe}),
             ("model/plots/accuracy.png", "model/plots/loss.png"),
         ),
         Step(
             "evaluate",
             "numbers on the person that training never saw",
             _make_options(
-                ("input", crops),
-                ("bundle", model),
-                ("output", output / "evaluation"),
-                ("evaluation.split", "test"),
-                ("report.title", TITLE),
+                {"input": crops, "bundle": model, "output": evaluation, "evaluation.split": "test", **title}
             ),
             ("evaluation/report.html",),
         ),
         Step(
             "score",
             "an unlabelled archive, with a picture that shows nobody and a file that is no video",
-            _make_options(
-                ("input", locate_archive(config.output)),
-                ("bundle", model),
-                ("output", output / "scores"),
-                ("max-failed", 0.2),
-                ("report.title", TITLE),
-            ),
+            _make_options({"input": archive, "bundle": model, "output": scores, "max-failed": 0.2, **title}),
             ("scores/report.html", "scores/video_scores.csv"),
         ),
     ]
@@ -104,5 +88,5 @@ def format_command(command: Sequence[str]) -> str:
     return shlex.join(command)
 
 
-def _make_options(*pairs: tuple[str, object]) -> tuple[str, ...]:
-    return tuple(word for name, value in pairs for word in (f"--{name}", str(value)))
+def _make_options(values: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(word for name, value in values.items() for word in (f"--{name}", str(value)))

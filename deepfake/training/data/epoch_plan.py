@@ -163,16 +163,10 @@ def _make_plan(
     group: np.ndarray,
     global_batch: int,
 ) -> EpochPlan:
-    return EpochPlan(
-        chosen.rows[positions],
-        chosen.occurrence[positions],
-        chosen.kind[positions],
-        chosen.labels(rows)[positions],
-        unit,
-        window,
-        group,
-        _cut_batches(unit, global_batch),
-    )
+    columns = (chosen.rows, chosen.occurrence, chosen.kind, chosen.labels(rows))
+    places, occurrence, kind, label = (column[positions] for column in columns)
+    cuts = _cut_batches(unit, global_batch)
+    return EpochPlan(places, occurrence, kind, label, unit, window, group, cuts)
 
 
 def _cut_batches(unit: np.ndarray, batch: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def write(folder: Path, crops: list[dict[str, Any]], videos: list[dict[str, Any]
 
 
 def looked_at(crops: Iterable[tuple[str, np.ndarray, int, str]]) -> pa.Table:
-    """``reading.PICTURES`` of (video, image, label, split), without Ray."""
+    """``scan.PICTURES`` of (video, image, label, split), without Ray."""
     rows = [
         {
             "video_id": video,
