@@ -25,7 +25,7 @@ def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_pa
     network = build_network(ModelConfig(weights="none"))
     save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    heats = grad_cam.heat_maps(Bundle.load(str(tmp_path), Storage()), crops)
+    heats = grad_cam.HeatMaps(Bundle.load(str(tmp_path), Storage()))(crops)
     expected = [
         images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
         for crop, heat in zip(crops, heats, strict=True)
