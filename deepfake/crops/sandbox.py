@@ -39,7 +39,7 @@ import pyarrow as pa
 import deepfake
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops import chunks
-from deepfake.crops.extraction import ExtractConfig, Found, extract, failure
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult, describe_failure, extract
 from deepfake.errors import JobError, NodeFault, UsageError
 from deepfake.faces.detectors.base import Detector
 from deepfake.faces.detectors.factory import make_detector
@@ -178,7 +178,7 @@ class IsolatedExtractor:
 
     def _try(
         self, entry: Mapping[str, Any], request: Mapping[str, Any], answer: str, table: pa.Table | None = None
-    ) -> Found:
+    ) -> ExtractionResult:
         last = ChildDied()
         for _ in range(ATTEMPTS):
             try:

@@ -19,7 +19,7 @@ from deepfake.catalog.media import is_image_name
 from deepfake.config import RayConfig
 from deepfake.crops import chunks
 from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
-from deepfake.crops.extraction import ExtractConfig, Found
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult
 from deepfake.crops.sandbox import extractor
 from deepfake.execution import runner
 from deepfake.execution.attempts import Attempt
@@ -104,7 +104,7 @@ def look_at_piece(
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
 
     def look(attempt: Attempt) -> pa.Table:
-        packets = output.storage.read_table(output.unit_uri("packets", survey_id), "packets")
+        packets = tables.read_table(output.storage, output.unit_uri("packets", survey_id), "packets")
         if attempt.begin(entry["video_id"]):
             found = extractor(config, output.storage).look(entry, (first, stop), packets)
         else:
@@ -115,7 +115,7 @@ def look_at_piece(
     return attempt_unit(name, look)
 
 
-def _stage(unit_id: str, table: str, found: Found, output: Output) -> pa.Table:
+def _stage(unit_id: str, table: str, found: ExtractionResult, output: Output) -> pa.Table:
     """Write what was found in a video or a piece; its ``videos`` row."""
     require_readable(unit_id, [found.video])
     row = tables.from_rows("videos", [found.video], output.config_sha256)

@@ -113,7 +113,7 @@ class Output:
         if not self.storage.exists(mark):
             return
         for unit_id in self.finished_units():
-            if tables.program_faults(self.read_units("videos", [unit_id])["status_detail"].to_pylist()):
+            if tables.count_program_faults(self.read_units("videos", [unit_id])["status_detail"].to_pylist()):
                 self.storage.remove(self.unit_uri("videos", unit_id))
         self.storage.remove(mark)
 
@@ -124,7 +124,9 @@ class Output:
         """
 
         def write(name: str) -> None:
-            self.storage.write_table(self.unit_uri(name, unit_id), unit_tables[name], row_group_rows(name))
+            tables.write_table(
+                self.storage, self.unit_uri(name, unit_id), unit_tables[name], row_group_rows(name)
+            )
 
         for names in (unit_tables.keys() - {"videos"}, unit_tables.keys() & {"videos"}):
             if names:
@@ -135,7 +137,7 @@ class Output:
         """One table of all these units, in their order."""
         with ThreadPoolExecutor(READERS) as pool:
             uris = [self.unit_uri(name, unit_id) for unit_id in unit_ids]
-            found = list(pool.map(lambda uri: self.storage.read_table(uri, name), uris))
+            found = list(pool.map(lambda uri: tables.read_table(self.storage, uri, name), uris))
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
     def read_all(self, name: str) -> pa.Table:

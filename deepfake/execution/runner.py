@@ -121,7 +121,7 @@ class Followed:
         self.videos += videos.num_rows
         self.frames += sum(videos["frames_sampled"].to_pylist())
         self.failed += sum(status in tables.FAILURES for status in videos["status"].to_pylist())
-        self.program_faults += tables.program_faults(videos["status_detail"].to_pylist())
+        self.program_faults += tables.count_program_faults(videos["status_detail"].to_pylist())
 
 
 MakeRound = Callable[[set[str]], Answers]  # ids of units to answers: ``videos`` rows

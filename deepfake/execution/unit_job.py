@@ -201,7 +201,7 @@ def count_videos(videos: pa.Table) -> dict[str, Any]:
         "videos": videos.num_rows,
         "by_status": dict(sorted(statuses.items())),
         "failed": sum(count for status, count in statuses.items() if status in tables.FAILURES),
-        "program_faults": tables.program_faults(videos["status_detail"].to_pylist()),
+        "program_faults": tables.count_program_faults(videos["status_detail"].to_pylist()),
         "frames_sampled": sum(videos["frames_sampled"].to_pylist()),
         "faces": sum(videos["faces"].to_pylist()),
     }

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from deepfake.crops import chunks
-from deepfake.crops.extraction import ExtractConfig, Found, failure
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult, describe_failure
 from deepfake.crops.sandbox import extractor
 from deepfake.errors import JobError, NodeFault, UsageError
 from deepfake.execution import attempts, nodes
@@ -23,7 +23,7 @@ from deepfake.execution.process import skip_final_gc
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
-from deepfake.io.tables.videos import video_row
+from deepfake.io.tables.videos import make_video_row
 
 UNIT_ID = "unit_id"
 SECONDS = "unit_seconds"
@@ -91,24 +91,24 @@ class ExtractCrops:
         return {
             UNIT_ID: unit_id,
             "videos": tables.from_rows("videos", [one.video for one in found], self.config_sha256),
-            "crops": tables.stamped(
+            "crops": tables.stamp(
                 "crops", pa.concat_tables([one.table for one in found]), self.config_sha256
             ),
         }
 
-    def _extract(self, entry: dict[str, Any], attempt: Attempt) -> Found:
-        pieces = chunks.pieces_of(entry)
+    def _extract(self, entry: dict[str, Any], attempt: Attempt) -> ExtractionResult:
+        pieces = chunks.take_pieces(entry)
         if not attempt.begin(entry["video_id"]):
             return left_out(entry, "crops")
         if pieces is not None:
-            return chunks.joined(entry, pieces, self.config, self.storage)
+            return chunks.join_pieces(entry, pieces, self.config, self.storage)
         return extractor(self.config, self.storage).extract(entry)
 
 
-def left_out(entry: Mapping[str, Any], table: str) -> Found:
+def left_out(entry: Mapping[str, Any], table: str) -> ExtractionResult:
     """What stands for a video that workers died of."""
-    row = video_row(entry) | failure(Status.DECODE_ERROR, attempts.LEFT_OUT, retry=True)
-    return Found(row, tables.from_rows(table, []))
+    row = make_video_row(entry) | describe_failure(Status.DECODE_ERROR, attempts.LEFT_OUT, retry=True)
+    return ExtractionResult(row, tables.from_rows(table, []))
 
 
 def require_readable(unit_id: str, videos: list[dict[str, Any]]) -> None:

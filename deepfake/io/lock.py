@@ -8,6 +8,8 @@ A lock is only ever written in place of what was read of it, in one step: on a f
 one gets it.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import io
@@ -40,7 +42,7 @@ SILENCE_SECONDS = 20.0  # a lock that does not beat for so long belongs to nobod
 SETTLE_SECONDS = 2.0
 
 _current: ContextVar[Lock | None] = ContextVar("current", default=None)
-_kept: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
+_kept: ContextVar[tuple[ExitStack, str] | None] = ContextVar("kept", default=None)  # and the job's name
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class Lock:
     """The lock of an output; this process's between ``take`` and ``release``."""
 
     uri: str
-    place: Place
+    place: LockStore
     storage: Storage
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     since: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"))
@@ -293,10 +295,11 @@ def hold(
     Raises ``UsageError`` where another job is at work on it.
     """
     uri = join(root, FILE)
-    lock = Lock(uri, place_of(uri, storage, pause), storage)
-    lock.take(_outwaited(lock.place, uri, silence_seconds, pause))
     with ExitStack() as own:
-        (_kept.get() or own).enter_context(_beating(lock, beat_seconds))
+        stack, job = _kept.get() or (own, Lock.job)
+        lock = Lock(uri, locate_lock(uri, storage, pause), storage, job=job)
+        lock.take(_wait_for_silence(lock.place, uri, silence_seconds, pause))
+        stack.enter_context(_keep_beating(lock, beat_seconds))
         token = _current.set(lock)
         try:
             yield lock

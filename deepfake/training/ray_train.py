@@ -66,9 +66,8 @@ def run_workers(
     shut down, which can crash.
     """
     training = run.training
-    cpus = reserved_cpus(
-        cluster_nodes(), training.workers, training.threads_per_worker, use_gpu=training.use_gpu
-    )
+    threads, use_gpu = training.threads_per_worker, training.use_gpu
+    cpus = reserve_cpus(list_nodes(), training.workers, threads, use_gpu)
     per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
     if nodes.current().of_a_cluster:
         waiting.until_there_is_room(per_worker, training.workers)
@@ -143,17 +142,12 @@ def _fit(
 
 def list_nodes() -> list[NodeSize]:
     """The nodes that are up, or all that the cluster may start, where its autoscaler has named those."""
-    up = [
-        Node(found["Resources"].get("CPU", 0.0), found["Resources"].get("GPU", 0.0))
-        for found in ray.nodes()
-        if found["Alive"] and found["NodeID"] not in nodes.current().left_out
-    ]
-    most = [
-        Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
-        for resources, count in ray_compat.list_node_groups()
-        for _ in range(min(count, _MANY_NODES))
-    ]
-    return max(up, most, key=lambda some: sum(node.cpus for node in some))
+    left_out = nodes.current().left_out
+    up = [found["Resources"] for found in ray.nodes() if found["Alive"] and found["NodeID"] not in left_out]
+    groups = ray_compat.list_node_groups()
+    most = [resources for resources, count in groups for _ in range(min(count, _MANY_NODES))]
+    sizes = ([NodeSize(one.get("CPU", 0.0), one.get("GPU", 0.0)) for one in some] for some in (up, most))
+    return max(sizes, key=lambda some: sum(node.cpus for node in some))
 
 
 def find_own_share(threads: int | None, workers_here: int, use_gpu: bool) -> WorkerResources:

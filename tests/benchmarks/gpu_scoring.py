@@ -39,7 +39,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
-from deepfake.execution import session
+from deepfake.execution import nodes, session
 from deepfake.execution.output import CROP_ROW_GROUP_ROWS
 from deepfake.faces.encoding import decode_image
 from deepfake.io.parts import PARTS_KEY
@@ -264,7 +264,7 @@ def main() -> None:
                 answers["job" + name] = faces / seconds
                 say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
         faces, seconds = job(str(kept), str(Path(made, "again")), whole)
-        say(f"{session.cores()} cores, {session.total('GPU'):g} GPUs")
+        say(f"{session.cores()} cores, {nodes.total('GPU'):g} GPUs")
         say(f"kept: {faces} crops in {seconds:.1f} s, with the start of everything")
         if chosen.expected:
             expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "again")))

@@ -14,7 +14,6 @@ from deepfake.config import (
     DetectorConfig,
     PreprocessJobConfig,
     SamplingConfig,
-    hash_config,
 )
 from deepfake.crops import chunks
 from deepfake.crops.chunks import Pieces
@@ -271,7 +270,7 @@ def test_past_the_deadline_no_piece_is_begun_and_its_unit_is_left_out(
     archive: Path, tmp_path: Path, ray_session: None
 ) -> None:
     config = job(archive, tmp_path / "crops", **TINY)
-    output = Output(config.output, Storage(), config_sha256(config), pipeline.FOLDERS)
+    output = Output(config.output, Storage(), hash_config(config), pipeline.FOLDERS)
     plan = work_units.plan(planning.list_videos(config, output), output.config_sha256)
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
     left = long_videos.shared(plan, extraction, config.ray, output, deadline=Deadline(0))

@@ -83,7 +83,7 @@ def test_what_is_the_user_s_ends_the_job_as_it_was_raised(job: Nodes, error: Job
 def check(tmp_path: Path, ray_session: None) -> Iterator[Check]:
     """What a sound node agrees with, while the job holds its output."""
     storage = Storage()
-    with lock.held(str(tmp_path / "out"), storage) as held:
+    with lock.hold(str(tmp_path / "out"), storage) as held:
         yield Check(nodes.code_sha256(), "/job", held.uri, held.owner, storage.config.model_dump_json())
 
 

@@ -141,7 +141,7 @@ def at_once(uri: str, before: lock.LockContent | None, count: int = 8) -> list[s
     barrier = threading.Barrier(count)
 
     def take(_: int) -> str:
-        mine = lock.Lock(uri, lock.place_of(uri, Storage()), Storage())
+        mine = lock.Lock(uri, lock.locate_lock(uri, Storage()), Storage())
         barrier.wait()
         try:
             mine.take(before)
@@ -154,7 +154,7 @@ def at_once(uri: str, before: lock.LockContent | None, count: int = 8) -> list[s
 
 
 def test_a_lock_that_was_taken_over_is_neither_written_nor_removed_by_its_old_owner(place: str) -> None:
-    old, new = (lock.Lock(place, lock.place_of(place, Storage()), Storage()) for _ in range(2))
+    old, new = (lock.Lock(place, lock.locate_lock(place, Storage()), Storage()) for _ in range(2))
     old.take(None)
     dead = old.place.read()
     old.beat()  # not so dead

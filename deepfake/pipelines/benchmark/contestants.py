@@ -67,15 +67,9 @@ def list_contestants(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[
         add(_measure_floor, alone, alone=True)
     add(_measure_decode, Measurement("decode", "the sampled frames decoded, not converted", 1, False))
     for detector in detectors:
-        result.append(
-            Contestant(
-                (
-                    Measured(f"detect_{detector.name}", "sampled frames searched", 1, False),
-                    Measured(f"crop_{detector.name}", "faces cut, resized, encoded", 1, False),
-                ),
-                functools.partial(_stages, bench, detector),
-            )
-        )
+        detect = Measurement(f"detect_{detector.name}", "sampled frames searched", 1, False)
+        crop = Measurement(f"crop_{detector.name}", "faces cut, resized, encoded", 1, False)
+        add(_measure_stages, detect, crop, detector=detector)
     cpus = int(nodes.total("CPU"))
     for detector in detectors:
         for count in sorted({workers, *(n for n in (1, 2) if n <= cpus)}, reverse=True):

@@ -53,7 +53,7 @@ class PreprocessJob(UnitJob):
     """One run of preprocess, its URIs absolute and its detector resolved."""
 
     def __init__(self, config: PreprocessJobConfig, storage: Storage) -> None:
-        identity = config_sha256(config)
+        identity = hash_config(config)
         super().__init__(config, Output(config.output, storage, identity, FOLDERS), identity)
         self.config = config
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, config_sha256, sha256_of
+from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, hash_config, hash_json
 from deepfake.config.budget import Budget
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session, unit_job
@@ -35,7 +35,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import make_absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
-from deepfake.model.verdicts import operating_point
+from deepfake.model.verdicts import choose_verdict_rule
 from deepfake.outcome import Outcome
 from deepfake.pipelines.score import diff, first_pass, report, stored_crops
 from deepfake.pipelines.score.rows import Judgement, score_tables
@@ -71,8 +71,8 @@ def run(config: ScoreJobConfig) -> Outcome:
     Raises ``UsageError`` where the input, the bundle or the output folder is wrong.
     """
     storage = Storage(config.storage)
-    bundle = Bundle.load(absolute(config.bundle), storage, config.scoring.crops_at_once)
-    kept = stored_crops.find(absolute(config.input), storage)
+    bundle = Bundle.load(make_absolute(config.bundle), storage, config.scoring.crops_at_once)
+    kept = stored_crops.find(make_absolute(config.input), storage)
     if config.compare_with is not None:
         read_score_record(config.compare_with, storage)  # wrong ones are told before hours of work
     return ScoreJob(resolved(config, bundle, storage, kept), storage, bundle, kept).run()
@@ -85,11 +85,11 @@ class ScoreJob(UnitJob):
         self, config: ScoreJobConfig, storage: Storage, bundle: Bundle, kept: KeptCrops | None
     ) -> None:
         folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS
-        output = Output(config.output, storage, config_sha256(config), folders)
-        super().__init__(config, output, sha256_of([output.config_sha256, bundle.sha256]))
+        output = Output(config.output, storage, hash_config(config), folders)
+        super().__init__(config, output, hash_json([output.config_sha256, bundle.sha256]))
         self.config, self.bundle, self.kept = config, bundle, kept
         self.budget = Budget.parse(config.budget) if config.budget else Budget()
-        self.point = operating_point(bundle, config.scoring)  # in force
+        self.point = choose_verdict_rule(bundle, config.scoring)  # in force
 
     @property
     def made_by(self) -> str:
@@ -153,7 +153,7 @@ class ScoreJob(UnitJob):
     def prepare(self) -> None:
         """Export the network for the workers, and start the clock of a budget in hours."""
         scoring = self.config.scoring
-        self.network = inference.prepare(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
+        self.network = inference.prepare_network(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
         self.judgement = Judgement(
             scoring, self.point, self.bundle.sha256, self.output.config_sha256, self.network.made_with
         )
@@ -235,11 +235,11 @@ class ScoreJob(UnitJob):
         if config.scoring.first_pass:
             numbers |= first_pass.saved(videos, config.sampling)
         if config.compare_with is not None:
-            before = absolute(config.compare_with)
+            before = make_absolute(config.compare_with)
             numbers |= diff.write(config.output, before, self.storage, output.config_sha256)
             look_at.append(numbers["changes"])
         if config.report.checksums:
-            numbers["checksums"] = checksums.write(config.output, self.storage)
+            numbers["checksums"] = checksums.write_checksums(config.output, self.storage)
         return numbers, look_at
 
 

@@ -122,8 +122,8 @@ def _read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[st
     videos = block.select(tables.list_columns("videos"))
     return {
         UNIT_ID: unit_id_of(block),
-        "videos": tables.stamped("videos", videos, config_sha256),
-        "crops": tables.stamped("crops", crops, config_sha256),
+        "videos": tables.stamp("videos", videos, config_sha256),
+        "crops": tables.stamp("crops", crops, config_sha256),
     }
 
 
