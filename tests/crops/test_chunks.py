@@ -14,6 +14,7 @@ from deepfake.config import (
     DetectorConfig,
     PreprocessJobConfig,
     SamplingConfig,
+    hash_config,
 )
 from deepfake.crops import chunks
 from deepfake.crops.chunks import Pieces
