@@ -195,10 +195,10 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
 
     Where it does not, the job goes on: a few files that hit a bug stop no archive.
     """
-    ask: Callable[..., str | None] = canary.failure
+    ask: Callable[..., str | None] = canary.explain_failure
     if session.workers_exist():
         # A task without a CPU, since the workers hold them all.
-        task = ray.remote(num_cpus=0, label_selector=nodes.current().selector())(canary.failure)
+        task = ray.remote(num_cpus=0, label_selector=nodes.current().selector())(canary.explain_failure)
 
         def ask(*arguments: Any) -> str | None:
             found: str | None = ray.get(task.remote(*arguments))

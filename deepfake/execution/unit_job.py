@@ -60,7 +60,7 @@ class UnitJob(ABC):
         if config.dry_run:
             return Outcome(self.describe_plan(listed))
         core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
-        with lock.held(config.output, self.storage) as mine, session.session(config.ray, core_seconds):
+        with lock.hold(config.output, self.storage) as mine, session.session(config.ray, core_seconds):
             output.claim(self.describe())
             seconds = Seconds()
             followed = self._work_through(listed, seconds, mine)

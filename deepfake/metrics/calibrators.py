@@ -32,7 +32,7 @@ class Curve:
     def __call__(self, scores: ArrayLike) -> NDArray[np.float64]:
         """``(n,)`` probabilities of ``(n,)`` scores; the scores themselves where the method is none."""
         s = validate_scores(scores)
-        return s if self.method == "none" else _sigmoid(self.slope * _logits(s) + self.offset)
+        return s if self.method == "none" else _sigmoid(self.slope * _compute_logits(s) + self.offset)
 
 
 def fit_curve(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
@@ -113,7 +113,7 @@ def _measure_held_out_loss(
     return total / y.size
 
 
-def _logits(scores: Scores) -> NDArray[np.float64]:
+def _compute_logits(scores: Scores) -> NDArray[np.float64]:
     return np.asarray(_logit(np.clip(scores, _CUT, 1.0 - _CUT)), np.float64)
 
 

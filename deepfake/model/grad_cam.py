@@ -74,7 +74,7 @@ def function_with_maps(network: Any) -> Any | None:
     """
     import tensorflow as tf
 
-    keras = keras_runtime.start()
+    keras = keras_runtime.start_keras()
     names = [layer.name for layer in network.layers]
     head = network.layers[names.index(LAST_CONVOLUTION) + 1 :]
     kinds = (keras.layers.Dense, keras.layers.BatchNormalization, keras.layers.Dropout)

@@ -72,7 +72,7 @@ class Network:
             scorer = OpenVinoScorer(self.graph, threads)
             if scorer.has_maps:
                 return scorer.draw_maps
-        keras_runtime.start(threads=threads)
+        keras_runtime.start_keras(threads=threads)
         return HeatMaps(self.bundle)
 
     @property
@@ -178,7 +178,7 @@ def export_network(bundle: Bundle) -> bytes:
     keras_runtime.start_keras()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    openvino = _openvino()
+    openvino = _import_openvino()
     function = function_with_maps(bundle.network) or bundle.concrete_function(None)
     frozen = convert_variables_to_constants_v2(function)
     packed = io.BytesIO()
@@ -210,7 +210,7 @@ def make_probes() -> np.ndarray:
     return np.stack(made)
 
 
-def _file_name(bundle: Bundle) -> str:
+def _name_file(bundle: Bundle) -> str:
     return f"openvino-{version('openvino')}-maps-{bundle.info.model_sha256[:16]}"
 
 

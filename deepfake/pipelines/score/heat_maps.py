@@ -72,6 +72,6 @@ class _Painter:
 
     def draw(self, crops: np.ndarray) -> list[bytes]:
         return [
-            images.encode_jpeg(grad_cam.overlay(crop, heat), evidence.JPEG_QUALITY)
+            images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
             for crop, heat in zip(crops, self._draw_maps(crops), strict=True)
         ]
