@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from deepfake.catalog.media import count_extensions, is_footage, is_image, without_extension
+from deepfake.catalog.media import count_extensions, is_footage, is_image_name, remove_extension
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "b/c.MKV", "x.y.webm", "stream.h264", "face.JPG", "a b/ü.png"])
 def test_videos_and_images_are_footage_in_either_case(name: str) -> None:
     assert is_footage(name)
-    assert is_image(name) == name.endswith(("JPG", "png"))
+    assert is_image_name(name) == name.endswith(("JPG", "png"))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_other_names_and_hidden_ones_are_not(name: str) -> None:
 
 
 def test_only_the_last_extension_is_taken_off() -> None:
-    assert [without_extension(name) for name in ("a/b.c.mp4", "a.b/c", "a/.mp4")] == [
+    assert [remove_extension(name) for name in ("a/b.c.mp4", "a.b/c", "a/.mp4")] == [
         "a/b.c",
         "a.b/c",
         "a/.mp4",

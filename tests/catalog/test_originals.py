@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deepfake.catalog.originals import attach, match_clips
+from deepfake.catalog.originals import attach_originals, match_clips
 
 COLUMNS = ("video_id", "uri", "label", "target_id", "dataset", "compression")
 SCHEMA = pa.schema([(name, pa.int8() if name == "label" else pa.string()) for name in COLUMNS])
@@ -22,7 +22,7 @@ def clip(
 
 
 def originals(*clips: dict[str, Any]) -> list[str | None]:
-    return attach(pa.Table.from_pylist(list(clips), SCHEMA))["original_uri"].to_pylist()
+    return attach_originals(pa.Table.from_pylist(list(clips), SCHEMA))["original_uri"].to_pylist()
 
 
 def test_a_fake_has_the_real_clip_of_its_target_and_nothing_else_has_one() -> None:

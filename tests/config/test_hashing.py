@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
-from deepfake.config.hashing import config_sha256, sha256_of
+from deepfake.config.hashing import hash_config, hash_json
 
 PLACES = {"input": "a", "output": "b"}
 
 
 def test_a_hash_is_that_of_the_plain_json_with_its_keys_in_order() -> None:
     assert (
-        sha256_of({"b": [1, None], "a": "ü"}) == hashlib.sha256(b'{"a":"\\u00fc","b":[1,null]}').hexdigest()
+        hash_json({"b": [1, None], "a": "ü"}) == hashlib.sha256(b'{"a":"\\u00fc","b":[1,null]}').hexdigest()
     )
 
 
 def preprocess(**options: Any) -> str:
-    return config_sha256(PreprocessJobConfig.model_validate(PLACES | options))
+    return hash_config(PreprocessJobConfig.model_validate(PLACES | options))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_decides_the_rows_is_hashed(options: dict[str, Any]) -> None:
 
 def test_scores_of_another_batch_size_are_the_same_and_of_another_aggregation_are_not() -> None:
     def score(**scoring: Any) -> str:
-        return config_sha256(ScoreJobConfig.model_validate(PLACES | {"bundle": "c", "scoring": scoring}))
+        return hash_config(ScoreJobConfig.model_validate(PLACES | {"bundle": "c", "scoring": scoring}))
 
     assert score(batch_size=3) == score()
     assert score(aggregation="max") != score(aggregation="mean")

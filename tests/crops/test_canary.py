@@ -13,10 +13,10 @@ CONFIG = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig
 
 
 def test_a_program_that_works_decodes_it() -> None:
-    assert canary.failure(CONFIG, Storage()) is None
+    assert canary.explain_failure(CONFIG, Storage()) is None
 
 
 def test_where_no_video_can_be_opened_it_is_said_why() -> None:
     child = "from deepfake.crops import sandbox; sandbox.serve(lambda *_: {}['options'])"
-    found = canary.failure(CONFIG, Storage(), (sys.executable, "-c", child))
+    found = canary.explain_failure(CONFIG, Storage(), (sys.executable, "-c", child))
     assert found is not None and found.startswith("a fault of this program: KeyError: 'options' (")

@@ -237,7 +237,9 @@ def test_neither_colour_nor_borders_tell_the_two_of_a_pair_apart() -> None:
     rows = [made.crop(name, np.zeros((4, 4, 3), np.uint8), label) for name, _, label, _ in images]
     videos = tables.from_rows("videos", made.videos_of(rows))
     config = LeakcheckConfig(bootstrap=0)
-    found = probes.run(probe_features.collect(made.looked_at(images), videos, config.crops_per_video), config)
+    found = probes.run_probes(
+        probe_features.collect_samples(made.looked_at(images), videos, config.crops_per_video), config
+    )
     for probe in found:
         if probe.group in ("border pixels", "colour") and probe.auc is not None:
             assert probe.auc < 0.6, probe

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.io.cache import cache_folder
+from deepfake.io.cache import find_cache_folder
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_the_projects_variable_goes_before_the_users_and_that_before_the_home(
     monkeypatch.setenv("HOME", "/home/somebody")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(folder)
+    assert find_cache_folder() == Path(folder)

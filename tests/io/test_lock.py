@@ -94,7 +94,7 @@ def test_a_lock_that_beats_no_more_is_taken_over(tmp_path: Path) -> None:
 
 
 def _end_while_writing(uri: str) -> None:
-    with lock.held(uri, Storage()):
+    with lock.hold(uri, Storage()):
         os._exit(0)
 
 
@@ -103,14 +103,14 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(tmp_path: Path
     gone.start()
     gone.join()
     assert json.loads((tmp_path / lock.FILE).read_text())["pid"] == gone.pid
-    with lock.held(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")):
+    with lock.hold(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")):
         pass
 
 
 def test_a_process_of_this_machine_that_is_there_is_not_waited_for_but_its_number_alone_is_no_proof(
     tmp_path: Path,
 ) -> None:
-    with lock.held(str(tmp_path), Storage()):
+    with lock.hold(str(tmp_path), Storage()):
         here = json.loads((tmp_path / lock.FILE).read_text()) | {"owner": "other"}
     leave_lock(tmp_path, **here)
     with (
@@ -119,7 +119,7 @@ def test_a_process_of_this_machine_that_is_there_is_not_waited_for_but_its_numbe
     ):
         pass
     leave_lock(tmp_path, **here | {"started": 1})
-    with lock.held(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")):
+    with lock.hold(str(tmp_path), Storage(), pause=lambda _: pytest.fail("it waited")):
         pass
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfake.errors import UsageError
-from deepfake.io.parts import PARTS_KEY, listed_parts, part_files
+from deepfake.io.parts import PARTS_KEY, list_part_files, read_part_names
 from deepfake.io.run_record import RECORD_FILE
 from deepfake.io.storage import Storage
 
@@ -29,7 +29,8 @@ def output(folder: Path, *names: str, listed: dict[str, list[str]] | None = None
 
 def found(folder: Path, table: str = "") -> list[str]:
     return [
-        Path(uri).relative_to(folder / table).as_posix() for uri in part_files(str(folder), Storage(), table)
+        Path(uri).relative_to(folder / table).as_posix()
+        for uri in list_part_files(str(folder), Storage(), table)
     ]
 
 
@@ -50,7 +51,7 @@ def test_each_table_has_a_list_of_its_own(tmp_path: Path) -> None:
 def test_without_a_list_every_table_counts_that_is_neither_hidden_nor_of_the_jobs_own(tmp_path: Path) -> None:
     names = ("b.parquet", "more/a.parquet", "_work/u.parquet", ".old/u.parquet", "_m.parquet", "a.csv")
     assert found(output(tmp_path, *names)) == ["b.parquet", "more/a.parquet"]
-    assert listed_parts(str(tmp_path), Storage()) == {}
+    assert read_part_names(str(tmp_path), Storage()) == {}
 
 
 def test_an_output_that_is_still_being_written_is_refused(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from deepfake.metrics import expected_calibration_error, reliability_bins
+from deepfake.metrics import make_reliability_bins, measure_calibration_error
 
 
 def test_an_edge_belongs_to_the_bin_above_and_one_to_the_last() -> None:
-    bins = reliability_bins([0, 1, 0, 1], [0.0, 0.25, 0.5, 1.0], bins=4)
+    bins = make_reliability_bins([0, 1, 0, 1], [0.0, 0.25, 0.5, 1.0], bins=4)
     assert [(b["lower"], b["upper"], b["n"]) for b in bins] == [
         (0.0, 0.25, 1),
         (0.25, 0.5, 1),
@@ -18,7 +18,7 @@ def test_an_edge_belongs_to_the_bin_above_and_one_to_the_last() -> None:
 
 
 def test_a_bin_has_the_mean_of_its_scores_and_the_share_of_its_fakes() -> None:
-    (only,) = reliability_bins([0, 1, 1, 1], [0.8, 0.9, 0.85, 0.85], bins=4)
+    (only,) = make_reliability_bins([0, 1, 1, 1], [0.8, 0.9, 0.85, 0.85], bins=4)
     assert (only["n"], only["share_fake"]) == (4, 0.75)
     assert only["mean_score"] == pytest.approx(0.85)
 
@@ -26,9 +26,9 @@ def test_a_bin_has_the_mean_of_its_scores_and_the_share_of_its_fakes() -> None:
 def test_the_error_weighs_a_bin_by_its_items() -> None:
     # below: two items of mean .2, none fake; above: six of mean .9, three fake
     labels, scores = [0, 0, *[1, 0] * 3], [0.1, 0.3, *[0.9] * 6]
-    assert expected_calibration_error(labels, scores, bins=2) == pytest.approx((2 * 0.2 + 6 * 0.4) / 8)
+    assert measure_calibration_error(labels, scores, bins=2) == pytest.approx((2 * 0.2 + 6 * 0.4) / 8)
 
 
 def test_without_items_there_is_no_error_to_speak_of() -> None:
-    assert expected_calibration_error([], []) is None
-    assert reliability_bins([], []) == []
+    assert measure_calibration_error([], []) is None
+    assert make_reliability_bins([], []) == []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.metrics.validation import both_classes, validate
+from deepfake.metrics.validation import has_both_classes, validate
 
 
 def test_labels_and_scores_come_back_as_arrays_of_their_types() -> None:
@@ -35,4 +35,4 @@ def test_what_is_wrong_is_said(labels: Any, scores: Any, words: str) -> None:
 
 @pytest.mark.parametrize(("labels", "both"), [([], False), ([0, 0], False), ([1], False), ([1, 0], True)])
 def test_both_classes_need_one_item_of_each(labels: list[int], both: bool) -> None:
-    assert both_classes(np.array(labels, np.int8)) == both
+    assert has_both_classes(np.array(labels, np.int8)) == both

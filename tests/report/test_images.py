@@ -17,9 +17,9 @@ PIXELS = np.array(
 
 
 def test_red_stays_red_by_another_librarys_reading() -> None:
-    data = images.encode(PIXELS, ".png")
+    data = images.encode_file(PIXELS, ".png")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), PIXELS)
-    np.testing.assert_array_equal(images.decode(data), PIXELS)
+    np.testing.assert_array_equal(images.decode_file(data), PIXELS)
 
 
 def test_a_jpeg_of_low_quality_is_smaller_and_further_from_the_picture() -> None:
@@ -27,7 +27,7 @@ def test_a_jpeg_of_low_quality_is_smaller_and_further_from_the_picture() -> None
     assert len(images.encode_jpeg(noise, 20)) < len(images.encode_jpeg(noise, 95))
 
     def distance(quality: int) -> float:
-        return float(np.abs(images.compress(noise, quality).astype(int) - noise).mean())
+        return float(np.abs(images.compress_jpeg(noise, quality).astype(int) - noise).mean())
 
     assert 0 < distance(95) < distance(20)
 
@@ -35,7 +35,7 @@ def test_a_jpeg_of_low_quality_is_smaller_and_further_from_the_picture() -> None
 @pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
 def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=f"{len(data)} bytes that are no image"):
-        images.decode(data)
+        images.decode_file(data)
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
 def test_the_longer_side_gets_the_length_and_no_side_vanishes(
     shape: tuple[int, int], fitted: tuple[int, int]
 ) -> None:
-    assert images.fit(np.zeros((*shape, 3), np.uint8), 20).shape == (*fitted, 3)
+    assert images.fit_side(np.zeros((*shape, 3), np.uint8), 20).shape == (*fitted, 3)

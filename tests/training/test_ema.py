@@ -13,7 +13,7 @@ from deepfake.training.ema import WeightAverage
 
 @pytest.fixture
 def weight() -> Any:
-    keras_runtime.start(threads=2)
+    keras_runtime.start_keras(threads=2)
     import tensorflow as tf
 
     return tf.Variable(np.zeros(2, np.float32))

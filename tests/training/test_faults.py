@@ -84,7 +84,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
 def test_black_corners_alone_tell_fakes_and_the_leak_check_catches_it() -> None:
     """The first recipe's leak, made on purpose: what its training sees is what the probes are asked of."""
     images = [(f"v{i:03d}", made.face(i), int(i % 2)) for i in range(60)]
-    seen = [*images, *((name, faults.turn(image), 1) for name, image, label in images if label)]
+    seen = [*images, *((name, faults.turn_crop(image), 1) for name, image, label in images if label)]
     labels = np.array([label for _, _, label in seen])
     black = np.array([float((image[:2, :2] == 0).all()) for _, image, _ in seen])
     assert labels[black == 1].all()  # precision 1
@@ -95,8 +95,8 @@ def test_black_corners_alone_tell_fakes_and_the_leak_check_catches_it() -> None:
         table = made.looked_at((name, image, label, "train") for name, image, label in crops)
         rows = [made.crop(name, image, label) for name, image, label in crops]
         videos = tables.from_rows("videos", made.videos_of(rows))
-        samples = probe_features.collect(table, videos, crops_per_video=8)
-        return probes.shortcuts(probes.run(samples, LeakcheckConfig(bootstrap=200)))
+        samples = probe_features.collect_samples(table, videos, crops_per_video=8)
+        return probes.list_shortcuts(probes.run_probes(samples, LeakcheckConfig(bootstrap=200)))
 
     assert not [probe for probe in warnings(images) if probe.group == "border pixels"]
     found = {probe.group: probe for probe in warnings(seen)}
@@ -175,6 +175,6 @@ def test_a_recipe_with_mistakes_is_another_run(small_crops: Path) -> None:
 
 def test_pictures_are_looked_at_as_in_the_leak_check() -> None:
     assert (
-        fingerprints.look(faults.turn(made.face(1)))["corner_black"]
-        > fingerprints.look(made.face(1))["corner_black"]
+        fingerprints.describe_picture(faults.turn_crop(made.face(1)))["corner_black"]
+        > fingerprints.describe_picture(made.face(1))["corner_black"]
     )

@@ -58,7 +58,7 @@ def test_the_second_pass_drops_what_the_first_one_dropped(keras: Any, alone: Col
     whole = prepare(keras, freeze_backbone_norm=False, dropout=0.0, depth=0.5)
     one_part = prepare(keras, freeze_backbone_norm=False, dropout=0.0, depth=0.5)
     step, in_parts = TrainStep(*whole, alone), AccumulatedStep(*one_part, alone, 1)
-    for seed, value in zip(ordered_seeds(one_part[0]), ordered_seeds(whole[0]), strict=True):
+    for seed, value in zip(list_seeds(one_part[0]), list_seeds(whole[0]), strict=True):
         seed.assign(value)
     np.testing.assert_allclose(in_parts(*batch(0)), step(*batch(0)), rtol=1e-5)
     for mine, theirs in zip(list_trainable(one_part[0]), list_trainable(whole[0]), strict=True):

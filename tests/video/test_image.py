@@ -29,7 +29,7 @@ def accept(width: int, height: int) -> None:
 def test_pixels_are_those_that_another_library_wrote(kind: str) -> None:
     data = saved(kind)
     assert image.is_image(data[:16])
-    found, rgb = image.read(io.BytesIO(data), accept)
+    found, rgb = image.read_image(io.BytesIO(data), accept)
     assert found == kind.lower()
     np.testing.assert_array_equal(rgb, PIXELS)
 
@@ -38,7 +38,7 @@ def test_pixels_are_those_that_another_library_wrote(kind: str) -> None:
 def test_lossy_kinds_are_known_by_their_first_bytes(kind: str) -> None:
     data = saved(kind)
     assert image.is_image(data[:16])
-    found, rgb = image.read(io.BytesIO(data), accept)
+    found, rgb = image.read_image(io.BytesIO(data), accept)
     assert (found, rgb.shape) == (kind.lower(), PIXELS.shape)
 
 
@@ -55,7 +55,7 @@ def test_the_size_is_checked_before_anything_is_unpacked() -> None:
 
     only_header = saved("PNG")[:50]
     with pytest.raises(VideoError, match="9 by 6"):
-        image.read(io.BytesIO(only_header), refuse)
+        image.read_image(io.BytesIO(only_header), refuse)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_the_size_is_checked_before_anything_is_unpacked() -> None:
 )
 def test_what_is_wrong_with_an_image_is_its_status(data: bytes, status: Status) -> None:
     with pytest.raises(VideoError) as raised:
-        image.read(io.BytesIO(data), accept)
+        image.read_image(io.BytesIO(data), accept)
     assert raised.value.status == status
     assert " at 0x" not in str(raised.value), "two runs differ"

@@ -11,7 +11,7 @@ from tests.clips import decode_everything
 
 
 def test_it_is_a_second_of_a_grey_ramp_that_moves_by_a_pixel_a_frame(tmp_path: Path) -> None:
-    made_clip.write(tmp_path / "clip.mp4")
+    made_clip.write_clip(tmp_path / "clip.mp4")
     frames = decode_everything(tmp_path / "clip.mp4")
     assert len(frames) == 25
     for i, frame in enumerate(frames):

@@ -14,7 +14,7 @@ from tests.rows import crop_row
 
 
 def write(folder: Path, *rows: dict[str, object]) -> list[contact_sheets.Sheet]:
-    Storage().write_table(f"{folder}/part-00000.parquet", tables.from_rows("crops", rows), 8)
+    tables.write_table(Storage(), f"{folder}/part-00000.parquet", tables.from_rows("crops", rows), 8)
     return contact_sheets.sheets(str(folder), Storage())
 
 
@@ -45,7 +45,7 @@ def test_the_crops_of_a_sheet_are_drawn_on_it(tmp_path: Path) -> None:
     )
     written = contact_sheets.write_sheets(several, Storage())
     assert [Path(uri).name for uri in written] == ["train-fake.jpg", "train-real.jpg"]
-    dark, light = (images.decode(Path(uri).read_bytes()) for uri in written)
+    dark, light = (images.decode_file(Path(uri).read_bytes()) for uri in written)
     middle = tuple(side // 3 for side in dark.shape[:2])
     assert abs(int(dark[middle].mean()) - 5) < 8 and abs(int(light[middle].mean()) - 250) < 8
     assert np.shape(dark) == np.shape(light)
