@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -63,13 +63,15 @@ def run_on_workers(
 
 def run_tasks(
     blocks: Sequence[pa.Table],
-    function: Callable[..., pa.Table],
+    function: Callable[..., pa.Table | Iterator[pa.Table]],
     arguments: Mapping[str, Any],
     config: RayConfig,
 ) -> Answers:
-    """What a function answers for blocks, a task of one CPU each."""
+    """What a function answers for blocks, a task of one CPU each: a table, or several as they come."""
     if not session.workers_exist():
-        yield from (function(block, **arguments) for block in blocks)
+        for block in blocks:
+            found = function(block, **arguments)
+            yield from [found] if isinstance(found, pa.Table) else found
         return
     results = ray.data.from_blocks(list(blocks)).map_batches(
         function,

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,7 +25,7 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import heat_maps, inputs, page, results, robustness, training_overlap
 from deepfake.pipelines.evaluate.page import Extras
 from deepfake.pipelines.evaluate.recompression import measure_recompression
-from deepfake.pipelines.evaluate.scoring import score_faces
+from deepfake.pipelines.evaluate.scoring import estimate_core_seconds, score_faces
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +94,8 @@ def run(config: EvaluateJobConfig) -> Outcome:
 
 def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Storage) -> Outcome:
     sets = [planned.first, *planned.others]
-    with nullcontext() if all(one.is_scored for one in sets) else session.session(config.ray):
+    crops = sum(one.faces.table.num_rows for one in sets if not one.is_scored)
+    with session.session(config.ray, estimate_core_seconds(crops, config)):
         scored = [_score_data_set(one, planned.bundle, config, storage) for one in sets]
         sweep, notes = _measure_robustness(planned, scored[0], config, storage)
     decisions = _look_up_decisions(planned.bundle, config)

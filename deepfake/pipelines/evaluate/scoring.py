@@ -5,27 +5,29 @@ it scores one. A score depends on its crop and the bundle alone, so the result i
 of actors.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import ray
-import ray.data
 
 from deepfake.config import EvaluateJobConfig
-from deepfake.crops.corruptions import NONE, Corruption
+from deepfake.crops.corruptions import CORRUPTIONS, NONE, Corruption
 from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.errors import JobError
-from deepfake.execution import pools, session
+from deepfake.execution import pools, runner, session
 from deepfake.execution.ray_errors import user_errors
 from deepfake.io.storage import Storage
 from deepfake.model.inference import Network, Scorer
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
 
+SECONDS_PER_CROP = 0.012  # of one core: read, decoded and scored
 _WINDOW = 256  # crops that are read at once: about 15 MB as stored, 39 MB decoded
 _WINDOWS_AT_ONCE = 2  # of an actor: one is scored, the other read meanwhile
 _THREADS = 4  # of one CPU actor; TensorFlow gains little from more, and each actor holds a network
@@ -39,32 +41,54 @@ def score_faces(
     config: EvaluateJobConfig,
     changes: Sequence[Corruption] = (NONE,),
 ) -> np.ndarray:
-    """``(changes, n)`` float64 scores of the ``n`` selected crops, in their order. Needs a Ray session.
+    """``(changes, n)`` float64 scores of the ``n`` selected crops, in their order.
 
     Each crop is read and decoded once, and scored once for each change made to it.
     """
+    scores = np.full((len(changes), faces.table.num_rows), np.nan)
     windows = _cut_windows(faces.table)
+    with Progress("faces scored", scores.size) as progress, user_errors("scoring"):
+        for batch in _score_windows(windows, (faces.files, tuple(changes)), network, storage, config):
+            scores[batch["change"].to_numpy(), batch["position"].to_numpy()] = batch["score"].to_numpy()
+            progress.step(batch.num_rows)
+    if missing := int(np.isnan(scores).sum()):
+        raise JobError(f"{missing} of {scores.size} faces came back without a score")
+    return scores
+
+
+def estimate_core_seconds(crops: int, config: EvaluateJobConfig) -> float:
+    """About how long one core takes to score so many crops, as often as the configuration says."""
+    if config.scoring.use_gpu:
+        return math.inf  # which this process does not use by itself
+    evaluation = config.evaluation
+    sweep = min(crops, evaluation.robustness_crops) * len(CORRUPTIONS) if evaluation.robustness else 0
+    return SECONDS_PER_CROP * (crops + sweep)
+
+
+def _score_windows(
+    windows: list[pa.Table],
+    what: tuple[tuple[str, ...], tuple[Corruption, ...]],
+    network: Network,
+    storage: Storage,
+    config: EvaluateJobConfig,
+) -> Iterator[pa.Table]:
+    """``change, position, score`` of the crops of windows, as they come."""
+    if not session.workers_exist():
+        scorer = _Scorer(*what, network, storage, threads=None)
+        for window in windows:
+            yield from scorer(window)
+        return
     workers, demand = _plan_workers(config, len(windows))
-    threads = int(demand.get("CPU", _THREADS))
-    arguments = (faces.files, tuple(changes), session.share(network), storage, threads)
     dataset = ray.data.from_arrow(windows).map_batches(
         _Scorer,
-        fn_constructor_args=arguments,
+        fn_constructor_args=(*what, session.share(network), storage, int(demand.get("CPU", _THREADS))),
         batch_size=None,
         batch_format="pyarrow",
         compute=pools.actors(workers, _WINDOWS_AT_ONCE),
         num_cpus=demand.get("CPU", 0),
         num_gpus=demand.get("GPU"),
     )
-    pools.in_one_stage(dataset)
-    scores = np.full((len(changes), faces.table.num_rows), np.nan)
-    with Progress("faces scored", scores.size) as progress, user_errors("scoring"):
-        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            scores[batch["change"], batch["position"]] = batch["score"]
-            progress.step(len(batch["position"]))
-    if missing := int(np.isnan(scores).sum()):
-        raise JobError(f"{missing} of {scores.size} faces came back without a score")
-    return scores
+    yield from runner.answers(pools.in_one_stage(dataset))
 
 
 def _plan_workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, dict[str, float]]:
@@ -93,15 +117,15 @@ class _Scorer:
         self,
         files: tuple[str, ...],
         changes: tuple[Corruption, ...],
-        network: bytes,
+        network: Any,
         storage: Storage,
-        threads: int,
+        threads: int | None,
     ) -> None:
         cv2.setNumThreads(1)
         self._files, self._storage, self._changes = files, storage, changes
         self._scorer: Scorer = session.fetch(network).scorer(threads)
         self._scoring = Lock()
-        on_gpu = bool(ray.get_gpu_ids())
+        on_gpu = session.workers_exist() and bool(ray.get_gpu_ids())
         self._decoders = ThreadPoolExecutor(min(_DECODERS, session.cores()) if on_gpu else 1)
 
     def __call__(self, window: pa.Table) -> Iterator[pa.Table]:

@@ -128,7 +128,8 @@ def run_checks(
         found += uploads.find_upload_overlaps(videos, known) + uploads.find_official_overlaps(known)
     pictures = scan.PICTURES.empty_table()
     if options.pixels or loaded.kind == "catalog":
-        with session.session(config.ray):
+        core_seconds = scan.estimate_core_seconds(loaded, options.pixels)
+        with session.session(config.ray, core_seconds):
             pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
     if loaded.kind == "catalog":
         videos = _add_facts(videos, pictures)

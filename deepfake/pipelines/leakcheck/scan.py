@@ -7,6 +7,7 @@ holds more than a window of decoded pictures. Of a catalog's videos the middle k
 import io
 import itertools
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,12 +16,10 @@ from typing import Any
 import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-import ray.data
 
 from deepfake.config import RayConfig, SamplingConfig
 from deepfake.crops.reader import decode_crop
-from deepfake.execution import pools
+from deepfake.execution import runner
 from deepfake.execution.ray_errors import user_errors
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
@@ -71,14 +70,25 @@ _CROP_COLUMNS = [
     "video_id", "frame_index", "face_index", "split", "label", "box", "frame_width", "frame_height",
     "detector_score", "crop",
 ]  # fmt: skip
+SECONDS_PER_CROP = 0.005  # of one core
+HASH_BYTES_PER_SECOND = 500e6
 _WINDOW = 64  # crops held decoded or encoded at once by a task
 _TASK_ROWS = 512  # crops a task
 _TASK_FILES = 64  # files a task
 _ONE_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
 
 
+def estimate_core_seconds(loaded: LeakcheckInput, pixels: bool) -> float:
+    """About how long one core takes for ``scan_pictures``."""
+    if loaded.kind == "crops":
+        return SECONDS_PER_CROP * sum(loaded.videos["faces"].to_pylist())
+    if pixels:
+        return math.inf  # a decoder that crashes must not take this process with it
+    return sum(filter(None, loaded.videos["size_bytes"].to_pylist())) / HASH_BYTES_PER_SECOND
+
+
 def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, storage: Storage) -> pa.Table:
-    """``PICTURES`` of all crops, or of all files of a catalog; sorted. Needs a Ray session.
+    """``PICTURES`` of all crops, or of all files of a catalog; sorted.
 
     Files of a catalog are hashed where another has their size; without ``pixels`` nothing else is done.
     """
@@ -93,17 +103,9 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
         what, total = "files looked at", sum(block.num_rows for block in blocks)
     if not blocks:
         return PICTURES.empty_table()
-    results = ray.data.from_arrow(blocks).map_batches(
-        task,
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=pools.tasks(pools.workers(config, len(blocks))),
-        num_cpus=1,
-    )
-    pools.in_one_stage(results)
     parts = []
     with Progress(what, total) as progress, user_errors("the leak check"):
-        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for batch in runner.run_tasks(blocks, task, {}, config):
             parts.append(batch.cast(PICTURES))
             progress.step(batch.num_rows)
     found = pa.concat_tables(parts) if parts else PICTURES.empty_table()
