@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,8 +134,8 @@ class Round:
     output: Path
     cluster: LocalCluster
 
-    def submit(self) -> subprocess.Popen[str]:
-        return self.cluster.submit(*self.job.command(self.output), working_dir=ROOT, options=ON_DRIVER)
+    def submit(self, options: Sequence[str] = ON_DRIVER) -> subprocess.Popen[str]:
+        return self.cluster.submit(*self.job.command(self.output), working_dir=ROOT, options=options)
 
     def submitted(self) -> tuple[subprocess.Popen[str], bool]:
         """The job in the middle of its work, and whether it is that."""
@@ -174,6 +174,7 @@ class Round:
         if not in_time:
             return "not run: the job ended before the fault"
         if status:
+            sys.stderr.write(f"{self.job.name}:\n{text}\n")
             return f"ended with {status}: " + text.strip().splitlines()[-1][:80]
         return "same rows" if self.drill.same(self.job, self.output) else "OTHER ROWS"
 
@@ -353,7 +354,7 @@ def hide(*names: str) -> Callable[[Round], str]:
 def send_it_twice(one: Round) -> str:
     """The same command again while the first one works."""
     job, in_time = one.submitted()
-    second, text = finished(one.submit())
+    second, text = finished(one.submit(options=()))  # the driver's node has room for one
     refused = (
         "the second is refused" if second and "another job is writing this output" in text else "BOTH WORK"
     )
