@@ -113,7 +113,6 @@ class Nodes:
         before = len(self.left_out)
         for answer, node_id in asked.items():
             if answer in late:
-                ray.cancel(answer, force=True)
                 self._leave_out(node_id, f"it has not answered for {ANSWER_SECONDS:g} s")
                 continue
             try:

@@ -124,27 +124,25 @@ def until_there_is_room(demand: Resources, most: int) -> None:
         num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest,
         label_selector=nodes.current().selector(),
     )(_nothing)  # fmt: skip
+    # Those that find no place in time take one for a moment later. They are not cancelled: Ray 2.60 may end the
+    # whole process where a task is cancelled just as it ends.
     places = [asked.remote() for _ in range(most)]
     started = word = time.monotonic()
     hopeless_since: float | None = None
-    try:
-        while not ray.wait(places, num_returns=1, timeout=LOOK_SECONDS)[0]:
-            now, room = time.monotonic(), look()
-            if not hopeless(room, demand):
-                hopeless_since = None
-            elif hopeless_since is None:
-                hopeless_since = now
-            if now - started < FIRST_WORD_SECONDS or room.free_for(demand):
-                continue
-            told = any(_same(one, demand) for one in room.refused)
-            if hopeless_since is not None and (told or now - hopeless_since > GIVE_UP_SECONDS):
-                raise JobError(refusal(room, demand))
-            if now >= word:
-                log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
-                word = now + WORD_SECONDS
-    finally:
-        for place in places:
-            ray.cancel(place)
+    while not ray.wait(places, num_returns=1, timeout=LOOK_SECONDS)[0]:
+        now, room = time.monotonic(), look()
+        if not hopeless(room, demand):
+            hopeless_since = None
+        elif hopeless_since is None:
+            hopeless_since = now
+        if now - started < FIRST_WORD_SECONDS or room.free_for(demand):
+            continue
+        told = any(_same(one, demand) for one in room.refused)
+        if hopeless_since is not None and (told or now - hopeless_since > GIVE_UP_SECONDS):
+            raise JobError(refusal(room, demand))
+        if now >= word:
+            log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
+            word = now + WORD_SECONDS
 
 
 @contextmanager
