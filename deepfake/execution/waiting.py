@@ -124,8 +124,8 @@ def until_there_is_room(demand: Resources, most: int) -> None:
         num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest,
         label_selector=nodes.current().selector(),
     )(_nothing)  # fmt: skip
-    # Those that find no place in time take one for a moment later. They are not cancelled: Ray 2.60 may end the
-    # whole process where a task is cancelled just as it ends.
+    # Those that find no place in time take one for a moment later. They are not cancelled: Ray 2.60 may end
+    # the whole process where a task is cancelled just as it ends.
     places = [asked.remote() for _ in range(most)]
     started = word = time.monotonic()
     hopeless_since: float | None = None
