@@ -42,3 +42,21 @@ def test_ray_client_is_refused_in_words_that_name_what_to_use(monkeypatch: pytes
     with pytest.raises(UsageError, match=words):
         session.joins_a_cluster(RayConfig())
     assert words in str(RayConfig.model_fields["address"].description)
+
+
+def divide(number: int, test: int) -> tuple[int, bool]:
+    """Ends its process where the number is zero; whether that is another than the test's."""
+    if number == 0:
+        os._exit(1)
+    return 12 // number, os.getpid() != test
+
+
+@pytest.mark.parametrize("workers", [True, False])
+def test_a_call_that_ends_its_process_costs_no_other(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch, workers: bool
+) -> None:
+    monkeypatch.setattr(session, "workers_exist", lambda: workers)
+    calls = [(number, os.getpid()) for number in (1, 0, 3)]
+    found = list(session.spread_isolated(divide, calls, cpus=0.5))
+    assert found[0] == (12, True) and found[2] == (4, True)
+    assert isinstance(found[1], Exception)

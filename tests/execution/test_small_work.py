@@ -17,6 +17,7 @@ from deepfake.execution.session import SMALL_SECONDS
 from deepfake.io import tables
 from tests import running, small_bundle
 from tests.clips import write_clip
+from tests.stored_crops import MakeCrops
 
 TIMES = ("_seconds", "_per_second", "_per_hour")
 OPTIONS = ("--detector.name", "haar", "--sampling.every_n", "15", "--limit", "6")
@@ -83,6 +84,33 @@ def test_both_ways_write_the_same_scores_and_pages(ffpp_small: Path, tmp_path: P
     folders = [tmp_path / start / "video_pages" for start in ("never", "always")]
     pages = [sorted(path.name for path in folder.iterdir()) for folder in folders]
     assert pages[0] == pages[1] and any(name.endswith("-heat.jpg") for name in pages[0])
+
+
+@pytest.mark.slow
+def test_both_ways_evaluate_and_check_for_leaks_alike(make_crops: MakeCrops, tmp_path: Path) -> None:
+    crops = make_crops((("val", 0, 3, 4), ("val", 1, 3, 4), ("test", 0, 3, 4), ("test", 1, 3, 4)))
+    small_bundle.red_is_fake(str(tmp_path / "bundle"))
+    words = {
+        "evaluate": (
+            "--bundle", tmp_path / "bundle", "--evaluation.bootstrap", "20",
+            "--evaluation.robustness", "true",
+        ),
+        "leakcheck": (),
+    }  # fmt: skip
+    for job, more in words.items():
+        for start in ("never", "always"):
+            command = running.command(
+                job, "--input", crops, "--output", tmp_path / job / start, "--ray.start", start, *more
+            )
+            done = subprocess.run(command, env=running.environment(), capture_output=True, text=True)
+            assert done.returncode == 0 or job == "leakcheck", done.stderr
+            assert ("is done in this process" in done.stderr) == (start == "never")
+    found = [
+        json.loads((tmp_path / f"evaluate/{start}/metrics.json").read_text()) for start in ("never", "always")
+    ]
+    assert found[0]["video"] == found[1]["video"] and found[0]["robustness"] == found[1]["robustness"]
+    checks = [(tmp_path / f"leakcheck/{start}/overlaps.csv").read_text() for start in ("never", "always")]
+    assert checks[0] == checks[1]
 
 
 def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path, tmp_path: Path) -> None:

@@ -82,3 +82,22 @@ def test_what_a_cluster_will_never_have_ends_the_waiting(
     monkeypatch.setattr(waiting, "GIVE_UP_SECONDS", 1.0)
     with pytest.raises(JobError, match="needs 1 GPU, and the largest node of the cluster has 0 GPUs"):
         waiting.until_there_is_room(GPU, 1)
+
+
+def test_a_job_that_has_lost_its_last_worker_says_what_it_waits_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WORD_SECONDS", 0.01)
+    seen = room([node(2, 0)], [holder(2, "job 02 (train.py)")])
+    monkeypatch.setattr(waiting, "look", lambda: seen)
+    with waiting.told_where_none_works(CPU):
+        wait_until(lambda: "waiting for a worker's 1 CPU: 0 of the cluster's 2 CPUs are free" in caplog.text)
+    assert "held by job 02 (train.py) (2)" in caplog.text
+
+    caplog.clear()
+    looks = []
+    mine = room([node(2, 0)], [holder(1, "this job", own=True), holder(1, "job 02 (train.py)")])
+    monkeypatch.setattr(waiting, "look", lambda: looks.append(1) or mine)
+    with waiting.told_where_none_works(CPU):
+        wait_until(lambda: len(looks) > 2)
+    assert not caplog.text, "one that works is enough"

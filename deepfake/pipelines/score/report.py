@@ -20,8 +20,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule
-from deepfake.pipelines.score import evidence, video_page
-from deepfake.pipelines.score import index_page as index
+from deepfake.pipelines.score import evidence, index_page, video_page
 from deepfake.pipelines.score.evidence import Shown
 from deepfake.pipelines.score.heat_maps import CPUS, Drawing, HeatPictures
 from deepfake.pipelines.score.video_page import Case, Picture
@@ -50,7 +49,7 @@ def write(
     ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words,
     whose ``network`` draws heat maps.
     """
-    order = index.most_suspicious_first(videos)
+    order = index_page.most_suspicious_first(videos)
     csv = write_tables(videos, order, output)
     links = write_pages(videos, order, config, output, network)
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
@@ -64,7 +63,7 @@ def write(
         "Threshold": f"{point.threshold:.3f} ({point.name})",
     }
     return [
-        index.write(
+        index_page.write(
             config.output, output.storage, videos, order, thumbnails, config.report, facts, links, point
         ),
         csv,
@@ -206,7 +205,7 @@ def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, out
         config.scoring.smooth_seconds,
         config.detector.keep,
         sampling_words(config.sampling),
-        f"../{index.PAGE}",
+        f"../{index_page.PAGE}",
     )
     path = f"{video_page.FOLDER}/{stem}.html"
     output.storage.write_text(join(output.root, path), html)
