@@ -37,7 +37,7 @@ install: $(VENV)/.installed ## Make .venv with what the jobs need: CPU TensorFlo
 demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS="--epochs 5")
 	@$(BIN)/python jobs/demo.py $(ARGS)
 
-test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/demo -x")
+test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/pipelines/demo -x")
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 1 $(ARGS)
 
