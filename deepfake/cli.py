@@ -38,6 +38,7 @@ def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[st
     before = {signum: signal.signal(signum, _raise_stopped) for signum in (signal.SIGINT, signal.SIGTERM)}
     if argv is None:  # this is the process's whole task
         skip_final_gc()
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # no call starts a Ray by the way
     try:
         return _run(model, job, sys.argv[1:] if argv is None else argv, program)
     finally:

@@ -43,7 +43,6 @@ def session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[None]
         quiet()
         yield
         return
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # no call starts a Ray by the way
     if is_small(config, core_seconds):
         yield
         return
