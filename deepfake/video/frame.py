@@ -1,14 +1,55 @@
 """One decoded frame, in whichever form it is asked for: whole, a part, small, in colour or grey."""
 
-from typing import Any
+import struct
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 
 # Planar 8-bit formats by their chroma steps across and down; of these a part, converted alone, has the
 # pixels of the whole (4:2:2 does not: swscale filters it down the picture).
 SUBSAMPLING = {"yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv444p": (1, 1), "yuvj444p": (1, 1)}
+
+
+class Orientation(NamedTuple):
+    """How a stored picture is shown: rows and columns change places, then each may be mirrored.
+
+    All eight that a display matrix can ask for, as phones, front cameras and editors write them, in the
+    container or in an SEI message of the stream.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False  # left and right
+    upended: bool = False  # top and bottom
+
+    @property
+    def is_reflection(self) -> bool:
+        """Whether no turn gives it."""
+        return (self.mirrored == self.upended) == self.transposed
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """A stored picture (h, w, ...) as it is shown."""
+        if self == UPRIGHT:
+            return image
+        shown = image.swapaxes(0, 1) if self.transposed else image
+        return np.ascontiguousarray(shown[:: -1 if self.upended else 1, :: -1 if self.mirrored else 1])
+
+
+UPRIGHT = Orientation()
+
+
+def read_orientation(picture: Any) -> Orientation:
+    """Of a decoded ``av.VideoFrame``; an angle between quarter turns is taken to the nearest."""
+    for data in picture.side_data:
+        if data.type == SideData.DISPLAYMATRIX:
+            # A stored place (x, y) is shown at (ax + cy, bx + dy): libavutil/display.h.
+            a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
+            if abs(a) + abs(d) >= abs(b) + abs(c):
+                return Orientation(False, a < 0, d < 0)
+            return Orientation(True, c < 0, b < 0)
+    return UPRIGHT
 
 
 class Frame:
@@ -18,7 +59,7 @@ class Frame:
         self.index = index
         self.time_s = time_s
         self._picture: Any = picture
-        self._turns = 0 if isinstance(picture, np.ndarray) else count_quarter_turns(picture.rotation)
+        self._shown = UPRIGHT if isinstance(picture, np.ndarray) else read_orientation(picture)
         self._rgb: np.ndarray | None = picture if isinstance(picture, np.ndarray) else None
 
     @property
@@ -27,17 +68,19 @@ class Frame:
         if isinstance(self._picture, np.ndarray):
             return self._picture.shape[0], self._picture.shape[1]
         height, width = self._picture.height, self._picture.width
-        return (width, height) if self._turns % 2 else (height, width)
+        return (width, height) if self._shown.transposed else (height, width)
 
     def rgb(self) -> np.ndarray:
         """The whole frame: (h, w, 3) uint8 RGB."""
         if self._rgb is None:
-            self._rgb = self._upright(_convert(self._picture, format="rgb24").to_ndarray())
+            self._rgb = self._shown.apply(_convert(self._picture, format="rgb24").to_ndarray())
         return self._rgb
 
     def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
         """``rgb()[top:bottom, left:right]`` of a part inside the frame, converted alone where possible."""
-        layout = None if self._rgb is not None or self._turns else SUBSAMPLING.get(self._picture.format.name)
+        layout = None
+        if self._rgb is None and self._shown == UPRIGHT:
+            layout = SUBSAMPLING.get(self._picture.format.name)
         if layout is None:
             return self.rgb()[top:bottom, left:right]
         across, down = layout
@@ -67,12 +110,9 @@ class Frame:
             if scale < 1.0:
                 image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
             return image, scale
-        height, width = shape[::-1] if self._turns % 2 else shape
+        height, width = shape[::-1] if self._shown.transposed else shape
         small = _convert(self._picture, width=width, height=height, format=pixel_format, interpolation="AREA")
-        return self._upright(small.to_ndarray()), scale
-
-    def _upright(self, image: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.rot90(image, self._turns)) if self._turns else image
+        return self._shown.apply(small.to_ndarray()), scale
 
 
 def _convert(picture: Any, **how: Any) -> Any:
@@ -93,8 +133,3 @@ def _cut_planes(picture: Any, x: int, y: int, w: int, h: int, across: int, down:
         cut = np.frombuffer(target, np.uint8).reshape(-1, target.line_size)[: target.height, : target.width]
         cut[:] = rows[y // sy : y // sy + target.height, x // sx : x // sx + target.width]
     return part
-
-
-def count_quarter_turns(rotation: float) -> int:
-    """Counter-clockwise quarter turns for ``np.rot90`` that undo a display rotation in degrees."""
-    return round(rotation / 90.0) % 4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -139,6 +141,57 @@ def test_a_rotated_clip_comes_out_upright(tmp_path: Path, rotation: int) -> None
         assert min(small.shape[:2]) == 72
         assert scale == 0.5
         assert upright.size == upright.rgb().shape[:2]
+
+
+# Display matrices (a, b, c, d), and what FFmpeg's autorotation puts before the picture for each
+# (fftools/ffmpeg_filter.c): its own filters make the expected pictures.
+MATRICES = {
+    (1, 0, 0, 1): [],
+    (-1, 0, 0, 1): [("hflip", "")],
+    (1, 0, 0, -1): [("vflip", "")],
+    (-1, 0, 0, -1): [("hflip", ""), ("vflip", "")],
+    (0, 1, -1, 0): [("transpose", "clock")],
+    (0, -1, 1, 0): [("transpose", "cclock")],
+    (0, 1, 1, 0): [("transpose", "cclock_flip")],
+    (0, -1, -1, 0): [("transpose", "clock_flip")],
+}
+
+
+def set_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Write the matrix into the header of an MP4's track (ISO 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 4 + 5 * 4 + 8 + 4 * 2  # version 0: behind four times and the layers
+    a, b, c, d = (65536 * value for value in matrix)
+    struct.pack_into(">9i", data, start, a, b, 0, c, d, 0, 0, 0, 2**30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_all_eight_orientations_are_shown_as_ffmpeg_shows_them(
+    tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=2)
+    plain = write_clip(tmp_path / "plain.mp4", frames=2)
+    set_display_matrix(clip, matrix)
+    with av.open(str(plain)) as container:
+        stored = next(container.decode(video=0))
+    graph = av.filter.Graph()
+    size = {"width": stored.width, "height": stored.height}
+    nodes = [graph.add_buffer(**size, format=stored.format, time_base=Fraction(1))]
+    nodes += [graph.add(name, arguments) for name, arguments in MATRICES[matrix]]
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes).configure()
+    graph.push(stored)
+    expected = graph.pull()
+    with open_local(clip, SamplingConfig()) as video:
+        frame = next(video.sample())
+    assert frame.size == (expected.height, expected.width)
+    shown = expected.reformat(format="rgb24").to_ndarray()
+    assert np.abs(frame.rgb().astype(int) - shown).max() <= 1
+    small, scale = frame.small_bgr(72)
+    assert small.shape[:2] == tuple(round(side * scale) for side in frame.size)
+    expected_small = cv2.resize(shown, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small[:, :, ::-1].astype(int) - expected_small).mean() < 8  # shown wrongly: 30 and more
 
 
 @pytest.mark.parametrize("rotation", [0, 90])

@@ -29,6 +29,7 @@ from deepfake.model.inference import Scorer
 from deepfake.pipelines.evaluate import robustness
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
+from deepfake.video.frame import Frame, read_orientation
 
 CRFS = (23, 32, 40)
 MAX_SECONDS = 60.0  # longer videos are not taken
@@ -82,12 +83,17 @@ def recompress(source: Any, target: Path, crf: int) -> None:
         frames = original.decode(stream)
         first = next(frames)
         encoded = copy.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
+        # phones turn the picture in the container, not the pixels; what is mirrored there is written as shown
+        as_shown = read_orientation(first).is_reflection
+        height, width = Frame(0, 0.0, first).size if as_shown else (stream.height, stream.width)
         # 4:2:0 needs even sides
-        encoded.width, encoded.height = stream.width // 2 * 2, stream.height // 2 * 2
+        encoded.width, encoded.height = width // 2 * 2, height // 2 * 2
         encoded.pix_fmt = "yuv420p"
-        if first.rotation:  # phones turn the picture in the container, not the pixels
+        if first.rotation and not as_shown:
             encoded.set_display_rotation(first.rotation)
         for number, frame in enumerate(chain([first], frames)):
+            if as_shown:
+                frame = av.VideoFrame.from_ndarray(Frame(number, 0.0, frame).rgb(), format="rgb24")
             plain = frame.reformat(encoded.width, encoded.height, "yuv420p")
             plain.pts, plain.time_base = number, 1 / rate
             plain.pict_type = 0  # the encoder's own choice of key frames
