@@ -268,6 +268,7 @@ class IsolatedExtractor:
 def serve(extract_one: Callable[..., ExtractionResult] = extract) -> None:
     """The child's life: settings in, then a request in and two tables out, until the pipe closes."""
     _die_with_parent()
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # Arrow would import it, for half a second
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with answers
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
@@ -283,7 +284,6 @@ def serve(extract_one: Callable[..., ExtractionResult] = extract) -> None:
         storage = Storage(StorageConfig.model_validate(settings["storage"]))
         cv2.setNumThreads(0)
         detector: Detector = make_detector(config.detector, storage)
-        pa.array([None])  # with its first array Arrow imports pandas, for 0.7 s: not while a video waits
     except OSError as error:  # such as a model that lies on other machines only
         _write(answers, _complaint(JobError(f"{CANNOT_START}: {error}")))
         return
