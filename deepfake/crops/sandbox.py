@@ -30,6 +30,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -265,10 +266,19 @@ class IsolatedExtractor:
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
+class _NoPandas(MetaPathFinder):
+    """Arrow looks for pandas with its first array; the child has no use for it, and half a second to lose."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def serve(extract_one: Callable[..., ExtractionResult] = extract) -> None:
     """The child's life: settings in, then a request in and two tables out, until the pipe closes."""
     _die_with_parent()
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # Arrow would import it, for half a second
+    sys.meta_path.insert(0, _NoPandas)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with answers
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
