@@ -239,12 +239,12 @@ def test_the_job_gives_the_same_files_with_and_without_pieces_and_goes_on_after_
     archive: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "crops"
-    blocks = runner.blocks
+    run_on_workers = runner.run_on_workers
 
-    def power_cut(_: object) -> None:
+    def power_cut(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "blocks", power_cut)
+    monkeypatch.setattr(runner, "run_on_workers", power_cut)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(job(archive, output, **TINY))
     first = staged(output, "pieces")
@@ -254,12 +254,12 @@ def test_the_job_gives_the_same_files_with_and_without_pieces_and_goes_on_after_
     for table in ("pieces", "videos"):
         (output / "_work" / table / lost).unlink()
 
-    def again(plan: Any) -> Any:
+    def again(*arguments: Any) -> Any:
         second = staged(output, "pieces")
         assert [name for name in second if second[name] != first[name]] == [lost]
-        return blocks(plan)
+        return run_on_workers(*arguments)
 
-    monkeypatch.setattr(runner, "blocks", again)
+    monkeypatch.setattr(runner, "run_on_workers", again)
     pipeline.run(job(archive, output, **TINY))
     assert (output / "part-00000.parquet").read_bytes() == (whole / "part-00000.parquet").read_bytes()
     pd.testing.assert_frame_equal(manifest(output), manifest(whole))
