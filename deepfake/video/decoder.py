@@ -29,7 +29,7 @@ from deepfake.io.ranged_file import Range, RangedFile
 from deepfake.io.tables import Status
 from deepfake.video import container, image
 from deepfake.video.errors import VideoError
-from deepfake.video.frame import Frame
+from deepfake.video.frame import Frame, square_size
 from deepfake.video.h264 import can_start
 from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, find_media_ranges, subtract_ranges
 from deepfake.video.packets import Packets, VideoInfo, find_needed_packets, find_runs, list_byte_ranges
@@ -179,7 +179,7 @@ class VideoFile:
             self._media = None
             stream = self._open_stream()
         context = stream.codec_context
-        self._check_size(context.width, context.height)
+        self._check_size(*square_size(context.width, context.height, self._pixel_aspect))
         self._media_file.hide(self._media or [])
         packets, incomplete = container.list_packets(self._container, stream, self._check_time)
         self._media_file.hide([])
@@ -198,6 +198,7 @@ class VideoFile:
         self._media_file.hide([])
         self._media_file.seek(0)
         self._container, stream = container.open_stream(self._media_file, parse)
+        self._pixel_aspect = stream.sample_aspect_ratio  # the container's, else the codec's
         return stream
 
     def _decode(self, wanted: np.ndarray) -> Iterator[Frame]:
@@ -348,8 +349,8 @@ class VideoFile:
                 yield self._frame(index, float(self.times[index]), picture)
 
     def _frame(self, index: int, time_s: float, picture: Any) -> Frame:
-        self._check_size(picture.width, picture.height)
-        return Frame(index, time_s, picture)
+        self._check_size(*square_size(picture.width, picture.height, self._pixel_aspect))
+        return Frame(index, time_s, picture, self._pixel_aspect)
 
     def _demux(self, stream: Any) -> Iterator[Any]:
         try:

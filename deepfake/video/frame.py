@@ -1,6 +1,7 @@
 """One decoded frame, in whichever form it is asked for: whole, a part, small, in colour or grey."""
 
 import struct
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
@@ -53,33 +54,50 @@ def read_orientation(picture: Any) -> Orientation:
 
 
 class Frame:
-    """One decoded frame, upright; converted only as far as it is asked for."""
+    """One decoded frame as it is shown, upright, of square pixels; converted only as far as is asked for."""
 
-    def __init__(self, index: int, time_s: float, picture: av.VideoFrame | np.ndarray) -> None:
+    def __init__(
+        self,
+        index: int,
+        time_s: float,
+        picture: av.VideoFrame | np.ndarray,
+        pixel_aspect: Fraction | None = None,
+    ) -> None:
+        """``pixel_aspect`` is the width of a stored pixel over its height; of what is shown it is 1."""
         self.index = index
         self.time_s = time_s
         self._picture: Any = picture
+        self._stored = (
+            (picture.shape[0], picture.shape[1])
+            if isinstance(picture, np.ndarray)
+            else square_size(picture.width, picture.height, pixel_aspect)[::-1]
+        )
         self._shown = UPRIGHT if isinstance(picture, np.ndarray) else read_orientation(picture)
         self._rgb: np.ndarray | None = picture if isinstance(picture, np.ndarray) else None
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(height, width)`` in pixels, upright."""
-        if isinstance(self._picture, np.ndarray):
-            return self._picture.shape[0], self._picture.shape[1]
-        height, width = self._picture.height, self._picture.width
+        """``(height, width)`` in square pixels, upright: boxes and crops are in these."""
+        height, width = self._stored
         return (width, height) if self._shown.transposed else (height, width)
 
     def rgb(self) -> np.ndarray:
         """The whole frame: (h, w, 3) uint8 RGB."""
         if self._rgb is None:
-            self._rgb = self._shown.apply(_convert(self._picture, format="rgb24").to_ndarray())
+            how: dict[str, Any] = {"format": "rgb24"}
+            if not self._has_square_pixels:
+                how |= {"width": self._stored[1], "height": self._stored[0], "interpolation": "BICUBIC"}
+            self._rgb = self._shown.apply(_convert(self._picture, **how).to_ndarray())
         return self._rgb
+
+    @property
+    def _has_square_pixels(self) -> bool:
+        return self._stored == (self._picture.height, self._picture.width)
 
     def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
         """``rgb()[top:bottom, left:right]`` of a part inside the frame, converted alone where possible."""
         layout = None
-        if self._rgb is None and self._shown == UPRIGHT:
+        if self._rgb is None and self._shown == UPRIGHT and self._has_square_pixels:
             layout = SUBSAMPLING.get(self._picture.format.name)
         if layout is None:
             return self.rgb()[top:bottom, left:right]
@@ -113,6 +131,15 @@ class Frame:
         height, width = shape[::-1] if self._shown.transposed else shape
         small = _convert(self._picture, width=width, height=height, format=pixel_format, interpolation="AREA")
         return self._shown.apply(small.to_ndarray()), scale
+
+
+def square_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """``(width, height)`` of a picture once its pixels are square: the side that is too short is longer."""
+    if not pixel_aspect or pixel_aspect <= 0:
+        return width, height
+    if pixel_aspect > 1:
+        return round(width * pixel_aspect), height
+    return width, round(height / pixel_aspect)
 
 
 def _convert(picture: Any, **how: Any) -> Any:

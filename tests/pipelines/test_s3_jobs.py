@@ -50,8 +50,10 @@ def test_preprocess_from_s3_to_s3_gives_the_rows_of_a_local_run(
     storage.upload_folder(ffpp_small, join(s3_root, "archive"))
     local, remote = str(tmp_path / "crops"), join(s3_root, "crops")
     with tempfile.TemporaryDirectory(prefix="ray") as ray_logs:  # a short name: sockets lie in it
-        for source, output in ((str(ffpp_small), local), (join(s3_root, "archive"), remote)):
-            done = preprocess(source, output, s3_server.environment | {"RAY_TMPDIR": ray_logs})
+        places = ((str(ffpp_small), local, "never"), (join(s3_root, "archive"), remote, "always"))
+        for source, output, start in places:
+            environment = s3_server.environment | {"RAY_TMPDIR": ray_logs}
+            done = preprocess(source, output, environment, "--ray.start", start)
             assert done.returncode == 0, done.stderr
         written = tmp_path / "written"
         storage.download_folder(remote, written)

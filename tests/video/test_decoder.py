@@ -194,6 +194,26 @@ def test_all_eight_orientations_are_shown_as_ffmpeg_shows_them(
     assert np.abs(small[:, :, ::-1].astype(int) - expected_small).mean() < 8  # shown wrongly: 30 and more
 
 
+@pytest.mark.parametrize(
+    ("aspect", "rotation", "size"),
+    [("64:45", 0, (144, 273)), ("64:45", 90, (273, 144)), ("8:9", 0, (162, 192)), ("1:1", 0, (144, 192))],
+)
+def test_pixels_that_are_not_square_are_shown_square(
+    tmp_path: Path, aspect: str, rotation: int, size: tuple[int, int]
+) -> None:
+    options = {"x264-params": f"sar={aspect.replace(':', '/')}", "crf": "1"}
+    clip = write_clip(tmp_path / "clip.mp4", frames=2, rotation=rotation, options=options)
+    with open_local(clip, SamplingConfig()) as video:
+        frame = next(video.sample())
+    assert frame.size == size  # 192 x 144 stored
+    part, small = frame.region(20, 30, 60, 90), frame.small_bgr(72)[0]
+    shown = frame.rgb()
+    assert shown.shape[:2] == size and min(small.shape[:2]) == 72
+    np.testing.assert_array_equal(part, shown[30:90, 20:60])
+    expected = np.rot90(cv2.resize(picture(0.0), size[::-1] if not rotation else size), rotation // 90)
+    assert np.abs(shown.astype(int) - expected).mean() < 5
+
+
 @pytest.mark.parametrize("rotation", [0, 90])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le"])
 def test_a_part_converted_alone_has_the_pixels_of_the_whole(

@@ -83,9 +83,10 @@ def recompress(source: Any, target: Path, crf: int) -> None:
         frames = original.decode(stream)
         first = next(frames)
         encoded = copy.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
-        # phones turn the picture in the container, not the pixels; what is mirrored there is written as shown
-        as_shown = read_orientation(first).is_reflection
-        height, width = Frame(0, 0.0, first).size if as_shown else (stream.height, stream.width)
+        # phones turn the picture in the container, not the pixels; what that cannot say is written as shown
+        aspect = stream.sample_aspect_ratio
+        as_shown = read_orientation(first).is_reflection or aspect not in (None, 0, 1)
+        height, width = Frame(0, 0.0, first, aspect).size if as_shown else (stream.height, stream.width)
         # 4:2:0 needs even sides
         encoded.width, encoded.height = width // 2 * 2, height // 2 * 2
         encoded.pix_fmt = "yuv420p"
@@ -93,7 +94,7 @@ def recompress(source: Any, target: Path, crf: int) -> None:
             encoded.set_display_rotation(first.rotation)
         for number, frame in enumerate(chain([first], frames)):
             if as_shown:
-                frame = av.VideoFrame.from_ndarray(Frame(number, 0.0, frame).rgb(), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(Frame(number, 0.0, frame, aspect).rgb(), format="rgb24")
             plain = frame.reformat(encoded.width, encoded.height, "yuv420p")
             plain.pts, plain.time_base = number, 1 / rate
             plain.pict_type = 0  # the encoder's own choice of key frames
