@@ -66,7 +66,7 @@ class Network:
         keras_runtime.start_keras(threads=threads)
         return self.bundle
 
-    def heat_maps(self, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    def heat_maps(self, threads: int | None = None) -> Callable[..., np.ndarray]:
         """What draws heat maps, as ``grad_cam.HeatMaps`` does, by this runtime where it can."""
         if self.runtime == "openvino":
             scorer = OpenVinoScorer(self.graph, threads)

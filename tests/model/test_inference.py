@@ -17,7 +17,8 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
 from deepfake.model.bundle import Bundle, save_bundle
-from deepfake.model.network import build_network
+from deepfake.model.grad_cam import HeatMaps
+from deepfake.model.network import POOL_LAYER, SCORE_LAYER, build_network
 
 
 def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
@@ -49,6 +50,27 @@ def test_openvinos_scores_are_tensorflows(uri: str, network: inference.Network) 
     np.testing.assert_allclose(network.scorer(threads=1).score(crops), expected, atol=1e-4)
     assert "openvino 20" in network.made_with
     assert "tensorflow" not in network.made_with
+
+
+def test_openvinos_heat_maps_are_those_of_keras_gradients(uri: str, network: inference.Network) -> None:
+    crops = inference.make_probes()
+    draw, keras = network.heat_maps(threads=1), HeatMaps(Bundle.load(uri))
+    for call in ("fake", "real"):
+        expected = keras(crops, call)
+        assert (expected.max(axis=(1, 2)) > 0).any()
+        np.testing.assert_allclose(draw(crops, call), expected, atol=1e-3)
+
+
+def test_a_head_of_unknown_layers_has_its_maps_from_tensorflow(tmp_path: Path) -> None:
+    keras = keras_runtime.start_keras(seed=3)
+    network = build_network(ModelConfig(weights="none"))
+    x = network.get_layer(POOL_LAYER).output
+    x = keras.layers.Dense(8, activation="gelu", name="head_dense")(x)
+    other = keras.Model(network.inputs, keras.layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
+    save_bundle(str(tmp_path), Storage(), other, threshold=0.5, threshold_rule="none")
+    found = inference.prepare_network(Bundle.load(str(tmp_path)), Storage(), "openvino")
+    assert not inference.OpenVinoScorer(found.graph).has_maps
+    assert isinstance(found.heat_maps(), HeatMaps)
 
 
 def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> None:

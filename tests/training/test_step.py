@@ -22,7 +22,7 @@ keras = keras_runtime.start_keras(threads=1, seed=rank)
 from deepfake.training.distributed.collective import Collective
 collective = Collective(rank, world)
 import numpy as np
-from deepfake.model.network import POOL_LAYER, ordered_trainable, ordered_weights
+from deepfake.model.network import POOL_LAYER, list_trainable, list_weights
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.ema import WeightAverage
 from deepfake.training.distributed.sync_batch_norm import synchronise_norms
@@ -38,7 +38,7 @@ def learner(norm_learns, make):
     x = L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
     network = synchronise_norms(keras.Model(crop, x), collective)
-    variables = ordered_trainable(network)
+    variables = list_trainable(network)
     # Adam would amplify the last bits
     network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")
     network.optimizer.build(variables)
@@ -59,7 +59,7 @@ def learner(norm_learns, make):
         collective.prepare(7)
         scores.append(collective.sum(whole))
         losses.append(step.loss)
-    weights = [np.asarray(weight) for weight in ordered_weights(network)]
+    weights = [np.asarray(weight) for weight in list_weights(network)]
     return [np.stack(scores), np.array(losses), *weights, *average.arrays()]
 
 def accumulated(network, variables, optimizer, collective, options):

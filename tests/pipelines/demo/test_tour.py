@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from deepfake.pipelines.demo.archive import make_archive
 
 from deepfake import config
 from deepfake.config import parse
 from deepfake.errors import Stopped, UsageError
 from deepfake.pipelines.demo import Summary, pipeline, tour
+from deepfake.pipelines.demo.dataset import make_archive
 from tests.processes import HANGS_SECONDS
 
 MODELS: dict[str, type[config.JobConfig]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -10,9 +9,11 @@ import numpy as np
 import pytest
 
 from deepfake.config import ModelConfig
+from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam, keras_runtime
 from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.inference import prepare_network
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import evidence
 from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
@@ -20,18 +21,24 @@ from deepfake.report import images
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
+@pytest.mark.parametrize("workers", [True, False])
+def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, workers: bool
+) -> None:
+    monkeypatch.setattr(session, "workers_exist", lambda: workers)
     keras_runtime.start_keras(seed=3)
     network = build_network(ModelConfig(weights="none"))
     save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
     crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    heats = grad_cam.HeatMaps(Bundle.load(str(tmp_path), Storage()))(crops)
+    bundle = Bundle.load(str(tmp_path), Storage())
+    heats = grad_cam.HeatMaps(bundle)(crops)
     expected = [
         images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
         for crop, heat in zip(crops, heats, strict=True)
     ]
 
-    pictures = HeatPictures(str(tmp_path), Storage())
+    pictures = HeatPictures(prepare_network(bundle, Storage(), runtime))
     first, none, rest = pictures.begin(crops[:2]), pictures.begin([]), pictures.begin(crops[2:])
 
     assert none.wait() == []
@@ -49,16 +56,6 @@ def _close(one: bytes | None, other: bytes) -> bool:
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int) for data in (one, other)
     ]
     return bool(np.abs(pixels[0] - pixels[1]).mean() < 1.0)
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_without_a_bundle_there_are_no_pictures_and_the_log_says_why(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    pictures = HeatPictures(str(tmp_path / "absent"), Storage())
-    assert pictures.begin([np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8)] * 3).wait() == [None] * 3
-    assert "heat maps could not be made" in caplog.text and "absent" in caplog.text
 
 
 def test_where_heat_maps_are_off_every_picture_has_none() -> None:
