@@ -18,7 +18,7 @@ class DetectorConfig(Section):
     )
     rows: int = Field(360, ge=64, description="frames are searched with the short side bounded to this")
     min_face: float = Field(
-        0.125, gt=0, le=1, description="smallest face looked for, as a share of the frame's height"
+        0.125, gt=0, le=1, description="smallest face looked for, as a share of the frame's short side"
     )
     yunet_threshold: float = Field(0.6, ge=0, le=1, description="lowest YuNet score that counts as a face")
     haar_neighbors: int = Field(5, ge=1, description="overlapping hits that make a Haar detection")

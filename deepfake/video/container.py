@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import av
 import av.error
 import numpy as np
-from av.stream import Discard
+from av.stream import Discard, Disposition
 
 from deepfake.io.tables import Status
 from deepfake.video.errors import VideoError
@@ -52,9 +52,12 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
 
 def _choose_stream(opened: Any) -> Any:
     """The stream to decode; no other is read."""
-    if not opened.streams.video:
-        raise VideoError(Status.UNSUPPORTED, "there is no video stream")
-    stream = opened.streams.best("video") or opened.streams.video[0]
+    streams = [stream for stream in opened.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        covers = " beside a cover picture" if opened.streams.video else ""
+        raise VideoError(Status.UNSUPPORTED, f"there is no video stream{covers}")
+    best = opened.streams.best("video")
+    stream = best if best in streams else streams[0]
     context = stream.codec_context
     if context is None:
         raise VideoError(Status.UNSUPPORTED, "there is no decoder for its codec")

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from deepfake.config import SamplingConfig
@@ -227,6 +228,26 @@ def test_a_part_converted_alone_has_the_pixels_of_the_whole(
     converted = [frame.region(*part) for part in parts]  # before rgb() keeps the whole
     for (left, top, right, bottom), part in zip(parts, converted, strict=True):
         np.testing.assert_array_equal(part, frame.rgb()[top:bottom, left:right])
+
+
+def test_sound_with_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "podcast.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=44100, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 192, 144, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        shown = av.VideoFrame.from_ndarray(picture(0.0), format="rgb24").reformat(format="yuvj420p")
+        shown.pts = 0
+        container.mux([*cover.encode(shown), *cover.encode(None)])
+        for i in range(40):
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            heard.rate, heard.pts = 44100, i * 1024
+            container.mux(sound.encode(heard))
+        container.mux(sound.encode(None))
+    with pytest.raises(VideoError, match="no video stream beside a cover picture") as raised:
+        open_local(path, SamplingConfig())
+    assert raised.value.status == Status.UNSUPPORTED
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class HaarDetector:
         return confirmed
 
     def _min_side(self, grey: np.ndarray) -> int:
-        return max(1, round(self._config.min_face * grey.shape[0]))
+        return max(1, round(self._config.min_face * min(grey.shape)))
 
     def _search(
         self, grey: np.ndarray, smallest: int, largest: int | None, factor: float, neighbors: int

@@ -63,7 +63,7 @@ class _SizedNetwork:
 
     network: Any
     rows: int  # the short side of a frame is bounded to this
-    smallest: float  # face that counts, as a share of the frame's height
+    smallest: float  # face that counts, as a share of the frame's short side
     enough: float  # the largest face must be of this share, or none is taken
 
     def faces(self, frame: Frame) -> list[Detection]:
@@ -72,9 +72,10 @@ class _SizedNetwork:
         self.network.setInputSize((width, height))
         _, rows = self.network.detect(bgr)
         found = [_make_detection(row) for row in (rows if rows is not None else ())]
-        if not any(face.h >= self.enough * height for face in found):
+        short = min(height, width)
+        if not any(face.h >= self.enough * short for face in found):
             return []
-        return [face.scale(1.0 / scale) for face in found if face.h >= self.smallest * height]
+        return [face.scale(1.0 / scale) for face in found if face.h >= self.smallest * short]
 
 
 def _make_network(config: DetectorConfig, model: bytes) -> Any:

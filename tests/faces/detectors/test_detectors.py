@@ -49,6 +49,19 @@ def test_a_face_is_found_where_it_is_in_the_pixels_of_the_frame(
         assert measure_overlap(found.scale(1 / factor), face) > 0.5
 
 
+@pytest.mark.parametrize("shape", [(720, 1280), (1280, 720)], ids=["landscape", "portrait"])
+def test_the_smallest_face_is_the_same_however_the_picture_is_held(
+    detector: Detector, portrait: Image, face: Detection, shape: tuple[int, int]
+) -> None:
+    factor = 0.2 * 720 / face.h
+    image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    canvas = np.full((*shape, 3), 128, np.uint8)
+    canvas[100 : 100 + len(image), 50 : 50 + image.shape[1]] = image
+    found = detect_faces(Frame(0, 0.0, canvas), detector)
+    true = face.scale(factor).move(50, 100)
+    assert any(measure_overlap(one, true) > 0.5 for one in found)
+
+
 def test_what_is_found_does_not_depend_on_the_frames_before(detector: Detector, portrait: Image) -> None:
     first = detect_faces(Frame(0, 0.0, portrait), detector)
     detect_faces(Frame(1, 0.1, np.ascontiguousarray(portrait[::-1])), detector)
