@@ -4,10 +4,14 @@ Columns, by any of these names, in any order; all but the first are optional and
 
 - ``video_id``, ``path``, ``uri``, ``url``, ``filename`` or ``file``: relative to the manifest's folder,
   absolute, or a URI
-- ``label``: 0, real, original or false; 1, fake, deepfake or true; empty or unknown where it is not known
+- ``label``, ``is_fake`` or ``class``: 0, real, original or false; 1, fake, deepfake or true; empty or unknown
+  where it is not known
 - ``method`` or ``generator``, ``compression``, ``dataset``, ``size_bytes``
 - ``split``: train, val or test; it wins over any other split but that of ``assign_splits``
-- ``target_id``, ``subject`` or ``identity`` (who is seen), and ``source_id``
+- ``target_id``, ``subject`` or ``identity`` (who is seen), and ``source_id``; 515.0, as pandas writes a whole
+  number beside gaps, is 515
+
+Blanks around values are no part of them, but in a path whose column's name has none around it.
 
 The files themselves are neither listed nor opened, and columns are handled whole: a manifest may have ten
 million rows.
@@ -37,7 +41,7 @@ LOCATION = ("uri", "path", "url", "filename", "file", "video_id")
 ALIASES: dict[str, tuple[str, ...]] = {
     "video_id": ("video_id",),
     "location": LOCATION,
-    "label": ("label",),
+    "label": ("label", "is_fake", "class"),
     "method": ("method", "generator"),
     "compression": ("compression",),
     "split": ("split",),
@@ -96,6 +100,8 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
     """The columns we know, as strings under our names; what is empty or absent is null."""
     try:
         with storage.open(uri) as file:
+            _require_utf8(uri, file.read(4))
+            file.seek(0)
             names = _read_header(uri, file)
         chosen = _choose(uri, names)
         with storage.open(uri) as file:
@@ -103,12 +109,18 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
     except pa.ArrowException as error:
-        raise UsageError(f"{uri}: cannot be read as a manifest: {error}") from None
+        more = "; save it as UTF-8" if "UTF8" in str(error) else ""
+        raise UsageError(f"{uri}: cannot be read as a manifest: {error}{more}") from None
     if table.num_rows == 0:
         raise UsageError(f"{uri}: the manifest has no rows")
     nothing = pa.nulls(table.num_rows, pa.string())
-    found = {name: _cast_to_text(uri, column, table[column]) for name, column in chosen.items()}
+    found = {name: _cast_to_text(uri, name, column, table[column]) for name, column in chosen.items()}
     return pa.table({name: found.get(name, nothing) for name in ALIASES})
+
+
+def _require_utf8(uri: str, start: bytes) -> None:
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f'{uri}: is in UTF-16 (Excel\'s "Unicode text"); save it as "CSV UTF-8"')
 
 
 def _read_header(uri: str, file: BinaryIO) -> list[str]:
@@ -145,11 +157,17 @@ def _read(uri: str, file: BinaryIO, names: Sequence[str], wanted: list[str]) -> 
     return pyarrow.csv.read_csv(file, parse_options=_CSV, convert_options=as_text)
 
 
-def _cast_to_text(uri: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
         column = column.cast(pa.string())
     except pa.ArrowException as error:
         raise UsageError(f"{uri}: column {name!r} is {column.type}, expected text: {error}") from None
+    if ours not in ("location", "video_id") or name != name.strip():
+        column = pc.utf8_trim_whitespace(column)
+    if ours in ("target_id", "source_id"):
+        column = pc.replace_substring_regex(column, r"^(\d+)\.0+$", r"\1")
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 

@@ -114,3 +114,42 @@ def test_the_clips_own_manifest_lists_them_all_with_their_subjects(data: Path, l
     table = load(data / "videos" / "videos.csv")
     assert Counter(table["label"].to_pylist()) == {0: 40, 1: 27, None: 2}
     assert "ff519" in table["group_id"].to_pylist()
+
+
+def test_blanks_are_no_part_of_what_stands_in_a_cell(csv, load):
+    table = load(csv("path, label, target_id, source_id\na b.mp4, real, 519, \nb.mp4, fake, 519 , 515\n"))
+    assert table["video_id"].to_pylist() == ["a b.mp4", "b.mp4"]
+    assert table["label"].to_pylist() == [0, 1]
+    assert table["target_id"].to_pylist() == ["519", "519"]
+    assert table["source_id"].to_pylist() == [None, "515"]
+
+
+def test_a_blank_at_the_end_of_a_path_is_a_part_of_it_where_its_column_has_none(csv, load):
+    assert load(csv("path,label\na.mp4 ,real\n"))["video_id"].to_pylist() == ["a.mp4 "]
+    assert load(csv("label, path\nreal, a.mp4\n"))["video_id"].to_pylist() == ["a.mp4"]
+
+
+def test_an_id_that_pandas_made_a_float_is_the_whole_number(csv, load, tmp_path):
+    text = "path,label,target_id,source_id\na.mp4,real,515,\nb.mp4,fake,519,515.0\nc.mp4,real,1.5,x.0\n"
+    expected = [None, "515", "x.0"]
+    table = load(csv(text))
+    assert table["source_id"].to_pylist() == expected
+    assert table["target_id"].to_pylist() == ["515", "519", "1.5"]
+    ids = pa.table({"path": ["a", "b", "c"], "source_id": pa.array([float("nan"), 515.0, None])})
+    pq.write_table(ids, tmp_path / "list.parquet")
+    assert load(tmp_path / "list.parquet")["source_id"].to_pylist() == [None, "515", None]
+
+
+@pytest.mark.parametrize("column", ["is_fake", "class"])
+def test_labels_are_found_under_other_names(csv, load, column):
+    assert load(csv(f"path,{column}\na.mp4,1\nb.mp4,real\n"))["label"].to_pylist() == [1, 0]
+
+
+def test_a_table_in_another_encoding_is_refused_with_what_to_do(csv, load, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes("path,label\na.mp4,real\n".encode("utf-16"))
+    with pytest.raises(UsageError, match='is in UTF-16 .* save it as "CSV UTF-8"'):
+        load(path)
+    path.write_bytes("path,label\nm\u00fcller.mp4,real\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="save it as UTF-8"):
+        load(path)
