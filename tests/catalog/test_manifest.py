@@ -148,7 +148,7 @@ def test_labels_are_found_under_other_names(csv, load, column):
 def test_a_table_in_another_encoding_is_refused_with_what_to_do(csv, load, tmp_path):
     path = tmp_path / "list.csv"
     path.write_bytes("path,label\na.mp4,real\n".encode("utf-16"))
-    with pytest.raises(UsageError, match='is in UTF-16 .* save it as "CSV UTF-8"'):
+    with pytest.raises(UsageError, match=r'is in UTF-16 .* save it as "CSV UTF-8"'):
         load(path)
     path.write_bytes("path,label\nm\u00fcller.mp4,real\n".encode("latin-1"))
     with pytest.raises(UsageError, match="save it as UTF-8"):
