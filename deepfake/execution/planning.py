@@ -22,6 +22,7 @@ from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.errors import UsageError
 from deepfake.execution import nodes, pools, runner, session
 from deepfake.execution.output import Output
+from deepfake.execution.process import count_cpus
 from deepfake.execution.unit_worker import unit_id_of
 from deepfake.execution.work_units import Todo, Unit, group, plan
 from deepfake.faces.detectors.factory import make_detector
@@ -112,7 +113,7 @@ def describe_plan(
 def count_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> pools.Workers:
     """Workers that a run would have, for ``--dry-run``; joins a cluster to ask for its CPUs."""
     if not session.joins_a_cluster(config.ray):
-        return pools.plan_workers(config.ray, units, config.ray.num_cpus or session.cores())
+        return pools.plan_workers(config.ray, units, config.ray.num_cpus or count_cpus())
     with session.session(config.ray):
         return pools.plan_workers(config.ray, units, int(nodes.total("CPU")))
 

@@ -20,6 +20,7 @@ import ray
 from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.execution import nodes, ray_compat, waiting
+from deepfake.execution.process import count_cpus
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def _start(config: RayConfig) -> None:
         try:
             ray.init(
                 address="local",
-                num_cpus=config.num_cpus or cores(),
+                num_cpus=config.num_cpus or count_cpus(),
                 object_store_memory=config.object_store_mb * 2**20,
                 logging_level=logging.ERROR,
                 **ray_compat.embedded_options(),
@@ -153,11 +154,6 @@ def _check_port(address: str) -> None:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def cores() -> int:
-    """CPUs of this machine."""
-    return os.cpu_count() or 1
 
 
 def joins_a_cluster(config: RayConfig) -> bool:

@@ -264,7 +264,7 @@ def main() -> None:
                 answers["job" + name] = faces / seconds
                 say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
         faces, seconds = job(str(kept), str(Path(made, "again")), whole)
-        say(f"{session.cores()} cores, {nodes.total('GPU'):g} GPUs")
+        say(f"{count_cpus()} cores, {nodes.total('GPU'):g} GPUs")
         say(f"kept: {faces} crops in {seconds:.1f} s, with the start of everything")
         if chosen.expected:
             expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "again")))

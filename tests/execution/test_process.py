@@ -1,12 +1,17 @@
-"""How a process ends."""
+"""What a process may use of its machine, and how it ends."""
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from deepfake.execution import process
+from deepfake.execution.process import count_cpus
 from tests.running import ROOT
 
 JOB = "from deepfake import cli, config, outcome; cli.run(config.JobConfig, lambda _: outcome.Outcome(), {})"
@@ -32,3 +37,46 @@ def test_only_our_own_programs_end_without_a_last_garbage_collection(work: str, 
         check=True,
     )
     assert done.stdout.splitlines()[-1] == f"frozen {frozen}"
+
+
+def test_a_process_counts_the_cpus_that_it_is_bound_to() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from deepfake.execution.process import count_cpus; print(count_cpus())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "150000 100000"}, [1.5]),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "max 100000"}, []),
+        (
+            "0::/pod/box\n",
+            {"sys/fs/cgroup/pod/box/cpu.max": "max 100000", "sys/fs/cgroup/pod/cpu.max": "50000 100000"},
+            [0.5],
+        ),
+        (
+            "3:cpuset:/\n1:cpu,cpuacct:/box\n0::/\n",
+            {
+                "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us": "400000",
+                "sys/fs/cgroup/cpu/box/cpu.cfs_period_us": "100000",
+            },
+            [4.0],
+        ),
+        ("1:cpu:/box\n", {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1"}, []),
+        ("nonsense\n", {}, []),
+    ],
+    ids=["v2", "v2 without", "v2 above", "v1", "v1 without", "unknown"],
+)
+def test_a_container_s_quota_bounds_the_cpus(
+    tmp_path: Path, groups: str, files: dict[str, str], expected: list[float]
+) -> None:
+    for name, text in {"proc/self/cgroup": groups, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    mine = len(os.sched_getaffinity(0))
+    assert count_cpus(tmp_path) == max(1, min([mine, *map(math.ceil, expected)]))
+    assert process.read_quotas(tmp_path) == expected

@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 
 from deepfake import __version__
+from deepfake.execution.process import count_cpus
 from deepfake.pipelines.benchmark.baselines import Tally
 
 UNTHREADED = "naive_unthreaded"
@@ -117,7 +118,7 @@ def describe_machine() -> dict[str, Any]:
     """Cores, CPU, load and versions."""
     return {
         "cores": os.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_usable": count_cpus(),
         "cpu": _read_cpu(),
         "system": platform.platform(),
         "load_average": read_load(),

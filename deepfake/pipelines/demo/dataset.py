@@ -1,7 +1,6 @@
 """Plans, renders and writes the demo's data set in the FaceForensics++ layout, with official-style splits."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,6 +13,7 @@ import av
 import numpy as np
 
 from deepfake.errors import UsageError
+from deepfake.execution.process import count_cpus
 from deepfake.pipelines.demo import animation, identities, people
 from deepfake.pipelines.demo.animation import Animation
 from deepfake.pipelines.demo.blending import METHODS, STYLES, blend_face
@@ -170,7 +170,7 @@ _OWN = frozenset({"original_sequences", "manipulated_sequences", "splits"})
 def _render_all(root: Path, plan: DatasetPlan, clips: Sequence[Clip], workers: int | None) -> None:
     # OpenCV, numpy's generators and FFmpeg work outside the interpreter lock, so threads are enough.
     with (
-        ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 8)) as pool,
+        ThreadPoolExecutor(workers or min(count_cpus(), 8)) as pool,
         Progress("demo clips", len(clips)) as progress,
     ):
         cast = _draw_cast(plan)

@@ -21,6 +21,7 @@ from deepfake.crops.corruptions import CORRUPTIONS, NONE, Corruption
 from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.errors import JobError
 from deepfake.execution import pools, runner, session
+from deepfake.execution.process import count_cpus
 from deepfake.execution.ray_errors import user_errors
 from deepfake.io.storage import Storage
 from deepfake.model.inference import Network, Scorer
@@ -126,7 +127,7 @@ class _Scorer:
         self._scorer: Scorer = session.fetch(network).scorer(threads)
         self._scoring = Lock()
         on_gpu = session.workers_exist() and bool(ray.get_gpu_ids())
-        self._decoders = ThreadPoolExecutor(min(_DECODERS, session.cores()) if on_gpu else 1)
+        self._decoders = ThreadPoolExecutor(min(_DECODERS, count_cpus()) if on_gpu else 1)
 
     def __call__(self, window: pa.Table) -> Iterator[pa.Table]:
         """``change, position, score`` of the crops of a window, for each change.

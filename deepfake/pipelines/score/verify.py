@@ -20,7 +20,7 @@ from deepfake.config import ScoreJobConfig, VerifyJobConfig, hash_config
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
-from deepfake.execution import session
+from deepfake.execution.process import count_cpus
 from deepfake.io import lock, tables
 from deepfake.io.parts import list_part_files
 from deepfake.io.run_record import read_score_record
@@ -187,7 +187,7 @@ def _again(
     checks = []
     with (
         Progress("videos verified", sampled.num_rows) as progress,
-        ThreadPoolExecutor(min(session.cores(), max(1, sampled.num_rows))) as pool,
+        ThreadPoolExecutor(min(count_cpus(), max(1, sampled.num_rows))) as pool,
     ):
         for made in pool.map(check, sampled.to_pylist()):
             checks.append(made)
