@@ -41,6 +41,7 @@ import pyarrow.parquet as pq
 from deepfake.config import DetectorConfig, RayConfig, ScoreJobConfig
 from deepfake.execution import nodes, session
 from deepfake.execution.output import CROP_ROW_GROUP_ROWS
+from deepfake.execution.process import count_cpus
 from deepfake.faces.encoding import decode_image
 from deepfake.io.parts import PARTS_KEY
 from deepfake.model import inference

@@ -20,6 +20,7 @@ import ray.data
 
 from deepfake.config import RayConfig
 from deepfake.execution import pools, session
+from deepfake.execution.process import count_cpus
 from tests.processes import descendants
 
 UNIT_SECONDS = 1.5  # of a worker; a video of FaceForensics++ takes so long
@@ -62,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
-    cores = session.cores()
+    cores = count_cpus()
     count = max(3 * WARM_UNITS, round(options.seconds / UNIT_SECONDS) * cores)
     with session.session(RayConfig(num_cpus=cores)):
         blocks = ray.data.from_blocks([pa.table({"unit": [number]}) for number in range(count)])
