@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -113,6 +114,11 @@ def _start(config: RayConfig) -> None:
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
             ray.shutdown()
+            if "AF_UNIX path length" in str(error):
+                raise UsageError(
+                    f"{tempfile.gettempdir()}: too long a path for the sockets that Ray makes below it; name a "
+                    "shorter folder with TMPDIR or RAY_TMPDIR"
+                ) from error
             if attempt == START_ATTEMPTS:
                 raise JobError(
                     f"Ray did not start on this machine ({_first_line(error)}); it may be overloaded or out "

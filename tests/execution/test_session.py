@@ -34,6 +34,22 @@ def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+def test_a_temporary_folder_with_too_long_a_path_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "a.png")
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    command = running.command(
+        "preprocess", "--input", tmp_path / "in", "--output", tmp_path / "out", "--ray.start", "always"
+    )
+    done = subprocess.run(
+        command, env=running.environment({"TMPDIR": str(long)}), text=True, capture_output=True
+    )
+    assert done.returncode == 2
+    assert f"{long}: too long a path" in done.stderr and "TMPDIR or RAY_TMPDIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_ray_client_is_refused_in_words_that_name_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "ray job submit"
     with pytest.raises(UsageError, match=words):
