@@ -76,9 +76,12 @@ class Output:
                 ("bundle_sha256", "bundle"),
             ):
                 if found.get(key) != mine.get(key):
+                    words = f"{found.get(key)}, this job has {mine.get(key)}"
+                    if key == "config_sha256":
+                        words = ", ".join(describe_changes(found, mine)) or words
                     raise UsageError(
-                        f"{self.root}: holds rows of another {what} ({found.get(key)}, this job has "
-                        f"{mine.get(key)}); give another --output, or remove that folder first"
+                        f"{self.root}: holds rows of another {what} ({words}); give another --output, or "
+                        "remove that folder first"
                     )
             return
         write_record(self.root, self.storage, mine)
@@ -263,6 +266,20 @@ class Output:
     def unit_uri(self, name: str, unit_id: str) -> str:
         """Where a unit's file of a table is staged."""
         return join(self.root, "_work", name, f"{unit_id}.parquet")
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any], most: int = 5) -> list[str]:
+    """Which keys of two records' sections differ, in words, as ``sampling.every_n was 30, is 7``."""
+    found = []
+    for name, section in now.items():
+        earlier = before.get(name)
+        if isinstance(section, Mapping) and isinstance(earlier, Mapping):
+            found += [
+                f"{name}.{key} was {earlier.get(key)}, is {value}"
+                for key, value in section.items()
+                if earlier.get(key) != value
+            ]
+    return [*found[:most], *([f"and {len(found) - most} more"] if len(found) > most else [])]
 
 
 def row_group_rows(name: str) -> int:

@@ -115,9 +115,10 @@ def _start(config: RayConfig) -> None:
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
             ray.shutdown()
             if "AF_UNIX path length" in str(error):
+                folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
                 raise UsageError(
-                    f"{tempfile.gettempdir()}: too long a path for the sockets that Ray makes below it; name a "
-                    "shorter folder with TMPDIR or RAY_TMPDIR"
+                    f"{folder}: too long a path for the sockets that Ray makes below it; name a shorter "
+                    "folder with TMPDIR or RAY_TMPDIR"
                 ) from error
             if attempt == START_ATTEMPTS:
                 raise JobError(

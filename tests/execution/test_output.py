@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from deepfake.errors import UsageError
 from deepfake.execution import output as staging
-from deepfake.execution.output import Output, Part, regrouped
+from deepfake.execution.output import Output, Part, describe_changes, regrouped
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
@@ -300,3 +300,12 @@ def test_regrouping_keeps_every_row_in_order_and_only_the_last_table_is_short(
     assert [n for table in found for n in table["n"].to_pylist()] == list(range(sum(lengths)))
     assert all(table.num_rows % rows == 0 for table in found[:-1])
     assert all(table.num_rows for table in found)
+
+
+def test_the_keys_that_differ_are_named_and_no_more_than_a_few() -> None:
+    before = {"version": "1", "sampling": {"every_n": 30, "policy": "every_n"}, "crop": {"margin": 0.3}}
+    now = {"version": "2", "sampling": {"every_n": 7, "policy": "every_n"}, "crop": {"margin": 0.15}}
+    expected = ["sampling.every_n was 30, is 7", "crop.margin was 0.3, is 0.15"]
+    assert describe_changes(before, now) == expected
+    assert describe_changes(before, now, most=1) == [expected[0], "and 1 more"]
+    assert describe_changes({}, now) == []
