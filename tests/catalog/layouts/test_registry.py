@@ -86,7 +86,9 @@ def dfdc(tree: MakeTree) -> Path:
         "ddd.mp4": {"is_fake": 1, "original": "gone.mp4"},
     }
     (root / "part_0" / "metadata.json").write_text(json.dumps(first))
-    (root / "part_1" / "metadata.json").write_text(json.dumps(second))
+    (root / "part_1" / "metadata.json").write_text(
+        json.dumps(second), encoding="utf-8-sig"
+    )  # as Windows writes it
     return root
 
 
