@@ -70,9 +70,7 @@ class Returned:
     node_id: str
     reason: str
     definite: bool = False  # the node was examined and is at fault; else it may be the unit
-    unreadable: tuple[
-        tuple[str, str], ...
-    ] = ()  # ids and URIs of videos that were listed, and not found here
+    unreadable: tuple[tuple[str, str], ...] = ()  # ids and URIs of videos that could not be read there
     kind: str = "NodeFault"  # or another error of ``deepfake.errors``, which ends the job
 
 
@@ -206,8 +204,10 @@ def begin(cluster: bool) -> None:
 
 
 def end() -> None:
-    """Take the session's values from Ray's head."""
+    """Take the session's values from Ray's head, and let work go to any node again."""
     global _current
+    if _current.left_out:
+        ray.data.DataContext.get_current().execution_options.label_selector = None
     for key in ray_compat.list_values(""):
         ray_compat.delete_value(key)
     _current = Nodes()

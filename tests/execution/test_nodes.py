@@ -23,7 +23,7 @@ def job(ray_session: None) -> Iterator[Nodes]:
     nodes.begin(cluster=False)
     yield nodes.current()
     nodes.end()
-    ray.data.DataContext.get_current().execution_options.label_selector = None
+    assert ray.data.DataContext.get_current().execution_options.label_selector is None
 
 
 @pytest.fixture
