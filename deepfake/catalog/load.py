@@ -17,6 +17,7 @@ from deepfake.catalog.layouts import ffpp, folders, registry
 from deepfake.catalog.media import (
     count_extensions,
     is_footage,
+    is_unread,
     remove_extension,
 )
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
@@ -55,6 +56,9 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     footage = sorted((f for f in files if is_footage(f.path)), key=lambda info: (info.path, info.uri))
     if not footage:
         raise UsageError(_explain_nothing(uri, files))
+    if unread := [info.path for info in files if is_unread(info.path)]:
+        words = "%s: %d files that may be pictures or videos are not read: %s; the first is %s"
+        log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
     if config.layout in ("auto", "ffpp"):
         clips = [ffpp.parse_path(f"{root}/{info.path}") for info in footage]
         if any(clips):

@@ -11,9 +11,20 @@ IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp",
 VIDEO_EXTENSIONS = frozenset(
     f".{name}"
     for names in (
-        "mp4 m4v mov qt 3gp 3g2 mkv webm avi divx wmv asf flv f4v ogv ogm mxf dv",  # containers
-        "mpg mpeg mpe m1v m2v mpv vob ts mts m2ts",  # MPEG streams
+        "mp4 m4v mov qt 3gp 3g2 mkv webm avi divx wmv asf flv f4v ogv ogm mxf dv rm rmvb",  # containers
+        "insv lrv",  # MP4 of cameras that look all round, and of action cameras
+        "mpg mpeg mpe m1v m2v mpv vob ts mts m2ts m2t mod tod",  # MPEG streams
         "h264 264 h265 265 hevc y4m mjpeg mjpg gif",  # bare streams and animations
+    )
+    for name in names.split()
+)
+
+# Pictures and videos that no decoder here reads whole: they are counted, so that none is missed in silence.
+UNREAD_EXTENSIONS = frozenset(
+    f".{name}"
+    for names in (
+        "heic heif avif apng jxl jp2 j2k jpx psd dng cr2 cr3 nef arw raf orf rw2 svg",  # pictures
+        "braw r3d ari vid bik smk mve nuv swf amv ivf",  # videos
     )
     for name in names.split()
 )
@@ -40,6 +51,13 @@ def is_footage(path: str) -> bool:
     if path.startswith(".") or "/." in path:
         return False
     return get_extension(path) in VIDEO_EXTENSIONS or is_image_name(path)
+
+
+def is_unread(path: str) -> bool:
+    """Whether the name may be that of a picture or video which is not read: by its extension, or with none."""
+    if path.startswith(".") or "/." in path:
+        return False
+    return get_extension(path) in UNREAD_EXTENSIONS or not get_extension(path)
 
 
 def remove_extension(path: str) -> str:

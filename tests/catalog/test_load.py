@@ -103,3 +103,13 @@ def test_a_filter_does_not_move_videos_between_splits(tree, load):
         for table in (load(root), load(root, methods=["a"]))
     )
     assert part.items() <= whole.items()
+
+
+def test_pictures_and_videos_of_kinds_that_are_not_read_are_counted(tree, load, caplog):
+    root = tree("a.mp4", "b.HEIC", "c.heic", "d/e.avif", "clip", "notes.txt", ".hidden", "f.m2t", "g.insv")
+    assert load(root)["video_id"].to_pylist() == ["a.mp4", "f.m2t", "g.insv"]
+    (said,) = [record.getMessage() for record in caplog.records if "not read" in record.getMessage()]
+    assert (
+        "4 files that may be pictures or videos are not read: .heic (2), .avif (1), no extension (1)" in said
+    )
+    assert said.endswith("the first is b.HEIC")
