@@ -54,7 +54,7 @@ def is_footage(path: str) -> bool:
 
 
 def is_unread(path: str) -> bool:
-    """Whether the name may be that of a picture or video which is not read: by its extension, or with none."""
+    """Whether the name may be that of media that is not read: by its extension, or with none."""
     if path.startswith(".") or "/." in path:
         return False
     return get_extension(path) in UNREAD_EXTENSIONS or not get_extension(path)
