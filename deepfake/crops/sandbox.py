@@ -294,6 +294,7 @@ def serve(extract_one: Callable[..., ExtractionResult] = extract) -> None:
         storage = Storage(StorageConfig.model_validate(settings["storage"]))
         cv2.setNumThreads(0)
         detector: Detector = make_detector(config.detector, storage)
+        pa.array([None])  # Arrow reserves its address space with its first array: before that is bounded
     except OSError as error:  # such as a model that lies on other machines only
         _write(answers, _complaint(JobError(f"{CANNOT_START}: {error}")))
         return
