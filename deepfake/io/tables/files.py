@@ -75,6 +75,8 @@ def from_rows(name: str, rows: Iterable[Mapping[str, Any]], config_sha256: str |
             raise TableError(f"table {name}: no such column: {', '.join(sorted(unknown))}")
     try:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
+    except pa.ArrowMemoryError:  # no fault of the rows
+        raise
     except pa.ArrowException:
         for field in wanted:
             _check_values(name, field, rows)
