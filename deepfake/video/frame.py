@@ -43,14 +43,16 @@ UPRIGHT = Orientation()
 
 def read_orientation(picture: Any) -> Orientation:
     """Of a decoded ``av.VideoFrame``; an angle between quarter turns is taken to the nearest."""
-    for data in picture.side_data:
-        if data.type == SideData.DISPLAYMATRIX:
-            # A stored place (x, y) is shown at (ax + cy, bx + dy): libavutil/display.h.
-            a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
-            if abs(a) + abs(d) >= abs(b) + abs(c):
-                return Orientation(False, a < 0, d < 0)
-            return Orientation(True, c < 0, b < 0)
-    return UPRIGHT
+    data = picture.side_data.get(
+        SideData.DISPLAYMATRIX
+    )  # PyAV 18 lists values, 19 their kinds; both know this
+    if data is None:
+        return UPRIGHT
+    # A stored place (x, y) is shown at (ax + cy, bx + dy): libavutil/display.h.
+    a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)
 
 
 class Frame:
