@@ -355,9 +355,10 @@ def send_it_twice(one: Round) -> str:
     """The same command again while the first one works."""
     job, in_time = one.submitted()
     second, text = finished(one.submit(options=()))  # the driver's node has room for one
-    refused = (
-        "the second is refused" if second and "another job is writing this output" in text else "BOTH WORK"
-    )
+    ended = job.poll() is not None
+    refused = "not run: the first had ended before the second began" if ended else "BOTH WORK"
+    if second and "another job is writing this output" in text:
+        refused = "the second is refused"
     return f"{refused}; the first: " + one.verdict(finished(job), in_time)
 
 
