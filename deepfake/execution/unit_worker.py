@@ -112,11 +112,15 @@ def left_out(entry: Mapping[str, Any], table: str) -> ExtractionResult:
 
 
 def require_readable(unit_id: str, videos: list[dict[str, Any]]) -> None:
-    """Raise ``NodeFault`` where the files of ``videos`` rows could not be read, which others perhaps can."""
-    unreadable = tuple((row["video_id"], row["uri"]) for row in videos if row["status"] == Status.UNREADABLE)
-    if not unreadable or nodes.accepts_failures(unit_id):
+    """Raise ``NodeFault`` where the files of ``videos`` rows could not be read, which others perhaps can.
+
+    A file that was read and is no video (``retry`` is false) is no node's fault.
+    """
+    failed = [row for row in videos if row["status"] == Status.UNREADABLE and row.get("retry")]
+    if not failed or nodes.accepts_failures(unit_id):
         return
-    details = {str(row["status_detail"]) for row in videos if row["status"] == Status.UNREADABLE}
+    unreadable = tuple((row["video_id"], row["uri"]) for row in failed)
+    details = {str(row["status_detail"]) for row in failed}
     more = f" and {len(unreadable) - 1} others" if len(unreadable) > 1 else ""
     raise NodeFault(
         f"it cannot read {unreadable[0][1]}{more} ({', '.join(sorted(details))}), which this job can: all "
