@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +31,8 @@ from deepfake.outcome import Outcome
 
 log = logging.getLogger(__name__)
 
+Config = TypeVar("Config", PreprocessJobConfig, ScoreJobConfig)
+
 
 @dataclass
 class Seconds:
@@ -41,11 +43,12 @@ class Seconds:
     reporting: float = 0.0  # pages and pictures
 
 
-class UnitJob(ABC):
+class UnitJob(ABC, Generic[Config]):
     """One run. ``identity`` names what decides the rows, ``output`` is where they go."""
 
-    def __init__(self, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str) -> None:
-        self._config, self.output, self.identity = config, output, identity
+    def __init__(self, config: Config, output: Output, identity: str) -> None:
+        self.config: Config = config
+        self.output, self.identity = output, identity
         self.started = time.monotonic()
 
     @property
@@ -55,7 +58,7 @@ class UnitJob(ABC):
 
     def run(self) -> Outcome:
         """Do the whole job; raises ``UsageError`` where the input or the output folder is wrong."""
-        config, output = self._config, self.output
+        config, output = self.config, self.output
         listed = self.list_videos()
         if config.dry_run:
             return Outcome(self.describe_plan(listed))
@@ -131,16 +134,16 @@ class UnitJob(ABC):
 
     def list_videos(self) -> pa.Table:
         """Rows of table ``catalog``, or of the videos of an earlier output."""
-        return planning.list_videos(self._config, self.output)
+        return planning.list_videos(self.config, self.output)
 
     def describe_plan(self, listed: pa.Table) -> dict[str, Any]:
         """What a run would do, for ``--dry-run``."""
-        return planning.describe_plan(listed, self._config, self.output, self.identity)
+        return planning.describe_plan(listed, self.config, self.output, self.identity)
 
     def estimate_core_seconds(self, listed: pa.Table) -> float:
         """About how much work is left, by the plan."""
         earlier = self.output.finished_videos(planning.EARLIER)
-        rest = planning.missing(listed, earlier, self._config.retry_failed)
+        rest = planning.missing(listed, earlier, self.config.retry_failed)
         return float(work_units.estimate(rest).sum())
 
     @property
@@ -150,16 +153,16 @@ class UnitJob(ABC):
 
     def choose_units(self, listed: pa.Table) -> Todo:
         """What this run has to do."""
-        return planning.choose(listed, self._config, self.output, self.identity)
+        return planning.choose(listed, self.config, self.output, self.identity)
 
-    def prepare(self) -> None:  # noqa: B027 - a job may have nothing to prepare
+    def prepare(self) -> None:
         """Get ready what workers need, before the first of them starts."""
 
     def extraction(self) -> ExtractConfig | None:
         """How crops are cut; None where the input has them already. The detector's file travels in it."""
-        assert self._config.detector is not None and self._config.crop is not None  # resolved
-        detector = carry_detector(self._config.detector, self.storage)
-        return ExtractConfig(self._config.sampling, detector, self._config.crop)
+        assert self.config.detector is not None and self.config.crop is not None  # resolved
+        detector = carry_detector(self.config.detector, self.storage)
+        return ExtractConfig(self.config.sampling, detector, self.config.crop)
 
     def cut_to_what_is_done(self, work: Todo) -> Todo:
         """What is complete of the work; less than all where a budget has ended it early."""

@@ -49,13 +49,12 @@ def run(config: PreprocessJobConfig) -> Outcome:
     return PreprocessJob(config, storage).run()
 
 
-class PreprocessJob(UnitJob):
+class PreprocessJob(UnitJob[PreprocessJobConfig]):
     """One run of preprocess, its URIs absolute and its detector resolved."""
 
     def __init__(self, config: PreprocessJobConfig, storage: Storage) -> None:
         identity = hash_config(config)
         super().__init__(config, Output(config.output, storage, identity, FOLDERS), identity)
-        self.config = config
 
     @property
     def made_by(self) -> str:

@@ -78,7 +78,7 @@ def run(config: ScoreJobConfig) -> Outcome:
     return ScoreJob(resolved(config, bundle, storage, kept), storage, bundle, kept).run()
 
 
-class ScoreJob(UnitJob):
+class ScoreJob(UnitJob[ScoreJobConfig]):
     """One run of score, its configuration ``resolved``."""
 
     def __init__(
@@ -87,7 +87,7 @@ class ScoreJob(UnitJob):
         folders = {**FOLDERS, "crops": "crops"} if config.scoring.keep_crops else FOLDERS
         output = Output(config.output, storage, hash_config(config), folders)
         super().__init__(config, output, hash_json([output.config_sha256, bundle.sha256]))
-        self.config, self.bundle, self.kept = config, bundle, kept
+        self.bundle, self.kept = bundle, kept
         self.budget = Budget.parse(config.budget) if config.budget else Budget()
         self.point = choose_verdict_rule(bundle, config.scoring)  # in force
 
