@@ -137,7 +137,7 @@ def test_a_small_job_keeps_to_its_budget(ffpp_small: Path, tmp_path: Path) -> No
     small_bundle.red_is_fake(str(tmp_path / "bundle"), crop=CropConfig())
     words = (
         "--input", ffpp_small, "--bundle", tmp_path / "bundle", "--output", tmp_path / "never",
-        "--ray.start", "never", "--budget", "1s", "--report.pages", "0", *OPTIONS,
+        "--ray.start", "never", "--budget", "0.001s", "--report.pages", "0", *OPTIONS,
     )  # fmt: skip
     running.run(running.command("score", *words), tmp_path)
     found = summary(tmp_path / "never")
