@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -33,15 +34,20 @@ from tests.stored_crops import write_crops
 
 
 def meet(words: list[str], output: Path, cwd: Path) -> str:
-    """Start a job, and the same again once the first has its lock; what the second says."""
+    """Start a job, and the same again once the first has its lock; what the second says.
+
+    The first is held up meanwhile, so that it is not done before the second looks.
+    """
     with (cwd / "first.log").open("w+") as said:
         first = subprocess.Popen(words, stdout=said, stderr=said, cwd=cwd, env=running.environment())
         try:
             wait_until(lambda: (output / lock.FILE).exists() or first.poll() is not None)
+            first.send_signal(signal.SIGSTOP)
             second = subprocess.run(
                 words, capture_output=True, text=True, cwd=cwd, env=running.environment(),
                 timeout=running.HANGS_SECONDS,
             )  # fmt: skip
+            first.send_signal(signal.SIGCONT)
             assert first.wait(running.HANGS_SECONDS) == 0, (cwd / "first.log").read_text()
         finally:
             first.kill()
