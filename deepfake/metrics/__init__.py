@@ -15,8 +15,8 @@ from deepfake.metrics.abstention import (
     measure_outside,
 )
 from deepfake.metrics.aggregation import POLICIES, aggregate, aggregate_videos
-from deepfake.metrics.calibration import make_reliability_bins, measure_calibration_error
-from deepfake.metrics.classification import find_equal_error_rate, measure_binary
+from deepfake.metrics.calibration import make_reliability_bins
+from deepfake.metrics.classification import measure_binary
 from deepfake.metrics.confidence_intervals import (
     Interval,
     bootstrap_auc,

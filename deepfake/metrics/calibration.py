@@ -34,16 +34,3 @@ def make_reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS
 def assign_bins(scores: Scores, bins: int) -> NDArray[np.int64]:
     """The equal-width bin of each score, from 0."""
     return np.minimum((scores * bins).astype(np.int64), bins - 1)
-
-
-def measure_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> float | None:
-    """Mean distance between score and share of fakes over the bins, each weighted by its items.
-
-    Taken on the score of "fake" (Naeini et al. 2015), not on the confidence in the predicted class.
-    ``None`` without items.
-    """
-    found = make_reliability_bins(labels, scores, bins)
-    total = sum(b["n"] for b in found)
-    if not total:
-        return None
-    return float(sum(b["n"] * abs(b["mean_score"] - b["share_fake"]) for b in found) / total)

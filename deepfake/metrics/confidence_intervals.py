@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from deepfake.metrics.classification import METRICS, Values, WeightedMetrics, Weights
 from deepfake.metrics.operating_points import predict_precision
-from deepfake.metrics.resampling import METRICS, Values, WeightedMetrics, Weights
 from deepfake.metrics.validation import Labels, Scores, validate
+
+LEVEL = 0.95
 
 
 class Interval(NamedTuple):
@@ -32,7 +34,6 @@ def bootstrap_auc(
     groups: ArrayLike,
     n: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval | None:
     """The interval that ``bootstrap_metrics`` gives the AUC, in a fraction of its time."""
 
@@ -40,7 +41,7 @@ def bootstrap_auc(
         metrics = WeightedMetrics(y, s)
         return lambda weights: {"auc": metrics.auc(weights)}
 
-    return _resample(labels, scores, groups, ("auc",), measure_auc, n, seed, level)["auc"]
+    return _resample(labels, scores, groups, ("auc",), measure_auc, n, seed)["auc"]
 
 
 def bootstrap_metrics(
@@ -50,7 +51,6 @@ def bootstrap_metrics(
     threshold: float = 0.5,
     n: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> dict[str, Interval | None]:
     """Percentile intervals of every metric under resampling of groups with replacement (Efron 1979).
 
@@ -68,7 +68,7 @@ def bootstrap_metrics(
     def measure(y: Labels, s: Scores) -> Callable[[Weights], Values]:
         return WeightedMetrics(y, s, threshold)
 
-    return _resample(labels, scores, groups, METRICS, measure, n, seed, level)
+    return _resample(labels, scores, groups, METRICS, measure, n, seed)
 
 
 def _resample(
@@ -79,7 +79,6 @@ def _resample(
     make_measure: Callable[[Labels, Scores], Callable[[Weights], Values]],
     n: int,
     seed: int,
-    level: float,
 ) -> dict[str, Interval | None]:
     y, s = validate(labels, scores)
     keys = np.asarray(groups)
@@ -93,17 +92,18 @@ def _resample(
     found: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(n):
         counts = np.bincount(rng.integers(0, unique.size, unique.size), minlength=unique.size)
-        for name, value in measure(counts[codes]).items():
-            if value is not None:
+        values = measure(counts[codes])
+        for name in names:
+            if (value := values[name]) is not None:
                 found[name].append(value)
-    tails = [(1.0 - level) / 2, 1.0 - (1.0 - level) / 2]
+    tails = [(1.0 - LEVEL) / 2, (1.0 + LEVEL) / 2]
     return {
         name: Interval(*map(float, np.quantile(values, tails))) if 2 * len(values) >= n else None
         for name, values in found.items()
     }
 
 
-def bound_share(part: int, whole: int, level: float = 0.95) -> Interval | None:
+def bound_share(part: int, whole: int, level: float = LEVEL) -> Interval | None:
     """Clopper-Pearson interval (1934) of ``part`` of ``whole``; ``None`` where there are none."""
     from scipy.special import betaincinv  # scipy.stats has it by name, and takes a second to import
 
@@ -115,17 +115,15 @@ def bound_share(part: int, whole: int, level: float = 0.95) -> Interval | None:
     return Interval(float(low), float(high))
 
 
-def bound_precision(
-    hits: int, fakes: int, alarms: int, reals: int, prevalence: float, level: float = 0.95
-) -> Interval | None:
+def bound_precision(hits: int, fakes: int, alarms: int, reals: int, prevalence: float) -> Interval | None:
     """Interval of the precision where ``prevalence`` of all videos are fake.
 
     ``hits`` of ``fakes`` and ``alarms`` of ``reals`` were called fake. Both rates get an exact interval of
-    level ``(1 + level) / 2``, so that the two hold together at ``level`` at least (Bonferroni); the ends are
+    level ``(1 + LEVEL) / 2``, so that the two hold together at ``LEVEL`` at least (Bonferroni); the ends are
     the worst and the best that they allow. ``None`` where a class is absent.
     """
-    tpr = bound_share(hits, fakes, (1 + level) / 2)
-    fpr = bound_share(alarms, reals, (1 + level) / 2)
+    tpr = bound_share(hits, fakes, (1 + LEVEL) / 2)
+    fpr = bound_share(alarms, reals, (1 + LEVEL) / 2)
     if tpr is None or fpr is None:
         return None
     worst = predict_precision(tpr.low, fpr.high, prevalence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepfake.metrics import make_reliability_bins, measure_calibration_error
+from deepfake.metrics import make_reliability_bins
 
 
 def test_an_edge_belongs_to_the_bin_above_and_one_to_the_last() -> None:
@@ -23,12 +23,5 @@ def test_a_bin_has_the_mean_of_its_scores_and_the_share_of_its_fakes() -> None:
     assert only["mean_score"] == pytest.approx(0.85)
 
 
-def test_the_error_weighs_a_bin_by_its_items() -> None:
-    # below: two items of mean .2, none fake; above: six of mean .9, three fake
-    labels, scores = [0, 0, *[1, 0] * 3], [0.1, 0.3, *[0.9] * 6]
-    assert measure_calibration_error(labels, scores, bins=2) == pytest.approx((2 * 0.2 + 6 * 0.4) / 8)
-
-
-def test_without_items_there_is_no_error_to_speak_of() -> None:
-    assert measure_calibration_error([], []) is None
+def test_without_items_there_are_no_bins() -> None:
     assert make_reliability_bins([], []) == []

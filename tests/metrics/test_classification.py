@@ -8,17 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from deepfake.metrics import (
-    find_equal_error_rate,
-    make_reliability_bins,
-    measure_binary,
-    measure_calibration_error,
-)
+from deepfake.metrics import make_reliability_bins, measure_binary
+from deepfake.metrics.classification import METRICS, WeightedMetrics
 
 # A coarse grid of scores makes ties common.
 SCORE = st.integers(0, 20).map(lambda i: i / 20)
 ITEMS = st.lists(st.tuples(st.integers(0, 1), SCORE), min_size=2, max_size=60)
 BOTH_CLASSES = ITEMS.filter(lambda items: len({label for label, _ in items}) == 2)
+REPEATED = st.lists(st.tuples(st.integers(0, 1), SCORE, st.integers(0, 3)), max_size=40)
 THRESHOLD_METRICS = ("balanced_accuracy", "precision", "recall", "specificity", "f1")
 RANK_METRICS = ("auc", "partial_auc", "ap", "eer", "eer_threshold")
 
@@ -56,11 +53,16 @@ def test_the_equal_error_rate_is_where_the_roc_curve_crosses_the_diagonal_of_equ
     items: list[tuple[int, float]],
 ) -> None:
     y, s = arrays(items)
-    error = find_equal_error_rate(y, s)
-    assert error is not None
+    found = measure_binary(y, s)
+    rate = found["eer"]
     fpr, tpr, _ = sk.roc_curve(y, s, drop_intermediate=False)
-    assert np.interp(error[0], *_strictly_rising(fpr, tpr, 1 - error[0])) == pytest.approx(1 - error[0])
-    assert error[1] in s
+    assert np.interp(rate, *_strictly_rising(fpr, tpr, 1 - rate)) == pytest.approx(1 - rate)
+    assert found["eer_threshold"] in s
+
+
+def test_the_threshold_of_equal_errors_is_the_score_at_which_they_come_nearest() -> None:
+    y, s = [0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.8, 0.9]
+    assert measure_binary(y, s)["eer_threshold"] == 0.4  # one real and one fake called wrong
 
 
 def _strictly_rising(fpr: np.ndarray, tpr: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +128,13 @@ def test_what_cannot_be_measured_is_refused(labels: list, scores: list, words: s
 
 
 def test_the_calibration_error_of_a_constant_score_is_its_distance_from_the_share_of_fakes() -> None:
-    assert measure_calibration_error([0, 0, 0, 1], [0.75] * 4) == pytest.approx(0.5)
+    assert measure_binary([0, 0, 0, 1], [0.75] * 4)["ece"] == pytest.approx(0.5)
+
+
+def test_the_calibration_error_weighs_a_bin_by_its_items() -> None:
+    # below: two items of .2, none fake; above: six of .9, three fake
+    labels, scores = [0, 0, *[1, 0] * 3], [0.2, 0.2, *[0.9] * 6]
+    assert measure_binary(labels, scores)["ece"] == pytest.approx((2 * 0.2 + 6 * 0.4) / 8)
 
 
 @given(ITEMS)
@@ -136,3 +144,19 @@ def test_the_reliability_bins_hold_every_item_once(items: list[tuple[int, float]
     assert sum(b["n"] for b in bins) == y.size
     assert sum(b["n"] * b["share_fake"] for b in bins) == pytest.approx(y.sum())
     assert all(b["lower"] - 1e-12 <= b["mean_score"] <= b["upper"] + 1e-12 for b in bins)
+
+
+@settings(max_examples=80, deadline=None)
+@given(REPEATED, SCORE)
+def test_weights_count_rows_as_repeating_them_does(
+    rows: list[tuple[int, float, int]], threshold: float
+) -> None:
+    y = np.array([row[0] for row in rows], np.int8)
+    s = np.array([row[1] for row in rows], np.float64)
+    weights = np.array([row[2] for row in rows], np.int64)
+    found = WeightedMetrics(y, s, threshold)(weights)
+    plain = measure_binary(np.repeat(y, weights), np.repeat(s, weights), threshold)
+    assert set(found) == {*METRICS, "eer_threshold"}
+    for name, value in found.items():
+        expected = plain[name]
+        assert value == (None if expected is None else pytest.approx(expected, abs=1e-9)), name

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deepfake.metrics import bootstrap_auc, bound_precision, bound_share, predict_precision
+from deepfake.metrics import (
+    bootstrap_auc,
+    bootstrap_metrics,
+    bound_precision,
+    bound_share,
+    measure_binary,
+    predict_precision,
+)
+from deepfake.metrics.classification import METRICS
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -90,3 +98,26 @@ def test_the_precisions_interval_covers_it_at_least_as_often_as_it_says() -> Non
 def test_what_is_never_called_fake_has_no_precision_to_speak_of() -> None:
     found = bound_precision(0, 10, 0, 10, 0.5)
     assert found is not None and (found.low, found.high) == (0.0, 1.0)
+
+
+def test_every_metric_has_the_interval_that_resampling_the_rows_gives() -> None:
+    random = np.random.default_rng(3)
+    groups = np.repeat(np.arange(30), 3)
+    y = groups % 2
+    s = np.round(np.clip(random.normal(0.4 + 0.2 * y, 0.25), 0, 1), 2)
+    found = bootstrap_metrics(y, s, groups, 0.5, n=60, seed=4)
+    drawn = np.random.default_rng(4)
+    samples = []
+    for _ in range(60):
+        counts = np.bincount(drawn.integers(0, 30, 30), minlength=30)
+        rows = np.repeat(np.arange(y.size), counts[groups])
+        samples.append(measure_binary(y[rows], s[rows], 0.5))
+    for name in METRICS:
+        expected = np.quantile([sample[name] for sample in samples], [0.025, 0.975])
+        assert found[name] == pytest.approx(tuple(expected), abs=1e-9), name
+    assert bootstrap_auc(y, s, groups, n=60, seed=4) == found["auc"]
+
+
+def test_there_are_no_intervals_where_a_class_has_one_group() -> None:
+    found = bootstrap_metrics([0, 0, 1, 1], [0.5] * 4, list("abcc"), n=20)
+    assert found == dict.fromkeys(METRICS)
