@@ -59,28 +59,15 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     if unread := [info.path for info in files if is_unread(info.path)]:
         words = "%s: %d files that may be pictures or videos are not read: %s; the first is %s"
         log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
-    if config.layout in ("auto", "ffpp"):
-        clips = [ffpp.parse_path(f"{root}/{info.path}") for info in footage]
-        if any(clips):
-            return _make_ffpp_table(uri, footage, clips, root, root_name, config)
-        if config.layout == "ffpp" or (
-            root_name and any(ffpp.is_in_tree(f"{root}/{info.path}") for info in footage)
-        ):
-            raise UsageError(
-                f"{uri}: no clips of a FaceForensics++ tree: looked for "
-                "original_sequences/youtube/c23/videos/*.mp4, "
-                "manipulated_sequences/Deepfakes/c23/videos/*.mp4 and the like; "
-                f"found {_give_examples(footage)}; --catalog.layout folders takes files as they are"
-            )
     known = registry.describe_known(config.layout, files, footage, root, storage)
-    if known:
-        return _make_layout_table(uri, footage, known, root_name)
-    if config.layout in registry.LAYOUTS:
+    if config.layout in registry.LAYOUTS and not known:
         raise UsageError(
             f"{uri}: not laid out as {config.layout}: looked for {registry.LOOKED_FOR[config.layout]}; "
-            f"found {_give_examples(footage)}"
+            f"found {_give_examples(footage)}; --catalog.layout folders takes files as they are"
         )
-    return _make_table(footage, folders.describe_by_folders([info.path for info in footage], root_name))
+    if config.layout in ("auto", "ffpp"):
+        footage = _leave_out_rest(uri, footage, known, root, config)
+    return _make_layout_table(uri, footage, known, root_name)
 
 
 def _make_layout_table(
@@ -88,42 +75,30 @@ def _make_layout_table(
 ) -> pa.Table:
     """Clips that a layout knows, and other footage by its folders' names."""
     others = [info.path for info in footage if info.path not in known]
-    if others:
+    if known and others:
         log.info("%s: %d files are taken by their folders' names, such as %s", uri, len(others), others[0])
     named = dict(zip(others, folders.describe_by_folders(others, root_name), strict=True))
     return _make_table(footage, [known.get(info.path) or named[info.path] for info in footage])
 
 
-def _make_ffpp_table(
-    uri: str,
-    footage: list[FileInfo],
-    clips: Sequence[Provenance | None],
-    root: str,
-    root_name: str,
-    config: CatalogConfig,
-) -> pa.Table:
-    """Clips of the tree, and with ``auto`` the footage outside it by its folders' names."""
-    kept = [(info, clip) for info, clip in zip(footage, clips, strict=True) if clip is not None]
-    others = [info for info, clip in zip(footage, clips, strict=True) if clip is None]
-    others = [info for info in others if not ffpp.is_beside_footage(f"{root}/{info.path}")]
-    outside = [info for info in others if not ffpp.is_in_tree(f"{root}/{info.path}")]
-    if config.layout == "auto" and outside:
-        kept += zip(
-            outside, folders.describe_by_folders([info.path for info in outside], root_name), strict=True
-        )
-        others = [info for info in others if ffpp.is_in_tree(f"{root}/{info.path}")]
-    if others:
+def _leave_out_rest(
+    uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root: str, config: CatalogConfig
+) -> list[FileInfo]:
+    """Less what lies in FaceForensics++'s tree and is no clip: masks and models, and others with a warning.
+
+    Where that layout is asked for, less all else too.
+    """
+    rest = [info for info in footage if info.path not in known]
+    if config.layout != "ffpp":
+        rest = [info for info in rest if ffpp.is_in_tree(f"{root}/{info.path}")]
+    told = [info for info in rest if not ffpp.is_beside_footage(f"{root}/{info.path}")]
+    if told:
         words = "%s: left out %d files that are no FaceForensics++ clips, such as %s"
-        log.warning(words, uri, len(others), others[0].path)
-    unnamed = [
-        info.path
-        for info, clip in zip(footage, clips, strict=True)
-        if clip is not None and not ffpp.follows_scheme(clip, info.path)
-    ]
-    if unnamed:
-        words = "%s: %d clips have names that tell no identities, such as %s"
-        log.warning(words, uri, len(unnamed), unnamed[0])
-    return _make_table([info for info, _ in kept], [clip for _, clip in kept])
+        log.warning(words, uri, len(told), told[0].path)
+    left_out = {info.path for info in rest}
+    if len(left_out) == len(footage):
+        raise UsageError(f"{uri}: looked for {registry.LOOKED_FOR['ffpp']}; found {_give_examples(footage)}")
+    return [info for info in footage if info.path not in left_out]
 
 
 def _list_files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:

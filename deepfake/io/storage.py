@@ -45,6 +45,11 @@ class FileInfo:
     modified: datetime | None
     etag: str | None = None  # of an S3 object, where it was asked for by name: changes with its bytes
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it stands for all files of a folder together."""
+        return self.uri.endswith("/")
+
 
 class Storage:
     """Files by URI. Cheap to make and to pickle; connections open on first use in each process."""

@@ -7,13 +7,26 @@ folders, and the listed folder may be any part of the tree, because the whole ab
 There are two naming schemes. YouTube clips are ``000.mp4`` and their fakes ``<target>_<source>.mp4``;
 actors are ``01__kitchen_still.mp4`` and their fakes (DeepFakeDetection)
 ``<target>_<source>__<scene>__<code>.mp4``. Identities carry the dataset's name, ``youtube/000`` and
-``actors/01``, so that the two never meet. This module assigns no splits.
+``actors/01``, so that the two never meet.
+
+Copies of the tree that were made flat, as on Kaggle, are known by what the names of their files tell:
+
+    FaceForensics++_C23/original/000.mp4
+    FaceForensics++_C23/Face2Face/000_003.mp4
+
+Frames that were taken out of the clips stand in folders, one a clip, as ``frames/000/0001.png``.
 """
 
+import logging
 import re
+from collections.abc import Mapping, Sequence
 
+from deepfake.catalog.layouts.folders import SPLIT_FOLDERS, read_label
 from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.io.storage import FileInfo, Storage
+
+log = logging.getLogger(__name__)
 
 ORIGINALS = ("youtube", "actors")
 METHODS = ("Deepfakes", "DeepFakeDetection", "Face2Face", "FaceSwap", "FaceShifter", "NeuralTextures")
@@ -27,12 +40,77 @@ _CLIP = re.compile(
 _CLIP_IN_PART = re.compile(  # a part of the tree that was copied without the folders above it
     rf"(?:^|/)(?P<name>{'|'.join((*ORIGINALS, *METHODS))})/(?P<compression>raw|c\d+)/videos/(?P<file>[^/]+)\Z"
 )
+_FLAT = re.compile(  # without the folders above, and perhaps without those between
+    rf"(?:^|/)(?P<name>originals?|real|fake|{'|'.join((*ORIGINALS, *METHODS))})/"
+    r"(?:(?P<compression>raw|c\d+)/)?(?:videos/)?(?P<file>[^/]+)\Z",
+    re.IGNORECASE,
+)
+_METHODS = {name.lower(): name for name in METHODS}
+_SAYS_FFPP = re.compile(r"face.?forensics|ff\+\+|ffpp|ff[-_]c\d\d", re.IGNORECASE)
+_COMPRESSION = re.compile(r"(?:^|[/_-])(raw|c0|c23|c40)(?=[/_-]|\Z)", re.IGNORECASE)
+_FRAMES = re.compile(r"/(?:frames|images|faces|crops)(?:_[^/]+)?/(?=[^/]+\Z)", re.IGNORECASE)
 _NAMES = {  # (dataset, label) -> target, and source of a fake
     ("youtube", REAL): re.compile(r"(\d{3})\Z"),
     ("youtube", FAKE): re.compile(r"(\d{3})_(\d{3})\Z"),
     ("actors", REAL): re.compile(r"(\d{2})__.+\Z", re.DOTALL),
     ("actors", FAKE): re.compile(r"(\d{2})_(\d{2})__.+\Z", re.DOTALL),
 }
+
+
+def describe_ffpp(
+    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
+) -> Mapping[str, Provenance]:
+    """What is known of the clips of the tree, and of flat copies of it, by path."""
+    del files, storage
+    paths = {info.path: f"{root}/{put_frames_for_videos(info)}" for info in footage}
+    found = {path: clip for path, whole in paths.items() if (clip := parse_path(whole)) is not None}
+    found |= _describe_flat({path: whole for path, whole in paths.items() if path not in found})
+    unnamed = [path for path, clip in found.items() if not follows_scheme(clip, path)]
+    if unnamed:
+        words = "%s: %d clips have names that tell no identities, such as %s"
+        log.warning(words, root, len(unnamed), unnamed[0])
+    return found
+
+
+def put_frames_for_videos(info: FileInfo) -> str:
+    """The path; of a folder of frames as if its clip stood there."""
+    return _FRAMES.sub("/videos/", info.path) if info.is_folder else info.path
+
+
+def _describe_flat(paths: Mapping[str, str]) -> dict[str, Provenance]:
+    """Clips of flat copies: a folder that holds a method's folder in which a fake is named as its pair.
+
+    Where the path says that it is FaceForensics++, its originals may stand alone and its fakes in one
+    folder. ``paths``: path in the listing -> whole path.
+    """
+    matches = {path: match for path, whole in paths.items() if (match := _FLAT.search(whole)) is not None}
+    copies = set()
+    for match in matches.values():
+        name, stem = match["name"].lower(), remove_extension(match["file"])
+        named = any(_NAMES[dataset, FAKE].match(stem) for dataset in ORIGINALS)
+        if named and (name in _METHODS or (name == "fake" and _SAYS_FFPP.search(match.string))):
+            copies.add(_find_copy(match))
+    found = {}
+    for path, match in matches.items():
+        name, stem = match["name"].lower(), remove_extension(match["file"])
+        original = name not in _METHODS and name != "fake"
+        above = _find_copy(match)
+        alone = original and _SAYS_FFPP.search(match.string) and _NAMES["youtube", REAL].match(stem)
+        if above in copies or alone:
+            stated = match["compression"] or (_COMPRESSION.findall(above) or [None])[-1]
+            split = SPLIT_FOLDERS.get(above.rpartition("/")[2].lower())
+            found[path] = _make_provenance(
+                REAL if original else FAKE, _METHODS.get(name, name), stem, stated, split
+            )
+    return found
+
+
+def _find_copy(match: re.Match[str]) -> str:
+    """The folder of a flat copy: above that of the method, and above one that only says "fake"."""
+    above = match.string[: match.start("name")].rstrip("/")
+    if match["name"].lower() in _METHODS and read_label(above.rpartition("/")[2]) == FAKE:
+        return above.rpartition("/")[0]
+    return above
 
 
 def is_in_tree(path: str) -> bool:
@@ -56,16 +134,23 @@ def parse_path(path: str) -> Provenance | None:
         return None
     name, stem = match["name"], remove_extension(match["file"])
     original = match["kind"] == "original" if "kind" in match.groupdict() else name in ORIGINALS
-    label = REAL if original else FAKE
-    dataset = name if original else _choose_dataset(name, stem)
+    return _make_provenance(REAL if original else FAKE, name, stem, match["compression"])
+
+
+def _make_provenance(
+    label: int, name: str, stem: str, compression: str | None, split: str | None = None
+) -> Provenance:
+    """``name`` is the dataset's, or the method's, or that of neither."""
+    dataset = name if label == REAL and name in ORIGINALS else _choose_dataset(name, label, stem)
     ids = _parse_identities(dataset, label, stem)
     return Provenance(
         dataset=dataset,
         label=label,
-        method="real" if original else name,
-        compression=normalise_compression(match["compression"]),
+        method="real" if label == REAL else name,
+        compression=normalise_compression(compression.lower()) if compression else None,
         target_id=f"{dataset}/{ids[0] if ids else stem}",
         source_id=f"{dataset}/{ids[1]}" if len(ids) > 1 else None,
+        split=split,
     )
 
 
@@ -80,10 +165,8 @@ def normalise_compression(name: str | None) -> str | None:
     return "raw" if name == "c0" else name
 
 
-def _choose_dataset(method: str, stem: str) -> str:
-    if method == "DeepFakeDetection" or _NAMES["actors", FAKE].match(stem):
-        return "actors"
-    return "youtube"
+def _choose_dataset(method: str, label: int, stem: str) -> str:
+    return "actors" if method == "DeepFakeDetection" or _NAMES["actors", label].match(stem) else "youtube"
 
 
 def _parse_identities(dataset: str | None, label: int, stem: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -116,6 +117,61 @@ def test_extracted_frames_within_the_tree_are_not_taken_for_clips(tree, load):
 def test_asking_for_the_layout_where_it_is_not_says_what_is_there(tree, load):
     with pytest.raises(UsageError, match=r"original_sequences/youtube.*found 2 files: \.mp4 \(2\)"):
         load(tree("real/a.mp4", "fake/b.mp4"), layout="ffpp")
+
+
+# As the copy of c23 on Kaggle has it: kaggle.com/datasets/xdxd003/ff-c23.
+KAGGLE = [
+    "original/000.mp4", "original/003.mp4", "original/033.mp4",
+    "Deepfakes/000_003.mp4", "Face2Face/000_003.mp4", "FaceSwap/003_000.mp4", "FaceShifter/000_003.mp4",
+    "NeuralTextures/033_097.mp4", "DeepFakeDetection/01_02__meeting_serious__YVGY8LOK.mp4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("above", ["", "FaceForensics++_C23/", "archive/FaceForensics++_C23/"])
+def test_a_flat_copy_is_known_by_its_methods_folders_and_names(tree, load, above):
+    table = load(tree(*(above + path for path in KAGGLE)))
+    found = {row["video_id"].removeprefix(above): row for row in table.to_pylist()}
+    told = {path: (row["label"], row["method"]) for path, row in found.items()}
+    folders = [path.partition("/")[0] for path in KAGGLE]
+    assert told == {
+        p: (0, "real") if f == "original" else (1, f) for p, f in zip(KAGGLE, folders, strict=True)
+    }
+    assert len({row["group_id"] for path, row in found.items() if "000" in path}) == 1
+    assert found["NeuralTextures/033_097.mp4"]["group_id"] == found["original/033.mp4"]["group_id"]
+    assert found[KAGGLE[-1]]["source_id"] == "actors/02"
+    assert {row["compression"] for row in found.values()} == ({"c23"} if above else {None})
+
+
+def test_the_official_lists_split_a_flat_copy(tree, load, tmp_path):
+    for name, pair in {"train": ["000", "003"], "val": ["033", "097"], "test": ["020", "021"]}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps([pair]))
+    table = load(tree(*KAGGLE[:-1]), splits_dir=str(tmp_path))
+    found = dict(zip(table["video_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+    assert found == {path: "val" if "033" in path else "train" for path in KAGGLE[:-1]}
+
+
+@pytest.mark.parametrize("part", ["original", "Face2Face"])
+def test_a_part_of_a_flat_copy_tells_as_much(tree, load, part):
+    root = tree(*(f"FaceForensics++_C23/{path}" for path in KAGGLE))
+    ids = load(root / "FaceForensics++_C23" / part)["target_id"].to_pylist()
+    assert ids[0] == "youtube/000"
+
+
+def test_folders_named_alike_with_other_clips_are_no_copy(tree, load):
+    table = load(tree("original/000.mp4", "Deepfakes/holiday.mp4", "Deepfakes/01.mp4"))
+    assert table["target_id"].to_pylist() == ["Deepfakes/01", "Deepfakes/holiday", "original/000"]
+
+
+def test_a_flat_copy_in_ready_made_splits_or_with_its_fakes_in_one_folder(tree, load):
+    root = tree("a/train/real/000.mp4", "a/train/fake/Deepfakes/000_003.mp4", "a/test/real/010.mp4",
+                "a/test/FaceSwap/010_011.mp4", "FF++/real/020.mp4", "FF++/fake/020_021.mp4")  # fmt: skip
+    found = {row["video_id"]: row for row in load(root).to_pylist()}
+    assert [found[f"a/{name}"]["split"] for name in ("train/fake/Deepfakes/000_003.mp4", "test/real/010.mp4")] == [
+        "train", "test",
+    ]  # fmt: skip
+    assert (
+        found["FF++/fake/020_021.mp4"]["group_id"] == found["FF++/real/020.mp4"]["group_id"] == "youtube/020"
+    )
 
 
 @pytest.mark.data
