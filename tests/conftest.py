@@ -117,6 +117,15 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small files that went wrong once, with their right values; the test skips without it."""
+    folder = DATA.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no such files at {folder}; set DEEPFAKE_TEST_DATA to the folder beside it")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One embedded Ray of two CPUs for the whole test session."""
     from deepfake.config import RayConfig

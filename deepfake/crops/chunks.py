@@ -7,7 +7,7 @@ and who is kept is decided over all pieces at the join. Plain functions; Ray is 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
@@ -38,7 +38,10 @@ from deepfake.video.packets import Packets, VideoInfo, choose_cuts
 from deepfake.video.source import REPLACED, open_listed, open_video
 
 # What a survey tells of the whole video, beside its packets.
-SURVEYED = ("content_sha256", "etag", "size_bytes", "codec", "width", "height", "duration_s", "frames_total")
+SURVEYED = (
+    "content_sha256", "etag", "size_bytes",
+    *(field.name for field in fields(VideoInfo)),
+)  # fmt: skip
 
 _LISTING_KEY = b"deepfake.listing"  # in the metadata of a ``packets`` table: what is no column of it
 

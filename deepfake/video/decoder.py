@@ -28,6 +28,7 @@ from deepfake.config import SamplingConfig
 from deepfake.io.ranged_file import Range, RangedFile
 from deepfake.io.tables import Status
 from deepfake.video import container, image
+from deepfake.video.colour import name_transfer
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame, square_size
 from deepfake.video.h264 import can_start
@@ -189,7 +190,14 @@ class VideoFile:
                 f"{packets.duration_s:.0f} s long, sampling.max_duration_seconds is "
                 f"{self._config.max_duration_seconds:.0f}",
             )
-        info = VideoInfo(context.name, context.width, context.height, packets.duration_s, len(packets.order))
+        info = VideoInfo(
+            context.name,
+            context.width,
+            context.height,
+            packets.duration_s,
+            len(packets.order),
+            name_transfer(context.color_trc),
+        )
         return Listing(info, packets, incomplete)
 
     def _open_stream(self, parse: bool = True) -> Any:

@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
 
+from deepfake.video.colour import is_standard, to_standard
+
 # Planar 8-bit formats by their chroma steps across and down; of these a part, converted alone, has the
 # pixels of the whole (4:2:2 does not: swscale filters it down the picture).
 SUBSAMPLING = {"yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv444p": (1, 1), "yuvj444p": (1, 1)}
+
+FROM_RGB = {"bgr24": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}
 
 
 class Orientation(NamedTuple):
@@ -56,7 +60,10 @@ def read_orientation(picture: Any) -> Orientation:
 
 
 class Frame:
-    """One decoded frame as it is shown, upright, of square pixels; converted only as far as is asked for."""
+    """One decoded frame as a standard display shows it: upright, of square pixels, in BT.709's colours.
+
+    It is converted only as far as is asked for.
+    """
 
     def __init__(
         self,
@@ -86,10 +93,10 @@ class Frame:
     def rgb(self) -> np.ndarray:
         """The whole frame: (h, w, 3) uint8 RGB."""
         if self._rgb is None:
-            how: dict[str, Any] = {"format": "rgb24"}
+            how: dict[str, Any] = {}
             if not self._has_square_pixels:
-                how |= {"width": self._stored[1], "height": self._stored[0], "interpolation": "BICUBIC"}
-            self._rgb = self._shown.apply(_convert(self._picture, **how).to_ndarray())
+                how = {"width": self._stored[1], "height": self._stored[0], "interpolation": "BICUBIC"}
+            self._rgb = self._shown.apply(_convert(self._picture, "rgb24", **how))
         return self._rgb
 
     @property
@@ -110,7 +117,7 @@ class Frame:
         width, height = self._picture.width, self._picture.height
         w, h = min(width, right + -right % across) - x, min(height, bottom + -bottom % down) - y
         part = _cut_planes(self._picture, x, y, w, h, across, down)
-        return _convert(part, format="rgb24").to_ndarray()[top - y : bottom - y, left - x : right - x]
+        return _convert(part, "rgb24")[top - y : bottom - y, left - x : right - x]
 
     def small_bgr(self, rows: int) -> tuple[np.ndarray, float]:
         """``(image, scale)``: (h', w', 3) uint8 BGR, its short side at most ``rows``; scale = h' / h."""
@@ -125,14 +132,13 @@ class Frame:
         scale = min(1.0, rows / min(height, width))
         shape = (max(1, round(height * scale)), max(1, round(width * scale)))
         if isinstance(self._picture, np.ndarray):
-            code = cv2.COLOR_RGB2BGR if pixel_format == "bgr24" else cv2.COLOR_RGB2GRAY
-            image = cv2.cvtColor(self._picture, code)
+            image = cv2.cvtColor(self._picture, FROM_RGB[pixel_format])
             if scale < 1.0:
                 image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
             return image, scale
         height, width = shape[::-1] if self._shown.transposed else shape
-        small = _convert(self._picture, width=width, height=height, format=pixel_format, interpolation="AREA")
-        return self._shown.apply(small.to_ndarray()), scale
+        small = _convert(self._picture, pixel_format, width=width, height=height, interpolation="AREA")
+        return self._shown.apply(small), scale
 
 
 def square_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
@@ -144,18 +150,23 @@ def square_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple
     return width, round(height / pixel_aspect)
 
 
-def _convert(picture: Any, **how: Any) -> Any:
-    """A picture in another format or size, by this thread alone.
+def _convert(picture: Any, pixel_format: str, **how: Any) -> np.ndarray:
+    """A picture as an array of "rgb24", "bgr24" or "gray", perhaps of another size, by this thread alone.
 
     Unasked, swscale starts a thread for each CPU and each picture, for less than a millisecond's work.
     """
-    return picture.reformat(**how, threads=1)
+    if is_standard(picture.color_trc, picture.color_primaries):
+        return picture.reformat(format=pixel_format, threads=1, **how).to_ndarray()
+    signal = picture.reformat(format="rgb48le", threads=1, **how).to_ndarray()
+    rgb = to_standard(signal, picture.color_trc, picture.color_primaries)
+    return rgb if pixel_format == "rgb24" else cv2.cvtColor(rgb, FROM_RGB[pixel_format])
 
 
 def _cut_planes(picture: Any, x: int, y: int, w: int, h: int, across: int, down: int) -> Any:
     """A rectangle of a planar 8-bit picture as a picture; x and y are multiples of the chroma steps."""
     part = av.VideoFrame(w, h, picture.format.name)
-    part.colorspace, part.color_range = picture.colorspace, picture.color_range
+    for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
+        setattr(part, name, getattr(picture, name))
     for number, (source, target) in enumerate(zip(picture.planes, part.planes, strict=True)):
         sx, sy = (across, down) if number else (1, 1)
         rows = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)

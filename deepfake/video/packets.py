@@ -21,6 +21,8 @@ class VideoInfo:
     height: int
     duration_s: float
     frames_total: int
+    transfer: str | None = None  # transfer characteristics, as FFmpeg names them
+    notes: str | None = None  # what the one who reads a row should know, in words
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ VIDEO_KEY = column(
     "video_id", pa.string(), "path relative to the listed root, POSIX separators; unique in a catalog", False
 )
 
+NOTES = column(
+    "notes", pa.string(), "what was chosen where the file leaves a choice, in words: streams, parts"
+)
+
 FACE_KEY = [
     VIDEO_KEY,
     column("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, PROVENANCE, VIDEO_KEY, column
+from deepfake.io.tables.columns import FACE_KEY, NOTES, PROVENANCE, VIDEO_KEY, column
 
 FACE_SCORES = pa.schema(
     [
@@ -104,6 +104,7 @@ VIDEO_SCORES = pa.schema(
         column("sharpness", pa.float32(), "median sharpness of the crops (variance of the Laplacian)"),
         column("duration_s", pa.float64(), "duration in seconds"),
         column("frames_total", pa.int32(), "frames in the container's index"),
+        NOTES,
         column("passes", pa.int8(), "1: settled by the first look, 2: looked at whole; null: no first look"),
         column("content_sha256", pa.string(), "hash of all bytes; null where only a part was read"),
         column("size_bytes", pa.int64(), "size as read"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, PROVENANCE, PROVENANCE_COLUMNS, VIDEO_KEY, column
+from deepfake.io.tables.columns import FACE_KEY, NOTES, PROVENANCE, PROVENANCE_COLUMNS, VIDEO_KEY, column
 
 CATALOG = pa.schema(
     [
@@ -55,6 +55,13 @@ VIDEOS = pa.schema(
         column("height", pa.int32(), "upright height in pixels"),
         column("duration_s", pa.float64(), "presentation time of the last frame plus its length"),
         column("frames_total", pa.int32(), "frames in the container's index"),
+        column(
+            "transfer",
+            pa.string(),
+            "transfer function as stored, in FFmpeg's words (`arib-std-b67` is HLG, `smpte2084` PQ); "
+            "null where the file does not say",
+        ),
+        NOTES,
         column("frames_sampled", pa.int32(), "frames looked at", False),
         column("frames_with_face", pa.int32(), "frames in which a face was kept", False),
         column("faces", pa.int32(), "crops kept", False),

@@ -67,8 +67,9 @@ def copy_clips(
         except (VideoError, OSError) as error:
             left_out[name] = str(error)
             continue
+        facts = (info.codec, info.width, info.height, info.duration_s, info.frames_total)
         known = {key: row[key] for key in PROVENANCE}
-        clips.append(LocalClip(name, str(path), path.stat().st_size, **vars(info), provenance=known))
+        clips.append(LocalClip(name, str(path), path.stat().st_size, *facts, known))
     for name, why in left_out.items():
         log.warning("%s: left out: %s", name, why)
     return clips, left_out
