@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.io import tables
+from deepfake.io.run_record import write_record
 from deepfake.io.storage import Storage
 
 METHODS = ("Deepfakes", "FaceSwap")
@@ -91,7 +91,7 @@ def write_crops(
         "detector": DetectorConfig(name="haar").model_dump(mode="json"),
         "crop": CropConfig(margin=0.25).model_dump(mode="json"),
     }
-    (folder / "_config.json").write_text(json.dumps(config))
+    write_record(str(folder), storage, config)
     return folder
 
 

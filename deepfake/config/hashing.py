@@ -6,6 +6,11 @@ from typing import Any
 
 from deepfake.config.jobs import JobConfig
 
+# Raised by each change of frames, boxes or crops that are made under the same keys, so that rows of before
+# and after do not mix. 1: before it was recorded. 2: pictures as a player shows them (orientation, square
+# pixels), the smallest face by the short side.
+ROWS_VERSION = 2
+
 
 def hash_json(value: Any) -> str:
     """Hash of a JSON-representable value, the same on every machine and in every process."""
@@ -23,11 +28,13 @@ _NOT_IN_HASH = {
 
 
 def hash_config(config: JobConfig) -> str:
-    """Hash of those sections that decide which rows a job writes (not of where or how fast it runs)."""
-    return hash_json(
-        {
-            name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
-            for name in config.row_sections
-            if (section := getattr(config, name)) is not None
-        }
-    )
+    """Hash of what decides which rows a job writes: ``ROWS_VERSION`` and sections of the configuration.
+
+    Where or how fast the job runs is not in it.
+    """
+    sections = {
+        name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
+        for name in config.row_sections
+        if (section := getattr(config, name)) is not None
+    }
+    return hash_json({"rows_version": ROWS_VERSION, **sections})

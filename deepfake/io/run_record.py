@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from deepfake.config import Section
+from deepfake.config import ROWS_VERSION, Section
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -17,7 +17,10 @@ SomeSection = TypeVar("SomeSection", bound=Section)
 
 
 def read_record(root: str, storage: Storage) -> dict[str, Any] | None:
-    """The record in an output folder; None where there is none, ``UsageError`` where it is damaged."""
+    """The record in an output folder; None where there is none.
+
+    ``UsageError`` where it is damaged, or its rows are of another ``ROWS_VERSION``.
+    """
     uri = join(root, RECORD_FILE)
     try:
         found = json.loads(storage.read_text(uri))
@@ -29,7 +32,19 @@ def read_record(root: str, storage: Storage) -> dict[str, Any] | None:
         ) from None
     if not isinstance(found, dict):
         raise UsageError(f"{uri}: expected a JSON object, found a {type(found).__name__}")
+    require_rows_version(found, uri, "make that output again, into another folder")
     return found
+
+
+def require_rows_version(record: Mapping[str, Any], uri: str, remedy: str) -> None:
+    """Refuse rows whose frames, boxes or crops were made otherwise than this version makes them."""
+    version = record.get("rows_version", 1)
+    if version != ROWS_VERSION:
+        raise UsageError(
+            f"{uri}: rows of version {version}, this program makes rows of version {ROWS_VERSION}, whose "
+            "frames, boxes or crops differ under the same keys; "
+            f"{remedy}, or use the version of deepfake that made it"
+        )
 
 
 def read_score_record(root: str, storage: Storage) -> dict[str, Any]:
@@ -48,5 +63,6 @@ def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection])
 
 
 def write_record(root: str, storage: Storage, record: Mapping[str, Any]) -> None:
-    """Leave the record in an output folder."""
-    storage.write_text(join(root, RECORD_FILE), json.dumps(record, indent=2) + "\n")
+    """Leave the record in an output folder, with the ``ROWS_VERSION`` of its rows."""
+    text = json.dumps({"rows_version": ROWS_VERSION, **record}, indent=2)
+    storage.write_text(join(root, RECORD_FILE), text + "\n")

@@ -18,8 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, hash_json
+from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig, SamplingConfig, hash_json
 from deepfake.errors import UsageError
+from deepfake.io.run_record import require_rows_version
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
@@ -32,7 +33,10 @@ MODEL_FILE = "improved_deepfake_model.keras"
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
 # The keys that decide a score or what it is called; ``sha256`` covers exactly these.
-_IDENTITY = ("format", "model_sha256", "input", "sampling", "detector", "crop", "threshold", "calibration")
+_IDENTITY = (
+    "format", "model_sha256", "input", "sampling", "detector", "crop", "rows_version",
+    "threshold", "calibration",
+)  # fmt: skip
 # Keys that came later; a bundle without them keeps the hash that it was sealed with.
 _IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain")
 
@@ -63,6 +67,7 @@ class BundleInfo(BaseModel):
     sampling: SamplingConfig | None = None
     detector: DetectorConfig | None = None
     crop: CropConfig | None = None
+    rows_version: int = ROWS_VERSION  # of the crops that it was trained with
     crops_config_sha256: str | None = None
     threshold: float = Field(ge=0.0, le=1.0)
     threshold_rule: str = ""
@@ -216,6 +221,7 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
         raw = json.loads(text)
         if raw.get("format") != FORMAT:
             raise UsageError(f"{path}: bundle format {raw.get('format')!r}, this version reads {FORMAT}")
+        require_rows_version(raw, path, "train it again on crops of this version")
         info = BundleInfo.model_validate(raw)
     except (json.JSONDecodeError, AttributeError) as error:
         raise UsageError(f"{path}: not valid JSON ({error}); copy the bundle again") from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from deepfake.config import CropConfig
+from deepfake.config import ROWS_VERSION, CropConfig
 from deepfake.errors import UsageError
 from deepfake.io.run_record import RECORD_FILE, parse_section, read_record, read_score_record, write_record
 from deepfake.io.storage import Storage
@@ -33,6 +34,16 @@ def test_a_folder_without_one_and_a_file_have_no_record(tmp_path: Path) -> None:
 def test_a_damaged_record_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / RECORD_FILE).write_text(text)
     with pytest.raises(UsageError, match=rf"_config\.json: {words}"):
+        read_record(str(tmp_path), STORAGE)
+
+
+@pytest.mark.parametrize("record", [{}, {"rows_version": ROWS_VERSION + 1}])
+def test_rows_of_another_version_are_refused_with_both_numbers(
+    tmp_path: Path, record: dict[str, int]
+) -> None:
+    (tmp_path / RECORD_FILE).write_text(json.dumps(record))
+    numbers = f"version {record.get('rows_version', 1)}, .* version {ROWS_VERSION}"
+    with pytest.raises(UsageError, match=rf"_config\.json: rows of {numbers}"):
         read_record(str(tmp_path), STORAGE)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake.config import CropConfig, DetectorConfig, ModelConfig
+from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime, thresholds
@@ -170,6 +170,18 @@ def test_a_network_that_carries_code_of_its_own_is_refused_and_the_code_does_not
     with pytest.raises(UsageError, match="not a network that loads in safe mode"):
         Bundle.load(str(tmp_path / "model"), Storage()).score(np.zeros((1, 224, 224, 3), np.uint8))
     assert not Path(mark).exists()
+
+
+@pytest.mark.parametrize("version", [None, ROWS_VERSION + 1])
+def test_a_bundle_of_crops_of_another_version_is_refused_with_both_numbers(
+    copied: Path, version: int | None
+) -> None:
+    path = copied / "bundle.json"
+    content = json.loads(path.read_text())
+    assert content.pop("rows_version") == ROWS_VERSION
+    path.write_text(json.dumps(content if version is None else {**content, "rows_version": version}))
+    with pytest.raises(UsageError, match=f"rows of version {version or 1}, .* of version {ROWS_VERSION}"):
+        Bundle.load(str(copied), Storage())
 
 
 @pytest.mark.parametrize("what", ["absent", "empty", "format", "not JSON", "no network"])

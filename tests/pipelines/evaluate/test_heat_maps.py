@@ -13,6 +13,7 @@ import pytest
 from deepfake.config import CropConfig, EvaluateJobConfig
 from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
+from deepfake.io.run_record import write_record
 from deepfake.io.storage import Storage
 from deepfake.pipelines.evaluate import heat_maps, inputs, pipeline
 from tests import small_bundle
@@ -55,7 +56,7 @@ def test_an_evaluation_shows_its_worst_errors_and_how_much_heat_is_on_the_blendi
         for frame in range(3)
     ]
     uri = write(tmp_path / "crops", "crops", rows)
-    (tmp_path / "crops" / "_config.json").write_text(json.dumps({"crop": CropConfig().model_dump()}))
+    write_record(uri, Storage(), {"crop": CropConfig().model_dump()})
     small_bundle.red_is_fake(str(tmp_path / "bundle"), crop=CropConfig())
     out = tmp_path / "out"
     words = ["--input", uri, "--bundle", str(tmp_path / "bundle"), "--output", str(out)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from deepfake.errors import UsageError
 from deepfake.io import tables
+from deepfake.io.run_record import write_record
 from deepfake.io.storage import Storage
 from deepfake.pipelines.evaluate import inputs
 from tests.pipelines.evaluate.faces import crop, scored, two_classes, write
@@ -19,10 +19,10 @@ STORAGE = Storage()
 def test_crops_are_found_with_their_places_in_the_files(tmp_path: Path) -> None:
     first = [crop("b.mp4", frame, 0) for frame in range(7)]
     uri = write(tmp_path, "crops", first, [crop("a.mp4", 0, 1)])
-    (tmp_path / "_config.json").write_text(json.dumps({"crop": {"margin": 0.3}}))
+    write_record(uri, STORAGE, {"crop": {"margin": 0.3}})
     faces = inputs.load_faces(uri, STORAGE)
     assert faces.kind == "crops"
-    assert faces.config == {"crop": {"margin": 0.3}}
+    assert faces.config["crop"] == {"margin": 0.3}
     places = faces.table.select(["video_id", "frame_index", "file", "row_group", "row"]).to_pylist()
     assert [tuple(place.values()) for place in places[:2]] == [("a.mp4", 0, 1, 0, 0), ("b.mp4", 0, 0, 0, 0)]
     assert tuple(places[-1].values()) == ("b.mp4", 6, 0, 1, 1)

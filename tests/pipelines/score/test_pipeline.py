@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake.config import ModelConfig, PreprocessJobConfig, ScoreJobConfig, VerifyJobConfig
+from deepfake.config import ROWS_VERSION, ModelConfig, PreprocessJobConfig, ScoreJobConfig, VerifyJobConfig
 from deepfake.errors import UsageError
 from deepfake.faces.encoding import decode_image
 from deepfake.io import lock, tables
@@ -250,6 +250,10 @@ def test_verification_finds_scores_and_files_that_were_changed(
     words = {video["video_id"]: video["differences"] for video in report["videos"]}
     assert "score was" in words[good[0]["video_id"]][0]
     assert words[good[1]["video_id"]] == ["the file's bytes have changed"]
+    record = copy / "_config.json"
+    record.write_text(record.read_text().replace(f'"rows_version": {ROWS_VERSION}', '"rows_version": 1'))
+    with pytest.raises(UsageError, match=f"rows of version 1, .* of version {ROWS_VERSION}"):
+        verify.run(VerifyJobConfig(verify=str(copy), sample=6))
 
 
 @pytest.mark.parametrize("budget", ["2 videos", "0.001s"])
