@@ -29,7 +29,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -183,7 +182,7 @@ class IsolatedExtractor:
         last = ChildDied()
         for _ in range(ATTEMPTS):
             try:
-                return self._ask({"entry": dict(entry), **request}, table, answer)
+                return self._ask(entry, request, table, answer)
             except TimeoutError:
                 self.close()
                 limit = self._config.sampling.timeout_seconds
@@ -216,13 +215,16 @@ class IsolatedExtractor:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _ask(self, request: Mapping[str, Any], table: pa.Table | None, name: str) -> ExtractionResult:
+    def _ask(
+        self, entry: Mapping[str, Any], request: Mapping[str, Any], table: pa.Table | None, name: str
+    ) -> ExtractionResult:
         child = self._running()
         assert child.stdin is not None and child.stdout is not None
         deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
         most = self._config.sampling.max_memory_mb * 2**20  # the child has no room for more
         try:
-            _write(child.stdin, json.dumps(request, default=_as_text).encode())
+            asked = {**request, "entry": {**entry, "modified": None}}  # of which the child has no use
+            _write(child.stdin, json.dumps(asked).encode())
             if table is not None:
                 _write(child.stdin, tables.to_ipc(table))
             answer = _without_complaint(_read(child.stdout, deadline, most))
@@ -233,7 +235,7 @@ class IsolatedExtractor:
             raise ChildDied(f"the decoder crashed ({self._how_it_ended()})") from error
         except (pa.ArrowException, ValueError) as error:
             raise ChildDied(f"the decoder gave no sensible answer ({error})") from error
-        return ExtractionResult(video, found)
+        return ExtractionResult({**video, "modified": entry.get("modified")}, found)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:
@@ -426,12 +428,6 @@ def _exactly(pipe: Any, length: int, deadline: float | None) -> bytearray:
             raise EOFError
         missing = missing[count:]
     return content
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} in a catalog row")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 READERS = 16  # small files read at once: on S3 each is mostly waiting
 PART_BYTES = 256 * 2**20
-EVERY_VIDEO = {"video_scores"}  # tables that have a row of each video, of a failed one too
+EVERY_VIDEO = {"video_scores"}  # tables that have a row of each video, of one without faces too
 DOUBT = "_in_doubt"  # beside what is staged: a run stopped for a fault of this program
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
@@ -194,13 +194,17 @@ class Output:
         for uri in part.sources:
             yield tables.read_table(self.storage, uri, part.table)
 
-    def without(self, video_ids: pa.Array, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
-        """Write the files of an earlier run that have rows of failed videos again without them.
+    def without(self, videos: pa.Table, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
+        """Write the files of an earlier run that have rows of ``videos``, rows of its manifest, without them.
 
         New file names by those of the files that they replace, by table; they come after the new ``parts``.
         """
         replaced: dict[str, dict[str, str]] = {}
-        for name in EVERY_VIDEO & self.folders.keys() if len(video_ids) else ():
+        video_ids = videos["video_id"].combine_chunks()
+        names = self.folders.keys() - {"videos"}
+        if not pc.any(pc.greater(videos["faces"], 0)).as_py():
+            names &= EVERY_VIDEO
+        for name in sorted(names) if len(video_ids) else ():
             number = self._next_part(name) + sum(part.table == name for part in parts)
             for file in read_part_names(self.root, self.storage).get(name, []):
                 uri = join(self._folder(name), file)

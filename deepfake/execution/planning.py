@@ -19,7 +19,6 @@ from deepfake.catalog import duplicates, originals
 from deepfake.catalog.load import load_catalog
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, hash_json
 from deepfake.crops.extraction import ExtractConfig, extract
-from deepfake.errors import UsageError
 from deepfake.execution import nodes, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.process import count_cpus
@@ -34,7 +33,10 @@ log = logging.getLogger(__name__)
 # Files are hashed in blocks of a few seconds. Rough rates of one core, which only decide the blocks' sizes.
 HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
 # What is asked of the manifest of an earlier run, which may be long.
-EARLIER = ["video_id", "uri", "size_bytes", "status", "retry", "content_sha256", "label"]
+EARLIER = [
+    "video_id", "uri", "size_bytes", "modified", "status", "retry", "gone", "duplicate_of", "content_sha256",
+    "label",
+]  # fmt: skip
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
 
@@ -47,43 +49,83 @@ def list_videos(config: PreprocessJobConfig | ScoreJobConfig, output: Output) ->
 
 
 def choose(
-    videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
-) -> Todo:
-    """The units to work through. ``identity`` names what decides the rows; needs a Ray session."""
+    videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str,
+    most: int | None = None,
+) -> Todo:  # fmt: skip
+    """The units to work through, of at most so many videos. ``identity`` names what decides the rows.
+
+    Needs a Ray session where the work is not small.
+    """
     earlier = output.finished_videos(EARLIER)
-    rest = missing(videos, earlier, config.retry_failed)
+    kept = still_done(videos, earlier, config.retry_failed)
+    rest = without(videos, kept).slice(0, most)
+    gone = None
+    if earlier is not None:
+        warn("%d files have changed since the output was made, the first is %s; they are done again",
+             list_changed(videos, earlier))  # fmt: skip
+        if config.limit is None:
+            gone = without(earlier, videos)["video_id"].combine_chunks()
+            warn(
+                "%d videos of this output are no longer in the input, the first is %s; their rows stay", gone
+            )
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
         found = duplicates.separate_duplicates(
-            rest, earlier, _hashes(duplicates.list_suspects(rest, earlier), config, output)
+            rest, kept, _hashes(duplicates.list_suspects(rest, kept), config, output)
         )
         rest, copies = found.rest, found.skipped
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
     names = [identity, *copies["video_id"].to_pylist()]
-    return Todo(plan(rest, identity), copies, hash_json(names)[:16], earlier)
+    return Todo(plan(rest, identity), copies, hash_json(names)[:16], earlier, gone)
 
 
 def missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:
-    """Catalog rows that an earlier finished run has not done; refuses files that have changed since.
+    """Catalog rows that an earlier finished run has not done, or whose files have changed since."""
+    return without(videos, still_done(videos, earlier, retry_failed))
 
-    Not done are also those that failed, where that may be the machine's fault, or all with ``retry_failed``.
+
+def without(videos: pa.Table, done: pa.Table | None) -> pa.Table:
+    """The rows whose videos are not in another table."""
+    return (
+        videos if done is None else videos.filter(pc.invert(pc.is_in(videos["video_id"], done["video_id"])))
+    )
+
+
+def warn(words: str, video_ids: pa.Array) -> None:
+    """Warn of some videos, where there are any; ``words`` have a place for their number and for the first."""
+    if len(video_ids):
+        log.warning(words, len(video_ids), video_ids[0])
+
+
+def still_done(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table | None:
+    """The rows of an earlier finished run that are as a run of today would make them.
+
+    Those of files of another size or modification time are not, nor are copies of such files. Those that
+    failed are not where that may be the machine's fault, or all with ``retry_failed``.
     """
     if earlier is None:
-        return videos
+        return None
     again = pc.is_in(earlier["status"], pa.array(sorted(tables.FAILURES), pa.string()))
     if not retry_failed:
         again = pc.and_(again, pc.fill_null(earlier["retry"], False))
     earlier = earlier.filter(pc.invert(again))
-    place = pc.index_in(videos["video_id"], earlier["video_id"])
-    before = earlier["size_bytes"].take(place)  # null where the video is new, or its size was not known
-    changed = videos["video_id"].filter(pc.fill_null(pc.not_equal(videos["size_bytes"], before), False))
-    if len(changed):
-        raise UsageError(
-            f"{len(changed)} videos have changed since the output was made, the first is {changed[0]}; "
-            "write to another --output"
-        )
-    return videos.filter(pc.is_null(place))
+    changed = list_changed(videos, earlier)
+    stale = pc.or_(
+        pc.is_in(earlier["video_id"], changed),
+        pc.fill_null(pc.is_in(earlier["duplicate_of"], changed), False),
+    )
+    return earlier.filter(pc.invert(stale))
+
+
+def list_changed(videos: pa.Table, earlier: pa.Table) -> pa.Array:
+    """Ids of videos whose file is of another size or modification time than when an earlier run saw it."""
+    place = pc.index_in(earlier["video_id"], videos["video_id"])
+    differ = [  # null where the video is gone, or one of the two is not known
+        pc.fill_null(pc.not_equal(earlier[name], videos[name].take(place)), False)
+        for name in ("size_bytes", "modified")
+    ]
+    return earlier["video_id"].filter(pc.or_(*differ)).combine_chunks()
 
 
 def describe_plan(

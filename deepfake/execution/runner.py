@@ -237,8 +237,11 @@ def finish(
     earlier = output.finished_videos()
     if earlier is not None:
         again = pc.is_in(earlier["video_id"], videos["video_id"].combine_chunks())
-        replaced = output.without(earlier["video_id"].filter(again), parts)
+        replaced = output.without(earlier.filter(again), parts)
         videos = pa.concat_tables([earlier.filter(pc.invert(again)), videos])
+        if work.gone is not None:
+            marks = pc.if_else(pc.is_in(videos["video_id"], work.gone), True, pa.scalar(None, pa.bool_()))
+            videos = videos.set_column(videos.schema.get_field_index("gone"), videos.field("gone"), marks)
     videos = videos.sort_by("video_id")
     output.finish(videos, parts, replaced)
     return videos

@@ -68,7 +68,7 @@ class UnitJob(ABC, Generic[Config]):
             seconds = Seconds()
             followed = self._work_through(listed, seconds, mine)
             reporting = time.monotonic()
-            left = self._count_left(listed)
+            left, gone = self._count_left(listed)
             del listed  # what follows needs the room
             numbers, look_at = self.report(left)
             seconds.reporting = time.monotonic() - reporting
@@ -79,6 +79,7 @@ class UnitJob(ABC, Generic[Config]):
             "output": config.output,
             "detector": config.detector.name if config.detector else None,
             **numbers,
+            "no_longer_in_input": gone,
             "working_seconds": round(seconds.working, 2),
             **followed.rates(seconds.working),
             "starting_seconds": round(seconds.starting, 2),
@@ -107,12 +108,12 @@ class UnitJob(ABC, Generic[Config]):
         seconds.working = time.monotonic() - began - seconds.starting
         return followed
 
-    def _count_left(self, listed: pa.Table) -> int:
-        """Videos that a budget left for the next run."""
-        videos = self.output.finished_videos(["video_id"])
-        assert videos is not None
-        done = pc.is_in(listed["video_id"], videos["video_id"].combine_chunks())
-        return listed.num_rows - (pc.sum(done).as_py() or 0)
+    def _count_left(self, listed: pa.Table) -> tuple[int, int]:
+        """Videos that a budget left for the next run, and those that the input has no longer."""
+        done = self.output.finished_videos(planning.EARLIER)
+        assert done is not None
+        left = planning.without(listed, done).num_rows + len(planning.list_changed(listed, done))
+        return left, pc.sum(done["gone"]).as_py() or 0
 
     def _make(self, waiting: list[Unit]) -> runner.Followed:
         if not waiting:

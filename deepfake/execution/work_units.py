@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.catalog.media import are_images
 from deepfake.config import hash_json
@@ -94,8 +95,12 @@ class Todo:
     copies: pa.Table  # table ``videos``: copies, which need no work
     copies_id: str  # names the copies as units are named
     earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
+    gone: pa.Array | None = None  # ids of its videos that the input has no longer; None: not looked at
 
     @property
     def nothing_new(self) -> bool:
-        """Whether an earlier run has done everything."""
-        return self.earlier is not None and not self.units and not self.copies.num_rows
+        """Whether an earlier run has done everything, and knows what is gone."""
+        if self.earlier is None or self.units or self.copies.num_rows:
+            return False
+        known = self.earlier["video_id"].filter(pc.fill_null(self.earlier["gone"], False))
+        return self.gone is None or set(known.to_pylist()) == set(self.gone.to_pylist())

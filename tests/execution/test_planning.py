@@ -1,24 +1,39 @@
-"""What is left to do beside an earlier run: what is new or failed, and never what has changed."""
+"""What is left to do beside an earlier run: what is new, has changed, or failed."""
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pytest
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from deepfake.errors import UsageError
+import pyarrow as pa
+
 from deepfake.execution import planning
 from deepfake.io import tables
 from tests.rows import catalog_row
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def catalog(**sizes: int | None) -> pa.Table:
     return tables.from_rows("catalog", [catalog_row(name, size_bytes=size) for name, size in sizes.items()])
 
 
+def run_of(*rows: Mapping[str, Any]) -> pa.Table:
+    """The manifest of a run that found a face in each of these videos."""
+    usual = {
+        "uri": "",
+        "size_bytes": 1,
+        "status": "ok",
+        "frames_sampled": 1,
+        "frames_with_face": 1,
+        "faces": 1,
+    }
+    return tables.from_rows("videos", [{**usual, **row} for row in rows])
+
+
 def earlier(**sizes: int | None) -> pa.Table:
-    counts = {"status": "ok", "frames_sampled": 1, "frames_with_face": 1, "faces": 1}
-    rows = [{"video_id": name, "uri": name, "size_bytes": size} | counts for name, size in sizes.items()]
-    return tables.from_rows("videos", rows)
+    return run_of(*({"video_id": name, "size_bytes": size} for name, size in sizes.items()))
 
 
 def test_without_an_earlier_run_everything_is_left() -> None:
@@ -34,9 +49,25 @@ def test_a_size_that_was_or_is_not_known_is_no_change() -> None:
     assert left["video_id"].to_pylist() == ["c"]
 
 
-def test_changed_videos_are_counted_and_the_first_is_named() -> None:
-    with pytest.raises(UsageError, match=r"2 videos have changed .* the first is b; write to another"):
-        planning.missing(catalog(a=1, b=3, c=4, d=5), earlier(a=1, b=2, c=3))
+def test_a_file_of_another_size_or_time_is_left_and_so_is_its_copy() -> None:
+    before = run_of(
+        {"video_id": "a", "modified": NOON}, {"video_id": "b"}, {"video_id": "c", "modified": NOON},
+        {"video_id": "copy", "status": "skipped_duplicate", "duplicate_of": "c"},
+    )  # fmt: skip
+    rows = [
+        catalog_row("a", size_bytes=1, modified=NOON),
+        catalog_row("b", size_bytes=2),
+        catalog_row("c", size_bytes=1, modified=NOON + timedelta(seconds=1)),
+        catalog_row("copy", size_bytes=1),
+    ]
+    listed = tables.from_rows("catalog", rows)
+    assert planning.missing(listed, before)["video_id"].to_pylist() == ["b", "c", "copy"]
+    assert planning.list_changed(listed, before).to_pylist() == ["b", "c"]
+
+
+def test_a_file_that_is_gone_is_not_left_and_has_not_changed() -> None:
+    assert planning.missing(catalog(a=1), earlier(a=1, b=2)).num_rows == 0
+    assert len(planning.list_changed(catalog(a=1), earlier(a=1, b=2))) == 0
 
 
 FAILED = {

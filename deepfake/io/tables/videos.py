@@ -42,6 +42,7 @@ VIDEOS = pa.schema(
             pa.bool_(),
             "whether the failure may be the machine's: the same command does the video again; null: none",
         ),
+        column("gone", pa.bool_(), "the input no longer had it when the output was last made; null: it did"),
         column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         column(
             "content_sha256",
@@ -50,6 +51,7 @@ VIDEOS = pa.schema(
         ),
         column("etag", pa.string(), "the S3 object's ETag, where only a part of it was read"),
         column("size_bytes", pa.int64(), "size as read"),
+        column("modified", pa.timestamp("us", tz="UTC"), "modification time as listed"),
         column("codec", pa.string(), "codec of the video stream, or of the image"),
         column("width", pa.int32(), "upright width in pixels"),
         column("height", pa.int32(), "upright height in pixels"),
@@ -114,6 +116,7 @@ def make_video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
         "video_id": entry["video_id"],
         "uri": entry["uri"],
         "size_bytes": entry.get("size_bytes"),
+        "modified": entry.get("modified"),
         **{name: entry.get(name) for name in PROVENANCE_COLUMNS},
         "frames_sampled": 0,
         "frames_with_face": 0,

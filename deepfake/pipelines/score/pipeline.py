@@ -144,11 +144,11 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
 
     def choose_units(self, listed: pa.Table) -> Todo:
         """What no earlier run has done, as far as a budget in videos goes."""
+        if self.kept is None:
+            return planning.choose(listed, self.config, self.output, self.identity, self.budget.videos)
         earlier = self.output.finished_videos(planning.EARLIER)
         rest = planning.missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
-        if self.kept is not None:
-            return Todo(stored_crops.plan(rest, self.identity), tables.from_rows("videos", []), "", earlier)
-        return planning.choose(rest, self.config, self.output, self.identity)
+        return Todo(stored_crops.plan(rest, self.identity), tables.from_rows("videos", []), "", earlier)
 
     def prepare(self) -> None:
         """Export the network for the workers, and start the clock of a budget in hours."""

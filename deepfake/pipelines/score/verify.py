@@ -130,7 +130,7 @@ def _videos(root: str, storage: Storage) -> pa.Table:
 
 def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:
     def extract(block: pa.Table) -> dict[str, Any]:
-        made = [extractor.extract({**entry, "modified": None}) for entry in block.to_pylist()]
+        made = [extractor.extract(entry) for entry in block.to_pylist()]
         return {
             "videos": tables.from_rows("videos", [one.video for one in made]),
             "crops": pa.concat_tables([one.table for one in made]),

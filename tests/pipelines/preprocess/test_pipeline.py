@@ -154,6 +154,38 @@ def test_a_file_that_could_not_be_read_is_tried_again_and_a_broken_one_only_wher
     assert third.loc["away.mp4"].equals(second.loc["away.mp4"])
 
 
+def test_a_file_that_changed_is_done_again_alone_and_one_that_is_gone_keeps_its_row(
+    ffpp_small: Path, tmp_path: Path
+) -> None:
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
+    archive, output = tmp_path / "archive", tmp_path / "crops"
+    archive.mkdir()
+    for name, clip in zip("abc", clips, strict=False):
+        (archive / f"{name}.mp4").write_bytes(clip.read_bytes())
+
+    def run() -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+        summary = pipeline.run(_config(archive, output)).summary
+        return summary, pd.read_parquet(output / "_manifest.parquet").set_index("video_id"), _rows(output)
+
+    _, before, crops_before = run()
+    (archive / "b.mp4").write_bytes(clips[3].read_bytes())
+    (archive / "c.mp4").unlink()
+    summary, after, crops = run()
+    assert (summary["videos"], summary["no_longer_in_input"]) == (3, 1)
+    assert after["gone"].to_dict() == {"a.mp4": None, "b.mp4": None, "c.mp4": True}
+    for name in ("a.mp4", "c.mp4"):  # their seconds too: they were not done again
+        assert after.loc[name].drop("gone").equals(before.loc[name].drop("gone"))
+    assert after.loc["b.mp4", "content_sha256"] != before.loc["b.mp4", "content_sha256"]
+    assert not crops.duplicated(["video_id", "frame_index", "face_index"]).any()
+    assert crops.groupby("video_id").size().to_dict() == after["faces"].to_dict()
+    old, new = (rows[rows["video_id"] == "b.mp4"]["crop"].tolist() for rows in (crops_before, crops))
+    assert new and not set(old) & set(new)
+    (archive / "c.mp4").write_bytes(clips[2].read_bytes())
+    summary, again, _ = run()
+    assert summary["no_longer_in_input"] == 0 and not again["gone"].any()
+    assert again.loc["a.mp4"].equals(after.loc["a.mp4"])
+
+
 def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
     made: Path, ffpp_small: Path, tmp_path: Path
 ) -> None:
