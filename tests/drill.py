@@ -67,9 +67,10 @@ class Drill:
     def __init__(self, folder: Path, wanted: set[str]) -> None:
         from deepfake.config import ModelConfig
         from deepfake.io.storage import Storage
-        from deepfake.model import bundle, keras_runtime
+        from deepfake.model import keras_runtime
         from deepfake.model.network import build_network
         from deepfake.pipelines.demo import make_dataset
+        from tests.small_bundle import save_bundle
 
         self.folder = folder
         made = make_dataset(
@@ -77,7 +78,7 @@ class Drill:
         )
         keras_runtime.start_keras(seed=3)
         network = build_network(ModelConfig(weights="none"))
-        bundle.save_bundle(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
+        save_bundle(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
         archive = {"input": made.root, "detector.name": "haar", "sampling.every_n": 4}  # time for a fault
         crops = {"input": folder / "undisturbed-preprocess"}
         units = "_work/videos/*.parquet"

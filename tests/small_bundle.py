@@ -1,15 +1,24 @@
-"""A real bundle of a network that is small and whose reasons are known."""
+"""Bundles of any network, and of one that is small and whose reasons are known."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 
 from deepfake.io.storage import Storage
-from deepfake.model import bundle, keras_runtime
-from deepfake.model.bundle import Bundle
+from deepfake.io.uri import join
+from deepfake.model import keras_runtime
+from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, serialise_network, write_bundle
 from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER
+
+
+def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
+    """Write a network and its contract; ``info`` are the keys of ``BundleInfo`` besides the hashes."""
+    content = serialise_network(network)
+    storage.write_bytes(join(uri, MODEL_FILE), content)
+    return write_bundle(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))
 
 
 def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
@@ -28,5 +37,5 @@ def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
     more_red_than_blue = np.array([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])[None, None]
     network.get_layer(LAST_CONVOLUTION).set_weights([more_red_than_blue, np.zeros(2)])
     network.get_layer(SCORE_LAYER).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])
-    bundle.save_bundle(folder, Storage(), network, threshold=0.5, **info)
+    save_bundle(folder, Storage(), network, threshold=0.5, **info)
     return Bundle.load(folder, batch_size=batch_size)

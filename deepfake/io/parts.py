@@ -1,10 +1,13 @@
 """The files of a finished output, as its manifest lists them."""
 
 import json
+from collections.abc import Sequence
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake.errors import UsageError
+from deepfake.io import tables
 from deepfake.io.run_record import RECORD_FILE
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -44,3 +47,9 @@ def list_part_files(root: str, storage: Storage, folder: str = "") -> list[str]:
     if not found:
         raise UsageError(f"{where}: no Parquet files there; is it the right folder?")
     return found
+
+
+def read_parts(root: str, storage: Storage, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A whole table of a finished output, in the folder of its name; raises as ``list_part_files``."""
+    files = list_part_files(root, storage, name)
+    return pa.concat_tables([tables.read_table(storage, uri, name, columns) for uri in files])

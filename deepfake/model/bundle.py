@@ -64,8 +64,9 @@ class BundleInfo(BaseModel):
     model_file: Literal["improved_deepfake_model.keras"] = "improved_deepfake_model.keras"
     model_sha256: str
     input: InputContract = Field(default_factory=InputContract)
+    # how the training crops were made; None where that is not known
     sampling: SamplingConfig | None = None
-    detector: DetectorConfig | None = None
+    detector: DetectorConfig | None = None  # its name resolved
     crop: CropConfig | None = None
     rows_version: int = ROWS_VERSION  # of the crops that it was trained with
     crops_config_sha256: str | None = None
@@ -145,21 +146,6 @@ class Bundle:
     def uncertain_band(self, aggregation: str = "mean") -> UncertainBand | None:
         """The video scores that are better left undecided; None where validation gave no band."""
         return self.info.uncertain.get(aggregation)
-
-    @property
-    def sampling(self) -> SamplingConfig | None:
-        """How frames were sampled for training; None where that is not known."""
-        return self.info.sampling
-
-    @property
-    def detector(self) -> DetectorConfig | None:
-        """The detector that found the training faces, its name resolved; None where that is not known."""
-        return self.info.detector
-
-    @property
-    def crop(self) -> CropConfig | None:
-        """How the training crops were cut; None where that is not known."""
-        return self.info.crop
 
     @cached_property
     def network(self) -> Any:
@@ -252,10 +238,3 @@ def serialise_network(network: Any) -> bytes:
         path = Path(folder) / MODEL_FILE
         network.save(path)
         return path.read_bytes()
-
-
-def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
-    """Write a network and its contract; ``info`` are the keys of ``BundleInfo`` besides the hashes."""
-    content = serialise_network(network)
-    storage.write_bytes(join(uri, MODEL_FILE), content)
-    return write_bundle(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))

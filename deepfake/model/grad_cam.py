@@ -119,11 +119,6 @@ def _is_piecewise_linear(keras: Any, layer: Any) -> bool:
     return True
 
 
-def heat_maps(bundle: Bundle, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
-    """Heat ``(n, 224, 224) float32`` in [0, 1] of one set of crops; see ``HeatMaps``."""
-    return HeatMaps(bundle)(crops, speaks_for)
-
-
 def enlarge(coarse: np.ndarray) -> np.ndarray:
     """Heat ``(224, 224) float32`` in [0, 1] of a map's few places, all of them at least 0."""
     fine = cv2.resize(coarse.astype(np.float32), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
@@ -131,10 +126,10 @@ def enlarge(coarse: np.ndarray) -> np.ndarray:
     return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)
 
 
-def overlay_heat(crop: np.ndarray, heat: np.ndarray, strength: float = 0.6) -> np.ndarray:
+def overlay_heat(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """The crop ``(h, w, 3) uint8 RGB`` under its heat ``(h, w)`` in [0, 1]; where cold, as it was."""
     colours = cv2.applyColorMap(np.rint(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    weight = strength * heat[:, :, None]
+    weight = 0.6 * heat[:, :, None]
     return np.clip(np.rint((1 - weight) * crop + weight * colours), 0, 255).astype(np.uint8)
 
 

@@ -43,12 +43,13 @@ from deepfake.faces.detectors.base import detect_faces
 from deepfake.faces.detectors.factory import make_detector, resolve_detector
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.bundle import Bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import pipeline
 from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
+from tests.small_bundle import save_bundle
 
 EVERY_N = 30
 ALONE, PLAIN, NAIVE = "bare, 1 process", "plain, 1 process", "naive"

@@ -298,9 +298,9 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
 ) -> None:
     from deepfake.config import ModelConfig, ScoreJobConfig
     from deepfake.model import keras_runtime
-    from deepfake.model.bundle import save_bundle
     from deepfake.model.network import build_network
     from deepfake.pipelines.score import pipeline as scoring
+    from tests.small_bundle import save_bundle
 
     keras_runtime.start_keras(seed=3)
     made = build_network(ModelConfig(weights="none"))

@@ -19,6 +19,7 @@ from deepfake.model import bundle, keras_runtime, thresholds
 from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network
 from tests import running
+from tests.small_bundle import save_bundle
 
 OPEN_WITH_KERAS_ALONE = """
 import sys
@@ -47,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path
     gain = 1 / logits.std()
     last.set_weights([last.get_weights()[0] * gain, -logits.mean(0) * gain])
     folder = tmp_path_factory.mktemp("bundle") / "model"
-    bundle.save_bundle(
+    save_bundle(
         str(folder),
         Storage(),
         network,
@@ -107,8 +108,8 @@ def test_only_uint8_crops_are_scored(loaded: Bundle, crops: np.ndarray) -> None:
 
 def test_it_knows_how_its_crops_were_made(loaded: Bundle) -> None:
     assert loaded.threshold == 0.4
-    assert loaded.crop == CropConfig(margin=0.2)
-    assert loaded.detector == DetectorConfig(name="haar")
+    assert loaded.info.crop == CropConfig(margin=0.2)
+    assert loaded.info.detector == DetectorConfig(name="haar")
     assert loaded.info.versions["keras"]
     assert len(loaded.sha256) == 64
 
@@ -165,7 +166,7 @@ def test_a_network_that_carries_code_of_its_own_is_refused_and_the_code_does_not
     evil = keras.layers.Lambda(lambda x: (open(mark, "w").close(), x[:, 0, 0, :1])[1])
     network = keras.Model(crops, evil(crops))
     Path(mark).unlink()  # it ran while it was made
-    bundle.save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
+    save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     Path(mark).unlink(missing_ok=True)
     with pytest.raises(UsageError, match="not a network that loads in safe mode"):
         Bundle.load(str(tmp_path / "model"), Storage()).score(np.zeros((1, 224, 224, 3), np.uint8))

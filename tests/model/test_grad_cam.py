@@ -13,7 +13,7 @@ from deepfake.config import ModelConfig
 from deepfake.crops.self_blending import Face
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
-from deepfake.model import bundle, keras_runtime
+from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.model.grad_cam import (
     BlendHeat,
@@ -24,6 +24,7 @@ from deepfake.model.grad_cam import (
 )
 from deepfake.model.network import INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER, build_network
 from tests import small_bundle
+from tests.small_bundle import save_bundle
 
 SIDE = INPUT_SIZE
 
@@ -78,7 +79,7 @@ def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path
     """Against differences of the logit: a little more of one feature everywhere, and how the logit moves."""
     keras = keras_runtime.start_keras(threads=2, seed=1)
     network = build_network(ModelConfig(weights="none"))
-    bundle.save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
+    save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     loaded = Bundle.load(str(tmp_path / "model"))
     crop = np.random.default_rng(0).integers(0, 256, (1, 7, 7, 3), np.uint8).repeat(32, 1).repeat(32, 2)
     features = network.get_layer(LAST_CONVOLUTION).output

@@ -16,9 +16,10 @@ from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.bundle import Bundle
 from deepfake.model.grad_cam import HeatMaps
 from deepfake.model.network import POOL_LAYER, SCORE_LAYER, build_network
+from tests.small_bundle import save_bundle
 
 
 def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:

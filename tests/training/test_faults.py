@@ -14,13 +14,14 @@ from deepfake.config import FaultsConfig, LeakcheckConfig, ModelConfig, Training
 from deepfake.crops import dataset
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.model import bundle, keras_runtime
+from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network, copy_for_inference, list_weights
 from deepfake.pipelines.leakcheck import fingerprints, probe_features, probes
 from deepfake.pipelines.train import pipeline
 from deepfake.training import faults
 from tests.pipelines.leakcheck import made
+from tests.small_bundle import save_bundle
 
 ALL = FaultsConfig(**dict.fromkeys(FaultsConfig.model_fields, True))
 
@@ -134,7 +135,7 @@ def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path
 
     saved = copy_for_inference(spoiled)
     training_info = {"faults": ALL.names()}
-    bundle.save_bundle(str(tmp_path), Storage(), saved, threshold=0.5, training=training_info)
+    save_bundle(str(tmp_path), Storage(), saved, threshold=0.5, training=training_info)
     with caplog.at_level(logging.WARNING):
         loaded = Bundle.load(str(tmp_path), Storage())
     assert "divide_by_255" in caplog.text and "for comparison only" in caplog.text

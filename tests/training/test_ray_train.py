@@ -28,6 +28,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import MODEL_FILE, Bundle
 from tests import running
+from tests.running import download_folder
 
 HEAD_EPOCHS, EPOCHS = 2, 5
 KILLS = int(os.environ.get("DEEPFAKE_KILLS", "1"))
@@ -96,8 +97,8 @@ def test_two_workers_are_two_processes_and_each_epoch_is_one_line(undisturbed: t
 def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path, str]) -> None:
     output, _ = undisturbed
     loaded = Bundle.load(str(output), Storage())
-    assert loaded.crop == CropConfig(margin=0.25)
-    assert loaded.detector is not None and loaded.detector.name == "haar"
+    assert loaded.info.crop == CropConfig(margin=0.25)
+    assert loaded.info.detector is not None and loaded.info.detector.name == "haar"
     assert loaded.info.training["identities"]["val"] == [
         f"val-{k}-{i}" for k in ("fake", "real") for i in (0, 1)
     ]
@@ -155,7 +156,7 @@ def test_one_worker_on_s3_learns_what_two_learn_on_disk(
     running.run(command(f"{s3_root}/crops", f"{s3_root}/model", 1), tmp_path / "cwd", s3_server.environment)
     assert not list((tmp_path / "cwd").iterdir())
     model = tmp_path / "model"
-    storage.download_folder(f"{s3_root}/model", model)
+    download_folder(storage, f"{s3_root}/model", model)
     assert list(model.glob("tensorboard/events*")) and not (model / "_checkpoints").exists()
     assert Bundle.load(f"{s3_root}/model", storage).sha256 == Bundle.load(str(model), storage).sha256
 

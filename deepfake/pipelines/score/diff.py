@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.io import tables
-from deepfake.io.parts import list_part_files
+from deepfake.io.parts import read_parts
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -17,21 +17,16 @@ FILE = "changes.parquet"
 _COLUMNS = ["video_id", "content_sha256", "status", "score", "verdict"]
 
 
-def write(output: str, before: str, storage: Storage, config_sha256: str) -> dict[str, Any]:
+def write_changes(output: str, before: str, storage: Storage, config_sha256: str) -> dict[str, Any]:
     """Write the table ``changes`` below ``output``; the numbers for the summary."""
-    changes = compare(read(before, storage), read(output, storage), config_sha256)
+    earlier, now = (read_parts(root, storage, "video_scores", _COLUMNS) for root in (before, output))
+    changes = list_changes(earlier, now, config_sha256)
     uri = join(output, FILE)
     tables.write_table(storage, uri, changes)
-    return {"compared_with": before, "changes": uri, **numbers(changes)}
+    return {"compared_with": before, "changes": uri, **count_changes(changes)}
 
 
-def read(root: str, storage: Storage) -> pa.Table:
-    """The columns of ``video_scores`` that are compared."""
-    parts = list_part_files(root, storage, "video_scores")
-    return pa.concat_tables([tables.read_table(storage, uri, "video_scores", _COLUMNS) for uri in parts])
-
-
-def compare(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:
+def list_changes(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:
     """Table ``changes``: every video of either side, largest change of the score first."""
     names = ["content_sha256", "status", "score", "verdict"]
     joined = before.rename_columns(["video_id", *(f"{name}_before" for name in names)]).join(
@@ -51,7 +46,7 @@ def compare(before: pa.Table, after: pa.Table, config_sha256: str | None = None)
     return joined.take(order).select(wanted.names).cast(wanted).combine_chunks()
 
 
-def numbers(changes: pa.Table) -> dict[str, Any]:
+def count_changes(changes: pa.Table) -> dict[str, Any]:
     """How many videos changed, and how."""
     turned: Counter[str] = Counter()
     for old, new in zip(

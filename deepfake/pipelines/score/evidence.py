@@ -41,7 +41,7 @@ class Shown:
     crop: np.ndarray  # (224, 224, 3) uint8 RGB
 
 
-def choose(faces: Sequence[Row], segments: Sequence[Row], count: int) -> list[Row]:
+def choose_faces(faces: Sequence[Row], segments: Sequence[Row], count: int) -> list[Row]:
     """The faces to show, in the order of time: the highest of each segment, then the highest of the rest.
 
     ``faces`` and ``segments`` are one video's rows of those tables. Of one frame at most one is shown.
@@ -63,14 +63,14 @@ def _in_segment(face: Row, segment: Row) -> bool:
     return bool(same and segment["start_s"] <= face["time_s"] <= segment["end_s"])
 
 
-def show(
+def show_faces(
     uri: str, faces: Sequence[Row], sampling: SamplingConfig, crop: CropConfig, storage: Storage
 ) -> list[Shown]:
     """The pictures of some faces of one video; without those that cannot be had any more."""
     wanted = {face["frame_index"]: face for face in faces}
     try:
         with storage.open(uri) as file, VideoFile(_seekable(file), sampling) as source:
-            found = [_shown(wanted[frame.index], frame, crop) for frame in source.frames(sorted(wanted))]
+            found = [_show_face(wanted[frame.index], frame, crop) for frame in source.frames(sorted(wanted))]
     except (VideoError, OSError, cv2.error) as error:
         log.warning("%s: its frames cannot be shown: %s", uri, error)
         return []
@@ -81,7 +81,7 @@ def _seekable(file: Any) -> Any:
     return file if file.seekable() else io.BytesIO(cast(bytes, file.read()))
 
 
-def _shown(face: Row, frame: Frame, config: CropConfig) -> Shown:
+def _show_face(face: Row, frame: Frame, config: CropConfig) -> Shown:
     box = face["box"]
     points = face.get("landmarks")
     landmarks = tuple(points) if points else None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.config import SamplingConfig, ScoringConfig
 from deepfake.io.tables import Status
@@ -32,42 +33,47 @@ class Looked:
     passes: Mapping[str, int]  # 1 or 2, by video_id
 
 
-def quick(sampling: SamplingConfig, config: ScoringConfig) -> SamplingConfig:
+def make_quick_sampling(sampling: SamplingConfig, config: ScoringConfig) -> SamplingConfig:
     """The sampling of the first look."""
     return sampling.model_copy(update={"policy": "keyframes", "max_frames": config.first_pass})
 
 
-def look(
+def look_at_unit(
     block: pa.Table,
-    first: Stage,
+    first: Stage | None,
     whole: Stage,
     score: Callable[[np.ndarray], np.ndarray],
     config: ScoringConfig,
     threshold: float,
 ) -> Looked:
-    """Both looks at the videos of one unit, their rows in the unit's order."""
+    """The videos of one unit, scored by a first look and a whole one where that leaves doubt.
+
+    Their rows are in the unit's order. Without ``first`` all are looked at whole. ``score`` gives ``(n,)``
+    scores of ``(n, 224, 224, 3) uint8 RGB``.
+    """
+    if first is None:
+        unit = whole(block)
+        return Looked(unit, score_crops(unit["crops"]["crop"].to_pylist(), score), {})
     glance = first(block)
     scores = score_crops(glance["crops"]["crop"].to_pylist(), score)
-    settled = settled_videos(glance["videos"], glance["crops"], scores, config, threshold)
+    settled = find_settled(glance["videos"], glance["crops"], scores, config, threshold)
     names = block["video_id"].to_pylist()
     passes = {name: 1 if name in settled else 2 for name in names}
     if len(settled) == len(names):
         return Looked(glance, scores, passes)
-    doubtful = pa.array([name not in settled for name in names], pa.bool_())
-    rest = whole(block.filter(doubtful))
+    rest = whole(block.filter(pa.array([name not in settled for name in names], pa.bool_())))
     more = score_crops(rest["crops"]["crop"].to_pylist(), score)
-    keep = np.array([name in settled for name in glance["crops"]["video_id"].to_pylist()], bool)
-    crops = pa.concat_tables([glance["crops"].filter(pa.array(keep)), rest["crops"]])
-    kept = pa.array([name in settled for name in glance["videos"]["video_id"].to_pylist()], pa.bool_())
-    videos = pa.concat_tables([glance["videos"].filter(kept), rest["videos"]])
-    place = {name: i for i, name in enumerate(names)}
-    order = np.argsort([place[name] for name in crops["video_id"].to_pylist()], kind="stable")
-    video_order = np.argsort([place[name] for name in videos["video_id"].to_pylist()], kind="stable")
-    unit = {**glance, "videos": videos.take(pa.array(video_order)), "crops": crops.take(pa.array(order))}
-    return Looked(unit, np.concatenate([scores[keep], more])[order], passes)
+    unit = dict(glance)
+    for table in ("videos", "crops"):
+        kept = np.array([name in settled for name in glance[table]["video_id"].to_pylist()], bool)
+        joined = pa.concat_tables([glance[table].filter(pa.array(kept)), rest[table]])
+        place = pc.index_in(joined["video_id"], block["video_id"].combine_chunks()).to_numpy()
+        order = np.argsort(place, kind="stable")
+        unit[table] = joined.take(order)
+    return Looked(unit, np.concatenate([scores[kept], more])[order], passes)  # kept and order: of the crops
 
 
-def settled_videos(
+def find_settled(
     videos: pa.Table, crops: pa.Table, scores: np.ndarray, config: ScoringConfig, threshold: float
 ) -> set[str]:
     """Videos whose score after the first look is further from the threshold than ``first_pass_margin``."""
@@ -84,12 +90,12 @@ def settled_videos(
     return settled
 
 
-def saved(videos: pa.Table, sampling: SamplingConfig) -> dict[str, Any]:
+def count_savings(videos: pa.Table, sampling: SamplingConfig) -> dict[str, Any]:
     """What the first look saved, from the finished table ``video_scores``."""
     rows = videos.select(["passes", "frames_sampled", "frames_total", "duration_s"]).to_pylist()
     looked_at = [row for row in rows if row["passes"] is not None]
     settled = [row for row in looked_at if row["passes"] == 1]
-    spared = sum(max(0, frames_of_whole(row, sampling) - row["frames_sampled"]) for row in settled)
+    spared = sum(max(0, estimate_frames(row, sampling) - row["frames_sampled"]) for row in settled)
     looked = sum(row["frames_sampled"] for row in looked_at)
     return {
         "settled_by_first_pass": len(settled),
@@ -98,7 +104,7 @@ def saved(videos: pa.Table, sampling: SamplingConfig) -> dict[str, Any]:
     }
 
 
-def frames_of_whole(row: Mapping[str, Any], sampling: SamplingConfig) -> int:
+def estimate_frames(row: Mapping[str, Any], sampling: SamplingConfig) -> int:
     """About how many frames the whole look at a video takes."""
     total = row["frames_total"] or 0
     if sampling.policy == "every_n":

@@ -6,7 +6,7 @@ Where there are no workers they are drawn at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,42 +27,37 @@ RESTARTS = 2  # of the process, where its node is lost
 
 
 class HeatPictures:
-    """Draws heat maps of one network; begins to load it at once."""
+    """Draws heat maps of one network, which it begins to load at once; none where there is no network."""
 
-    def __init__(self, network: Network) -> None:
-        self._painter: Any
-        if session.workers_exist():
+    def __init__(self, network: Network | None) -> None:
+        self._painter: Any = None
+        if network is not None and session.workers_exist():
             painter = ray.remote(num_cpus=CPUS, max_restarts=RESTARTS)(_Painter)
             self._painter = painter.remote(ray.put(network))
-        else:
+        elif network is not None:
             self._painter = _Painter(network, threads=None)
 
-    def begin(self, crops: Sequence[np.ndarray]) -> Drawing:
-        """Begin with crops, each (224, 224, 3) uint8 RGB."""
-        if not len(crops):
-            return Drawing(0)
+    def begin(self, crops: Sequence[np.ndarray]) -> Callable[[], list[bytes | None]]:
+        """Begin with crops, each (224, 224, 3) uint8 RGB; the function that waits for the pictures.
+
+        It gives each crop under its heat map as JPEG, in order; None for all where they cannot be had.
+        """
+        nothing: list[bytes | None] = [None] * len(crops)
+        if self._painter is None or not len(crops):
+            return lambda: nothing
         if isinstance(self._painter, _Painter):
-            return Drawing(len(crops), self._painter.draw(np.stack(crops)))
-        return Drawing(len(crops), self._painter.draw.remote(np.stack(crops)))
+            drawn: list[bytes | None] = [*self._painter.draw(np.stack(crops))]
+            return lambda: drawn
+        answer = self._painter.draw.remote(np.stack(crops))
 
+        def wait() -> list[bytes | None]:
+            try:
+                return [*ray.get(answer)]
+            except ray.exceptions.RayError as error:
+                log.warning("heat maps could not be made: %s", error)
+                return nothing
 
-class Drawing:
-    """Pictures that are being drawn, or are there."""
-
-    def __init__(self, count: int, drawn: ray.ObjectRef | list[bytes] | None = None) -> None:
-        self._count, self._drawn = count, drawn
-
-    def wait(self) -> list[bytes | None]:
-        """Each crop under its heat map as JPEG, in order; None for all where they cannot be had."""
-        if self._drawn is None:
-            return [None] * self._count
-        if isinstance(self._drawn, list):
-            return list(self._drawn)
-        try:
-            return list(ray.get(self._drawn))
-        except ray.exceptions.RayError as error:
-            log.warning("heat maps could not be made: %s", error)
-            return [None] * self._count
+        return wait
 
 
 class _Painter:

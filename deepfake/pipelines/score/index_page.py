@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
 from deepfake.metrics import Interval, bound_precision, predict_precision
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
+from deepfake.pipelines.score import video_page
 from deepfake.report import html
 
 PAGE = "report.html"
@@ -43,15 +43,15 @@ STATUS_WORDS: dict[str, str] = {
 LABEL_WORDS = {0: "real", 1: "fake"}
 
 
-def write(
+def write_index(
     output: str,
     storage: Storage,
     videos: pa.Table,
     order: pa.Array,
-    thumbnails: Mapping[str, bytes] | None = None,
-    config: ReportConfig | None = None,
-    facts: Mapping[str, object] | None = None,
-    links: Mapping[str, str] | None = None,
+    thumbnails: Mapping[str, bytes] = MappingProxyType({}),
+    config: ReportConfig = ReportConfig(),  # noqa: B008 - frozen
+    facts: Mapping[str, object] = MappingProxyType({}),
+    links: Mapping[str, str] = MappingProxyType({}),
     point: VerdictRule | None = None,
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
@@ -65,18 +65,15 @@ def write(
         links: paths of the videos' own pages, relative to this one, by ``video_id``.
         point: the operating point in force, for what its error rates mean at the user's prevalence.
     """
-    config = config or ReportConfig()
     rows = tables.decode_strings("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
-    shown = _thumbnails_shown(rows, thumbnails or {}, config.max_thumbnails)
+    shown = [name for name in rows["video_id"].to_pylist() if name in thumbnails][: config.max_thumbnails]
+    paths = {name: f"{THUMBNAILS}/{video_page.name_file(name)}.jpg" for name in shown}
     storage.remove(join(output, THUMBNAILS))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda item: storage.write_bytes(join(output, item[0]), item[1]), shown.values()))
-    uri = join(output, PAGE)
-    paths = {row: name for row, (name, _) in shown.items()}
-    names = enumerate(rows["video_id"].to_pylist()) if links else ()
-    linked = {row: links[name] for row, name in names if name in links} if links else {}
+        list(pool.map(lambda name: storage.write_bytes(join(output, paths[name]), thumbnails[name]), shown))
     totals = tables.decode_strings("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
-    storage.write_text(uri, page(totals, rows, paths, config, facts or {}, linked, point))
+    uri = join(output, PAGE)
+    storage.write_text(uri, render_index(totals, rows, paths, config, facts, links, point))
     return uri
 
 
@@ -96,52 +93,52 @@ def most_suspicious_first(videos: pa.Table) -> pa.Array:
     )
 
 
-def page(
+def render_index(
     totals: pa.Table,
     rows: pa.Table,
-    thumbnails: Mapping[int, str],
+    thumbnails: Mapping[str, str],
     config: ReportConfig,
     facts: Mapping[str, object],
-    links: Mapping[int, str] = MappingProxyType({}),
-    point: VerdictRule | None = None,
+    links: Mapping[str, str],
+    point: VerdictRule | None,
 ) -> str:
     """The page's HTML.
 
     ``totals`` has columns ``score, status, verdict, threshold`` of all videos; ``rows`` are those that the
-    table shows, in its order; ``thumbnails`` and ``links`` are row -> path.
+    table shows, in its order; ``thumbnails`` and ``links`` are paths by ``video_id``.
     """
     scores = totals["score"].drop_null().to_numpy()
-    by_status, by_verdict = _counts(totals["status"]), _counts(totals["verdict"])
-    data = _data(rows, thumbnails, links)
+    by_status, by_verdict = _count(totals["status"]), _count(totals["verdict"])
+    data = _collect_data(rows, thumbnails, links)
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
     return html.render_page(
         "scores.html",
         title=config.title or "Deepfake scores",
         script=html.read_asset("scores.js"),
         data=html.make_script_json(data),
-        rows=[_row(data, i) for i in range(min(PAGE_ROWS, rows.num_rows))],
+        rows=[_select_row(data, i) for i in range(min(PAGE_ROWS, rows.num_rows))],
         page_rows=PAGE_ROWS,
         total=totals.num_rows,
         held=rows.num_rows,
         scored=int(scores.size),
         failed=sum(n for status, n in by_status.items() if status in FAILURES),
-        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in _most_first(by_status)],
+        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in _sort_most_first(by_status)],
         verdicts=[(words, v, by_verdict[v]) for v, words in VERDICT_WORDS.items()],
         threshold=thresholds[0] if len(thresholds) == 1 else None,
-        histogram=_histogram(scores),
+        histogram=_compute_histogram(scores),
         facts={label: value for label, value in facts.items() if value is not None},
         point=point,
-        alarms=alarms(point, config.prevalence),
+        alarms=predict_alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
     )
 
 
-def _counts(column: pa.ChunkedArray) -> Counter[str]:
+def _count(column: pa.ChunkedArray) -> Counter[str]:
     counted = pc.value_counts(column.drop_null())
     return Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
 
 
-def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+def _sort_most_first(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -154,7 +151,7 @@ class Alarms:
     interval: Interval | None  # 95 %: what so few validation videos can show
 
 
-def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarms]:
+def predict_alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarms]:
     """One for each prevalence; empty where the error rates are not known."""
     if point is None or point.measured is None:
         return []
@@ -170,27 +167,15 @@ def alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarm
     ]
 
 
-def _thumbnails_shown(
-    videos: pa.Table, thumbnails: Mapping[str, bytes], most: int
-) -> dict[int, tuple[str, bytes]]:
-    """Row -> (path below the output, JPEG) of the thumbnails to write. Names are hashes: always safe."""
-    shown: dict[int, tuple[str, bytes]] = {}
-    for row, video_id in enumerate(videos["video_id"].to_pylist()):
-        if len(shown) == most:
-            break
-        if video_id in thumbnails:
-            name = hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
-            shown[row] = (f"{THUMBNAILS}/{name}.jpg", thumbnails[video_id])
-    return shown
-
-
-def _data(videos: pa.Table, thumbnails: Mapping[int, str], links: Mapping[int, str]) -> dict[str, Any]:
+def _collect_data(
+    videos: pa.Table, thumbnails: Mapping[str, str], links: Mapping[str, str]
+) -> dict[str, Any]:
     """Column-wise, as the script reads it; what the first rows are rendered from as well."""
     status, verdict = videos["status"].to_pylist(), videos["verdict"].to_pylist()
-    status_words = sorted(set(status))
+    names, status_words = videos["video_id"].to_pylist(), sorted(set(status))
     detail = enumerate(videos["status_detail"].to_pylist())
     return {
-        "name": [html.make_visible(name) for name in videos["video_id"].to_pylist()],
+        "name": [html.make_visible(name) for name in names],
         "score": [None if s is None else round(s, 3) for s in videos["score"].to_pylist()],
         "status": [status_words.index(s) for s in status],
         "statusKeys": status_words,
@@ -204,13 +189,13 @@ def _data(videos: pa.Table, thumbnails: Mapping[int, str], links: Mapping[int, s
         "worst": [None if t is None else round(10 * t) for t in videos["worst_time_s"].to_pylist()],
         "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
         "detail": {str(row): html.make_visible(text) for row, text in detail if text},
-        "thumbnail": {str(row): path for row, path in thumbnails.items()},
-        "page": {str(row): path for row, path in links.items()},
+        "thumbnail": {str(row): thumbnails[name] for row, name in enumerate(names) if name in thumbnails},
+        "page": {str(row): links[name] for row, name in enumerate(names) if name in links},
         "pageRows": PAGE_ROWS,
     }
 
 
-def _row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
+def _select_row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
     verdict = data["verdict"][i]
     return {
         **{
@@ -225,7 +210,7 @@ def _row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
     }
 
 
-def _histogram(scores: np.ndarray) -> list[dict[str, Any]]:
+def _compute_histogram(scores: np.ndarray) -> list[dict[str, Any]]:
     """Equal-width bins from 0 to 1: ``lower, upper, n, height`` with the height in [0, 1] of the highest."""
     counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
     highest = max(1, int(counts.max()))

@@ -72,14 +72,14 @@ def run(config: ScoreJobConfig) -> Outcome:
     """
     storage = Storage(config.storage)
     bundle = Bundle.load(make_absolute(config.bundle), storage, config.scoring.crops_at_once)
-    kept = stored_crops.find(make_absolute(config.input), storage)
+    kept = stored_crops.find_kept_crops(make_absolute(config.input), storage)
     if config.compare_with is not None:
         read_score_record(config.compare_with, storage)  # wrong ones are told before hours of work
-    return ScoreJob(resolved(config, bundle, storage, kept), storage, bundle, kept).run()
+    return ScoreJob(resolve_config(config, bundle, storage, kept), storage, bundle, kept).run()
 
 
 class ScoreJob(UnitJob[ScoreJobConfig]):
-    """One run of score, its configuration ``resolved``."""
+    """One run of score; its configuration is what ``resolve_config`` gave."""
 
     def __init__(
         self, config: ScoreJobConfig, storage: Storage, bundle: Bundle, kept: KeptCrops | None
@@ -120,7 +120,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         rest = planning.missing(
             listed, self.output.finished_videos(planning.EARLIER), self.config.retry_failed
         )
-        units = stored_crops.plan(rest, self.identity)
+        units = stored_crops.plan_kept_units(rest, self.identity)
         finished = self.output.finished_units()
         waiting = [unit for unit in units if unit.unit_id not in finished]
         return {
@@ -148,7 +148,8 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             return planning.choose(listed, self.config, self.output, self.identity, self.budget.videos)
         earlier = self.output.finished_videos(planning.EARLIER)
         rest = planning.missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
-        return Todo(stored_crops.plan(rest, self.identity), tables.from_rows("videos", []), "", earlier)
+        units = stored_crops.plan_kept_units(rest, self.identity)
+        return Todo(units, tables.from_rows("videos", []), "", earlier)
 
     def prepare(self) -> None:
         """Export the network for the workers, and start the clock of a budget in hours."""
@@ -179,7 +180,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             extraction = dataclasses.replace(extraction, crops_kept=scoring.keep_crops)
             make = ExtractCrops(extraction, self.storage, sha256)
             if scoring.first_pass:
-                quick = first_pass.quick(extraction.sampling, scoring)
+                quick = first_pass.make_quick_sampling(extraction.sampling, scoring)
                 first = dataclasses.replace(make, config=dataclasses.replace(extraction, sampling=quick))
         workers = pools.workers(self.config.ray, len(units))
         if self.always is None:
@@ -190,7 +191,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             gpus = pools.gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
             cut = {"make": make, "budgeted": budgeted}
             blocks = ray.data.from_blocks([runner.block_of(unit) for unit in units])
-            return runner.answers(on_gpus(blocks, cut, network, writer, workers, gpus))
+            return runner.answers(score_on_gpus(blocks, cut, network, writer, workers, gpus))
         arguments = {
             "make": make, "first": first, "budgeted": budgeted, "network": network, "writer": writer,
             "threads": 1 if session.workers_exist() else None,
@@ -222,7 +223,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         config, output = self.config, self.output
         videos = output.read_all("video_scores")
         made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"
-        look_at = report.write(videos, config, output, self.point, made_with, self.network)
+        look_at = report.write_report(videos, config, output, self.point, made_with, self.network)
         scored = Counter(videos["status"].to_pylist()).get(tables.Status.OK, 0)
         numbers = {
             "bundle": config.bundle,
@@ -233,33 +234,34 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             "left_for_the_next_run": left,
         }
         if config.scoring.first_pass:
-            numbers |= first_pass.saved(videos, config.sampling)
+            numbers |= first_pass.count_savings(videos, config.sampling)
         if config.compare_with is not None:
             before = make_absolute(config.compare_with)
-            numbers |= diff.write(config.output, before, self.storage, output.config_sha256)
+            numbers |= diff.write_changes(config.output, before, self.storage, output.config_sha256)
             look_at.append(numbers["changes"])
         if config.report.checksums:
             numbers["checksums"] = checksums.write_checksums(config.output, self.storage)
         return numbers, look_at
 
 
-def resolved(
+def resolve_config(
     config: ScoreJobConfig, bundle: Bundle, storage: Storage, kept: KeptCrops | None = None
 ) -> ScoreJobConfig:
     """The configuration with the bundle's detector and crops in force, and absolute URIs.
 
     Crops that were kept are as they are: their own sampling, detector and crop sections apply.
     """
+    trained = bundle.info
     if kept is not None:
         config = config.model_copy(update={"sampling": kept.sampling})
         detector, crop = kept.detector, kept.crop
     else:
-        crop = config.crop or bundle.crop or CropConfig()
-        detector = config.detector or bundle.detector or DetectorConfig()
+        crop = config.crop or trained.crop or CropConfig()
+        detector = config.detector or trained.detector or DetectorConfig()
         detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage)
-    for name, mine, trained in (("detector", detector, bundle.detector), ("crop", crop, bundle.crop)):
+    for name, mine, theirs in (("detector", detector, trained.detector), ("crop", crop, trained.crop)):
         free = {"yunet_model", "boxes"}
-        if trained is not None and mine.model_dump(exclude=free) != trained.model_dump(exclude=free):
+        if theirs is not None and mine.model_dump(exclude=free) != theirs.model_dump(exclude=free):
             log.warning(
                 "the %s section differs from the one that the bundle was trained with; "
                 "its threshold may not hold",
@@ -276,7 +278,7 @@ def resolved(
     )
 
 
-def on_gpus(
+def score_on_gpus(
     blocks: ray.data.Dataset,
     cut: dict[str, Any],
     network: bytes,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import evidence, index_page, video_page
 from deepfake.pipelines.score.evidence import Shown
-from deepfake.pipelines.score.heat_maps import CPUS, Drawing, HeatPictures
+from deepfake.pipelines.score.heat_maps import CPUS, HeatPictures
 from deepfake.pipelines.score.video_page import Case, Picture
 from deepfake.report import images
 
@@ -36,7 +37,7 @@ Row = Mapping[str, Any]
 Illustrations = Sequence[tuple[Shown, bytes | None]]  # pictures of a video, each with its heat map
 
 
-def write(
+def write_report(
     videos: pa.Table,
     config: ScoreJobConfig,
     output: Output,
@@ -59,15 +60,11 @@ def write(
         "Archive": config.input,
         "Model bundle": bundle,
         "Detector": config.detector.name if config.detector else None,
-        "Frames": sampling_words(config.sampling),
+        "Frames": describe_sampling(config.sampling),
         "Threshold": f"{point.threshold:.3f} ({point.name})",
     }
-    return [
-        index_page.write(
-            config.output, output.storage, videos, order, thumbnails, config.report, facts, links, point
-        ),
-        csv,
-    ]
+    known = (thumbnails, config.report, facts, links, point)
+    return [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
 
 
 def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
@@ -99,17 +96,17 @@ def write_pages(
         return {}
     names = pa.array([video["video_id"] for video in chosen], pa.string())
     faces, tracks, found = (
-        by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
+        _read_by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
     )
     links = {}
-    for video, pictures in illustrated(chosen, faces, found, config, output.storage, network):
+    for video, pictures in illustrate(chosen, faces, found, config, output.storage, network):
         name = video["video_id"]
         case = Case(video, tracks[name], faces[name], found[name])
         links[name] = _write_page(case, pictures, config, output)
     return links
 
 
-def by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
+def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
     """The rows of some videos in a table, by video_id."""
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in output.rows_of(table, names).to_pylist():
@@ -117,7 +114,7 @@ def by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[R
     return rows
 
 
-def illustrated(
+def illustrate(
     videos: Sequence[Row],
     faces: Mapping[str, list[Row]],
     segments: Mapping[str, list[Row]],
@@ -131,80 +128,66 @@ def illustrated(
     of the next videos are decoded.
     """
     heated = config.report.heat_maps and config.report.frames > 0
-    heat = HeatPictures(network) if heated else None
+    heat = HeatPictures(network if heated else None)
     begun: Iterator[tuple[Row, Illustrations]] = iter(())
     for start in range(0, len(videos), VIDEOS_AT_ONCE):
         some = videos[start : start + VIDEOS_AT_ONCE]
-        chosen = [
-            evidence.choose(faces[video["video_id"]], segments[video["video_id"]], config.report.frames)
-            for video in some
-        ]
-        pictures = list(shown(some, chosen, config, storage))
-        crops = [one.crop for several in pictures for one in several]
-        drawing = Drawing(len(crops)) if heat is None else heat.begin(crops)
+        pictures = _show_videos(some, faces, segments, config, storage)
+        wait = heat.begin([one.crop for several in pictures for one in several])
         yield from begun
-        begun = _with_heat(some, pictures, drawing)
+        begun = _add_heat(some, pictures, wait)
     yield from begun
 
 
-def _with_heat(
-    videos: Sequence[Row], pictures: Sequence[Sequence[Shown]], drawing: Drawing
+def _add_heat(
+    videos: Sequence[Row], pictures: Sequence[Sequence[Shown]], wait: Callable[[], list[bytes | None]]
 ) -> Iterator[tuple[Row, Illustrations]]:
-    heat = iter(drawing.wait())
+    heat = iter(wait())
     for video, several in zip(videos, pictures, strict=True):
         yield video, [(one, next(heat)) for one in several]
 
 
-def shown(
-    videos: Sequence[Row], chosen: Sequence[Sequence[Row]], config: ScoreJobConfig, storage: Storage
-) -> Iterator[list[Shown]]:
+def _show_videos(
+    videos: Sequence[Row],
+    faces: Mapping[str, list[Row]],
+    segments: Mapping[str, list[Row]],
+    config: ScoreJobConfig,
+    storage: Storage,
+) -> list[list[Shown]]:
     """The pictures of each video, decoded in parallel; none where a decoder crashes."""
     assert config.crop is not None  # resolved
-    calls = [
-        (video["uri"], faces, config.sampling, config.crop, storage)
-        for video, faces in zip(videos, chosen, strict=True)
-    ]
-    for video, pictures in zip(videos, session.spread_isolated(evidence.show, calls, CPUS), strict=True):
+    calls = []
+    for video in videos:
+        name = video["video_id"]
+        chosen = evidence.choose_faces(faces[name], segments[name], config.report.frames)
+        calls.append((video["uri"], chosen, config.sampling, config.crop, storage))
+    shown = []
+    answers = session.spread_isolated(evidence.show_faces, calls, CPUS)
+    for video, pictures in zip(videos, answers, strict=True):
         if isinstance(pictures, Exception):
             log.warning("%s: its frames cannot be shown: %s", video["video_id"], pictures)
-        yield [] if isinstance(pictures, Exception) else pictures
+        shown.append([] if isinstance(pictures, Exception) else pictures)
+    return shown
 
 
 def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output) -> str:
     """Write a video's page and pictures; its path relative to the output."""
     assert config.detector is not None  # resolved
-    stem = video_page.file_name(case.video["video_id"])
+    stem = video_page.name_file(case.video["video_id"])
     laid = []
-    for number, (picture, heat) in enumerate(pictures, 1):
-        written = {
-            "frame": picture.frame,
-            "crop": images.encode_jpeg(picture.crop, evidence.JPEG_QUALITY),
-            "heat": heat,
-        }
-        for what, content in written.items():
-            if content is not None:
-                uri = join(output.root, video_page.FOLDER, f"{stem}-{number}-{what}.jpg")
-                output.storage.write_bytes(uri, content)
-        face = picture.face
-        laid.append(
-            Picture(
-                time_s=face["time_s"],
-                frame_index=face["frame_index"],
-                track=video_page.number_of(face["track_id"], case.tracks),
-                score=face["score"],
-                width=picture.width,
-                height=picture.height,
-                box=face["box"],
-                frame=f"{stem}-{number}-frame.jpg",
-                crop=f"{stem}-{number}-crop.jpg",
-                heat=f"{stem}-{number}-heat.jpg" if heat is not None else None,
-            )
-        )
-    html = video_page.page(
-        Case(case.video, case.tracks, case.faces, case.segments, laid),
+    for number, (shown, heat) in enumerate(pictures, 1):
+        contents = {"frame": shown.frame, "crop": images.encode_jpeg(shown.crop, evidence.JPEG_QUALITY)}
+        contents |= {"heat": heat} if heat is not None else {}
+        names = {what: f"{stem}-{number}-{what}.jpg" for what in contents}
+        for what, content in contents.items():
+            output.storage.write_bytes(join(output.root, video_page.FOLDER, names[what]), content)
+        track = video_page.number_track(shown.face["track_id"], case.tracks)
+        laid.append(Picture(shown.face, track, shown.width, shown.height, **names))
+    html = video_page.render_video_page(
+        replace(case, pictures=laid),
         config.scoring.smooth_seconds,
         config.detector.keep,
-        sampling_words(config.sampling),
+        describe_sampling(config.sampling),
         f"../{index_page.PAGE}",
     )
     path = f"{video_page.FOLDER}/{stem}.html"
@@ -212,7 +195,7 @@ def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, out
     return path
 
 
-def sampling_words(sampling: SamplingConfig) -> str:
+def describe_sampling(sampling: SamplingConfig) -> str:
     """Which frames are looked at."""
     return {
         "every_n": f"every {sampling.every_n}th frame",

@@ -75,7 +75,7 @@ class Writer:
         return unit["videos"]
 
 
-def started(network: Any, threads: int | None = None) -> Scorer:
+def start_scorer(network: Any, threads: int | None = None) -> Scorer:
     """A ``Network`` that the job shares, as what scores with it, compiled."""
     scorer: Scorer = session.fetch(network).scorer(threads)
     scorer.score(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
@@ -95,7 +95,7 @@ class MakeCrops(Protocol):
 class CutAndScoreUnit:
     """All stages in one process, for machines without GPUs, so that no core waits for another stage.
 
-    ``network`` is as in ``started``. Everything is loaded once, before the first unit.
+    ``network`` is as in ``start_scorer``. Everything is loaded once, before the first unit.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CutAndScoreUnit:
         for look in (make, first):
             if look is not None:
                 look.prepare()
-        self._scorer = started(network, threads)
+        self._scorer = start_scorer(network, threads)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         if self._budgeted.too_late_for(block):
@@ -121,16 +121,10 @@ class CutAndScoreUnit:
         return attempt_unit(unit_id_of(block), lambda attempt: answer(self._score(block, attempt), began))
 
     def _score(self, block: pa.Table, attempt: Attempt) -> pa.Table:
-        """Score one unit: by a first look, and a whole one where that leaves doubt, or at once."""
-        if self._first is None:
-            unit = self._make(block, attempt)
-            return self._writer.write(
-                unit, score_crops(unit["crops"]["crop"].to_pylist(), self._scorer.score)
-            )
         judgement = self._writer.judgement
-        looked = first_pass.look(
+        looked = first_pass.look_at_unit(
             block,
-            partial(self._first, attempt=attempt),
+            partial(self._first, attempt=attempt) if self._first is not None else None,
             partial(self._make, attempt=attempt),
             self._scorer.score,
             judgement.scoring,
@@ -167,7 +161,7 @@ class ScoreOnGpu:
     """
 
     def __init__(self, network: Any) -> None:
-        self._scorer = started(network)
+        self._scorer = start_scorer(network)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Score units together, so that batches fill up."""

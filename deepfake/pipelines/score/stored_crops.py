@@ -43,7 +43,7 @@ class KeptCrops:
     crop: CropConfig
 
 
-def find(uri: str, storage: Storage) -> KeptCrops | None:
+def find_kept_crops(uri: str, storage: Storage) -> KeptCrops | None:
     """The crops below a URI, None where it is no output of a job with crops.
 
     Raises ``UsageError`` where it is one that is not finished.
@@ -82,7 +82,7 @@ def _require_once(
             )
 
 
-def plan(videos: pa.Table, identity: str) -> list[Unit]:
+def plan_kept_units(videos: pa.Table, identity: str) -> list[Unit]:
     """Units of consecutive videos with some ``UNIT_CROPS`` crops together."""
     made: list[Unit] = []
     faces = np.array(videos["faces"].to_pylist(), np.int64) + 1
@@ -106,25 +106,23 @@ class ReadCrops:
         """There is nothing to load."""
 
     def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
-        """``{"unit_id", "videos", "crops"}`` of one unit of ``plan``, as ``ExtractCrops`` gives it."""
-        return _read_unit(block, self.storage, self.config_sha256)
-
-
-def _read_unit(block: pa.Table, storage: Storage, config_sha256: str) -> dict[str, Any]:
-    runs = sorted(tuple(run) for text in block[PLACES].to_pylist() for run in json.loads(text))
-    wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for part, group, first, rows in runs:
-        wanted[part][group] += range(first, first + rows)
-    found = [table for part, groups in wanted.items() for _, table in read_rows(part, groups, storage)]
-    crops = pa.concat_tables(found) if found else tables.from_rows("crops", [])
-    place = pc.index_in(crops["video_id"], block["video_id"].combine_chunks()).to_numpy()
-    crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
-    videos = block.select(tables.list_columns("videos"))
-    return {
-        UNIT_ID: unit_id_of(block),
-        "videos": tables.stamp("videos", videos, config_sha256),
-        "crops": tables.stamp("crops", crops, config_sha256),
-    }
+        """``{"unit_id", "videos", "crops"}`` of a unit of ``plan_kept_units``, as by ``ExtractCrops``."""
+        runs = sorted(tuple(run) for text in block[PLACES].to_pylist() for run in json.loads(text))
+        wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for part, group, first, rows in runs:
+            wanted[part][group] += range(first, first + rows)
+        found = [
+            table for part, groups in wanted.items() for _, table in read_rows(part, groups, self.storage)
+        ]
+        crops = pa.concat_tables(found) if found else tables.from_rows("crops", [])
+        place = pc.index_in(crops["video_id"], block["video_id"].combine_chunks()).to_numpy()
+        crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
+        videos = block.select(tables.list_columns("videos"))
+        return {
+            UNIT_ID: unit_id_of(block),
+            "videos": tables.stamp("videos", videos, self.config_sha256),
+            "crops": tables.stamp("crops", crops, self.config_sha256),
+        }
 
 
 def _runs(part: str, storage: Storage) -> Iterator[tuple[str, int, int, int]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.config import ScoreJobConfig, VerifyJobConfig, hash_config
 from deepfake.crops.extraction import ExtractConfig
@@ -22,7 +23,7 @@ from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
 from deepfake.execution.process import count_cpus
 from deepfake.io import lock, tables
-from deepfake.io.parts import list_part_files
+from deepfake.io.parts import read_parts
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
@@ -32,7 +33,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import choose_verdict_rule
 from deepfake.outcome import Outcome
 from deepfake.pipelines.score import first_pass
-from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
+from deepfake.pipelines.score.rows import Judgement, score_tables
 from deepfake.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,11 @@ def run(config: VerifyJobConfig) -> Outcome:
         return Outcome({"verified": config.verify, "sample": config.sample})
     storage = Storage(config.storage)
     root = make_absolute(config.verify)
-    job, bundle = _as_it_was(root, config, storage)
-    sampled = sample(_videos(root, storage), config.sample, config.seed)
+    job, bundle = _restore_job(root, config, storage)
+    sampled = sample_videos(read_parts(root, storage, "video_scores"), config.sample, config.seed)
     report = join(config.output, FILE)
     with lock.hold(config.output, storage):
-        checks = _again(sampled, job, bundle, storage, config)
+        checks = _score_again(sampled, job, bundle, storage, config)
         found = {"tolerance": config.tolerance, "videos": checks}
         storage.write_text(report, json.dumps(found, indent=2) + "\n")
     differing = [check for check in checks if check["differences"]]
@@ -75,16 +76,14 @@ def run(config: VerifyJobConfig) -> Outcome:
     return Outcome(summary, problem=words)
 
 
-def sample(videos: pa.Table, count: int, seed: int) -> pa.Table:
+def sample_videos(videos: pa.Table, count: int, seed: int) -> pa.Table:
     """So many videos at random, copies left out, in the table's order."""
-    whole = videos.filter(
-        pa.array([status != Status.SKIPPED_DUPLICATE for status in videos["status"].to_pylist()], pa.bool_())
-    )
+    whole = videos.filter(pc.not_equal(videos["status"], Status.SKIPPED_DUPLICATE))
     chosen = np.random.default_rng(seed).permutation(whole.num_rows)[:count]
     return whole.take(pa.array(np.sort(chosen)))
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> list[str]:
+def list_differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> list[str]:
     """What differs between two rows of ``video_scores``, in words; scores within the tolerance do not."""
     found = []
     if before["content_sha256"] != now["content_sha256"] and before["content_sha256"] is not None:
@@ -101,7 +100,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], tolerance: fl
     return found
 
 
-def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
+def _restore_job(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
     """The configuration and the bundle that the output was made with."""
     described = read_score_record(root, storage)
     bundle = Bundle.load(make_absolute(config.bundle or described["bundle"]), storage)
@@ -123,12 +122,7 @@ def _as_it_was(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[Sc
     return job, bundle
 
 
-def _videos(root: str, storage: Storage) -> pa.Table:
-    parts = list_part_files(root, storage, "video_scores")
-    return pa.concat_tables([tables.read_table(storage, uri, "video_scores") for uri in parts])
-
-
-def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:
+def _make_stage(extractor: IsolatedExtractor) -> first_pass.Stage:
     def extract(block: pa.Table) -> dict[str, Any]:
         made = [extractor.extract(entry) for entry in block.to_pylist()]
         return {
@@ -139,7 +133,7 @@ def _stage(extractor: IsolatedExtractor) -> first_pass.Stage:
     return extract
 
 
-def _again(
+def _score_again(
     sampled: pa.Table, job: ScoreJobConfig, bundle: Bundle, storage: Storage, config: VerifyJobConfig
 ) -> list[dict[str, Any]]:
     """Each sampled video once more, a few at a time."""
@@ -159,19 +153,15 @@ def _again(
     def check(row: dict[str, Any]) -> dict[str, Any]:
         if not hasattr(local, "whole"):
             local.whole, local.first = (
-                _stage(IsolatedExtractor(dataclasses.replace(extraction, sampling=sampling), storage))
-                for sampling in (job.sampling, first_pass.quick(job.sampling, job.scoring))
+                _make_stage(IsolatedExtractor(dataclasses.replace(extraction, sampling=sampling), storage))
+                for sampling in (job.sampling, first_pass.make_quick_sampling(job.sampling, job.scoring))
             )
         entry = pa.Table.from_pylist([{name: row[name] for name in _ENTRY}])
-        if row["passes"] is not None:
-            looked = first_pass.look(
-                entry, local.first, local.whole, score, job.scoring, judgement.point.threshold
-            )
-            unit, scores = looked.unit, looked.scores
-        else:
-            unit = local.whole(entry)
-            scores = score_crops(unit["crops"]["crop"].to_pylist(), score)
-        made = score_tables(unit["videos"], unit["crops"], scores, judgement)
+        first = local.first if row["passes"] is not None else None
+        looked = first_pass.look_at_unit(
+            entry, first, local.whole, score, job.scoring, judgement.point.threshold
+        )
+        made = score_tables(looked.unit["videos"], looked.unit["crops"], looked.scores, judgement)
         (now,) = made["video_scores"].to_pylist()
         both = None not in (row["score"], now["score"])
         return {
@@ -181,7 +171,7 @@ def _again(
             "score": row["score"],
             "score_now": now["score"],
             "score_difference": abs(row["score"] - now["score"]) if both else None,
-            "differences": differences(row, now, config.tolerance),
+            "differences": list_differences(row, now, config.tolerance),
         }
 
     checks = []

@@ -29,16 +29,13 @@ Row = Mapping[str, Any]
 class Picture:
     """One face of the video as the page shows it. Paths are relative to the page."""
 
-    time_s: float
-    frame_index: int
+    face: Row  # of table face_scores
     track: int  # its number on the page
-    score: float
-    frame: str
-    crop: str
-    heat: str | None
     width: int  # of the source frame; the box is in its pixels
     height: int
-    box: Row
+    frame: str
+    crop: str
+    heat: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,12 @@ class Case:
     pictures: Sequence[Picture] = field(default=())
 
 
-def file_name(video_id: str) -> str:
+def name_file(video_id: str) -> str:
     """A name that is safe whatever the video is called."""
     return hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
 
 
-def page(case: Case, smooth_seconds: float, keep: str, sampling: str, back: str) -> str:
+def render_video_page(case: Case, smooth_seconds: float, keep: str, sampling: str, back: str) -> str:
     """The page's HTML.
 
     Args:
@@ -74,25 +71,25 @@ def page(case: Case, smooth_seconds: float, keep: str, sampling: str, back: str)
         back=back,
         video=video,
         verdict=VERDICT_WORDS[video["verdict"]],
-        facts=facts(video),
+        facts=list_facts(video),
         timelines=[
             _timeline(number, track, case, smooth_seconds) for number, track in enumerate(case.tracks, 1)
         ],
-        segments=[{**row, "track": number_of(row["track_id"], case.tracks)} for row in case.segments],
+        segments=[{**row, "track": number_track(row["track_id"], case.tracks)} for row in case.segments],
         pictures=case.pictures,
-        unseen=not_analysed(case, keep, sampling),
-        record=record(video),
+        unseen=list_unseen(case, keep, sampling),
+        record=list_record(video),
         drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
                  "plot_height": PLOT_HEIGHT},
     )  # fmt: skip
 
 
-def number_of(track_id: int, tracks: Sequence[Row]) -> int:
+def number_track(track_id: int, tracks: Sequence[Row]) -> int:
     """A track's number on the page, counted from 1."""
     return [track["track_id"] for track in tracks].index(track_id) + 1
 
 
-def facts(video: Row) -> dict[str, str]:
+def list_facts(video: Row) -> dict[str, str]:
     """What the score rests on, as label -> words."""
     made = {
         "Frames looked at": html.format_count(video["frames_sampled"]),
@@ -108,7 +105,7 @@ def facts(video: Row) -> dict[str, str]:
     return {label: words for label, words in made.items() if words is not None}
 
 
-def record(video: Row) -> dict[str, str]:
+def list_record(video: Row) -> dict[str, str]:
     """What an expert needs to repeat the score, as label -> words."""
     made = {
         "File": video["uri"],
@@ -123,14 +120,14 @@ def record(video: Row) -> dict[str, str]:
     return {label: words for label, words in made.items() if words}
 
 
-def not_analysed(case: Case, keep: str, sampling: str) -> list[str]:
+def list_unseen(case: Case, keep: str, sampling: str) -> list[str]:
     """What the score does not cover, in sentences."""
     video = case.video
     looked, found = video["frames_sampled"], video["frames_with_face"]
     made = [f"Only {html.format_count(looked)} frames were looked at ({sampling}); nothing between them was."]
     if found < looked:
         made.append(f"In {html.format_count(looked - found)} of them no face was found.")
-    for start, end in gaps([face["time_s"] for face in case.faces], video["duration_s"]):
+    for start, end in find_gaps([face["time_s"] for face in case.faces], video["duration_s"]):
         made.append(f"No face was scored between {_clock(start)} and {_clock(end)}.")
     if keep == "largest":
         made.append("Of each frame only the face of the most prominent person was scored; others were not.")
@@ -145,7 +142,7 @@ def not_analysed(case: Case, keep: str, sampling: str) -> list[str]:
     return made
 
 
-def gaps(times: Sequence[float], duration_s: float | None) -> list[tuple[float, float]]:
+def find_gaps(times: Sequence[float], duration_s: float | None) -> list[tuple[float, float]]:
     """Stretches without a scored face that are much longer than the usual distance of two looks."""
     seen = np.unique(np.asarray(times, np.float64))
     if not seen.size or not duration_s:

@@ -18,11 +18,12 @@ from deepfake.crops.reader import decode_crop
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
-from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network, copy_for_inference
 from deepfake.pipelines.evaluate import pipeline
 from tests import small_bundle
 from tests.pipelines.evaluate.faces import crop, two_classes, write
+from tests.small_bundle import save_bundle
 
 STORAGE = Storage()
 WRITTEN = ["face_scores/part-00000.parquet", "metrics.json", "per_group.csv", "per_group.parquet"]

@@ -15,11 +15,11 @@ def test_changes_are_listed_the_largest_first_and_what_has_none_last() -> None:
         video_row("a", 0.25), video_row("b", 0.75), video_row("c", None), video_row("gone", 0.5)
     )
     after = video_table(video_row("a", 0.5), video_row("b", 0.25), video_row("c", 0.5), video_row("new", 0.5))
-    changes = diff.compare(before.select(COLUMNS), after.select(COLUMNS))
+    changes = diff.list_changes(before.select(COLUMNS), after.select(COLUMNS))
     assert changes["video_id"].to_pylist() == ["b", "a", "c", "gone", "new"]
     assert changes["difference"].to_pylist() == [-0.5, 0.25, None, None, None]
     assert changes["status_before"].to_pylist() == ["ok", "ok", "no_face", "ok", None]
-    assert diff.numbers(changes) == {
+    assert diff.count_changes(changes) == {
         "only_before": 1,
         "only_now": 1,
         "verdicts_changed": {"likely_fake -> likely_real": 1, "likely_real -> likely_fake": 1},
@@ -29,6 +29,6 @@ def test_changes_are_listed_the_largest_first_and_what_has_none_last() -> None:
 
 def test_the_same_scores_change_nothing() -> None:
     same = video_table(video_row("b", 0.75), video_row("a", None)).select(COLUMNS)
-    numbers = diff.numbers(diff.compare(same, same))
+    numbers = diff.count_changes(diff.list_changes(same, same))
     assert numbers["verdicts_changed"] == {} and numbers["largest_difference"] == pytest.approx(0)
     assert (numbers["only_before"], numbers["only_now"]) == (0, 0)

@@ -26,14 +26,14 @@ def segment(start: float, end: float, mean: float, track: int = 0) -> dict:
 def test_each_segment_is_shown_by_its_highest_face_before_any_other() -> None:
     faces = [face(i, score) for i, score in enumerate([0.1, 0.95, 0.9, 0.2, 0.6, 0.7, 0.1])]
     found = [segment(0.5, 2.5, 0.92), segment(3.5, 5.5, 0.65)]
-    assert [row["frame_index"] for row in evidence.choose(faces, found, 2)] == [1, 5]
-    assert [row["frame_index"] for row in evidence.choose(faces, found, 3)] == [1, 2, 5]
+    assert [row["frame_index"] for row in evidence.choose_faces(faces, found, 2)] == [1, 5]
+    assert [row["frame_index"] for row in evidence.choose_faces(faces, found, 3)] == [1, 2, 5]
 
 
 def test_of_one_frame_one_face_is_shown_and_no_more_than_there_are() -> None:
     faces = [face(0, 0.3), face(0, 0.8, track=1), face(1, 0.5)]
-    assert [row["score"] for row in evidence.choose(faces, [], 9)] == [0.8, 0.5]
-    assert evidence.choose([], [], 4) == []
+    assert [row["score"] for row in evidence.choose_faces(faces, [], 9)] == [0.8, 0.5]
+    assert evidence.choose_faces([], [], 4) == []
 
 
 def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> 
         {"video_id": "a", "uri": str(clip)}, config, make_detector(config.detector, Storage()), Storage()
     )
     crops = made.rows[1:]
-    shown = evidence.show(
+    shown = evidence.show_faces(
         str(clip), [{**crop, "score": 0.5} for crop in crops], config.sampling, config.crop, Storage()
     )
     assert [picture.face["frame_index"] for picture in shown] == [crop["frame_index"] for crop in crops]
@@ -55,4 +55,4 @@ def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> 
 
 def test_a_file_that_is_gone_gives_no_pictures(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.mp4")
-    assert evidence.show(gone, [face(0, 0.9)], SamplingConfig(), CropConfig(), Storage()) == []
+    assert evidence.show_faces(gone, [face(0, 0.9)], SamplingConfig(), CropConfig(), Storage()) == []

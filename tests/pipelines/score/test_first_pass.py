@@ -43,7 +43,7 @@ def stage(greys: dict[str, list[int]], asked: list[str]) -> first_pass.Stage:
 
 def look(glance: dict[str, list[int]], whole: dict[str, list[int]]) -> tuple[first_pass.Looked, list[str]]:
     again: list[str] = []
-    made = first_pass.look(CATALOG, stage(glance, []), stage(whole, again), brightness, CONFIG, 0.5)
+    made = first_pass.look_at_unit(CATALOG, stage(glance, []), stage(whole, again), brightness, CONFIG, 0.5)
     return made, again
 
 
@@ -71,18 +71,26 @@ def test_where_all_is_settled_nothing_is_looked_at_again() -> None:
     assert set(made.passes.values()) == {1}
 
 
+def test_without_a_first_look_all_videos_are_looked_at_whole() -> None:
+    asked: list[str] = []
+    whole = stage({"a": [255], "b": [0], "c": [51], "d": [51]}, asked)
+    made = first_pass.look_at_unit(CATALOG, None, whole, brightness, CONFIG, 0.5)
+    assert asked == ["a", "b", "c", "d"] and made.passes == {}
+    assert made.scores == pytest.approx([1.0, 0.0, 0.2, 0.2])
+
+
 def test_what_is_saved_is_counted_in_frames() -> None:
     rows = [
         {"passes": 1, "frames_sampled": 2, "frames_total": 300, "duration_s": 12.0},
         {"passes": 2, "frames_sampled": 10, "frames_total": 300, "duration_s": 12.0},
         {"passes": None, "frames_sampled": 0, "frames_total": None, "duration_s": None},
     ]
-    made = first_pass.saved(pa.Table.from_pylist(rows), SamplingConfig(every_n=30))
+    made = first_pass.count_savings(pa.Table.from_pylist(rows), SamplingConfig(every_n=30))
     assert made == {"settled_by_first_pass": 1, "share_settled": 0.5, "share_of_frames_spared": 0.4}
 
 
 def test_the_first_look_is_at_a_few_key_frames() -> None:
-    quick = first_pass.quick(SamplingConfig(every_n=30), CONFIG)
+    quick = first_pass.make_quick_sampling(SamplingConfig(every_n=30), CONFIG)
     assert (quick.policy, quick.max_frames) == ("keyframes", 2)
 
 

@@ -12,12 +12,13 @@ from deepfake.config import ModelConfig
 from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam, keras_runtime
-from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.bundle import Bundle
 from deepfake.model.inference import prepare_network
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import evidence
-from deepfake.pipelines.score.heat_maps import Drawing, HeatPictures
+from deepfake.pipelines.score.heat_maps import HeatPictures
 from deepfake.report import images
+from tests.small_bundle import save_bundle
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -41,8 +42,8 @@ def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(
     pictures = HeatPictures(prepare_network(bundle, Storage(), runtime))
     first, none, rest = pictures.begin(crops[:2]), pictures.begin([]), pictures.begin(crops[2:])
 
-    assert none.wait() == []
-    found = first.wait() + rest.wait()
+    assert none() == []
+    found = first() + rest()
     assert len(found) == len(expected) == 5
     assert all(picture is not None and picture.startswith(b"\xff\xd8") for picture in found)
     for picture, wanted in zip(found, expected, strict=True):
@@ -59,4 +60,5 @@ def _close(one: bytes | None, other: bytes) -> bool:
 
 
 def test_where_heat_maps_are_off_every_picture_has_none() -> None:
-    assert Drawing(2).wait() == [None, None]
+    crops = np.zeros((2, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+    assert HeatPictures(None).begin(crops)() == [None, None]

@@ -35,7 +35,7 @@ SEEN = OperatingPoint(
 def write(folder: Path, *rows: dict, **options: object) -> Path:
     table = video_table(*rows)
     order = index_page.most_suspicious_first(table)
-    return Path(index_page.write(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
+    return Path(index_page.write_index(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
 
 
 def names(page: Page) -> list[str]:

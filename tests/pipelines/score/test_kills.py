@@ -17,9 +17,9 @@ from deepfake.config import ModelConfig
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
-from deepfake.model.bundle import save_bundle
 from deepfake.model.network import build_network
 from tests import running
+from tests.small_bundle import save_bundle
 
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "1"))
 TABLES = ("video_scores", "track_scores", "face_scores", "segments")

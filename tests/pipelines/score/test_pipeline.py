@@ -22,11 +22,12 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
-from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network
 from deepfake.pipelines.preprocess import pipeline
 from deepfake.pipelines.score import pipeline as scoring
 from deepfake.pipelines.score import verify, video_page
+from tests.small_bundle import save_bundle
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_a_suspicious_video_has_a_page_with_frames_faces_and_heat_maps(scored: P
     folder = scored / "video_pages"
     index = (scored / "report.html").read_text()
     for name in suspicious["video_id"]:
-        stem = video_page.file_name(name)
+        stem = video_page.name_file(name)
         page = (folder / f"{stem}.html").read_text()
         assert f"video_pages/{stem}.html" in index
         pictures = re.findall(r'src="([^"]+)"', page)

@@ -17,10 +17,11 @@ from deepfake.execution.unit_worker import UNIT_ID, unit_id_of, unpack
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle, save_bundle
+from deepfake.model.bundle import Bundle
 from deepfake.model.network import INPUT_SIZE, build_network
 from deepfake.pipelines.score import stages
 from deepfake.pipelines.score.stages import Budgeted, ScoreOnGpu, cut_unit
+from tests.small_bundle import save_bundle
 
 CROPS = {"few": 2, "none": 0, "many": 5}  # of a unit, by its id
 

@@ -30,7 +30,7 @@ def test_crops_that_two_jobs_wrote_are_refused(tmp_path: Path) -> None:
         output.finish(unit["videos"], parts)
 
     finish()
-    assert stored_crops.find(str(tmp_path), Storage()) is not None
+    assert stored_crops.find_kept_crops(str(tmp_path), Storage()) is not None
     finish()
     with pytest.raises(UsageError, match=r"4 crops of a.mp4, of which _manifest.parquet knows 2"):
-        stored_crops.find(str(tmp_path), Storage())
+        stored_crops.find_kept_crops(str(tmp_path), Storage())

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from deepfake.pipelines.score import video_page
-from deepfake.pipelines.score.video_page import Case, Picture, gaps, not_analysed
+from deepfake.pipelines.score.video_page import Case, Picture, find_gaps, list_unseen
 from deepfake.report import html
 from tests.pipelines.score.score_tables import HOSTILE, video_row
 
@@ -61,34 +61,33 @@ def case(name: str = "a.mp4", pictures: tuple[Picture, ...] = (), **video: Any) 
 
 
 def write(folder: Path, made: Case, keep: str = "largest") -> Path:
-    path = folder / f"{video_page.file_name(made.video['video_id'])}.html"
-    path.write_text(video_page.page(made, 0.0, keep, "every 30th frame", "../report.html"))
+    path = folder / f"{video_page.name_file(made.video['video_id'])}.html"
+    path.write_text(video_page.render_video_page(made, 0.0, keep, "every 30th frame", "../report.html"))
     return path
 
 
 def picture(folder: Path, score: float = 0.9, height: int = 360, width: int = 640) -> Picture:
     for name, shape in (("frame.jpg", (height, width, 3)), ("face.jpg", (224, 224, 3))):
         cv2.imwrite(str(folder / name), np.full(shape, 120, np.uint8))
-    box = {"x": 100.0, "y": 50.0, "w": 60.0, "h": 80.0}
-    return Picture(3.0, 90, 1, score, "frame.jpg", "face.jpg", "face.jpg", width, height, box)
+    return Picture(face(3.0, score), 1, width, height, "frame.jpg", "face.jpg", "face.jpg")
 
 
 def test_what_was_not_looked_at_is_said() -> None:
     words = " ".join(
-        not_analysed(case(frames_sampled=12, frames_with_face=10, duration_s=60.0), "largest", "x")
+        list_unseen(case(frames_sampled=12, frames_with_face=10, duration_s=60.0), "largest", "x")
     )
     assert "In 2 of them no face was found" in words
     assert "between 0:09.0 and 1:00.0" in words
     assert "most prominent person" in words
-    assert "most prominent person" not in " ".join(not_analysed(case(), "all", "x"))
-    assert "small (40 pixels)" in " ".join(not_analysed(case(face_size_px=40.0), "all", "x"))
+    assert "most prominent person" not in " ".join(list_unseen(case(), "all", "x"))
+    assert "small (40 pixels)" in " ".join(list_unseen(case(face_size_px=40.0), "all", "x"))
 
 
 def test_gaps_are_stretches_much_longer_than_the_usual_step() -> None:
-    assert gaps([0, 1, 2, 9, 10], 11) == [(2.0, 9.0)]
-    assert gaps([5, 6, 7], 8) == [(0.0, 5.0)]
-    assert gaps([], 8) == []
-    assert gaps([0.0], None) == []
+    assert find_gaps([0, 1, 2, 9, 10], 11) == [(2.0, 9.0)]
+    assert find_gaps([5, 6, 7], 8) == [(0.0, 5.0)]
+    assert find_gaps([], 8) == []
+    assert find_gaps([0.0], None) == []
 
 
 def test_the_same_case_gives_the_same_page(tmp_path: Path) -> None:
