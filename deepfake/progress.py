@@ -6,9 +6,10 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -55,12 +56,19 @@ class Progress:
 @contextmanager
 def warn_if_slow(words: str, seconds: float) -> Iterator[None]:
     """Warn, from another thread, where the block takes longer than so many seconds, and again each time."""
+    started = time.monotonic()
+    with repeat(seconds, lambda: log.warning("for %.0f s: %s", time.monotonic() - started, words)):
+        yield
+
+
+@contextmanager
+def repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
+    """Do something every so many seconds, in another thread, while the block runs; not at its start."""
     over = threading.Event()
 
     def watch() -> None:
-        started = time.monotonic()
         while not over.wait(seconds):
-            log.warning("for %.0f s: %s", time.monotonic() - started, words)
+            action()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

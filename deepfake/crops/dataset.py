@@ -12,7 +12,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import pyarrow.compute as pc
 from deepfake.crops.pairing import find_originals
 from deepfake.errors import UsageError
 from deepfake.io import tables
+from deepfake.io.parts import list_part_files
 from deepfake.io.run_record import RECORD_FILE, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -43,7 +43,7 @@ class CropSet:
     """The index of a crops folder."""
 
     uri: str
-    files: tuple[str, ...]  # relative to uri, sorted
+    files: tuple[str, ...]  # URIs, sorted
     table: pa.Table  # key columns of every crop, and file, row_group, row: int32
     config: Mapping[str, Any]  # what preprocess left in _config.json; empty where it is absent
 
@@ -87,8 +87,8 @@ class Rows:
 
 def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
     """Index a crops folder; ``limit`` keeps the crops of the first so many videos."""
-    files = _list_files(uri, storage)
-    table = index_rows([join(uri, name) for name in files], "crops", _COLUMNS, storage)
+    files = list_part_files(uri, storage)
+    table = index_rows(files, "crops", _COLUMNS, storage)
     for column in _TEXT:
         place = table.schema.get_field_index(column)
         table = table.set_column(place, column, table[column].cast(pa.string()))
@@ -113,22 +113,6 @@ def require_distinct(table: pa.Table, uri: str) -> None:
             f"{uri}: {len(table) - distinct} faces are there twice (same video, frame and face); were the "
             "outputs of two runs copied into one folder? Make them again, into another folder"
         )
-
-
-def _list_files(uri: str, storage: Storage) -> list[str]:
-    if not storage.exists(uri):
-        raise UsageError(f"{uri}: no such folder; give the crops folder that jobs/preprocess.py wrote")
-    if not storage.is_folder(uri):
-        raise UsageError(f"{uri}: this is a file; give the crops folder that jobs/preprocess.py wrote")
-    found = [
-        info.path
-        for info in storage.list_files(uri)
-        if info.path.endswith(".parquet")
-        and not any(part.startswith(("_", ".")) for part in PurePosixPath(info.path).parts)
-    ]
-    if not found:
-        raise UsageError(f"{uri}: no *.parquet files with crops; was jobs/preprocess.py run to its end?")
-    return found
 
 
 def index_rows(files: Sequence[str], name: str, columns: Sequence[str], storage: Storage) -> pa.Table:

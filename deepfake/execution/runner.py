@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -43,20 +44,28 @@ def block_of(unit: Unit) -> pa.Table:
 
 
 def run_on_workers(
-    units: Sequence[Unit], worker: type, arguments: Mapping[str, Any], workers: pools.Workers
+    blocks: Sequence[pa.Table],
+    worker: type,
+    arguments: Mapping[str, Any],
+    workers: pools.Workers,
+    demand: Mapping[str, float] = pools.ONE_CPU,
+    at_once: int = 1,
 ) -> Answers:
-    """What workers of one class, a CPU each, answer for the units' blocks."""
-    blocks = map(block_of, units)
+    """What workers of one class answer for blocks: a table, or several as they come.
+
+    Each worker asks for ``demand``, and works at so many blocks ``at_once``, in threads.
+    """
     if not session.workers_exist():
-        yield from map(worker(**arguments), blocks)
+        yield from _do_here(worker(**arguments), blocks)
         return
     results = ray.data.from_blocks(list(blocks)).map_batches(
         worker,
         fn_constructor_kwargs=dict(arguments),
         batch_size=None,  # a block is a unit
         batch_format="pyarrow",
-        compute=pools.actors(workers),
-        num_cpus=1,
+        compute=pools.actors(workers, at_once),
+        num_cpus=demand.get("CPU", 0),
+        num_gpus=demand.get("GPU"),
     )
     yield from answers(pools.in_one_stage(results))
 
@@ -69,9 +78,7 @@ def run_tasks(
 ) -> Answers:
     """What a function answers for blocks, a task of one CPU each: a table, or several as they come."""
     if not session.workers_exist():
-        for block in blocks:
-            found = function(block, **arguments)
-            yield from [found] if isinstance(found, pa.Table) else found
+        yield from _do_here(partial(function, **arguments), blocks)
         return
     results = ray.data.from_blocks(list(blocks)).map_batches(
         function,
@@ -82,6 +89,12 @@ def run_tasks(
         num_cpus=1,
     )
     yield from answers(pools.in_one_stage(results))
+
+
+def _do_here(function: Callable[..., pa.Table | Iterator[pa.Table]], blocks: Sequence[pa.Table]) -> Answers:
+    for block in blocks:
+        found = function(block)
+        yield from [found] if isinstance(found, pa.Table) else found
 
 
 def answers(results: ray.data.Dataset) -> Answers:

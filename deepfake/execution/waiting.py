@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import ray
 
 from deepfake.errors import JobError
 from deepfake.execution import nodes, ray_compat
+from deepfake.progress import repeat
 
 log = logging.getLogger(__name__)
 
@@ -148,23 +148,16 @@ def until_there_is_room(demand: Resources, most: int) -> None:
 @contextmanager
 def told_where_none_works(demand: Resources) -> Iterator[None]:
     """Say, each minute of the block, where no worker of this job has a place: all may have been lost."""
-    over = threading.Event()
 
-    def watch() -> None:
-        while not over.wait(WORD_SECONDS):
-            with suppress(Exception):  # a head that does not answer is told of elsewhere
-                room = look()
-                mine = [holder for holder in room.holders if holder.own and not holder.drives]
-                if not mine and not room.free_for(demand):
-                    log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
+    def tell() -> None:
+        with suppress(Exception):  # a head that does not answer is told of elsewhere
+            room = look()
+            mine = [holder for holder in room.holders if holder.own and not holder.drives]
+            if not mine and not room.free_for(demand):
+                log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with repeat(WORD_SECONDS, tell):
         yield
-    finally:
-        over.set()
-        watcher.join()
 
 
 def hopeless(room: Room, demand: Resources) -> bool:

@@ -18,7 +18,6 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +30,7 @@ from typing import Any, Protocol
 from deepfake.errors import JobError, UsageError
 from deepfake.io.storage import ConditionsUnknown, Storage, make_folder
 from deepfake.io.uri import join, split_uri
+from deepfake.progress import repeat
 
 log = logging.getLogger(__name__)
 
@@ -329,26 +329,20 @@ def keep_locks(job: str) -> Iterator[None]:
 @contextmanager
 def _keep_beating(lock: Lock, beat_seconds: float) -> Iterator[None]:
     """Beat while the block runs, then release the lock."""
-    done = threading.Event()
 
-    def keep_beating() -> None:
-        while not done.wait(beat_seconds):
-            try:
+    def beat() -> None:
+        try:
+            if lock.lost is None:
                 lock.beat()
-            except JobError as error:
-                log.error("%s", error)
-                if lock.lost is not None:
-                    return
-            except (OSError, UsageError) as error:  # a storage that is away for a while
-                log.warning("%s: no heartbeat: %s", lock.uri, error)
+        except JobError as error:
+            log.error("%s", error)
+        except (OSError, UsageError) as error:  # a storage that is away for a while
+            log.warning("%s: no heartbeat: %s", lock.uri, error)
 
-    thread = threading.Thread(target=keep_beating, name="lock", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeat(beat_seconds, beat):
+            yield
     finally:
-        done.set()
-        thread.join()
         lock.release()
 
 

@@ -20,8 +20,11 @@ def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
     uri = join(root, "_manifest.parquet")
     if not storage.exists(uri):
         return {}
-    with storage.open(uri) as file:
-        metadata = pq.read_schema(file).metadata or {}
+    try:
+        with storage.open(uri) as file:
+            metadata = pq.read_schema(file).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{uri}: not a whole Parquet file ({error}); make that output again") from None
     return json.loads(metadata.get(PARTS_KEY, b"{}"))
 
 

@@ -54,7 +54,7 @@ class TrainingTask:
     """Everything a worker is told."""
 
     config: TrainJobConfig  # URIs absolute
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # URIs
     train: Rows
     val: Rows
     crop: CropConfig | None = None  # how the crops were cut
@@ -268,7 +268,7 @@ class Trainer:
         self, rows: Rows, plan: EpochPlan, share: Share, epoch: int, augment: AugmentConfig | None
     ) -> loader.BatchStream:
         task, seed = self.task, self.settings.seed
-        source = loader.Source(task.config.input, task.files, rows, self.storage, augment, seed, task.crop)
+        source = loader.Source(task.files, rows, self.storage, augment, seed, task.crop)
         return loader.BatchStream(source, plan, share, epoch, self.loader_workers)
 
     def publish(self, row: Mapping[str, Any]) -> None:

@@ -128,7 +128,7 @@ def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     storage = Storage()
     crops = dataset.open_crops(uri, storage)
     rows = dataset.select_rows(crops, "train")
-    source = loader.Source(uri, crops.files, rows, storage, AugmentConfig())
+    source = loader.Source(crops.files, rows, storage, AugmentConfig())
     workers = loader.LoaderWorkers(WorkerResources(tasks, 1))
     for epoch in range(1_000):
         plan = plan_training_epoch(rows, "none", batch, 16, 0, epoch)

@@ -74,7 +74,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
     crops = dataset.open_crops(str(small_crops), Storage())
     plan = plan_validation(found)
     resources = WorkerResources(data_tasks=2, threads=1)
-    source = Source(str(small_crops), crops.files, found, Storage())
+    source = Source(crops.files, found, Storage())
     corner = np.zeros(len(plan), bool)
     for batch in BatchStream(source, plan, plan.stretch(0, 1, 8), 0, LoaderWorkers(resources)):
         corner[batch.positions] = (batch.crops[:, :2, :2] == 0).all((1, 2, 3))

@@ -135,7 +135,7 @@ def test_validation_metrics_are_those_of_the_saved_network(
     rows = dataset.select_rows(crops, "val")
     images = []
     for file, group, row in zip(rows.file, rows.row_group, rows.row, strict=True):
-        place = (f"{small_crops}/{crops.files[file]}", int(group), int(row))
+        place = (crops.files[file], int(group), int(row))
         images.append(decode_crop(read_crops([place], storage)[place].encoded))
     exact = metrics.measure_binary(rows.label, loaded.score(np.stack(images)), loaded.threshold)
     recorded = loaded.info.metrics["val"]

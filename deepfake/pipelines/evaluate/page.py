@@ -53,7 +53,7 @@ GROUP_WORDS = {
 
 @dataclass(frozen=True)
 class PageSection:
-    """One data set of the page."""
+    """One data set with its numbers."""
 
     name: str
     uri: str

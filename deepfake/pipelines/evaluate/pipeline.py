@@ -23,7 +23,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.thresholds import Decisions
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import heat_maps, inputs, page, results, robustness, training_overlap
-from deepfake.pipelines.evaluate.page import Extras
+from deepfake.pipelines.evaluate.page import Extras, PageSection
 from deepfake.pipelines.evaluate.recompression import measure_recompression
 from deepfake.pipelines.evaluate.scoring import estimate_core_seconds, score_faces
 
@@ -60,20 +60,6 @@ class EvaluationPlan:
     others: list[DataSet] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A data set with its numbers."""
-
-    data: DataSet
-    scored: pa.Table  # face_scores
-    results: results.Results
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader must know."""
-        return [*results.list_warnings(self.results), *self.data.warnings]
-
-
 def run(config: EvaluateJobConfig) -> Outcome:
     """Do the whole job; raises ``UsageError`` where the input or the bundle is wrong."""
     storage = Storage(config.storage)
@@ -99,12 +85,13 @@ def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Stora
         scored = [_score_data_set(one, planned.bundle, config, storage) for one in sets]
         sweep, notes = _measure_robustness(planned, scored[0], config, storage)
     decisions = _look_up_decisions(planned.bundle, config)
-    first, *others = (
-        Measured(one, table, results.measure_faces(table, config.evaluation, planned.threshold, decisions))
+    sections = [
+        _measure(one, table, planned.threshold, decisions, config)
         for one, table in zip(sets, scored, strict=True)
-    )
+    ]
     heat = _make_heat_maps(planned, scored[0], config, storage)
-    look_at = _write_all(first, others, Extras(sweep, notes, heat), planned, config, storage)
+    look_at = _write_all(sections, scored, Extras(sweep, notes, heat), planned, config, storage)
+    first, *others = sections
     video, frame = first.results.video.overall, first.results.frame.overall
     summary = {
         **describe_evaluation(planned),
@@ -113,10 +100,19 @@ def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Stora
         "video_accuracy": video["accuracy"],
         "frame_auc": frame["auc"],
         "frame_accuracy": frame["accuracy"],
-        **{f"video_auc_{one.data.name}": one.results.video.overall["auc"] for one in others},
+        **{f"video_auc_{one.name}": one.results.video.overall["auc"] for one in others},
         "warnings": len(first.warnings),
     }
     return Outcome(summary, look_at=look_at)
+
+
+def _measure(
+    one: DataSet, scored: pa.Table, threshold: float, decisions: Decisions | None, config: EvaluateJobConfig
+) -> PageSection:
+    """A data set with its numbers, and what a reader must know of them."""
+    found = results.measure_faces(scored, config.evaluation, threshold, decisions)
+    warnings = [*results.list_warnings(found), *one.warnings]
+    return PageSection(one.name, one.faces.uri, one.split, found, warnings, one.missed)
 
 
 def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPlan:
@@ -284,14 +280,14 @@ def _make_heat_maps(
     selected, count = planned.first.faces, config.evaluation.heat_maps
     if not count:
         return None
-    assert planned.bundle is not None  # plan() saw to it
+    assert planned.bundle is not None  # _load_data_set() saw to it
     scores = scored["score"].to_numpy()
     return heat_maps.make_heat_maps(selected, scores, planned.threshold, planned.bundle, storage, count)
 
 
 def _write_all(
-    first: Measured,
-    others: Sequence[Measured],
+    sections: Sequence[PageSection],
+    scored: Sequence[pa.Table],
     extras: Extras,
     planned: EvaluationPlan,
     config: EvaluateJobConfig,
@@ -299,22 +295,16 @@ def _write_all(
 ) -> list[str]:
     for old in ("metrics.json", page.PAGE, "face_scores", page.PLOTS, OTHERS, heat_maps.SHEET):
         storage.remove(join(config.output, old))
-    _write_tables(first, config.output, config, storage)
-    for one in others:
-        _write_tables(one, join(config.output, OTHERS, one.data.name), config, storage)
-    shown = [
-        page.PageSection(d.name, d.faces.uri, d.split, one.results, one.warnings, d.missed)
-        for one in (first, *others)
-        for d in [one.data]
-    ]
+    first, *others = sections
+    folders = [config.output, *(join(config.output, OTHERS, one.name) for one in others)]
+    for one, table, folder in zip(sections, scored, folders, strict=True):
+        _write_tables(one.results, table, folder, config, storage)
     facts = _list_facts(planned, config)
-    report = page.write_evaluation_page(
-        config.output, storage, shown[0], shown[1:], config.report, facts, extras
-    )
+    report = page.write_evaluation_page(config.output, storage, first, others, config.report, facts, extras)
     if extras.heat is not None and extras.heat.sheet is not None:
         storage.write_bytes(join(config.output, heat_maps.SHEET), extras.heat.sheet)
     metrics_uri = join(config.output, "metrics.json")
-    whole = _as_json(first, others, planned, config) | {
+    whole = _as_json(sections, planned, config) | {
         "robustness": extras.sweep,
         "robustness_notes": extras.sweep_notes,
         "heat_maps": extras.heat.as_json() if extras.heat else None,
@@ -323,8 +313,9 @@ def _write_all(
     return [report, metrics_uri]
 
 
-def _write_tables(measured: Measured, folder: str, config: EvaluateJobConfig, storage: Storage) -> None:
-    scored, found = measured.scored, measured.results
+def _write_tables(
+    found: results.Results, scored: pa.Table, folder: str, config: EvaluateJobConfig, storage: Storage
+) -> None:
     for part, start in enumerate(range(0, scored.num_rows, ROWS_A_FILE)):
         uri = join(folder, "face_scores", f"part-{part:05d}.parquet")
         tables.write_table(storage, uri, scored.slice(start, ROWS_A_FILE))
@@ -335,25 +326,25 @@ def _write_tables(measured: Measured, folder: str, config: EvaluateJobConfig, st
 
 
 def _as_json(
-    first: Measured, others: Sequence[Measured], planned: EvaluationPlan, config: EvaluateJobConfig
+    sections: Sequence[PageSection], planned: EvaluationPlan, config: EvaluateJobConfig
 ) -> dict[str, Any]:
-    def list_numbers(one: Measured) -> dict[str, Any]:
+    def list_numbers(one: PageSection) -> dict[str, Any]:
         return {
-            "split": one.data.split,
-            "input": one.data.faces.uri,
-            "videos_without_face": one.data.missed,
+            "split": one.split,
+            "input": one.uri,
+            "videos_without_face": one.missed,
             "warnings": one.warnings,
             **results.results_as_json(one.results),
         }
 
     return {
-        **list_numbers(first),
+        **list_numbers(sections[0]),
         "bundle": planned.bundle.uri if planned.bundle else None,
         "bundle_sha256": planned.bundle.sha256 if planned.bundle else None,
         "config": config.evaluation.model_dump(mode="json"),
         "config_sha256": hash_config(config),
         "threshold": {"value": planned.threshold, "from": planned.threshold_from},
-        "also": {one.data.name: list_numbers(one) for one in others},
+        "also": {one.name: list_numbers(one) for one in sections[1:]},
     }
 
 

@@ -48,8 +48,15 @@ def score_faces(
     """
     scores = np.full((len(changes), faces.table.num_rows), np.nan)
     windows = _cut_windows(faces.table)
+    workers, demand = _plan_workers(config, len(windows))
+    threads = int(demand.get("CPU", _THREADS)) if session.workers_exist() else None
+    arguments = {
+        "files": faces.files, "changes": tuple(changes), "network": session.share(network),
+        "storage": storage, "threads": threads,
+    }  # fmt: skip
     with Progress("faces scored", scores.size) as progress, user_errors("scoring"):
-        for batch in _score_windows(windows, (faces.files, tuple(changes)), network, storage, config):
+        found = runner.run_on_workers(windows, _Scorer, arguments, workers, demand, _WINDOWS_AT_ONCE)
+        for batch in found:
             scores[batch["change"].to_numpy(), batch["position"].to_numpy()] = batch["score"].to_numpy()
             progress.step(batch.num_rows)
     if missing := int(np.isnan(scores).sum()):
@@ -66,37 +73,13 @@ def estimate_core_seconds(crops: int, config: EvaluateJobConfig) -> float:
     return SECONDS_PER_CROP * (crops + sweep)
 
 
-def _score_windows(
-    windows: list[pa.Table],
-    what: tuple[tuple[str, ...], tuple[Corruption, ...]],
-    network: Network,
-    storage: Storage,
-    config: EvaluateJobConfig,
-) -> Iterator[pa.Table]:
-    """``change, position, score`` of the crops of windows, as they come."""
-    if not session.workers_exist():
-        scorer = _Scorer(*what, network, storage, threads=None)
-        for window in windows:
-            yield from scorer(window)
-        return
-    workers, demand = _plan_workers(config, len(windows))
-    dataset = ray.data.from_arrow(windows).map_batches(
-        _Scorer,
-        fn_constructor_args=(*what, session.share(network), storage, int(demand.get("CPU", _THREADS))),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=pools.actors(workers, _WINDOWS_AT_ONCE),
-        num_cpus=demand.get("CPU", 0),
-        num_gpus=demand.get("GPU"),
-    )
-    yield from runner.answers(pools.in_one_stage(dataset))
-
-
 def _plan_workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, dict[str, float]]:
     """Actors, and what each asks for: a GPU, or as many CPUs as the smallest node has free."""
     if config.scoring.use_gpu:
         return pools.gpus(config.ray, "scoring.use_gpu", windows), {"GPU": 1.0}
-    pools.workers(config.ray, windows)  # once there is a node
+    workers = pools.workers(config.ray, windows)  # once there is a node
+    if not session.workers_exist():
+        return workers, {}
     free = [cpus for cpus in pools.free_cpus() if cpus >= 1.0]
     threads = int(min([*free, _THREADS]))
     fitting = sum(int(cpus // threads) for cpus in free)

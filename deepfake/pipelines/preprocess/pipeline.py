@@ -74,8 +74,9 @@ class PreprocessJob(UnitJob[PreprocessJobConfig]):
         """See ``UnitJob``."""
         assert extraction is not None
         extract = ExtractCrops(extraction, self.storage, self.output.config_sha256)
+        blocks = [runner.block_of(unit) for unit in units]
         workers = pools.workers(self.config.ray, len(units))
-        return runner.run_on_workers(units, MakeUnit, {"extract": extract, "output": self.output}, workers)
+        return runner.run_on_workers(blocks, MakeUnit, {"extract": extract, "output": self.output}, workers)
 
     def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
         """See ``UnitJob``."""

@@ -187,16 +187,18 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             self.always = frozenset(unit.unit_id for unit in units[: workers.now])
         budgeted = Budgeted(self.deadline, self.always)
         writer, network = Writer(self.output, self.judgement), session.share(self.network)
+        blocks = [runner.block_of(unit) for unit in units]
         if scoring.use_gpu:
             gpus = pools.gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
             cut = {"make": make, "budgeted": budgeted}
-            blocks = ray.data.from_blocks([runner.block_of(unit) for unit in units])
-            return runner.answers(score_on_gpus(blocks, cut, network, writer, workers, gpus))
+            return runner.answers(
+                score_on_gpus(ray.data.from_blocks(blocks), cut, network, writer, workers, gpus)
+            )
         arguments = {
             "make": make, "first": first, "budgeted": budgeted, "network": network, "writer": writer,
             "threads": 1 if session.workers_exist() else None,
         }  # fmt: skip
-        return runner.run_on_workers(units, CutAndScoreUnit, arguments, workers)
+        return runner.run_on_workers(blocks, CutAndScoreUnit, arguments, workers)
 
     def cut_to_what_is_done(self, work: Todo) -> Todo:
         """See ``UnitJob``."""

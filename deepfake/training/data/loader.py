@@ -41,8 +41,7 @@ _SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
 class Source:
     """The crops of one split, and how they are read."""
 
-    uri: str
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # URIs
     rows: Rows
     storage: Storage
     augment: AugmentConfig | None = None  # None: as stored
@@ -175,7 +174,7 @@ def _read_windows(
         **ray_compat.streaming_options(_READ_AHEAD),
     )
     # without the index of all rows, which each task would otherwise load
-    reader = ray.put(worker.WindowReader(source.uri, source.files, source.storage))
+    reader = ray.put(worker.WindowReader(source.files, source.storage))
     windows = iter(share.windows)
 
     def start(most: int) -> Iterator[ray.ObjectRefGenerator]:

@@ -16,7 +16,6 @@ from deepfake.crops import augmentation, self_blending
 from deepfake.crops.dataset import Rows
 from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.io.storage import Storage
-from deepfake.io.uri import join
 from deepfake.training import faults
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan
@@ -65,8 +64,8 @@ def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
 class WindowReader:
     """Reads the stored crops of windows, as they are."""
 
-    def __init__(self, uri: str, files: Sequence[str], storage: Storage) -> None:
-        self._files, self._storage = [join(uri, name) for name in files], storage
+    def __init__(self, files: Sequence[str], storage: Storage) -> None:
+        self._files, self._storage = files, storage
 
     def tables(self, window: pa.Table) -> Iterator[pa.Table]:
         """The crops of a window of ``list_crops``, 64 rows a table; a row is one crop or a pair."""
@@ -81,10 +80,7 @@ class WindowReader:
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):
             found = stored[at]
-            if place["kind"] not in (
-                CropKind.BLENDED,
-                CropKind.BESIDE,
-            ):  # they take the name of the crop before them
+            if place["kind"] not in (CropKind.BLENDED, CropKind.BESIDE):  # which take the name before theirs
                 name = f"{found.sample_id}@{place['occurrence']}" if place["occurrence"] else found.sample_id
                 name += "@turned" if place["turned"] else ""
             if place["unit"] != unit:

@@ -38,7 +38,7 @@ def planned(
     crops = dataset.open_crops(str(folder), storage)
     rows = dataset.select_rows(crops, "train", with_originals=balance == "paired")
     plan = plan_training_epoch(rows, balance, batch, 2, 5, 3, fakes)
-    return loader.Source(str(folder), crops.files, rows, storage, AUGMENT, 5, CROP), plan
+    return loader.Source(crops.files, rows, storage, AUGMENT, 5, CROP), plan
 
 
 def streamed(
@@ -88,7 +88,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     crops = dataset.open_crops(str(small_crops), storage)
     rows = dataset.select_rows(crops, "train")
     plan = plan_training_epoch(rows, "method", 5, 2, 5, 3)
-    source = loader.Source(str(small_crops), crops.files, rows, storage, AUGMENT, seed=5)
+    source = loader.Source(crops.files, rows, storage, AUGMENT, seed=5)
     taken: list[int] = []
 
     def take() -> None:
@@ -111,7 +111,7 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     plan = plan_training_epoch(
         rows, "none", 16, 1_000, 5, 3
     )  # one window of 1,200 crops: more than may lie ready
-    source = loader.Source(str(folder), crops.files, rows, storage)
+    source = loader.Source(crops.files, rows, storage)
     share = plan.share(0, 1)
     workers = loader.LoaderWorkers(divide_node(2, 1))
 
@@ -137,7 +137,7 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
     _, pixels = streamed(small_crops, 1)
     for position in (0, 7, 35):
         row = int(plan.rows[position])
-        at = (f"{small_crops}/{crops.files[rows.file[row]]}", int(rows.row_group[row]), int(rows.row[row]))
+        at = (crops.files[rows.file[row]], int(rows.row_group[row]), int(rows.row[row]))
         stored = read_crops([at], storage)[at]
         changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
         expected = augmentation.apply_changes(decode_crop(stored.encoded), changes)

@@ -23,7 +23,7 @@ AS_STORED = CropDecoder(None, seed=0, epoch=0, cut=None)
 def opened(folder: Path) -> tuple[WindowReader, Rows, EpochPlan]:
     crops = dataset.open_crops(str(folder), Storage())
     rows = dataset.select_rows(crops, "train")
-    return WindowReader(str(folder), crops.files, Storage()), rows, plan_validation(rows)
+    return WindowReader(crops.files, Storage()), rows, plan_validation(rows)
 
 
 def test_a_window_comes_in_the_order_in_which_it_is_asked_for(make_crops) -> None:
