@@ -18,6 +18,7 @@ from deepfake.catalog.splits import format_overlap, rank_split
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
+from deepfake.io.frame_folder import hash_frames, list_frames
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.tables.videos import CATALOG, make_video_row
@@ -69,9 +70,13 @@ def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
     """Table ``hashes`` of the files that ``list_suspects`` names."""
     found = []
     for row in rows.to_pylist():
+        digest: str | None
         try:
-            with storage.open(row["uri"]) as file:
-                digest = hash_file(file)
+            if row["uri"].endswith("/"):  # frames
+                digest = hash_frames(list_frames(row["uri"], storage), storage)
+            else:
+                with storage.open(row["uri"]) as file:
+                    digest = hash_file(file)
         except OSError:
             digest = None
         found.append({"video_id": row["video_id"], "content_sha256": digest})

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog import manifest, splits
+from deepfake.catalog.frame_folders import gather_frames
 from deepfake.catalog.layouts import ffpp, folders, registry
 from deepfake.catalog.media import (
     count_extensions,
@@ -59,6 +60,7 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     if unread := [info.path for info in files if is_unread(info.path)]:
         words = "%s: %d files that may be pictures or videos are not read: %s; the first is %s"
         log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
+    footage = gather_frames(footage, config.frame_folders, root_name)
     known = registry.describe_known(config.layout, files, footage, root, storage)
     if config.layout in registry.LAYOUTS and not known:
         raise UsageError(
@@ -74,11 +76,12 @@ def _make_layout_table(
     uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root_name: str
 ) -> pa.Table:
     """Clips that a layout knows, and other footage by its folders' names."""
-    others = [info.path for info in footage if info.path not in known]
+    others = [info for info in footage if info.path not in known]
     if known and others:
-        log.info("%s: %d files are taken by their folders' names, such as %s", uri, len(others), others[0])
-    named = dict(zip(others, folders.describe_by_folders(others, root_name), strict=True))
-    return _make_table(footage, [known.get(info.path) or named[info.path] for info in footage])
+        words = "%s: %d files are taken by their folders' names, such as %s"
+        log.info(words, uri, len(others), others[0].path)
+    named = iter(folders.describe_by_folders(others, root_name))
+    return _make_table(footage, [known.get(info.path) or next(named) for info in footage])
 
 
 def _leave_out_rest(
@@ -125,7 +128,6 @@ def _make_table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Ta
         "size_bytes": [info.size for info in files],
         "modified": [info.modified for info in files],
         **{name: [getattr(row, name) for row in known] for name in Provenance.__dataclass_fields__},
-        "group_id": [None] * len(files),
     }
     return pa.table(columns, schema=tables.make_schema("catalog"))
 

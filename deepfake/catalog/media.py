@@ -1,5 +1,6 @@
 """Which file names are footage, by their extension alone; nothing is opened here."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -7,7 +8,8 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+from deepfake.io.frame_folder import IMAGE_EXTENSIONS
+
 VIDEO_EXTENSIONS = frozenset(
     f".{name}"
     for names in (
@@ -28,6 +30,19 @@ UNREAD_EXTENSIONS = frozenset(
     )
     for name in names.split()
 )
+
+
+# The folder that holds folders of frames, one a video.
+FRAMES = re.compile(r"(?:frames|faces|crops|images)(?:_[^/]+)?", re.IGNORECASE)
+
+
+def drop_level(path: str) -> str:
+    """The path less a level such as ``videos`` or ``frames`` above its name: a clip and its frames alike."""
+    above, _, name = path.rpartition("/")
+    outer, _, level = above.rpartition("/")
+    if level.lower() != "videos" and not FRAMES.fullmatch(level):
+        return path
+    return f"{outer}/{name}" if outer else name
 
 
 def get_extension(path: str) -> str:
@@ -61,8 +76,10 @@ def is_unread(path: str) -> bool:
 
 
 def remove_extension(path: str) -> str:
-    """The path less its last extension."""
-    return path[: len(path) - len(PurePosixPath(path).suffix)]
+    """The path less the extension of footage."""
+    extension = PurePosixPath(path).suffix
+    known = extension.lower() in VIDEO_EXTENSIONS or extension.lower() in IMAGE_EXTENSIONS
+    return path.removesuffix(extension) if known else path
 
 
 def count_extensions(paths: Iterable[str], most: int = 6) -> str:

@@ -7,7 +7,7 @@ REAL, FAKE = 0, 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """The provenance columns of one catalog row, but for the group, which needs the whole catalog."""
+    """The provenance columns of one catalog row; the group is final only with the whole catalog."""
 
     dataset: str | None
     target_id: str
@@ -16,3 +16,4 @@ class Provenance:
     compression: str | None = None
     split: str | None = None
     source_id: str | None = None
+    group_id: str | None = None  # what a split should keep together although nobody is known

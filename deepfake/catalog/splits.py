@@ -52,22 +52,26 @@ def assign_splits(table: pa.Table, config: CatalogConfig, storage: Storage) -> p
 def compute_group_ids(table: pa.Table) -> pa.ChunkedArray:
     """The smallest identity of each video's connected component of identities.
 
-    A video without a ``target_id`` is an identity of its own, by its ``video_id``.
+    A video without a ``target_id`` is an identity of its own, by its ``video_id``. What has a ``group_id``
+    already, such as a folder that holds it, is joined to it.
     """
     target = pc.coalesce(table["target_id"], table["video_id"])
-    source = table["source_id"]
-    if source.null_count == len(source):
+    joins = [table[name] for name in ("source_id", "group_id") if table[name].null_count < len(table)]
+    if not joins:
         return target
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    names = pc.unique(pa.chunked_array([*target.chunks, *source.drop_null().chunks], pa.string()))
+    known = [target, *(other.drop_null() for other in joins)]
+    names = pc.unique(pa.chunked_array([chunk for column in known for chunk in column.chunks], pa.string()))
     names = names.take(pc.sort_indices(names))
-    joined = source.is_valid()
-    edges = [
-        pc.index_in(column.filter(joined), names).to_numpy().astype(np.int64) for column in (target, source)
+    ends = [
+        np.concatenate([pc.index_in(column, names).to_numpy().astype(np.int64) for column in columns])
+        for columns in zip(
+            *((target.filter(other.is_valid()), other.drop_null()) for other in joins), strict=True
+        )
     ]
-    graph = coo_array((np.ones(len(edges[0]), np.int8), tuple(edges)), shape=(len(names), len(names)))
+    graph = coo_array((np.ones(len(ends[0]), np.int8), tuple(ends)), shape=(len(names), len(names)))
     component = connected_components(graph, directed=False)[1]
     smallest = np.unique(component, return_index=True)[1]
     of_target = pc.index_in(target, names).to_numpy()

@@ -18,6 +18,11 @@ class CatalogConfig(Section):
         "metadata.json; dfd: DeepFakeDetection's actors outside FF++'s tree; folders: labels from folder "
         "names, if any; manifest: a CSV or Parquet table; auto: whichever fits the input",
     )
+    frame_folders: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="whether a folder of numbered pictures is one video, whose frames they are; auto: by "
+        "names, as real/VIDEO/0001.png; a guess is logged",
+    )
     splits_dir: str | None = Field(
         None, description="folder with the official train.json, val.json and test.json pair lists"
     )

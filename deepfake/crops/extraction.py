@@ -23,10 +23,9 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
 from deepfake.io.tables.videos import make_video_row
-from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
-from deepfake.video.source import VideoSource, open_video
+from deepfake.video.source import VideoSource, open_frames, open_video
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +185,7 @@ def make_face_finder(
     original = entry.get("original_uri")
     if config.detector.boxes == "own" or original is None:
         return lambda frame: detect_faces(frame, detector)
-    with storage.open(original) as file, VideoFile(file, config.sampling) as source:
+    with open_frames(original, storage, config.sampling) as source:
         wanted = source.wanted() if indices is None else np.intersect1d(source.wanted(), indices)
         looked = find_faces(source.frames(wanted), config, lambda frame: detect_faces(frame, detector), clock)
         found = {kept.index: (kept.size, kept.faces) for kept in looked}

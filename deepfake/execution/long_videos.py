@@ -162,8 +162,9 @@ def _survey_id(row: pa.Table, config: ExtractConfig, output: Output) -> str:
 def _long(rows: pa.Table, megabytes: float) -> list[pa.Table]:
     """The catalog rows of videos larger than so much, each as a table."""
     large = rows.filter(pc.greater(pc.fill_null(rows["size_bytes"], 0), int(megabytes * 1e6)))
-    names = large["video_id"].to_pylist()
-    return [large.slice(i, 1) for i, name in enumerate(names) if not is_image_name(name)]
+    names = zip(large["video_id"].to_pylist(), large["uri"].to_pylist(), strict=True)
+    still = [is_image_name(name) or uri.endswith("/") for name, uri in names]
+    return [large.slice(i, 1) for i in range(large.num_rows) if not still[i]]
 
 
 def _block(row: pa.Table, **more: str | int) -> pa.Table:

@@ -44,6 +44,7 @@ class FileInfo:
     size: int
     modified: datetime | None
     etag: str | None = None  # of an S3 object, where it was asked for by name: changes with its bytes
+    is_link: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -312,6 +313,7 @@ def _list_local(root: Path) -> Iterator[FileInfo]:
                 make_local_uri(str(path)),
                 status.st_size if status else 0,
                 datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
+                is_link=path.is_symlink(),
             )
 
 

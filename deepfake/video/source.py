@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import tempfile
@@ -13,12 +14,14 @@ from typing import Any, BinaryIO, cast
 
 from deepfake.config import SamplingConfig
 from deepfake.io.checksums import hash_file
+from deepfake.io.frame_folder import hash_frames
 from deepfake.io.ranged_file import RangedFile
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.uri import split_uri
 from deepfake.video.decoder import Listing, VideoFile
 from deepfake.video.errors import VideoError
+from deepfake.video.frame_folder import FrameFolder
 from deepfake.video.mp4 import REMOTE_BOXES, find_media_ranges
 
 SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary file on disk
@@ -56,8 +59,12 @@ def open_video(uri: str, storage: Storage, sampling: SamplingConfig) -> VideoSou
 
     A small file is read whole, once. Of a large one whose index tells where the sampled frames lie, and
     these are less than half of it, nothing else is read. Which of the two depends on the file and on
-    ``sampling`` alone, not on where the file lies.
+    ``sampling`` alone, not on where the file lies. A URI with a slash at its end is a folder of frames.
     """
+    if uri.endswith("/"):
+        folder = FrameFolder(uri, storage, sampling)
+        size = sum(info.size for info in folder.files)
+        return VideoSource(folder, io.BytesIO(), size, hash_frames(folder.files, storage), None)
     size, etag = _read_facts(uri, storage)
     partial = open_partly(uri, storage, size) if size > PARTIAL_BYTES else None
     if isinstance(partial, RangedFile) and find_media_ranges(partial, REMOTE_BOXES) is None:
@@ -69,6 +76,18 @@ def open_video(uri: str, storage: Storage, sampling: SamplingConfig) -> VideoSou
     partial.seek(0)
     with _closed_on_error(partial):
         return _plan_source(VideoFile(partial, sampling), partial, uri, storage, size, etag)
+
+
+@contextmanager
+def open_frames(uri: str, storage: Storage, sampling: SamplingConfig) -> Iterator[VideoFile]:
+    """A video, or a folder of frames, of which some frames are wanted again; its bytes are not hashed."""
+    if uri.endswith("/"):
+        yield FrameFolder(uri, storage, sampling)
+        return
+    with storage.open(uri) as file:
+        seekable = file if file.seekable() else io.BytesIO(file.read())
+        with VideoFile(seekable, sampling) as video:
+            yield video
 
 
 def open_listed(uri: str, storage: Storage, sampling: SamplingConfig, listing: Listing) -> VideoSource:

@@ -12,7 +12,7 @@ person is in both. The leak check says so, and refuses to train and test on them
 import re
 from collections.abc import Mapping, Sequence
 
-from deepfake.catalog.media import remove_extension
+from deepfake.catalog.media import drop_level, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.storage import FileInfo, Storage
@@ -37,7 +37,9 @@ def describe_celeb_df(
 ) -> Mapping[str, Provenance]:
     """What is known of the clips in the three folders, by path; nothing where only YouTube-real is there."""
     placed = {
-        info.path: parts for info in footage if (parts := _split_path(f"{root}/{info.path}")) is not None
+        info.path: parts
+        for info in footage
+        if (parts := _split_path(drop_level(f"{root}/{info.path}"))) is not None
     }
     if not any(folder.startswith("celeb") for _, folder, _ in placed.values()):
         return {}
@@ -46,7 +48,7 @@ def describe_celeb_df(
     for path, (above, folder, name) in placed.items():
         label = FOLDERS[folder]
         listed = lists.get(above)
-        key = f"{folder}/{name.lower()}"
+        key = f"{folder}/{remove_extension(name).lower()}"
         split = None
         if listed is not None:
             split = "test" if key in listed else "train"
@@ -65,14 +67,14 @@ def describe_celeb_df(
 
 
 def _split_path(path: str) -> tuple[str, str, str] | None:
-    """Path of the data set's folder, which of its folders, in lower case, and the file's name."""
+    """Path of the data set's folder, which of its folders, in lower case, and the clip's name."""
     above, _, name = path.rpartition("/")
     above, _, folder = above.rpartition("/")
     return (above, folder.lower(), name) if folder.lower() in FOLDERS else None
 
 
 def _read_test_lists(files: Sequence[FileInfo], root: str, storage: Storage) -> dict[str, dict[str, int]]:
-    """By the data set's folder: ``folder/name`` in lower case -> label."""
+    """By the data set's folder: ``folder/name`` in lower case, without extension -> label."""
     found = {}
     for info in files:
         above, _, name = f"{root}/{info.path}".rpartition("/")
@@ -91,5 +93,5 @@ def _read_test_list(uri: str, storage: Storage) -> dict[str, int]:
             raise UsageError(
                 f"{uri}: line {number} is {line!r:.80}, expected such as '1 YouTube-real/00170.mp4'"
             )
-        listed[words[1].strip().lower()] = REAL if words[0] == "1" else FAKE
+        listed[remove_extension(words[1].strip()).lower()] = REAL if words[0] == "1" else FAKE
     return listed

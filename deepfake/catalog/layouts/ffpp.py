@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS, read_label
-from deepfake.catalog.media import remove_extension
+from deepfake.catalog.media import drop_level, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.io.storage import FileInfo, Storage
 
@@ -48,7 +48,6 @@ _FLAT = re.compile(  # without the folders above, and perhaps without those betw
 _METHODS = {name.lower(): name for name in METHODS}
 _SAYS_FFPP = re.compile(r"face.?forensics|ff\+\+|ffpp|ff[-_]c\d\d", re.IGNORECASE)
 _COMPRESSION = re.compile(r"(?:^|[/_-])(raw|c0|c23|c40)(?=[/_-]|\Z)", re.IGNORECASE)
-_FRAMES = re.compile(r"/(?:frames|images|faces|crops)(?:_[^/]+)?/(?=[^/]+\Z)", re.IGNORECASE)
 _NAMES = {  # (dataset, label) -> target, and source of a fake
     ("youtube", REAL): re.compile(r"(\d{3})\Z"),
     ("youtube", FAKE): re.compile(r"(\d{3})_(\d{3})\Z"),
@@ -74,7 +73,8 @@ def describe_ffpp(
 
 def put_frames_for_videos(info: FileInfo) -> str:
     """The path; of a folder of frames as if its clip stood there."""
-    return _FRAMES.sub("/videos/", info.path) if info.is_folder else info.path
+    above, _, name = drop_level(info.path).rpartition("/")
+    return f"{above}/videos/{name}" if info.is_folder and f"{above}/{name}" != info.path else info.path
 
 
 def _describe_flat(paths: Mapping[str, str]) -> dict[str, Provenance]:

@@ -1,29 +1,48 @@
 """Reads labels, methods and ready-made splits from the names of folders, where they say any.
 
-``fake/roop/x.mp4``, ``train/real/x.jpg``, ``Celeb-synthesis/id0_id1_0000.mp4``. File names are not looked
-at for labels (``real_madrid.mp4`` is no label), and a folder that names both classes or neither says nothing.
-Each file is an identity of its own, except in Celeb-DF, whose names tell the people. Where several files
-show one person, a manifest with a ``target_id`` column says so; nothing here can know.
+``fake/roop/x.mp4``, ``train/real/x.jpg``, ``real_train/x.mp4``, ``Celeb-synthesis/id0_id1_0000.mp4``. File
+names are not looked at for labels (``real_madrid.mp4`` is no label), and a folder that names both classes or
+neither says nothing. Where folders within each other name both classes, the uppermost decides that lies
+beside one of the other class, else the innermost: ``fake/real_time_swap`` beside ``real`` is fake,
+``deepfakes/real`` beside ``deepfakes/fake`` is real.
+
+Each file is an identity of its own, except in Celeb-DF, whose names tell the people; those in one folder
+below the folder that names the class or the method are a group, which a split by group keeps together. Where
+several files show one person, a manifest with a ``target_id`` column says so; nothing here can know.
 """
 
+import logging
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from deepfake.catalog.layouts import celeb_df
 from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.io.storage import FileInfo
+
+log = logging.getLogger(__name__)
 
 REAL_WORDS = frozenset({"real", "reals", "original", "originals", "genuine", "pristine"})
 FAKE_WORDS = frozenset(
     {"fake", "fakes", "manipulated", "deepfake", "deepfakes", "synthesis", "synthesized", "synthesised"}
 )
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-_WORDS = re.compile(r"[^\W\d_]+")
-_CONTAINERS = frozenset(
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+CONTAINERS = frozenset(
     {"clips", "crops", "data", "faces", "frames", "images", "media", "sequences", "video", "videos"}
 )
+
+COMPRESSIONS = frozenset({"raw", "c0", "c23", "c40"})
+
+_WORDS = re.compile(r"[^\W\d_]+")
+_SAYS_NOTHING = REAL_WORDS | FAKE_WORDS | CONTAINERS | frozenset(SPLIT_FOLDERS)
+_LABELS = {REAL: "real", FAKE: "fake"}
 
 
 class Placement(NamedTuple):
@@ -32,62 +51,142 @@ class Placement(NamedTuple):
     label: int | None = None
     method: str | None = None
     split: str | None = None
+    group: str | None = None  # the folder whose files belong together
+    decided_by: str = ""  # where folders name both classes: the folder whose word holds
 
 
+@lru_cache(maxsize=65536)
 def read_label(name: str) -> int | None:
     """The label that a folder's name says, word by word: ``unreal`` is not real."""
-    words = set(_WORDS.findall(name.lower()))
+    words = split_words(name)
     real, fake = bool(words & REAL_WORDS), bool(words & FAKE_WORDS)
     if real == fake:
         return None
     return REAL if real else FAKE
 
 
-@lru_cache(maxsize=65536)
-def read_folder(folder: str) -> Placement:
+def split_words(name: str) -> set[str]:
+    """The words of a name, in lower case; digits are none."""
+    return set(_WORDS.findall(name.lower()))
+
+
+def read_folder(
+    folder: str, side_by_side: frozenset[str] = frozenset(), no_methods: frozenset[str] = frozenset()
+) -> Placement:
     """What a folder, given by its path relative to the listed root, says of its files.
 
-    The innermost folder that names a class gives the label; a folder above that one gives the split.
+    The uppermost folder that names a class and lies in one of ``side_by_side``, where folders of both classes
+    do, gives the label, else the innermost that names one. The split is in its name or a folder above it.
+    ``no_methods`` are folders that hold real videos elsewhere: people, or sources.
     """
     parts = [part for part in folder.split("/") if part]
-    for index in range(len(parts) - 1, -1, -1):
-        label = read_label(parts[index])
-        if label is None:
-            continue
-        splits = [SPLIT_FOLDERS[p.lower()] for p in parts[:index] if p.lower() in SPLIT_FOLDERS]
-        return Placement(label, _choose_method(label, parts[index:]), splits[-1] if splits else None)
-    return Placement()
+    labels = [read_label(part) for part in parts]
+    named = [index for index, label in enumerate(labels) if label is not None]
+    if not named:
+        return Placement()
+    index = next((i for i in named if "/".join(parts[:i]) in side_by_side), named[-1])
+    label = labels[index]
+    assert label is not None
+    splits = [SPLIT_FOLDERS[part.lower()] for part in parts[:index] if part.lower() in SPLIT_FOLDERS]
+    splits += [SPLIT_FOLDERS[word] for word in split_words(parts[index]) & SPLIT_FOLDERS.keys()]
+    method, below = _choose_method(label, parts, index, no_methods)
+    group = next((i for i in range(below, len(parts)) if not _says_nothing(parts[i])), None)
+    return Placement(
+        label,
+        method,
+        splits[-1] if splits else None,
+        None if group is None else "/".join(parts[: group + 1]),
+        "/".join(parts[: index + 1]) if {*labels} >= {REAL, FAKE} else "",
+    )
 
 
-def describe_by_folders(paths: list[str], root_name: str) -> list[Provenance]:
+def describe_by_folders(files: Sequence[FileInfo], root_name: str) -> list[Provenance]:
     """What is known of each file, given by its path relative to the root.
 
     The root's own name gives the label only where no folder inside names a class.
     """
-    placements = [read_folder(path.rpartition("/")[0]) for path in paths]
-    label = read_label(root_name)
-    if label is not None and all(p.label is None for p in placements):
-        method = _choose_method(label, [root_name])
-        placements = [Placement(label, method) for _ in paths]
-    return [_make_provenance(path, placed, root_name) for path, placed in zip(paths, placements, strict=True)]
+    folders = [info.path.rpartition("/")[0] for info in files]
+    side_by_side = _find_side_by_side(set(folders))
+    placements = {folder: read_folder(folder, side_by_side) for folder in set(folders)}
+    below_real = {p.group.rpartition("/")[2] for p in placements.values() if p.label == REAL and p.group}
+    for folder in [folder for folder, placed in placements.items() if placed.method in below_real]:
+        placements[folder] = read_folder(folder, side_by_side, frozenset(below_real))
+    _tell_contradictions(placements, side_by_side)
+    if read_label(root_name) is not None and all(placed.label is None for placed in placements.values()):
+        for folder in placements:
+            placed = read_folder(f"{root_name}/{folder}")
+            group = placed.group and placed.group.removeprefix(f"{root_name}/")
+            placements[folder] = placed._replace(split=None, group=group)
+    known = [
+        _make_provenance(info, placements[folder], root_name)
+        for info, folder in zip(files, folders, strict=True)
+    ]
+    return _drop_lone_groups(known)
 
 
-def _make_provenance(path: str, placed: Placement, root_name: str) -> Provenance:
-    folder, _, name = path.rpartition("/")
-    target: str = remove_extension(path)
+def _find_side_by_side(folders: Iterable[str]) -> frozenset[str]:
+    """The folders, by their paths, in which folders of both classes lie."""
+    found: dict[str, set[int]] = defaultdict(set)
+    seen = {""}
+    for folder in folders:
+        while folder not in seen:
+            seen.add(folder)
+            above, _, name = folder.rpartition("/")
+            label = read_label(name)
+            if label is not None:
+                found[above].add(label)
+            folder = above
+    return frozenset(above for above, labels in found.items() if len(labels) == 2)
+
+
+def _tell_contradictions(placements: dict[str, Placement], side_by_side: frozenset[str]) -> None:
+    """Log, with an example of each kind, which folders name both classes and what was decided."""
+    examples: dict[bool, str] = {}
+    for folder, placed in sorted(placements.items()):
+        if placed.decided_by:
+            examples.setdefault(placed.decided_by.rpartition("/")[0] in side_by_side, folder)
+    for beside, folder in examples.items():
+        placed = placements[folder]
+        assert placed.label is not None
+        why = "lies beside a folder of the other class" if beside else "is the innermost that names a class"
+        words = "folders name both classes: %s is taken for %s, since %s %s"
+        log.info(words, folder, _LABELS[placed.label], placed.decided_by, why)
+
+
+def _make_provenance(info: FileInfo, placed: Placement, root_name: str) -> Provenance:
+    folder, _, name = info.path.rpartition("/")
+    target: str = remove_extension(info.path)
     source: str | None = None
+    label, method, split, group = placed[:4]
     people = celeb_df.parse_people(name) if "celeb" in f"{root_name}/{folder}".lower() else None
     if people is not None:
         target, source = people
-    return Provenance(root_name or None, target, placed.label, placed.method, None, placed.split, source)
+        group = None
+    if label is None and info.is_folder:  # of frames, whose name alone may tell
+        label = read_label(name)
+        method = None if label is None else _LABELS[label]
+    return Provenance(root_name or None, target, label, method, None, split, source, group)
 
 
-def _choose_method(label: int, parts: list[str]) -> str:
-    """Method of the files below ``parts``, of which the first is the folder that names the class."""
-    if label == REAL:
-        return "real"
-    for part in parts:
-        words = set(_WORDS.findall(part.lower()))
-        if part.lower() not in SPLIT_FOLDERS and words - FAKE_WORDS - _CONTAINERS:
-            return part
-    return "fake"
+def _drop_lone_groups(known: list[Provenance]) -> list[Provenance]:
+    """Without the group of a class that has no other: it could not be in more than one split."""
+    groups: dict[int | None, set[str]] = defaultdict(set)
+    for one in known:
+        groups[one.label].add(one.group_id or one.target_id)
+    lone = {label for label, names in groups.items() if len(names) == 1}
+    return [replace(one, group_id=None) if one.group_id and one.label in lone else one for one in known]
+
+
+def _choose_method(label: int, parts: list[str], index: int, no_methods: frozenset[str]) -> tuple[str, int]:
+    """Method of what is below ``parts``, whose part ``index`` names the class, and where the rest begins."""
+    for place in range(index, len(parts) if label == FAKE else index):
+        if split_words(parts[place]) - _SAYS_NOTHING and not _says_nothing(parts[place]):
+            return ("fake", index + 1) if parts[place] in no_methods else (parts[place], place + 1)
+    return _LABELS[label], index + 1
+
+
+def _says_nothing(name: str) -> bool:
+    """Whether a folder's name is a compression, or of words for classes, splits and containers alone."""
+    if name.lower() in COMPRESSIONS:
+        return True
+    return not split_words(name) - _SAYS_NOTHING and not any(letter.isdigit() for letter in name)

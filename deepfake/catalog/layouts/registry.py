@@ -20,8 +20,9 @@ LAYOUTS: Mapping[str, Describe] = {
     "dfd": dfd.describe_dfd,
 }
 LOOKED_FOR = {
-    "ffpp": "original_sequences/youtube/c23/videos/*.mp4, manipulated_sequences/Deepfakes/c23/videos/*.mp4 and "
-    "the like, or original/000.mp4 and Deepfakes/000_003.mp4",
+    "ffpp": "original_sequences/youtube/c23/videos/*.mp4, "
+    "manipulated_sequences/Deepfakes/c23/videos/*.mp4 and the like, "
+    "or original/000.mp4 and Deepfakes/000_003.mp4",
     "celeb_df": "folders Celeb-real, Celeb-synthesis and YouTube-real",
     "dfdc": 'clips beside a metadata.json that gives each a "label"',
     "dfd": "names such as 01_02__meeting_serious__YVGY8LOK.mp4 and 01__meeting_serious.mp4",

@@ -55,8 +55,8 @@ def copy_clips(
     left_out: dict[str, str] = {}
     for number, row in enumerate(listed.to_pylist()):
         name = row["video_id"]
-        if is_image_name(name):
-            left_out[name] = "a still image"
+        if is_image_name(name) or row["uri"].endswith("/"):
+            left_out[name] = "a still image, or several"
             continue
         path = folder / f"{number:04d}{PurePosixPath(name).suffix}"
         try:

@@ -111,7 +111,10 @@ def _choose_videos(faces: LabelledFaces, storage: Storage, most: int) -> list[Ma
     usable = [
         row
         for row in usable
-        if row["status"] == Status.OK and (row["duration_s"] or 0) <= MAX_SECONDS and row["label"] is not None
+        if row["status"] == Status.OK
+        and not row["uri"].endswith("/")  # frames
+        and (row["duration_s"] or 0) <= MAX_SECONDS
+        and row["label"] is not None
     ]
     usable.sort(key=lambda row: hashlib.sha256(row["video_id"].encode()).digest())
     kept: list[Mapping[str, Any]] = []

@@ -23,12 +23,13 @@ from deepfake.execution import runner
 from deepfake.execution.ray_errors import user_errors
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
+from deepfake.io.frame_folder import hash_frames, list_frames
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck.fingerprints import describe_picture
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.progress import Progress
-from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
+from deepfake.video.source import open_frames
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
 
 def read_key_frame(uri: str, storage: Storage) -> Any:
     """The frame of a file that was looked at, ``(h, w, 3) uint8 RGB``; raises ``VideoError``."""
-    with storage.open(uri) as file, VideoFile(file, _ONE_KEY_FRAME) as source:
+    with open_frames(uri, storage, _ONE_KEY_FRAME) as source:
         return next(source.sample()).rgb()
 
 
@@ -199,21 +200,26 @@ def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.
         row = {name: entry[name] for name in ("video_id", "split", "label")}
         row |= {"frame_index": 0, "face_index": 0}
         try:
-            with storage.open(entry["uri"]) as file:
-                row["size_bytes"] = file.seek(0, io.SEEK_END)
+            if entry["uri"].endswith("/"):  # frames
+                frames = list_frames(entry["uri"], storage)
+                row["size_bytes"] = sum(info.size for info in frames)
                 if entry["hash"]:
-                    row["content_sha256"] = hash_file(file)
-                file.seek(0)
-                if pixels:
-                    row |= _read_facts(file)
+                    row["content_sha256"] = hash_frames(frames, storage)
+            else:
+                with storage.open(entry["uri"]) as file:
+                    row["size_bytes"] = file.seek(0, io.SEEK_END)
+                    if entry["hash"]:
+                        row["content_sha256"] = hash_file(file)
+            if pixels:
+                row |= _read_facts(entry["uri"], storage)
         except (VideoError, OSError) as error:
             row["problem"] = str(error)
             log.info("%s: %s", entry["video_id"], error)
         yield pa.Table.from_pylist([row], PICTURES)
 
 
-def _read_facts(file: Any) -> dict[str, Any]:
-    with VideoFile(file, _ONE_KEY_FRAME) as source:
+def _read_facts(uri: str, storage: Storage) -> dict[str, Any]:
+    with open_frames(uri, storage, _ONE_KEY_FRAME) as source:
         info, frame = source.info, next(source.sample(), None)
     if frame is None:
         return {"problem": "no frame could be decoded"}

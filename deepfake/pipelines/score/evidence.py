@@ -5,11 +5,10 @@ Frames were not kept while the archive was scored, so the few that are shown are
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +18,9 @@ from deepfake.faces import cropping
 from deepfake.faces.detectors.base import Detection
 from deepfake.io.storage import Storage
 from deepfake.report import images
-from deepfake.video.decoder import Frame, VideoFile
+from deepfake.video.decoder import Frame
 from deepfake.video.errors import VideoError
+from deepfake.video.source import open_frames
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +69,12 @@ def show_faces(
     """The pictures of some faces of one video; without those that cannot be had any more."""
     wanted = {face["frame_index"]: face for face in faces}
     try:
-        with storage.open(uri) as file, VideoFile(_seekable(file), sampling) as source:
+        with open_frames(uri, storage, sampling) as source:
             found = [_show_face(wanted[frame.index], frame, crop) for frame in source.frames(sorted(wanted))]
     except (VideoError, OSError, cv2.error) as error:
         log.warning("%s: its frames cannot be shown: %s", uri, error)
         return []
     return sorted(found, key=lambda shown: shown.face["frame_index"])
-
-
-def _seekable(file: Any) -> Any:
-    return file if file.seekable() else io.BytesIO(cast(bytes, file.read()))
 
 
 def _show_face(face: Row, frame: Frame, config: CropConfig) -> Shown:

@@ -54,6 +54,10 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = "_checkpoints"
 _RUN_FILE = "run.json"
+UNNAMED = (
+    "nothing says who is on these videos: each is taken for a person of its own, so the same people may be "
+    "in training and validation and flatter the numbers; a manifest with target_id says who it is"
+)
 # Where and how fast training runs, not what comes out; a run may go on with other values.
 _FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
 
@@ -292,6 +296,9 @@ def _make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobCon
         "bundle": config.output,
         "bundle_sha256": info.sha256,
     }
+    if not info.training.get("people_named", True):
+        summary["people"] = UNNAMED
+        log.warning("%s", UNNAMED)
     names = (bundle.MODEL_FILE, BUNDLE_FILE, model_card.FILE, "history.csv")
     look_at = [join(config.output, name) for name in (*names, "plots/accuracy.png", "plots/loss.png")]
     return Outcome(summary, look_at=look_at)

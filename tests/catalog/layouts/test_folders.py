@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from deepfake.catalog.layouts.folders import Placement, read_folder, read_label
@@ -40,10 +42,80 @@ def test_a_folder_name_is_read_word_by_word(name, label):
         ("fake/real", Placement(0, "real", None)),
         ("real/test", Placement(0, "real", None)),
         ("train/misc", Placement(None, None, None)),
+        ("real_train", Placement(0, "real", "train")),
+        ("fake_test/0001", Placement(1, "fake", "test")),
+        ("fake/c23/0001", Placement(1, "fake", None)),
     ],
 )
 def test_the_innermost_label_folder_counts_and_the_split_stands_above_it(folder, placement):
-    assert read_folder(folder) == placement
+    assert read_folder(folder)[:3] == placement[:3]
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels"),
+    [
+        (["fake/real_time_swap/a.mp4", "fake/real-esrgan/b.mp4", "real/fake_background/c.mp4"], [1, 1, 0]),
+        (["deepfakes/fake/a.mp4", "deepfakes/real/b.mp4"], [1, 0]),
+        (["fake_videos/train/fake/a.mp4", "fake_videos/train/real/b.mp4"], [1, 0]),
+        (["x/fake/original_voice/a.mp4", "x/real/b.mp4", "y/fake/real/c.mp4"], [1, 0, 0]),
+        (["fake/fake_a/a.mp4", "fake/real_a/b.mp4", "real/c.mp4"], [1, 1, 0]),
+    ],
+)
+def test_of_words_that_contradict_the_uppermost_beside_its_opposite_decides(
+    tree, load, caplog, paths, labels
+):
+    with caplog.at_level(logging.INFO):
+        assert load(tree(*paths))["label"].to_pylist() == labels
+    assert "folders name both classes" in caplog.text
+
+
+def test_of_words_that_contradict_each_decision_is_told_by_an_example(tree, load, caplog):
+    root = tree("fake/real_time_swap/a.mp4", "real/b.mp4", "fake/real_time_swap/c.mp4", "x/fake/real/d.mp4")
+    with caplog.at_level(logging.INFO):
+        load(root)
+    told = [line.message for line in caplog.records if "both classes" in line.message]
+    assert told == [
+        "folders name both classes: fake/real_time_swap is taken for fake, since fake lies beside a folder "
+        "of the other class",
+        "folders name both classes: x/fake/real is taken for real, since x/fake/real is the innermost that "
+        "names a class",
+    ]
+
+
+def test_what_lies_in_one_folder_below_class_or_method_is_a_group(tree, load):
+    root = tree(
+        "real/anna/1.mp4", "real/anna/deep/2.mp4", "real/bert/1.mp4", "real/3.mp4",
+        "fake/roop/anna/1.mp4", "fake/roop/anna/2.mp4", "fake/roop/3.mp4",
+        "fake/bert/1.mp4", "fake/bert/2.mp4",
+    )  # fmt: skip
+    found = {row["video_id"]: (row["group_id"], row["method"]) for row in load(root).to_pylist()}
+    assert found == {
+        "real/anna/1.mp4": ("real/anna", "real"),
+        "real/anna/deep/2.mp4": ("real/anna", "real"),
+        "real/bert/1.mp4": ("real/bert", "real"),
+        "real/3.mp4": ("real/3", "real"),
+        "fake/roop/anna/1.mp4": ("fake/roop/anna", "roop"),
+        "fake/roop/anna/2.mp4": ("fake/roop/anna", "roop"),
+        "fake/roop/3.mp4": ("fake/roop/3", "roop"),
+        "fake/bert/1.mp4": ("fake/bert", "fake"),
+        "fake/bert/2.mp4": ("fake/bert", "fake"),
+    }
+
+
+def test_the_default_split_keeps_folders_together(tree, load):
+    names = [f"{kind}/p{i}/{j}.mp4" for kind in ("real", "fake/roop") for i in range(9) for j in range(4)]
+    table = load(tree(*names))
+    where = {}
+    for video, split in zip(table["video_id"].to_pylist(), table["split"].to_pylist(), strict=True):
+        where.setdefault(video.rpartition("/")[0], set()).add(split)
+    assert {len(splits) for splits in where.values()} == {1}
+    assert set().union(*where.values()) == {"train", "val", "test"}
+
+
+def test_a_class_that_lies_in_one_folder_is_split_all_the_same(tree, load):
+    names = [f"{folder}/{i}.mp4" for folder in ("real/youtube", "fake/roop") for i in range(20)]
+    table = load(tree(*names))
+    assert set(table.filter(pc.equal(table["label"], 0))["split"].to_pylist()) == {"train", "val", "test"}
 
 
 def test_a_file_name_is_no_label(tree, load):

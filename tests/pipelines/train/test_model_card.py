@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from deepfake.config import CropConfig, DetectorConfig
+from deepfake.config import CropConfig, DetectorConfig, TrainJobConfig
 from deepfake.model.bundle import BundleInfo
-from deepfake.pipelines.train import model_card
+from deepfake.pipelines.train import model_card, pipeline
 from deepfake.training import validation
 
 
@@ -60,6 +60,9 @@ def test_it_says_where_nobody_knows_who_is_on_the_videos() -> None:
     assert "is not known" not in model_card.render_card(made)
     unnamed = made.model_copy(update={"training": {**made.training, "people_named": False}})
     assert "**Who is on these videos is not known**" in model_card.render_card(unnamed)
+    config = TrainJobConfig(input="crops", output="out")
+    assert pipeline._make_outcome(unnamed, {}, config).summary["people"] == pipeline.UNNAMED
+    assert "people" not in pipeline._make_outcome(made, {}, config).summary
 
 
 def test_it_does_not_claim_what_a_bundle_lacks() -> None:

@@ -1,0 +1,84 @@
+"""A folder of pictures as the video whose frames they are, sampled as any other.
+
+The numbers in the pictures' names are the frames' places in the video, as far as they tell: of frames that
+were thinned out when they were taken, ``every_n`` counts those that are absent too. How many there were a
+second is not known; times are as at 25.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from deepfake.config import SamplingConfig
+from deepfake.io.frame_folder import list_frames, read_numbers
+from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
+from deepfake.video import image
+from deepfake.video.decoder import VideoFile
+from deepfake.video.errors import VideoError
+from deepfake.video.frame import Frame
+from deepfake.video.packets import VideoInfo
+from deepfake.video.sampling import choose_frames
+
+RATE = 25.0  # frames a second, where nothing tells
+
+
+class FrameFolder(VideoFile):
+    """Like ``VideoFile``, on the pictures directly in a folder; raises ``VideoError`` like it."""
+
+    def __init__(
+        self,
+        uri: str,
+        storage: Storage,
+        config: SamplingConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._storage, self._config, self._clock = storage, config, clock
+        self._deadline = clock() + config.timeout_seconds
+        self._container = None
+        self.damage = None
+        self._lost = self._asked = 0
+        self.is_image = True  # has no packets
+        self.files = list_frames(uri, storage)
+        if not self.files:
+            raise VideoError(Status.UNREADABLE, "there are no pictures in the folder")
+        numbers = np.array([(read_numbers(info.path) or [0])[-1] for info in self.files], np.float64)
+        rising = bool((np.diff(numbers) > 0).all())
+        self._numbers = numbers - numbers[0] if rising else np.arange(len(numbers))
+        self.times = self._numbers / RATE
+        self.keyframes = np.ones(len(self.files), bool)
+        first = next((frame for i in range(len(self.files)) if (frame := self._read(i)) is not None), None)
+        if first is None:
+            raise VideoError(Status.DECODE_ERROR, self.damage or "no picture could be read")
+        height, width = first.size
+        duration = float(self.times[-1]) + 1 / RATE
+        self.info = VideoInfo("frames", width, height, duration, len(self.files))
+
+    def wanted(self) -> np.ndarray:
+        """(k,) int64: indices of the pictures that the sampling policy asks for."""
+        if self._config.policy != "every_n":
+            return choose_frames(self.times, self.keyframes, self._config)
+        _, chosen = np.unique(self._numbers // self._config.every_n, return_index=True)
+        every = self._config.model_copy(update={"every_n": 1})
+        return chosen[choose_frames(self.times[chosen], self.keyframes[chosen], every)]
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
+        """The pictures with these indices, in order; one that is damaged is left out."""
+        for index in indices:
+            self._check_time()
+            self._asked += 1
+            frame = self._read(int(index))
+            if frame is None:
+                self._lost += 1
+            else:
+                yield frame
+
+    def _read(self, index: int) -> Frame | None:
+        try:
+            with self._storage.open(self.files[index].uri) as file:
+                _, picture = image.read_image(file, self._check_size)
+        except VideoError as error:
+            self.damage = self.damage or f"{self.files[index].path}: {error}"
+            return None
+        return Frame(index, float(self.times[index]), picture)
