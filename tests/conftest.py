@@ -129,9 +129,9 @@ def cases() -> Path:
 def ray_session() -> Iterator[None]:
     """One embedded Ray of two CPUs for the whole test session."""
     from deepfake.config import RayConfig
-    from deepfake.execution.session import session
+    from deepfake.execution.session import open_session
 
-    with session(RayConfig(address=None, num_cpus=2, object_store_mb=256)):
+    with open_session(RayConfig(address=None, num_cpus=2, object_store_mb=256)):
         yield
 
 

@@ -134,7 +134,7 @@ def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Extracto
     return isolated
 
 
-def extractor(config: ExtractConfig, storage: Storage) -> Extractor:
+def get_extractor(config: ExtractConfig, storage: Storage) -> Extractor:
     """What extracts videos in this process, with its detector loaded once."""
     return _cached_extractor(config, storage.config)
 

@@ -20,13 +20,19 @@ from deepfake.config import RayConfig
 from deepfake.crops import chunks
 from deepfake.crops.chunks import PIECE_COLUMNS, Pieces
 from deepfake.crops.extraction import ExtractConfig, ExtractionResult
-from deepfake.crops.sandbox import extractor
+from deepfake.crops.sandbox import get_extractor
 from deepfake.execution import runner
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import READERS, Output
 from deepfake.execution.runner import Work, require_sound_program
-from deepfake.execution.unit_worker import answer, attempt_unit, left_out, no_answer, require_readable
+from deepfake.execution.unit_worker import (
+    attempt_unit,
+    make_answer,
+    make_empty_answer,
+    make_left_out,
+    require_readable,
+)
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.uri import join
@@ -34,7 +40,7 @@ from deepfake.io.uri import join
 log = logging.getLogger(__name__)
 
 
-def shared(
+def share_pieces(
     waiting: list[Unit],
     config: ExtractConfig,
     ray_config: RayConfig,
@@ -85,9 +91,9 @@ def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.T
 
     def survey(attempt: Attempt) -> pa.Table:
         if attempt.begin(entry["video_id"]):
-            found = extractor(config, output.storage).survey(entry, config.sampling.piece_seconds)
+            found = get_extractor(config, output.storage).survey(entry, config.sampling.piece_seconds)
         else:
-            found = left_out(entry, "packets")
+            found = make_left_out(entry, "packets")
         attempt.rest()
         return _stage(survey_id, "packets", found, output)
 
@@ -99,16 +105,16 @@ def look_at_piece(
 ) -> pa.Table:
     """One piece of a long video, looked at and staged; answers its ``videos`` row."""
     if deadline is not None and deadline.passed():
-        return no_answer()
+        return make_empty_answer()
     [entry] = block.to_pylist()
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
 
     def look(attempt: Attempt) -> pa.Table:
         packets = tables.read_table(output.storage, output.unit_uri("packets", survey_id), "packets")
         if attempt.begin(entry["video_id"]):
-            found = extractor(config, output.storage).look(entry, (first, stop), packets)
+            found = get_extractor(config, output.storage).look(entry, (first, stop), packets)
         else:
-            found = left_out(entry, "pieces")
+            found = make_left_out(entry, "pieces")
         attempt.rest()
         return _stage(name, "pieces", found, output)
 
@@ -120,7 +126,7 @@ def _stage(unit_id: str, table: str, found: ExtractionResult, output: Output) ->
     require_readable(unit_id, [found.video])
     row = tables.from_rows("videos", [found.video], output.config_sha256)
     output.write_unit(unit_id, {table: found.table, "videos": row})
-    return answer(row)
+    return make_answer(row)
 
 
 def _survey(

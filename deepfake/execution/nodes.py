@@ -179,12 +179,12 @@ class Nodes:
 _current = Nodes()
 
 
-def current() -> Nodes:
+def get_nodes() -> Nodes:
     """Of the Ray session of this process."""
     return _current
 
 
-def begin(cluster: bool) -> None:
+def begin_session(cluster: bool) -> None:
     """Start knowing the nodes of a session; on a cluster, examine those that are there.
 
     By the lock of the job's output, if this process holds one, a node shows that it sees the same folder.
@@ -194,7 +194,7 @@ def begin(cluster: bool) -> None:
     if not cluster:
         return
     check = Check(code_sha256(), str(_FOLDER))
-    if (held := lock.current()) is not None:
+    if (held := lock.get_held_lock()) is not None:
         check = replace(
             check, lock_uri=held.uri, owner=held.owner, storage=held.storage.config.model_dump_json()
         )
@@ -203,7 +203,7 @@ def begin(cluster: bool) -> None:
     _current.examine()
 
 
-def end() -> None:
+def end_session() -> None:
     """Take the session's values from Ray's head, and let work go to any node again."""
     global _current
     if _current.left_out:
@@ -316,7 +316,7 @@ def _working_nodes() -> dict[str, Mapping[str, float]]:
     }
 
 
-def total(resource: str) -> float:
+def sum_resource(resource: str) -> float:
     """Amount of a resource in the nodes that get work."""
     return sum(
         has.get(resource, 0.0) for name, has in _working_nodes().items() if name not in _current.left_out

@@ -128,7 +128,7 @@ class Output:
 
         def write(name: str) -> None:
             tables.write_table(
-                self.storage, self.unit_uri(name, unit_id), unit_tables[name], row_group_rows(name)
+                self.storage, self.unit_uri(name, unit_id), unit_tables[name], choose_row_group_rows(name)
             )
 
         for names in (unit_tables.keys() - {"videos"}, unit_tables.keys() & {"videos"}):
@@ -185,8 +185,8 @@ class Output:
         rows = 0
         schema = tables.make_schema(part.table, self.config_sha256)
         with self.storage.writing(part.uri) as path, tables.open_writer(path, schema) as writer:
-            for table in regrouped(self._tables(part), row_group_rows(part.table)):
-                writer.write_table(table, row_group_size=row_group_rows(part.table))
+            for table in regroup(self._tables(part), choose_row_group_rows(part.table)):
+                writer.write_table(table, row_group_size=choose_row_group_rows(part.table))
                 rows += table.num_rows
         return rows
 
@@ -215,7 +215,7 @@ class Output:
                     new = f"part-{number:05d}.parquet"
                     rest = tables.read_table(self.storage, uri, name).filter(pc.invert(theirs))
                     tables.write_table(
-                        self.storage, join(self._folder(name), new), rest, row_group_rows(name)
+                        self.storage, join(self._folder(name), new), rest, choose_row_group_rows(name)
                     )
                     replaced.setdefault(name, {})[file] = new
                     number += 1
@@ -286,7 +286,7 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any], most: in
     return [*found[:most], *([f"and {len(found) - most} more"] if len(found) > most else [])]
 
 
-def row_group_rows(name: str) -> int:
+def choose_row_group_rows(name: str) -> int:
     """Rows of a row group of table ``name``: few where they hold pictures."""
     columns = tables.SCHEMAS[name].names
     if "crop" in columns:
@@ -294,7 +294,7 @@ def row_group_rows(name: str) -> int:
     return THUMBNAIL_ROW_GROUP_ROWS if "image" in columns else 65536
 
 
-def regrouped(source: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+def regroup(source: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     """The same rows in tables whose lengths are multiples of ``rows``, the last excepted."""
     held: list[pa.Table] = []
     count = 0

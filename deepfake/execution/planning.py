@@ -22,8 +22,8 @@ from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.execution import nodes, pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.process import count_cpus
-from deepfake.execution.unit_worker import unit_id_of
-from deepfake.execution.work_units import Todo, Unit, group, plan
+from deepfake.execution.unit_worker import read_unit_id
+from deepfake.execution.work_units import Todo, Unit, group_rows, plan_units
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.progress import Progress
@@ -48,7 +48,7 @@ def list_videos(config: PreprocessJobConfig | ScoreJobConfig, output: Output) ->
     return found if config.limit is None else found.slice(0, config.limit)
 
 
-def choose(
+def choose_units(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str,
     most: int | None = None,
 ) -> Todo:  # fmt: skip
@@ -77,10 +77,10 @@ def choose(
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
     names = [identity, *copies["video_id"].to_pylist()]
-    return Todo(plan(rest, identity), copies, hash_json(names)[:16], earlier, gone)
+    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone)
 
 
-def missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:
+def select_missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:
     """Catalog rows that an earlier finished run has not done, or whose files have changed since."""
     return without(videos, still_done(videos, earlier, retry_failed))
 
@@ -132,7 +132,7 @@ def describe_plan(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
-    whole = plan(missing(videos, output.finished_videos(EARLIER), config.retry_failed), identity)
+    whole = plan_units(select_missing(videos, output.finished_videos(EARLIER), config.retry_failed), identity)
     finished = output.finished_units()
     waiting = [unit for unit in whole if unit.unit_id not in finished]
     workers = count_workers(config, len(waiting))
@@ -156,8 +156,8 @@ def count_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> p
     """Workers that a run would have, for ``--dry-run``; joins a cluster to ask for its CPUs."""
     if not session.joins_a_cluster(config.ray):
         return pools.plan_workers(config.ray, units, config.ray.num_cpus or count_cpus())
-    with session.session(config.ray):
-        return pools.plan_workers(config.ray, units, int(nodes.total("CPU")))
+    with session.open_session(config.ray):
+        return pools.plan_workers(config.ray, units, int(nodes.sum_resource("CPU")))
 
 
 def _expected_core_seconds(
@@ -188,14 +188,14 @@ def _hashes(
     They are kept as units are, so that a job started again reads only what it had not read.
     """
     seconds = FILE_SECONDS + rows["size_bytes"].to_numpy() / HASH_BYTES_PER_SECOND
-    blocks = group(rows, seconds, HASH_SECONDS, "hashes")
+    blocks = group_rows(rows, seconds, HASH_SECONDS, "hashes")
     done = output.staged("hashes")
     waiting = [block for block in blocks if block.unit_id not in done]
     if waiting:
         files = sum(block.rows.num_rows for block in waiting)
         log.info("%d files are read to find copies among them", files)
         hashed = runner.run_tasks(
-            [runner.block_of(unit) for unit in waiting], _hash_block, {"output": output}, config.ray
+            [runner.make_block(unit) for unit in waiting], _hash_block, {"output": output}, config.ray
         )
         with Progress("files read", files) as progress:
             for batch in hashed:
@@ -207,5 +207,5 @@ def _hashes(
 def _hash_block(block: pa.Table, output: Output) -> pa.Table:
     """Hash the files of one block and keep the hashes; how many files there were."""
     hashes = duplicates.hash_rows(block, output.storage)
-    output.write_unit(unit_id_of(block), {"hashes": hashes})
+    output.write_unit(read_unit_id(block), {"hashes": hashes})
     return pa.table({"files": [block.num_rows]})

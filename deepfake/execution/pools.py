@@ -51,7 +51,7 @@ def plan_workers(config: RayConfig, units: int, fitting: int) -> Workers:
     return Workers(min(most, fitting), most, bound)
 
 
-def workers(config: RayConfig, units: int, demand: Mapping[str, float] = ONE_CPU) -> Workers:
+def await_workers(config: RayConfig, units: int, demand: Mapping[str, float] = ONE_CPU) -> Workers:
     """The workers of a stage that has so many ``units``, once one of them has a place.
 
     Each asks for ``demand``, of one resource. Needs a Ray session; ``JobError`` where the cluster can never
@@ -60,18 +60,18 @@ def workers(config: RayConfig, units: int, demand: Mapping[str, float] = ONE_CPU
     if not session.workers_exist():
         return Workers(1, 1, "this process")
     if session.joins_a_cluster(config):
-        waiting.until_there_is_room(demand, min(units, config.workers or units, ASKED_AT_ONCE))
+        waiting.wait_for_room(demand, min(units, config.workers or units, ASKED_AT_ONCE))
     [(resource, amount)] = demand.items()
-    return plan_workers(config, units, int(nodes.total(resource) / amount))
+    return plan_workers(config, units, int(nodes.sum_resource(resource) / amount))
 
 
-def free_cpus() -> list[float]:
+def list_free_cpus() -> list[float]:
     """CPUs of each node that no other job holds, nor this job's own process."""
-    room = waiting.look()
+    room = waiting.look_at_cluster()
     return [room.left_by_others(node).get("CPU", 0.0) for node in room.nodes]
 
 
-def actors(some: Workers, at_once: int = 1) -> ray.data.ActorPoolStrategy:
+def make_actor_pool(some: Workers, at_once: int = 1) -> ray.data.ActorPoolStrategy:
     """Workers that load what they need once, and each have further units at hand when they have done some.
 
     Each works at so many units ``at_once``, in threads.
@@ -86,27 +86,27 @@ def actors(some: Workers, at_once: int = 1) -> ray.data.ActorPoolStrategy:
     )
 
 
-def gpus(config: RayConfig, option: str, units: int) -> Workers:
+def await_gpus(config: RayConfig, option: str, units: int) -> Workers:
     """Workers that hold a GPU each; ``option`` asks for them. ``ray.workers`` is about those that decode.
 
     ``UsageError`` where an embedded Ray has none.
     """
     if not session.joins_a_cluster(config):
-        session.gpus(config, option)
-    return workers(config.model_copy(update={"workers": None}), units, ONE_GPU)
+        session.require_gpus(config, option)
+    return await_workers(config.model_copy(update={"workers": None}), units, ONE_GPU)
 
 
-def streaming_actors(some: Workers) -> ray.data.ActorPoolStrategy:
+def make_streaming_pool(some: Workers) -> ray.data.ActorPoolStrategy:
     """Workers of one of several stages that stream into each other, which Ray Data grows together."""
     return ray.data.ActorPoolStrategy(min_size=1, initial_size=some.now, max_size=some.most)
 
 
-def tasks(some: Workers) -> ray.data.TaskPoolStrategy:
+def make_task_pool(some: Workers) -> ray.data.TaskPoolStrategy:
     """Workers that have nothing to load."""
     return ray.data.TaskPoolStrategy(size=min(some.most, TASKS_AT_ONCE))
 
 
-def in_one_stage(results: ray.data.Dataset) -> ray.data.Dataset:
+def tune_for_one_stage(results: ray.data.Dataset) -> ray.data.Dataset:
     """The same dataset, for whose one stage Ray Data need not share memory among stages ten times a second.
 
     That is 1 % of a core. What a stage may hold is bounded by its workers' tasks in flight. Nor need it share

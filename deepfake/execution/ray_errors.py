@@ -12,7 +12,7 @@ RETRIES = "\nFailed to apply UDF transform after"  # what Ray Data adds to a mes
 
 
 @contextmanager
-def user_errors(work: str | None = None) -> Iterator[None]:
+def raise_user_errors(work: str | None = None) -> Iterator[None]:
     """Around a wait for tasks: what they raised for the user is raised as itself.
 
     Anything else stays Ray's error, or is a ``JobError`` that says which ``work`` stopped.
@@ -22,7 +22,7 @@ def user_errors(work: str | None = None) -> Iterator[None]:
     try:
         yield
     except RayTaskError as error:
-        for cause in causes(error):
+        for cause in list_causes(error):
             if isinstance(cause, UsageError | JobError | TableError) and not isinstance(cause, RayTaskError):
                 raise type(cause)(str(cause).partition(RETRIES)[0]) from None
         if work is None:
@@ -30,7 +30,7 @@ def user_errors(work: str | None = None) -> Iterator[None]:
         raise JobError(f"{work} stopped: {error.cause or error}") from error
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
+def list_causes(error: BaseException) -> Iterator[BaseException]:
     """An error and what it was raised for, the first cause last."""
     cause: BaseException | None = error
     while cause is not None:

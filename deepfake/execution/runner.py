@@ -23,7 +23,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.execution import nodes, pools, session, waiting
 from deepfake.execution.output import Output, Part
-from deepfake.execution.ray_errors import user_errors
+from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.execution.unit_worker import SECONDS, UNIT_ID
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.io import tables
@@ -38,7 +38,7 @@ SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
 FIRST_VIDEOS = 20  # where all of them end in a fault of this program, a good clip shows whether any would not
 
 
-def block_of(unit: Unit) -> pa.Table:
+def make_block(unit: Unit) -> pa.Table:
     """A unit's catalog rows, each with the unit's id."""
     return unit.rows.append_column(UNIT_ID, pa.array([unit.unit_id] * unit.rows.num_rows, pa.string()))
 
@@ -63,11 +63,11 @@ def run_on_workers(
         fn_constructor_kwargs=dict(arguments),
         batch_size=None,  # a block is a unit
         batch_format="pyarrow",
-        compute=pools.actors(workers, at_once),
+        compute=pools.make_actor_pool(workers, at_once),
         num_cpus=demand.get("CPU", 0),
         num_gpus=demand.get("GPU"),
     )
-    yield from answers(pools.in_one_stage(results))
+    yield from stream_answers(pools.tune_for_one_stage(results))
 
 
 def run_tasks(
@@ -85,10 +85,10 @@ def run_tasks(
         fn_kwargs=dict(arguments),
         batch_size=None,
         batch_format="pyarrow",
-        compute=pools.tasks(pools.workers(config, len(blocks))),
+        compute=pools.make_task_pool(pools.await_workers(config, len(blocks))),
         num_cpus=1,
     )
-    yield from answers(pools.in_one_stage(results))
+    yield from stream_answers(pools.tune_for_one_stage(results))
 
 
 def _do_here(function: Callable[..., pa.Table | Iterator[pa.Table]], blocks: Sequence[pa.Table]) -> Answers:
@@ -97,7 +97,7 @@ def _do_here(function: Callable[..., pa.Table | Iterator[pa.Table]], blocks: Seq
         yield from [found] if isinstance(found, pa.Table) else found
 
 
-def answers(results: ray.data.Dataset) -> Answers:
+def stream_answers(results: ray.data.Dataset) -> Answers:
     """The blocks of a dataset as they come. Ray Data's threads end before Ray does, however this ends."""
     batches = iter(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     with closing(batches):
@@ -161,14 +161,14 @@ class Work:
         """
         self._found, self._started = Followed(), time.monotonic()
         left = set(ids)
-        on_actors = nodes.current().of_a_cluster and self.what == "videos"  # whose places can be seen
-        watched = waiting.told_where_none_works({"CPU": 1.0}) if on_actors else nullcontext()
+        on_actors = nodes.get_nodes().of_a_cluster and self.what == "videos"  # whose places can be seen
+        watched = waiting.tell_where_none_works({"CPU": 1.0}) if on_actors else nullcontext()
         with Progress(self.what, self.total) as self._progress, watched:
             while left:
                 left = self._do_round(left, make_round)
                 if left:
                     log.info("%d units were handed back and are done by other nodes", len(left))
-                    nodes.current().examine()
+                    nodes.get_nodes().examine()
         if not self._found.videos:
             self._found.starting = time.monotonic() - self._started
         return self._found
@@ -177,19 +177,19 @@ class Work:
         """The units that came back."""
         returned: set[str] = set()
         try:
-            with user_errors(), closing(make_round(ids)) as batches:
+            with raise_user_errors(), closing(make_round(ids)) as batches:
                 for batch in batches:
                     if batch.num_rows:
                         self._count(batch)
                     else:
-                        returned.update(nodes.current().take_back(self.output.storage))
+                        returned.update(nodes.get_nodes().take_back(self.output.storage))
         except (JobError, UsageError, tables.TableError):
             raise
         except Exception:  # such as a worker that could not be made on a node that has just joined
-            if not nodes.current().examine():
+            if not nodes.get_nodes().examine():
                 raise
             returned = ids - self.output.finished_units()
-        return returned.union(nodes.current().take_back(self.output.storage))
+        return returned.union(nodes.get_nodes().take_back(self.output.storage))
 
     def _count(self, batch: pa.Table) -> None:
         found = self._found
@@ -213,7 +213,7 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
     ask: Callable[..., str | None] = canary.explain_failure
     if session.workers_exist():
         # A task without a CPU, since the workers hold them all.
-        task = ray.remote(num_cpus=0, label_selector=nodes.current().selector())(canary.explain_failure)
+        task = ray.remote(num_cpus=0, label_selector=nodes.get_nodes().selector())(canary.explain_failure)
 
         def ask(*arguments: Any) -> str | None:
             found: str | None = ray.get(task.remote(*arguments))
@@ -231,7 +231,7 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
     )
 
 
-def finish(
+def finish_output(
     work: Todo, output: Output, tables_of_copies: Callable[[pa.Table], Mapping[str, pa.Table]]
 ) -> pa.Table:
     """Join the units' files of all tables and write the manifest; the videos of the whole output, sorted.

@@ -35,14 +35,14 @@ THREADS = 4  # for calls that are too small for workers
 
 
 @contextmanager
-def session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[None]:
+def open_session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[None]:
     """Ray, ready to use: the one already running in this process, a cluster, or an embedded one.
 
     An embedded Ray is stopped at the end of the block, and not started for so little work that this process
     does it sooner by itself: see ``is_small``. A cluster is only left; its nodes are examined before.
     """
     if ray.is_initialized():
-        quiet()
+        quieten_ray()
         yield
         return
     if is_small(config, core_seconds):
@@ -57,14 +57,14 @@ def session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[None]
     _start(config)
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
-    quiet()
-    log.info("Ray on %g CPUs, %g GPUs", nodes.total("CPU"), nodes.total("GPU"))
+    quieten_ray()
+    log.info("Ray on %g CPUs, %g GPUs", nodes.sum_resource("CPU"), nodes.sum_resource("GPU"))
     try:
-        nodes.begin(cluster=joins_a_cluster(config))
+        nodes.begin_session(cluster=joins_a_cluster(config))
         yield
     finally:
         with suppress(Exception):  # a cluster that is gone
-            nodes.end()
+            nodes.end_session()
         ray.shutdown()
 
 
@@ -168,13 +168,13 @@ def joins_a_cluster(config: RayConfig) -> bool:
     return _address(config) is not None
 
 
-def gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
+def require_gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
     """GPUs of the cluster, at least ``wanted``, which ``option`` asks for.
 
     A cluster that has fewer may start machines for them; the log says that the job waits for it. An embedded
     Ray gets no more than it has: ``UsageError``.
     """
-    found = int(nodes.total("GPU"))
+    found = int(nodes.sum_resource("GPU"))
     if found < wanted:
         words = f"--{option} needs {wanted} GPU{'s' * (wanted > 1)}, Ray has {found}"
         if not _address(config):
@@ -183,9 +183,9 @@ def gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
     return max(found, wanted)
 
 
-def workers(config: RayConfig) -> int:
+def count_cluster_workers(config: RayConfig) -> int:
     """Parallel workers of a cluster that does not grow: as configured, else one for each of its CPUs."""
-    return config.workers or max(1, int(nodes.total("CPU")))
+    return config.workers or max(1, int(nodes.sum_resource("CPU")))
 
 
 def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small: bool) -> list[Any]:
@@ -198,9 +198,9 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
         with ThreadPoolExecutor(THREADS) as threads:
             return list(threads.map(lambda arguments: function(*arguments), calls))
     calls = list(calls)
-    if calls and nodes.current().of_a_cluster:
-        waiting.until_there_is_room({"CPU": 1.0}, len(calls))
-    place = nodes.current().selector()
+    if calls and nodes.get_nodes().of_a_cluster:
+        waiting.wait_for_room({"CPU": 1.0}, len(calls))
+    place = nodes.get_nodes().selector()
     remote: Callable[..., Any] = ray.remote(num_cpus=1, label_selector=place)(function).remote
     return ray.get([remote(*arguments) for arguments in calls])
 
@@ -215,7 +215,7 @@ def spread_isolated(
     if not workers_exist():
         yield from _in_a_process(function, calls)
         return
-    place = nodes.current().selector()
+    place = nodes.get_nodes().selector()
     task = ray.remote(num_cpus=cpus, max_retries=0, label_selector=place)(function)
     for answer in [task.remote(*arguments) for arguments in calls]:
         try:
@@ -252,7 +252,7 @@ def fetch(shared: Any) -> Any:
     return ray.get(ray.cloudpickle.loads(shared)) if isinstance(shared, bytes) else shared
 
 
-def quiet() -> None:
+def quieten_ray() -> None:
     """Let Ray's libraries speak of errors only, in this process."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

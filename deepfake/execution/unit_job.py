@@ -63,7 +63,7 @@ class UnitJob(ABC, Generic[Config]):
         if config.dry_run:
             return Outcome(self.describe_plan(listed))
         core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
-        with lock.hold(config.output, self.storage) as mine, session.session(config.ray, core_seconds):
+        with lock.hold(config.output, self.storage) as mine, session.open_session(config.ray, core_seconds):
             output.claim(self.describe())
             seconds = Seconds()
             followed = self._work_through(listed, seconds, mine)
@@ -73,7 +73,7 @@ class UnitJob(ABC, Generic[Config]):
             numbers, look_at = self.report(left)
             seconds.reporting = time.monotonic() - reporting
             with_workers = session.workers_exist()
-            left_out = len(nodes.current().left_out)
+            left_out = len(nodes.get_nodes().left_out)
         summary = {
             "input": config.input,
             "output": config.output,
@@ -104,7 +104,7 @@ class UnitJob(ABC, Generic[Config]):
         if work.nothing_new:
             self.output.discard_staged()
         else:
-            runner.finish(self.cut_to_what_is_done(work), self.output, self.tables_of_copies)
+            runner.finish_output(self.cut_to_what_is_done(work), self.output, self.tables_of_copies)
         seconds.working = time.monotonic() - began - seconds.starting
         return followed
 
@@ -144,8 +144,8 @@ class UnitJob(ABC, Generic[Config]):
     def estimate_core_seconds(self, listed: pa.Table) -> float:
         """About how much work is left, by the plan."""
         earlier = self.output.finished_videos(planning.EARLIER)
-        rest = planning.missing(listed, earlier, self.config.retry_failed)
-        return float(work_units.estimate(rest).sum())
+        rest = planning.select_missing(listed, earlier, self.config.retry_failed)
+        return float(work_units.estimate_seconds(rest).sum())
 
     @property
     def needs_workers(self) -> bool:
@@ -154,7 +154,7 @@ class UnitJob(ABC, Generic[Config]):
 
     def choose_units(self, listed: pa.Table) -> Todo:
         """What this run has to do."""
-        return planning.choose(listed, self.config, self.output, self.identity)
+        return planning.choose_units(listed, self.config, self.output, self.identity)
 
     def prepare(self) -> None:
         """Get ready what workers need, before the first of them starts."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from deepfake.crops import chunks
 from deepfake.crops.extraction import ExtractConfig, ExtractionResult, describe_failure
-from deepfake.crops.sandbox import extractor
+from deepfake.crops.sandbox import get_extractor
 from deepfake.errors import JobError, NodeFault, UsageError
 from deepfake.execution import attempts, nodes
 from deepfake.execution.attempts import Attempt
@@ -29,25 +29,25 @@ UNIT_ID = "unit_id"
 SECONDS = "unit_seconds"
 
 
-def unit_id_of(block: pa.Table) -> str:
+def read_unit_id(block: pa.Table) -> str:
     """The id of the unit that a block is."""
     name: str = block[UNIT_ID][0].as_py()
     return name
 
 
-def answer(videos: pa.Table, began: float | None = None) -> pa.Table:
+def make_answer(videos: pa.Table, began: float | None = None) -> pa.Table:
     """A unit's ``videos`` rows for the job, with the seconds since the work on it ``began`` (monotonic)."""
     seconds = 0.0 if began is None else time.monotonic() - began
     return videos.append_column(SECONDS, pa.array([seconds] * videos.num_rows, pa.float64()))
 
 
-def no_answer() -> pa.Table:
+def make_empty_answer() -> pa.Table:
     """What a worker answers for a unit that it has not done."""
-    return answer(tables.from_rows("videos", []))
+    return make_answer(tables.from_rows("videos", []))
 
 
 def attempt_unit(
-    unit_id: str, work: Callable[[Attempt], pa.Table], nothing: Callable[[], pa.Table] = no_answer
+    unit_id: str, work: Callable[[Attempt], pa.Table], nothing: Callable[[], pa.Table] = make_empty_answer
 ) -> pa.Table:
     """What ``work`` answers for a unit; ``nothing`` where it is handed back to the job with the reason.
 
@@ -77,14 +77,14 @@ class ExtractCrops:
         """
         skip_final_gc()
         with suppress(JobError, UsageError):
-            extractor(self.config, self.storage)
+            get_extractor(self.config, self.storage)
 
     def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
         """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables.
 
         Raises ``NodeFault`` where videos cannot be read here, and may elsewhere.
         """
-        unit_id = unit_id_of(block)
+        unit_id = read_unit_id(block)
         found = [self._extract(entry, attempt) for entry in block.drop_columns([UNIT_ID]).to_pylist()]
         attempt.rest()
         require_readable(unit_id, [one.video for one in found])
@@ -99,13 +99,13 @@ class ExtractCrops:
     def _extract(self, entry: dict[str, Any], attempt: Attempt) -> ExtractionResult:
         pieces = chunks.take_pieces(entry)
         if not attempt.begin(entry["video_id"]):
-            return left_out(entry, "crops")
+            return make_left_out(entry, "crops")
         if pieces is not None:
             return chunks.join_pieces(entry, pieces, self.config, self.storage)
-        return extractor(self.config, self.storage).extract(entry)
+        return get_extractor(self.config, self.storage).extract(entry)
 
 
-def left_out(entry: Mapping[str, Any], table: str) -> ExtractionResult:
+def make_left_out(entry: Mapping[str, Any], table: str) -> ExtractionResult:
     """What stands for a video that workers died of."""
     row = make_video_row(entry) | describe_failure(Status.DECODE_ERROR, attempts.LEFT_OUT, retry=True)
     return ExtractionResult(row, tables.from_rows(table, []))

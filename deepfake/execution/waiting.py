@@ -111,18 +111,18 @@ class Room:
         return "; ".join(said)
 
 
-def until_there_is_room(demand: Resources, most: int) -> None:
+def wait_for_room(demand: Resources, most: int) -> None:
     """Return when a worker of ``demand`` has a place in the cluster; ``most`` are asked for meanwhile.
 
     What is waited for is said after some seconds and then each minute. ``JobError`` where it can never be
     had.
     """
-    if look().free_for(demand):
+    if look_at_cluster().free_for(demand):
         return
     rest = {name: amount for name, amount in demand.items() if name not in ("CPU", "GPU")}
     asked = ray.remote(
         num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest,
-        label_selector=nodes.current().selector(),
+        label_selector=nodes.get_nodes().selector(),
     )(_nothing)  # fmt: skip
     # Those that find no place in time take one for a moment later. They are not cancelled: Ray 2.60 may end
     # the whole process where a task is cancelled just as it ends.
@@ -130,8 +130,8 @@ def until_there_is_room(demand: Resources, most: int) -> None:
     started = word = time.monotonic()
     hopeless_since: float | None = None
     while not ray.wait(places, num_returns=1, timeout=LOOK_SECONDS)[0]:
-        now, room = time.monotonic(), look()
-        if not hopeless(room, demand):
+        now, room = time.monotonic(), look_at_cluster()
+        if not is_hopeless(room, demand):
             hopeless_since = None
         elif hopeless_since is None:
             hopeless_since = now
@@ -139,19 +139,19 @@ def until_there_is_room(demand: Resources, most: int) -> None:
             continue
         told = any(_same(one, demand) for one in room.refused)
         if hopeless_since is not None and (told or now - hopeless_since > GIVE_UP_SECONDS):
-            raise JobError(refusal(room, demand))
+            raise JobError(word_refusal(room, demand))
         if now >= word:
             log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
             word = now + WORD_SECONDS
 
 
 @contextmanager
-def told_where_none_works(demand: Resources) -> Iterator[None]:
+def tell_where_none_works(demand: Resources) -> Iterator[None]:
     """Say, each minute of the block, where no worker of this job has a place: all may have been lost."""
 
     def tell() -> None:
         with suppress(Exception):  # a head that does not answer is told of elsewhere
-            room = look()
+            room = look_at_cluster()
             mine = [holder for holder in room.holders if holder.own and not holder.drives]
             if not mine and not room.free_for(demand):
                 log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
@@ -160,12 +160,12 @@ def told_where_none_works(demand: Resources) -> Iterator[None]:
         yield
 
 
-def hopeless(room: Room, demand: Resources) -> bool:
+def is_hopeless(room: Room, demand: Resources) -> bool:
     """Whether nothing that is there, or on its way, will ever have that much."""
     return not room.possible(demand) and not room.starting and not room.failing
 
 
-def refusal(room: Room, demand: Resources) -> str:
+def word_refusal(room: Room, demand: Resources) -> str:
     """Why a demand can never be met, and what to do, in words."""
     name = _scarce(demand)
     largest = max((node.total.get(name, 0.0) for node in room.nodes), default=0.0)
@@ -185,7 +185,7 @@ def refusal(room: Room, demand: Resources) -> str:
     )
 
 
-def look() -> Room:
+def look_at_cluster() -> Room:
     """What the cluster that this process has joined has, and what it is starting.
 
     Nodes that get no work of this job are left out.
@@ -194,7 +194,7 @@ def look() -> Room:
     found = [
         Node(node.node_id.hex(), dict(node.total_resources), dict(node.available_resources))
         for node in reply.cluster_resource_state.node_states
-        if node.status != ray_compat.DEAD and node.node_id.hex() not in nodes.current().left_out
+        if node.status != ray_compat.DEAD and node.node_id.hex() not in nodes.get_nodes().left_out
     ]
     starting: Counter[str] = Counter()
     state = reply.autoscaling_state

@@ -39,19 +39,19 @@ class Unit:
     seconds: float  # estimated
 
 
-def plan(catalog: pa.Table, config_sha256: str) -> list[Unit]:
+def plan_units(catalog: pa.Table, config_sha256: str) -> list[Unit]:
     """Units covering the catalog in its order.
 
     A unit's id names its videos (path, size, modification time) and the configuration: other bytes or
     another configuration never match an old unit.
     """
-    seconds = estimate(catalog)
+    seconds = estimate_seconds(catalog)
     total = float(seconds.sum())
     target = max(float(np.clip(total / UNITS, MIN_UNIT_SECONDS, MAX_UNIT_SECONDS)), total / MOST_UNITS)
-    return group(catalog, seconds, target, config_sha256)
+    return group_rows(catalog, seconds, target, config_sha256)
 
 
-def group(rows: pa.Table, seconds: np.ndarray, target: float, key: str) -> list[Unit]:
+def group_rows(rows: pa.Table, seconds: np.ndarray, target: float, key: str) -> list[Unit]:
     """Units of consecutive rows that each take ``target`` seconds, the last excepted.
 
     ``seconds`` are (n,) float64. A unit's id names the rows' videos and the ``key``.
@@ -66,7 +66,7 @@ def group(rows: pa.Table, seconds: np.ndarray, target: float, key: str) -> list[
     return units
 
 
-def estimate(catalog: pa.Table) -> np.ndarray:
+def estimate_seconds(catalog: pa.Table) -> np.ndarray:
     """(n,) float64: rough seconds of one core for each row."""
     size = catalog["size_bytes"].to_numpy(zero_copy_only=False).astype(np.float64)
     video = np.where(

@@ -307,7 +307,7 @@ def hold(
             _current.reset(token)
 
 
-def current() -> Lock | None:
+def get_held_lock() -> Lock | None:
     """The lock that this process holds, the innermost of several."""
     return _current.get()
 

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError
 from deepfake.execution import nodes, ray_compat, session, waiting
-from deepfake.execution.ray_errors import causes, user_errors
+from deepfake.execution.ray_errors import list_causes, raise_user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import split_uri
@@ -69,17 +69,17 @@ def run_workers(
     threads, use_gpu = training.threads_per_worker, training.use_gpu
     cpus = reserve_cpus(list_nodes(), training.workers, threads, use_gpu)
     per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
-    if nodes.current().of_a_cluster:
-        waiting.until_there_is_room(per_worker, training.workers)
+    if nodes.get_nodes().of_a_cluster:
+        waiting.wait_for_room(per_worker, training.workers)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
-    answer = beside.remote(run, worker, settings, storage, per_worker, nodes.current().selector()).future()
+    answer = beside.remote(run, worker, settings, storage, per_worker, nodes.get_nodes().selector()).future()
     while not answer.done():
         wait([answer], _STOP_SECONDS)  # in pieces: time for signals
         if mine.lost is not None:  # before its workers spoil the checkpoints of the job that has it now
             raise mine.lost
     try:
-        with user_errors():
+        with raise_user_errors():
             return answer.result()
     except ray.exceptions.RayTaskError:
         raise  # a fault of this program
@@ -100,7 +100,7 @@ def _fit(
 ) -> Any:
     """What ``run_workers`` does, by Ray Train, on nodes that the label selector ``places`` names."""
     prepare_environment()
-    session.quiet()
+    session.quieten_ray()
     from ray.train import (
         CheckpointConfig,
         FailureConfig,
@@ -142,7 +142,7 @@ def _fit(
 
 def list_nodes() -> list[NodeSize]:
     """The nodes that are up, or all that the cluster may start, where its autoscaler has named those."""
-    left_out = nodes.current().left_out
+    left_out = nodes.get_nodes().left_out
     up = [found["Resources"] for found in ray.nodes() if found["Alive"] and found["NodeID"] not in left_out]
     groups = ray_compat.list_node_groups()
     most = [resources for resources, count in groups for _ in range(min(count, _MANY_NODES))]
@@ -161,7 +161,7 @@ def describe_first_cause(error: BaseException) -> str:
     """The worker's own words out of Ray Train's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}
     for rank, failure in sorted(failures.items()):
-        *_, cause = causes(failure)
+        *_, cause = list_causes(failure)
         return f"worker {rank}: {type(cause).__name__}: {cause}"
     return str(error)
 

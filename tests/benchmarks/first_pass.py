@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--yunet", default=None)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    with session.session(RayConfig()):
+    with session.open_session(RayConfig()):
         summary, scores, labels = scored(options)
         auc = roc_auc_score(list(labels.values()), [scores[name] for name in labels])
         say(f"whole: AUC {auc:.3f} on {len(labels)} videos, {summary['working_seconds']} s")

@@ -250,7 +250,7 @@ def main() -> None:
         detector = DetectorConfig(name="yunet", yunet_model=str(Path(chosen.yunet).resolve()))
     network_file = Path(chosen.bundle, MODEL_FILE).read_bytes()
     answers: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as made, session.session(RayConfig(object_store_mb=8192)):
+    with tempfile.TemporaryDirectory() as made, session.open_session(RayConfig(object_store_mb=8192)):
         whole = JaxNetwork(network_file, "float32", chosen.batch[-1])
         networks = {"": whole, ", no network": NoNetwork()}
         job = Job(chosen.bundle, detector)
@@ -265,7 +265,7 @@ def main() -> None:
                 answers["job" + name] = faces / seconds
                 say(f"job{name}: {faces} crops in {seconds:.1f} s, {faces / seconds:.0f} a second")
         faces, seconds = job(str(kept), str(Path(made, "again")), whole)
-        say(f"{count_cpus()} cores, {nodes.total('GPU'):g} GPUs")
+        say(f"{count_cpus()} cores, {nodes.sum_resource('GPU'):g} GPUs")
         say(f"kept: {faces} crops in {seconds:.1f} s, with the start of everything")
         if chosen.expected:
             expected, found = face_scores(chosen.expected), face_scores(str(Path(made, "again")))

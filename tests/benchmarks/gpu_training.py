@@ -197,7 +197,7 @@ def main() -> None:
     keras = keras_on_jax()
     jax = importlib.import_module("jax")
     answers = {}
-    with session.session(RayConfig()):
+    with session.open_session(RayConfig()):
         say(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, JAX {jax.__version__}")
         for precision in chosen.precision:
             step = training_step(keras, precision)

@@ -49,10 +49,10 @@ def steps(path: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """Each step by its name; what it returns is kept for the next under that name."""
     return {
         "catalog": lambda _: load_catalog(str(path), CatalogConfig(), Storage()),
-        "missing": lambda made: planning.missing(made["catalog"], None),
+        "missing": lambda made: planning.select_missing(made["catalog"], None),
         "suspects": lambda made: duplicates.list_suspects(made["missing"], None),
         "separate": lambda made: duplicates.separate_duplicates(made["missing"], None, {}).rest,
-        "units": lambda made: work_units.plan(made["separate"], "0" * 64),
+        "units": lambda made: work_units.plan_units(made["separate"], "0" * 64),
     }
 
 

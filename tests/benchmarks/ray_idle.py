@@ -65,17 +65,17 @@ def main() -> None:
     options = parser.parse_args()
     cores = count_cpus()
     count = max(3 * WARM_UNITS, round(options.seconds / UNIT_SECONDS) * cores)
-    with session.session(RayConfig(num_cpus=cores)):
+    with session.open_session(RayConfig(num_cpus=cores)):
         blocks = ray.data.from_blocks([pa.table({"unit": [number]}) for number in range(count)])
         through = blocks.map_batches(
             Sleep,
             num_cpus=1,
             batch_size=None,
             batch_format="pyarrow",
-            compute=pools.actors(pools.Workers(cores, cores, "the CPUs")),
+            compute=pools.make_actor_pool(pools.Workers(cores, cores, "the CPUs")),
         )
         passed = iter(
-            pools.in_one_stage(through).iter_batches(
+            pools.tune_for_one_stage(through).iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
         )

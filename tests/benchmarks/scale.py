@@ -144,7 +144,7 @@ def finished(output: Path) -> Finished:
     """What a finished preprocess job left about itself."""
     manifest = pq.read_table(output / "_manifest.parquet", columns=["video_id", "size_bytes"])
     summary = json.loads((output / "_summary.json").read_text())
-    plan = work_units.plan(manifest.append_column("modified", manifest["size_bytes"]), "0" * 64)
+    plan = work_units.plan_units(manifest.append_column("modified", manifest["size_bytes"]), "0" * 64)
     units = np.array([unit.seconds for unit in plan])
     return Finished(manifest.num_rows, units, summary["working_seconds"])
 

@@ -88,10 +88,10 @@ def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path, ray_session
     catalog = _catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"alone"})
     config = PreprocessJobConfig(input=str(tmp_path), output=str(tmp_path / "out"))
     output = Output(config.output, Storage(), "0" * 64, {"videos": "", "crops": ""})
-    first = planning.choose(catalog, config, output, "0" * 64)
+    first = planning.choose_units(catalog, config, output, "0" * 64)
     for name in ("a", "b", "c", "d"):
         (tmp_path / name).unlink()
-    again = planning.choose(catalog, config, output, "0" * 64)
+    again = planning.choose_units(catalog, config, output, "0" * 64)
     assert first.copies["video_id"].to_pylist() == again.copies["video_id"].to_pylist() == ["c"]
     assert (first.copies_id, len(first.units)) == (again.copies_id, len(again.units))
 

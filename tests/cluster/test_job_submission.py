@@ -184,9 +184,9 @@ def test_a_job_that_was_put_on_the_head_says_so_and_how_to_put_it_elsewhere(
     (project / "join.py").write_text(
         "import logging\n"
         "from deepfake import config\n"
-        "from deepfake.execution.session import session\n"
+        "from deepfake.execution.session import open_session\n"
         "logging.basicConfig()\n"
-        "with session(config.RayConfig(address='auto')):\n"
+        "with open_session(config.RayConfig(address='auto')):\n"
         "    pass\n"
     )
     status, _ = finished(cluster.submit("python", "join.py", working_dir=project, job_id="on-head"))

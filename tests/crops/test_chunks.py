@@ -272,9 +272,9 @@ def test_past_the_deadline_no_piece_is_begun_and_its_unit_is_left_out(
 ) -> None:
     config = job(archive, tmp_path / "crops", **TINY)
     output = Output(config.output, Storage(), hash_config(config), pipeline.FOLDERS)
-    plan = work_units.plan(planning.list_videos(config, output), output.config_sha256)
+    plan = work_units.plan_units(planning.list_videos(config, output), output.config_sha256)
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
-    left = long_videos.shared(plan, extraction, config.ray, output, deadline=Deadline(0))
+    left = long_videos.share_pieces(plan, extraction, config.ray, output, deadline=Deadline(0))
     names = [name for unit in left for name in unit.rows["video_id"].to_pylist()]
     assert not {"0.mp4", "1.mp4"} & set(names)
     assert not staged(tmp_path / "crops", "pieces")

@@ -20,9 +20,9 @@ from deepfake.io.storage import Storage
 @pytest.fixture
 def job(ray_session: None) -> Iterator[Nodes]:
     """What a job on this machine's Ray knows of its one node."""
-    nodes.begin(cluster=False)
-    yield nodes.current()
-    nodes.end()
+    nodes.begin_session(cluster=False)
+    yield nodes.get_nodes()
+    nodes.end_session()
     assert ray.data.DataContext.get_current().execution_options.label_selector is None
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from deepfake.errors import UsageError
 from deepfake.execution import output as staging
-from deepfake.execution.output import Output, Part, describe_changes, regrouped
+from deepfake.execution.output import Output, Part, describe_changes, regroup
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
@@ -296,7 +296,7 @@ def test_regrouping_keeps_every_row_in_order_and_only_the_last_table_is_short(
         for length in lengths:
             yield pa.table({"n": pa.array([next(numbers) for _ in range(length)], pa.int64())})
 
-    found = list(regrouped(source(), rows))
+    found = list(regroup(source(), rows))
     assert [n for table in found for n in table["n"].to_pylist()] == list(range(sum(lengths)))
     assert all(table.num_rows % rows == 0 for table in found[:-1])
     assert all(table.num_rows for table in found)

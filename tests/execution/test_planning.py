@@ -37,15 +37,15 @@ def earlier(**sizes: int | None) -> pa.Table:
 
 
 def test_without_an_earlier_run_everything_is_left() -> None:
-    assert planning.missing(catalog(a=1, b=2), None)["video_id"].to_pylist() == ["a", "b"]
+    assert planning.select_missing(catalog(a=1, b=2), None)["video_id"].to_pylist() == ["a", "b"]
 
 
 def test_only_new_videos_are_left_in_their_order() -> None:
-    assert planning.missing(catalog(c=3, a=1, b=2), earlier(a=1))["video_id"].to_pylist() == ["c", "b"]
+    assert planning.select_missing(catalog(c=3, a=1, b=2), earlier(a=1))["video_id"].to_pylist() == ["c", "b"]
 
 
 def test_a_size_that_was_or_is_not_known_is_no_change() -> None:
-    left = planning.missing(catalog(a=None, b=2, c=3), earlier(a=1, b=None))
+    left = planning.select_missing(catalog(a=None, b=2, c=3), earlier(a=1, b=None))
     assert left["video_id"].to_pylist() == ["c"]
 
 
@@ -61,12 +61,12 @@ def test_a_file_of_another_size_or_time_is_left_and_so_is_its_copy() -> None:
         catalog_row("copy", size_bytes=1),
     ]
     listed = tables.from_rows("catalog", rows)
-    assert planning.missing(listed, before)["video_id"].to_pylist() == ["b", "c", "copy"]
+    assert planning.select_missing(listed, before)["video_id"].to_pylist() == ["b", "c", "copy"]
     assert planning.list_changed(listed, before).to_pylist() == ["b", "c"]
 
 
 def test_a_file_that_is_gone_is_not_left_and_has_not_changed() -> None:
-    assert planning.missing(catalog(a=1), earlier(a=1, b=2)).num_rows == 0
+    assert planning.select_missing(catalog(a=1), earlier(a=1, b=2)).num_rows == 0
     assert len(planning.list_changed(catalog(a=1), earlier(a=1, b=2))) == 0
 
 
@@ -89,15 +89,17 @@ def run_with_failures(size: int = 1) -> pa.Table:
 
 
 def test_what_may_have_been_the_machines_fault_is_done_again() -> None:
-    left = planning.missing(catalog(**dict.fromkeys(FAILED, 1)), run_with_failures())
+    left = planning.select_missing(catalog(**dict.fromkeys(FAILED, 1)), run_with_failures())
     assert left["video_id"].to_pylist() == ["away", "slow"]
 
 
 def test_all_that_failed_is_done_again_where_that_is_asked_for() -> None:
-    left = planning.missing(catalog(**dict.fromkeys(FAILED, 1)), run_with_failures(), retry_failed=True)
+    left = planning.select_missing(
+        catalog(**dict.fromkeys(FAILED, 1)), run_with_failures(), retry_failed=True
+    )
     assert left["video_id"].to_pylist() == ["broken", "away", "slow"]
 
 
 def test_a_failed_video_may_have_changed_since() -> None:
-    left = planning.missing(catalog(away=2), run_with_failures(size=1))
+    left = planning.select_missing(catalog(away=2), run_with_failures(size=1))
     assert left["video_id"].to_pylist() == ["away"]

@@ -47,7 +47,7 @@ def test_no_more_workers_are_asked_for_at_once_than_a_cluster_s_head_can_bear() 
 
 
 def test_a_pool_grows_from_what_has_a_place_to_what_there_is_work_for() -> None:
-    strategy = pools.actors(pools.plan_workers(CLUSTER, units=1000, fitting=2))
+    strategy = pools.make_actor_pool(pools.plan_workers(CLUSTER, units=1000, fitting=2))
     assert (strategy.min_size, strategy.initial_size, strategy.max_size) == (2, pools.ASKED_AT_ONCE, 1000)
 
 
@@ -71,9 +71,9 @@ def test_a_worker_without_work_is_let_go_while_the_last_long_unit_runs(
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=1,
-        compute=pools.actors(pools.plan_workers(RayConfig(), len(blocks), 2)),
+        compute=pools.make_actor_pool(pools.plan_workers(RayConfig(), len(blocks), 2)),
     )
-    passed = iter(pools.in_one_stage(results).iter_batches(batch_size=None, prefetch_batches=0))
+    passed = iter(pools.tune_for_one_stage(results).iter_batches(batch_size=None, prefetch_batches=0))
     for _ in range(4):  # all but the long one and the one that its worker has at hand
         next(passed)
     wait_until(lambda: ray.available_resources().get("CPU", 0) == 1)

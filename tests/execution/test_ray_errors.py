@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from deepfake.errors import JobError, UsageError
-from deepfake.execution.ray_errors import user_errors
+from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io.s3_errors import AccessDenied
 from deepfake.io.tables import TableError
 
@@ -18,22 +18,22 @@ def fail(error: Exception) -> None:
 
 @pytest.mark.parametrize("kind", [UsageError, JobError, TableError, AccessDenied])
 def test_what_a_task_raised_for_the_user_is_raised_as_itself(kind: type[Exception]) -> None:
-    with pytest.raises(kind) as caught, user_errors("the work"):
+    with pytest.raises(kind) as caught, raise_user_errors("the work"):
         fail(kind("a.mp4: what is wrong"))
     assert type(caught.value) is kind
     assert str(caught.value) == "a.mp4: what is wrong"
 
 
 def test_a_fault_of_the_program_is_a_job_error_that_names_the_work() -> None:
-    with pytest.raises(JobError, match=r"the work stopped: .*divided"), user_errors("the work"):
+    with pytest.raises(JobError, match=r"the work stopped: .*divided"), raise_user_errors("the work"):
         fail(ZeroDivisionError("divided"))
 
 
 def test_without_a_name_for_the_work_a_fault_keeps_the_traceback_of_its_task() -> None:
-    with pytest.raises(RayTaskError, match="in task"), user_errors():
+    with pytest.raises(RayTaskError, match="in task"), raise_user_errors():
         fail(ZeroDivisionError("divided"))
 
 
 def test_an_error_of_this_process_is_left_alone() -> None:
-    with pytest.raises(KeyError), user_errors("the work"):
+    with pytest.raises(KeyError), raise_user_errors("the work"):
         raise KeyError("here")

@@ -8,7 +8,7 @@ import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.crops.sandbox import extractor
+from deepfake.crops.sandbox import get_extractor
 from deepfake.errors import NodeFault
 from deepfake.execution import nodes
 from deepfake.execution.unit_worker import require_readable
@@ -26,7 +26,7 @@ def on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def look_at(path: Path) -> dict[str, object]:
     """The row of one file."""
     entry = {"video_id": path.name, "uri": str(path), "label": None}
-    return extractor(CONFIG, Storage()).extract(entry).video
+    return get_extractor(CONFIG, Storage()).extract(entry).video
 
 
 @pytest.mark.usefixtures("on_a_cluster")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deepfake.catalog.media import are_images, is_image_name
 from deepfake.execution import work_units
-from deepfake.execution.work_units import Unit, plan
+from deepfake.execution.work_units import Unit, plan_units
 from deepfake.io import tables
 from tests.rows import catalog_row
 
@@ -39,7 +39,7 @@ SIZES = st.lists(st.one_of(st.none(), st.integers(0, 10**10)), max_size=80)
 @given(SIZES)
 def test_units_cover_every_row_once_in_the_catalogs_order(sizes: list[int | None]) -> None:
     listed = catalog(sizes)
-    units = plan(listed, CONFIG)
+    units = plan_units(listed, CONFIG)
     found = [video_id for unit in units for video_id in unit.rows["video_id"].to_pylist()]
     assert found == listed["video_id"].to_pylist()
     assert all(unit.rows.num_rows for unit in units)
@@ -49,16 +49,16 @@ def test_units_cover_every_row_once_in_the_catalogs_order(sizes: list[int | None
 @given(SIZES)
 def test_a_plan_made_again_is_the_same(sizes: list[int | None]) -> None:
     chunked = pa.concat_tables([catalog(sizes).slice(i, 1) for i in range(len(sizes))] or [catalog([])])
-    assert ids(plan(catalog(sizes), CONFIG)) == ids(plan(chunked, CONFIG))
+    assert ids(plan_units(catalog(sizes), CONFIG)) == ids(plan_units(chunked, CONFIG))
 
 
 @given(SIZES)
 def test_no_unit_could_lose_its_last_video_and_still_be_worth_a_task(sizes: list[int | None]) -> None:
-    units = plan(catalog(sizes), CONFIG)
+    units = plan_units(catalog(sizes), CONFIG)
     target = np.clip(sum(unit.seconds for unit in units) / work_units.UNITS, 1.0, 60.0)
     for unit in units:
-        assert unit.seconds == pytest.approx(work_units.estimate(unit.rows).sum())
-        assert work_units.estimate(unit.rows)[:-1].sum() < target
+        assert unit.seconds == pytest.approx(work_units.estimate_seconds(unit.rows).sum())
+        assert work_units.estimate_seconds(unit.rows)[:-1].sum() < target
 
 
 @pytest.mark.parametrize(
@@ -70,34 +70,36 @@ def test_a_small_job_has_a_unit_for_each_core_and_a_huge_one_units_of_a_minute(v
     listed = pa.table({
         "video_id": names, "size_bytes": pa.array(np.full(videos, size)), "modified": pa.nulls(videos)
     })  # fmt: skip
-    assert low <= len(plan(listed, CONFIG)) <= high
+    assert low <= len(plan_units(listed, CONFIG)) <= high
 
 
 def test_a_large_video_stands_alone_and_images_are_bundled() -> None:
-    assert [unit.rows.num_rows for unit in plan(catalog([10**9, 10**9, 10**9]), CONFIG)] == [1, 1, 1]
-    assert len(plan(catalog([50_000] * 20, suffix=".jpg"), CONFIG)) == 1
+    assert [unit.rows.num_rows for unit in plan_units(catalog([10**9, 10**9, 10**9]), CONFIG)] == [1, 1, 1]
+    assert len(plan_units(catalog([50_000] * 20, suffix=".jpg"), CONFIG)) == 1
 
 
 def test_a_units_id_changes_with_the_configuration_the_name_the_size_and_the_time() -> None:
-    (before,) = ids(plan(catalog([10]), CONFIG))
+    (before,) = ids(plan_units(catalog([10]), CONFIG))
     others = [
-        plan(catalog([10]), "d" * 64),
-        plan(catalog([11]), CONFIG),
-        plan(catalog([None]), CONFIG),
-        plan(catalog([10], suffix=".mkv"), CONFIG),
-        plan(catalog([10], modified=MODIFIED + timedelta(microseconds=1)), CONFIG),
-        plan(catalog([10], modified=None), CONFIG),
+        plan_units(catalog([10]), "d" * 64),
+        plan_units(catalog([11]), CONFIG),
+        plan_units(catalog([None]), CONFIG),
+        plan_units(catalog([10], suffix=".mkv"), CONFIG),
+        plan_units(catalog([10], modified=MODIFIED + timedelta(microseconds=1)), CONFIG),
+        plan_units(catalog([10], modified=None), CONFIG),
     ]
     assert before not in {unit_id for units in others for unit_id in ids(units)}
 
 
 def test_a_units_id_does_not_change_with_what_is_known_of_its_videos_or_where_they_lie() -> None:
     moved = catalog([10], uri="s3://bucket/00000.mp4", label=1, split="train")
-    assert ids(plan(moved, CONFIG)) == ids(plan(catalog([10]), CONFIG))
+    assert ids(plan_units(moved, CONFIG)) == ids(plan_units(catalog([10]), CONFIG))
 
 
 def test_a_units_id_fits_a_file_name_and_nothing_else() -> None:
-    assert all(unit_id.isalnum() and len(unit_id) == 16 for unit_id in ids(plan(catalog([10] * 9), CONFIG)))
+    assert all(
+        unit_id.isalnum() and len(unit_id) == 16 for unit_id in ids(plan_units(catalog([10] * 9), CONFIG))
+    )
 
 
 def test_the_largest_archive_has_no_more_units_than_can_be_held_and_they_are_alike() -> None:
@@ -106,7 +108,7 @@ def test_the_largest_archive_has_no_more_units_than_can_be_held_and_they_are_ali
     listed = pa.table({
         "video_id": names, "size_bytes": pa.array(sizes), "modified": pa.nulls(len(sizes))
     })  # fmt: skip
-    units = plan(listed, CONFIG)
+    units = plan_units(listed, CONFIG)
     assert 50_000 < len(units) <= work_units.MOST_UNITS
     assert sum(unit.rows.num_rows for unit in units) == len(sizes)
 

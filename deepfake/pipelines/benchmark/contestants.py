@@ -70,7 +70,7 @@ def list_contestants(bench: Bench, detectors: Sequence[DetectorConfig]) -> list[
         detect = Measurement(f"detect_{detector.name}", "sampled frames searched", 1, False)
         crop = Measurement(f"crop_{detector.name}", "faces cut, resized, encoded", 1, False)
         add(_measure_stages, detect, crop, detector=detector)
-    cpus = int(nodes.total("CPU"))
+    cpus = int(nodes.sum_resource("CPU"))
     for detector in detectors:
         for count in sorted({workers, *(n for n in (1, 2) if n <= cpus)}, reverse=True):
             name = results.name_job(detector.name, count, workers)

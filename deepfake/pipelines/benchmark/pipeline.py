@@ -61,9 +61,9 @@ def _run(
             raise UsageError(
                 f"{config.input}: none of its {listed.num_rows} files is a video to measure with"
             )
-        with session.session(config.ray):
+        with session.open_session(config.ray):
             require_one_machine()
-            workers = session.workers(config.ray)
+            workers = session.count_cluster_workers(config.ray)
             # Not forked: a copy of a process in which Ray's and FFmpeg's threads run may hang.
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
                 bench = Bench(config, processes, workers, Path(name))

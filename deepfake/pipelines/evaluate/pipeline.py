@@ -81,7 +81,7 @@ def run(config: EvaluateJobConfig) -> Outcome:
 def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Storage) -> Outcome:
     sets = [planned.first, *planned.others]
     crops = sum(one.faces.table.num_rows for one in sets if not one.is_scored)
-    with session.session(config.ray, estimate_core_seconds(crops, config)):
+    with session.open_session(config.ray, estimate_core_seconds(crops, config)):
         scored = [_score_data_set(one, planned.bundle, config, storage) for one in sets]
         sweep, notes = _measure_robustness(planned, scored[0], config, storage)
     decisions = _look_up_decisions(planned.bundle, config)

@@ -22,7 +22,7 @@ from deepfake.crops.reader import decode_crop, list_places, read_crops
 from deepfake.errors import JobError
 from deepfake.execution import pools, runner, session
 from deepfake.execution.process import count_cpus
-from deepfake.execution.ray_errors import user_errors
+from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io.storage import Storage
 from deepfake.model.inference import Network, Scorer
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
@@ -54,7 +54,7 @@ def score_faces(
         "files": faces.files, "changes": tuple(changes), "network": session.share(network),
         "storage": storage, "threads": threads,
     }  # fmt: skip
-    with Progress("faces scored", scores.size) as progress, user_errors("scoring"):
+    with Progress("faces scored", scores.size) as progress, raise_user_errors("scoring"):
         found = runner.run_on_workers(windows, _Scorer, arguments, workers, demand, _WINDOWS_AT_ONCE)
         for batch in found:
             scores[batch["change"].to_numpy(), batch["position"].to_numpy()] = batch["score"].to_numpy()
@@ -76,11 +76,11 @@ def estimate_core_seconds(crops: int, config: EvaluateJobConfig) -> float:
 def _plan_workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Workers, dict[str, float]]:
     """Actors, and what each asks for: a GPU, or as many CPUs as the smallest node has free."""
     if config.scoring.use_gpu:
-        return pools.gpus(config.ray, "scoring.use_gpu", windows), {"GPU": 1.0}
-    workers = pools.workers(config.ray, windows)  # once there is a node
+        return pools.await_gpus(config.ray, "scoring.use_gpu", windows), {"GPU": 1.0}
+    workers = pools.await_workers(config.ray, windows)  # once there is a node
     if not session.workers_exist():
         return workers, {}
-    free = [cpus for cpus in pools.free_cpus() if cpus >= 1.0]
+    free = [cpus for cpus in pools.list_free_cpus() if cpus >= 1.0]
     threads = int(min([*free, _THREADS]))
     fitting = sum(int(cpus // threads) for cpus in free)
     return pools.plan_workers(config.ray, windows, fitting), {"CPU": float(threads)}

@@ -129,7 +129,7 @@ def run_checks(
     pictures = scan.PICTURES.empty_table()
     if options.pixels or loaded.kind == "catalog":
         core_seconds = scan.estimate_core_seconds(loaded, options.pixels)
-        with session.session(config.ray, core_seconds):
+        with session.open_session(config.ray, core_seconds):
             pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
     if loaded.kind == "catalog":
         videos = _add_facts(videos, pictures)

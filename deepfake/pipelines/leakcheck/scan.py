@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from deepfake.config import RayConfig, SamplingConfig
 from deepfake.crops.reader import decode_crop
 from deepfake.execution import runner
-from deepfake.execution.ray_errors import user_errors
+from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
 from deepfake.io.frame_folder import hash_frames, list_frames
@@ -105,7 +105,7 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
     if not blocks:
         return PICTURES.empty_table()
     parts = []
-    with Progress(what, total) as progress, user_errors("the leak check"):
+    with Progress(what, total) as progress, raise_user_errors("the leak check"):
         for batch in runner.run_tasks(blocks, task, {}, config):
             parts.append(batch.cast(PICTURES))
             progress.step(batch.num_rows)

@@ -30,7 +30,7 @@ class Sheet:
     crops: tuple[Place, ...]
 
 
-def sheets(root: str, storage: Storage) -> list[Sheet]:
+def plan_sheets(root: str, storage: Storage) -> list[Sheet]:
     """A contact sheet for each split and method of the crops below ``root``."""
     places: dict[tuple[str, str], list[Place]] = defaultdict(list)
     files = list_part_files(root, storage)
@@ -46,7 +46,7 @@ def sheets(root: str, storage: Storage) -> list[Sheet]:
     return found
 
 
-def write_sheets(several: Sequence[Sheet], storage: Storage) -> list[str]:
+def draw_sheets(several: Sequence[Sheet], storage: Storage) -> list[str]:
     """Draw sheets and write them; their URIs. A row group is read once, whatever sheets it has crops of."""
     stored = read_crops((crop for sheet in several for crop in sheet.crops), storage)
 

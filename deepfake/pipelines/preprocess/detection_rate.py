@@ -16,7 +16,7 @@ from deepfake.io.tables import FAILURES, Status
 WARN_POINTS = 3.0  # percentage points between the classes
 
 
-def table(videos: pa.Table) -> list[dict[str, Any]]:
+def count_yield(videos: pa.Table) -> list[dict[str, Any]]:
     """One row for each label and method of table ``videos``, in order; duplicates left out do not count."""
     sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in videos.select(
@@ -42,7 +42,7 @@ def table(videos: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def warning(rows: list[dict[str, Any]], detector: str) -> str | None:
+def explain_difference(rows: list[dict[str, Any]], detector: str) -> str | None:
     """Words where the share of frames with a face differs between real and fake by too much.
 
     ``detector`` is the name of the one that was used: it is no remedy for itself.
@@ -65,7 +65,7 @@ def warning(rows: list[dict[str, Any]], detector: str) -> str | None:
     )
 
 
-def words(rows: list[dict[str, Any]]) -> str:
+def format_yield(rows: list[dict[str, Any]]) -> str:
     """The table for people."""
     head = (
         f"{'label':<11}{'method':<18}{'videos':>7}{'failed':>7}{'no face':>8}{'frames':>8}{'with face':>10}"

@@ -19,7 +19,7 @@ from deepfake.execution import long_videos, pools, runner, session, unit_job
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.output import Output
 from deepfake.execution.unit_job import UnitJob
-from deepfake.execution.unit_worker import UNIT_ID, ExtractCrops, answer, attempt_unit, unit_id_of
+from deepfake.execution.unit_worker import UNIT_ID, ExtractCrops, attempt_unit, make_answer, read_unit_id
 from deepfake.execution.work_units import Unit
 from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import tables
@@ -68,14 +68,14 @@ class PreprocessJob(UnitJob[PreprocessJobConfig]):
 
     def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
         """See ``UnitJob``."""
-        return long_videos.shared(waiting, extraction, self.config.ray, self.output)
+        return long_videos.share_pieces(waiting, extraction, self.config.ray, self.output)
 
     def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
         """See ``UnitJob``."""
         assert extraction is not None
         extract = ExtractCrops(extraction, self.storage, self.output.config_sha256)
-        blocks = [runner.block_of(unit) for unit in units]
-        workers = pools.workers(self.config.ray, len(units))
+        blocks = [runner.make_block(unit) for unit in units]
+        workers = pools.await_workers(self.config.ray, len(units))
         return runner.run_on_workers(blocks, MakeUnit, {"extract": extract, "output": self.output}, workers)
 
     def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
@@ -105,25 +105,25 @@ class MakeUnit:
         def make(attempt: Attempt) -> pa.Table:
             made = self._extract(block, attempt)
             self._output.write_unit(made.pop(UNIT_ID), made)
-            return answer(made["videos"], began)
+            return make_answer(made["videos"], began)
 
-        return attempt_unit(unit_id_of(block), make)
+        return attempt_unit(read_unit_id(block), make)
 
 
 def write_sheets(output: Output) -> list[str]:
     """The contact sheets; their URIs."""
-    sheets = contact_sheets.sheets(output.root, output.storage)
+    sheets = contact_sheets.plan_sheets(output.root, output.storage)
     size = sum(info.size for info in output.storage.list_files(output.root))
     if size <= runner.SMALL_BYTES:  # workers would take longer to start
-        return contact_sheets.write_sheets(sheets, output.storage)
+        return contact_sheets.draw_sheets(sheets, output.storage)
     calls = [([sheet], output.storage) for sheet in sheets]
-    return [uri for uris in session.spread(contact_sheets.write_sheets, calls, small=False) for uri in uris]
+    return [uri for uris in session.spread(contact_sheets.draw_sheets, calls, small=False) for uri in uris]
 
 
 def write_yield(videos: pa.Table, output: Output, detector: str) -> None:
     """The yield table as ``_yield.csv``; a warning where it differs between the classes."""
-    rows = detection_rate.table(videos)
+    rows = detection_rate.count_yield(videos)
     tables.write_csv(output.storage, join(output.root, "_yield.csv"), pa.Table.from_pylist(rows))
-    log.info("faces found\n%s", detection_rate.words(rows))
-    if words := detection_rate.warning(rows, detector):
+    log.info("faces found\n%s", detection_rate.format_yield(rows))
+    if words := detection_rate.explain_difference(rows, detector):
         log.warning("%s", words)

@@ -117,7 +117,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         """See ``UnitJob``."""
         if self.kept is None:
             return super().describe_plan(listed)
-        rest = planning.missing(
+        rest = planning.select_missing(
             listed, self.output.finished_videos(planning.EARLIER), self.config.retry_failed
         )
         units = stored_crops.plan_kept_units(rest, self.identity)
@@ -145,9 +145,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
     def choose_units(self, listed: pa.Table) -> Todo:
         """What no earlier run has done, as far as a budget in videos goes."""
         if self.kept is None:
-            return planning.choose(listed, self.config, self.output, self.identity, self.budget.videos)
+            return planning.choose_units(listed, self.config, self.output, self.identity, self.budget.videos)
         earlier = self.output.finished_videos(planning.EARLIER)
-        rest = planning.missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
+        rest = planning.select_missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
         units = stored_crops.plan_kept_units(rest, self.identity)
         return Todo(units, tables.from_rows("videos", []), "", earlier)
 
@@ -169,7 +169,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         """See ``UnitJob``; not where there is a first pass, for which this would come too late."""
         if self.config.scoring.first_pass:
             return waiting
-        return long_videos.shared(waiting, extraction, self.config.ray, self.output, self.deadline)
+        return long_videos.share_pieces(waiting, extraction, self.config.ray, self.output, self.deadline)
 
     def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
         """See ``UnitJob``. Past the deadline only the first units are done, one a worker that has a place."""
@@ -182,16 +182,16 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             if scoring.first_pass:
                 quick = first_pass.make_quick_sampling(extraction.sampling, scoring)
                 first = dataclasses.replace(make, config=dataclasses.replace(extraction, sampling=quick))
-        workers = pools.workers(self.config.ray, len(units))
+        workers = pools.await_workers(self.config.ray, len(units))
         if self.always is None:
             self.always = frozenset(unit.unit_id for unit in units[: workers.now])
         budgeted = Budgeted(self.deadline, self.always)
         writer, network = Writer(self.output, self.judgement), session.share(self.network)
-        blocks = [runner.block_of(unit) for unit in units]
+        blocks = [runner.make_block(unit) for unit in units]
         if scoring.use_gpu:
-            gpus = pools.gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
+            gpus = pools.await_gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
             cut = {"make": make, "budgeted": budgeted}
-            return runner.answers(
+            return runner.stream_answers(
                 score_on_gpus(ray.data.from_blocks(blocks), cut, network, writer, workers, gpus)
             )
         arguments = {
@@ -298,7 +298,7 @@ def score_on_gpus(
         num_cpus=1,
         batch_size=None,
         batch_format="pyarrow",
-        compute=pools.tasks(cutters),
+        compute=pools.make_task_pool(cutters),
     )
     scored = crops.map_batches(
         ScoreOnGpu,
@@ -307,7 +307,7 @@ def score_on_gpus(
         batch_size=UNITS_AT_ONCE,
         batch_format="pyarrow",
         num_cpus=0,
-        compute=pools.streaming_actors(gpus),
+        compute=pools.make_streaming_pool(gpus),
     )
     return scored.map_batches(
         write_units,

@@ -24,11 +24,11 @@ from deepfake.execution.output import Output
 from deepfake.execution.unit_worker import (
     SECONDS,
     UNIT_ID,
-    answer,
     attempt_unit,
-    no_answer,
+    make_answer,
+    make_empty_answer,
     pack,
-    unit_id_of,
+    read_unit_id,
     unpack,
 )
 from deepfake.faces.encoding import decode_image
@@ -52,7 +52,7 @@ class Budgeted:
 
     def too_late_for(self, block: pa.Table) -> bool:
         """Whether the unit of a block is not to be begun."""
-        if self.deadline is None or unit_id_of(block) in self.always:
+        if self.deadline is None or read_unit_id(block) in self.always:
             return False
         return self.deadline.passed()
 
@@ -116,9 +116,11 @@ class CutAndScoreUnit:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         if self._budgeted.too_late_for(block):
-            return no_answer()
+            return make_empty_answer()
         began = time.monotonic()
-        return attempt_unit(unit_id_of(block), lambda attempt: answer(self._score(block, attempt), began))
+        return attempt_unit(
+            read_unit_id(block), lambda attempt: make_answer(self._score(block, attempt), began)
+        )
 
     def _score(self, block: pa.Table, attempt: Attempt) -> pa.Table:
         judgement = self._writer.judgement
@@ -140,7 +142,7 @@ def cut_unit(block: pa.Table, make: MakeCrops, budgeted: Budgeted) -> pa.Table:
     """
     if budgeted.too_late_for(block):
         return pa.table({})
-    return attempt_unit(unit_id_of(block), partial(_cut, block, make), lambda: pa.table({}))
+    return attempt_unit(read_unit_id(block), partial(_cut, block, make), lambda: pa.table({}))
 
 
 def _cut(block: pa.Table, make: MakeCrops, attempt: Attempt) -> pa.Table:
@@ -192,7 +194,7 @@ def write_units(block: pa.Table, writer: Writer) -> pa.Table:
     """Write the tables of units that have scores; answers their ``videos`` rows."""
     began, units = time.monotonic(), unpack(block)
     if not units:
-        return no_answer()
+        return make_empty_answer()
     videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in units]
     cutting = max(unit[SECONDS] for unit in units)
-    return answer(pa.concat_tables(videos), began - cutting)
+    return make_answer(pa.concat_tables(videos), began - cutting)

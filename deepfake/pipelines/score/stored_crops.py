@@ -20,7 +20,7 @@ from deepfake.crops.dataset import index_rows
 from deepfake.crops.reader import read_rows
 from deepfake.errors import UsageError
 from deepfake.execution.attempts import Attempt
-from deepfake.execution.unit_worker import UNIT_ID, unit_id_of
+from deepfake.execution.unit_worker import UNIT_ID, read_unit_id
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files, read_part_names
@@ -119,7 +119,7 @@ class ReadCrops:
         crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
         videos = block.select(tables.list_columns("videos"))
         return {
-            UNIT_ID: unit_id_of(block),
+            UNIT_ID: read_unit_id(block),
             "videos": tables.stamp("videos", videos, self.config_sha256),
             "crops": tables.stamp("crops", crops, self.config_sha256),
         }

@@ -79,7 +79,7 @@ def run(config: TrainJobConfig) -> Outcome:
         return Outcome({"recipes": plans, "identity_split": split})
     prepare_environment()
     found: list[Numbers] = []
-    with lock.hold(output, storage), session.session(config.ray):
+    with lock.hold(output, storage), session.open_session(config.ray):
         for recipe in recipes:
             log.info("recipe %s", recipe.name)
             pipeline.run(recipe.config)

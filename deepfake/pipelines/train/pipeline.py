@@ -102,10 +102,10 @@ def _train(
         return _make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
     prepare_environment()
     started = time.monotonic()
-    with session.session(config.ray):
+    with session.open_session(config.ray):
         settings = config.training
         if settings.use_gpu:
-            session.gpus(config.ray, "training.use_gpu", settings.workers)
+            session.require_gpus(config.ray, "training.use_gpu", settings.workers)
         run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
         cut = parse_section(crops.config, "crop", CropConfig)
         task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)

@@ -15,7 +15,7 @@ from tests.rows import crop_row
 
 def write(folder: Path, *rows: dict[str, object]) -> list[contact_sheets.Sheet]:
     tables.write_table(Storage(), f"{folder}/part-00000.parquet", tables.from_rows("crops", rows), 8)
-    return contact_sheets.sheets(str(folder), Storage())
+    return contact_sheets.plan_sheets(str(folder), Storage())
 
 
 def test_a_sheet_is_named_by_split_and_method_in_letters_that_a_file_may_have(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_crops_of_a_sheet_are_drawn_on_it(tmp_path: Path) -> None:
     several = write(
         tmp_path, crop_row("a", 0, 250, split="train", label=0), crop_row("b", 0, 5, split="train", label=1)
     )
-    written = contact_sheets.write_sheets(several, Storage())
+    written = contact_sheets.draw_sheets(several, Storage())
     assert [Path(uri).name for uri in written] == ["train-fake.jpg", "train-real.jpg"]
     dark, light = (images.decode_file(Path(uri).read_bytes()) for uri in written)
     middle = tuple(side // 3 for side in dark.shape[:2])

@@ -29,7 +29,7 @@ def test_each_class_and_method_is_counted_and_copies_are_not() -> None:
         _video("d", 1, 0, 0, "unreadable"),
         _video("e", 0, 10, 10, "skipped_duplicate"),
     ]
-    fake, real = detection_rate.table(tables.from_rows("videos", rows))
+    fake, real = detection_rate.count_yield(tables.from_rows("videos", rows))
     assert (real["videos"], real["frames_sampled"], real["face_share"]) == (2, 20, 0.9)
     assert (fake["videos"], fake["failed"], fake["face_share"]) == (2, 1, 0.5)
 
@@ -39,10 +39,10 @@ def test_a_yield_that_differs_between_the_classes_by_more_than_three_points_is_w
     fakes: int, warned: bool
 ) -> None:
     rows = [_video("a", 0, 100, 90), _video("b", 1, 100, fakes)]
-    found = detection_rate.table(tables.from_rows("videos", rows))
-    assert (detection_rate.warning(found, "haar") is not None) == warned
-    assert ("detector.name yunet" in (detection_rate.warning(found, "haar") or "")) == warned
-    assert "detector.name yunet" not in (detection_rate.warning(found, "yunet") or "")
+    found = detection_rate.count_yield(tables.from_rows("videos", rows))
+    assert (detection_rate.explain_difference(found, "haar") is not None) == warned
+    assert ("detector.name yunet" in (detection_rate.explain_difference(found, "haar") or "")) == warned
+    assert "detector.name yunet" not in (detection_rate.explain_difference(found, "yunet") or "")
 
 
 def test_fakes_can_take_the_boxes_of_their_originals(

@@ -13,7 +13,7 @@ import ray
 from deepfake.config import ModelConfig
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
-from deepfake.execution.unit_worker import UNIT_ID, unit_id_of, unpack
+from deepfake.execution.unit_worker import UNIT_ID, read_unit_id, unpack
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
@@ -33,7 +33,7 @@ class Noise:
         """There is nothing to load."""
 
     def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, object]:
-        name = unit_id_of(block)
+        name = read_unit_id(block)
         random = np.random.default_rng(CROPS[name])
         noise = random.integers(0, 256, (CROPS[name], INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
         crops = [cv2.imencode(".png", picture)[1].tobytes() for picture in noise]
