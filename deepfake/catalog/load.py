@@ -4,6 +4,7 @@
 video a split. It looks at names and tables only: whether a file can be decoded is found out later.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -30,6 +31,8 @@ from deepfake.io.uri import make_absolute, make_readable, split_uri
 
 log = logging.getLogger(__name__)
 
+_NOTES = b"left_out"  # key of the table's metadata
+
 FILTERS = {"datasets": "dataset", "methods": "method", "compressions": "compression"}
 
 
@@ -39,27 +42,40 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     Splits are assigned before filters apply, so that a video is in the same split whatever else is kept.
     Raises ``UsageError`` saying what was looked for and what was found.
     """
+    notes: dict[str, str] = {}
     if config.layout == "manifest" or (
         config.layout == "auto" and manifest.is_manifest(uri) and not storage.is_folder(uri)
     ):
         table = manifest.read_manifest(uri, storage)
     else:
-        table = _list_videos(uri, config, storage)
+        table = _list_videos(uri, config, storage, notes)
     table = table.sort_by("video_id")
     _require_unique(uri, table)
     table = _apply_filters(uri, splits.assign_splits(table, config, storage), config)
     _log_counts(uri, table)
-    return table
+    return (
+        table
+        if not notes
+        else table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES: json.dumps(notes)})
+    )
 
 
-def _list_videos(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
-    files, root, root_name = _list_files(uri, storage)
+def read_notes(catalog: pa.Table) -> dict[str, str]:
+    """What a catalog leaves out of the folder that it lists, in words by what it is."""
+    notes: dict[str, str] = json.loads((catalog.schema.metadata or {}).get(_NOTES, b"{}"))
+    return notes
+
+
+def _list_videos(uri: str, config: CatalogConfig, storage: Storage, notes: dict[str, str]) -> pa.Table:
+    """The videos, unsorted; ``notes`` gets what is left out."""
+    files, root, root_name = _list_files(uri, config, storage, notes)
     footage = sorted((f for f in files if is_footage(f.path)), key=lambda info: (info.path, info.uri))
     if not footage:
-        raise UsageError(_explain_nothing(uri, files))
+        raise UsageError(_explain_nothing(uri, files, notes))
     if unread := [info.path for info in files if is_unread(info.path)]:
         words = "%s: %d files that may be pictures or videos are not read: %s; the first is %s"
         log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
+        notes["not_read"] = f"{len(unread)} files: {count_extensions(unread)}"
     footage = gather_frames(footage, config.frame_folders, root_name)
     known = registry.describe_known(config.layout, files, footage, root, storage)
     if config.layout in registry.LAYOUTS and not known:
@@ -104,11 +120,21 @@ def _leave_out_rest(
     return [info for info in footage if info.path not in left_out]
 
 
-def _list_files(uri: str, storage: Storage) -> tuple[list[FileInfo], str, str]:
+def _list_files(
+    uri: str, config: CatalogConfig, storage: Storage, notes: dict[str, str]
+) -> tuple[list[FileInfo], str, str]:
     """The files below a folder, its path and its name; or the one file, its folder's path and no name."""
     path = make_readable(split_uri(uri)[1]).rstrip("/")
     if storage.is_folder(uri):
-        return storage.list_files(uri), path, PurePosixPath(path).name
+        archive = storage.list_archive(uri, config.follow_links)
+        if archive.is_empty:
+            raise UsageError(f"{uri}: looked for videos; the folder is empty")
+        if archive.left_out:
+            words = "%s: %d links lead out of it, such as %s, and are not followed; "
+            words += "--catalog.follow_links true follows them"
+            log.warning(words, uri, len(archive.left_out), archive.left_out[0])
+            notes["links_left_out"] = f"{len(archive.left_out)}, such as {archive.left_out[0]}"
+        return archive.files, path, PurePosixPath(path).name
     if not storage.exists(uri):
         raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing")
     info = storage.info(uri)
@@ -189,9 +215,10 @@ def _apply_filters(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table
     return kept
 
 
-def _explain_nothing(uri: str, files: Sequence[FileInfo]) -> str:
+def _explain_nothing(uri: str, files: Sequence[FileInfo], notes: Mapping[str, str]) -> str:
     if not files:
-        return f"{uri}: looked for videos; the folder is empty"
+        links = f"; links that lead out of it: {notes['links_left_out']}" if notes else ""
+        return f"{uri}: looked for videos; there are no files below this folder but hidden ones{links}"
     hint = ""
     if any(manifest.is_manifest(info.path) for info in files):
         hint = "; a manifest (.csv, .parquet) is given as the input itself"

@@ -23,6 +23,10 @@ class CatalogConfig(Section):
         description="whether a folder of numbered pictures is one video, whose frames they are; auto: by "
         "names, as real/VIDEO/0001.png; a guess is logged",
     )
+    follow_links: bool = Field(
+        False,
+        description="follow links that lead out of the listed folder; else they are counted in a warning",
+    )
     splits_dir: str | None = Field(
         None, description="folder with the official train.json, val.json and test.json pair lists"
     )

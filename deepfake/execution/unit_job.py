@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake.catalog import load
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import nodes, planning, runner, session, work_units
@@ -49,6 +50,7 @@ class UnitJob(ABC, Generic[Config]):
     def __init__(self, config: Config, output: Output, identity: str) -> None:
         self.config: Config = config
         self.output, self.identity = output, identity
+        self.left_out: dict[str, str] = {}  # of the listed folder, in words
         self.started = time.monotonic()
 
     @property
@@ -60,8 +62,9 @@ class UnitJob(ABC, Generic[Config]):
         """Do the whole job; raises ``UsageError`` where the input or the output folder is wrong."""
         config, output = self.config, self.output
         listed = self.list_videos()
+        self.left_out = load.read_notes(listed)
         if config.dry_run:
-            return Outcome(self.describe_plan(listed))
+            return Outcome({**self.describe_plan(listed), **self.left_out})
         core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
         with lock.hold(config.output, self.storage) as mine, session.open_session(config.ray, core_seconds):
             output.claim(self.describe())
@@ -78,6 +81,7 @@ class UnitJob(ABC, Generic[Config]):
             "input": config.input,
             "output": config.output,
             "detector": config.detector.name if config.detector else None,
+            **self.left_out,
             **numbers,
             "no_longer_in_input": gone,
             "working_seconds": round(seconds.working, 2),

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 import pyarrow as pa
@@ -50,6 +50,14 @@ class FileInfo:
     def is_folder(self) -> bool:
         """Whether it stands for all files of a folder together."""
         return self.uri.endswith("/")
+
+
+class Archive(NamedTuple):
+    """What lies below a folder."""
+
+    files: list[FileInfo]  # sorted by path
+    left_out: list[str]  # links that lead out of it and were not followed, by their paths, sorted
+    is_empty: bool  # whether the folder holds nothing at all
 
 
 class Storage:
@@ -166,6 +174,18 @@ class Storage:
             if info["type"] == "file" and key.startswith(prefix) and not key.endswith("/")
         ]
         return sorted(listed, key=lambda info: info.path)
+
+    def list_archive(self, root: str, follow_links: bool = False) -> Archive:
+        """Every file below a folder that is not hidden, and where links lead.
+
+        A link to a folder is followed, but each folder is listed once. A link that leads out of the archive
+        is followed only if ``follow_links``. On S3 there are no links.
+        """
+        scheme, path = split_uri(root)
+        if scheme != "file":
+            files = self.list_files(root)
+            return Archive(files, [], not files)
+        return _list_archive(path, follow_links)
 
     def info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""
@@ -315,6 +335,64 @@ def _list_local(root: Path) -> Iterator[FileInfo]:
                 datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
                 is_link=path.is_symlink(),
             )
+
+
+def _list_archive(root: str, follow_links: bool) -> Archive:
+    """Folders that are links come after all others, so that a folder has its own path where it has one."""
+    inside = os.path.realpath(root).rstrip("/") + "/"
+    files: list[FileInfo] = []
+    left_out: list[str] = []
+    listed: set[tuple[int, int]] = set()  # folders, by device and inode
+    folders: list[str] = [""]
+    links: list[str] = []
+    is_empty = True
+    while folders or links:
+        if not folders:
+            links.sort(reverse=True)
+        below = (folders or links).pop()
+        try:
+            status = os.stat(f"{root}/{below}")  # noqa: PTH116 (keeps odd bytes)
+            if (status.st_dev, status.st_ino) in listed:
+                continue
+            listed.add((status.st_dev, status.st_ino))
+            with os.scandir(f"{root}/{below}" if below else root) as found:
+                entries = list(found)
+        except OSError as error:
+            _log_unlisted(error)
+            continue
+        is_empty = is_empty and not entries
+        for entry in entries:
+            path = f"{below}/{entry.name}" if below else entry.name
+            if entry.name.startswith("."):
+                continue
+            is_link = entry.is_symlink()
+            is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # noqa: PTH112
+            if is_link and not follow_links and not _leads_inside(entry.path, inside):
+                left_out.append(make_readable(path))
+            elif is_folder:
+                (links if is_link else folders).append(path)
+            elif (info := _describe_entry(entry, path)) is not None:
+                files.append(info)
+    return Archive(sorted(files, key=lambda info: info.path), sorted(left_out), is_empty)
+
+
+def _leads_inside(link: str, inside: str) -> bool:
+    """Whether a link leads to a place below the folder ``inside``, or to that, or nowhere."""
+    real = os.path.realpath(link)
+    return f"{real}/".startswith(inside) or not os.path.exists(real)  # noqa: PTH110
+
+
+def _describe_entry(entry: os.DirEntry[str], path: str) -> FileInfo | None:
+    """A file; None for a pipe or a device, opening which may wait for ever."""
+    try:
+        status = entry.stat()
+    except OSError:  # a dangling or looping link: listed, so that it gets a status
+        return FileInfo(make_readable(path), make_local_uri(entry.path), 0, None, is_link=True)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    uri = make_local_uri(entry.path)
+    return FileInfo(make_readable(path), uri, status.st_size, modified, is_link=entry.is_symlink())
 
 
 def _log_unlisted(error: OSError) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.catalog.load import read_notes
 from deepfake.errors import UsageError
 from deepfake.io import tables
 
@@ -105,6 +106,26 @@ def test_a_filter_does_not_move_videos_between_splits(tree, load):
     assert part.items() <= whole.items()
 
 
+def test_a_folder_that_holds_something_is_not_said_to_be_empty(tree, load):
+    root = tree(".hidden/a.mp4")
+    with pytest.raises(UsageError, match="no files below this folder but hidden ones"):
+        load(root)
+    (root / "out").symlink_to(root.parent)
+    with pytest.raises(UsageError, match="links that lead out of it: 1, such as out"):
+        load(root)
+
+
+def test_links_that_lead_out_are_counted_in_a_warning_that_names_the_key(tree, load, caplog):
+    root = tree("a.mp4")
+    (root.parent / "private").mkdir()
+    (root.parent / "private/b.mp4").touch()
+    (root / "out").symlink_to(root.parent / "private")
+    assert load(root)["video_id"].to_pylist() == ["a.mp4"]
+    assert "1 links lead out of it, such as out, and are not followed; --catalog.follow_links" in caplog.text
+    assert read_notes(load(root)) == {"links_left_out": "1, such as out"}
+    assert load(root, follow_links=True)["video_id"].to_pylist() == ["a.mp4", "out/b.mp4"]
+
+
 def test_pictures_and_videos_of_kinds_that_are_not_read_are_counted(tree, load, caplog):
     root = tree("a.mp4", "b.HEIC", "c.heic", "d/e.avif", "clip", "notes.txt", ".hidden", "f.m2t", "g.insv")
     assert load(root)["video_id"].to_pylist() == ["a.mp4", "f.m2t", "g.insv"]
@@ -113,3 +134,4 @@ def test_pictures_and_videos_of_kinds_that_are_not_read_are_counted(tree, load, 
         "4 files that may be pictures or videos are not read: .heic (2), .avif (1), no extension (1)" in said
     )
     assert said.endswith("the first is b.HEIC")
+    assert read_notes(load(root)) == {"not_read": "4 files: .heic (2), .avif (1), no extension (1)"}

@@ -240,6 +240,51 @@ def test_links_to_files_are_followed_links_to_folders_and_loops_end(tmp_path, st
             storage.read_bytes(str(tmp_path / broken))
 
 
+def test_an_archive_lists_each_folder_once_and_cuts_loops(tmp_path, storage):
+    root = tmp_path / "archive"
+    for name in ("a/x.mp4", ".store/z.mp4", ".hidden"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "a/up").symlink_to(root)
+    (root / "a/self").symlink_to("self")
+    (root / "again").symlink_to("a")
+    (root / "first").symlink_to(".store")
+    (root / "second").symlink_to(root / ".store")
+    (root / "a/y.mp4").symlink_to("x.mp4")
+    found = storage.list_archive(str(root))
+    assert [info.path for info in found.files] == ["a/self", "a/x.mp4", "a/y.mp4", "first/z.mp4"]
+    assert [info.is_link for info in found.files] == [True, False, True, False]
+    assert found.left_out == []
+    through = tmp_path / "through"
+    through.symlink_to(root)
+    assert [info.path for info in storage.list_archive(str(through)).files] == [
+        info.path for info in found.files
+    ]
+
+
+def test_links_out_of_an_archive_are_followed_only_if_asked(tmp_path, storage):
+    root, private = tmp_path / "archive", tmp_path / "archive-private"
+    for folder in (root / "a", private / "deep"):
+        folder.mkdir(parents=True)
+        (folder / "x.mp4").touch()
+    (private / "back").symlink_to(root)
+    (private / "loop").symlink_to(private)
+    (root / "photos").symlink_to(private)
+    (root / "one.mp4").symlink_to(private / "deep/x.mp4")
+    found = storage.list_archive(str(root))
+    assert [info.path for info in found.files] == ["a/x.mp4"]
+    assert found.left_out == ["one.mp4", "photos"]
+    found = storage.list_archive(str(root), follow_links=True)
+    assert [info.path for info in found.files] == ["a/x.mp4", "one.mp4", "photos/deep/x.mp4"]
+    assert found.left_out == []
+
+
+def test_a_folder_of_hidden_files_is_not_empty(tmp_path, storage):
+    assert storage.list_archive(str(tmp_path)).is_empty
+    (tmp_path / ".hidden").touch()
+    assert storage.list_archive(str(tmp_path)) == ([], [], False)
+
+
 def test_pipes_are_not_listed_since_reading_one_may_wait_for_ever(tmp_path, storage):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "file.mp4").touch()

@@ -225,7 +225,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         config, output = self.config, self.output
         videos = output.read_all("video_scores")
         made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"
-        look_at = report.write_report(videos, config, output, self.point, made_with, self.network)
+        look_at = report.write_report(
+            videos, config, output, self.point, made_with, self.network, self.left_out
+        )
         scored = Counter(videos["status"].to_pylist()).get(tables.Status.OK, 0)
         numbers = {
             "bundle": config.bundle,

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +45,7 @@ def write_report(
     point: VerdictRule,
     bundle: str,
     network: Network,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """Write everything; the URIs to look at.
 
@@ -58,6 +60,8 @@ def write_report(
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
     facts = {
         "Archive": config.input,
+        "Media files that are not read": left_out.get("not_read"),
+        "Links out of it, not followed": left_out.get("links_left_out"),
         "Model bundle": bundle,
         "Detector": config.detector.name if config.detector else None,
         "Frames": describe_sampling(config.sampling),

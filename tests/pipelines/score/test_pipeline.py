@@ -10,13 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfake.config import ROWS_VERSION, ModelConfig, PreprocessJobConfig, ScoreJobConfig, VerifyJobConfig
+from deepfake.config import (
+    ROWS_VERSION,
+    ModelConfig,
+    PreprocessJobConfig,
+    SamplingConfig,
+    ScoreJobConfig,
+    VerifyJobConfig,
+)
 from deepfake.errors import UsageError
 from deepfake.faces.encoding import decode_image
 from deepfake.io import lock, tables
@@ -27,6 +35,7 @@ from deepfake.model.network import build_network
 from deepfake.pipelines.preprocess import pipeline
 from deepfake.pipelines.score import pipeline as scoring
 from deepfake.pipelines.score import verify, video_page
+from deepfake.video.decoder import open_local
 from tests.small_bundle import save_bundle
 
 
@@ -196,6 +205,30 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
     )
     return uri
+
+
+def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
+    bundle: str, ffpp_small: Path, tmp_path: Path, ray_session: None
+) -> None:
+    archive = tmp_path / "archive"
+    (archive / "frames/clip").mkdir(parents=True)
+    clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
+    with open_local(clip, SamplingConfig()) as video:
+        for frame in video.frames(np.arange(0, 60, 2)):
+            rgb = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
+            cv2.imwrite(str(archive / f"frames/clip/{frame.index:04d}.png"), rgb)
+    (archive / "photo.HEIC").touch()
+    (archive / "out").symlink_to(tmp_path)
+    config = _config(archive, bundle, tmp_path / "scores", scoring={"threshold": 0.0})
+    numbers = scoring.run(config).summary
+    [row] = pd.read_parquet(tmp_path / "scores/video_scores").to_dict("records")
+    assert (row["video_id"], row["status"], row["frames_sampled"]) == ("frames/clip", "ok", 2)
+    faces = pd.read_parquet(tmp_path / "scores" / "face_scores.parquet")
+    assert faces["frame_index"].tolist() == [0, 15]
+    page = (tmp_path / "scores/report.html").read_text()
+    assert numbers["not_read"] == "1 files: .heic (1)" and "1 files: .heic (1)" in page
+    assert numbers["links_left_out"] == "1, such as out" and "1, such as out" in page
+    assert list((tmp_path / "scores/videos").glob("*-frame.jpg"))
 
 
 def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
