@@ -167,9 +167,9 @@ class Round:
 
     def undisturbed_verdict(self) -> str:
         """What becomes of it where nothing happens meanwhile."""
-        return self.verdict(finished(self.submit()))
+        return self.judge(finished(self.submit()))
 
-    def verdict(self, ended: tuple[int, str], in_time: bool = True) -> str:
+    def judge(self, ended: tuple[int, str], in_time: bool = True) -> str:
         """What became of it, in few words."""
         status, text = ended
         if not in_time:
@@ -213,7 +213,7 @@ def lose_a_node(one: Round) -> str:
     one.cluster.nodes["b"].kill()
     if one.job.name == "train":  # of as many workers as were asked for: it waits for another node
         whole(one.cluster)
-    return one.verdict(finished(job), in_time)
+    return one.judge(finished(job), in_time)
 
 
 def drain_a_node(one: Round) -> str:
@@ -222,7 +222,7 @@ def drain_a_node(one: Round) -> str:
     drain(one.cluster, "b")
     time.sleep(NOTICE_SECONDS)
     one.cluster.nodes["b"].kill()
-    return one.verdict(finished(job), in_time)
+    return one.judge(finished(job), in_time)
 
 
 def drain(cluster: LocalCluster, name: str) -> None:
@@ -249,7 +249,7 @@ def slow_a_node(one: Round) -> str:
     job, in_time = one.submitted()
     with slowed(one.cluster.nodes["b"]):
         ended = finished(job, 2 * WAIT_SECONDS)
-    return one.verdict(ended, in_time)
+    return one.judge(ended, in_time)
 
 
 @contextmanager
@@ -284,7 +284,7 @@ def lose_the_driver(one: Round) -> str:
     one.cluster.nodes["a"].kill()
     first, _ = finished(job)
     whole(one.cluster)
-    return f"ended with {first}; again: " + one.verdict(one.again(), in_time)
+    return f"ended with {first}; again: " + one.judge(one.again(), in_time)
 
 
 def lose_the_head(one: Round) -> str:
@@ -294,7 +294,7 @@ def lose_the_head(one: Round) -> str:
     first, _ = finished(job)
     with three_nodes() as another:
         again = Round(one.drill, one.job, one.output, another)
-        return f"ended with {first}; again: " + again.verdict(again.again(), in_time)
+        return f"ended with {first}; again: " + again.judge(again.again(), in_time)
 
 
 def freeze_a_node(one: Round) -> str:
@@ -308,7 +308,7 @@ def freeze_a_node(one: Round) -> str:
         time.sleep(seconds)
     one.cluster.nodes["b"].kill()  # a node that was given up is of no use any more
     whole(one.cluster)
-    return one.verdict(finished(job), in_time)
+    return one.judge(finished(job), in_time)
 
 
 def restart_the_head(one: Round) -> str:
@@ -320,7 +320,7 @@ def restart_the_head(one: Round) -> str:
     for name in ("a", "b"):
         one.cluster.nodes[name].kill()
     whole(one.cluster)
-    return f"ended with {first}; again: " + one.verdict(one.again(), in_time)
+    return f"ended with {first}; again: " + one.judge(one.again(), in_time)
 
 
 def lose_one_of_three_for_good(one: Round) -> str:
@@ -328,7 +328,7 @@ def lose_one_of_three_for_good(one: Round) -> str:
     one.cluster.wait_for([one.cluster.start_raylet("c", 1)])
     job, in_time = one.submitted()
     one.cluster.nodes["c"].kill()
-    return one.verdict(finished(job), in_time)
+    return one.judge(finished(job), in_time)
 
 
 def hide(*names: str) -> Callable[[Round], str]:
@@ -360,7 +360,7 @@ def send_it_twice(one: Round) -> str:
     refused = "not run: the first had ended before the second began" if ended else "BOTH WORK"
     if second and "another job is writing this output" in text:
         refused = "the second is refused"
-    return f"{refused}; the first: " + one.verdict(finished(job), in_time)
+    return f"{refused}; the first: " + one.judge(finished(job), in_time)
 
 
 def forbid_home(one: Round) -> str:
@@ -397,7 +397,7 @@ def fill_the_disk(one: Round) -> str:
         first, text = finished(one.submit())
         said = "said why" if "no space is left there" in text else "did not say why"
         subprocess.run(["mount", "-o", "remount,size=200m", str(one.output)], check=True)
-        return f"ended with {first}, {said}; again: " + one.verdict(finished(one.submit()))
+        return f"ended with {first}, {said}; again: " + one.judge(finished(one.submit()))
     finally:
         subprocess.run(["umount", str(one.output)], check=False)
 

@@ -135,6 +135,6 @@ class FaultsConfig(Section):
     )
     bgr: bool = Field(False, description="show the network blue for red and red for blue")
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """The mistakes that are switched on."""
         return [name for name, is_on in self if is_on]

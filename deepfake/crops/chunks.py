@@ -97,10 +97,10 @@ def survey_packets(
     def work(video: dict[str, Any], clock: StageClock) -> None:
         with clock.on("decode"), open_video(entry["uri"], storage, config.sampling) as source:
             video |= list_source_facts(source)
-            wanted = source.video.wanted()
+            wanted = source.video.choose_frames()
             if source.video.is_image:
                 raise VideoError(Status.UNSUPPORTED, "a still image is not cut into pieces")
-            listing = source.video.listing()
+            listing = source.video.list_packets()
             video["status_detail"] = listing.incomplete
             bounds = [*choose_cuts(listing.packets, wanted, piece_seconds), len(wanted)]
             listed.append(make_packets_table(listing, bounds))
@@ -127,9 +127,9 @@ def find_piece_faces(
             source = open_listed(entry["uri"], storage, config.sampling, listing)
         with source:
             video |= list_source_facts(source)
-            wanted = source.video.wanted()[slice(*bounds)]
+            wanted = source.video.choose_frames()[slice(*bounds)]
             finds = make_face_finder(entry, config, detector, storage, clock, wanted)
-            kept.extend(find_faces(source.video.frames(wanted), config, finds, clock))
+            kept.extend(find_faces(source.video.decode_frames(wanted), config, finds, clock))
             source.require_unchanged(entry["uri"], storage)
             video["status_detail"] = source.video.damage
         video["frames_sampled"] = len(kept)

@@ -47,7 +47,7 @@ class CropSet:
     table: pa.Table  # key columns of every crop, and file, row_group, row: int32
     config: Mapping[str, Any]  # what preprocess left in _config.json; empty where it is absent
 
-    def sha256(self) -> str:
+    def hash_crops(self) -> str:
         """Hash of what the crops are, whatever files they lie in.
 
         Covers keys, labels, methods, splits, boxes and sharpness; the last follows the pixels, so changed

@@ -186,8 +186,12 @@ def make_face_finder(
     if config.detector.boxes == "own" or original is None:
         return lambda frame: detect_faces(frame, detector)
     with open_frames(original, storage, config.sampling) as source:
-        wanted = source.wanted() if indices is None else np.intersect1d(source.wanted(), indices)
-        looked = find_faces(source.frames(wanted), config, lambda frame: detect_faces(frame, detector), clock)
+        wanted = (
+            source.choose_frames() if indices is None else np.intersect1d(source.choose_frames(), indices)
+        )
+        looked = find_faces(
+            source.decode_frames(wanted), config, lambda frame: detect_faces(frame, detector), clock
+        )
         found = {kept.index: (kept.size, kept.faces) for kept in looked}
 
     def look(frame: Frame) -> list[Detection]:

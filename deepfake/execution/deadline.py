@@ -27,11 +27,11 @@ class Deadline:
         )
         self._clock = clock.remote(until)
 
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         """Whether it is too late to begin anything; a question of a millisecond."""
         if self._clock is None:
-            return self._own.passed()
-        return bool(ray.get(self._clock.passed.remote()))
+            return self._own.has_passed()
+        return bool(ray.get(self._clock.has_passed.remote()))
 
 
 class _Clock:
@@ -40,5 +40,5 @@ class _Clock:
     def __init__(self, until: float) -> None:
         self._until = until
 
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         return time.monotonic() > self._until

@@ -58,7 +58,7 @@ def share_pieces(
     bounds = _survey(rows, config, output, ray_config)
     cut: dict[str, Pieces] = {}
     left: dict[str, pa.Table] = {}
-    finished = output.finished_units()
+    finished = output.list_finished_units()
     for row in rows:
         entry = row.to_pylist()[0]
         survey_id = _survey_id(row, config, output)
@@ -78,7 +78,7 @@ def share_pieces(
         check = partial(require_sound_program, config=config, output=output)
         _work_through(left, look_at_piece, work, ray_config, Work(output, len(left), "pieces", check))
     if deadline is not None:
-        finished = output.finished_units()
+        finished = output.list_finished_units()
         missing = {name for name, whole in cut.items() if not finished.issuperset(whole.piece_ids)}
         waiting = [unit for unit in waiting if missing.isdisjoint(unit.rows["video_id"].to_pylist())]
     return [_with_pieces(unit, cut) for unit in waiting]
@@ -104,7 +104,7 @@ def look_at_piece(
     block: pa.Table, config: ExtractConfig, output: Output, deadline: Deadline | None = None
 ) -> pa.Table:
     """One piece of a long video, looked at and staged; answers its ``videos`` row."""
-    if deadline is not None and deadline.passed():
+    if deadline is not None and deadline.has_passed():
         return make_empty_answer()
     [entry] = block.to_pylist()
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
@@ -134,7 +134,7 @@ def _survey(
 ) -> dict[str, list[int]]:
     """The bounds of each video's pieces, by the id of its survey."""
     blocks = {_survey_id(row, config, output): row for row in rows}
-    finished = output.finished_units()
+    finished = output.list_finished_units()
     left = {name: _block(row, survey_id=name) for name, row in blocks.items() if name not in finished}
     if left:
         work = {"config": config, "output": output}

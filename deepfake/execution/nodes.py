@@ -89,7 +89,7 @@ class Nodes:
         """Whether the job has joined a cluster, which may grow, and whose nodes may differ."""
         return self.check is not None
 
-    def selector(self) -> dict[str, str]:
+    def make_selector(self) -> dict[str, str]:
         """Ray's label selector for nodes that get work."""
         return {"ray.io/node-id": f"!in({','.join(sorted(self.left_out))})"} if self.left_out else {}
 
@@ -162,7 +162,7 @@ class Nodes:
     def _leave_out(self, node_id: str, reason: str) -> None:
         if node_id not in self.left_out:
             self.left_out[node_id] = reason
-            ray.data.DataContext.get_current().execution_options.label_selector = self.selector()
+            ray.data.DataContext.get_current().execution_options.label_selector = self.make_selector()
             log.warning("node %s gets no more work: %s", _address(node_id), reason)
 
     def _require_any(self) -> None:

@@ -86,16 +86,16 @@ class Output:
             return
         write_record(self.root, self.storage, mine)
 
-    def finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
+    def read_finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
         """The manifest of an earlier, finished run; None where there is none."""
         uri = join(self.root, "_manifest.parquet")
         return tables.read_table(self.storage, uri, "videos", columns) if self.storage.exists(uri) else None
 
-    def finished_units(self) -> set[str]:
+    def list_finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""
-        return self.staged("videos")
+        return self.list_staged_units("videos")
 
-    def staged(self, name: str) -> set[str]:
+    def list_staged_units(self, name: str) -> set[str]:
         """Ids of the units that have left a file of a table."""
         uri = join(self.root, "_work", name)
         if not self.storage.is_folder(uri):
@@ -106,7 +106,7 @@ class Output:
             if info.path.endswith(".parquet") and not info.path.startswith(".")
         }
 
-    def doubt(self) -> None:
+    def mark_doubt(self) -> None:
         """Let the next run do again what ended in a fault of this program, for which this one stops."""
         self.storage.write_text(join(self.root, "_work", DOUBT), "")
 
@@ -115,7 +115,7 @@ class Output:
         mark = join(self.root, "_work", DOUBT)
         if not self.storage.exists(mark):
             return
-        for unit_id in self.finished_units():
+        for unit_id in self.list_finished_units():
             if tables.count_program_faults(self.read_units("videos", [unit_id])["status_detail"].to_pylist()):
                 self.storage.remove(self.unit_uri("videos", unit_id))
         self.storage.remove(mark)
@@ -151,7 +151,7 @@ class Output:
                 found.append(tables.read_encoded(file, name, path=uri))
         return pa.concat_tables(found).unify_dictionaries().combine_chunks()
 
-    def rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
+    def read_rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
         """The rows of some videos in a table of the finished output, in its order.
 
         Of the rest of the table one row group at a time is in memory.
@@ -194,7 +194,7 @@ class Output:
         for uri in part.sources:
             yield tables.read_table(self.storage, uri, part.table)
 
-    def without(self, videos: pa.Table, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
+    def write_without(self, videos: pa.Table, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
         """Write the files of an earlier run that have rows of ``videos``, rows of its manifest, without them.
 
         New file names by those of the files that they replace, by table; they come after the new ``parts``.

@@ -56,7 +56,7 @@ def choose_units(
 
     Needs a Ray session where the work is not small.
     """
-    earlier = output.finished_videos(EARLIER)
+    earlier = output.read_finished_videos(EARLIER)
     kept = still_done(videos, earlier, config.retry_failed)
     rest = without(videos, kept).slice(0, most)
     gone = None
@@ -132,8 +132,10 @@ def describe_plan(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
-    whole = plan_units(select_missing(videos, output.finished_videos(EARLIER), config.retry_failed), identity)
-    finished = output.finished_units()
+    whole = plan_units(
+        select_missing(videos, output.read_finished_videos(EARLIER), config.retry_failed), identity
+    )
+    finished = output.list_finished_units()
     waiting = [unit for unit in whole if unit.unit_id not in finished]
     workers = count_workers(config, len(waiting))
     seconds = _expected_core_seconds(waiting, config, output)
@@ -189,7 +191,7 @@ def _hashes(
     """
     seconds = FILE_SECONDS + rows["size_bytes"].to_numpy() / HASH_BYTES_PER_SECOND
     blocks = group_rows(rows, seconds, HASH_SECONDS, "hashes")
-    done = output.staged("hashes")
+    done = output.list_staged_units("hashes")
     waiting = [block for block in blocks if block.unit_id not in done]
     if waiting:
         files = sum(block.rows.num_rows for block in waiting)

@@ -68,7 +68,7 @@ def await_workers(config: RayConfig, units: int, demand: Mapping[str, float] = O
 def list_free_cpus() -> list[float]:
     """CPUs of each node that no other job holds, nor this job's own process."""
     room = waiting.look_at_cluster()
-    return [room.left_by_others(node).get("CPU", 0.0) for node in room.nodes]
+    return [room.subtract_others(node).get("CPU", 0.0) for node in room.nodes]
 
 
 def make_actor_pool(some: Workers, at_once: int = 1) -> ray.data.ActorPoolStrategy:

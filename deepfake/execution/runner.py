@@ -107,7 +107,7 @@ def stream_answers(results: ray.data.Dataset) -> Answers:
 def list_waiting(units: list[Unit], output: Output) -> list[Unit]:
     """Units that are not complete yet, the costliest first, so that none of them is the tail."""
     output.forget_faults()
-    finished = output.finished_units()
+    finished = output.list_finished_units()
     left = sorted((unit for unit in units if unit.unit_id not in finished), key=lambda unit: -unit.seconds)
     if len(left) < len(units):
         log.info("%d of %d units were finished before", len(units) - len(left), len(units))
@@ -124,7 +124,7 @@ class Followed:
     failed: int = 0
     program_faults: int = 0
 
-    def rates(self, seconds: float) -> dict[str, Any]:
+    def compute_rates(self, seconds: float) -> dict[str, Any]:
         """Of this run, as its summary has them; None where it did nothing."""
         return {
             "frames_per_second": round(self.frames / seconds, 2) if self.videos else None,
@@ -188,7 +188,7 @@ class Work:
         except Exception:  # such as a worker that could not be made on a node that has just joined
             if not nodes.get_nodes().examine():
                 raise
-            returned = ids - self.output.finished_units()
+            returned = ids - self.output.list_finished_units()
         return returned.union(nodes.get_nodes().take_back(self.output.storage))
 
     def _count(self, batch: pa.Table) -> None:
@@ -213,7 +213,9 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
     ask: Callable[..., str | None] = canary.explain_failure
     if session.workers_exist():
         # A task without a CPU, since the workers hold them all.
-        task = ray.remote(num_cpus=0, label_selector=nodes.get_nodes().selector())(canary.explain_failure)
+        task = ray.remote(num_cpus=0, label_selector=nodes.get_nodes().make_selector())(
+            canary.explain_failure
+        )
 
         def ask(*arguments: Any) -> str | None:
             found: str | None = ray.get(task.remote(*arguments))
@@ -223,7 +225,7 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
     if failure is None:
         log.warning("a clip of this job's own is decoded without the fault that ends all videos so far")
         return
-    output.doubt()
+    output.mark_doubt()
     raise JobError(
         f"all of the first {videos} videos ended in a fault of this program, and so did a clip that this job "
         f"made: {failure}. It stopped there; the traceback is above. Once that is mended, the same command "
@@ -247,10 +249,10 @@ def finish_output(
     parts = [part for name in output.folders if name != "videos" for part in output.parts(name, ids)]
     join_parts(output, parts)
     replaced: dict[str, dict[str, str]] = {}
-    earlier = output.finished_videos()
+    earlier = output.read_finished_videos()
     if earlier is not None:
         again = pc.is_in(earlier["video_id"], videos["video_id"].combine_chunks())
-        replaced = output.without(earlier.filter(again), parts)
+        replaced = output.write_without(earlier.filter(again), parts)
         videos = pa.concat_tables([earlier.filter(pc.invert(again)), videos])
         if work.gone is not None:
             marks = pc.if_else(pc.is_in(videos["video_id"], work.gone), True, pa.scalar(None, pa.bool_()))

@@ -200,7 +200,7 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     calls = list(calls)
     if calls and nodes.get_nodes().of_a_cluster:
         waiting.wait_for_room({"CPU": 1.0}, len(calls))
-    place = nodes.get_nodes().selector()
+    place = nodes.get_nodes().make_selector()
     remote: Callable[..., Any] = ray.remote(num_cpus=1, label_selector=place)(function).remote
     return ray.get([remote(*arguments) for arguments in calls])
 
@@ -215,7 +215,7 @@ def spread_isolated(
     if not workers_exist():
         yield from _in_a_process(function, calls)
         return
-    place = nodes.get_nodes().selector()
+    place = nodes.get_nodes().make_selector()
     task = ray.remote(num_cpus=cpus, max_retries=0, label_selector=place)(function)
     for answer in [task.remote(*arguments) for arguments in calls]:
         try:

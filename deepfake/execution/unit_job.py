@@ -85,7 +85,7 @@ class UnitJob(ABC, Generic[Config]):
             **numbers,
             "no_longer_in_input": gone,
             "working_seconds": round(seconds.working, 2),
-            **followed.rates(seconds.working),
+            **followed.compute_rates(seconds.working),
             "starting_seconds": round(seconds.starting, 2),
             "report_seconds": round(seconds.reporting, 2),
             "other_seconds": round(
@@ -114,7 +114,7 @@ class UnitJob(ABC, Generic[Config]):
 
     def _count_left(self, listed: pa.Table) -> tuple[int, int]:
         """Videos that a budget left for the next run, and those that the input has no longer."""
-        done = self.output.finished_videos(planning.EARLIER)
+        done = self.output.read_finished_videos(planning.EARLIER)
         assert done is not None
         left = planning.without(listed, done).num_rows + len(planning.list_changed(listed, done))
         return left, pc.sum(done["gone"]).as_py() or 0
@@ -124,7 +124,7 @@ class UnitJob(ABC, Generic[Config]):
             return runner.Followed()
         total = sum(unit.rows.num_rows for unit in waiting)
         log.info("%d videos to do in %d units, by %s", total, len(waiting), self.made_by)
-        extraction = self.extraction()
+        extraction = self.make_extraction()
         check = None
         if extraction is not None:
             check = partial(runner.require_sound_program, config=extraction, output=self.output)
@@ -147,7 +147,7 @@ class UnitJob(ABC, Generic[Config]):
 
     def estimate_core_seconds(self, listed: pa.Table) -> float:
         """About how much work is left, by the plan."""
-        earlier = self.output.finished_videos(planning.EARLIER)
+        earlier = self.output.read_finished_videos(planning.EARLIER)
         rest = planning.select_missing(listed, earlier, self.config.retry_failed)
         return float(work_units.estimate_seconds(rest).sum())
 
@@ -163,7 +163,7 @@ class UnitJob(ABC, Generic[Config]):
     def prepare(self) -> None:
         """Get ready what workers need, before the first of them starts."""
 
-    def extraction(self) -> ExtractConfig | None:
+    def make_extraction(self) -> ExtractConfig | None:
         """How crops are cut; None where the input has them already. The detector's file travels in it."""
         assert self.config.detector is not None and self.config.crop is not None  # resolved
         detector = carry_detector(self.config.detector, self.storage)

@@ -69,11 +69,11 @@ class Room:
         """Whether a node has that much free."""
         return any(_holds(node.free, demand) for node in self.nodes)
 
-    def possible(self, demand: Resources) -> bool:
+    def is_possible(self, demand: Resources) -> bool:
         """Whether a node that is up will ever have that much: more than drivers leave of it."""
-        return any(_holds(self.without_drivers(node), demand) for node in self.nodes)
+        return any(_holds(self.subtract_drivers(node), demand) for node in self.nodes)
 
-    def without_drivers(self, node: Node) -> Resources:
+    def subtract_drivers(self, node: Node) -> Resources:
         """What a node has beside what jobs' own processes hold."""
         left = dict(node.total)
         for holder in self.holders:
@@ -82,7 +82,7 @@ class Room:
                     left[name] = left.get(name, 0.0) - amount
         return left
 
-    def left_by_others(self, node: Node) -> Resources:
+    def subtract_others(self, node: Node) -> Resources:
         """What a node has beside what other jobs' processes, and all drivers, hold."""
         left = dict(node.total)
         for holder in self.holders:
@@ -91,7 +91,7 @@ class Room:
                     left[name] = left.get(name, 0.0) - amount
         return left
 
-    def words(self, demand: Resources) -> str:
+    def put_in_words(self, demand: Resources) -> str:
         """Who holds what is wanted, and what is being started."""
         name = _scarce(demand)
         total = sum(node.total.get(name, 0.0) for node in self.nodes)
@@ -122,7 +122,7 @@ def wait_for_room(demand: Resources, most: int) -> None:
     rest = {name: amount for name, amount in demand.items() if name not in ("CPU", "GPU")}
     asked = ray.remote(
         num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest,
-        label_selector=nodes.get_nodes().selector(),
+        label_selector=nodes.get_nodes().make_selector(),
     )(_nothing)  # fmt: skip
     # Those that find no place in time take one for a moment later. They are not cancelled: Ray 2.60 may end
     # the whole process where a task is cancelled just as it ends.
@@ -141,7 +141,7 @@ def wait_for_room(demand: Resources, most: int) -> None:
         if hopeless_since is not None and (told or now - hopeless_since > GIVE_UP_SECONDS):
             raise JobError(word_refusal(room, demand))
         if now >= word:
-            log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
+            log.warning("waiting for a worker's %s: %s", _amounts(demand), room.put_in_words(demand))
             word = now + WORD_SECONDS
 
 
@@ -154,7 +154,7 @@ def tell_where_none_works(demand: Resources) -> Iterator[None]:
             room = look_at_cluster()
             mine = [holder for holder in room.holders if holder.own and not holder.drives]
             if not mine and not room.free_for(demand):
-                log.warning("waiting for a worker's %s: %s", _amounts(demand), room.words(demand))
+                log.warning("waiting for a worker's %s: %s", _amounts(demand), room.put_in_words(demand))
 
     with repeat(WORD_SECONDS, tell):
         yield
@@ -162,7 +162,7 @@ def tell_where_none_works(demand: Resources) -> Iterator[None]:
 
 def is_hopeless(room: Room, demand: Resources) -> bool:
     """Whether nothing that is there, or on its way, will ever have that much."""
-    return not room.possible(demand) and not room.starting and not room.failing
+    return not room.is_possible(demand) and not room.starting and not room.failing
 
 
 def word_refusal(room: Room, demand: Resources) -> str:

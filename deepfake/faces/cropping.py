@@ -33,7 +33,7 @@ def _cut_mirrored(frame: Frame, left: int, top: int, side: int) -> np.ndarray:
     """(side, side, 3) of a frame, reflected where the square leaves it."""
     height, width = frame.size
     right, bottom = left + side, top + side
-    region = frame.region(max(0, left), max(0, top), min(width, right), min(height, bottom))
+    region = frame.cut_region(max(0, left), max(0, top), min(width, right), min(height, bottom))
     outside = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     return cv2.copyMakeBorder(region, *outside, cv2.BORDER_REFLECT) if any(outside) else region
 

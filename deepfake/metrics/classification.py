@@ -75,7 +75,7 @@ class WeightedMetrics:
         called, tp = int(weights[self._called].sum()), int(weights[self._fake & self._called].sum())
         return total - fakes - (called - tp), called - tp, fakes - tp, tp
 
-    def auc(self, weights: Weights) -> float | None:
+    def measure_auc(self, weights: Weights) -> float | None:
         """The AUC alone, a tie counted half; ``None`` unless both classes have weight."""
         return _measure_area(*self._by_score(weights))
 

@@ -39,7 +39,7 @@ def bootstrap_auc(
 
     def measure_auc(y: Labels, s: Scores) -> Callable[[Weights], Values]:
         metrics = WeightedMetrics(y, s)
-        return lambda weights: {"auc": metrics.auc(weights)}
+        return lambda weights: {"auc": metrics.measure_auc(weights)}
 
     return _resample(labels, scores, groups, ("auc",), measure_auc, n, seed)["auc"]
 

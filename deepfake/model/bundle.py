@@ -80,7 +80,7 @@ class BundleInfo(BaseModel):
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 
-    def identity(self) -> str:
+    def compute_identity(self) -> str:
         """Hash of everything that decides a score."""
         dumped = self.model_dump(mode="json")
         keys = [*_IDENTITY, *(key for key in _IDENTITY_WHERE_PRESENT if dumped[key])]
@@ -217,7 +217,7 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
         raise UsageError(
             f"{path}: {key} is {first['input']!r}: {first['msg']}; the bundle does not fit this version"
         ) from None
-    if info.sha256 != info.identity():
+    if info.sha256 != info.compute_identity():
         raise UsageError(
             f"{path}: sha256 does not fit its content, so it was changed by hand; copy the bundle again, "
             "or train it again"
@@ -227,7 +227,7 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
 
 def write_bundle(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
     """Write ``bundle.json``, sealed with its identity hash. Comes last: without it a folder is no bundle."""
-    sealed = info.model_copy(update={"sha256": info.identity()})
+    sealed = info.model_copy(update={"sha256": info.compute_identity()})
     storage.write_text(join(uri, BUNDLE_FILE), sealed.model_dump_json(indent=2) + "\n")
     return sealed
 

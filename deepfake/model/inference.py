@@ -59,14 +59,14 @@ class Network:
     bundle: Bundle
     graph: bytes = b""  # see ``export_network``; TensorFlow takes the bundle's own file
 
-    def scorer(self, threads: int | None = None) -> Scorer:
+    def start_scorer(self, threads: int | None = None) -> Scorer:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
         if self.runtime == "openvino":
             return OpenVinoScorer(self.graph, threads)
         keras_runtime.start_keras(threads=threads)
         return self.bundle
 
-    def heat_maps(self, threads: int | None = None) -> Callable[..., np.ndarray]:
+    def start_heat_maps(self, threads: int | None = None) -> Callable[..., np.ndarray]:
         """What draws heat maps, as ``grad_cam.HeatMaps`` does, by this runtime where it can."""
         if self.runtime == "openvino":
             scorer = OpenVinoScorer(self.graph, threads)

@@ -26,13 +26,13 @@ class VerdictRule:
     measured: OperatingPoint | None = None
     calibration: Calibration | None = None
 
-    def verdict(self, score: float) -> str:
+    def judge(self, score: float) -> str:
         """``likely_fake`` from the top of the band, ``likely_real`` below it, else ``uncertain``."""
         if score >= self.uncertain_to:
             return "likely_fake"
         return "uncertain" if score >= self.uncertain_from else "likely_real"
 
-    def probability(self, score: float) -> float | None:
+    def compute_probability(self, score: float) -> float | None:
         """The calibrated probability of a fake, where as many videos are fake as in validation."""
         if self.calibration is None or not self.calibration.log_loss:
             return None

@@ -36,12 +36,12 @@ class PhaseCallbacks:
         getattr(self._list, hook)(*arguments, logs)
         return bool(self.network.stop_training)
 
-    def state(self) -> list[dict[str, Any]]:
+    def copy_state(self) -> list[dict[str, Any]]:
         """Their counters and best values, for a checkpoint."""
         return [checkpoint.select_plain_state(callback) for callback in self._list.callbacks]
 
     def load(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from what ``state`` gave."""
+        """Go on from what ``copy_state`` gave."""
         for callback, state in zip(self._list.callbacks, states, strict=True):
             vars(callback).update(state)
 

@@ -48,12 +48,12 @@ class WeightAverage:
         self._updates.assign(0.0)
         assign_arrays(self._averages, self._variables)
 
-    def arrays(self) -> list[np.ndarray]:
+    def copy_state(self) -> list[np.ndarray]:
         """The state for a checkpoint: the number of updates ``() float32``, then each variable's average."""
         return copy_arrays((self._updates, *self._averages))
 
     def load(self, arrays: Sequence[np.ndarray]) -> None:
-        """Go on from what ``arrays`` gave."""
+        """Go on from what ``copy_state`` gave."""
         assign_arrays((self._updates, *self._averages), arrays)
 
 

@@ -29,7 +29,7 @@ WORDS = {
 
 def warn_of_faults(faults: FaultsConfig) -> None:
     """Say each mistake that is switched on, so that nobody takes the numbers for results."""
-    for name in faults.names():
+    for name in faults.list_names():
         log.warning("faults.%s is on: %s. The validation numbers of this run mean nothing", name, WORDS[name])
 
 

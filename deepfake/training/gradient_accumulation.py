@@ -126,7 +126,7 @@ class AccumulatedStep:
         import tensorflow as tf
 
         gradients, count, loss = self._collective.run(
-            lambda count, loss: self._update.total(
+            lambda count, loss: self._update.sum_up(
                 [gradient.read_value() for gradient in self._gradients], count, loss
             ),
             (count, loss),

@@ -69,27 +69,27 @@ class Learner:
             with self._average.in_place():
                 yield
 
-    def weights(self) -> list[np.ndarray]:
+    def copy_weights(self) -> list[np.ndarray]:
         """Copies of all weights of the network, float32, in the order of ``list_weights``."""
         return copy_arrays(list_weights(self.network))
 
     def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
-        """Take weights that ``weights`` gave; the average starts from them."""
+        """Take weights that ``copy_weights`` gave; the average starts from them."""
         assign_weights(self.network, arrays)
         if self._average is not None:
             self._average.restart()
 
-    def arrays(self) -> dict[str, list[np.ndarray]]:
+    def copy_state(self) -> dict[str, list[np.ndarray]]:
         """The state for a checkpoint; the same on every worker but for the dropout seeds."""
         return {
-            "network": self.weights(),
+            "network": self.copy_weights(),
             "seeds": copy_arrays(self._seeds),
             "optimizer": copy_arrays(self.optimizer.variables),
-            "average": [] if self._average is None else self._average.arrays(),
+            "average": [] if self._average is None else self._average.copy_state(),
         }
 
     def load(self, arrays: dict[str, list[np.ndarray]]) -> None:
-        """Go on from what rank 0's ``arrays`` gave."""
+        """Go on from what rank 0's ``copy_state`` gave."""
         self.set_weights(arrays["network"])
         assign_arrays(self.optimizer.variables, arrays["optimizer"])
         if self._average is not None:

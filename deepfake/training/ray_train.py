@@ -73,7 +73,9 @@ def run_workers(
         waiting.wait_for_room(per_worker, training.workers)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
-    answer = beside.remote(run, worker, settings, storage, per_worker, nodes.get_nodes().selector()).future()
+    answer = beside.remote(
+        run, worker, settings, storage, per_worker, nodes.get_nodes().make_selector()
+    ).future()
     while not answer.done():
         wait([answer], _STOP_SECONDS)  # in pieces: time for signals
         if mine.lost is not None:  # before its workers spoil the checkpoints of the job that has it now

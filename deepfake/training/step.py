@@ -39,7 +39,7 @@ class Update:
         self._optimizer, self._collective, self._average = optimizer, collective, average
         self._sizes = [int(np.prod(variable.shape)) for variable in self.variables]
 
-    def total(self, gradients: Sequence[Any], count: Any, loss: Any) -> tuple[Any, Any, Any]:
+    def sum_up(self, gradients: Sequence[Any], count: Any, loss: Any) -> tuple[Any, Any, Any]:
         """Sums over the workers, in the form that ``apply`` takes. For use inside ``collective.run``."""
         import tensorflow as tf
 
@@ -130,7 +130,7 @@ class TrainStep:
             loss = self._loss_sum(labels, scores) * present
             whole = scale_whole_loss(self._network, self._optimizer, loss, count)
         gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
-        return *self._update.total(gradients, count, loss), scores
+        return *self._update.sum_up(gradients, count, loss), scores
 
 
 class ScoreStep:

@@ -175,7 +175,7 @@ class Trainer:
             current.learner.set_weights(self.best.weights)  # which the phase before may have left behind
         elif self.phase_state is None:
             current = self._begin_phase()
-            current.learner.set_weights(self.collective.from_first(current.learner.weights()))
+            current.learner.set_weights(self.collective.from_first(current.learner.copy_weights()))
         else:
             current = self.phase_state
         return current
@@ -246,7 +246,7 @@ class Trainer:
             row: dict[str, Any] = _measure(self.val_labels, scores, "val_")
             row["best"] = all(row["val_loss"] < past["val_loss"] for past in state.history)
             if row["best"]:
-                self.best = BestEpoch(current.learner.weights(), scores)
+                self.best = BestEpoch(current.learner.copy_weights(), scores)
                 state.best_epoch = state.epoch + 1
         current.callbacks.tell("on_test_end", loss=row["val_loss"])
         row["val_seconds"] = time.monotonic() - started
@@ -280,9 +280,9 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write this worker's state; the same on every worker but for the dropout seeds."""
         assert self.phase_state is not None, "an epoch was trained"
-        self.state.callbacks = self.phase_state.callbacks.state()
+        self.state.callbacks = self.phase_state.callbacks.copy_state()
         best = {"best": self.best.weights, "best_scores": [self.best.scores]}
-        checkpoint.save_checkpoint(folder, self.state, {**self.phase_state.learner.arrays(), **best})
+        checkpoint.save_checkpoint(folder, self.state, {**self.phase_state.learner.copy_state(), **best})
 
     def restore(self, folder: Path) -> None:
         """Go on from what rank 0 saved: within the phase, or before the next."""

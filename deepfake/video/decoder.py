@@ -125,18 +125,18 @@ class VideoFile:
             self._container = None
 
     def sample(self) -> Iterator[Frame]:
-        """The frames that the sampling policy asks for; see ``frames``."""
-        return self.frames(self.wanted())
+        """The frames that the sampling policy asks for; see ``decode_frames``."""
+        return self.decode_frames(self.choose_frames())
 
-    def wanted(self) -> np.ndarray:
+    def choose_frames(self) -> np.ndarray:
         """(k,) int64: indices of the frames that the sampling policy asks for."""
         return choose_frames(self.times, self.keyframes, self._config)
 
-    def listing(self) -> Listing:
+    def list_packets(self) -> Listing:
         """What the first pass found; only for videos, not for images."""
         return self._listing
 
-    def ranges(self, indices: np.ndarray) -> list[Range] | None:
+    def list_ranges(self, indices: np.ndarray) -> list[Range] | None:
         """The bytes that decoding these frames takes, beyond those of the container's index.
 
         None where the whole file is read anyway.
@@ -151,7 +151,7 @@ class VideoFile:
         self._file = file
         self._media_file = MediaFile(file)
 
-    def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
+    def decode_frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
         """The frames with these indices (presentation order, from 0); one that is damaged is left out.
 
         They come in presentation order, but for those that had to be decoded a second time.
@@ -330,7 +330,7 @@ class VideoFile:
             raise SeekMissed from error
         coming = self._demux(stream)
         packet = next(coming, None)
-        landed = self._packets.position(packet.pts) if packet is not None else None
+        landed = self._packets.find_position(packet.pts) if packet is not None else None
         if landed is None or landed > first:
             raise SeekMissed
         return landed, itertools.chain([packet], coming)

@@ -90,7 +90,7 @@ class Frame:
         height, width = self._stored
         return (width, height) if self._shown.transposed else (height, width)
 
-    def rgb(self) -> np.ndarray:
+    def to_rgb(self) -> np.ndarray:
         """The whole frame: (h, w, 3) uint8 RGB."""
         if self._rgb is None:
             how: dict[str, Any] = {}
@@ -103,27 +103,27 @@ class Frame:
     def _has_square_pixels(self) -> bool:
         return self._stored == (self._picture.height, self._picture.width)
 
-    def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    def cut_region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
         """``rgb()[top:bottom, left:right]`` of a part inside the frame, converted alone where possible."""
         layout = None
         if self._rgb is None and self._shown == UPRIGHT and self._has_square_pixels:
             layout = SUBSAMPLING.get(self._picture.format.name)
         if layout is None:
-            return self.rgb()[top:bottom, left:right]
+            return self.to_rgb()[top:bottom, left:right]
         across, down = layout
         if self._picture.width % across or self._picture.height % down:
-            return self.rgb()[top:bottom, left:right]  # swscale goes another way for the whole
+            return self.to_rgb()[top:bottom, left:right]  # swscale goes another way for the whole
         x, y = left - left % across, top - top % down
         width, height = self._picture.width, self._picture.height
         w, h = min(width, right + -right % across) - x, min(height, bottom + -bottom % down) - y
         part = _cut_planes(self._picture, x, y, w, h, across, down)
         return _convert(part, "rgb24")[top - y : bottom - y, left - x : right - x]
 
-    def small_bgr(self, rows: int) -> tuple[np.ndarray, float]:
+    def shrink_bgr(self, rows: int) -> tuple[np.ndarray, float]:
         """``(image, scale)``: (h', w', 3) uint8 BGR, its short side at most ``rows``; scale = h' / h."""
         return self._small(rows, "bgr24")
 
-    def small_grey(self, rows: int) -> tuple[np.ndarray, float]:
+    def shrink_grey(self, rows: int) -> tuple[np.ndarray, float]:
         """``(image, scale)``: (h', w') uint8 luma, its short side at most ``rows``; scale = h' / h."""
         return self._small(rows, "gray")
 

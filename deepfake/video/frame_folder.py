@@ -55,7 +55,7 @@ class FrameFolder(VideoFile):
         duration = float(self.times[-1]) + 1 / RATE
         self.info = VideoInfo("frames", width, height, duration, len(self.files))
 
-    def wanted(self) -> np.ndarray:
+    def choose_frames(self) -> np.ndarray:
         """(k,) int64: indices of the pictures that the sampling policy asks for."""
         if self._config.policy != "every_n":
             return choose_frames(self.times, self.keyframes, self._config)
@@ -63,7 +63,7 @@ class FrameFolder(VideoFile):
         every = self._config.model_copy(update={"every_n": 1})
         return chosen[choose_frames(self.times[chosen], self.keyframes[chosen], every)]
 
-    def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
+    def decode_frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
         """The pictures with these indices, in order; one that is damaged is left out."""
         for index in indices:
             self._check_time()

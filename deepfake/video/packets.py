@@ -90,7 +90,7 @@ class Packets:
         order = np.argsort(self.stamps, kind="stable")
         return self.stamps[order], order
 
-    def position(self, stamp: int | None) -> int | None:
+    def find_position(self, stamp: int | None) -> int | None:
         """Which packet has this stamp; None where there is none."""
         if stamp is None:
             return None

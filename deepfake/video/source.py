@@ -128,7 +128,7 @@ def _plan_source(
     video: VideoFile, file: BinaryIO, uri: str, storage: Storage, size: int, etag: str | None
 ) -> VideoSource:
     """The source of a large file: as it is where little of it is wanted, else read whole after all."""
-    ranges = video.ranges(video.wanted())
+    ranges = video.list_ranges(video.choose_frames())
     if ranges is not None and sum(stop - start for start, stop in ranges) < PARTIAL_SHARE * size:
         return VideoSource(video, file, size, None, etag)
     whole, digest, size = read_whole(uri, storage)

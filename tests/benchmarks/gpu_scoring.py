@@ -64,7 +64,7 @@ class JaxNetwork:
 
     made_with = "keras on jax"
 
-    def scorer(self, threads: int | None = None) -> JaxScorer:
+    def start_scorer(self, threads: int | None = None) -> JaxScorer:
         """Start Keras on JAX in this process and compile."""
         return JaxScorer(self)
 
@@ -75,7 +75,7 @@ class NoNetwork:
 
     made_with = "nothing"
 
-    def scorer(self, threads: int | None = None) -> NoNetwork:
+    def start_scorer(self, threads: int | None = None) -> NoNetwork:
         """Itself."""
         return self
 
@@ -136,7 +136,7 @@ def network_alone(
     for precision in precisions:
         for batch in batches:
             started = time.monotonic()
-            scorer = JaxNetwork(network_file, precision, batch).scorer()
+            scorer = JaxNetwork(network_file, precision, batch).start_scorer()
             scores = scorer.score(crops)
             compiling = time.monotonic() - started
             whole = scores if whole is None else whole

@@ -85,7 +85,7 @@ def bare(
 ) -> tuple[float, int]:
     """``(seconds, frames looked at)`` of the shortest loop that gives the same scores, on one thread."""
     cv2.setNumThreads(1)
-    scorer = network.scorer(threads=1)
+    scorer = network.start_scorer(threads=1)
     searcher = make_detector(detector, Storage())
     crop = CropConfig()
     started, frames = time.perf_counter(), 0

@@ -190,7 +190,7 @@ def test_landmarks_of_the_frame_are_found_again_in_the_crop() -> None:
         size = (300, 400)
         pixels = np.zeros((300, 400, 3), np.uint8)
 
-        def region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        def cut_region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
             return self.pixels[top:bottom, left:right]
 
     frame, config = Still(), CropConfig(margin=0.4)

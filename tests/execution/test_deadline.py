@@ -22,7 +22,7 @@ class Elsewhere:
             setattr(time, name, lambda here=here: here() + seconds)
 
     def asks(self, deadline: Deadline) -> bool:
-        return deadline.passed()
+        return deadline.has_passed()
 
 
 @pytest.mark.parametrize("ahead", [7200.0, -7200.0])

@@ -36,12 +36,12 @@ def test_a_fault_is_tried_again_until_its_node_has_failed_three_times(job: Nodes
     for i in range(MOST_FAULTS - 1):
         nodes.hand_back(f"unit {i}", NodeFault("no room"))
         assert job.take_back(Storage()) == [f"unit {i}"]
-        assert not job.left_out and not job.selector()
+        assert not job.left_out and not job.make_selector()
     nodes.hand_back("last", NodeFault("no room"))
     with pytest.raises(JobError, match=r"^this machine cannot do the work: no room\. What was "):
         job.take_back(Storage())
     (node,) = job.left_out
-    assert job.selector() == {"ray.io/node-id": f"!in({node})"}
+    assert job.make_selector() == {"ray.io/node-id": f"!in({node})"}
 
 
 def test_what_was_examined_is_at_fault_at_once(job: Nodes) -> None:

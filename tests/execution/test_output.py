@@ -57,7 +57,7 @@ def join_all(output: Output, units: list[str] = UNITS) -> list[Part]:
 
 def finish_all(output: Output, units: list[str] = UNITS) -> None:
     videos = output.read_units("videos", units)
-    earlier = output.finished_videos()
+    earlier = output.read_finished_videos()
     if earlier is not None:
         videos = pa.concat_tables([earlier, videos])
     output.finish(videos, join_all(output, units))
@@ -81,19 +81,19 @@ def test_units_become_one_table_in_the_order_of_the_plan(output: Output) -> None
     write_all(output)
     finish_all(output)
     assert keys(output.read_all("crops")) == ROWS
-    finished = output.finished_videos()
+    finished = output.read_finished_videos()
     assert finished is not None and finished["video_id"].to_pylist() == UNITS
     assert sorted(digests(output)) == ["_manifest.parquet", "part-00000.parquet"]
 
 
 def test_a_unit_is_finished_only_when_its_videos_are_written(output: Output) -> None:
-    assert output.finished_units() == set()
+    assert output.list_finished_units() == set()
     made = unit_tables("u0")
     output.write_unit("u0", {"crops": made["crops"]})
-    assert output.finished_units() == set()
+    assert output.list_finished_units() == set()
     output.write_unit("u0", made)
     output.write_unit("u1", unit_tables("u1"))
-    assert output.finished_units() == {"u0", "u1"}
+    assert output.list_finished_units() == {"u0", "u1"}
 
 
 def test_writing_a_units_tables_ends_with_videos(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_nothing_is_readable_before_the_job_has_finished(output: Output) -> None
     output.claim({})
     write_all(output)
     join_all(output)
-    assert output.finished_videos() is None
+    assert output.read_finished_videos() is None
     with pytest.raises(UsageError, match="has not finished; run it again to go on"):
         list_part_files(output.root, output.storage)
 
@@ -163,7 +163,7 @@ def test_a_second_run_appends_its_parts_and_leaves_the_first_ones_alone(output: 
     assert sorted(after) == ["_manifest.parquet", "part-00000.parquet", "part-00001.parquet"]
     assert after["part-00000.parquet"] == before
     assert keys(output.read_all("crops")) == ROWS + [(u, i) for u in ("u9", "u8") for i in range(3)]
-    finished = output.finished_videos()
+    finished = output.read_finished_videos()
     assert finished is not None and finished.num_rows == 5
 
 
@@ -193,13 +193,13 @@ def test_rows_of_some_videos_come_in_the_order_of_the_table(output: Output, monk
     write_all(output, rows=100)  # more than a row group each, in three files
     finish_all(output)
     some = pa.array(["u1", "u2", "absent"])  # u0 is in a file of its own, of which no row group is wanted
-    found = output.rows_of("crops", some, ["video_id", "frame_index"])
+    found = output.read_rows_of("crops", some, ["video_id", "frame_index"])
     assert found.column_names == ["video_id", "frame_index"]
     assert keys(found) == [(unit_id, i) for unit_id in ("u2", "u1") for i in range(100)]
     whole = tables.decode_strings("crops", output.read_all("crops"))
     assert whole.schema == tables.SCHEMAS["crops"]
-    assert output.rows_of("crops", some) == whole.filter(pc.is_in(whole["video_id"], some))
-    assert output.rows_of("crops", pa.array([], pa.string())).num_rows == 0
+    assert output.read_rows_of("crops", some) == whole.filter(pc.is_in(whole["video_id"], some))
+    assert output.read_rows_of("crops", pa.array([], pa.string())).num_rows == 0
 
 
 def test_a_run_without_any_face_ends_with_an_empty_table(output: Output) -> None:

@@ -28,7 +28,7 @@ def room(nodes: list[Node], holders: list[Holder], starting: Mapping[str, int] |
 
 
 def test_words_say_what_is_free_who_holds_the_rest_and_what_is_started() -> None:
-    words = room([node(4, 0)], [holder(3, "job 02 (train.py)")], {"cpu": 2}).words(CPU)
+    words = room([node(4, 0)], [holder(3, "job 02 (train.py)")], {"cpu": 2}).put_in_words(CPU)
     assert "0 of the cluster's 4 CPUs are free" in words
     assert "held by job 02 (train.py) (3)" in words
     assert "nodes being started: 2 cpu" in words
@@ -58,7 +58,7 @@ def test_a_gpu_that_no_node_has_is_refused_with_both_sides() -> None:
 
 def test_a_worker_s_share_of_a_node_leaves_out_what_others_hold() -> None:
     shared = room([node(4, 0)], [holder(1, "driver", drives=True, own=True), holder(2, "this job", own=True)])
-    assert shared.left_by_others(shared.nodes[0]) == {"CPU": 3.0}
+    assert shared.subtract_others(shared.nodes[0]) == {"CPU": 3.0}
 
 
 def test_room_is_waited_for_until_another_gives_it_back(ray_session: None) -> None:

@@ -48,14 +48,14 @@ def test_openvinos_scores_are_tensorflows(uri: str, network: inference.Network) 
     crops = inference.make_probes()
     expected = Bundle.load(uri, batch_size=5).score(crops)
     assert np.ptp(expected) > 0.2
-    np.testing.assert_allclose(network.scorer(threads=1).score(crops), expected, atol=1e-4)
+    np.testing.assert_allclose(network.start_scorer(threads=1).score(crops), expected, atol=1e-4)
     assert "openvino 20" in network.made_with
     assert "tensorflow" not in network.made_with
 
 
 def test_openvinos_heat_maps_are_those_of_keras_gradients(uri: str, network: inference.Network) -> None:
     crops = inference.make_probes()
-    draw, keras = network.heat_maps(threads=1), HeatMaps(Bundle.load(uri))
+    draw, keras = network.start_heat_maps(threads=1), HeatMaps(Bundle.load(uri))
     for call in ("fake", "real"):
         expected = keras(crops, call)
         assert (expected.max(axis=(1, 2)) > 0).any()
@@ -71,11 +71,11 @@ def test_a_head_of_unknown_layers_has_its_maps_from_tensorflow(tmp_path: Path) -
     save_bundle(str(tmp_path), Storage(), other, threshold=0.5, threshold_rule="none")
     found = inference.prepare_network(Bundle.load(str(tmp_path)), Storage(), "openvino")
     assert not inference.OpenVinoScorer(found.graph).has_maps
-    assert isinstance(found.heat_maps(), HeatMaps)
+    assert isinstance(found.start_heat_maps(), HeatMaps)
 
 
 def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> None:
-    crops, scorer = inference.make_probes(), network.scorer(threads=1)
+    crops, scorer = inference.make_probes(), network.start_scorer(threads=1)
     together = scorer.score(crops)
     assert [scorer.score(crops[i : i + 1])[0] for i in range(len(crops))] == together.tolist()
     assert scorer.score(crops[:0]).shape == (0,)
@@ -107,12 +107,12 @@ def test_an_exported_network_is_kept_beside_its_bundle_and_needs_no_tensorflow(
         "from deepfake.model.bundle import Bundle\n"
         "from deepfake.io.storage import Storage\n"
         f"network = inference.prepare_network(Bundle.load({uri!r}), Storage())\n"
-        "print(network.scorer(1).score(inference.make_probes()).tolist())\n"
+        "print(network.start_scorer(1).score(inference.make_probes()).tolist())\n"
         "print(sorted({'tensorflow', 'keras', 'openvino_telemetry'} & set(sys.modules)))\n"
     )
     made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     scores, imported = made.strip().splitlines()
-    assert json.loads(scores) == network.scorer(1).score(inference.make_probes()).tolist()
+    assert json.loads(scores) == network.start_scorer(1).score(inference.make_probes()).tolist()
     assert imported == "[]"
 
 

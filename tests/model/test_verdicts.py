@@ -43,7 +43,7 @@ def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_
     rule = choose_verdict_rule(bundle(), ScoringConfig())
     assert (rule.name, rule.threshold, rule.measured) == ("rule", 0.4, None)
     assert (rule.uncertain_from, rule.uncertain_to) == pytest.approx((0.35, 0.45))
-    assert rule.probability(0.9) is None
+    assert rule.compute_probability(0.9) is None
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "max"])
@@ -63,8 +63,8 @@ def test_a_strict_point_calls_nothing_fake_below_its_threshold_and_nothing_real_
     strict = choose_verdict_rule(bundle(chosen), ScoringConfig(operating_point="fpr_0.01"))
     balanced = choose_verdict_rule(bundle(chosen), ScoringConfig())
     assert strict.threshold > balanced.threshold
-    assert strict.verdict(strict.threshold - 1e-6) == "uncertain"
-    assert strict.verdict(max(strict.threshold, strict.uncertain_to)) == "likely_fake"
+    assert strict.judge(strict.threshold - 1e-6) == "uncertain"
+    assert strict.judge(max(strict.threshold, strict.uncertain_to)) == "likely_fake"
     assert strict.measured is not None and "cannot show" in (strict.measured.note or "")
 
 
@@ -85,7 +85,7 @@ def test_thresholds_of_one_aggregation_are_not_used_for_another(
 
 def test_the_probability_rises_with_the_score(chosen: dict[str, thresholds.Decisions]) -> None:
     rule = choose_verdict_rule(bundle(chosen), ScoringConfig())
-    found = [rule.probability(score) for score in (0.1, 0.5, 0.9)]
+    found = [rule.compute_probability(score) for score in (0.1, 0.5, 0.9)]
     assert found == sorted(found) and found[0] < 0.2 < 0.8 < found[-1]  # type: ignore[type-var, operator]
 
 
@@ -93,4 +93,4 @@ def test_the_probability_rises_with_the_score(chosen: dict[str, thresholds.Decis
     ("score", "verdict"), [(0.39, "likely_real"), (0.4, "uncertain"), (0.6, "likely_fake")]
 )
 def test_a_verdict_belongs_to_the_upper_side_of_each_edge(score: float, verdict: str) -> None:
-    assert VerdictRule("x", 0.5, 0.4, 0.6).verdict(score) == verdict
+    assert VerdictRule("x", 0.5, 0.4, 0.6).judge(score) == verdict

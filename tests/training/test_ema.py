@@ -26,8 +26,8 @@ def test_the_momentum_rises_from_a_tenth_to_its_full_value(weight: Any) -> None:
         weight.assign([step, -step])
         average.update()
         expected = momentum * expected + (1 - momentum) * np.array([step, -step])
-    np.testing.assert_allclose(average.arrays()[1], expected, rtol=1e-6)
-    assert average.arrays()[0] == len(momenta)
+    np.testing.assert_allclose(average.copy_state()[1], expected, rtol=1e-6)
+    assert average.copy_state()[0] == len(momenta)
 
 
 def test_the_networks_own_weights_come_back_even_after_an_error(weight: Any) -> None:
@@ -44,11 +44,11 @@ def test_one_that_is_loaded_goes_on_and_one_that_restarts_begins_again(weight: A
     weight.assign([1.0, 1.0])
     first.update()
     second = WeightAverage([weight], momentum=0.9)
-    second.load(first.arrays())
+    second.load(first.copy_state())
     weight.assign([5.0, 5.0])
     for average in (first, second):
         average.update()
-    np.testing.assert_array_equal(second.arrays()[1], first.arrays()[1])
+    np.testing.assert_array_equal(second.copy_state()[1], first.copy_state()[1])
     second.restart()
-    count, values = second.arrays()
+    count, values = second.copy_state()
     assert count == 0 and values.tolist() == [5.0, 5.0]

@@ -42,7 +42,7 @@ def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, opt
     first = learner(keras, **options)
     for number in range(3):
         first.train(*batch(number))
-    stored = first.arrays()
+    stored = first.copy_state()
     first.learning_rate = 0.005
     expected = [first.train(*batch(number)) for number in range(3, 6)]
 
@@ -51,8 +51,8 @@ def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, opt
     second.learning_rate = 0.005
     for number, scores in zip(range(3, 6), expected, strict=True):
         np.testing.assert_array_equal(second.train(*batch(number)), scores)  # dropout masks too
-    for name, arrays in first.arrays().items():
-        for mine, theirs in zip(arrays, second.arrays()[name], strict=True):
+    for name, arrays in first.copy_state().items():
+        for mine, theirs in zip(arrays, second.copy_state()[name], strict=True):
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
@@ -60,9 +60,11 @@ def test_workers_drop_other_features_each_and_a_checkpoint_has_rank_0s_masks(ker
     network = build_network(ModelConfig(weights="none"))
     assert len(list_seeds(network)) == 11  # nine blocks with stochastic depth, two layers of the head
     first = learner(keras)
-    assert len(first.arrays()["seeds"]) == 2
+    assert len(first.copy_state()["seeds"]) == 2
     second = Learner(small_network(keras), Phase("all", 3, 0.01), TrainingConfig(), Collective(1, 1))
-    assert all((a != b).any() for a, b in zip(first.arrays()["seeds"], second.arrays()["seeds"], strict=True))
+    assert all(
+        (a != b).any() for a, b in zip(first.copy_state()["seeds"], second.copy_state()["seeds"], strict=True)
+    )
 
 
 def test_labels_are_smoothed_in_the_loss(keras: Any) -> None:
@@ -122,11 +124,11 @@ def test_validation_sees_the_average_and_training_goes_on_with_the_weights(keras
     trained = learner(keras, ema=0.99)
     for number in range(3):
         trained.train(*batch(number))
-    own = trained.weights()
+    own = trained.copy_weights()
     plain = trained.score(batch(9)[0])
     with trained.as_saved():
         averaged = trained.score(batch(9)[0])
-        assert any((a != b).any() for a, b in zip(own, trained.weights(), strict=True))
+        assert any((a != b).any() for a, b in zip(own, trained.copy_weights(), strict=True))
     assert np.abs(plain - averaged).max() > 0
     np.testing.assert_array_equal(trained.score(batch(9)[0]), plain)
 
@@ -158,11 +160,11 @@ def test_any_keras_callback_is_told_what_fit_would_tell_it(keras: Any) -> None:
     assert not told.tell("on_train_batch_end", 0, loss=0.5)
     assert told.tell("on_epoch_end", 0, val_loss=0.25)
     assert heard == ["begin 4 True", "batch 0 0.5"]
-    state = told.state()
+    state = told.copy_state()
     assert state[0]["best"] == 0.25 and state[-1]["seen"] == 0.25  # early stopping's, and the user's own
     again = PhaseCallbacks(keras, network, TrainingConfig(schedule="plateau"), [Listener()], params)
     again.load(state)
-    for kept, found in zip(state, again.state(), strict=True):
+    for kept, found in zip(state, again.copy_state(), strict=True):
         assert kept.items() <= found.items()
 
 
@@ -170,5 +172,5 @@ def test_a_compiled_step_takes_the_same_step(keras: Any) -> None:
     plain, compiled = learner(keras, small_network(keras, dropout=0, depth=0)), None
     compiled = learner(keras, small_network(keras, dropout=0, depth=0), jit_compile=True)
     np.testing.assert_allclose(compiled.train(*batch(0)), plain.train(*batch(0)), rtol=1e-4)
-    for mine, theirs in zip(compiled.weights(), plain.weights(), strict=True):
+    for mine, theirs in zip(compiled.copy_weights(), plain.copy_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-2, atol=1e-4)

@@ -60,7 +60,7 @@ def learner(norm_learns, make):
         scores.append(collective.sum(whole))
         losses.append(step.loss)
     weights = [np.asarray(weight) for weight in list_weights(network)]
-    return [np.stack(scores), np.array(losses), *weights, *average.arrays()]
+    return [np.stack(scores), np.array(losses), *weights, *average.copy_state()]
 
 def accumulated(network, variables, optimizer, collective, options):
     return AccumulatedStep(network, variables, optimizer, collective, 3, options)

@@ -61,15 +61,15 @@ def test_wide_pictures_are_shown_as_the_standard_picture_that_they_were_made_of(
     with open_local(clip, SamplingConfig()) as video:
         assert video.info.transfer == transfer.name.lower().replace("_", "-")
         frame = next(video.sample())
-    small, _ = frame.small_bgr(72)
-    part = frame.region(10, 20, 90, 100)
+    small, _ = frame.shrink_bgr(72)
+    part = frame.cut_region(10, 20, 90, 100)
     # A dark colour beside a bright one is lost in the rounding of 10 bits.
-    assert np.percentile(np.abs(frame.rgb().astype(int) - shown), 99) <= 1
-    np.testing.assert_allclose(frame.rgb().mean((0, 1)), shown.mean((0, 1)), atol=1)
+    assert np.percentile(np.abs(frame.to_rgb().astype(int) - shown), 99) <= 1
+    np.testing.assert_allclose(frame.to_rgb().mean((0, 1)), shown.mean((0, 1)), atol=1)
     np.testing.assert_allclose(small.mean((0, 1))[::-1], shown.mean((0, 1)), atol=2)
-    np.testing.assert_array_equal(part, frame.rgb()[20:100, 10:90])
+    np.testing.assert_array_equal(part, frame.to_rgb()[20:100, 10:90])
     grey = shown @ [0.299, 0.587, 0.114]
-    assert frame.small_grey(72)[0].mean() == pytest.approx(grey.mean(), abs=2)
+    assert frame.shrink_grey(72)[0].mean() == pytest.approx(grey.mean(), abs=2)
 
 
 # BT.2408-8, tables 1 and 2: the signal of HDR reference white, 203 cd/m2; BT.2100: 1000 cd/m2 and more.
@@ -94,5 +94,5 @@ def test_a_phones_hlg_has_the_colours_of_what_it_was_made_of(cases: Path) -> Non
     ):
         for one, other in zip(wide.sample(), plain.sample(), strict=True):
             face = (slice(57, 170), slice(250, 390))
-            means = [frame.rgb()[face].mean((0, 1)) for frame in (one, other)]
+            means = [frame.to_rgb()[face].mean((0, 1)) for frame in (one, other)]
             np.testing.assert_allclose(*means, atol=1.5)

@@ -100,7 +100,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_pixels_are_those_of_decoding_everything(clip: Path, sampling: SamplingConfig) -> None:
     everything = decode_everything(clip)
     with open_local(clip, sampling) as video:
-        sampled = [(frame.index, frame.rgb()) for frame in video.sample()]
+        sampled = [(frame.index, frame.to_rgb()) for frame in video.sample()]
     assert sampled, "no frame came out"
     assert video.incomplete is None
     for index, rgb in sampled:
@@ -115,7 +115,7 @@ def test_pixels_of_every_real_clip_are_those_of_decoding_everything(data: Path) 
     for path in clips:
         everything = decode_everything(path)
         with open_local(path, SamplingConfig()) as video:
-            sampled = {frame.index: frame.rgb() for frame in video.sample()}
+            sampled = {frame.index: frame.to_rgb() for frame in video.sample()}
         assert sorted(sampled) == list(range(0, len(everything), 30)), path
         for index, rgb in sampled.items():
             np.testing.assert_array_equal(rgb, everything[index], err_msg=f"{path} frame {index}")
@@ -137,11 +137,11 @@ def test_a_rotated_clip_comes_out_upright(tmp_path: Path, rotation: int) -> None
     with open_local(clip, SamplingConfig()) as turned, open_local(plain, SamplingConfig()) as straight:
         upright, stored = next(turned.sample()), next(straight.sample())
         # The display matrix asks for a counter-clockwise turn by so many degrees.
-        np.testing.assert_array_equal(upright.rgb(), np.rot90(stored.rgb(), rotation // 90))
-        small, scale = upright.small_bgr(72)
+        np.testing.assert_array_equal(upright.to_rgb(), np.rot90(stored.to_rgb(), rotation // 90))
+        small, scale = upright.shrink_bgr(72)
         assert min(small.shape[:2]) == 72
         assert scale == 0.5
-        assert upright.size == upright.rgb().shape[:2]
+        assert upright.size == upright.to_rgb().shape[:2]
 
 
 # Display matrices (a, b, c, d), and what FFmpeg's autorotation puts before the picture for each
@@ -188,8 +188,8 @@ def test_all_eight_orientations_are_shown_as_ffmpeg_shows_them(
         frame = next(video.sample())
     assert frame.size == (expected.height, expected.width)
     shown = expected.reformat(format="rgb24").to_ndarray()
-    assert np.abs(frame.rgb().astype(int) - shown).max() <= 1
-    small, scale = frame.small_bgr(72)
+    assert np.abs(frame.to_rgb().astype(int) - shown).max() <= 1
+    small, scale = frame.shrink_bgr(72)
     assert small.shape[:2] == tuple(round(side * scale) for side in frame.size)
     expected_small = cv2.resize(shown, small.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(small[:, :, ::-1].astype(int) - expected_small).mean() < 8  # shown wrongly: 30 and more
@@ -207,8 +207,8 @@ def test_pixels_that_are_not_square_are_shown_square(
     with open_local(clip, SamplingConfig()) as video:
         frame = next(video.sample())
     assert frame.size == size  # 192 x 144 stored
-    part, small = frame.region(20, 30, 60, 90), frame.small_bgr(72)[0]
-    shown = frame.rgb()
+    part, small = frame.cut_region(20, 30, 60, 90), frame.shrink_bgr(72)[0]
+    shown = frame.to_rgb()
     assert shown.shape[:2] == size and min(small.shape[:2]) == 72
     np.testing.assert_array_equal(part, shown[30:90, 20:60])
     expected = np.rot90(cv2.resize(picture(0.0), size[::-1] if not rotation else size), rotation // 90)
@@ -225,9 +225,9 @@ def test_a_part_converted_alone_has_the_pixels_of_the_whole(
         frame = next(video.sample())
     height, width = frame.size
     parts = [(0, 0, width, height), (31, 17, 98, 100), (width - 33, height - 41, width, height), (5, 6, 6, 7)]
-    converted = [frame.region(*part) for part in parts]  # before rgb() keeps the whole
+    converted = [frame.cut_region(*part) for part in parts]  # before rgb() keeps the whole
     for (left, top, right, bottom), part in zip(parts, converted, strict=True):
-        np.testing.assert_array_equal(part, frame.rgb()[top:bottom, left:right])
+        np.testing.assert_array_equal(part, frame.to_rgb()[top:bottom, left:right])
 
 
 def test_sound_with_a_cover_picture_is_no_video(tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", frames=1, pix_fmt="yuv444p", options={"crf": "1"})
     with open_local(clip, SamplingConfig()) as video:
         frame = next(video.sample())
-    np.testing.assert_allclose(frame.rgb().mean((0, 1)), picture(0.0).mean((0, 1)), atol=3)
-    small, _ = frame.small_bgr(72)
+    np.testing.assert_allclose(frame.to_rgb().mean((0, 1)), picture(0.0).mean((0, 1)), atol=3)
+    small, _ = frame.shrink_bgr(72)
     np.testing.assert_allclose(small.mean((0, 1))[::-1], picture(0.0).mean((0, 1)), atol=4)
 
 
@@ -266,7 +266,7 @@ def test_a_still_image_is_a_video_of_one_frame_turned_as_its_exif_says(tmp_path:
     with open_local(tmp_path / "face.jpg", SamplingConfig()) as video:
         frames = list(video.sample())
     assert [(frame.index, frame.size) for frame in frames] == [(0, (192, 144))]
-    difference = np.abs(frames[0].rgb().astype(int) - np.rot90(picture(0.0), -1))
+    difference = np.abs(frames[0].to_rgb().astype(int) - np.rot90(picture(0.0), -1))
     assert difference.mean() < 8
 
 

@@ -29,7 +29,7 @@ def sample(uri: str, **options: object) -> list[int]:
     with open_video(uri, Storage(), config) as source:
         frames = list(source.video.sample())
     assert [frame.index for frame in frames] == sorted(frame.index for frame in frames)
-    return [int(frame.rgb()[0, 0, 0]) for frame in frames]
+    return [int(frame.to_rgb()[0, 0, 0]) for frame in frames]
 
 
 def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

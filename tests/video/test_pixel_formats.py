@@ -65,8 +65,8 @@ def test_every_format_gives_the_picture_in_rgb(tmp_path: Path, pixel_format: str
     assert video.incomplete is None
     colourless = pixel_format.startswith(("gray", "ya"))
     for frame in frames:
-        region = frame.region(21, 13, 150, 99)  # before rgb() keeps the whole
-        rgb = frame.rgb()
+        region = frame.cut_region(21, 13, 150, 99)  # before rgb() keeps the whole
+        rgb = frame.to_rgb()
         assert (rgb.shape, rgb.dtype) == ((142, 190, 3), np.uint8)
         np.testing.assert_array_equal(region, rgb[13:99, 21:150])
         expected = picture(frame.time_s, 190, 142)
@@ -74,11 +74,11 @@ def test_every_format_gives_the_picture_in_rgb(tmp_path: Path, pixel_format: str
             expected = cv2.cvtColor(cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         # Chroma of 4:1:0 is one sample for sixteen pixels; the texture's is finer.
         assert np.abs(rgb.astype(int) - expected).mean() < (4 if colourless else 14)
-        small, _ = frame.small_bgr(71)
+        small, _ = frame.shrink_bgr(71)
         assert small.shape == (71, 95, 3)
         large = cv2.resize(rgb[..., ::-1], (95, 71), interpolation=cv2.INTER_AREA)
         assert np.abs(small.astype(int) - large).mean() < 6
-        grey, _ = frame.small_grey(71)
+        grey, _ = frame.shrink_grey(71)
         luma = cv2.cvtColor(large, cv2.COLOR_BGR2GRAY).astype(int)
         assert np.corrcoef(grey.ravel(), luma.ravel())[0, 1] > 0.85
 
@@ -90,9 +90,9 @@ def test_odd_sizes_lose_no_row_or_column(tmp_path: Path, pixel_format: str, size
     with open_local(clip, SamplingConfig()) as video:
         frame = next(video.sample())
     width, height = size
-    region = frame.region(width - 9, height - 7, width, height)
-    assert frame.rgb().shape == (height, width, 3)
-    np.testing.assert_array_equal(region, frame.rgb()[-7:, -9:])
+    region = frame.cut_region(width - 9, height - 7, width, height)
+    assert frame.to_rgb().shape == (height, width, 3)
+    np.testing.assert_array_equal(region, frame.to_rgb()[-7:, -9:])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_interlaced_frames_come_as_stored_both_fields_woven(
         assert any(frame.interlaced_frame for frame in container.decode(video=0))
     everything = decode_everything(clip)
     with open_local(clip, SamplingConfig(every_n=7)) as video:
-        sampled = {frame.index: frame.rgb() for frame in video.sample()}
+        sampled = {frame.index: frame.to_rgb() for frame in video.sample()}
     assert sorted(sampled) == list(range(0, 60, 7))
     for index, rgb in sampled.items():
         np.testing.assert_array_equal(rgb, everything[index], err_msg=f"frame {index}")
@@ -131,7 +131,7 @@ def test_still_images_of_every_mode_give_the_picture_in_rgb(tmp_path: Path, mode
     image.save(tmp_path / "face.png")
     with open_local(tmp_path / "face.png", SamplingConfig()) as video:
         [frame] = video.sample()
-    rgb = frame.rgb()
+    rgb = frame.to_rgb()
     assert (rgb.shape, rgb.dtype) == ((144, 192, 3), np.uint8)
     expected = np.asarray(image.convert("RGB") if mode != "I;16" else colour.convert("L").convert("RGB"))
     assert np.abs(rgb.astype(int) - expected).mean() < 2

@@ -161,8 +161,8 @@ def test_pixels_are_those_of_decoding_everything_also_where_gaps_are_sought_over
     file = clip.open("rb") if where == "local" else in_memory(clip.read_bytes())
     with file, VideoFile(file, sampling) as source:
         assert source.info.frames_total == len(everything)
-        wanted = source.wanted().tolist()
-        sampled = {frame.index: frame.rgb() for frame in source.sample()}
+        wanted = source.choose_frames().tolist()
+        sampled = {frame.index: frame.to_rgb() for frame in source.sample()}
         assert source.incomplete is None
         assert source.damage is None
     assert sorted(sampled) == wanted
@@ -182,7 +182,7 @@ def test_a_transport_stream_is_sought_in_by_time_of_decoding(
     clip = write_clip(tmp_path / "clip.ts", frames=500, codec=codec, options=options)
     everything = decode_everything(clip)
     with clip.open("rb") as file, VideoFile(file, SamplingConfig(policy="count", count=4)) as source:
-        sampled = {frame.index: frame.rgb() for frame in source.sample()}
+        sampled = {frame.index: frame.to_rgb() for frame in source.sample()}
     assert always_seek == [True] * 4
     assert decoding_passes == [True], "no frame had to be decoded again"
     assert len(sampled) == 4
@@ -200,8 +200,8 @@ def test_frames_of_an_intra_refresh_are_not_taken_from_a_start_in_its_middle(
     everything = decode_everything(clip)
     with clip.open("rb") as file, VideoFile(file, SamplingConfig()) as source:
         for index in range(50, 120, 7):
-            [frame] = source.frames([index])
-            np.testing.assert_array_equal(frame.rgb(), everything[index], err_msg=f"frame {index}")
+            [frame] = source.decode_frames([index])
+            np.testing.assert_array_equal(frame.to_rgb(), everything[index], err_msg=f"frame {index}")
 
 
 def test_any_frame_alone_has_the_pixels_of_decoding_everything(
@@ -209,8 +209,8 @@ def test_any_frame_alone_has_the_pixels_of_decoding_everything(
 ) -> None:
     with clip.open("rb") as file, VideoFile(file, SamplingConfig()) as source:
         for index in range(source.info.frames_total):
-            [frame] = source.frames([index])
-            np.testing.assert_array_equal(frame.rgb(), everything[index], err_msg=f"frame {index}")
+            [frame] = source.decode_frames([index])
+            np.testing.assert_array_equal(frame.to_rgb(), everything[index], err_msg=f"frame {index}")
 
 
 def test_the_index_alone_lists_an_mp4_as_reading_all_of_it_does(clip: Path) -> None:
@@ -220,7 +220,7 @@ def test_the_index_alone_lists_an_mp4_as_reading_all_of_it_does(clip: Path) -> N
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.pts is not None]
     with clip.open("rb") as file, VideoFile(file, SamplingConfig()) as source:
-        listed = source.listing().packets
+        listed = source.list_packets().packets
     assert listed.stamps.tolist() == [packet.pts for packet in packets]
     assert listed.keys.tolist() == [packet.is_keyframe for packet in packets]
     assert listed.shown.tolist() == [not packet.is_discard for packet in packets]
@@ -232,13 +232,13 @@ def test_a_listing_spares_a_second_video_file_its_first_pass(
     clip: Path, everything: list[np.ndarray]
 ) -> None:
     with clip.open("rb") as file, VideoFile(file, SamplingConfig()) as source:
-        listing = source.listing()
+        listing = source.list_packets()
     content = clip.read_bytes()
     remote = in_memory(content)
     with remote, VideoFile(remote, SamplingConfig(every_n=25), listing=listing) as source:
         assert source.info == listing.info
         for frame in source.sample():
-            np.testing.assert_array_equal(frame.rgb(), everything[frame.index])
+            np.testing.assert_array_equal(frame.to_rgb(), everything[frame.index])
 
 
 def test_of_a_long_remote_file_little_more_than_the_wanted_frames_is_fetched(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_of_a_long_remote_file_little_more_than_the_wanted_frames_is_fetched(tmp
     content = clip.read_bytes()
     remote = in_memory(content)
     with remote, VideoFile(remote, SamplingConfig(policy="count", count=5)) as source:
-        wanted = sum(stop - start for start, stop in source.ranges(source.wanted()) or [])
+        wanted = sum(stop - start for start, stop in source.list_ranges(source.choose_frames()) or [])
         assert len(list(source.sample())) == 5
     assert 0 < wanted < len(content) / 20
     # The container's head and index, once or twice a block of 256 KiB, and what FFmpeg probes.
@@ -271,7 +271,7 @@ def test_a_seek_that_leads_astray_costs_time_and_no_frame(
     monkeypatch.setattr(VideoFile, "_seek", astray)
     everything = decode_everything(clip)
     with clip.open("rb") as file, VideoFile(file, SamplingConfig(every_n=25)) as source:
-        sampled = {frame.index: frame.rgb() for frame in source.sample()}
+        sampled = {frame.index: frame.to_rgb() for frame in source.sample()}
     assert sought
     assert sorted(sampled) == [0, 25, 50]
     for index, rgb in sampled.items():
@@ -289,7 +289,7 @@ def test_real_clips_sought_in_have_the_pixels_of_decoding_everything(
         sampling = SamplingConfig(policy="count", count=4)
         with path.open("rb") as file, VideoFile(file, sampling) as source:
             for frame in source.sample():
-                np.testing.assert_array_equal(frame.rgb(), everything[frame.index], err_msg=str(path))
+                np.testing.assert_array_equal(frame.to_rgb(), everything[frame.index], err_msg=str(path))
     assert always_seek
 
 

@@ -37,7 +37,7 @@ def megabyte_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frames(source: VideoSource) -> dict[int, np.ndarray]:
-    return {frame.index: frame.rgb() for frame in source.video.sample()}
+    return {frame.index: frame.to_rgb() for frame in source.video.sample()}
 
 
 @pytest.fixture

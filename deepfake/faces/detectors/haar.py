@@ -47,7 +47,7 @@ class HaarDetector:
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels."""
-        grey, scale = frame.small_grey(self._config.rows)
+        grey, scale = frame.shrink_grey(self._config.rows)
         found = self._near(grey, self._quick(grey)) if self._config.keep == "largest" else []
         if not found:
             found = self._search(grey, self._min_side(grey), None, SCALE_FACTOR, self._config.haar_neighbors)

@@ -67,7 +67,7 @@ class _SizedNetwork:
     enough: float  # the largest face must be of this share, or none is taken
 
     def faces(self, frame: Frame) -> list[Detection]:
-        bgr, scale = frame.small_bgr(self.rows)
+        bgr, scale = frame.shrink_bgr(self.rows)
         height, width = bgr.shape[:2]
         self.network.setInputSize((width, height))
         _, rows = self.network.detect(bgr)

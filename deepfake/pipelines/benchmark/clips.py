@@ -41,7 +41,7 @@ class LocalClip:
         """Pixels to decode: what the clips are ordered by: long ones first, so that none ends alone."""
         return self.width * self.height * self.frames_total
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What the report says of it."""
         names = ("video_id", "size_bytes", "codec", "width", "height", "duration_s", "frames_total")
         return {name: getattr(self, name) for name in names}

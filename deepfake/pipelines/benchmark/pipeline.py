@@ -86,9 +86,9 @@ def _run(
         **setting,
         "sampling": config.sampling.model_dump(mode="json"),
         "crop": config.crop.model_dump(mode="json"),
-        "clips": [clip.described() for clip in clips],
+        "clips": [clip.describe() for clip in clips],
         "left_out": left_out,
-        "measured": [one.described() for one in measured.values()],
+        "measured": [one.describe() for one in measured.values()],
         "ratios": ratios,
         "warnings": doubts,
     }

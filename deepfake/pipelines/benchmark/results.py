@@ -39,7 +39,7 @@ class Measurement:
         """Median of the runs' seconds."""
         return statistics.median(self.seconds)
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Its entry in ``benchmark.json``."""
         return {
             "name": self.name,

@@ -41,7 +41,7 @@ class Animation:
     noise: NDArray[np.int16]  # larger than a frame; each frame takes a window of it
     windows: NDArray[np.int64]  # (frames, 2) where
 
-    def matrix(self, seconds: float) -> NDArray[np.float64]:
+    def compute_matrix(self, seconds: float) -> NDArray[np.float64]:
         """The 2x3 matrix from the canvas to the frame."""
         turn = cv2.getRotationMatrix2D(
             FACE_CENTRE, self.degrees.at(seconds), self.zoom * (1.0 + self.scale.at(seconds))
@@ -52,11 +52,11 @@ class Animation:
             turn[0, 2] += WIDTH - 1
         return turn
 
-    def frame(self, image: Image, index: int, fps: int) -> Image:
+    def render_frame(self, image: Image, index: int, fps: int) -> Image:
         """One frame of the clip out of the canvas; both (360, 480, 3) uint8 RGB."""
         seconds = index / fps
         moved = cv2.warpAffine(
-            image, self.matrix(seconds), (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR,
+            image, self.compute_matrix(seconds), (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )  # fmt: skip
         table = np.clip(np.arange(256) * (1.0 + self.light.at(seconds)), 0, 255).astype(np.uint8)

@@ -64,26 +64,26 @@ class DatasetPlan:
                 f"got {self}"
             )
 
-    def clips(self) -> list[Clip]:
+    def list_clips(self) -> list[Clip]:
         """Originals first. Each identity takes the face of the next one of the same person."""
         originals = [Clip(i) for i in range(len(PERSON_OF_SPLIT) * self.identities)]
         return originals + [
-            Clip(target, self.source_of(target), METHODS[(target + 2 * k + k // 2) % len(METHODS)])
+            Clip(target, self.find_source(target), METHODS[(target + 2 * k + k // 2) % len(METHODS)])
             for target in range(len(originals))
             for k in range(self.fakes)
         ]
 
-    def source_of(self, target: int) -> int:
+    def find_source(self, target: int) -> int:
         """The identity whose face a target gets: faces go round in a ring within one person."""
         first = target - target % self.identities
         return first + (target + 1 - first) % self.identities
 
-    def splits(self) -> dict[str, list[list[str]]]:
+    def list_splits(self) -> dict[str, list[list[str]]]:
         """Pairs of identities by split, in the form of FaceForensics++'s official files."""
         result: dict[str, list[list[str]]] = {}
         for number, split in enumerate(PERSON_OF_SPLIT):
             members = range(number * self.identities, (number + 1) * self.identities)
-            pairs = {tuple(sorted((i, self.source_of(i)))) for i in members}
+            pairs = {tuple(sorted((i, self.find_source(i)))) for i in members}
             result[split] = [[f"{a:03d}", f"{b:03d}"] for a, b in sorted(pairs)]
         return result
 
@@ -116,14 +116,14 @@ def make_dataset(
     """
     root = Path(folder)
     plan = DatasetPlan(seed, identities_per_person, fakes_per_identity, round(seconds * fps), fps)
-    clips = plan.clips()
+    clips = plan.list_clips()
     reused = _is_complete(root, plan, clips)
     if not reused:
         for footage in PERSON_OF_SPLIT.values():
             people.load_person(footage)  # a missing package is found before anything is written
         _render_all(root, plan, clips, workers)
         (root / "splits").mkdir(exist_ok=True)
-        for split, pairs in plan.splits().items():
+        for split, pairs in plan.list_splits().items():
             (root / "splits" / f"{split}.json").write_text(json.dumps(pairs, indent=2) + "\n")
         (root / RECORD).write_text(json.dumps(_make_record(plan), indent=2) + "\n")
     originals = sum(clip.method is None for clip in clips)
@@ -174,7 +174,7 @@ def _render_all(root: Path, plan: DatasetPlan, clips: Sequence[Clip], workers: i
         Progress("demo clips", len(clips)) as progress,
     ):
         cast = _draw_cast(plan)
-        list(pool.map(lambda member: [member[0].frame(i)[1] for i in range(plan.frames)], cast))
+        list(pool.map(lambda member: [member[0].look_up_frame(i)[1] for i in range(plan.frames)], cast))
         jobs = [pool.submit(_write_clip, root / clip.path, clip, cast, plan) for clip in clips]
         try:
             for done in as_completed(jobs):
@@ -201,16 +201,18 @@ def render_clip(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Da
     identity, motion = cast[clip.target]
     if clip.method is None or clip.source is None:
         for index in range(plan.frames):
-            yield motion.frame(identity.frame(index)[0], index, plan.fps)
+            yield motion.render_frame(identity.look_up_frame(index)[0], index, plan.fps)
         return
     style = STYLES[clip.method]
     rng = np.random.default_rng([plan.seed, clip.target, clip.source, METHODS.index(clip.method)])
     shift = rng.uniform(-style.shift, style.shift, 2)
     for index in range(plan.frames):
-        target, target_box = identity.frame(index)
-        source, source_box = cast[clip.source][0].frame(index)
+        target, target_box = identity.look_up_frame(index)
+        source, source_box = cast[clip.source][0].look_up_frame(index)
         offset = shift + rng.normal(0.0, style.jitter, 2)
-        yield motion.frame(blend_face(target, target_box, source, source_box, style, offset), index, plan.fps)
+        yield motion.render_frame(
+            blend_face(target, target_box, source, source_box, style, offset), index, plan.fps
+        )
 
 
 def _write_clip(

@@ -42,17 +42,17 @@ class Identity:
     phase: int  # first frame of the person's footage
     _looks: dict[int, Image] = field(default_factory=dict)  # frames made so far
 
-    def frame(self, index: int) -> tuple[Image, NDArray[np.float64]]:
+    def look_up_frame(self, index: int) -> tuple[Image, NDArray[np.float64]]:
         """``(image, face box)`` at a time: the footage is played forward and back without end."""
         last = len(self.person.frames) - 1
         position = (index + self.phase) % (2 * last) if last else 0
         position = min(position, 2 * last - position)
         box = self.person.boxes[position]
         if position not in self._looks:
-            self._looks[position] = self.changed(self.person.frames[position], box)
+            self._looks[position] = self.change(self.person.frames[position], box)
         return self._looks[position], box
 
-    def changed(self, image: Image, box: NDArray[np.float64]) -> Image:
+    def change(self, image: Image, box: NDArray[np.float64]) -> Image:
         """The person's frame as this identity; (360, 480, 3) uint8 RGB in and out."""
         return self._coloured(self._warped(image, box), box)
 

@@ -30,7 +30,7 @@ def run(config: DemoJobConfig) -> Outcome:
     if config.limit is not None:
         raise UsageError("--limit: the demo has one size; it takes no limit")
     tour = list_steps(config)
-    commands = [step.command(os.path.relpath(sys.executable), os.path.relpath(JOBS)) for step in tour]
+    commands = [step.make_command(os.path.relpath(sys.executable), os.path.relpath(JOBS)) for step in tour]
     if config.dry_run:
         print("\n".join(["", *map(format_command, commands)]))
         return Outcome()

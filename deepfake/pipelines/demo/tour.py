@@ -19,7 +19,7 @@ class Step:
     arguments: tuple[str, ...]
     look_at: tuple[str, ...]  # relative to the demo's output
 
-    def command(self, python: str, jobs: str) -> list[str]:
+    def make_command(self, python: str, jobs: str) -> list[str]:
         """The command, with the interpreter and the folder of the jobs as the user would write them."""
         return [python, f"{jobs}/{self.name}.py", *self.arguments]
 

@@ -37,7 +37,7 @@ class HeatFindings:
         """JSON-ready values."""
         return {"errors_shown": self.errors, "blended": asdict(self.blended) if self.blended else None}
 
-    def in_words(self) -> str | None:
+    def put_in_words(self) -> str | None:
         """What the page says of the blending."""
         found = self.blended
         if found is None or found.share is None or found.area is None:

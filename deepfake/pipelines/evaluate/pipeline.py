@@ -95,7 +95,7 @@ def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Stora
     video, frame = first.results.video.overall, first.results.frame.overall
     summary = {
         **describe_evaluation(planned),
-        **first.results.counts(),
+        **first.results.count_items(),
         "video_auc": video["auc"],
         "video_accuracy": video["accuracy"],
         "frame_auc": frame["auc"],
@@ -268,7 +268,9 @@ def _measure_robustness(
             return score_faces(faces, network, storage, config, changes)
 
         rows = robustness.measure_robustness(first.faces, score, config.evaluation)
-        again, said = measure_recompression(first.faces, scored, network.scorer(), storage, config.evaluation)
+        again, said = measure_recompression(
+            first.faces, scored, network.start_scorer(), storage, config.evaluation
+        )
         rows += again
         notes += said
     return rows + robustness.measure_fewer_frames(scored, config.evaluation), notes

@@ -94,7 +94,7 @@ def recompress(source: Any, target: Path, crf: int) -> None:
             encoded.set_display_rotation(first.rotation)
         for number, frame in enumerate(chain([first], frames)):
             if as_shown:
-                frame = av.VideoFrame.from_ndarray(Frame(number, 0.0, frame, aspect).rgb(), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(Frame(number, 0.0, frame, aspect).to_rgb(), format="rgb24")
             plain = frame.reformat(encoded.width, encoded.height, "yuv420p")
             plain.pts, plain.time_base = number, 1 / rate
             plain.pict_type = 0  # the encoder's own choice of key frames

@@ -53,7 +53,7 @@ class Results:
     aggregations: list[dict[str, Any]] = field(default_factory=list)  # ways to a video's score, compared
     decisions: DecisionMetrics = field(default_factory=DecisionMetrics)
 
-    def counts(self) -> dict[str, int]:
+    def count_items(self) -> dict[str, int]:
         """How many videos and faces of each class were measured."""
         return {
             "videos": self.video.overall["n"],
@@ -63,7 +63,7 @@ class Results:
             "faces": self.frame.overall["n"],
         }
 
-    def weakest(self, count: int = 5) -> list[dict[str, Any]]:
+    def find_weakest(self, count: int = 5) -> list[dict[str, Any]]:
         """The groups of videos with the lowest AUC, of all groupings that tell any apart."""
         rows = [row for row in self.video.groups if row["auc"] is not None and row["grouped_by"] != "all"]
         groups = Counter(row["grouped_by"] for row in rows)
@@ -208,7 +208,7 @@ def results_as_json(results: Results) -> Mapping[str, Any]:
     levels = {name: getattr(results, name) for name in LEVELS}
     return {
         **{name: {"overall": level.overall, "groups": level.groups} for name, level in levels.items()},
-        "weakest_groups": results.weakest(),
+        "weakest_groups": results.find_weakest(),
         "aggregations": results.aggregations,
         **results.decisions.as_json(),
     }

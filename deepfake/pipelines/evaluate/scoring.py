@@ -107,7 +107,7 @@ class _Scorer:
     ) -> None:
         cv2.setNumThreads(1)
         self._files, self._storage, self._changes = files, storage, changes
-        self._scorer: Scorer = session.fetch(network).scorer(threads)
+        self._scorer: Scorer = session.fetch(network).start_scorer(threads)
         self._scoring = Lock()
         on_gpu = session.workers_exist() and bool(ray.get_gpu_ids())
         self._decoders = ThreadPoolExecutor(min(_DECODERS, count_cpus()) if on_gpu else 1)

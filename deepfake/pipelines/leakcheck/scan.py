@@ -118,7 +118,7 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
 def read_key_frame(uri: str, storage: Storage) -> Any:
     """The frame of a file that was looked at, ``(h, w, 3) uint8 RGB``; raises ``VideoError``."""
     with open_frames(uri, storage, _ONE_KEY_FRAME) as source:
-        return next(source.sample()).rgb()
+        return next(source.sample()).to_rgb()
 
 
 def _list_row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
@@ -223,6 +223,6 @@ def _read_facts(uri: str, storage: Storage) -> dict[str, Any]:
         info, frame = source.info, next(source.sample(), None)
     if frame is None:
         return {"problem": "no frame could be decoded"}
-    picture = frame.rgb()
+    picture = frame.to_rgb()
     upright = {"height": picture.shape[0], "width": picture.shape[1], "frame_index": frame.index}
     return {**vars(info), **upright, **describe_picture(picture)}

@@ -84,7 +84,7 @@ class PreprocessJob(UnitJob[PreprocessJobConfig]):
 
     def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
         """See ``UnitJob``."""
-        videos = self.output.finished_videos()
+        videos = self.output.read_finished_videos()
         assert videos is not None
         write_yield(videos, self.output, self.config.detector.name)
         numbers = unit_job.count_videos(videos)

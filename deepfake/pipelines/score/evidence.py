@@ -70,7 +70,9 @@ def show_faces(
     wanted = {face["frame_index"]: face for face in faces}
     try:
         with open_frames(uri, storage, sampling) as source:
-            found = [_show_face(wanted[frame.index], frame, crop) for frame in source.frames(sorted(wanted))]
+            found = [
+                _show_face(wanted[frame.index], frame, crop) for frame in source.decode_frames(sorted(wanted))
+            ]
     except (VideoError, OSError, cv2.error) as error:
         log.warning("%s: its frames cannot be shown: %s", uri, error)
         return []
@@ -82,7 +84,7 @@ def _show_face(face: Row, frame: Frame, config: CropConfig) -> Shown:
     points = face.get("landmarks")
     landmarks = tuple(points) if points else None
     found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=landmarks)
-    picture = frame.rgb()
+    picture = frame.to_rgb()
     height, width = picture.shape[:2]
     small = images.fit_side(picture, min(FRAME_SIDE, max(height, width)))
     cut = cropping.cut_face(frame, found, config)

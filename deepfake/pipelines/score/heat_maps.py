@@ -63,7 +63,7 @@ class HeatPictures:
 class _Painter:
     def __init__(self, network: Network, threads: int | None = 1) -> None:
         skip_final_gc()
-        self._draw_maps = network.heat_maps(threads)
+        self._draw_maps = network.start_heat_maps(threads)
 
     def draw(self, crops: np.ndarray) -> list[bytes]:
         return [

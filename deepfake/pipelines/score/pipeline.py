@@ -118,10 +118,10 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         if self.kept is None:
             return super().describe_plan(listed)
         rest = planning.select_missing(
-            listed, self.output.finished_videos(planning.EARLIER), self.config.retry_failed
+            listed, self.output.read_finished_videos(planning.EARLIER), self.config.retry_failed
         )
         units = stored_crops.plan_kept_units(rest, self.identity)
-        finished = self.output.finished_units()
+        finished = self.output.list_finished_units()
         waiting = [unit for unit in units if unit.unit_id not in finished]
         return {
             "videos": listed.num_rows,
@@ -146,7 +146,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         """What no earlier run has done, as far as a budget in videos goes."""
         if self.kept is None:
             return planning.choose_units(listed, self.config, self.output, self.identity, self.budget.videos)
-        earlier = self.output.finished_videos(planning.EARLIER)
+        earlier = self.output.read_finished_videos(planning.EARLIER)
         rest = planning.select_missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
         units = stored_crops.plan_kept_units(rest, self.identity)
         return Todo(units, tables.from_rows("videos", []), "", earlier)
@@ -161,9 +161,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         self.deadline = None if self.budget.seconds is None else Deadline(self.budget.seconds)
         self.always: frozenset[str] | None = None  # units that are done however short the time is
 
-    def extraction(self) -> ExtractConfig | None:
+    def make_extraction(self) -> ExtractConfig | None:
         """See ``UnitJob``."""
-        return super().extraction() if self.kept is None else None
+        return super().make_extraction() if self.kept is None else None
 
     def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
         """See ``UnitJob``; not where there is a first pass, for which this would come too late."""
@@ -202,7 +202,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
 
     def cut_to_what_is_done(self, work: Todo) -> Todo:
         """See ``UnitJob``."""
-        finished = self.output.finished_units()
+        finished = self.output.list_finished_units()
         done = [unit for unit in work.units if unit.unit_id in finished]
         if len(done) == len(work.units):
             return work

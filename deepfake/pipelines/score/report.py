@@ -56,7 +56,7 @@ def write_report(
     csv = write_tables(videos, order, output)
     links = write_pages(videos, order, config, output, network)
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
-    seen = output.rows_of("evidence", first, ["video_id", "image"])
+    seen = output.read_rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
     facts = {
         "Archive": config.input,
@@ -113,7 +113,7 @@ def write_pages(
 def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
     """The rows of some videos in a table, by video_id."""
     rows: dict[str, list[Row]] = defaultdict(list)
-    for row in output.rows_of(table, names).to_pylist():
+    for row in output.read_rows_of(table, names).to_pylist():
         rows[row["video_id"]].append(row)
     return rows
 

@@ -174,8 +174,8 @@ def _video(
     worst = _worst(faces)
     return row | {
         "score": score,
-        "verdict": point.verdict(score),
-        "probability": point.probability(score),
+        "verdict": point.judge(score),
+        "probability": point.compute_probability(score),
         "worst_track_id": max(judged, key=lambda track: track.score).faces[0]["track_id"],
         "worst_frame_index": worst["frame_index"],
         "worst_time_s": worst["time_s"],

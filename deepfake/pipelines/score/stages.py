@@ -50,11 +50,11 @@ class Budgeted:
     deadline: Deadline | None  # None: there is no end
     always: frozenset[str]  # ids of units
 
-    def too_late_for(self, block: pa.Table) -> bool:
+    def is_too_late_for(self, block: pa.Table) -> bool:
         """Whether the unit of a block is not to be begun."""
         if self.deadline is None or read_unit_id(block) in self.always:
             return False
-        return self.deadline.passed()
+        return self.deadline.has_passed()
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Writer:
 
 def start_scorer(network: Any, threads: int | None = None) -> Scorer:
     """A ``Network`` that the job shares, as what scores with it, compiled."""
-    scorer: Scorer = session.fetch(network).scorer(threads)
+    scorer: Scorer = session.fetch(network).start_scorer(threads)
     scorer.score(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
     return scorer
 
@@ -115,7 +115,7 @@ class CutAndScoreUnit:
         self._scorer = start_scorer(network, threads)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        if self._budgeted.too_late_for(block):
+        if self._budgeted.is_too_late_for(block):
             return make_empty_answer()
         began = time.monotonic()
         return attempt_unit(
@@ -140,7 +140,7 @@ def cut_unit(block: pa.Table, make: MakeCrops, budgeted: Budgeted) -> pa.Table:
 
     Without rows where it is not begun, or handed back.
     """
-    if budgeted.too_late_for(block):
+    if budgeted.is_too_late_for(block):
         return pa.table({})
     return attempt_unit(read_unit_id(block), partial(_cut, block, make), lambda: pa.table({}))
 

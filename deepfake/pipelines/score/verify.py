@@ -143,7 +143,7 @@ def _score_again(
     judgement = Judgement(
         job.scoring, choose_verdict_rule(bundle, job.scoring), bundle.sha256, hash_config(job)
     )
-    scorer, one_at_a_time = network.scorer(), threading.Lock()
+    scorer, one_at_a_time = network.start_scorer(), threading.Lock()
     local = threading.local()
 
     def score(crops: np.ndarray) -> np.ndarray:

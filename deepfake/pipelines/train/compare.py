@@ -192,7 +192,7 @@ def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split
     for recipe in recipes:
         by_split = {row.split: row for row in found if row.recipe == recipe.name}
         own, honest = by_split[OWN], by_split[IDENTITY]
-        faults = ", ".join(recipe.config.faults.names())
+        faults = ", ".join(recipe.config.faults.list_names())
         made = f"made with {faults}" if faults else "made without known mistakes"
         words = f"- {recipe.name}, {made}: AUC {_format_number(honest.auc)} on {unseen}"
         if faults and own.auc is not None and honest.auc is not None:
@@ -214,7 +214,7 @@ def comparison_as_json(recipes: Sequence[Recipe], found: Sequence[Numbers], spli
         "recipes": {
             recipe.name: {
                 "output": recipe.config.output,
-                "faults": recipe.config.faults.names(),
+                "faults": recipe.config.faults.list_names(),
                 **{row.split: vars(row) for row in found if row.recipe == recipe.name},
             }
             for recipe in recipes

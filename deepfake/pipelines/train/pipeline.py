@@ -94,7 +94,7 @@ def _train(
     mine: lock.Lock,
     callbacks: MakeCallbacks | None,
 ) -> Outcome:
-    data_sha256 = crops.sha256()
+    data_sha256 = crops.hash_crops()
     identity = hash_run(config, data_sha256)
     check_weights(config.model.weights, storage)
     if _claim(config, storage, identity):
@@ -197,8 +197,8 @@ def describe_training(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[
         if count := int(np.count_nonzero(first.kind == kind)):
             found[f"{name}_per_epoch"] = count
     found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in plan_phases(training)}
-    if config.faults.names():
-        found["faults"] = ", ".join(config.faults.names())
+    if config.faults.list_names():
+        found["faults"] = ", ".join(config.faults.list_names())
     return found
 
 
@@ -269,7 +269,7 @@ def _write_bundle(
             "data_sha256": data_sha256,
             "config_sha256": config_hash,
             "config": {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections},
-            "faults": config.faults.names(),
+            "faults": config.faults.list_names(),
             "epochs_run": len(history),
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
@@ -279,7 +279,7 @@ def _write_bundle(
         versions=keras_runtime.list_versions(),
         **validation.derive_bundle_fields(scored),
     )
-    card = model_card.render_card(info.model_copy(update={"sha256": info.identity()}))
+    card = model_card.render_card(info.model_copy(update={"sha256": info.compute_identity()}))
     storage.write_text(join(config.output, model_card.FILE), card)
     return bundle.write_bundle(config.output, storage, info)
 

@@ -34,7 +34,7 @@ class Selection:
     kind: np.ndarray  # int8, a Kind
     unit: np.ndarray  # int64, rises by one with each crop, or pair of crops that stay together
 
-    def labels(self, rows: Rows) -> np.ndarray:
+    def compute_labels(self, rows: Rows) -> np.ndarray:
         """``(n,) int8``: 1 for what is fake as it is shown."""
         return np.where(self.kind == CropKind.BLENDED, np.int8(1), rows.label[self.rows]).astype(np.int8)
 

@@ -163,7 +163,7 @@ def _make_plan(
     group: np.ndarray,
     global_batch: int,
 ) -> EpochPlan:
-    columns = (chosen.rows, chosen.occurrence, chosen.kind, chosen.labels(rows))
+    columns = (chosen.rows, chosen.occurrence, chosen.kind, chosen.compute_labels(rows))
     places, occurrence, kind, label = (column[positions] for column in columns)
     cuts = _cut_batches(unit, global_batch)
     return EpochPlan(places, occurrence, kind, label, unit, window, group, cuts)

@@ -67,7 +67,7 @@ class WindowReader:
     def __init__(self, files: Sequence[str], storage: Storage) -> None:
         self._files, self._storage = files, storage
 
-    def tables(self, window: pa.Table) -> Iterator[pa.Table]:
+    def read_tables(self, window: pa.Table) -> Iterator[pa.Table]:
         """The crops of a window of ``list_crops``, 64 rows a table; a row is one crop or a pair."""
         units = self._units(window)
         for start in range(0, len(units), _TOGETHER):
@@ -102,8 +102,8 @@ class WindowReader:
 
 
 def read_window(reader: WindowReader, window: pa.Table) -> Iterator[pa.Table]:
-    """``reader.tables(window)``, as a Ray task takes it."""
-    yield from reader.tables(window)
+    """``reader.read_tables(window)``, as a Ray task takes it."""
+    yield from reader.read_tables(window)
 
 
 class CropDecoder:

@@ -54,16 +54,16 @@ def _pairs(root: Path) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("identities", [2, 3, 4])
 def test_no_person_is_in_two_splits(identities: int) -> None:
     plan = DatasetPlan(seed=0, identities=identities, fakes=2, frames=1, fps=30)
-    members = [{i for pair in pairs for i in pair} for pairs in plan.splits().values()]
+    members = [{i for pair in pairs for i in pair} for pairs in plan.list_splits().values()]
     assert sorted(i for ids in members for i in ids) == [f"{i:03d}" for i in range(3 * identities)]
-    for clip in plan.clips():
+    for clip in plan.list_clips():
         if clip.source is not None:
             assert any({f"{clip.target:03d}", f"{clip.source:03d}"} <= ids for ids in members)
 
 
 @pytest.mark.parametrize("fakes", [1, 2, 3, 4])
 def test_every_method_is_used_and_no_clip_is_made_twice(fakes: int) -> None:
-    clips = DatasetPlan(seed=0, identities=4, fakes=fakes, frames=1, fps=30).clips()
+    clips = DatasetPlan(seed=0, identities=4, fakes=fakes, frames=1, fps=30).list_clips()
     assert len({clip.path for clip in clips}) == len(clips) == 12 * (1 + fakes)
     assert {clip.method for clip in clips} == {None, *METHODS}
 

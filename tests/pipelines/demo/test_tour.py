@@ -39,7 +39,7 @@ def test_every_command_line_is_one_that_its_job_understands() -> None:
 
 def test_a_shown_command_can_be_pasted_into_a_shell() -> None:
     step = tour.list_steps(config.DemoJobConfig(output="some where"))[0]
-    assert "--output 'some where/crops'" in tour.format_command(step.command("python", "jobs"))
+    assert "--output 'some where/crops'" in tour.format_command(step.make_command("python", "jobs"))
 
 
 def test_it_stops_at_the_first_failure_with_that_job_s_status(

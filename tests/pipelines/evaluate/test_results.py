@@ -29,7 +29,7 @@ def test_frames_and_videos_are_measured_each_on_their_own() -> None:
         scored("fake", 0, 1, 0.4), scored("fake", 30, 1, 0.8),
     )  # fmt: skip
     measured = results.measure_faces(faces, CONFIG, threshold=0.5)
-    assert measured.counts() == {
+    assert measured.count_items() == {
         "videos": 2, "real_videos": 1, "fake_videos": 1, "tracks": 2, "faces": 5,
     }  # fmt: skip
     assert measured.video.overall["confusion"] == {"tn": 1, "fp": 0, "fn": 0, "tp": 1}
@@ -149,8 +149,8 @@ def test_videos_are_grouped_by_the_size_of_their_faces_and_their_longest_track()
     assert found["track length", "2 to 4 faces"] == (1.0, 12)
     of_frames = {(g["grouped_by"], g["group"]): g["n"] for g in measured.frame.groups}
     assert of_frames["face size", "128 to 255 px"] == 12
-    assert [row["auc"] for row in measured.weakest(2)] == [0.5, 0.5]
-    assert {row["grouped_by"] for row in measured.weakest(2)} == {"face size", "track length"}
+    assert [row["auc"] for row in measured.find_weakest(2)] == [0.5, 0.5]
+    assert {row["grouped_by"] for row in measured.find_weakest(2)} == {"face size", "track length"}
 
 
 def choose_decisions() -> Decisions:

@@ -34,7 +34,7 @@ def test_the_command_line_holds_for_all_recipes_over_what_they_say(tmp_path: Pat
     assert seed.config.output == str(tmp_path / "out" / "seed")
     assert {r.config.training.epochs for r in (seed, honest)} == {3}
     assert {r.config.model.weights for r in (seed, honest)} == {"none"}
-    assert seed.config.faults.frame_split and not honest.config.faults.names()
+    assert seed.config.faults.frame_split and not honest.config.faults.list_names()
     assert seed.config.training.global_batch == 16 and honest.config.training.global_batch == 32
 
 

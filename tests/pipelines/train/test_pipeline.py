@@ -161,14 +161,14 @@ def test_the_self_blending_recipe_is_a_valid_configuration() -> None:
 
 def test_the_first_recipe_is_kept_with_all_its_mistakes() -> None:
     config = recipe("seed")
-    assert set(config.faults.names()) == set(type(config.faults).model_fields)
+    assert set(config.faults.list_names()) == set(type(config.faults).model_fields)
     assert config.training.fine_tune == "none" and config.training.balance == "none"
     assert not config.augment.enabled
 
 
 def test_the_honest_recipe_is_the_default_and_has_no_mistakes() -> None:
     assert recipe("honest") == TrainJobConfig(input="crops", output="model")
-    assert recipe("honest").faults.names() == []
+    assert recipe("honest").faults.list_names() == []
 
 
 def test_a_copy_of_a_training_video_in_validation_is_refused_by_name(tmp_path: Path) -> None:

@@ -122,13 +122,13 @@ def test_self_blended_fakes_are_made_of_each_real_once_and_no_other_fake_is_show
     found = select_crops(rows, balance, 3, epoch, "sbi")
     reals = np.flatnonzero(rows.label == 0)
     assert sorted(kinds(found, CropKind.TARGET)) == sorted(kinds(found, CropKind.BLENDED)) == reals.tolist()
-    assert len(found.rows) == 2 * len(reals) and found.labels(rows).mean() == 0.5
+    assert len(found.rows) == 2 * len(reals) and found.compute_labels(rows).mean() == 0.5
 
 
 @given(some_rows(), BALANCE, st.integers(0, 9))
 def test_in_a_mix_half_of_the_fakes_are_self_blended(rows: Rows, balance: str, epoch: int) -> None:
     found = select_crops(rows, balance, 3, epoch, "mix")
-    labels = found.labels(rows)
+    labels = found.compute_labels(rows)
     blended, fakes = len(kinds(found, CropKind.BLENDED)), int(labels.sum())
     if balance == "none":
         assert blended == min(np.count_nonzero(rows.label == 0), fakes // 2)
@@ -162,7 +162,7 @@ def test_the_two_of_a_pair_follow_each_other_in_one_batch_with_the_real_first(
 def test_paired_reals_are_shown_beside_a_fake_of_their_own(rows: Rows, epoch: int) -> None:
     assert rows.original is not None
     found = select_crops(rows, "paired", 3, epoch)
-    labels = found.labels(rows)
+    labels = found.compute_labels(rows)
     assert np.count_nonzero(labels == 0) == labels.sum()
     beside = rows.original[kinds(found, CropKind.BESIDE)]
     assert sorted(beside) == sorted(set(rows.original[rows.original >= 0]))  # each of them once

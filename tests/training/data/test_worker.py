@@ -38,15 +38,15 @@ def test_a_window_comes_in_the_order_in_which_it_is_asked_for(make_crops) -> Non
 def test_a_turned_copy_is_the_stored_crop_turned(small_crops: Path) -> None:
     reader, rows, plan = opened(small_crops)
     turned = replace(rows, turned=np.arange(len(rows)) == plan.rows[1])
-    (table,) = reader.tables(list_crops(turned, plan, np.array([0, 1])))
-    (plain,) = reader.tables(list_crops(rows, plan, np.array([0, 1])))
+    (table,) = reader.read_tables(list_crops(turned, plan, np.array([0, 1])))
+    (plain,) = reader.read_tables(list_crops(rows, plan, np.array([0, 1])))
     first, second = AS_STORED.decode(plain).crops
     np.testing.assert_array_equal(AS_STORED.decode(table).crops, [first, faults.turn_crop(second)])
 
 
 def test_a_crop_that_is_no_picture_is_named(small_crops: Path) -> None:
     reader, rows, plan = opened(small_crops)
-    (table,) = reader.tables(list_crops(rows, plan, np.array([0])))
+    (table,) = reader.read_tables(list_crops(rows, plan, np.array([0])))
     units = table["unit"].to_pylist()
     units[0][0]["encoded"] = b"no picture"
     with pytest.raises(TableError, match=r"part-\d+\.parquet: "):
