@@ -15,7 +15,7 @@ import av
 import pytest
 
 from deepfake.config import PreprocessJobConfig
-from deepfake.pipelines.preprocess import pipeline as preprocess
+from deepfake.pipelines.preprocess import pipeline
 from tests.cluster.local_cluster import LocalCluster, finished
 from tests.pipelines.test_s3_jobs import rows
 from tests.running import ROOT, flags
@@ -42,7 +42,7 @@ def undisturbed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The crops of an embedded run."""
     output = tmp_path_factory.mktemp("undisturbed")
     options = {"detector": {"name": "haar"}, "sampling": {"isolate": False, "every_n": 2}}
-    preprocess.run(
+    pipeline.run(
         PreprocessJobConfig.model_validate({"input": str(archive), "output": str(output), **options})
     )
     return output

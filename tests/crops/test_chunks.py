@@ -296,10 +296,10 @@ def test_only_large_videos_are_looked_into_first(archive: Path, ray_session: Non
 def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     archive: Path, whole: Path, tmp_path: Path
 ) -> None:
+    import deepfake.pipelines.score.pipeline
     from deepfake.config import ModelConfig, ScoreJobConfig
     from deepfake.model import keras_runtime
     from deepfake.model.network import build_network
-    from deepfake.pipelines.score import pipeline as scoring
     from tests.small_bundle import save_bundle
 
     keras_runtime.start_keras(seed=3)
@@ -307,7 +307,7 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     save_bundle(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
     config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}, "report": {"pages": 0}}
-    summary = scoring.run(ScoreJobConfig.model_validate(config)).summary
+    summary = deepfake.pipelines.score.pipeline.run(ScoreJobConfig.model_validate(config)).summary
     assert summary["by_status"] == {"ok": 3, "unreadable": 1}
     columns = ["video_id", "frame_index", "time_s", "face_index", "track_id", "box", "detector_score"]
     scored = pd.read_parquet(tmp_path / "scores" / "face_scores")[columns]

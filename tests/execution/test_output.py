@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.errors import UsageError
-from deepfake.execution import output as staging
 from deepfake.execution.output import Output, Part, describe_changes, regroup
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
@@ -121,7 +120,7 @@ def test_nothing_is_readable_before_the_job_has_finished(output: Output) -> None
 
 
 def test_an_interrupted_join_done_again_gives_the_same_files(output: Output, monkeypatch) -> None:
-    monkeypatch.setattr(staging, "PART_BYTES", 1)  # a part for each unit
+    monkeypatch.setattr("deepfake.execution.output.PART_BYTES", 1)  # a part for each unit
     write_all(output)
     first, *_ = output.parts("crops", UNITS)
     output.join_part(first)
@@ -147,7 +146,7 @@ def test_the_same_units_give_the_same_bytes_whoever_wrote_them_first(tmp_path: P
 def test_parts_are_as_large_as_asked_and_hold_whole_units(output: Output, monkeypatch) -> None:
     write_all(output)
     size = max(info.size for info in output.storage.list_files(join(output.root, "_work/crops")))
-    monkeypatch.setattr(staging, "PART_BYTES", 2 * size)
+    monkeypatch.setattr("deepfake.execution.output.PART_BYTES", 2 * size)
     parts = output.parts("crops", UNITS)
     assert [len(part.sources) for part in parts] == [2, 1]
     assert [output.join_part(part) for part in parts] == [6, 3]
@@ -179,7 +178,7 @@ def test_while_a_second_run_works_readers_see_the_first_one_whole(output: Output
 
 
 def test_parts_of_an_interrupted_run_that_was_larger_do_not_stay(output: Output, monkeypatch) -> None:
-    monkeypatch.setattr(staging, "PART_BYTES", 1)
+    monkeypatch.setattr("deepfake.execution.output.PART_BYTES", 1)
     write_all(output)
     join_all(output)  # and stopped here; then fewer videos are asked for
     output.storage.write_text(join(output.root, "notes.parquet"), "not ours")
@@ -189,7 +188,7 @@ def test_parts_of_an_interrupted_run_that_was_larger_do_not_stay(output: Output,
 
 
 def test_rows_of_some_videos_come_in_the_order_of_the_table(output: Output, monkeypatch) -> None:
-    monkeypatch.setattr(staging, "PART_BYTES", 1)
+    monkeypatch.setattr("deepfake.execution.output.PART_BYTES", 1)
     write_all(output, rows=100)  # more than a row group each, in three files
     finish_all(output)
     some = pa.array(["u1", "u2", "absent"])  # u0 is in a file of its own, of which no row group is wanted

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import deepfake.pipelines.score.pipeline
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
 from deepfake.io import tables
 from deepfake.pipelines.preprocess import pipeline
-from deepfake.pipelines.score import pipeline as scoring
 from tests.broken_inputs import write
 from tests.small_bundle import red_is_fake
 
@@ -79,7 +79,7 @@ def test_scoring_gives_each_of_them_the_status_that_preprocessing_gave(
     settings = _settings(broken[0], tmp_path / "scores") | {
         "bundle": bundle.uri, "report": {"heat_maps": False},
     }  # fmt: skip
-    summary = scoring.run(ScoreJobConfig.model_validate(settings)).summary
+    summary = deepfake.pipelines.score.pipeline.run(ScoreJobConfig.model_validate(settings)).summary
     scores = pd.read_parquet(tmp_path / "scores/video_scores").set_index("video_id").sort_index()
     assert scores["status"].to_dict() == preprocessed["status"].to_dict()
     assert scores.loc[scores["status"].isin(tables.FAILURES), "status_detail"].notna().all()

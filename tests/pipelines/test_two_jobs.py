@@ -11,6 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import deepfake.pipelines.benchmark.pipeline
+import deepfake.pipelines.evaluate.pipeline
+import deepfake.pipelines.leakcheck.pipeline
+import deepfake.pipelines.preprocess.pipeline
+import deepfake.pipelines.train.pipeline
 from deepfake.config import (
     BenchmarkJobConfig,
     EvaluateJobConfig,
@@ -21,12 +26,7 @@ from deepfake.config import (
 from deepfake.errors import UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
-from deepfake.pipelines.benchmark import pipeline as benchmark
-from deepfake.pipelines.evaluate import pipeline as evaluate
-from deepfake.pipelines.leakcheck import pipeline as leakcheck
-from deepfake.pipelines.preprocess import pipeline as preprocess
 from deepfake.pipelines.train import compare
-from deepfake.pipelines.train import pipeline as train
 from tests import running
 from tests.pipelines.evaluate.faces import two_classes, write
 from tests.processes import wait_until
@@ -93,11 +93,13 @@ def small_crops_here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _preprocess(source: Path, crops: Path, output: str, folder: Path) -> Any:
-    return preprocess.run(PreprocessJobConfig(input=str(source), output=output))
+    return deepfake.pipelines.preprocess.pipeline.run(PreprocessJobConfig(input=str(source), output=output))
 
 
 def _train(source: Path, crops: Path, output: str, folder: Path) -> Any:
-    return train.run(TrainJobConfig(input=str(crops), output=output, model={"weights": "none"}))
+    return deepfake.pipelines.train.pipeline.run(
+        TrainJobConfig(input=str(crops), output=output, model={"weights": "none"})
+    )
 
 
 def _compare(source: Path, crops: Path, output: str, folder: Path) -> Any:
@@ -107,15 +109,15 @@ def _compare(source: Path, crops: Path, output: str, folder: Path) -> Any:
 
 def _evaluate(source: Path, crops: Path, output: str, folder: Path) -> Any:
     scores = write(folder / "scores", "face_scores", two_classes())
-    return evaluate.run(EvaluateJobConfig(input=scores, output=output))
+    return deepfake.pipelines.evaluate.pipeline.run(EvaluateJobConfig(input=scores, output=output))
 
 
 def _leakcheck(source: Path, crops: Path, output: str, folder: Path) -> Any:
-    return leakcheck.run(LeakcheckJobConfig(input=str(source), output=output))
+    return deepfake.pipelines.leakcheck.pipeline.run(LeakcheckJobConfig(input=str(source), output=output))
 
 
 def _benchmark(source: Path, crops: Path, output: str, folder: Path) -> Any:
-    return benchmark.run(BenchmarkJobConfig(input=str(source), output=output))
+    return deepfake.pipelines.benchmark.pipeline.run(BenchmarkJobConfig(input=str(source), output=output))
 
 
 @pytest.mark.parametrize("job", [_preprocess, _train, _compare, _evaluate, _leakcheck, _benchmark])

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 from deepfake.config import EvaluationConfig
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.pipelines.evaluate import page as evaluation
 from deepfake.pipelines.evaluate import results
+from deepfake.pipelines.evaluate.page import Extras, PageSection, write_evaluation_page
 from tests.pipelines.evaluate.faces import scored, two_classes
 
 Opener = Callable[..., Page]
@@ -27,16 +27,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measured = results.measure_faces(
         tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5
     )
-    other = evaluation.PageSection("<u>other</u>", "s3://elsewhere", "all", measured)
-    uri = evaluation.write_evaluation_page(
+    other = PageSection("<u>other</u>", "s3://elsewhere", "all", measured)
+    uri = write_evaluation_page(
         str(tmp_path_factory.mktemp("page")),
         Storage(),
-        evaluation.PageSection(
-            "mine", "s3://here", "test", measured, ["Only a few <i>videos</i>."], missed=2
-        ),
+        PageSection("mine", "s3://here", "test", measured, ["Only a few <i>videos</i>."], missed=2),
         [other],
         facts={"Data": "s3://bucket/<script>alert(1)</script>\u202e"},
-        extras=evaluation.Extras(SWEEP, ["No <b>source</b> video can be reached."]),
+        extras=Extras(SWEEP, ["No <b>source</b> video can be reached."]),
     )
     return Path(uri)
 

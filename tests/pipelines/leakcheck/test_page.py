@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck import findings
-from deepfake.pipelines.leakcheck import page as leakcheck
 from deepfake.pipelines.leakcheck.findings import Finding
+from deepfake.pipelines.leakcheck.page import Contents, write_leakcheck_page
 from deepfake.pipelines.leakcheck.probes import Feature, Probe
 from tests.pipelines.leakcheck.made import face, png
 
@@ -39,7 +39,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Probe("colour", "none", 0.52, 0.44, 0.6, (feature,)),
         Probe("codec", "not measured", reason="not known, or the same everywhere"),
     ]
-    contents = leakcheck.Contents(
+    contents = Contents(
         verdict="splits overlap",
         clean=False,
         failing=["1 identity is in two splits"],
@@ -52,7 +52,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts={"Data": "s3://bucket/crops", "Nothing": None},
         probe_auc=0.6,
     )
-    return Path(leakcheck.write_leakcheck_page(str(tmp_path_factory.mktemp("page")), Storage(), contents))
+    return Path(write_leakcheck_page(str(tmp_path_factory.mktemp("page")), Storage(), contents))
 
 
 @pytest.mark.browser

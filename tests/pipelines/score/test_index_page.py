@@ -19,7 +19,7 @@ from deepfake.metrics import bound_precision
 from deepfake.model.thresholds import OperatingPoint
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import index_page
-from deepfake.report import html as pages
+from deepfake.report.html import make_visible
 from tests.pipelines.score.score_tables import HOSTILE, video_row, video_table
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
@@ -186,7 +186,7 @@ def test_hostile_names_are_text_wherever_they_appear(tmp_path: Path, open_page: 
     rows += [video_row(f"{name} ", None, status_detail=name) for name in HOSTILE]
     config = ReportConfig(title="<script>alert(1)</script>")
     page = open_page(write(tmp_path, *rows, config=config, facts={"Input": "<img src=x onerror=alert(1)>"}))
-    expected = {pages.make_visible(row["video_id"]) for row in rows}
+    expected = {make_visible(row["video_id"]) for row in rows}
     texts = "[...document.querySelectorAll('#rows .name > bdi, #rows .name > a')].map(e => e.textContent)"
     assert set(page.evaluate(texts)) == expected
     page.get_by_role("button", name="Video", exact=True).click()

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import deepfake.pipelines.preprocess.pipeline
 from deepfake.config import (
     ROWS_VERSION,
     ModelConfig,
@@ -32,9 +33,7 @@ from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network
-from deepfake.pipelines.preprocess import pipeline
-from deepfake.pipelines.score import pipeline as scoring
-from deepfake.pipelines.score import verify, video_page
+from deepfake.pipelines.score import pipeline, verify, video_page
 from deepfake.video.decoder import open_local
 from tests.small_bundle import save_bundle
 
@@ -82,7 +81,7 @@ def archive(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scored(archive: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     output = tmp_path_factory.mktemp("scored") / "scores"
-    scoring.run(_config(archive, bundle, output, report={"heat_maps": True}))
+    pipeline.run(_config(archive, bundle, output, report={"heat_maps": True}))
     return output
 
 
@@ -102,7 +101,7 @@ def test_every_video_has_a_score_or_a_status_and_never_half_for_want_of_an_answe
 def test_scores_are_the_bundles_scores_of_the_crops_that_preprocess_makes(
     scored: Path, archive: Path, bundle: str, tmp_path: Path
 ) -> None:
-    pipeline.run(
+    deepfake.pipelines.preprocess.pipeline.run(
         PreprocessJobConfig.model_validate(
             {"input": str(archive), "output": str(tmp_path / "crops"), "detector": {"name": "haar"}}
         )
@@ -128,6 +127,7 @@ ON_A_GPU = """
 import sys
 import ray
 from deepfake.pipelines.score import pipeline
+import deepfake.pipelines.preprocess.pipeline
 from deepfake.config import ScoreJobConfig
 ray.init(num_cpus=2, num_gpus=1, object_store_memory=2**28, include_dashboard=False)
 pipeline.run(ScoreJobConfig.model_validate_json(sys.argv[1]))
@@ -152,7 +152,7 @@ def test_gpus_that_this_machine_lacks_are_refused(
     archive: Path, bundle: str, tmp_path: Path, ray_session: None
 ) -> None:
     with pytest.raises(UsageError, match=r"--scoring\.use_gpu needs 1 GPU, Ray has 0 on this machine; leave"):
-        scoring.run(_config(archive, bundle, tmp_path / "scores", scoring={"use_gpu": True}))
+        pipeline.run(_config(archive, bundle, tmp_path / "scores", scoring={"use_gpu": True}))
 
 
 def test_scores_depend_on_neither_runtime_nor_batch_size_nor_workers(
@@ -160,7 +160,7 @@ def test_scores_depend_on_neither_runtime_nor_batch_size_nor_workers(
 ) -> None:
     scoring_section = {"runtime": "tensorflow", "batch_size": 3, "keep_crops": True}
     output = tmp_path / "scores"
-    scoring.run(_config(archive, bundle, output, scoring=scoring_section, ray={"workers": 1}))
+    pipeline.run(_config(archive, bundle, output, scoring=scoring_section, ray={"workers": 1}))
     for name in ("face_scores", "video_scores"):
         found, expected = pd.read_parquet(output / name), pd.read_parquet(scored / name)
         np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
@@ -220,7 +220,7 @@ def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
     (archive / "photo.HEIC").touch()
     (archive / "out").symlink_to(tmp_path)
     config = _config(archive, bundle, tmp_path / "scores", scoring={"threshold": 0.0})
-    numbers = scoring.run(config).summary
+    numbers = pipeline.run(config).summary
     [row] = pd.read_parquet(tmp_path / "scores/video_scores").to_dict("records")
     assert (row["video_id"], row["status"], row["frames_sampled"]) == ("frames/clip", "ok", 2)
     faces = pd.read_parquet(tmp_path / "scores" / "face_scores.parquet")
@@ -236,7 +236,7 @@ def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
 ) -> None:
     output = tmp_path / "again"
     job = _config(scored, other_bundle, output, compare_with=str(scored))
-    numbers = scoring.run(job).summary
+    numbers = pipeline.run(job).summary
     faces = pd.read_parquet(output / "face_scores")
     assert not Path(job.input, "one.mp4").exists()  # there is nothing but crops to score
     crops = pd.read_parquet(scored / "crops")
@@ -295,11 +295,11 @@ def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
     archive: Path, bundle: str, scored: Path, tmp_path: Path, ray_session: None, budget: str
 ) -> None:
     output = tmp_path / "scores"
-    numbers = scoring.run(_config(archive, bundle, output, budget=budget)).summary
+    numbers = pipeline.run(_config(archive, bundle, output, budget=budget)).summary
     done = len(pd.read_parquet(output / "video_scores"))
     assert numbers["left_for_the_next_run"] == 6 - done
     assert 0 < done <= 2 if budget == "2 videos" else done > 0
-    numbers = scoring.run(_config(archive, bundle, output)).summary
+    numbers = pipeline.run(_config(archive, bundle, output)).summary
     assert numbers["left_for_the_next_run"] == 0
     timed = [name for name in tables.list_columns("video_scores") if name.endswith("_seconds")]
     now, expected = (
@@ -316,7 +316,7 @@ def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str
         lock.hold(str(tmp_path / "scores"), Storage()),
         pytest.raises(UsageError, match="another job is writing"),
     ):
-        scoring.run(_config(archive, bundle, tmp_path / "scores"))
+        pipeline.run(_config(archive, bundle, tmp_path / "scores"))
     assert not (tmp_path / "scores").joinpath("_config.json").exists()
 
 
@@ -329,10 +329,10 @@ def test_a_video_that_is_done_again_has_one_row_in_every_table(
     shutil.copy(archive / "one.mp4", mine)
     (mine / "list.csv").write_text("path\none.mp4\nsub folder/two.mp4\n")
     config = _config(mine / "list.csv", bundle, output)
-    numbers = scoring.run(config).summary
+    numbers = pipeline.run(config).summary
     assert numbers["by_status"] == {"ok": 1, "unreadable": 1}
     shutil.copytree(archive / "sub folder", mine / "sub folder")
-    numbers = scoring.run(config).summary
+    numbers = pipeline.run(config).summary
     assert numbers["by_status"] == {"ok": 2} and numbers["videos"] == 2
     for table in ("video_scores", "face_scores", "evidence", "crops"):
         rows = pd.read_parquet(output / table).sort_values("video_id", kind="stable", ignore_index=True)
@@ -347,7 +347,7 @@ def test_a_video_that_is_done_again_has_one_row_in_every_table(
         ]
         pd.testing.assert_frame_equal(rows[same], expected[same].reset_index(drop=True), check_dtype=False)
     before = {p: p.read_bytes() for p in output.rglob("*.parquet")}
-    scoring.run(config)
+    pipeline.run(config)
     assert {p: p.read_bytes() for p in output.rglob("*.parquet")} == before
 
 
@@ -358,25 +358,25 @@ def test_new_videos_are_scored_and_the_others_left_as_they_are(
     mine, output = tmp_path / "archive", tmp_path / "scores"
     mine.mkdir()
     shutil.copy(archive / "one.mp4", mine)
-    scoring.run(_config(mine, bundle, output))
+    pipeline.run(_config(mine, bundle, output))
     first = {p: p.read_bytes() for p in output.glob("*_scores/*.parquet")}
     shutil.copy(archive / "sub folder/two.mp4", mine)
-    numbers = scoring.run(_config(mine, bundle, output)).summary
+    numbers = pipeline.run(_config(mine, bundle, output)).summary
     assert {p: p.read_bytes() for p in first} == first
     videos = pd.read_parquet(output / "video_scores").set_index("video_id")
     assert videos.index.tolist() == ["one.mp4", "two.mp4"]
     done = videos.loc["two.mp4", "frames_sampled"]
     assert numbers["frames_per_second"] * numbers["working_seconds"] == pytest.approx(done, rel=0.02)
-    numbers = scoring.run(_config(mine, bundle, output)).summary
+    numbers = pipeline.run(_config(mine, bundle, output)).summary
     assert numbers["videos"] == 2 and numbers["frames_per_second"] is None  # of this run, which did nothing
     assert pq.read_metadata(output / "_manifest.parquet").num_rows == 2
 
 
 def test_rows_of_another_bundle_are_refused(scored: Path, archive: Path, other_bundle: str) -> None:
     with pytest.raises(UsageError, match="another bundle"):
-        scoring.run(_config(archive, other_bundle, scored))
+        pipeline.run(_config(archive, other_bundle, scored))
 
 
 def test_a_folder_that_is_no_bundle_is_refused_by_name(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=str(tmp_path)):
-        scoring.run(_config(archive, str(tmp_path), tmp_path / "scores"))
+        pipeline.run(_config(archive, str(tmp_path), tmp_path / "scores"))

@@ -13,8 +13,7 @@ from deepfake.io import tables
 from deepfake.io.tables import Status
 from deepfake.metrics import aggregate
 from deepfake.model.verdicts import VerdictRule
-from deepfake.pipelines.score import rows as score_rows
-from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
+from deepfake.pipelines.score.rows import THUMBNAIL_SIDE, Judgement, score_crops, score_tables
 from tests.rows import crop_row, video_row
 
 
@@ -100,7 +99,7 @@ def test_the_evidence_is_the_worst_face_as_a_small_jpeg() -> None:
     made = score([video_row("a"), video_row("b")], [*crops_of("a", [10, 200]), *crops_of("b", [90])])
     assert [(row["video_id"], row["frame_index"]) for row in made["evidence"]] == [("a", 1), ("b", 0)]
     image = cv2.imdecode(np.frombuffer(made["evidence"][0]["image"], np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (score_rows.THUMBNAIL_SIDE, score_rows.THUMBNAIL_SIDE, 3)
+    assert image.shape == (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
     assert np.abs(image.astype(int) - 200).max() <= 2
 
 
@@ -196,7 +195,7 @@ def test_a_long_video_is_scored_in_pieces_with_the_same_result(monkeypatch: pyte
         return brightness(crops)
 
     before = score_crops(encoded, brightness)
-    monkeypatch.setattr(score_rows, "CROPS_AT_ONCE", 10)
+    monkeypatch.setattr("deepfake.pipelines.score.rows.CROPS_AT_ONCE", 10)
     assert np.array_equal(score_crops(encoded, counting), before)
     assert asked == [10, 10, 5]
 
