@@ -167,18 +167,19 @@ def _assign_automatically(
     undecided: np.ndarray,
     config: CatalogConfig,
 ) -> None:
-    """Labelled videos without a split: to the split that their group has, else by ``allocate``."""
+    """Labelled videos without a split: to that of their clip, else of their group, else by ``allocate``."""
     label = pc.fill_null(table["label"], -1).to_numpy()
     open_rows = (label >= 0) & (split < 0) & ~undecided
     if not open_rows.any():
         return
+    _follow_clips(table, split, open_rows)
     names = pc.unique(group_id)
     group = pc.index_in(group_id, names).to_numpy().astype(np.int64)
     fixed = split >= 0
     votes = np.bincount(group[fixed] * len(SPLITS) + split[fixed], minlength=len(names) * len(SPLITS))
     votes = votes.reshape(len(names), len(SPLITS))
     of_group = np.where(votes.any(axis=1), votes.argmax(axis=1), -1).astype(np.int8)
-    counted = open_rows & (of_group[group] < 0)
+    counted = open_rows & (split < 0) & (of_group[group] < 0)
     counts = np.bincount(group[counted] * 2 + label[counted], minlength=len(names) * 2).reshape(len(names), 2)
     free = np.flatnonzero(counts.any(axis=1))
     if len(free):
@@ -187,7 +188,19 @@ def _assign_automatically(
         )
         of_group[free] = dealt
         _warn_of_gaps(counts[free], dealt, config)
+    open_rows &= split < 0
     split[open_rows] = of_group[group[open_rows]]
+
+
+def _follow_clips(table: pa.Table, split: np.ndarray, open_rows: np.ndarray) -> None:
+    """Give open rows the split of others with their target, where these are all in one."""
+    target = pc.coalesce(table["target_id"], table["video_id"])
+    clip = pc.index_in(target, pc.unique(target)).to_numpy().astype(np.int64)
+    has = np.zeros((clip.max(initial=-1) + 1, len(SPLITS)), bool)
+    fixed = split >= 0
+    has[clip[fixed], split[fixed]] = True
+    known = open_rows & (has.sum(axis=1) == 1)[clip]
+    split[known] = has.argmax(axis=1)[clip[known]]
 
 
 def _warn_of_gaps(counts: np.ndarray, dealt: np.ndarray, config: CatalogConfig) -> None:

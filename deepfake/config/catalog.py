@@ -8,14 +8,30 @@ from pydantic import Field, model_validator
 
 from deepfake.config.base import Fraction, Section
 
+Layout = Literal[
+    "auto",
+    "ffpp",
+    "celeb_df",
+    "dfdc",
+    "dfdc_preview",
+    "dfd",
+    "df40",
+    "fakeavceleb",
+    "deeperforensics",
+    "wilddeepfake",
+    "folders",
+    "manifest",
+]
+
 
 class CatalogConfig(Section):
     """Which videos there are, and what is known of them."""
 
-    layout: Literal["auto", "ffpp", "celeb_df", "dfdc", "dfd", "folders", "manifest"] = Field(
+    layout: Layout = Field(
         "auto",
         description="ffpp: the FaceForensics++ tree; celeb_df: Celeb-DF v1 or v2; dfdc: parts with their "
-        "metadata.json; dfd: DeepFakeDetection's actors outside FF++'s tree; folders: labels from folder "
+        "metadata.json; dfdc_preview, df40, fakeavceleb, deeperforensics, wilddeepfake: those data sets; "
+        "dfd: DeepFakeDetection's actors outside FF++'s tree; folders: labels from folder "
         "names, if any; manifest: a CSV or Parquet table; auto: whichever fits the input",
     )
     frame_folders: Literal["auto", "always", "never"] = Field(

@@ -80,9 +80,9 @@ def test_a_folder_of_frames_is_no_method_and_has_label_split_and_people(tree, lo
         BENCH[2]: (0, "real", "celeb/id0", None),
         BENCH[3]: (1, "Celeb-synthesis", "celeb/id0", "celeb/id1"),
     }
-    rows = load(tree(*frames("w/real_train/0/v1.0", "w/fake_test/1/2")), frame_folders="always").to_pylist()
-    wild = {row["video_id"]: row for row in rows if row["video_id"].startswith("w/")}
-    assert wild["w/fake_test/1/2"]["method"] == "fake" and wild["w/fake_test/1/2"]["split"] == "test"
+    root = tree(*frames("w/real_train/0/v1.0", "w/fake_test/20-1/2"))
+    wild = {row["video_id"]: row for row in load(root, frame_folders="always").to_pylist()}
+    assert wild["w/fake_test/20-1/2"]["method"] == "fake" and wild["w/fake_test/20-1/2"]["split"] == "test"
     assert wild["w/real_train/0/v1.0"]["target_id"] == "w/real_train/0/v1.0"
     assert wild["w/real_train/0/v1.0"]["split"] == "train"
 

@@ -228,7 +228,7 @@ def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
     page = (tmp_path / "scores/report.html").read_text()
     assert numbers["not_read"] == "1 files: .heic (1)" and "1 files: .heic (1)" in page
     assert numbers["links_left_out"] == "1, such as out" and "1, such as out" in page
-    assert list((tmp_path / "scores/videos").glob("*-frame.jpg"))
+    assert list((tmp_path / "scores/video_pages").glob("*-frame.jpg"))
 
 
 def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
