@@ -51,7 +51,7 @@ def share_pieces(
 
     No piece is begun after the ``deadline``; units that lack one are left out.
     """
-    rows = [row for unit in waiting for row in _long(unit.rows, config.sampling.long_video_mb)]
+    rows = [row for unit in waiting for row in list_long_videos(unit.rows, config.sampling.long_video_mb)]
     if not rows:
         return waiting
     log.info("%d videos are larger than sampling.long_video_mb and are looked into first", len(rows))
@@ -165,7 +165,7 @@ def _survey_id(row: pa.Table, config: ExtractConfig, output: Output) -> str:
     return chunks.make_survey_id(row.to_pylist()[0], output.config_sha256, config.sampling.piece_seconds)
 
 
-def _long(rows: pa.Table, megabytes: float) -> list[pa.Table]:
+def list_long_videos(rows: pa.Table, megabytes: float) -> list[pa.Table]:
     """The catalog rows of videos larger than so much, each as a table."""
     large = rows.filter(pc.greater(pc.fill_null(rows["size_bytes"], 0), int(megabytes * 1e6)))
     names = zip(large["video_id"].to_pylist(), large["uri"].to_pylist(), strict=True)

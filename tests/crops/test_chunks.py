@@ -287,9 +287,8 @@ def test_only_large_videos_are_looked_into_first(archive: Path, ray_session: Non
         [{"video_id": "a.mp4", "uri": "a.mp4", "size_bytes": size} for size in [None, *sizes]]
         + [{"video_id": "b.png", "uri": "b.png", "size_bytes": 10**9}],
     )
-    assert [row["size_bytes"].to_pylist() for row in long_videos._long(listed, (sizes[1] + 1) / 1e6)] == [
-        [sizes[2]]
-    ]
+    found = long_videos.list_long_videos(listed, (sizes[1] + 1) / 1e6)
+    assert [row["size_bytes"].to_pylist() for row in found] == [[sizes[2]]]
 
 
 @pytest.mark.slow

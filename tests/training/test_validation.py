@@ -54,7 +54,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
         "model_sha256": hashlib.sha256(b"stands for the network").hexdigest(),
     }  # fmt: skip
     config = TrainJobConfig(input=str(small_crops), output=str(tmp_path))
-    pipeline._write_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
+    pipeline.finish_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
     found = Bundle.load(str(tmp_path), STORAGE)
     videos = metrics.aggregate_videos(validation.collect_scored_faces(crops, rows, scores))
     expected = metrics.choose_balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())

@@ -134,10 +134,10 @@ def _run_probe(
     low, high = bootstrap_auc(label, mean, identity, config.bootstrap, config.seed) or (None, None)
     alone = [_measure_feature(name, samples, video, first) for name in present]
     ordered = tuple(sorted((one for one in alone if one), key=lambda feature: -feature.auc))
-    return Probe(group, _judge(auc, low, high, config), auc, low, high, ordered)
+    return Probe(group, judge_auc(auc, low, high, config), auc, low, high, ordered)
 
 
-def _judge(auc: float, low: float | None, high: float | None, config: LeakcheckConfig) -> Verdict:
+def judge_auc(auc: float, low: float | None, high: float | None, config: LeakcheckConfig) -> Verdict:
     """``unclear`` where the interval leaves open which side of the limit it is on, or reaches chance."""
     if low is None or high is None:
         return "unclear" if config.bootstrap else "shortcut" if auc > config.probe_auc else "none"

@@ -99,7 +99,7 @@ def _train(
     check_weights(config.model.weights, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
-        return _make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
+        return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
     prepare_environment()
     started = time.monotonic()
     with session.open_session(config.ray):
@@ -111,10 +111,10 @@ def _train(
         task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)
         result = run_workers(run, train_worker, {"task": task}, storage, mine)
     mine.check()
-    info = _write_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
+    info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
     plan["training_seconds"] = round(time.monotonic() - started, 1)
-    return _make_outcome(info, plan, config)
+    return make_outcome(info, plan, config)
 
 
 def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:
@@ -238,7 +238,7 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
     return False
 
 
-def _write_bundle(
+def finish_bundle(
     config: TrainJobConfig,
     storage: Storage,
     crops: CropSet,
@@ -248,6 +248,10 @@ def _write_bundle(
     identity: str,
     data_sha256: str,
 ) -> BundleInfo:
+    """Write the bundle beside the network that the workers left, with history, plots, scores and card.
+
+    ``validated`` are the rows that ``result``, what rank 0 returned, has the scores of.
+    """
     history = result["history"]
     config_hash = hash_config(config)
     write_history(history, config.output, storage, config_hash)
@@ -284,7 +288,8 @@ def _write_bundle(
     return bundle.write_bundle(config.output, storage, info)
 
 
-def _make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
+def make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
+    """What a finished training says of itself."""
     val = info.metrics["val"]
     summary = {
         **plan,

@@ -155,4 +155,4 @@ def test_border_numbers_tell_black_bars_from_pictures() -> None:
 def test_a_verdict_is_given_only_where_the_interval_allows_one(
     auc: float, low: float | None, high: float | None, verdict: str
 ) -> None:
-    assert probes._judge(auc, low, high, CONFIG) == verdict
+    assert probes.judge_auc(auc, low, high, CONFIG) == verdict

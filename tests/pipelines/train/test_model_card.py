@@ -61,8 +61,8 @@ def test_it_says_where_nobody_knows_who_is_on_the_videos() -> None:
     unnamed = made.model_copy(update={"training": {**made.training, "people_named": False}})
     assert "**Who is on these videos is not known**" in model_card.render_card(unnamed)
     config = TrainJobConfig(input="crops", output="out")
-    assert pipeline._make_outcome(unnamed, {}, config).summary["people"] == pipeline.UNNAMED
-    assert "people" not in pipeline._make_outcome(made, {}, config).summary
+    assert pipeline.make_outcome(unnamed, {}, config).summary["people"] == pipeline.UNNAMED
+    assert "people" not in pipeline.make_outcome(made, {}, config).summary
 
 
 def test_it_does_not_claim_what_a_bundle_lacks() -> None:
