@@ -20,6 +20,11 @@ class DetectorConfig(Section):
     min_face: float = Field(
         0.125, gt=0, le=1, description="smallest face looked for, as a share of the frame's short side"
     )
+    min_face_pixels: int = Field(
+        224,
+        ge=24,
+        description="a face of so many pixels counts even where it is a smaller share than min_face",
+    )
     yunet_threshold: float = Field(0.6, ge=0, le=1, description="lowest YuNet score that counts as a face")
     haar_neighbors: int = Field(5, ge=1, description="overlapping hits that make a Haar detection")
     keep: Literal["largest", "all", "track"] = Field(

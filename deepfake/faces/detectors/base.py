@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from deepfake.config import DetectorConfig
 from deepfake.video.frame import Frame
+
+SEARCHED_PIXELS = 24  # the least that a cascade finds; YuNet finds smaller ones, less surely
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class Detector(Protocol):
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels, in any order."""
         ...
+
+
+def choose_looks(config: DetectorConfig, frame: Frame) -> tuple[int, float]:
+    """``(rows, share)``: the short side to which a frame is reduced, and the smallest face as a share of it.
+
+    A face of ``min_face_pixels`` counts in every frame, and keeps SEARCHED_PIXELS in the reduced one.
+    """
+    short = min(frame.size)
+    share = min(config.min_face, config.min_face_pixels / short)
+    return max(config.rows, round(SEARCHED_PIXELS * short / config.min_face_pixels)), share
 
 
 def detect_faces(frame: Frame, detector: Detector) -> list[Detection]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfake.config import DetectorConfig
 from deepfake.errors import JobError
-from deepfake.faces.detectors.base import Detection
+from deepfake.faces.detectors.base import Detection, choose_looks
 from deepfake.video.frame import Frame
 
 # The quick look: half the rows, coarser steps, fewer hits asked for. What it finds must be found again at
@@ -47,17 +47,20 @@ class HaarDetector:
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels."""
-        grey, scale = frame.shrink_grey(self._config.rows)
-        found = self._near(grey, self._quick(grey)) if self._config.keep == "largest" else []
+        rows, share = choose_looks(self._config, frame)
+        grey, scale = frame.shrink_grey(rows)
+        found = self._near(grey, self._quick(grey, share)) if self._config.keep == "largest" else []
         if not found:
-            found = self._search(grey, self._min_side(grey), None, SCALE_FACTOR, self._config.haar_neighbors)
+            found = self._search(
+                grey, _find_min_side(grey, share), None, SCALE_FACTOR, self._config.haar_neighbors
+            )
         return [face.scale(1.0 / scale) for face in found]
 
-    def _quick(self, grey: np.ndarray) -> list[Detection]:
+    def _quick(self, grey: np.ndarray, share: float) -> list[Detection]:
         """Candidates from the halved image, in the pixels of ``grey``."""
         height, width = grey.shape
         half = cv2.resize(grey, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
-        found = self._search(half, self._min_side(half), None, QUICK_SCALE_FACTOR, QUICK_NEIGHBORS)
+        found = self._search(half, _find_min_side(half, share), None, QUICK_SCALE_FACTOR, QUICK_NEIGHBORS)
         return [face.scale(2.0) for face in found]
 
     def _near(self, grey: np.ndarray, candidates: list[Detection]) -> list[Detection]:
@@ -74,9 +77,6 @@ class HaarDetector:
                 surest = max(hits, key=lambda hit: (hit.score, hit.area, -hit.x, -hit.y))
                 confirmed.append(surest.move(left, top))
         return confirmed
-
-    def _min_side(self, grey: np.ndarray) -> int:
-        return max(1, round(self._config.min_face * min(grey.shape)))
 
     def _search(
         self, grey: np.ndarray, smallest: int, largest: int | None, factor: float, neighbors: int
@@ -95,3 +95,7 @@ class HaarDetector:
             for (x, y, w, h), level, weight in zip(boxes, np.ravel(levels), np.ravel(weights), strict=True)
             if level == self._stages
         ]
+
+
+def _find_min_side(grey: np.ndarray, share: float) -> int:
+    return max(1, round(share * min(grey.shape)))

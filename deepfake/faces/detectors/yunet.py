@@ -17,7 +17,7 @@ import numpy as np
 
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
-from deepfake.faces.detectors.base import Detection
+from deepfake.faces.detectors.base import Detection, choose_looks
 from deepfake.io.cache import find_cache_folder
 from deepfake.io.storage import Storage
 from deepfake.io.uri import make_absolute
@@ -45,16 +45,16 @@ class YuNetDetector:
 
     def __init__(self, config: DetectorConfig, model: bytes) -> None:
         rows, smallest = config.rows, config.min_face
-        looks = [(rows, smallest)]
-        if config.keep == "largest":
-            looks = [(rows // 3, smallest * 3 / 2), (rows // 2, smallest), *looks]
-        self._looks = [
-            _SizedNetwork(_make_network(config, model), rows, smallest, enough) for rows, enough in looks
-        ]
+        looks = [(rows // 3, smallest * 3 / 2), (rows // 2, smallest)] if config.keep == "largest" else []
+        self._config = config
+        self._quick = [_SizedNetwork(_make_network(config, model), *look) for look in looks]
+        self._network = _make_network(config, model)
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Faces of an upright frame in its pixels."""
-        return next((faces for look in self._looks if (faces := look.faces(frame))), [])
+        rows, smallest = choose_looks(self._config, frame)
+        looks = [*self._quick, _SizedNetwork(self._network, rows, smallest)]
+        return next((faces for look in looks if (faces := look.find_faces(frame, smallest))), [])
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class _SizedNetwork:
 
     network: Any
     rows: int  # the short side of a frame is bounded to this
-    smallest: float  # face that counts, as a share of the frame's short side
-    enough: float  # the largest face must be of this share, or none is taken
+    enough: float  # the largest face must be of this share of the frame's short side, or none is taken
 
-    def faces(self, frame: Frame) -> list[Detection]:
+    def find_faces(self, frame: Frame, smallest: float) -> list[Detection]:
+        """Faces of at least the share ``smallest`` of the frame's short side."""
         bgr, scale = frame.shrink_bgr(self.rows)
         height, width = bgr.shape[:2]
         self.network.setInputSize((width, height))
@@ -75,7 +75,7 @@ class _SizedNetwork:
         short = min(height, width)
         if not any(face.h >= self.enough * short for face in found):
             return []
-        return [face.scale(1.0 / scale) for face in found if face.h >= self.smallest * short]
+        return [face.scale(1.0 / scale) for face in found if face.h >= smallest * short]
 
 
 def _make_network(config: DetectorConfig, model: bytes) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deepfake.config import DetectorConfig
-from deepfake.faces.detectors.base import Detection, Detector, detect_faces
+from deepfake.faces.detectors.base import Detection, Detector, choose_looks, detect_faces
 from deepfake.faces.detectors.factory import carry_detector, make_detector, resolve_detector
 from deepfake.faces.tracking import measure_overlap
 from deepfake.io.storage import Storage
@@ -60,6 +60,31 @@ def test_the_smallest_face_is_the_same_however_the_picture_is_held(
     found = detect_faces(Frame(0, 0.0, canvas), detector)
     true = face.scale(factor).move(50, 100)
     assert any(measure_overlap(one, true) > 0.5 for one in found)
+
+
+@pytest.mark.parametrize("shape", [(3024, 4032), (4032, 3024), (4320, 8192)], ids=str)
+@pytest.mark.parametrize("keep", ["largest", "all"])
+def test_a_face_of_300_pixels_is_found_in_a_large_photograph(
+    detector: Detector, portrait: Image, face: Detection, shape: tuple[int, int], keep: str, data: Path
+) -> None:
+    model = str(data / "models" / "face_detection_yunet_2023mar.onnx")
+    options = {"name": detector.name, "keep": keep, "yunet_model": model}
+    finder = make_detector(DetectorConfig.model_validate(options), Storage())
+    factor = 300 / face.h
+    image = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    canvas = np.full((*shape, 3), 128, np.uint8)
+    canvas[700 : 700 + len(image), 900 : 900 + image.shape[1]] = image
+    true = face.scale(factor).move(900, 700)
+    found = detect_faces(Frame(0, 0.0, canvas), finder)
+    assert any(measure_overlap(one, true) > 0.5 for one in found)
+
+
+def test_a_large_frame_keeps_its_smallest_face_and_others_are_as_before() -> None:
+    config = DetectorConfig()
+    for size in ((360, 640), (1080, 1920), (1792, 3000)):
+        assert choose_looks(config, Frame(0, 0.0, np.zeros((*size, 3), np.uint8))) == (360, 0.125)
+    rows, share = choose_looks(config, Frame(0, 0.0, np.zeros((4320, 8192, 3), np.uint8)))
+    assert (rows, share * 4320) == (463, 224)
 
 
 def test_what_is_found_does_not_depend_on_the_frames_before(detector: Detector, portrait: Image) -> None:

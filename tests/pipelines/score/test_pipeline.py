@@ -214,8 +214,8 @@ def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
     (archive / "frames/clip").mkdir(parents=True)
     clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
     with open_local(clip, SamplingConfig()) as video:
-        for frame in video.frames(np.arange(0, 60, 2)):
-            rgb = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2BGR)
+        for frame in video.decode_frames(np.arange(0, 60, 2)):
+            rgb = cv2.cvtColor(frame.to_rgb(), cv2.COLOR_RGB2BGR)
             cv2.imwrite(str(archive / f"frames/clip/{frame.index:04d}.png"), rgb)
     (archive / "photo.HEIC").touch()
     (archive / "out").symlink_to(tmp_path)
