@@ -180,7 +180,7 @@ def make_face_finder(
 ) -> FaceFinder:
     """What finds the faces of a frame: the detector, or the faces of the frame-aligned original.
 
-    ``indices`` are the frames that will be looked at; default: whatever is sampled.
+    ``indices`` ``(k,)`` integers are the frames that will be looked at; default: whatever is sampled.
     """
     original = entry.get("original_uri")
     if config.detector.boxes == "own" or original is None:

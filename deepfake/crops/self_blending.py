@@ -58,7 +58,10 @@ class Face:
 def locate_face(
     box: tuple[float, float, float, float], landmarks: np.ndarray | None, config: CropConfig
 ) -> Face:
-    """A face of the crops table, in the frame's pixels, as it lies in the crop that was cut of it."""
+    """A face of the crops table, in the frame's pixels, as it lies in the crop that was cut of it.
+
+    ``landmarks`` are ``(5, 2) float``, as in ``Face``, or None.
+    """
     x, y, w, h = box
     (left, top), (right, bottom) = map_into_crop(np.array([[x, y], [x + w, y + h]]), box, config).tolist()
     points = None if landmarks is None else map_into_crop(landmarks, box, config, landmarks.ravel().tolist())
@@ -115,7 +118,10 @@ def _blend_plainly(crop: np.ndarray, random: np.random.Generator) -> Pair:
 
 
 def blend_images(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``mask * source + (1 - mask) * target``, ``uint8``; exactly the target where the mask is 0."""
+    """``mask * source + (1 - mask) * target``; exactly the target where the mask is 0.
+
+    The images are ``(h, w, 3) uint8``, the mask ``(h, w) float32`` in [0, 1].
+    """
     weight = mask[:, :, None]
     mixed = target + weight * (source.astype(np.float32) - target)
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -166,7 +172,7 @@ class _Axes:
 
     @classmethod
     def of(cls, landmarks: np.ndarray, box: tuple[float, float, float, float]) -> _Axes | None:
-        """None where the points make no face: eyes and mouth in one place, or a number that is none."""
+        """None where the points ``(5, 2)`` make no face: eyes and mouth in one place, or one that is none."""
         if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
             return None
         eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
@@ -186,11 +192,11 @@ class _Axes:
         return cls(landmarks, eyes, down, right, unit, chin, top, cheeks)
 
     def at(self, across: float, down: float) -> np.ndarray:
-        """The point so many pixels right of and below the middle of the eyes."""
+        """The point ``(2,)`` so many pixels right of and below the middle of the eyes."""
         return self.eyes + across * self.right + down * self.down
 
     def contour(self, points: tuple[tuple[float, float], ...]) -> list[np.ndarray]:
-        """Both sides of an outline as the constants above give it."""
+        """Both sides of an outline as the constants above give it: points ``(2,)``."""
         found = []
         for width, height in points:
             if height < 0:  # brows keep their distance from the eyes, whatever the forehead

@@ -85,6 +85,6 @@ def map_into_crop(
 
 
 def measure_sharpness(crop: np.ndarray) -> float:
-    """Variance of the Laplacian of the grey crop; low for blurred or enlarged faces."""
+    """Variance of the Laplacian of a (h, w, 3) uint8 RGB crop in grey; low for blurred or enlarged faces."""
     edges = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_16S)  # at most 4 x 255: exact
     return float(cv2.meanStdDev(edges)[1][0, 0] ** 2)

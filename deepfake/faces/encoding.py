@@ -18,7 +18,7 @@ def encode_crop(crop: np.ndarray, config: CropConfig) -> bytes:
 
 
 def encode_temporary(crop: np.ndarray, config: CropConfig) -> bytes:
-    """As ``encode_crop``, for what is decoded soon and thrown away: the same pixels, as fast as can be.
+    """As ``encode_crop``, of (n, n, 3) uint8 RGB that is soon decoded and thrown away: as fast as can be.
 
     A BMP takes 0.05 ms to write and 0.04 ms to read, a PNG 1.7 and 1.4; it has 151 kB instead of 69 kB.
     """

@@ -1,8 +1,9 @@
 """Exact metrics from arrays of labels and scores.
 
-The score is that of "fake": high means manipulated, and ``score >= threshold`` is called fake. Labels are
-0 (real) or 1 (fake). A metric that the data do not define (one class only, nothing called fake) is
-``None``, never a number made up for it; NaN, infinities and scores outside [0, 1] are refused.
+``labels`` and ``scores`` are ``(n,)`` everywhere. The score is that of "fake": high means manipulated, and
+``score >= threshold`` is called fake. Labels are 0 (real) or 1 (fake). A metric that the data do not define
+(one class only, nothing called fake) is ``None``, never a number made up for it; NaN, infinities and scores
+outside [0, 1] are refused.
 
 Knows nothing of files, tables' origin, Ray or pages. scikit-learn and scipy.stats are imported where they are
 called: a scoring worker needs neither, and they would be more than half of its start.

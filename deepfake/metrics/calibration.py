@@ -32,5 +32,5 @@ def make_reliability_bins(labels: ArrayLike, scores: ArrayLike, bins: int = BINS
 
 
 def assign_bins(scores: Scores, bins: int) -> NDArray[np.int64]:
-    """The equal-width bin of each score, from 0."""
+    """The equal-width bin ``(n,) int64``, from 0, of each score ``(n,)`` in [0, 1]."""
     return np.minimum((scores * bins).astype(np.int64), bins - 1)

@@ -94,7 +94,7 @@ def move_to_prevalence(
     share_of_fakes: float,
     prevalence: float,
 ) -> NDArray[np.float64]:
-    """Probabilities for ``share_of_fakes`` among all, moved to where ``prevalence`` are (Bayes)."""
+    """Probabilities ``(n,)`` for ``share_of_fakes`` among all, moved to where ``prevalence`` are (Bayes)."""
     for name, share in (("share_of_fakes", share_of_fakes), ("prevalence", prevalence)):
         if not 0.0 < share < 1.0:
             raise ValueError(f"{name} must lie between 0 and 1, got {share}")

@@ -32,7 +32,7 @@ def smooth_scores(times: ArrayLike, scores: ArrayLike, window_s: float) -> np.nd
 
 
 def find_segments(times: ArrayLike, scores: ArrayLike, threshold: float) -> list[Segment]:
-    """The segments of one track, from its faces' times and smoothed scores.
+    """The segments of one track, from its faces' ``(n,)`` times in seconds and smoothed scores.
 
     A segment reaches halfway to the neighbouring faces that are not in it, but never further than half of
     the track's usual distance between two faces: what lies between looks was not seen.

@@ -104,7 +104,7 @@ def draw_precision_recall(curves: Sequence[Curve], theme: Theme) -> Figure:
 def draw_histogram(
     labels: np.ndarray, scores: np.ndarray, threshold: float, theme: Theme, what: str
 ) -> Figure:
-    """Scores of reals and of fakes, each as shares of its own class, with the threshold."""
+    """Scores ``(n,)`` of reals and of fakes, each as shares of its own class, with the threshold."""
     figure, ax = make_axes(theme, f"Scores of {what}", "score", "share of the class")
     edges = np.linspace(0, 1, 21)
     for i, (name, label) in enumerate((("real", 0), ("fake", 1))):

@@ -43,7 +43,7 @@ def save_checkpoint(folder: Path, state: TrainingState, arrays: Mapping[str, lis
 
 
 def load_checkpoint(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndarray]]]:
-    """What ``save_checkpoint`` wrote; raises ``CheckpointError`` for anything else."""
+    """What ``save_checkpoint`` wrote, arrays of any shape; raises ``CheckpointError`` for anything else."""
     try:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         if state.pop("format") != FORMAT:

@@ -70,7 +70,7 @@ class Learner:
                 yield
 
     def copy_weights(self) -> list[np.ndarray]:
-        """Copies of all weights of the network, float32, in the order of ``list_weights``."""
+        """Copies of all weights of the network, of any shapes, float32, in the order of ``list_weights``."""
         return copy_arrays(list_weights(self.network))
 
     def set_weights(self, arrays: Sequence[np.ndarray]) -> None:
@@ -80,7 +80,7 @@ class Learner:
             self._average.restart()
 
     def copy_state(self) -> dict[str, list[np.ndarray]]:
-        """The state for a checkpoint; the same on every worker but for the dropout seeds."""
+        """The state for a checkpoint, of any shapes; all workers have the same but for the dropout seeds."""
         return {
             "network": self.copy_weights(),
             "seeds": copy_arrays(self._seeds),

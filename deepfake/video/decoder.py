@@ -137,7 +137,7 @@ class VideoFile:
         return self._listing
 
     def list_ranges(self, indices: np.ndarray) -> list[Range] | None:
-        """The bytes that decoding these frames takes, beyond those of the container's index.
+        """The bytes that decoding these frames ``(k,)`` takes, beyond those of the container's index.
 
         None where the whole file is read anyway.
         """

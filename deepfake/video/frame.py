@@ -104,7 +104,7 @@ class Frame:
         return self._stored == (self._picture.height, self._picture.width)
 
     def cut_region(self, left: int, top: int, right: int, bottom: int) -> np.ndarray:
-        """``rgb()[top:bottom, left:right]`` of a part inside the frame, converted alone where possible."""
+        """``to_rgb()[top:bottom, left:right]`` of a part inside the frame, converted alone where possible."""
         layout = None
         if self._rgb is None and self._shown == UPRIGHT and self._has_square_pixels:
             layout = SUBSAMPLING.get(self._picture.format.name)

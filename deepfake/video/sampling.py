@@ -47,7 +47,7 @@ def _choose_per_second(times: np.ndarray, rate: float) -> np.ndarray:
 
 
 def spread_evenly(n: int, count: int) -> np.ndarray:
-    """``count`` of ``n`` positions, each in the middle of its share; all where there are no more."""
+    """``count`` of ``n`` positions ``(count,) int64``, each in the middle of its share; all where no more."""
     if count >= n:
         return np.arange(n)
     return ((np.arange(count) + 0.5) * n / count).astype(np.int64)

@@ -42,7 +42,7 @@ class Animation:
     windows: NDArray[np.int64]  # (frames, 2) where
 
     def compute_matrix(self, seconds: float) -> NDArray[np.float64]:
-        """The 2x3 matrix from the canvas to the frame."""
+        """The ``(2, 3) float64`` matrix from the canvas to the frame."""
         turn = cv2.getRotationMatrix2D(
             FACE_CENTRE, self.degrees.at(seconds), self.zoom * (1.0 + self.scale.at(seconds))
         )

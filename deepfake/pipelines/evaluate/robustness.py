@@ -84,7 +84,7 @@ def measure_fewer_frames(scored: pa.Table, config: EvaluationConfig) -> list[dic
 def make_robustness_row(
     faces: pa.Table, scores: np.ndarray, kind: str, amount: float, config: EvaluationConfig
 ) -> dict[str, Any]:
-    """AUC of videos and of crops with the given scores."""
+    """AUC of videos and of crops with the given scores ``(n,)``, one a row of ``faces``."""
     table = faces.select([name for name in faces.column_names if name != "score"])
     table = table.append_column("score", pa.array(scores, pa.float64()))
     videos = metrics.aggregate_videos(table, config.aggregation, config.top_k)

@@ -26,7 +26,7 @@ def describe_picture(picture: np.ndarray) -> dict[str, Any]:
 
 
 def compute_hashes(picture: np.ndarray) -> dict[str, Any]:
-    """``pixels``, ``phash``, ``phash_mirrored`` and ``thumbnail``, all None where the picture is flat."""
+    """``pixels``, ``phash``, ``phash_mirrored``, ``thumbnail`` of (h, w, 3) uint8 RGB; None if it is flat."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     thumbnail = cv2.resize(small, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
@@ -54,7 +54,8 @@ def _pack_signs(low: np.ndarray) -> int:
 def measure_border(picture: np.ndarray) -> dict[str, float]:
     """How black and how constant the corners and the outermost pixels are, as shares from 0 to 1.
 
-    A rotation that leaves black corners, a padded crop and a letterbox all show here.
+    A rotation that leaves black corners, a padded crop and a letterbox all show here. ``picture``
+    is (h, w, 3) uint8 RGB.
     """
     height, width = picture.shape[:2]
     h, w = max(2, height // 16), max(2, width // 16)
@@ -83,7 +84,7 @@ def _measure_change(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def measure_appearance(picture: np.ndarray) -> dict[str, float]:
     """Mean brightness, contrast, colour and sharpness (log of the variance of the Laplacian).
 
-    Of the middle three quarters, so that a border does not show here as well.
+    Of the middle three quarters of (h, w, 3) uint8 RGB, so that a border does not show here as well.
     """
     height, width = picture.shape[:2]
     picture = picture[height // 8 : height - height // 8, width // 8 : width - width // 8]

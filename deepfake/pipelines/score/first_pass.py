@@ -76,7 +76,10 @@ def look_at_unit(
 def find_settled(
     videos: pa.Table, crops: pa.Table, scores: np.ndarray, config: ScoringConfig, threshold: float
 ) -> set[str]:
-    """Videos whose score after the first look is further from the threshold than ``first_pass_margin``."""
+    """Videos whose score after the first look is further from the threshold than ``first_pass_margin``.
+
+    ``scores`` are ``(n,)``, one a row of ``crops``.
+    """
     by_video: dict[str, list[float]] = {}
     for name, score in zip(crops["video_id"].to_pylist(), scores.tolist(), strict=True):
         by_video.setdefault(name, []).append(score)

@@ -67,7 +67,7 @@ class Writer:
     def write(
         self, unit: Mapping[str, Any], scores: np.ndarray, passes: Mapping[str, int] = MappingProxyType({})
     ) -> pa.Table:
-        """Write the tables of one unit, ``scores`` one for each of its crops; its ``videos`` rows."""
+        """Write the tables of one unit; its ``videos`` rows. ``scores`` are ``(n,)``, one for each crop."""
         made = score_tables(unit["videos"], unit["crops"], scores, self.judgement, passes)
         if "crops" in self.output.folders:
             made["crops"] = unit["crops"]
