@@ -1,7 +1,5 @@
 """The ways a job ends early, besides a bug."""
 
-from __future__ import annotations
-
 import signal
 
 

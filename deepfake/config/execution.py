@@ -1,7 +1,5 @@
 """Where the work runs."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

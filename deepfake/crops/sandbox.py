@@ -8,8 +8,6 @@ worker.
 Run as a program (``python -m deepfake.crops.sandbox``), this module is the child.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import ctypes

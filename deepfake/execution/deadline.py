@@ -1,7 +1,5 @@
 """When a job begins no more work: by the driver's clock, whichever machine asks."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

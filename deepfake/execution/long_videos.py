@@ -4,8 +4,6 @@ What is surveyed and looked at is kept under ``_work/`` as units are, so that a 
 what is missing.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor

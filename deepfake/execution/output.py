@@ -6,8 +6,6 @@ of a sensible size, and the manifest is written. Everything is written whole or 
 that depend on the plan alone, so any step may be interrupted and done again.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -3,8 +3,6 @@
 The same for preprocess and score. Ray is used only to hash files that may be copies.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter

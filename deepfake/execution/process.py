@@ -1,7 +1,5 @@
 """How a process of a job ends."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import math

@@ -4,8 +4,6 @@ No other module reaches into Ray, so that one test tries a new version of it and
 ``tests/execution/test_ray_compat.py``. ``pyproject.toml`` allows the minor versions that were tried.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

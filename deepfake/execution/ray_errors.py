@@ -1,7 +1,5 @@
 """What a Ray task raised, as the error that its code raised: Ray wraps it, and adds the task's traceback."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -3,8 +3,6 @@
 A unit that a worker hands back is done by another node in the next round: see ``deepfake.execution.nodes``.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Start or join Ray for one job. Knows nothing of what the job does."""
 
-from __future__ import annotations
-
 import logging
 import math
 import multiprocessing

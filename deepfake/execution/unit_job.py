@@ -4,8 +4,6 @@ List, plan or lock, claim the output, choose what is left to do, have workers ma
 report. A job fills in what is its own.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -3,8 +3,6 @@
 A unit goes through Ray Data as one block: first its catalog rows, then one row that carries its tables.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -4,8 +4,6 @@ What Ray's head knows of nodes, of what they hold and of what is being started i
 answers with either autoscaler and without a dashboard.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -4,8 +4,6 @@ The plan depends on the catalog alone, never on how many workers there are, so t
 finds the units it has finished.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

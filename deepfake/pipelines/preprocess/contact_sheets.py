@@ -1,7 +1,5 @@
 """Contact sheets of a crops folder: one picture for each split and method, to look at before training."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A detector that misses one class more often leaks the label into the data set, s
 anything is trained.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 

@@ -4,8 +4,6 @@ What happens to one video is in ``deepfake.crops.extraction``, what makes the jo
 ``deepfake.execution.unit_job``.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What another bundle or configuration changes: two outputs of the score job, video by video."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -3,8 +3,6 @@
 Frames were not kept while the archive was scored, so the few that are shown are decoded once more.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

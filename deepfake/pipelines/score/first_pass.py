@@ -4,8 +4,6 @@ The first look is at a few key frames, which cost a fiftieth of the others to de
 from the threshold, it stands; the row says so (``passes`` is 1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

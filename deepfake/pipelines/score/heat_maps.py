@@ -3,8 +3,6 @@
 Where there are no workers they are drawn at once.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any

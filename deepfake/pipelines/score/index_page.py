@@ -1,7 +1,5 @@
 """The page of an archive's scores: what was looked at, what was found, which video to look at first."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -5,8 +5,6 @@ resumable is in ``deepfake.execution.unit_job``. On CPUs each worker cuts a unit
 turn; with GPUs, CPU tasks cut, GPU actors score and CPU tasks write, each streaming into the next.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import math

@@ -1,7 +1,5 @@
 """What a score job leaves for people: CSV, JSON Lines, the index page, a page for each suspicious video."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections import defaultdict

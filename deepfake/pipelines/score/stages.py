@@ -5,8 +5,6 @@ score: ``cut_unit`` and ``write_units`` on CPUs, ``ScoreOnGpu`` between them. A 
 ``deepfake.execution.unit_worker``.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 They come from preprocess, or from a score job with ``scoring.keep_crops``.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

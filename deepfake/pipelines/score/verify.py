@@ -3,8 +3,6 @@
 What an auditor runs: nothing of the earlier run is used but its tables, its configuration and the bundle.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

@@ -3,8 +3,6 @@
 No script: the timeline is a drawing with a table beside it, so the page prints and reads aloud as it is.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
