@@ -43,9 +43,8 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     Raises ``UsageError`` saying what was looked for and what was found.
     """
     notes: dict[str, str] = {}
-    if config.layout == "manifest" or (
-        config.layout == "auto" and manifest.is_manifest(uri) and not storage.is_folder(uri)
-    ):
+    uri = storage.find_spelling(uri)
+    if config.layout == "manifest" or (config.layout == "auto" and manifest.is_manifest(uri, storage)):
         table = manifest.read_manifest(uri, storage)
     else:
         table = _list_videos(uri, config, storage, notes)
@@ -136,7 +135,8 @@ def _list_files(
             notes["links_left_out"] = f"{len(archive.left_out)}, such as {archive.left_out[0]}"
         return archive.files, path, PurePosixPath(path).name
     if not storage.exists(uri):
-        raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing")
+        hint = "; folders are separated by /, not by \\" if "\\" in uri else ""
+        raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing{hint}")
     info = storage.info(uri)
     name = make_readable(info.path)
     if not is_footage(name):
@@ -220,8 +220,9 @@ def _explain_nothing(uri: str, files: Sequence[FileInfo], notes: Mapping[str, st
         links = f"; links that lead out of it: {notes['links_left_out']}" if notes else ""
         return f"{uri}: looked for videos; there are no files below this folder but hidden ones{links}"
     hint = ""
-    if any(manifest.is_manifest(info.path) for info in files):
-        hint = "; a manifest (.csv, .parquet) is given as the input itself"
+    if any(info.path.lower().endswith(manifest.EXTENSIONS) for info in files):
+        hint = "; a manifest (.csv, .parquet) is given as the input itself, a folder of Parquet files with "
+        hint += "--catalog.layout manifest"
     return (
         f"{uri}: looked for videos and images (.mp4, .mov, .mkv, .avi, .jpg, .png, ...); "
         f"found {len(files)} files: {count_extensions(info.path for info in files)}{hint}"

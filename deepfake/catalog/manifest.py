@@ -1,9 +1,9 @@
-"""Reads a catalog from a table that somebody wrote: one CSV or Parquet file, one row a video.
+"""Reads a catalog from a table that somebody wrote: a CSV or Parquet file, or Spark's folder of the latter.
 
 Columns, by any of these names, in any order; all but the first are optional and others are ignored:
 
 - ``video_id``, ``path``, ``uri``, ``url``, ``filename`` or ``file``: relative to the manifest's folder,
-  absolute, or a URI
+  absolute, or a URI; with ``\\`` between folders where Windows wrote it, in any Unicode form
 - ``label``, ``is_fake`` or ``class``: 0, real, original or false; 1, fake, deepfake or true; empty or unknown
   where it is not known
 - ``method`` or ``generator``, ``compression``, ``dataset``, ``size_bytes``
@@ -26,6 +26,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
@@ -33,9 +34,10 @@ from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.uri import SCHEMES, make_absolute
+from deepfake.io.uri import SCHEMES, join, make_absolute
 
 EXTENSIONS = (".csv", ".parquet")
+SPARK_MARK = "_SUCCESS"  # what Spark leaves in a folder that it has finished
 
 LOCATION = ("uri", "path", "url", "filename", "file", "video_id")
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -58,12 +60,16 @@ LABELS: dict[str, int | None] = {
 SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, "": None}
 
 _CSV = pyarrow.csv.ParseOptions(newlines_in_values=True)
+_TRIED = 100  # names that are not all ASCII, of which one must be absent before all are looked for
 _SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
 
 
-def is_manifest(uri: str) -> bool:
-    """Whether the URI ends as a manifest's does."""
-    return uri.lower().endswith(EXTENSIONS)
+def is_manifest(uri: str, storage: Storage) -> bool:
+    """Whether the URI ends as a manifest's does, or is a folder of Parquet files as Spark writes it."""
+    if not storage.is_folder(uri):
+        return uri.lower().endswith(EXTENSIONS)
+    named = uri.rstrip("/").lower().endswith(".parquet") or storage.exists(join(uri, SPARK_MARK))
+    return named and _holds_parquet(uri, storage)
 
 
 def read_manifest(uri: str, storage: Storage) -> pa.Table:
@@ -71,8 +77,8 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
     raw = _read_columns(uri, storage)
     rows = raw.num_rows
     folder = make_absolute(uri).rpartition("/")[0]
-    path = _resolve_locations(uri, raw["location"])
-    video_id = _make_video_ids(uri, raw["video_id"], path, folder)
+    path = _resolve_locations(uri, _read_windows_paths(uri, raw["location"]))
+    video_id = _make_video_ids(uri, _replace_backslashes(raw["video_id"]), path, folder)
     label = _map_values(
         uri, "label", raw["label"], LABELS, pa.int8(), "0, 1, real, fake, or empty where unknown"
     )
@@ -81,7 +87,7 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
     own_name = pc.replace_substring_regex(video_id, r"([^/])\.[^./]+$", r"\1")
     values = {
         "video_id": video_id,
-        "uri": _make_uris(path, folder),
+        "uri": _find_spellings(_make_uris(path, folder), storage),
         "size_bytes": _cast_sizes(uri, raw["size_bytes"]),
         "modified": pa.nulls(rows, pa.timestamp("us", tz="UTC")),
         "dataset": pc.coalesce(raw["dataset"], pa.scalar(PurePosixPath(folder).name)),
@@ -99,13 +105,16 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
 def _read_columns(uri: str, storage: Storage) -> pa.Table:
     """The columns we know, as strings under our names; what is empty or absent is null."""
     try:
-        with storage.open(uri) as file:
-            _require_utf8(uri, file.read(4))
-            file.seek(0)
-            names = _read_header(uri, file)
-        chosen = _choose(uri, names)
-        with storage.open(uri) as file:
-            table = _read(uri, file, names, sorted(set(chosen.values())))
+        if storage.is_folder(uri):
+            chosen, table = _read_folder(uri, storage)
+        else:
+            with storage.open(uri) as file:
+                _require_utf8(uri, file.read(4))
+                file.seek(0)
+                names = _read_header(uri, file)
+            chosen = _choose(uri, names)
+            with storage.open(uri) as file:
+                table = _read(uri, file, names, sorted(set(chosen.values())))
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
     except pa.ArrowException as error:
@@ -116,6 +125,20 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
     nothing = pa.nulls(table.num_rows, pa.string())
     found = {name: _cast_to_text(uri, name, column, table[column]) for name, column in chosen.items()}
     return pa.table({name: found.get(name, nothing) for name in ALIASES})
+
+
+def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
+    """Our name -> column, and the table, of a folder of Parquet files, perhaps in ``label=1/`` and so on."""
+    if not _holds_parquet(uri, storage):
+        raise UsageError(f"{uri}: looked for a manifest; there are no Parquet files in this folder")
+    filesystem, path = storage.arrow(uri)
+    parts = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
+    chosen = _choose(uri, parts.schema.names)
+    return chosen, parts.to_table(columns=sorted(set(chosen.values())))
+
+
+def _holds_parquet(uri: str, storage: Storage) -> bool:
+    return any(info.path.lower().endswith(".parquet") for info in storage.list_files(uri))
 
 
 def _require_utf8(uri: str, start: bytes) -> None:
@@ -169,6 +192,40 @@ def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa
     if ours in ("target_id", "source_id"):
         column = pc.replace_substring_regex(column, r"^(\d+)\.0+$", r"\1")
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+
+
+def _read_windows_paths(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Relative paths with ``\\`` between folders, as Windows writes them, with ``/``."""
+    drive = pc.fill_null(pc.match_substring_regex(column, r"^([A-Za-z]:[\\/]|\\\\)"), False)
+    if pc.any(drive).as_py():
+        row = _find_first(drive)
+        raise UsageError(
+            f"{uri}: row {row}: {column[row - 1].as_py()} is a path of a Windows machine; write paths "
+            "relative to the manifest"
+        )
+    return _replace_backslashes(column)
+
+
+def _replace_backslashes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Less those by which a name tells bytes that are no Unicode, as ``\\xff``."""
+    is_windows = pc.match_substring_regex(column, r"^[^/]*\\[^/]*$")
+    is_escaped = pc.match_substring_regex(column, r"^[^\\]*(\\x[0-9a-f]{2}[^\\]*)+$")
+    change = pc.and_(is_windows, pc.invert(is_escaped))
+    return pc.if_else(change, pc.replace_substring(column, "\\", "/"), column)
+
+
+def _find_spellings(uris: pa.ChunkedArray, storage: Storage) -> pa.ChunkedArray:
+    """URIs of local files as the files' own names are, where they were written in another Unicode form."""
+    odd = pc.and_(
+        pc.invert(pc.string_is_ascii(uris)),
+        pc.invert(pc.match_substring_regex(uris, _SCHEME)),
+    )
+    written = uris.filter(odd).to_pylist()
+    tried = {uri: storage.find_spelling(uri) for uri in written[:_TRIED]}
+    if all(uri == found for uri, found in tried.items()):
+        return uris
+    found = [storage.find_spelling(uri) for uri in written]
+    return pc.replace_with_mask(uris, odd.combine_chunks(), pa.array(found, pa.string()))
 
 
 def _resolve_locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -14,6 +14,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -119,6 +120,8 @@ def _assign_by_hand(video_ids: pa.ChunkedArray, split: np.ndarray, patterns: Map
         return
     names = video_ids.to_pylist()
     for pattern, wanted in patterns.items():
+        if not pattern.isascii():  # the same letters may be written in several ways
+            pattern, names = normalize("NFC", pattern), [normalize("NFC", name) for name in names]
         matches = re.compile(fnmatch.translate(pattern)).match
         matched = np.fromiter((matches(name) is not None for name in names), bool, len(names))
         if not matched.any():

@@ -11,10 +11,12 @@ import os
 import secrets
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -152,6 +154,22 @@ class Storage:
                     raise
                 return False
         return True
+
+    def find_spelling(self, uri: str) -> str:
+        """The URI of the local file whose name reads the same in another Unicode form; else as it is."""
+        scheme, path = split_uri(uri)
+        if scheme != "file" or os.path.lexists(path):
+            return uri
+        found = ""
+        for part in path.strip("/").split("/"):
+            below = f"{found}/{part}"
+            if not os.path.lexists(below):
+                name = _list_normal_forms(found or "/").get(unicodedata.normalize("NFC", part))
+                if name is None:
+                    return uri
+                below = f"{found}/{name}"
+            found = below
+        return make_local_uri(found)
 
     def is_folder(self, uri: str) -> bool:
         """Whether the URI is a folder (on S3: a prefix with objects below it)."""
@@ -393,6 +411,15 @@ def _describe_entry(entry: os.DirEntry[str], path: str) -> FileInfo | None:
     modified = datetime.fromtimestamp(status.st_mtime, UTC)
     uri = make_local_uri(entry.path)
     return FileInfo(make_readable(path), uri, status.st_size, modified, is_link=entry.is_symlink())
+
+
+@lru_cache(maxsize=256)
+def _list_normal_forms(folder: str) -> dict[str, str]:
+    """The names in a folder, by their composed form."""
+    try:
+        return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}  # noqa: PTH208
+    except OSError:
+        return {}
 
 
 def _log_unlisted(error: OSError) -> None:

@@ -35,6 +35,61 @@ def test_an_absolute_path_below_the_manifest_has_the_same_id_as_the_relative_one
     assert load(csv(f"path\n{tmp_path}/a/x.mp4\n"))["video_id"].to_pylist() == ["a/x.mp4"]
 
 
+@pytest.mark.parametrize("mark", ["list.parquet", "list"])
+def test_a_folder_of_parquet_as_spark_writes_it_is_one_manifest(load, tmp_path, mark):
+    folder = tmp_path / mark
+    for label, names in ((0, ["a.mp4"]), (1, ["b.mp4", "c.mp4"])):
+        (folder / f"label={label}").mkdir(parents=True)
+        part = folder / f"label={label}" / "part-00000-c000.snappy.parquet"
+        pq.write_table(pa.table({"path": names, "subject": [*"xyz"][: len(names)]}), part)
+        (folder / f"label={label}" / f".{part.name}.crc").write_bytes(b"crc")
+    (folder / "_SUCCESS").touch()
+    table = load(folder)
+    assert table.select(["video_id", "uri", "label", "target_id"]).to_pylist() == [
+        {"video_id": "a.mp4", "uri": f"{tmp_path}/a.mp4", "label": 0, "target_id": "x"},
+        {"video_id": "b.mp4", "uri": f"{tmp_path}/b.mp4", "label": 1, "target_id": "x"},
+        {"video_id": "c.mp4", "uri": f"{tmp_path}/c.mp4", "label": 1, "target_id": "y"},
+    ]
+    (folder / "_SUCCESS").unlink()
+    assert load(folder, layout="manifest").num_rows == 3
+
+
+def test_a_folder_of_videos_named_like_a_manifest_is_listed(tree, load):
+    root = tree("list.parquet/a.mp4", "list.parquet/_SUCCESS")
+    assert load(root / "list.parquet")["video_id"].to_pylist() == ["a.mp4"]
+
+
+def test_paths_as_windows_writes_them_are_read(csv, load):
+    path = csv("path\nreal\\ann\\x.mp4\n..\\y.mp4\nz\\xff.mp4\nodd\\name/w.mp4\n")
+    found = dict(zip(*(load(path)[name].to_pylist() for name in ("video_id", "uri")), strict=True))
+    assert found == {
+        "real/ann/x.mp4": f"{path.parent}/real/ann/x.mp4",
+        "../y.mp4": f"{path.parent}/../y.mp4",
+        r"z\xff.mp4": rf"{path.parent}/z\xff.mp4",
+        r"odd\name/w.mp4": rf"{path.parent}/odd\name/w.mp4",
+    }
+    assert load(csv("video_id\nreal\\x.mp4\n"))["video_id"].to_pylist() == ["real/x.mp4"]
+
+
+@pytest.mark.parametrize("path", [r"C:\data\x.mp4", "d:/x.mp4", r"\\server\share\x.mp4"])
+def test_a_path_on_a_windows_machine_is_named_with_the_remedy(csv, load, path):
+    with pytest.raises(UsageError, match=r"row 2: .*is a path of a Windows machine; write paths"):
+        load(csv(f"path\na.mp4\n{path}\n"))
+
+
+def test_names_in_another_unicode_form_are_found(csv, load, tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    (tmp_path / apart).mkdir()
+    (tmp_path / apart / f"{composed}.mp4").touch()
+    table = load(csv(f"path\n{composed}/{apart}.mp4\nn\u00f6.mp4\nx.mp4\n"))
+    assert table["uri"].to_pylist() == [
+        f"{tmp_path}/{apart}/{composed}.mp4", f"{tmp_path}/n\u00f6.mp4", f"{tmp_path}/x.mp4",
+    ]  # fmt: skip
+    assert load(tmp_path / composed)["video_id"].to_pylist() == [f"{composed}.mp4"]
+    options = {"assign_splits": {f"{apart}*": "test"}}
+    assert load(tmp_path / composed, **options)["split"].to_pylist() == ["test"]
+
+
 def test_labels_are_understood_in_words_and_numbers(csv, load):
     words = ["0", "1", "real", "FAKE", "True", "false", "", "unknown", "1.0"]
     rows = "".join(f"{index}.mp4,{word}\n" for index, word in enumerate(words))
