@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -73,21 +73,11 @@ class Room:
 
     def subtract_drivers(self, node: Node) -> Resources:
         """What a node has beside what jobs' own processes hold."""
-        left = dict(node.total)
-        for holder in self.holders:
-            if holder.drives and holder.node_id == node.node_id:
-                for name, amount in holder.held.items():
-                    left[name] = left.get(name, 0.0) - amount
-        return left
+        return _subtract(node, (holder for holder in self.holders if holder.drives))
 
     def subtract_others(self, node: Node) -> Resources:
         """What a node has beside what other jobs' processes, and all drivers, hold."""
-        left = dict(node.total)
-        for holder in self.holders:
-            if (holder.drives or not holder.own) and holder.node_id == node.node_id:
-                for name, amount in holder.held.items():
-                    left[name] = left.get(name, 0.0) - amount
-        return left
+        return _subtract(node, (holder for holder in self.holders if holder.drives or not holder.own))
 
     def put_in_words(self, demand: Resources) -> str:
         """Who holds what is wanted, and what is being started."""
@@ -227,6 +217,14 @@ def _holders() -> list[Holder]:
             who = f"the process of job {job}" if drives else f"job {job} ({jobs.get(data.job_id, '?')})"
         found.append(Holder(data.node_id.hex(), who, drives, own, dict(data.required_resources)))
     return found
+
+
+def _subtract(node: Node, holders: Iterable[Holder]) -> Resources:
+    left = Counter(node.total)
+    for holder in holders:
+        if holder.node_id == node.node_id:
+            left.subtract(holder.held)
+    return left
 
 
 def _nothing() -> None:

@@ -87,19 +87,17 @@ def warm_up(bench: Bench, clips: Sequence[LocalClip]) -> None:
 def _measure_naive(bench: Bench, clips: Sequence[LocalClip], threads: bool) -> tuple[Sample, ...]:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         calls = [(clip.path, folder, bench.config, threads) for clip in clips]
-        return (_measure_seconds(lambda: call_each(bench.processes, baselines.run_naive_loop, calls)),)
+        return _measure_calls(bench, baselines.run_naive_loop, calls)
 
 
 def _measure_floor(bench: Bench, clips: Sequence[LocalClip], alone: bool = False) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling.every_n) for clip in clips]
-    return (
-        _measure_seconds(lambda: call_each(bench.processes, baselines.decode_reference_frames, calls, alone)),
-    )
+    return _measure_calls(bench, baselines.decode_reference_frames, calls, alone)
 
 
 def _measure_decode(bench: Bench, clips: Sequence[LocalClip]) -> tuple[Sample, ...]:
     calls = [(clip.path, bench.config.sampling) for clip in clips]
-    return (_measure_seconds(lambda: call_each(bench.processes, decode_clip, calls, alone=True)),)
+    return _measure_calls(bench, decode_clip, calls, alone=True)
 
 
 def _measure_stages(bench: Bench, clips: Sequence[LocalClip], detector: DetectorConfig) -> tuple[Sample, ...]:
@@ -125,10 +123,12 @@ def call_each(
         raise JobError(f"a process ended in {function.__name__}; its own words are above") from None
 
 
-def _measure_seconds(work: Callable[[], list[Tally]]) -> Sample:
+def _measure_calls(
+    bench: Bench, function: Callable[..., Tally], calls: Sequence[tuple[Any, ...]], alone: bool = False
+) -> tuple[Sample, ...]:
     started = time.perf_counter()
-    tallies = work()
-    return time.perf_counter() - started, sum(tallies, Tally())
+    tallies = call_each(bench.processes, function, calls, alone)
+    return ((time.perf_counter() - started, sum(tallies, Tally())),)
 
 
 def _measure_job(
