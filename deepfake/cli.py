@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import yaml
-from pydantic import BaseModel
 
 from deepfake import __version__
 from deepfake.config import JobConfig
@@ -51,7 +50,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     try:
         config = load_config(model, argv, program, Storage().read_text)
         if config.dry_run:
-            print(_format_yaml(config))
+            print(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip())
         with lock.keep_locks(program.removeprefix("jobs/")):
             outcome = job(config)
             summary = _make_summary(config, outcome, program, time.monotonic() - started)
@@ -111,10 +110,6 @@ def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> No
     for uri in look_at:
         print(f"  {'look at':<22} {uri}")
     sys.stdout.flush()
-
-
-def _format_yaml(config: BaseModel) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip()
 
 
 def _raise_stopped(signum: int, _frame: Any) -> NoReturn:

@@ -266,9 +266,5 @@ def join_parts(output: Output, parts: Iterable[Part]) -> None:
     large: list[Part] = []
     for part in parts:
         (small if part.size_bytes <= SMALL_BYTES else large).append(part)
-    session.spread(output.join_part, [(part,) for part in small], small=True)
-    session.spread(_join_part, [(output, part) for part in large], small=False)
-
-
-def _join_part(output: Output, part: Part) -> int:
-    return output.join_part(part)
+    session.spread(Output.join_part, [(output, part) for part in small], small=True)
+    session.spread(Output.join_part, [(output, part) for part in large], small=False)

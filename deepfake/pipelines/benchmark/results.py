@@ -115,13 +115,13 @@ def format_table(measured: Mapping[str, Measurement]) -> str:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Cores, CPU, load and versions."""
+    """Cores, CPU, versions, and the load average of the last minute; null where the system has none."""
     return {
         "cores": os.cpu_count(),
         "cores_usable": count_cpus(),
         "cpu": _read_cpu(),
         "system": platform.platform(),
-        "load_average": read_load(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": {
             "python": platform.python_version(),
             "deepfake": __version__,
@@ -133,11 +133,6 @@ def describe_machine() -> dict[str, Any]:
             "pyarrow": pa.__version__,
         },
     }
-
-
-def read_load() -> float | None:
-    """Load average of the last minute; null where the system has none."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def _read_cpu() -> str:

@@ -33,6 +33,7 @@ from deepfake.video.frame import Frame, read_orientation
 
 CRFS = (23, 32, 40)
 MAX_SECONDS = 60.0  # longer videos are not taken
+_KEY_COLUMNS = ("video_id", "frame_index", *PROVENANCE_COLUMNS)
 AS_IT_IS = 0.0  # the amount in the row of the same videos as they are
 
 
@@ -144,17 +145,11 @@ def _score_recompressed(
             found = extract({**entry, "uri": str(target)}, options, finder, storage)
             if faces := found.rows:
                 images = np.stack([decode_image(face["crop"]) for face in faces])
-                rows += [
-                    {**_select_key(face), "score": float(score)}
-                    for face, score in zip(faces, scorer.score(images), strict=True)
-                ]
+                for face, score in zip(faces, scorer.score(images), strict=True):
+                    rows.append({**{name: face[name] for name in _KEY_COLUMNS}, "score": float(score)})
             progress.step()
     videos = {row["video_id"] for row in rows}
     return (pa.Table.from_pylist(rows) if rows else None), len(entries) - len(videos)
-
-
-def _select_key(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("video_id", "frame_index", *PROVENANCE_COLUMNS)}
 
 
 def _make_row(scored: pa.Table, amount: float, config: EvaluationConfig) -> dict[str, Any]:
