@@ -250,6 +250,7 @@ def make_packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
         "stamped": packets.stamped,
         "time_base": str(packets.time_base),
         "last_seconds": str(packets.last_seconds),
+        "parts": packets.parts,
         "bounds": [int(bound) for bound in bounds],
     }
     schema = tables.make_schema("packets")
@@ -265,7 +266,7 @@ def read_packets(table: pa.Table) -> Listing:
     rest = json.loads(table.schema.metadata[_LISTING_KEY])
     stamps, keys, shown, offsets, sizes = (column.to_numpy() for column in table.columns)
     base, last = Fraction(rest["time_base"]), Fraction(rest["last_seconds"])
-    packets = Packets(stamps, keys, shown, offsets, sizes, rest["stamped"], base, last)
+    packets = Packets(stamps, keys, shown, offsets, sizes, rest["stamped"], base, last, rest["parts"])
     return Listing(VideoInfo(**rest["info"]), packets, rest["incomplete"])
 
 

@@ -8,12 +8,13 @@ from typing import Any, BinaryIO
 import av
 import av.error
 import numpy as np
+from av.format import Flags
 from av.stream import Discard, Disposition
 
 from deepfake.io.tables import Status
 from deepfake.video.errors import VideoError
 from deepfake.video.mp4 import MediaFile
-from deepfake.video.packets import Packets
+from deepfake.video.packets import Packets, join_parts
 
 # Demuxers that read one self-contained file. Playlists, concat lists, image sequences and devices,
 # which make FFmpeg open other files or connections, are not among them.
@@ -21,6 +22,12 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,flv,asf,ogg,h264,hevc,m4v,mjpeg,"
     "mxf,wtv,rm,dv,ivf,obu,av1,nut,gif,yuv4mpegpipe,vob,vc1,h263,swf,nsv,rawvideo"
 )
+
+# Where the clock steps back by more seconds, or jumps ahead by more, another part begins. The first two are
+# FFmpeg's own (fftools/ffmpeg_demux.c), the second for formats whose clocks may be set anew at any place. In
+# the others a frame may be meant to be shown for long, but not for as long as the third.
+STEP_BACK, RESETTABLE_JUMP, JUMP = Fraction(1, 10), 10, 3600
+UNKNOWN = -(2**62)  # a time before all others
 
 # Titles and comments, which nothing here reads, may be in any encoding. PyAV 19 keeps such bytes as they are
 # and has no choice of what becomes of them; 18 raises unless told.
@@ -50,9 +57,14 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
         raise
 
 
+def list_video_streams(opened: Any) -> list[Any]:
+    """The streams that are video and no cover picture."""
+    return [stream for stream in opened.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
 def _choose_stream(opened: Any) -> Any:
     """The stream to decode; no other is read."""
-    streams = [stream for stream in opened.streams.video if not stream.disposition & Disposition.attached_pic]
+    streams = list_video_streams(opened)
     if not streams:
         covers = " beside a cover picture" if opened.streams.video else ""
         raise VideoError(Status.UNSUPPORTED, f"there is no video stream{covers}")
@@ -69,13 +81,32 @@ def _choose_stream(opened: Any) -> Any:
     return stream
 
 
+def describe_choices(opened: Any, stream: Any, parts: int) -> str | None:
+    """What was chosen in this file, in words: its stream among several, the parts of one that was joined."""
+    words = []
+    videos = list_video_streams(opened)
+    if len(videos) > 1:
+        others = ", ".join(_describe_stream(other) for other in videos if other.index != stream.index)
+        words.append(f"{len(videos)} video streams: {_describe_stream(stream)} was looked at, not {others}")
+    if parts > 1:
+        words.append(f"{parts} parts, each with a clock of its own, taken one after the other")
+    return "; ".join(words) or None
+
+
+def _describe_stream(stream: Any) -> str:
+    context = stream.codec_context
+    size = f" ({context.width}x{context.height})" if context is not None else ""
+    return f"stream {stream.index}{size}"
+
+
 def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tuple[Packets, str | None]:
     """Every packet of a stream, read from where the container stands, and what was lost on the way.
 
     ``check_time`` is called now and then, and may raise.
     """
     stamps: list[int | None] = []
-    keys, shown, offsets, sizes = bytearray(), bytearray(), array("q"), array("q")
+    keys, shown = bytearray(), bytearray()
+    decoded, offsets, sizes = array("q"), array("q"), array("q")
     last_duration = 0
     incomplete = None
     try:
@@ -83,6 +114,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
             if packet.size == 0 and packet.pts is None:
                 continue
             stamps.append(packet.pts)
+            decoded.append(packet.dts if packet.dts is not None else decoded[-1] if decoded else UNKNOWN)
             keys.append(packet.is_keyframe)
             shown.append(not packet.is_discard)
             offsets.append(-1 if packet.pos is None else packet.pos)
@@ -97,24 +129,27 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     base = stream.time_base or Fraction(1, 1000)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     is_shown = np.frombuffer(shown, np.uint8).astype(bool)
-    times = [stamp for stamp, visible in zip(stamps, shown, strict=True) if visible]
-    stamped = (
-        # AVI numbers its packets in the order of decoding; FFmpeg passes that on as a time of showing.
-        opened.format.name != "avi"
-        and all(stamp is not None for stamp in stamps)
-        and len(set(times)) == len(times)
-    )
-    # Without usable stamps the order of decoding is all there is.
-    usable = [stamp or 0 for stamp in stamps] if stamped else range(len(stamps))
+    clock = np.frombuffer(decoded, np.int64)
+    told = all(stamp is not None for stamp in stamps)
+    timed = told or clock[0] != UNKNOWN
+    parts = 1
+    if timed:
+        jump = RESETTABLE_JUMP if opened.format.flags & Flags.ts_discont.value else JUMP
+        usable = np.array(stamps, np.int64) if told else clock
+        usable, parts = join_parts(usable, clock, round(STEP_BACK / base), round(jump / base))
+    else:
+        usable = np.arange(len(stamps))
     packets = Packets(
-        stamps=np.array(usable, np.int64),
+        stamps=usable,
         keys=np.frombuffer(keys, np.uint8).astype(bool),
         shown=is_shown,
         offsets=np.frombuffer(offsets, np.int64),
         sizes=np.frombuffer(sizes, np.int64),
-        stamped=stamped,
-        time_base=base if stamped else 1 / rate,
-        last_seconds=last_duration * base if stamped and last_duration else 1 / rate,
+        # AVI's stamps are right, but some are in the order of decoding: they do not say which frame is which.
+        stamped=told and opened.format.name != "avi" and len(np.unique(usable[is_shown])) == is_shown.sum(),
+        time_base=base if timed else 1 / rate,
+        last_seconds=last_duration * base if timed and last_duration else 1 / rate,
+        parts=parts,
     )
     return packets, incomplete
 

@@ -179,6 +179,8 @@ class VideoFile:
         if self._media is not None and not self._container.format.name.startswith("mov"):
             self._media = None
             stream = self._open_stream()
+        if self._container.format.name == "avi" and stream.codec_context.name == "h264":
+            stream = self._open_stream(parse=False)  # parsed, each packet comes with the stamp of the next
         context = stream.codec_context
         self._check_size(*square_size(context.width, context.height, self._pixel_aspect))
         self._media_file.hide(self._media or [])
@@ -197,6 +199,7 @@ class VideoFile:
             packets.duration_s,
             len(packets.order),
             name_transfer(context.color_trc),
+            container.describe_choices(self._container, stream, packets.parts),
         )
         return Listing(info, packets, incomplete)
 
@@ -314,6 +317,8 @@ class VideoFile:
                 if position >= first:
                     if sought and packet.size != packets.sizes[position]:
                         raise SeekMissed
+                    if packets.parts > 1:
+                        packet.pts = int(packets.stamps[position])
                     yield packet
                 elif position % 256 == 0:
                     self._check_time()

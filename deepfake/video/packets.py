@@ -6,6 +6,7 @@ Pure functions on arrays; nothing here opens a file.
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,18 +33,22 @@ class Packets:
     Attributes
     ----------
     stamps : (n,) int64
-        Presentation stamps in units of ``time_base``; the packet's position where ``stamped`` is false.
+        Presentation stamps in units of ``time_base``, each part's moved behind those of the part before; the
+        packet's position where a packet has none.
     keys, shown : (n,) bool
         Whether decoding can start here; whether a frame of it is shown (what stands before the start of an
         edit is decoded and not shown).
     offsets, sizes : (n,) int64
         Bytes in the file; an offset is -1 where the container does not tell.
     stamped : bool
-        Whether the stamps order the frames and tell them apart; without, all that is left is to count.
+        Whether the stamps order the frames and tell them apart. Without, frames are told by counting what is
+        decoded, and the stamps only say when one is shown, in their own order.
     time_base : Fraction
         Seconds a unit of the stamps.
     last_seconds : Fraction
         How long the last frame is shown.
+    parts : int
+        How many clocks the stream has; with more than one the stamps are not those of the file.
     """
 
     stamps: np.ndarray
@@ -54,6 +59,7 @@ class Packets:
     stamped: bool
     time_base: Fraction
     last_seconds: Fraction
+    parts: int = 1
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -67,7 +73,7 @@ class Packets:
     @cached_property
     def times(self) -> np.ndarray:
         """(frames,) float64: presentation times in seconds from the first frame."""
-        ordered = self.stamps[self.order] if self.stamped else np.arange(len(self.order))
+        ordered = np.sort(self.stamps[self.shown])
         return (ordered - ordered[:1]) * float(self.time_base)
 
     @property
@@ -83,7 +89,7 @@ class Packets:
     @cached_property
     def can_be_found(self) -> bool:
         """Whether a packet's stamp tells which one it is, so that reading may go on anywhere."""
-        return self.stamped and len(np.unique(self.stamps)) == len(self.stamps)
+        return self.stamped and self.parts == 1 and len(np.unique(self.stamps)) == len(self.stamps)
 
     @cached_property
     def _by_stamp(self) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +103,37 @@ class Packets:
         ordered, order = self._by_stamp
         found = int(np.searchsorted(ordered, stamp))
         return int(order[found]) if found < len(ordered) and ordered[found] == stamp else None
+
+
+def join_parts(stamps: np.ndarray, clock: np.ndarray, back: int, jump: int) -> tuple[np.ndarray, int]:
+    """Stamps of a stream whose clock is set anew on the way, as of recordings that were joined.
+
+    Parts that follow a step back stay in decoding order, each a frame behind the one before; within a part
+    frames stay in the order of their stamps, and a jump ahead is as long as a frame.
+
+    Parameters
+    ----------
+    stamps, clock : (n,) int64
+        Presentation stamp and time of decoding of each packet, in decoding order.
+    back, jump
+        A step of the clock back by more than the one, or between two stamps ahead by more than the other, is
+        no time that passed.
+
+    Returns
+    -------
+    (n,) int64 and how many clocks there are; with one, the stamps are as they were.
+    """
+    edges = [0, *(np.flatnonzero(np.diff(clock) < -back) + 1), len(stamps)]
+    parts = [np.arange(first, stop) for first, stop in pairwise(edges)]
+    order = np.concatenate([part[np.argsort(stamps[part], kind="stable")] for part in parts])
+    steps = np.diff(stamps[order])
+    is_new = steps > jump
+    is_new[np.array(edges[1:-1], np.int64) - 1] = True
+    if is_new.any():
+        steps[is_new] = max(1, int(np.median(steps if is_new.all() else steps[~is_new])))
+    joined = np.empty_like(stamps)
+    joined[order] = np.cumsum(np.concatenate([stamps[order[:1]], steps]))
+    return joined, 1 + int(is_new.sum())
 
 
 def find_run_starts(stamps: np.ndarray, keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
