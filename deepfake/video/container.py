@@ -65,6 +65,12 @@ def list_video_streams(opened: Any) -> list[Any]:
 def _choose_stream(opened: Any) -> Any:
     """The stream to decode; no other is read."""
     streams = list_video_streams(opened)
+    tiles = sum(bool(stream.disposition & Disposition.dependent) for stream in streams)
+    if tiles and opened.format.name.startswith("mov"):
+        raise VideoError(
+            Status.UNSUPPORTED,
+            f"a HEIC or AVIF photograph in {tiles} tiles, which nothing here puts together; make it a JPEG",
+        )
     if not streams:
         covers = " beside a cover picture" if opened.streams.video else ""
         raise VideoError(Status.UNSUPPORTED, f"there is no video stream{covers}")

@@ -27,11 +27,12 @@ import numpy as np
 from deepfake.config import SamplingConfig
 from deepfake.io.ranged_file import Range, RangedFile
 from deepfake.io.tables import Status
-from deepfake.video import container, image
+from deepfake.video import container
 from deepfake.video.colour import name_transfer
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame, square_size
 from deepfake.video.h264 import can_start
+from deepfake.video.image import ImageFile, is_image
 from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, find_media_ranges, subtract_ranges
 from deepfake.video.packets import Packets, VideoInfo, find_needed_packets, find_runs, list_byte_ranges
 from deepfake.video.sampling import choose_frames
@@ -94,7 +95,7 @@ class VideoFile:
         file.seek(0)
         if not head:
             raise VideoError(Status.UNREADABLE, "the file is empty")
-        self.is_image = image.is_image(head)
+        self.is_image = is_image(head)
         if self.is_image:
             self._open_image()
             return
@@ -157,19 +158,21 @@ class VideoFile:
         They come in presentation order, but for those that had to be decoded a second time.
         """
         if self.is_image:
-            if 0 in indices:
-                yield Frame(0, 0.0, self._image)
+            for index, picture in self._image.read_pictures(set(map(int, indices))):
+                yield Frame(index, float(self.times[index]), picture)
             return
         yield from self._decode(np.asarray(indices, np.int64))
 
-    # -- still images ---------------------------------------------------------------------------------
+    # -- images ---------------------------------------------------------------------------------
 
     def _open_image(self) -> None:
-        kind, self._image = image.read_image(self._file, self._check_size)
-        height, width = self._image.shape[:2]
-        self.times = np.zeros(1)
-        self.keyframes = np.ones(1, bool)
-        self.info = VideoInfo(kind, width, height, 0.0, 1)
+        found = self._image = ImageFile(self._file, self._check_size, self._check_time)
+        ends = np.cumsum(found.seconds)
+        self.times, self.keyframes = ends - found.seconds, np.ones(len(ends), bool)
+        self.info = VideoInfo(
+            found.kind, found.width, found.height, float(ends[-1]), len(ends), notes=found.notes
+        )
+        self.damage = found.incomplete
 
     # -- videos ---------------------------------------------------------------------------------------
 

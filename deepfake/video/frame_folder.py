@@ -14,10 +14,10 @@ from deepfake.config import SamplingConfig
 from deepfake.io.frame_folder import list_frames, read_numbers
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
-from deepfake.video import image
 from deepfake.video.decoder import VideoFile
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
+from deepfake.video.image import ImageFile
 from deepfake.video.packets import VideoInfo
 from deepfake.video.sampling import choose_frames
 
@@ -77,7 +77,7 @@ class FrameFolder(VideoFile):
     def _read(self, index: int) -> Frame | None:
         try:
             with self._storage.open(self.files[index].uri) as file:
-                _, picture = image.read_image(file, self._check_size)
+                _, picture = next(ImageFile(file, self._check_size).read_pictures({0}))
         except VideoError as error:
             self.damage = self.damage or f"{self.files[index].path}: {error}"
             return None

@@ -1,6 +1,6 @@
-"""A still image, which counts as a video of one frame."""
+"""A still image, a video of one frame; an animated WebP or PNG or a TIFF of pages, one of several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import cv2
@@ -12,30 +12,100 @@ from deepfake.video.errors import VideoError
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 
+SERIES = frozenset({"PNG", "WEBP", "TIFF"})  # in other kinds, further pictures are previews of the first
+PAGE_SECONDS = 1.0  # of a page, which has no time
+HASTY_SECONDS = 0.1  # of a picture that is to be shown for no time: what browsers make of it
+
 
 def is_image(head: bytes) -> bool:
     """Whether a file's first 16 bytes are those of an image."""
     return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def read_image(file: BinaryIO, check_size: Callable[[int, int], None]) -> tuple[str, np.ndarray]:
-    """``(kind, (h, w, 3) uint8 RGB)``; raises ``VideoError`` where it cannot be read.
+class ImageFile:
+    """The pictures of an image file.
 
-    ``check_size`` gets width and height before anything is unpacked, and may raise.
+    Attributes
+    ----------
+    kind : str
+        ``jpeg``, ``png``, ...
+    width, height : int
+        Of the first picture as it is stored.
+    seconds : list of float
+        How long each picture is shown; of a still image 0.
+    notes, incomplete : str or None
+        What was chosen, and what could not be read, in words.
+
+    Raises ``VideoError`` where nothing can be read. ``check_size`` gets width and height before anything is
+    unpacked, ``check_time`` is called with each picture of several; both may raise.
     """
-    data = file.read()
-    try:
-        # Only the header: an image that would unpack to gigabytes is refused before it does.
-        with Image.open(file) as header:
-            width, height, kind = *header.size, (header.format or "image").lower()
-    except Image.DecompressionBombError as error:
-        raise VideoError(Status.UNSUPPORTED, str(error)) from error
-    except UnidentifiedImageError as error:  # whose words name an object by its address
-        raise VideoError(Status.UNREADABLE, "not an image that can be read: of no known kind") from error
-    except (OSError, ValueError) as error:
-        raise VideoError(Status.UNREADABLE, f"not an image that can be read: {error}") from error
-    check_size(width, height)
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise VideoError(Status.DECODE_ERROR, f"the {kind} image is damaged")
-    return kind, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        check_size: Callable[[int, int], None],
+        check_time: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._file, self._check_size, self._check_time = file, check_size, check_time
+        self.notes: str | None = None
+        self.incomplete: str | None = None
+        try:
+            # Only the header: an image that would unpack to gigabytes is refused before it does.
+            with Image.open(file) as header:
+                (self.width, self.height), kind = header.size, header.format or "image"
+                check_size(self.width, self.height)
+                self._is_series = kind in SERIES and getattr(header, "n_frames", 1) > 1
+        except Image.DecompressionBombError as error:
+            raise VideoError(Status.UNSUPPORTED, str(error)) from error
+        except UnidentifiedImageError as error:  # whose words name an object by its address
+            raise VideoError(Status.UNREADABLE, "not an image that can be read: of no known kind") from error
+        except (OSError, ValueError) as error:
+            raise VideoError(Status.UNREADABLE, f"not an image that can be read: {error}") from error
+        self.kind = kind.lower()
+        if not self._is_series:
+            self.seconds = [0.0]
+            self._still = self._read_still()
+            return
+        shown = HASTY_SECONDS if kind != "TIFF" else PAGE_SECONDS
+        self.seconds = [picture.info.get("duration", 0) / 1000 or shown for picture in self._read_series()]
+        if not self.seconds:
+            raise VideoError(Status.DECODE_ERROR, self.incomplete or f"the {self.kind} image has no picture")
+        if kind == "TIFF":
+            self.notes = f"{len(self.seconds)} pages, taken as frames {PAGE_SECONDS:g} s apart"
+
+    def read_pictures(self, indices: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """``(index, (h, w, 3) uint8 RGB)`` of these pictures, in order."""
+        if not self._is_series:
+            yield from [(0, self._still)] if 0 in indices else []
+            return
+        for index, picture in enumerate(self._read_series()):
+            if index in indices:
+                if picture.mode.startswith("I;16"):
+                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+                yield index, np.asarray(picture.convert("RGB"))
+            if index >= max(indices, default=0):
+                return
+
+    def _read_still(self) -> np.ndarray:
+        self._file.seek(0)
+        bgr = cv2.imdecode(np.frombuffer(self._file.read(), np.uint8), cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise VideoError(Status.DECODE_ERROR, f"the {self.kind} image is damaged")
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+    def _read_series(self) -> Iterator[Image.Image]:
+        """Each picture, whole, as a viewer shows it; the next takes its place."""
+        self._file.seek(0)
+        with Image.open(self._file) as opened:
+            # What stands for an animation where animations are not known is none of its pictures.
+            first = int(getattr(opened, "default_image", False))
+            for number in range(first, getattr(opened, "n_frames", 1)):
+                self._check_time()
+                try:
+                    opened.seek(number)
+                    self._check_size(*opened.size)
+                    opened.load()
+                except (OSError, SyntaxError, EOFError, ValueError) as error:
+                    self.incomplete = f"damaged from picture {number - first} on: {error}"
+                    return
+                yield opened

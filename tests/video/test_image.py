@@ -1,15 +1,19 @@
-"""Still images as footage."""
+"""Still images and animations as footage."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deepfake.config import SamplingConfig
 from deepfake.io.tables import Status
 from deepfake.video import image
+from deepfake.video.decoder import VideoFile, open_local
 from deepfake.video.errors import VideoError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -29,8 +33,10 @@ def accept(width: int, height: int) -> None:
 def test_pixels_are_those_that_another_library_wrote(kind: str) -> None:
     data = saved(kind)
     assert image.is_image(data[:16])
-    found, rgb = image.read_image(io.BytesIO(data), accept)
-    assert found == kind.lower()
+    found = image.ImageFile(io.BytesIO(data), accept)
+    assert (found.kind, found.seconds, found.notes) == (kind.lower(), [0.0], None)
+    [(index, rgb)] = found.read_pictures({0})
+    assert index == 0
     np.testing.assert_array_equal(rgb, PIXELS)
 
 
@@ -38,8 +44,9 @@ def test_pixels_are_those_that_another_library_wrote(kind: str) -> None:
 def test_lossy_kinds_are_known_by_their_first_bytes(kind: str) -> None:
     data = saved(kind)
     assert image.is_image(data[:16])
-    found, rgb = image.read_image(io.BytesIO(data), accept)
-    assert (found, rgb.shape) == (kind.lower(), PIXELS.shape)
+    found = image.ImageFile(io.BytesIO(data), accept)
+    [(_, rgb)] = found.read_pictures({0})
+    assert (found.kind, rgb.shape) == (kind.lower(), PIXELS.shape)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_the_size_is_checked_before_anything_is_unpacked() -> None:
 
     only_header = saved("PNG")[:50]
     with pytest.raises(VideoError, match="9 by 6"):
-        image.read_image(io.BytesIO(only_header), refuse)
+        image.ImageFile(io.BytesIO(only_header), refuse)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +71,75 @@ def test_the_size_is_checked_before_anything_is_unpacked() -> None:
 )
 def test_what_is_wrong_with_an_image_is_its_status(data: bytes, status: Status) -> None:
     with pytest.raises(VideoError) as raised:
-        image.read_image(io.BytesIO(data), accept)
+        image.ImageFile(io.BytesIO(data), accept)
     assert raised.value.status == status
     assert " at 0x" not in str(raised.value), "two runs differ"
+
+
+SHOWN = [0.1, 0.3, 0.2, 0.1]  # seconds
+
+
+def series(kind: str, count: int = len(SHOWN), **options: Any) -> bytes:
+    """``count`` pictures of PIXELS, each a row lower."""
+    pictures = [Image.fromarray(np.roll(PIXELS, i, 0)) for i in range(count)]
+    file = io.BytesIO()
+    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_is_read_as_the_video_that_it_is(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = series(kind, duration=[int(1000 * seconds) for seconds in SHOWN], **options)
+    with VideoFile(io.BytesIO(data), SamplingConfig(every_n=2)) as video:
+        frames = list(video.sample())
+    assert (video.info.codec, video.info.frames_total) == (kind.lower(), 4)
+    assert video.info.duration_s == pytest.approx(0.7)
+    assert [(frame.index, round(frame.time_s, 3)) for frame in frames] == [(0, 0.0), (2, 0.4)]
+    for frame in frames:
+        np.testing.assert_array_equal(frame.to_rgb(), np.roll(PIXELS, frame.index, 0))
+
+
+def test_the_picture_that_stands_for_an_animation_is_none_of_it() -> None:
+    found = image.ImageFile(io.BytesIO(series("PNG", duration=0, default_image=True)), accept)
+    assert found.seconds == [0.1] * 3
+    np.testing.assert_array_equal(dict(found.read_pictures({0}))[0], np.roll(PIXELS, 1, 0))
+
+
+def test_the_pages_of_a_tiff_are_frames_and_the_row_says_so() -> None:
+    with VideoFile(io.BytesIO(series("TIFF")), SamplingConfig(every_n=1)) as video:
+        frames = list(video.sample())
+    assert video.info.notes == "4 pages, taken as frames 1 s apart"
+    assert [frame.time_s for frame in frames] == [0.0, 1.0, 2.0, 3.0]
+    for frame in frames:
+        np.testing.assert_array_equal(frame.to_rgb(), np.roll(PIXELS, frame.index, 0))
+
+
+def test_pages_of_16_bits_keep_their_high_8() -> None:
+    grey = [np.full((6, 9), 256 * level, np.uint16) for level in (10, 200)]
+    file = io.BytesIO()
+    Image.fromarray(grey[0]).save(file, "TIFF", save_all=True, append_images=[Image.fromarray(grey[1])])
+    found = dict(image.ImageFile(file, accept).read_pictures({0, 1}))
+    assert [int(rgb.mean()) for rgb in found.values()] == [10, 200]
+
+
+def test_an_animation_that_was_cut_off_gives_what_is_left_and_says_so() -> None:
+    data = series("PNG", duration=100)
+    with VideoFile(io.BytesIO(data[: len(data) * 2 // 3]), SamplingConfig(every_n=1)) as video:
+        frames = list(video.sample())
+    assert 0 < len(frames) < 4
+    assert video.incomplete and video.incomplete.startswith(f"damaged from picture {len(frames)} on")
+
+
+def test_a_photograph_with_previews_is_one_picture() -> None:
+    with VideoFile(io.BytesIO(series("MPO")), SamplingConfig(every_n=1)) as video:
+        assert [frame.index for frame in video.sample()] == [0]
+
+
+@pytest.mark.parametrize("name", ["photo.heic", "photo.jpg"])
+def test_a_photograph_in_tiles_is_refused_with_a_word(cases: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes((cases / "heic" / "iphone-arrow.heic").read_bytes())
+    with pytest.raises(VideoError, match="in 48 tiles") as raised:
+        open_local(path, SamplingConfig())
+    assert raised.value.status == Status.UNSUPPORTED
