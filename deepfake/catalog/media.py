@@ -25,7 +25,7 @@ VIDEO_EXTENSIONS = frozenset(
 UNREAD_EXTENSIONS = frozenset(
     f".{name}"
     for names in (
-        "heic heif avif jxl jp2 j2k jpx psd dng cr2 cr3 nef arw raf orf rw2 svg",  # pictures
+        "jxl jp2 j2k jpx psd dng cr2 cr3 nef arw raf orf rw2 svg",  # pictures
         "braw r3d ari vid bik smk mve nuv swf amv ivf",  # videos
     )
     for name in names.split()

@@ -42,7 +42,7 @@ ANSWER_SECONDS = 90.0  # for a node's examination: a first import on a slow disk
 HOLD_SECONDS = 10.0
 LOOKS = 4  # at the job's output, before a node that does not see it is at fault
 # What workers import, to be missed before they do.
-MODULES = ("deepfake.execution.unit_worker", "av", "cv2", "isal")
+MODULES = ("deepfake.execution.unit_worker", "av", "cv2", "isal", "pi_heif")
 
 _CHECK = "check"
 _RETURNED = "returned/"

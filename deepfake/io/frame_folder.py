@@ -6,7 +6,9 @@ import re
 from deepfake.io.checksums import hash_file
 from deepfake.io.storage import FileInfo, Storage
 
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".apng", ".bmp", ".tif", ".tiff"})
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+)
 
 
 def list_frames(uri: str, storage: Storage) -> list[FileInfo]:

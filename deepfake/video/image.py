@@ -5,12 +5,17 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import pi_heif
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deepfake.io.tables import Status
 from deepfake.video.errors import VideoError
 
+pi_heif.register_heif_opener(decode_threads=1, thumbnails=False)  # Pillow reads HEIC by it
+
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+
+BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")  # of files that hold pictures, no sequences
 
 SERIES = frozenset({"PNG", "WEBP", "TIFF"})  # in other kinds, further pictures are previews of the first
 PAGE_SECONDS = 1.0  # of a page, which has no time
@@ -19,6 +24,8 @@ HASTY_SECONDS = 0.1  # of a picture that is to be shown for no time: what browse
 
 def is_image(head: bytes) -> bool:
     """Whether a file's first 16 bytes are those of an image."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] in BRANDS
     return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
@@ -88,6 +95,12 @@ class ImageFile:
 
     def _read_still(self) -> np.ndarray:
         self._file.seek(0)
+        if self.kind in ("heif", "avif"):
+            try:
+                with Image.open(self._file) as opened:
+                    return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+            except (OSError, SyntaxError, EOFError, ValueError) as error:
+                raise VideoError(Status.DECODE_ERROR, f"the {self.kind} image is damaged: {error}") from error
         bgr = cv2.imdecode(np.frombuffer(self._file.read(), np.uint8), cv2.IMREAD_COLOR)
         if bgr is None:
             raise VideoError(Status.DECODE_ERROR, f"the {self.kind} image is damaged")

@@ -50,7 +50,14 @@ def test_lossy_kinds_are_known_by_their_first_bytes(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"\x00\x00\x00\x18ftypmp42", b"RIFF\x00\x00\x00\x00AVI LIST", b"GIF89a"]
+    "head",
+    [
+        b"",
+        b"\x00\x00\x00\x18ftypmp42",
+        b"\x00\x00\x00\x18ftypavis",
+        b"RIFF\x00\x00\x00\x00AVI LIST",
+        b"GIF89a",
+    ],
 )
 def test_videos_are_not_taken_for_images(head: bytes) -> None:
     assert not image.is_image(head)
@@ -137,9 +144,26 @@ def test_a_photograph_with_previews_is_one_picture() -> None:
 
 
 @pytest.mark.parametrize("name", ["photo.heic", "photo.jpg"])
-def test_a_photograph_in_tiles_is_refused_with_a_word(cases: Path, tmp_path: Path, name: str) -> None:
+def test_a_photograph_in_tiles_is_whole_and_upright(cases: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes((cases / "heic" / "iphone-arrow.heic").read_bytes())
-    with pytest.raises(VideoError, match="in 48 tiles") as raised:
-        open_local(path, SamplingConfig())
-    assert raised.value.status == Status.UNSUPPORTED
+    with open_local(path, SamplingConfig()) as video:
+        [frame] = video.sample()
+    assert frame.size == (4032, 3024)
+    assert (video.info.codec, video.info.frames_total) == ("heif", 1)
+
+
+def test_an_avif_photograph_is_turned_as_it_says_and_an_avif_animation_is_a_video() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by a quarter to show
+    pixels = np.repeat(np.repeat(PIXELS, 16, 0), 16, 1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "AVIF", exif=exif, quality=100, subsampling="4:4:4")
+    with VideoFile(io.BytesIO(file.getvalue()), SamplingConfig()) as video:
+        [frame] = video.sample()
+    assert np.abs(frame.to_rgb().astype(int) - np.rot90(pixels, -1)).mean() < 3
+    moving = [Image.fromarray(np.roll(pixels, 16 * i, 0)) for i in range(4)]
+    file = io.BytesIO()
+    moving[0].save(file, "AVIF", save_all=True, append_images=moving[1:], duration=200)
+    with VideoFile(io.BytesIO(file.getvalue()), SamplingConfig(every_n=1)) as video:
+        assert [frame.time_s for frame in video.sample()] == pytest.approx([0.0, 0.2, 0.4, 0.6])

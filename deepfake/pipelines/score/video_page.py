@@ -109,6 +109,7 @@ def list_record(video: Row) -> dict[str, str]:
         "File": video["uri"],
         "SHA-256 of its bytes": video["content_sha256"],
         "Size": f"{video['size_bytes']:,} bytes" if video["size_bytes"] is not None else None,
+        "Streams and parts": video["notes"],
         "Detector": video["detector"],
         "Operating point": video["operating_point"],
         "Model bundle": video["bundle_sha256"],

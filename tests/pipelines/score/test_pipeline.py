@@ -217,7 +217,7 @@ def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
         for frame in video.decode_frames(np.arange(0, 60, 2)):
             rgb = cv2.cvtColor(frame.to_rgb(), cv2.COLOR_RGB2BGR)
             cv2.imwrite(str(archive / f"frames/clip/{frame.index:04d}.png"), rgb)
-    (archive / "photo.HEIC").touch()
+    (archive / "photo.CR2").touch()
     (archive / "out").symlink_to(tmp_path)
     config = _config(archive, bundle, tmp_path / "scores", scoring={"threshold": 0.0})
     numbers = pipeline.run(config).summary
@@ -226,7 +226,7 @@ def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
     faces = pd.read_parquet(tmp_path / "scores" / "face_scores.parquet")
     assert faces["frame_index"].tolist() == [0, 15]
     page = (tmp_path / "scores/report.html").read_text()
-    assert numbers["not_read"] == "1 files: .heic (1)" and "1 files: .heic (1)" in page
+    assert numbers["not_read"] == "1 files: .cr2 (1)" and "1 files: .cr2 (1)" in page
     assert numbers["links_left_out"] == "1, such as out" and "1, such as out" in page
     assert list((tmp_path / "scores/video_pages").glob("*-frame.jpg"))
 

@@ -33,7 +33,7 @@ def case(name: str = "a.mp4", pictures: tuple[Picture, ...] = (), **video: Any) 
     faces = [face(second, 0.9 if 3 <= second <= 6 else 0.1) for second in range(10)]
     faces += [face(second, 0.2, track=9) for second in range(4)]
     row = {
-        **dict.fromkeys(("status_detail", "content_sha256", "size_bytes", "detector", "made_with")),
+        **dict.fromkeys(("status_detail", "content_sha256", "size_bytes", "notes", "detector", "made_with")),
         **video_row(name, 0.8),
         "operating_point": "balanced",
         "uncertain_from": 0.45,
