@@ -152,7 +152,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
         offsets=np.frombuffer(offsets, np.int64),
         sizes=np.frombuffer(sizes, np.int64),
         # AVI's stamps are right, but some are in the order of decoding: they do not say which frame is which.
-        stamped=told and opened.format.name != "avi" and len(np.unique(usable[is_shown])) == is_shown.sum(),
+        stamped=(told and opened.format.name != "avi" and len(np.unique(usable[is_shown])) == sum(shown)),
         time_base=base if timed else 1 / rate,
         last_seconds=last_duration * base if timed and last_duration else 1 / rate,
         parts=parts,
