@@ -42,7 +42,7 @@ _CLIP_IN_PART = re.compile(  # a part of the tree that was copied without the fo
 )
 _FLAT = re.compile(  # without the folders above, and perhaps without those between
     rf"(?:^|/)(?P<name>originals?|real|fake|{'|'.join((*ORIGINALS, *METHODS))})/"
-    r"(?:(?P<compression>raw|c\d+)/)?(?:videos/)?(?P<file>[^/]+)\Z",
+    r"(?:(?P<compression>raw|c\d+)/)?(?:(?P<split>train|val|test)/)?(?:videos/)?(?P<file>[^/]+)\Z",
     re.IGNORECASE,
 )
 _METHODS = {name.lower(): name for name in METHODS}
@@ -98,7 +98,7 @@ def _describe_flat(paths: Mapping[str, str]) -> dict[str, Provenance]:
         alone = original and _SAYS_FFPP.search(match.string) and _NAMES["youtube", REAL].match(stem)
         if above in copies or alone:
             stated = match["compression"] or (_COMPRESSION.findall(above) or [None])[-1]
-            split = SPLIT_FOLDERS.get(above.rpartition("/")[2].lower())
+            split = SPLIT_FOLDERS.get((match["split"] or above.rpartition("/")[2]).lower())
             found[path] = _make_provenance(
                 REAL if original else FAKE, _METHODS.get(name, name), stem, stated, split
             )

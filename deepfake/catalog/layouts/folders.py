@@ -84,7 +84,7 @@ def read_folder(
     named = [index for index, label in enumerate(labels) if label is not None]
     if not named:
         return Placement()
-    index = next((i for i in named if "/".join(parts[:i]) in side_by_side), named[-1])
+    index = next((i for i in named if _fold_splits(parts[:i]) in side_by_side), named[-1])
     label = labels[index]
     assert label is not None
     splits = [SPLIT_FOLDERS[part.lower()] for part in parts[:index] if part.lower() in SPLIT_FOLDERS]
@@ -125,7 +125,7 @@ def describe_by_folders(files: Sequence[FileInfo], root_name: str) -> list[Prove
 
 
 def _find_side_by_side(folders: Iterable[str]) -> frozenset[str]:
-    """The folders, by their paths, in which folders of both classes lie."""
+    """The folders, by their paths, in which folders of both classes lie; train, val and test are one."""
     found: dict[str, set[int]] = defaultdict(set)
     seen = {""}
     for folder in folders:
@@ -134,9 +134,13 @@ def _find_side_by_side(folders: Iterable[str]) -> frozenset[str]:
             above, _, name = folder.rpartition("/")
             label = read_label(name)
             if label is not None:
-                found[above].add(label)
+                found[_fold_splits(above.split("/"))].add(label)
             folder = above
     return frozenset(above for above, labels in found.items() if len(labels) == 2)
+
+
+def _fold_splits(parts: Sequence[str]) -> str:
+    return "/".join("*" if part.lower() in SPLIT_FOLDERS else part for part in parts)
 
 
 def _tell_contradictions(placements: dict[str, Placement], side_by_side: frozenset[str]) -> None:
@@ -144,7 +148,8 @@ def _tell_contradictions(placements: dict[str, Placement], side_by_side: frozens
     examples: dict[bool, str] = {}
     for folder, placed in sorted(placements.items()):
         if placed.decided_by:
-            examples.setdefault(placed.decided_by.rpartition("/")[0] in side_by_side, folder)
+            above = _fold_splits(placed.decided_by.split("/")[:-1])
+            examples.setdefault(above in side_by_side, folder)
     for beside, folder in examples.items():
         placed = placements[folder]
         assert placed.label is not None

@@ -164,10 +164,12 @@ def test_folders_named_alike_with_other_clips_are_no_copy(tree, load):
 
 def test_a_flat_copy_in_ready_made_splits_or_with_its_fakes_in_one_folder(tree, load):
     root = tree("a/train/real/000.mp4", "a/train/fake/Deepfakes/000_003.mp4", "a/test/real/010.mp4",
-                "a/test/FaceSwap/010_011.mp4", "FF++/real/020.mp4", "FF++/fake/020_021.mp4")  # fmt: skip
+                "a/test/FaceSwap/010_011.mp4", "b/original/val/030.mp4", "b/Face2Face/val/030_031.mp4",
+                "FF++/real/020.mp4", "FF++/fake/020_021.mp4")  # fmt: skip
     found = {row["video_id"]: row for row in load(root).to_pylist()}
     assert found["a/train/fake/Deepfakes/000_003.mp4"]["split"] == "train"
     assert found["a/test/real/010.mp4"]["split"] == "test"
+    assert found["b/Face2Face/val/030_031.mp4"]["split"] == "val"
     assert (
         found["FF++/fake/020_021.mp4"]["group_id"] == found["FF++/real/020.mp4"]["group_id"] == "youtube/020"
     )

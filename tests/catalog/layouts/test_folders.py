@@ -58,6 +58,7 @@ def test_the_innermost_label_folder_counts_and_the_split_stands_above_it(folder,
         (["deepfakes/fake/a.mp4", "deepfakes/real/b.mp4"], [1, 0]),
         (["fake_videos/train/fake/a.mp4", "fake_videos/train/real/b.mp4"], [1, 0]),
         (["x/fake/original_voice/a.mp4", "x/real/b.mp4", "y/fake/real/c.mp4"], [1, 0, 0]),
+        (["test/fake/real_x/a.mp4", "train/fake/a/b.mp4", "train/real/c.mp4"], [1, 1, 0]),
         (["fake/fake_a/a.mp4", "fake/real_a/b.mp4", "real/c.mp4"], [1, 1, 0]),
     ],
 )
