@@ -97,15 +97,17 @@ def write_pages(
     if not chosen:
         return {}
     names = pa.array([video["video_id"] for video in chosen], pa.string())
-    faces, tracks, found = (
-        _read_by_video(output, table, names) for table in ("face_scores", "track_scores", "segments")
+    tracks, faces, found = (
+        _read_by_video(output, table, names) for table in ("track_scores", "face_scores", "segments")
     )
-    links = {}
-    for video, pictures in illustrate(chosen, faces, found, config, output.storage, network):
-        name = video["video_id"]
-        case = Case(video, tracks[name], faces[name], found[name])
-        links[name] = _write_page(case, pictures, config, output)
-    return links
+    cases = [
+        Case(video, tracks[name], faces[name], found[name])
+        for name, video in zip(names.to_pylist(), chosen, strict=True)
+    ]
+    return {
+        case.video["video_id"]: _write_page(case, pictures, config, output)
+        for case, pictures in illustrate(cases, config, output.storage, network)
+    }
 
 
 def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:
@@ -117,24 +119,18 @@ def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, 
 
 
 def illustrate(
-    videos: Sequence[Row],
-    faces: Mapping[str, list[Row]],
-    segments: Mapping[str, list[Row]],
-    config: ScoreJobConfig,
-    storage: Storage,
-    network: Network,
-) -> Iterator[tuple[Row, Illustrations]]:
+    cases: Sequence[Case], config: ScoreJobConfig, storage: Storage, network: Network
+) -> Iterator[tuple[Case, Illustrations]]:
     """Each video with its pictures and their heat maps, some videos at a time.
 
-    ``faces`` and ``segments`` are rows of those tables by video_id. While heat maps are drawn, the pictures
-    of the next videos are decoded.
+    While heat maps are drawn, the pictures of the next videos are decoded.
     """
     heated = config.report.heat_maps and config.report.frames > 0
     heat = HeatPictures(network if heated else None)
-    begun: Iterator[tuple[Row, Illustrations]] = iter(())
-    for start in range(0, len(videos), VIDEOS_AT_ONCE):
-        some = videos[start : start + VIDEOS_AT_ONCE]
-        pictures = _show_videos(some, faces, segments, config, storage)
+    begun: Iterator[tuple[Case, Illustrations]] = iter(())
+    for start in range(0, len(cases), VIDEOS_AT_ONCE):
+        some = cases[start : start + VIDEOS_AT_ONCE]
+        pictures = _show_cases(some, config, storage)
         wait = heat.begin([one.crop for several in pictures for one in several])
         yield from begun
         begun = _add_heat(some, pictures, wait)
@@ -142,32 +138,24 @@ def illustrate(
 
 
 def _add_heat(
-    videos: Sequence[Row], pictures: Sequence[Sequence[Shown]], wait: Callable[[], list[bytes | None]]
-) -> Iterator[tuple[Row, Illustrations]]:
+    cases: Sequence[Case], pictures: Sequence[Sequence[Shown]], wait: Callable[[], list[bytes | None]]
+) -> Iterator[tuple[Case, Illustrations]]:
     heat = iter(wait())
-    for video, several in zip(videos, pictures, strict=True):
-        yield video, [(one, next(heat)) for one in several]
+    for case, several in zip(cases, pictures, strict=True):
+        yield case, [(one, next(heat)) for one in several]
 
 
-def _show_videos(
-    videos: Sequence[Row],
-    faces: Mapping[str, list[Row]],
-    segments: Mapping[str, list[Row]],
-    config: ScoreJobConfig,
-    storage: Storage,
-) -> list[list[Shown]]:
+def _show_cases(cases: Sequence[Case], config: ScoreJobConfig, storage: Storage) -> list[list[Shown]]:
     """The pictures of each video, decoded in parallel; none where a decoder crashes."""
-    assert config.crop is not None  # resolved
     calls = []
-    for video in videos:
-        name = video["video_id"]
-        chosen = evidence.choose_faces(faces[name], segments[name], config.report.frames)
-        calls.append((video["uri"], chosen, config.sampling, config.crop, storage))
+    for case in cases:
+        chosen = evidence.choose_faces(case.faces, case.segments, config.report.frames)
+        calls.append((case.video["uri"], chosen, config.sampling, config.crop, storage))
     shown = []
     answers = session.spread_isolated(evidence.show_faces, calls, CPUS)
-    for video, pictures in zip(videos, answers, strict=True):
+    for case, pictures in zip(cases, answers, strict=True):
         if isinstance(pictures, Exception):
-            log.warning("%s: its frames cannot be shown: %s", video["video_id"], pictures)
+            log.warning("%s: its frames cannot be shown: %s", case.video["video_id"], pictures)
         shown.append([] if isinstance(pictures, Exception) else pictures)
     return shown
 
