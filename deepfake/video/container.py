@@ -132,7 +132,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
         incomplete = f"ended early while reading: {describe_error(error)}"
     if not any(shown):
         raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")
-    base = stream.time_base or Fraction(1, 1000)
+    base = Fraction(1) * (stream.time_base or Fraction(1, 1000))  # PyAV 19 has fractions of its own
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     is_shown = np.frombuffer(shown, np.uint8).astype(bool)
     clock = np.frombuffer(decoded, np.int64)

@@ -12,6 +12,8 @@ import numpy as np
 
 from deepfake.io.ranged_file import merge_ranges
 
+SLOW = 10  # a jump is longer than so many usual steps
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -117,7 +119,7 @@ def join_parts(stamps: np.ndarray, clock: np.ndarray, back: int, jump: int) -> t
         Presentation stamp and time of decoding of each packet, in decoding order.
     back, jump
         A step of the clock back by more than the one, or between two stamps ahead by more than the other, is
-        no time that passed.
+        no time that passed; unless most steps are nearly as long, as of pictures taken once a minute.
 
     Returns
     -------
@@ -127,10 +129,12 @@ def join_parts(stamps: np.ndarray, clock: np.ndarray, back: int, jump: int) -> t
     parts = [np.arange(first, stop) for first, stop in pairwise(edges)]
     order = np.concatenate([part[np.argsort(stamps[part], kind="stable")] for part in parts])
     steps = np.diff(stamps[order])
-    is_new = steps > jump
-    is_new[np.array(edges[1:-1], np.int64) - 1] = True
-    if is_new.any():
-        steps[is_new] = max(1, int(np.median(steps if is_new.all() else steps[~is_new])))
+    between = np.array(edges[1:-1], np.int64) - 1  # the steps from part to part
+    within = np.delete(steps, between)
+    usual = max(1, int(np.median(within))) if len(within) else 1
+    is_new = steps > max(jump, SLOW * usual)
+    is_new[between] = True
+    steps[is_new] = usual
     joined = np.empty_like(stamps)
     joined[order] = np.cumsum(np.concatenate([stamps[order[:1]], steps]))
     return joined, 1 + int(is_new.sum())

@@ -84,8 +84,9 @@ def test_stamps_of_parts_keep_the_order_of_parts_and_within_them(lengths: list[i
 
 def test_stamps_with_long_gaps_stay_where_all_are_long() -> None:
     stamps = np.arange(20) * 15  # a frame each 15 s
-    joined, _ = join_parts(stamps, stamps, 1, 10)
+    joined, count = join_parts(stamps, stamps, 1, 10)
     np.testing.assert_array_equal(joined, stamps)
+    assert count == 1
 
 
 @pytest.mark.parametrize(
