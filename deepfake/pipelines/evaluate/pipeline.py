@@ -53,6 +53,8 @@ class DataSet:
 class EvaluationPlan:
     """Everything that is decided before the first crop is scored."""
 
+    config: EvaluateJobConfig
+    storage: Storage
     bundle: Bundle | None
     threshold: float
     threshold_from: str
@@ -75,22 +77,20 @@ def run(config: EvaluateJobConfig) -> Outcome:
     if config.dry_run:
         return Outcome(describe_evaluation(planned))
     with lock.hold(config.output, storage):
-        return _evaluate(planned, config, storage)
+        return _evaluate(planned)
 
 
-def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Storage) -> Outcome:
+def _evaluate(planned: EvaluationPlan) -> Outcome:
+    config = planned.config
     sets = [planned.first, *planned.others]
     crops = sum(one.faces.table.num_rows for one in sets if not one.is_scored)
     with session.open_session(config.ray, estimate_core_seconds(crops, config)):
-        scored = [_score_data_set(one, planned.bundle, config, storage) for one in sets]
-        sweep, notes = _measure_robustness(planned, scored[0], config, storage)
+        scored = [_score_data_set(one, planned) for one in sets]
+        sweep, notes = _measure_robustness(planned, scored[0])
     decisions = _look_up_decisions(planned.bundle, config)
-    sections = [
-        _measure(one, table, planned.threshold, decisions, config)
-        for one, table in zip(sets, scored, strict=True)
-    ]
-    heat = _make_heat_maps(planned, scored[0], config, storage)
-    look_at = _write_all(sections, scored, Extras(sweep, notes, heat), planned, config, storage)
+    sections = [_measure(one, table, planned, decisions) for one, table in zip(sets, scored, strict=True)]
+    heat = _make_heat_maps(planned, scored[0])
+    look_at = _write_all(planned, sections, scored, Extras(sweep, notes, heat))
     first, *others = sections
     video, frame = first.results.video.overall, first.results.frame.overall
     summary = {
@@ -107,10 +107,10 @@ def _evaluate(planned: EvaluationPlan, config: EvaluateJobConfig, storage: Stora
 
 
 def _measure(
-    one: DataSet, scored: pa.Table, threshold: float, decisions: Decisions | None, config: EvaluateJobConfig
+    one: DataSet, scored: pa.Table, planned: EvaluationPlan, decisions: Decisions | None
 ) -> PageSection:
     """A data set with its numbers, and what a reader must know of them."""
-    found = results.measure_faces(scored, config.evaluation, threshold, decisions)
+    found = results.measure_faces(scored, planned.config.evaluation, planned.threshold, decisions)
     warnings = [*results.list_warnings(found), *one.warnings]
     return PageSection(one.name, one.faces.uri, one.split, found, warnings, one.missed)
 
@@ -138,7 +138,7 @@ def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPl
         source = f"the bundle's ({bundle.info.threshold_rule or 'rule unknown'})"
     else:
         threshold, source = 0.5, "by default, for no bundle was given"
-    return EvaluationPlan(bundle, threshold, source, first, others)
+    return EvaluationPlan(config, storage, bundle, threshold, source, first, others)
 
 
 def describe_evaluation(planned: EvaluationPlan) -> dict[str, Any]:
@@ -229,16 +229,14 @@ def _look_up_decisions(bundle: Bundle | None, config: EvaluateJobConfig) -> Deci
     )
 
 
-def _score_data_set(
-    one: DataSet, bundle: Bundle | None, config: EvaluateJobConfig, storage: Storage
-) -> pa.Table:
+def _score_data_set(one: DataSet, planned: EvaluationPlan) -> pa.Table:
     """The table ``face_scores``, complete, sorted by video, frame and face."""
-    selected = one.faces
+    selected, bundle, config = one.faces, planned.bundle, planned.config
     columns = tables.make_schema("face_scores", hash_config(config))
     if selected.kind == "face_scores":
         return selected.table.select(columns.names).cast(columns)
     assert bundle is not None
-    (scores,) = score_faces(selected, _prepare_network(bundle, config, storage), storage, config)
+    (scores,) = score_faces(selected, _prepare_network(bundle, planned), planned.storage, config)
     count = selected.table.num_rows
     table = selected.table.append_column("score", pa.array(scores))
     for name, value in (("bundle_sha256", bundle.sha256), ("config_sha256", hash_config(config))):
@@ -246,15 +244,15 @@ def _score_data_set(
     return table.select(columns.names).cast(columns)
 
 
-def _prepare_network(bundle: Bundle, config: EvaluateJobConfig, storage: Storage) -> inference.Network:
+def _prepare_network(bundle: Bundle, planned: EvaluationPlan) -> inference.Network:
     """The network on the runtime that it was trained and validated with, whatever scores archives fastest."""
-    return inference.prepare_network(bundle, storage, "tensorflow", config.scoring.use_gpu)
+    use_gpu = planned.config.scoring.use_gpu
+    return inference.prepare_network(bundle, planned.storage, "tensorflow", use_gpu)
 
 
-def _measure_robustness(
-    planned: EvaluationPlan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
-) -> tuple[list[dict[str, Any]], list[str]]:
+def _measure_robustness(planned: EvaluationPlan, scored: pa.Table) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows of the sweep on the first data set, and what the page must say of it."""
+    config, storage = planned.config, planned.storage
     if not config.evaluation.robustness:
         return [], []
     first, bundle, notes = planned.first, planned.bundle, []
@@ -262,7 +260,7 @@ def _measure_robustness(
     if first.is_scored or bundle is None:
         notes.append("The input holds scores and no crops, so only the number of frames could be varied.")
     else:
-        network = _prepare_network(bundle, config, storage)
+        network = _prepare_network(bundle, planned)
 
         def score(faces: inputs.LabelledFaces, changes: Sequence[Corruption]) -> np.ndarray:
             return score_faces(faces, network, storage, config, changes)
@@ -276,37 +274,32 @@ def _measure_robustness(
     return rows + robustness.measure_fewer_frames(scored, config.evaluation), notes
 
 
-def _make_heat_maps(
-    planned: EvaluationPlan, scored: pa.Table, config: EvaluateJobConfig, storage: Storage
-) -> heat_maps.HeatFindings | None:
-    selected, count = planned.first.faces, config.evaluation.heat_maps
+def _make_heat_maps(planned: EvaluationPlan, scored: pa.Table) -> heat_maps.HeatFindings | None:
+    selected, count = planned.first.faces, planned.config.evaluation.heat_maps
     if not count:
         return None
     assert planned.bundle is not None  # _load_data_set() saw to it
     scores = scored["score"].to_numpy()
-    return heat_maps.make_heat_maps(selected, scores, planned.threshold, planned.bundle, storage, count)
+    known = (planned.threshold, planned.bundle, planned.storage)
+    return heat_maps.make_heat_maps(selected, scores, *known, count)
 
 
 def _write_all(
-    sections: Sequence[PageSection],
-    scored: Sequence[pa.Table],
-    extras: Extras,
-    planned: EvaluationPlan,
-    config: EvaluateJobConfig,
-    storage: Storage,
+    planned: EvaluationPlan, sections: Sequence[PageSection], scored: Sequence[pa.Table], extras: Extras
 ) -> list[str]:
+    config, storage = planned.config, planned.storage
     for old in ("metrics.json", page.PAGE, "face_scores", page.PLOTS, OTHERS, heat_maps.SHEET):
         storage.remove(join(config.output, old))
     first, *others = sections
     folders = [config.output, *(join(config.output, OTHERS, one.name) for one in others)]
     for one, table, folder in zip(sections, scored, folders, strict=True):
         _write_tables(one.results, table, folder, config, storage)
-    facts = _list_facts(planned, config)
+    facts = _list_facts(planned)
     report = page.write_evaluation_page(config.output, storage, first, others, config.report, facts, extras)
     if extras.heat is not None and extras.heat.sheet is not None:
         storage.write_bytes(join(config.output, heat_maps.SHEET), extras.heat.sheet)
     metrics_uri = join(config.output, "metrics.json")
-    whole = _as_json(sections, planned, config) | {
+    whole = _as_json(planned, sections) | {
         "robustness": extras.sweep,
         "robustness_notes": extras.sweep_notes,
         "heat_maps": extras.heat.as_json() if extras.heat else None,
@@ -327,9 +320,7 @@ def _write_tables(
     tables.write_csv(storage, join(folder, "per_group.csv"), groups)
 
 
-def _as_json(
-    sections: Sequence[PageSection], planned: EvaluationPlan, config: EvaluateJobConfig
-) -> dict[str, Any]:
+def _as_json(planned: EvaluationPlan, sections: Sequence[PageSection]) -> dict[str, Any]:
     def list_numbers(one: PageSection) -> dict[str, Any]:
         return {
             "split": one.split,
@@ -343,16 +334,16 @@ def _as_json(
         **list_numbers(sections[0]),
         "bundle": planned.bundle.uri if planned.bundle else None,
         "bundle_sha256": planned.bundle.sha256 if planned.bundle else None,
-        "config": config.evaluation.model_dump(mode="json"),
-        "config_sha256": hash_config(config),
+        "config": planned.config.evaluation.model_dump(mode="json"),
+        "config_sha256": hash_config(planned.config),
         "threshold": {"value": planned.threshold, "from": planned.threshold_from},
         "also": {one.name: list_numbers(one) for one in sections[1:]},
     }
 
 
-def _list_facts(planned: EvaluationPlan, config: EvaluateJobConfig) -> dict[str, object]:
+def _list_facts(planned: EvaluationPlan) -> dict[str, object]:
     """What the page says of data and model."""
-    evaluation, bundle = config.evaluation, planned.bundle
+    evaluation, bundle = planned.config.evaluation, planned.bundle
     top = f" ({evaluation.top_k})" if evaluation.aggregation == "top_k" else ""
     facts: dict[str, object] = {
         "Data": planned.first.faces.uri,
