@@ -34,7 +34,7 @@ from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError, TrainingState
 from deepfake.training.data import loader
-from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_configured_epoch, plan_validation
+from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_epoch, plan_validation
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
@@ -262,7 +262,7 @@ class Trainer:
         return self.collective.sum(scores).astype(np.float64)
 
     def _plan_epoch(self, epoch: int) -> EpochPlan:
-        return plan_configured_epoch(self.task.train, self.task.config, epoch)
+        return plan_training_epoch(self.task.train, self.task.config, epoch)
 
     def _stream(
         self, rows: Rows, plan: EpochPlan, share: Share, epoch: int, augment: AugmentConfig | None

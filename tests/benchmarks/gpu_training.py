@@ -36,8 +36,8 @@ from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 from deepfake.model.network import build_network, set_trainable
 from deepfake.training.data import loader
-from deepfake.training.data.epoch_plan import plan_training_epoch
 from deepfake.training.resources import WorkerResources
+from tests.training.data.plans import plan_epoch
 
 Step = Callable[[np.ndarray, np.ndarray], Any]  # crops, labels: scores that are still being computed
 
@@ -131,7 +131,7 @@ def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     source = loader.Source(crops.files, rows, storage, AugmentConfig())
     workers = loader.LoaderWorkers(WorkerResources(tasks, 1))
     for epoch in range(1_000):
-        plan = plan_training_epoch(rows, "none", batch, 16, 0, epoch)
+        plan = plan_epoch(rows, "none", batch, 16, 0, epoch)
         stream = loader.BatchStream(source, plan, plan.share(0, 1), epoch, workers)
         full = (found for found in stream if len(found.crops) == batch)
         yield Epoch(full, plan.label.astype(np.float32), stream)

@@ -44,7 +44,7 @@ from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE
 from deepfake.training.data.balancing import CropKind
-from deepfake.training.data.epoch_plan import plan_configured_epoch
+from deepfake.training.data.epoch_plan import plan_training_epoch
 from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
@@ -190,7 +190,7 @@ def describe_training(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[
             found[f"{name}_{word}_crops"] = int(np.count_nonzero(split.label == label))
         counts = np.bincount(split.method[split.label == 1], minlength=len(split.methods)).tolist()
         found[f"{name}_fake_methods"] = {m: n for m, n in zip(split.methods, counts, strict=True) if n}
-    first = plan_configured_epoch(rows["train"], config, 0)
+    first = plan_training_epoch(rows["train"], config, 0)
     found |= {"crops_per_epoch": len(first), "steps_per_epoch": first.steps, "workers": training.workers}
     pairs = {"self_blended": CropKind.BLENDED, "fakes_beside_their_original": CropKind.BESIDE}
     for name, kind in pairs.items():

@@ -13,6 +13,7 @@ from deepfake.config import TrainJobConfig
 from deepfake.crops.dataset import Rows
 from deepfake.training.data.balancing import Selection, seed_random, select_crops
 
+VALIDATION_GROUPS = 16  # row groups of validation that are read at once
 _GROUPS, _WINDOW = 2, 3  # what a random stream is for, so that no two share their numbers
 
 
@@ -93,28 +94,22 @@ def _assign_owners(inside: np.ndarray, size: np.ndarray, world: int) -> np.ndarr
     return np.where(in_longer, inside // (quotient + 1), late)
 
 
-def plan_training_epoch(
-    rows: Rows,
-    balance: str,
-    global_batch: int,
-    shuffle_row_groups: int,
-    seed: int,
-    epoch: int,
-    fakes: str = "real",
-) -> EpochPlan:
+def plan_training_epoch(rows: Rows, config: TrainJobConfig, epoch: int) -> EpochPlan:
     """The shuffled, balanced plan of one training epoch.
 
-    Row groups are put in random order and taken ``shuffle_row_groups`` at a time; rows are shuffled within
-    such a window. That reads each row group about once and holds one window in memory, not the data set.
+    Row groups are put in random order and taken ``training.shuffle_row_groups`` at a time; rows are shuffled
+    within such a window. That reads each about once and holds one window in memory, not the data set.
     A fake beside its original comes with it, from whichever row group it is in.
     """
-    chosen = select_crops(rows, balance, seed, epoch, fakes)
+    settings, seed = config.training, config.training.seed
+    chosen = select_crops(rows, settings.balance, seed, epoch, config.augment.fakes)
     key = rows.file[chosen.rows].astype(np.int64) << 32 | rows.row_group[chosen.rows]
     groups, code = np.unique(key, return_inverse=True)
     place = seed_random(seed, _GROUPS, epoch).permutation(len(groups))[code]
     leads = np.diff(chosen.unit, prepend=-1) > 0
     # Fakes beside their originals come from as many row groups again.
-    span = max(1, shuffle_row_groups // 2) if balance == "paired" else shuffle_row_groups
+    span = settings.shuffle_row_groups
+    span = max(1, span // 2) if settings.balance == "paired" else span
     window = place[leads] // span  # of each unit
     order = np.lexsort((seed_random(seed, _WINDOW, epoch).random(len(window)), window))
     pair = np.bincount(chosen.unit, minlength=len(window)) > 1
@@ -125,13 +120,8 @@ def plan_training_epoch(
     unit = sorted_units[chosen.unit]
     positions = np.argsort(unit, kind="stable")
     unit = unit[positions]
-    return _make_plan(chosen, rows, positions, unit, window[order][unit], place[positions], global_batch)
-
-
-def plan_configured_epoch(rows: Rows, config: TrainJobConfig, epoch: int) -> EpochPlan:
-    """``plan_training_epoch`` as a job's configuration says."""
-    s, fakes = config.training, config.augment.fakes
-    return plan_training_epoch(rows, s.balance, s.global_batch, s.shuffle_row_groups, s.seed, epoch, fakes)
+    window = window[order][unit]
+    return _make_plan(chosen, rows, positions, unit, window, place[positions], settings.global_batch)
 
 
 def _pair_singles(order: np.ndarray, window: np.ndarray, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -181,11 +171,11 @@ def _cut_batches(unit: np.ndarray, batch: int) -> np.ndarray:
     return np.array(cuts)
 
 
-def plan_validation(rows: Rows, window_row_groups: int = 16) -> EpochPlan:
+def plan_validation(rows: Rows) -> EpochPlan:
     """Every row exactly once, in the order of the files, as one batch."""
     order = np.lexsort((rows.row, rows.row_group, rows.file))
     key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
     group = np.unique(key, return_inverse=True)[1]
     everything = Selection.stored(np.arange(len(rows)))
     unit = np.arange(len(rows))
-    return _make_plan(everything, rows, order, unit, group // window_row_groups, group, max(1, len(rows)))
+    return _make_plan(everything, rows, order, unit, group // VALIDATION_GROUPS, group, max(1, len(rows)))

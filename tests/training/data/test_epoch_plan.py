@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from deepfake.crops.dataset import Rows
 from deepfake.training.data.balancing import CropKind, Selection, select_crops
-from deepfake.training.data.epoch_plan import plan_training_epoch, plan_validation
+from deepfake.training.data.epoch_plan import plan_validation
+from tests.training.data.plans import plan_epoch
 
 
 @st.composite
@@ -45,7 +46,7 @@ FAKES = st.sampled_from(["real", "sbi", "mix"])
 def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
     rows: Rows, balance: str, fakes: str, batch: int, world: int, window: int, epoch: int
 ) -> None:
-    plan = plan_training_epoch(rows, balance, batch, window, 7, epoch, fakes)
+    plan = plan_epoch(rows, balance, batch, window, 7, epoch, fakes)
     shares = [plan.share(rank, world) for rank in range(world)]
     ends = [np.concatenate([[0], np.cumsum(share.sizes)]) for share in shares]
     for step in range(plan.steps):
@@ -59,7 +60,7 @@ def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
 
 @given(some_rows(), st.integers(1, 33), st.integers(1, 5), st.integers(1, 4))
 def test_a_worker_holds_one_window_at_a_time(rows: Rows, batch: int, world: int, window: int) -> None:
-    plan = plan_training_epoch(rows, "none", batch, window, 0, 0)
+    plan = plan_epoch(rows, "none", batch, window, 0, 0)
     for rank in range(world):
         share = plan.share(rank, world)
         covered = [p for start, stop in share.windows for p in range(start, stop)]
@@ -142,7 +143,7 @@ def test_in_a_mix_half_of_the_fakes_are_self_blended(rows: Rows, balance: str, e
 def test_the_two_of_a_pair_follow_each_other_in_one_batch_with_the_real_first(
     rows: Rows, balance: str, fakes: str, pairs: int, window: int, epoch: int
 ) -> None:
-    plan = plan_training_epoch(rows, balance, 2 * pairs, window, 7, epoch, fakes)
+    plan = plan_epoch(rows, balance, 2 * pairs, window, 7, epoch, fakes)
     followers = np.flatnonzero(np.isin(plan.kind, (CropKind.BLENDED, CropKind.BESIDE)))
     step = np.repeat(np.arange(plan.steps), np.diff(plan.cuts))
     for place in followers:
@@ -178,7 +179,7 @@ def test_in_time_every_fake_is_shown_beside_its_original(rows: Rows) -> None:
 
 @given(some_rows(), BALANCE, FAKES, st.integers(0, 2**40))
 def test_the_plan_follows_from_seed_and_epoch(rows: Rows, balance: str, fakes: str, seed: int) -> None:
-    first, again = (plan_training_epoch(rows, balance, 4, 2, seed, 1, fakes) for _ in range(2))
+    first, again = (plan_epoch(rows, balance, 4, 2, seed, 1, fakes) for _ in range(2))
     np.testing.assert_array_equal(first.rows, again.rows)
     np.testing.assert_array_equal(first.occurrence, again.occurrence)
 
@@ -188,11 +189,7 @@ def test_epochs_and_seeds_differ() -> None:
     rows = Rows(*(np.zeros(count, np.int32) for _ in range(2)), np.arange(count), *(
         np.arange(count) % 2 for _ in range(2)
     ), ("real", "fake"))  # fmt: skip
-    orders = {
-        tuple(plan_training_epoch(rows, "none", 8, 4, seed, epoch).rows)
-        for seed in (0, 1)
-        for epoch in (0, 1)
-    }
+    orders = {tuple(plan_epoch(rows, "none", 8, 4, seed, epoch).rows) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
 
 
@@ -201,7 +198,7 @@ def test_rows_of_a_row_group_stay_with_few_workers(world: int) -> None:
     count, group = 4096, 64
     place = np.arange(count)
     rows = Rows(place // 1024, place // group % 16, place % group, place % 2, place % 2, ("real", "fake"))
-    plan = plan_training_epoch(rows, "none", 256, 16, 0, 0)
+    plan = plan_epoch(rows, "none", 256, 16, 0, 0)
     reads = 0
     for rank in range(world):
         share = plan.share(rank, world)

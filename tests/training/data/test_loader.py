@@ -18,10 +18,11 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.training.data import loader
 from deepfake.training.data.balancing import CropKind
-from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
+from deepfake.training.data.epoch_plan import EpochPlan
 from deepfake.training.resources import divide_node
 from tests import running
 from tests.processes import wait_until
+from tests.training.data.plans import plan_epoch
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 AUGMENT = AugmentConfig(jpeg=0.5, noise=0.5)
@@ -37,7 +38,7 @@ def planned(
     storage = Storage()
     crops = dataset.open_crops(str(folder), storage)
     rows = dataset.select_rows(crops, "train", with_originals=balance == "paired")
-    plan = plan_training_epoch(rows, balance, batch, 2, 5, 3, fakes)
+    plan = plan_epoch(rows, balance, batch, 2, 5, 3, fakes)
     return loader.Source(crops.files, rows, storage, AUGMENT, 5, CROP), plan
 
 
@@ -87,7 +88,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     storage = Storage()
     crops = dataset.open_crops(str(small_crops), storage)
     rows = dataset.select_rows(crops, "train")
-    plan = plan_training_epoch(rows, "method", 5, 2, 5, 3)
+    plan = plan_epoch(rows, "method", 5, 2, 5, 3)
     source = loader.Source(crops.files, rows, storage, AUGMENT, seed=5)
     taken: list[int] = []
 
@@ -108,9 +109,7 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     storage = Storage()
     crops = dataset.open_crops(str(folder), storage)
     rows = dataset.select_rows(crops, "train")
-    plan = plan_training_epoch(
-        rows, "none", 16, 1_000, 5, 3
-    )  # one window of 1,200 crops: more than may lie ready
+    plan = plan_epoch(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
     source = loader.Source(crops.files, rows, storage)
     share = plan.share(0, 1)
     workers = loader.LoaderWorkers(divide_node(2, 1))
@@ -133,7 +132,7 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
     storage = Storage()
     crops = dataset.open_crops(str(small_crops), storage)
     rows = dataset.select_rows(crops, "train")
-    plan = plan_training_epoch(rows, "method", 5, 2, 5, 3)
+    plan = plan_epoch(rows, "method", 5, 2, 5, 3)
     _, pixels = streamed(small_crops, 1)
     for position in (0, 7, 35):
         row = int(plan.rows[position])
