@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,7 +46,9 @@ def drop_level(path: str) -> str:
 
 def get_extension(path: str) -> str:
     """The extension in lower case with its dot, or an empty string."""
-    return PurePosixPath(path).suffix.lower()
+    name = path[path.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 def is_image_name(path: str) -> bool:
@@ -77,9 +78,9 @@ def is_unread(path: str) -> bool:
 
 def remove_extension(path: str) -> str:
     """The path less the extension of footage."""
-    extension = PurePosixPath(path).suffix
-    known = extension.lower() in VIDEO_EXTENSIONS or extension.lower() in IMAGE_EXTENSIONS
-    return path.removesuffix(extension) if known else path
+    extension = get_extension(path)
+    known = extension in VIDEO_EXTENSIONS or extension in IMAGE_EXTENSIONS
+    return path[: -len(extension)] if known else path
 
 
 def count_extensions(paths: Iterable[str], most: int = 6) -> str:
