@@ -36,8 +36,9 @@ _NO_VIDEO = (REAL_WORDS | FAKE_WORDS | CONTAINERS | SPLIT_FOLDERS.keys()) - {"vi
 _SHARDED = 100  # pictures from which on folders whose numbers go on from one to the next are no videos
 _DIGITS = re.compile(r"\d+")
 _CAMERA = re.compile(r"(?:IMG|DSC|DSCN|DSCF|PXL|MVI|SAM|P|DJI|GOPR|Screenshot|WhatsApp Image|WIN)[\W_\d]")
-# In an unlabelled archive: what programs call frames, before their number.
-_FRAME_WORD = re.compile(r"(?:f|fr|frame|frames|out|output|thumb)?[\W_]*#", re.IGNORECASE)
+_MOST = 3000  # pictures in a folder that may be a video's frames where the names do not say so
+# In an unlabelled archive, in which pictures are often numbered: what programs call frames.
+_FRAME_WORD = re.compile(r"(?:.*[\W_])?(?:f|fr|frame|frames|out|output|thumb)[\W_]*#", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,11 @@ def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], roo
         single = _CAMERA.match(remove_extension(folder.pictures[0].path.rpartition("/")[2])) is not None
         if FRAMES.fullmatch(level) and level.lower().startswith("frames"):
             sure.append(folder)
-        elif above in shards:
+        elif above in shards or len(folder.pictures) > _MOST:
             left.append(folder)
         elif where.label is None:
-            frames = _FRAME_WORD.fullmatch(folder.skeleton) and (folder.skeleton != "#" or len(folders) > 1)
-            (guessed if frames and len(folder.pictures) > 1 and not single else left).append(folder)
+            frames = _FRAME_WORD.fullmatch(folder.skeleton) and len(folder.pictures) > 1
+            (guessed if frames and not single else left).append(folder)
         elif where.label == REAL or where.method != "fake" or where.group is not None:
             (left if single else guessed).append(folder)
         else:

@@ -29,7 +29,7 @@ BENCH = [
         (["real_train/0/3", "fake_train/1/12"], "{}.png"),
         (["real/a", "fake/b"], "fr{:03d}_subj0.jpg"),
         (["clips/one", "clips/two"], "frame{:03d}.jpg"),
-        (["clips/one", "two"], "{:06d}.png"),
+        (["clips/one"], "clip one frame {:06d}.png"),
         (["x/frames/one"], "{}.jpg"),
         (BENCH, "{:03d}.png"),
     ],
@@ -48,6 +48,8 @@ def test_a_folder_of_numbered_frames_is_one_video(tree, load, folders, name):
         frames("real", "fake/stylegan", "fake/stylegan2"),
         frames("holiday/day1", "holiday/day2", name="IMG_{:04d}.jpg"),
         frames("real/anna", "real/bert", name="DSC{:05d}.JPG"),
+        frames("anna", "clips/bert", count=40),  # unlabelled: as often pictures that were collected
+        frames("fake/stylegan2", "real/ffhq", count=3001),
         [f"real/{n // 100:05d}/{n:05d}.png" for n in range(300)],  # FFHQ
         ["a/one.jpg", "a/two.jpg", "b/1.jpg", "b/two.jpg"],
         ["clips/one/1.png", "clips/one/a.mp4"],

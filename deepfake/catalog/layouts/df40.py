@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from deepfake.catalog.layouts.celeb_df import parse_people
-from deepfake.catalog.media import remove_extension
+from deepfake.catalog.media import is_image_name, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.io.storage import FileInfo, Storage
 
@@ -45,15 +45,17 @@ def describe_df40(
         for pattern in (_BELOW, _DOMAIN):
             match = pattern.search(path)
             if match is not None and re.sub(r"[\W_]", "", match["method"].lower()) in METHODS:
-                found[info.path] = _make_provenance(match["method"], match["rest"], info.path)
+                found[info.path] = _make_provenance(match["method"], match["rest"], info)
                 break
     return found
 
 
-def _make_provenance(method: str, rest: str, path: str) -> Provenance:
+def _make_provenance(method: str, rest: str, info: FileInfo) -> Provenance:
     *folders, name = remove_extension(rest).split("/")
     real = "real" in (folder.lower() for folder in folders)
-    target, source = _parse_people(name, rest) or (remove_extension(path), None)
+    if is_image_name(info.path) and not info.is_folder:  # a clip's frames lie in its folder
+        name = folders[-1] if folders else ""
+    target, source = _parse_people(name, rest) or (remove_extension(info.path), None)
     label = REAL if real else FAKE
     return Provenance(DATASET, target, label, "real" if real else method, source_id=source)
 

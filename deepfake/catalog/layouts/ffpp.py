@@ -32,7 +32,9 @@ ORIGINALS = ("youtube", "actors")
 METHODS = ("Deepfakes", "DeepFakeDetection", "Face2Face", "FaceSwap", "FaceShifter", "NeuralTextures")
 
 _IN_TREE = re.compile(r"(?:^|/)(?:original|manipulated)_sequences/")
-_BESIDE_FOOTAGE = re.compile(r"(?:^|/)(?:original|manipulated)_sequences/[^/]+/(?:masks|models)/")
+_BESIDE_FOOTAGE = re.compile(
+    r"(?:^|/)(?:original|manipulated)_sequences/[^/]+/(?:(?:raw|c\d+)/)?(?:masks|models)/"
+)
 _CLIP = re.compile(
     r"(?:^|/)(?P<kind>original|manipulated)_sequences/(?P<name>[^/]+)/"
     r"(?:(?P<compression>raw|c\d+)/)?(?:videos/)?(?P<file>[^/]+)\Z"

@@ -96,6 +96,13 @@ DF40 = {
 }
 
 
+def test_a_numbered_picture_of_df40_is_no_clip_of_faceforensics(tree: MakeTree, load: Load) -> None:
+    paths = ("DF40/midjourney/fake/001.png", "DF40/DiT/ff/000/001.jpg", "DF40/DiT/ff/000/a.jpg")
+    assert list(tell(load, tree(*paths), "target_id").values()) == [
+        ("youtube/000",), ("youtube/000",), ("DF40/midjourney/fake/001",),
+    ]  # fmt: skip
+
+
 def test_df40_tells_methods_and_people_of_the_data_sets_it_is_made_from(tree: MakeTree, load: Load) -> None:
     root = tree(*(f"{folder}/{i:03d}.png" for folder in DF40 for i in (0, 12, 24)))
     assert tell(load, root) == DF40
