@@ -22,6 +22,7 @@ from deepfake.video.packets import VideoInfo
 from deepfake.video.sampling import choose_frames
 
 RATE = 25.0  # frames a second, where nothing tells
+_SPARSEST = 1000  # frames of the video for each that is there
 
 
 class FrameFolder(VideoFile):
@@ -44,8 +45,10 @@ class FrameFolder(VideoFile):
         if not self.files:
             raise VideoError(Status.UNREADABLE, "there are no pictures in the folder")
         numbers = np.array([(read_numbers(info.path) or [0])[-1] for info in self.files], np.float64)
-        rising = bool((np.diff(numbers) > 0).all())
-        self._numbers = numbers - numbers[0] if rising else np.arange(len(numbers))
+        steps = np.diff(numbers)
+        # Else they are of another kind, such as a time of day.
+        are_places = bool((steps > 0).all() and steps.sum() < _SPARSEST * len(numbers))
+        self._numbers = numbers - numbers[0] if are_places else np.arange(len(numbers))
         self.times = self._numbers / RATE
         self.keyframes = np.ones(len(self.files), bool)
         first = next((frame for i in range(len(self.files)) if (frame := self._read(i)) is not None), None)

@@ -46,6 +46,13 @@ def test_a_policy_samples_them_as_it_would_the_video(tmp_path: Path) -> None:
     assert sample(thinned, every_n=30) == [0, 36, 60, 96]
 
 
+def test_numbers_that_are_no_places_only_order_them(tmp_path: Path) -> None:
+    uri = write(tmp_path / "v", 1, 2, 3, name="20210501120000{:03d}99999999.png")
+    assert sample(uri, every_n=2) == [1, 3]
+    assert sample(uri, policy="per_second", per_second=1000.0) == [1, 2, 3]
+    assert sample(write(tmp_path / "faces", 1, 2, 3, name="{:04d}_0.png"), every_n=2) == [1, 3]
+
+
 def test_its_facts_are_those_of_all_its_pictures(tmp_path: Path) -> None:
     uri = write(tmp_path / "v", 1, 2, 3)
     (tmp_path / "v" / "landmarks.npy").write_bytes(b"0")
