@@ -41,6 +41,14 @@ _MOST = 3000  # pictures in a folder that may be a video's frames where the name
 _FRAME_WORD = re.compile(r"(?:.*[\W_])?(?:f|fr|frame|frames|out|output|thumb)[\W_]*#", re.IGNORECASE)
 
 
+# Trees of data sets of videos, whose folders do not name the classes in words.
+_VIDEOS = re.compile(
+    r"(?:^|/)(?:(?:Real|Fake)Video-(?:Real|Fake)Audio|DF40(?:_[a-z]+)?|ff|cdf|manipulated_videos|original_videos|"
+    r"method_[AB])/",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True)
 class _Folder:
     path: str
@@ -128,10 +136,10 @@ def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], roo
             sure.append(folder)
         elif above in shards or len(folder.pictures) > _MOST:
             left.append(folder)
-        elif where.label is None:
+        elif where.label is None and not _VIDEOS.search(folder.path):
             frames = _FRAME_WORD.fullmatch(folder.skeleton) and len(folder.pictures) > 1
             (guessed if frames and not single else left).append(folder)
-        elif where.label == REAL or where.method != "fake" or where.group is not None:
+        elif where.label in (REAL, None) or where.method != "fake" or where.group is not None:
             (left if single else guessed).append(folder)
         else:
             (guessed if real_in_folders or not real_by_itself else left).append(folder)

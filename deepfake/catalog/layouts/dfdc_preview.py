@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
+from deepfake.catalog.media import drop_level
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.storage import FileInfo, Storage
@@ -33,7 +34,7 @@ def describe_dfdc_preview(
     """What is known of the clips, by path."""
     found = {}
     for info in footage:
-        path = f"{root}/{info.path}"
+        path = drop_level(f"{root}/{info.path}")
         if (fake := _FAKE.search(path)) is not None:
             people = (_name_person(fake["target"]), _name_person(fake["source"]))
             found[info.path] = Provenance(DATASET, people[0], FAKE, fake["method"], source_id=people[1])

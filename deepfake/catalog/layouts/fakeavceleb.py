@@ -61,10 +61,10 @@ def _read_table(text: str) -> dict[tuple[str, str, str], tuple[str, str]]:
 def _make_provenance(
     match: re.Match[str], told: Mapping[tuple[str, str, str], tuple[str, str]]
 ) -> Provenance:
-    person, name = match["person"].lower(), match["rest"].rpartition("/")[2]
+    person, name = match["person"].lower(), match["rest"].partition("/")[0]  # the clip's, of frames too
     label = REAL if match["video"].lower() == "real" else FAKE
-    method, other = told.get((match["type"].lower(), person, name), (None, None))
     stem = remove_extension(name)
+    method, other = told.get((match["type"].lower(), person, f"{stem}.mp4"), (None, None))
     if method is None and (said := _METHOD.search(stem)) is not None:
         method = _METHODS.get(said[1], said[1])
     if other is None or not other.startswith("id"):

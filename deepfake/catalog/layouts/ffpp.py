@@ -43,7 +43,7 @@ _CLIP_IN_PART = re.compile(  # a part of the tree that was copied without the fo
     rf"(?:^|/)(?P<name>{'|'.join((*ORIGINALS, *METHODS))})/(?P<compression>raw|c\d+)/videos/(?P<file>[^/]+)\Z"
 )
 _FLAT = re.compile(  # without the folders above, and perhaps without those between
-    rf"(?:^|/)(?P<name>originals?|real|fake|{'|'.join((*ORIGINALS, *METHODS))})/"
+    rf"(?:^|/)(?P<name>original(?:s|_sequences)?|real|fake|{'|'.join((*ORIGINALS, *METHODS))})/"
     r"(?:(?P<compression>raw|c\d+)/)?(?:(?P<split>train|val|test)/)?(?:videos/)?(?P<file>[^/]+)\Z",
     re.IGNORECASE,
 )
@@ -65,7 +65,8 @@ def describe_ffpp(
     del files, storage
     paths = {info.path: f"{root}/{put_frames_for_videos(info)}" for info in footage}
     found = {path: clip for path, whole in paths.items() if (clip := parse_path(whole)) is not None}
-    found |= _describe_flat({path: whole for path, whole in paths.items() if path not in found})
+    if len(found) < len(paths):
+        found = _describe_flat(paths) | found
     unnamed = [path for path, clip in found.items() if not follows_scheme(clip, path)]
     if unnamed:
         words = "%s: %d clips have names that tell no identities, such as %s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ def test_fakeavceleb_is_labelled_by_its_pictures_and_grouped_by_person(tree: Mak
     (root / "FakeAVCeleb_v1.2/meta_data.csv").write_text(FAKEAV_TABLE)
     right[2] = (1, "faceswap", "fakeavceleb/id00076", "fakeavceleb/id00166")
     assert tell(load, root) == dict(zip(FAKEAV, right, strict=True))
+    frames = "FakeVideo-RealAudio/African/men/id00076/00109_3"
+    table = tell(load, tree(*(f"frames/{frames}/{i:04d}.png" for i in (1, 2))))
+    assert table[f"frames/{frames}"] == right[2]
     part = root / "FakeAVCeleb_v1.2/FakeVideo-FakeAudio/African"
     assert list(tell(load, part).values()) == [right[3]]
 
@@ -120,6 +124,11 @@ PREVIEW = (
 
 
 def test_the_dfdc_preview_is_told_by_its_names_and_its_table(tree: MakeTree, load: Load) -> None:
+    frames = "dfdc_preview_set/method_A/1003254/1003254_A/frames/1030459_1003254_A_001"
+    assert tell(load, tree(f"{frames}/000.png"), "target_id", "source_id") == {
+        frames: ("dfdc-preview/1003254", "dfdc-preview/1030459")
+    }
+    shutil.rmtree(tree(), ignore_errors=True)
     root = tree(*PREVIEW)
     right = [
         (0, "real", "dfdc-preview/643049", None),

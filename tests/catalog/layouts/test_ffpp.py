@@ -157,6 +157,11 @@ def test_a_part_of_a_flat_copy_tells_as_much(tree, load, part):
     assert ids[0] == "youtube/000"
 
 
+def test_originals_without_the_levels_between_are_known_beside_the_tree(tree, load):
+    table = load(tree("original_sequences/000.mp4", "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"))
+    assert table["group_id"].to_pylist() == ["youtube/000"] * 2
+
+
 def test_folders_named_alike_with_other_clips_are_no_copy(tree, load):
     table = load(tree("original/000.mp4", "Deepfakes/holiday.mp4", "Deepfakes/01.mp4"))
     assert table["target_id"].to_pylist() == ["Deepfakes/01", "Deepfakes/holiday", "original/000"]
