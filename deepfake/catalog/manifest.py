@@ -77,8 +77,11 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
     raw = _read_columns(uri, storage)
     rows = raw.num_rows
     folder = make_absolute(uri).rpartition("/")[0]
+    given = raw["video_id"]  # a name, unless it says where the video is
+    if given.equals(raw["location"]):
+        given = _replace_backslashes(given)
     path = _resolve_locations(uri, _read_windows_paths(uri, raw["location"]))
-    video_id = _make_video_ids(uri, _replace_backslashes(raw["video_id"]), path, folder)
+    video_id = _make_video_ids(uri, given, path, folder)
     label = _map_values(
         uri, "label", raw["label"], LABELS, pa.int8(), "0, 1, real, fake, or empty where unknown"
     )

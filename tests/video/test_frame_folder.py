@@ -46,6 +46,21 @@ def test_a_policy_samples_them_as_it_would_the_video(tmp_path: Path) -> None:
     assert sample(thinned, every_n=30) == [0, 36, 60, 96]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "indices"), [((0, 12, 24), [0, 12, 24]), ((1, 2, 4), [0, 1, 3]), ((12, 24), [12, 24])]
+)
+def test_a_frames_index_is_its_place_in_the_video(
+    tmp_path: Path, numbers: tuple[int, ...], indices: list[int]
+) -> None:
+    uri = write(tmp_path / "v", *numbers)
+    with open_video(uri, Storage(), SamplingConfig(every_n=1)) as source:
+        frames = list(source.video.sample())
+        assert [frame.index for frame in frames] == indices
+        assert [frame.time_s for frame in frames] == [(index - indices[0]) / 25 for index in indices]
+        [again] = source.video.decode_frames([indices[1]])
+        assert int(again.to_rgb()[0, 0, 0]) == numbers[1]
+
+
 def test_numbers_that_are_no_places_only_order_them(tmp_path: Path) -> None:
     uri = write(tmp_path / "v", 1, 2, 3, name="20210501120000{:03d}99999999.png")
     assert sample(uri, every_n=2) == [1, 3]

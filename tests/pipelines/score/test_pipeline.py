@@ -223,8 +223,8 @@ def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
     numbers = pipeline.run(config).summary
     [row] = pd.read_parquet(tmp_path / "scores/video_scores").to_dict("records")
     assert (row["video_id"], row["status"], row["frames_sampled"]) == ("frames/clip", "ok", 2)
-    faces = pd.read_parquet(tmp_path / "scores" / "face_scores.parquet")
-    assert faces["frame_index"].tolist() == [0, 15]
+    faces = pd.read_parquet(tmp_path / "scores" / "face_scores")
+    assert faces["frame_index"].tolist() == [0, 30]
     page = (tmp_path / "scores/report.html").read_text()
     assert numbers["not_read"] == "1 files: .cr2 (1)" and "1 files: .cr2 (1)" in page
     assert numbers["links_left_out"] == "1, such as out" and "1, such as out" in page
