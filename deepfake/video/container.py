@@ -113,13 +113,14 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     stamps: list[int | None] = []
     keys, shown = bytearray(), bytearray()
     decoded, offsets, sizes = array("q"), array("q"), array("q")
-    last_duration = 0
+    last_duration = untimed = 0
     incomplete = None
     try:
         for packet in opened.demux(stream):
             if packet.size == 0 and packet.pts is None:
                 continue
             stamps.append(packet.pts)
+            untimed += packet.dts is None
             decoded.append(packet.dts if packet.dts is not None else decoded[-1] if decoded else UNKNOWN)
             keys.append(packet.is_keyframe)
             shown.append(not packet.is_discard)
@@ -137,7 +138,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     is_shown = np.frombuffer(shown, np.uint8).astype(bool)
     clock = np.frombuffer(decoded, np.int64)
     told = all(stamp is not None for stamp in stamps)
-    timed = told or clock[0] != UNKNOWN
+    timed = told or not untimed
     parts = 1
     if timed:
         jump = RESETTABLE_JUMP if opened.format.flags & Flags.ts_discont.value else JUMP

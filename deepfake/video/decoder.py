@@ -32,7 +32,7 @@ from deepfake.video.colour import name_transfer
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame, square_size
 from deepfake.video.h264 import can_start
-from deepfake.video.image import ImageFile, is_image
+from deepfake.video.image import ImageFile, is_image, is_jpeg_stream
 from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, find_media_ranges, subtract_ranges
 from deepfake.video.packets import Packets, VideoInfo, find_needed_packets, find_runs, list_byte_ranges
 from deepfake.video.sampling import choose_frames
@@ -95,7 +95,8 @@ class VideoFile:
         file.seek(0)
         if not head:
             raise VideoError(Status.UNREADABLE, "the file is empty")
-        self.is_image = is_image(head)
+        self.is_image = is_image(head) and not is_jpeg_stream(file)
+        file.seek(0)
         if self.is_image:
             self._open_image()
             return

@@ -18,6 +18,7 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")  # of files that hold pictures, no sequences
 
 SERIES = frozenset({"PNG", "WEBP", "TIFF"})  # in other kinds, further pictures are previews of the first
+STREAM_BYTES = 16 * 2**20  # of which to tell a stream of JPEG pictures
 PAGE_SECONDS = 1.0  # of a page, which has no time
 HASTY_SECONDS = 0.1  # of a picture that is to be shown for no time: what browsers make of it
 
@@ -27,6 +28,13 @@ def is_image(head: bytes) -> bool:
     if head[4:8] == b"ftyp":
         return head[8:12] in BRANDS
     return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def is_jpeg_stream(file: BinaryIO) -> bool:
+    """Whether JPEG pictures follow each other (bare Motion JPEG), and no list says that they are previews."""
+    file.seek(0)
+    data = file.read(STREAM_BYTES)
+    return data.count(b"\xff\xd9\xff\xd8\xff") > 1 and b"MPF\0" not in data[: 2**16]
 
 
 class ImageFile:

@@ -15,6 +15,7 @@ from deepfake.io.tables import Status
 from deepfake.video import image
 from deepfake.video.decoder import VideoFile, open_local
 from deepfake.video.errors import VideoError
+from tests.clips import write_clip
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -167,3 +168,10 @@ def test_an_avif_photograph_is_turned_as_it_says_and_an_avif_animation_is_a_vide
     moving[0].save(file, "AVIF", save_all=True, append_images=moving[1:], duration=200)
     with VideoFile(io.BytesIO(file.getvalue()), SamplingConfig(every_n=1)) as video:
         assert [frame.time_s for frame in video.sample()] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+
+
+def test_a_bare_stream_of_jpeg_pictures_is_a_video(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mjpeg", codec="mjpeg", pix_fmt="yuvj420p", frames=30)
+    with open_local(clip, SamplingConfig(every_n=10)) as video:
+        assert [frame.index for frame in video.sample()] == [0, 10, 20]
+    assert video.info.frames_total == 30
