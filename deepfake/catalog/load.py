@@ -218,7 +218,8 @@ def _apply_filters(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table
 def _explain_nothing(uri: str, files: Sequence[FileInfo], notes: Mapping[str, str]) -> str:
     if not files:
         links = f"; links that lead out of it: {notes['links_left_out']}" if notes else ""
-        return f"{uri}: looked for videos; there are no files below this folder but hidden ones{links}"
+        words = "there are no files below this folder that may be read and are not hidden"
+        return f"{uri}: looked for videos; {words}{links}"
     hint = ""
     if any(info.path.lower().endswith(manifest.EXTENSIONS) for info in files):
         hint = "; a manifest (.csv, .parquet) is given as the input itself, a folder of Parquet files with "

@@ -363,7 +363,7 @@ def _list_archive(root: str, follow_links: bool) -> Archive:
     listed: set[tuple[int, int]] = set()  # folders, by device and inode
     folders: list[str] = [""]
     links: list[str] = []
-    is_empty = True
+    is_empty = False
     while folders or links:
         if not folders:
             links.sort(reverse=True)
@@ -378,7 +378,7 @@ def _list_archive(root: str, follow_links: bool) -> Archive:
         except OSError as error:
             _log_unlisted(error)
             continue
-        is_empty = is_empty and not entries
+        is_empty = is_empty or not (below or entries)
         for entry in entries:
             path = f"{below}/{entry.name}" if below else entry.name
             if entry.name.startswith("."):

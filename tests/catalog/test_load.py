@@ -36,6 +36,11 @@ def test_a_path_that_is_absent_is_a_usage_error(tmp_path, load):
         load(tmp_path / "absent")
 
 
+def test_a_path_of_windows_that_is_absent_is_answered_with_how_folders_are_separated(load):
+    with pytest.raises(UsageError, match=r"there is nothing; folders are separated by /"):
+        load(r"C:\data\videos")
+
+
 def test_a_manifest_that_is_absent_is_a_usage_error(tmp_path, load):
     with pytest.raises(UsageError, match=r"absent\.csv: looked for a manifest"):
         load(tmp_path / "absent.csv")
@@ -108,7 +113,7 @@ def test_a_filter_does_not_move_videos_between_splits(tree, load):
 
 def test_a_folder_that_holds_something_is_not_said_to_be_empty(tree, load):
     root = tree(".hidden/a.mp4")
-    with pytest.raises(UsageError, match="no files below this folder but hidden ones"):
+    with pytest.raises(UsageError, match="no files below this folder that may be read and are not hidden"):
         load(root)
     (root / "out").symlink_to(root.parent)
     with pytest.raises(UsageError, match="links that lead out of it: 1, such as out"):
