@@ -63,6 +63,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for name, how in CLIPS.items():
         write_clip(folder / name, frames=120, **how)
+    (folder / "joined.ts").write_bytes(2 * (folder / "long.ts").read_bytes())
     whole = (folder / "long.mkv").read_bytes()
     (folder / "cut-off.mkv").write_bytes(whole[: len(whole) * 2 // 3])
     damaged = bytearray((folder / "long.mp4").read_bytes())
@@ -101,7 +102,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("keep", ["largest", "all", "track"])
-@pytest.mark.parametrize("name", [*CLIPS, "cut-off.mkv", "damaged.mp4"])
+@pytest.mark.parametrize("name", [*CLIPS, "joined.ts", "cut-off.mkv", "damaged.mp4"])
 def test_pieces_joined_are_the_rows_of_the_whole(clips: Path, tmp_path: Path, name: str, keep: str) -> None:
     entry = {"video_id": name, "uri": str(clips / name), "size_bytes": 1, "label": 1, "method": "FaceSwap"}
     config = ExtractConfig(
