@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.config import SamplingConfig
+from deepfake.catalog.load import load_catalog
+from deepfake.config import CatalogConfig, SamplingConfig
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.video.errors import VideoError
@@ -80,6 +81,21 @@ def test_its_facts_are_those_of_all_its_pictures(tmp_path: Path) -> None:
     other = write(tmp_path / "other", 1, 2, 3, name="frame_{:04d}.png")
     with open_video(other, Storage(), SamplingConfig()) as source:
         assert source.content_sha256 == first
+
+
+@pytest.mark.s3
+def test_frames_on_s3_are_listed_and_read_like_local_ones(tmp_path: Path, s3_root: str) -> None:
+    local = write(tmp_path / "v", *range(1, 62))
+    Storage().upload_folder(tmp_path / "v", f"{s3_root}/real/v")
+    [row] = load_catalog(s3_root, CatalogConfig(), Storage()).to_pylist()
+    assert (row["video_id"], row["uri"], row["label"]) == ("real/v", f"{s3_root}/real/v/", 0)
+    assert sample(row["uri"]) == sample(local) == [1, 31, 61]
+    with (
+        open_video(row["uri"], Storage(), SamplingConfig()) as there,
+        open_video(local, Storage(), SamplingConfig()) as here,
+    ):
+        assert there.content_sha256 == here.content_sha256
+        assert there.size_bytes == here.size_bytes == row["size_bytes"]
 
 
 def test_a_damaged_frame_is_left_out_and_told(tmp_path: Path) -> None:
