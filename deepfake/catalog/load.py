@@ -137,7 +137,7 @@ def _list_files(
     if not storage.exists(uri):
         hint = "; folders are separated by /, not by \\" if "\\" in uri else ""
         raise UsageError(f"{uri}: looked for a folder, a video or a manifest; there is nothing{hint}")
-    info = storage.info(uri)
+    info = storage.get_info(uri)
     name = make_readable(info.path)
     if not is_footage(name):
         raise UsageError(

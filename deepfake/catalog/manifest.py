@@ -134,7 +134,7 @@ def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
     """Our name -> column, and the table, of a folder of Parquet files, perhaps in ``label=1/`` and so on."""
     if not _holds_parquet(uri, storage):
         raise UsageError(f"{uri}: looked for a manifest; there are no Parquet files in this folder")
-    filesystem, path = storage.arrow(uri)
+    filesystem, path = storage.get_arrow_filesystem(uri)
     parts = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
     chosen = _choose(uri, parts.schema.names)
     return chosen, parts.to_table(columns=sorted(set(chosen.values())))

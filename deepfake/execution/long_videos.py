@@ -108,7 +108,7 @@ def look_at_piece(
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
 
     def look(attempt: Attempt) -> pa.Table:
-        packets = tables.read_table(output.storage, output.unit_uri("packets", survey_id), "packets")
+        packets = tables.read_table(output.storage, output.locate_unit("packets", survey_id), "packets")
         if attempt.begin(entry["video_id"]):
             found = get_extractor(config, output.storage).look(entry, (first, stop), packets)
         else:
@@ -138,7 +138,7 @@ def _survey(
         work = {"config": config, "output": output}
         _work_through(left, survey_video, work, ray_config, Work(output, len(left), "surveys"))
     with ThreadPoolExecutor(READERS) as pool:
-        uris = [output.unit_uri("packets", name) for name in blocks]
+        uris = [output.locate_unit("packets", name) for name in blocks]
         bounds = pool.map(lambda uri: chunks.read_bounds(uri, output.storage), uris)
         return dict(zip(blocks, bounds, strict=True))
 

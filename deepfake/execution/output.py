@@ -115,7 +115,7 @@ class Output:
             return
         for unit_id in self.list_finished_units():
             if tables.count_program_faults(self.read_units("videos", [unit_id])["status_detail"].to_pylist()):
-                self.storage.remove(self.unit_uri("videos", unit_id))
+                self.storage.remove(self.locate_unit("videos", unit_id))
         self.storage.remove(mark)
 
     def write_unit(self, unit_id: str, unit_tables: Mapping[str, pa.Table]) -> None:
@@ -126,7 +126,7 @@ class Output:
 
         def write(name: str) -> None:
             tables.write_table(
-                self.storage, self.unit_uri(name, unit_id), unit_tables[name], choose_row_group_rows(name)
+                self.storage, self.locate_unit(name, unit_id), unit_tables[name], choose_row_group_rows(name)
             )
 
         for names in (unit_tables.keys() - {"videos"}, unit_tables.keys() & {"videos"}):
@@ -137,7 +137,7 @@ class Output:
     def read_units(self, name: str, unit_ids: Sequence[str]) -> pa.Table:
         """One table of all these units, in their order."""
         with ThreadPoolExecutor(READERS) as pool:
-            uris = [self.unit_uri(name, unit_id) for unit_id in unit_ids]
+            uris = [self.locate_unit(name, unit_id) for unit_id in unit_ids]
             found = list(pool.map(lambda uri: tables.read_table(self.storage, uri, name), uris))
         return pa.concat_tables(found) if found else tables.from_rows(name, [], self.config_sha256)
 
@@ -160,7 +160,7 @@ class Output:
                 found += tables.read_rows_of_videos(file, name, video_ids, columns, path=uri)
         return pa.concat_tables(found)
 
-    def parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
+    def list_parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:
         """The final files of a table, each joined from consecutive units."""
         sizes = {info.path: info.size for info in self.storage.list_files(join(self.root, "_work", name))}
         first = self._next_part(name)  # what is not listed is rewritten
@@ -171,7 +171,7 @@ class Output:
             if not groups or filled[-1] + size > PART_BYTES:
                 groups.append([])
                 filled.append(0)
-            groups[-1].append(self.unit_uri(name, unit_id))
+            groups[-1].append(self.locate_unit(name, unit_id))
             filled[-1] += size
         return [
             Part(name, join(self._folder(name), f"part-{first + i:05d}.parquet"), tuple(group), size)
@@ -265,7 +265,7 @@ class Output:
     def _folder(self, name: str) -> str:
         return join(self.root, self.folders[name]) if self.folders[name] else self.root
 
-    def unit_uri(self, name: str, unit_id: str) -> str:
+    def locate_unit(self, name: str, unit_id: str) -> str:
         """Where a unit's file of a table is staged."""
         return join(self.root, "_work", name, f"{unit_id}.parquet")
 

@@ -232,19 +232,19 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
 
 
 def finish_output(
-    work: Todo, output: Output, tables_of_copies: Callable[[pa.Table], Mapping[str, pa.Table]]
+    work: Todo, output: Output, make_tables_of_copies: Callable[[pa.Table], Mapping[str, pa.Table]]
 ) -> pa.Table:
     """Join the units' files of all tables and write the manifest; the videos of the whole output, sorted.
 
-    ``tables_of_copies`` makes the other tables of ``videos`` rows of copies, which went through no unit.
+    ``make_tables_of_copies`` makes the other tables of ``videos`` rows of copies, which went through no unit.
     """
     ids = [unit.unit_id for unit in work.units]
     for start in range(0, work.copies.num_rows, COPIES_AT_ONCE):
         copies = tables.stamp("videos", work.copies.slice(start, COPIES_AT_ONCE), output.config_sha256)
         ids.append(f"{work.copies_id}-{start:08d}")
-        output.write_unit(ids[-1], {"videos": copies, **tables_of_copies(copies)})
+        output.write_unit(ids[-1], {"videos": copies, **make_tables_of_copies(copies)})
     videos = output.read_units("videos", ids)
-    parts = [part for name in output.folders if name != "videos" for part in output.parts(name, ids)]
+    parts = [part for name in output.folders if name != "videos" for part in output.list_parts(name, ids)]
     join_parts(output, parts)
     replaced: dict[str, dict[str, str]] = {}
     earlier = output.read_finished_videos()

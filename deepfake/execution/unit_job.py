@@ -106,7 +106,7 @@ class UnitJob(ABC, Generic[Config]):
         if work.nothing_new:
             self.output.discard_staged()
         else:
-            runner.finish_output(self.cut_to_what_is_done(work), self.output, self.tables_of_copies)
+            runner.finish_output(self.cut_to_what_is_done(work), self.output, self.make_tables_of_copies)
         seconds.working = time.monotonic() - began - seconds.starting
         return followed
 
@@ -189,7 +189,7 @@ class UnitJob(ABC, Generic[Config]):
         """Write the units' tables to the output; answers with their ``videos`` rows."""
 
     @abstractmethod
-    def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
+    def make_tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
         """The tables beside ``videos`` of videos that are copies of others."""
 
     @abstractmethod

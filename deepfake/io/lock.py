@@ -287,7 +287,6 @@ def hold(
     root: str,
     storage: Storage,
     beat_seconds: float = BEAT_SECONDS,
-    silence_seconds: float = SILENCE_SECONDS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lock]:
     """Hold the output ``root`` for this process while the block runs; within ``keep_locks``, to its end.
@@ -298,7 +297,7 @@ def hold(
     with ExitStack() as own:
         stack, job = _kept.get() or (own, Lock.job)
         lock = Lock(uri, locate_lock(uri, storage, pause), storage, job=job)
-        lock.take(_wait_for_silence(lock.place, uri, silence_seconds, pause))
+        lock.take(_wait_for_silence(lock.place, uri, pause))
         stack.enter_context(_keep_beating(lock, beat_seconds))
         token = _current.set(lock)
         try:
@@ -346,15 +345,13 @@ def _keep_beating(lock: Lock, beat_seconds: float) -> Iterator[None]:
         lock.release()
 
 
-def _wait_for_silence(
-    place: LockStore, uri: str, silence_seconds: float, pause: Callable[[float], None]
-) -> LockContent | None:
+def _wait_for_silence(place: LockStore, uri: str, pause: Callable[[float], None]) -> LockContent | None:
     """What is there once nobody holds the lock: nothing, or what a dead job left; refuse where one lives."""
     first = place.read()
     if first is None:
         return None
     waited = 0.0
-    while (alive := _is_alive(first.content)) is None and waited < silence_seconds:
+    while (alive := _is_alive(first.content)) is None and waited < SILENCE_SECONDS:
         if waited == 0.0:
             log.info("%s: waiting to see whether the job that holds this output is alive", uri)
         pause(LOOK_SECONDS)

@@ -95,7 +95,7 @@ class Storage:
             use_listings_cache=False,
         )
 
-    def arrow(self, uri: str) -> tuple[pa.fs.FileSystem, str]:
+    def get_arrow_filesystem(self, uri: str) -> tuple[pa.fs.FileSystem, str]:
         """``(pyarrow filesystem, path on it)`` for readers that take those."""
         filesystem, path = self.locate(uri)
         if split_uri(uri)[0] == "file":
@@ -205,7 +205,7 @@ class Storage:
             return Archive(files, [], not files)
         return _list_archive(path, follow_links)
 
-    def info(self, uri: str) -> FileInfo:
+    def get_info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""
         with self._reaching(uri) as (filesystem, path):
             found = filesystem.info(path)

@@ -65,9 +65,7 @@ def fit_curve(labels: ArrayLike, scores: ArrayLike, method: Method) -> Curve:
     return Curve(method, float(np.exp(found[0])), float(found[1]) if count > 1 else 0.0)
 
 
-def choose_curve(
-    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, seed: int = 0
-) -> tuple[Curve, dict[str, float]]:
+def choose_curve(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> tuple[Curve, dict[str, float]]:
     """The curve whose method has the lowest log loss on people it was not fitted to.
 
     The loss of each method is taken over folds that keep a group (identity) together, for on the data that it
@@ -83,7 +81,7 @@ def choose_curve(
     names = np.asarray(groups)
     if any(np.unique(names[y == label]).size < FEWEST_GROUPS for label in (0, 1)):
         return Curve(), {}
-    folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(s, y, names))
+    folds = list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(s, y, names))
     losses: dict[str, float] = {method: _measure_held_out_loss(y, s, folds, method) for method in METHODS}
     best = min(METHODS, key=lambda method: round(losses[method], 12))  # of equals the simplest
     return fit_curve(y, s, best), losses

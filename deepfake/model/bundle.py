@@ -129,13 +129,13 @@ class Bundle:
         """Scores at or above this are called fake; chosen on validation."""
         return self.info.threshold
 
-    def operating_points(self, aggregation: str = "mean") -> tuple[OperatingPoint, ...]:
+    def list_operating_points(self, aggregation: str = "mean") -> tuple[OperatingPoint, ...]:
         """Thresholds on the video score that is aggregated so; empty where validation gave none."""
         return self.info.operating_points.get(aggregation, ())
 
-    def operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
+    def find_operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
         """One of them by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
-        found = {point.name: point for point in self.operating_points(aggregation)}
+        found = {point.name: point for point in self.list_operating_points(aggregation)}
         if name not in found:
             there = ", ".join(found) or "none; train the bundle again with this version"
             raise UsageError(
@@ -143,7 +143,7 @@ class Bundle:
             )
         return found[name]
 
-    def uncertain_band(self, aggregation: str = "mean") -> UncertainBand | None:
+    def find_uncertain_band(self, aggregation: str = "mean") -> UncertainBand | None:
         """The video scores that are better left undecided; None where validation gave no band."""
         return self.info.uncertain.get(aggregation)
 
@@ -167,9 +167,9 @@ class Bundle:
 
     @cached_property
     def _forward(self) -> Any:
-        return self.concrete_function(self.batch_size)
+        return self.make_concrete_function(self.batch_size)
 
-    def concrete_function(self, batch: int | None) -> Any:
+    def make_concrete_function(self, batch: int | None) -> Any:
         """The network as a ``tf.function`` of ``batch`` crops (None: of any number)."""
         import tensorflow as tf
 

@@ -179,7 +179,7 @@ def export_network(bundle: Bundle) -> bytes:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     openvino = _import_openvino()
-    function = function_with_maps(bundle.network) or bundle.concrete_function(None)
+    function = function_with_maps(bundle.network) or bundle.make_concrete_function(None)
     frozen = convert_variables_to_constants_v2(function)
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:

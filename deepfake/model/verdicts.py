@@ -51,15 +51,15 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         aggregation = f"{config.over_tracks} of tracks"
     elif config.aggregation == "top_k" and config.top_k != TOP_K:
         aggregation = f"top {config.top_k}"
-    band = bundle.uncertain_band(aggregation)
+    band = bundle.find_uncertain_band(aggregation)
     calibration = (bundle.info.calibration or {}).get(aggregation)
     measured = None
     if config.threshold is not None:
         name, threshold = "scoring.threshold", config.threshold
         band = None
-    elif config.operating_point != "default" or bundle.operating_points(aggregation):
+    elif config.operating_point != "default" or bundle.list_operating_points(aggregation):
         wanted = "balanced" if config.operating_point == "default" else config.operating_point
-        measured = bundle.operating_point(wanted, aggregation)
+        measured = bundle.find_operating_point(wanted, aggregation)
         name, threshold = measured.name, measured.threshold
     else:
         name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.threshold

@@ -114,7 +114,7 @@ def _fit(
 
     training = run.training
     is_local = split_uri(run.checkpoints)[0] == "file"
-    filesystem, path = storage.arrow(run.checkpoints)
+    filesystem, path = storage.get_arrow_filesystem(run.checkpoints)
     trainer = ray_compat.make_trainer_class()(
         worker,
         train_loop_config=settings,

@@ -175,7 +175,7 @@ class Trainer:
             current.learner.set_weights(self.best.weights)  # which the phase before may have left behind
         elif self.phase_state is None:
             current = self._begin_phase()
-            current.learner.set_weights(self.collective.from_first(current.learner.copy_weights()))
+            current.learner.set_weights(self.collective.copy_from_first(current.learner.copy_weights()))
         else:
             current = self.phase_state
         return current
@@ -210,7 +210,7 @@ class Trainer:
         before = (epoch - self.state.phase_start) * plan.steps  # updates of the phase
         steps = 0
         started = time.monotonic()
-        share = plan.share(rank, self.collective.world)
+        share = plan.cut_share(rank, self.collective.world)
         stream = self._stream(self.task.train, plan, share, epoch, self.task.config.augment)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps) as progress:
             for batch in stream:
@@ -255,7 +255,7 @@ class Trainer:
     def _score_validation(self, step: ScoreStep) -> np.ndarray:
         """Scores ``(n_val,) float64`` of all validation crops, in plan order, the same on every worker."""
         plan = self.validation
-        share = plan.stretch(self.collective.rank, self.collective.world, _VALIDATION_BATCH)
+        share = plan.cut_stretch(self.collective.rank, self.collective.world, _VALIDATION_BATCH)
         scores = np.zeros(len(plan), np.float32)
         for batch in self._stream(self.task.val, plan, share, 0, None):
             scores[batch.positions] = step(batch.crops)

@@ -43,7 +43,7 @@ class VideoSource:
 
     def require_unchanged(self, uri: str, storage: Storage) -> None:
         """Raise ``VideoError`` where an object of which parts were read is another one by now."""
-        if self.etag is not None and storage.info(uri).etag != self.etag:
+        if self.etag is not None and storage.get_info(uri).etag != self.etag:
             raise VideoError(Status.UNREADABLE, REPLACED, retry=True)
 
     def __enter__(self) -> VideoSource:
@@ -155,5 +155,5 @@ def _read_facts(uri: str, storage: Storage) -> tuple[int, str | None]:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise VideoError(Status.UNSUPPORTED, "not a regular file")
         return status.st_size, None
-    info = storage.info(uri)
+    info = storage.get_info(uri)
     return info.size, info.etag

@@ -132,7 +132,7 @@ def epochs(uri: str, batch: int, tasks: int) -> Iterator[Epoch]:
     workers = loader.LoaderWorkers(WorkerResources(tasks, 1))
     for epoch in range(1_000):
         plan = plan_epoch(rows, "none", batch, 16, 0, epoch)
-        stream = loader.BatchStream(source, plan, plan.share(0, 1), epoch, workers)
+        stream = loader.BatchStream(source, plan, plan.cut_share(0, 1), epoch, workers)
         full = (found for found in stream if len(found.crops) == batch)
         yield Epoch(full, plan.label.astype(np.float32), stream)
 

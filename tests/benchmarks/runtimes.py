@@ -62,7 +62,7 @@ def onnxruntime(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    frozen = convert_variables_to_constants_v2(bundle.concrete_function(None))
+    frozen = convert_variables_to_constants_v2(bundle.make_concrete_function(None))
     converted, _ = tf2onnx.convert.from_graph_def(
         frozen.graph.as_graph_def(),
         input_names=[tensor.name for tensor in frozen.inputs],
@@ -86,7 +86,7 @@ def litert(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
     else:
         Interpreter = tf.lite.Interpreter
     for batch in (1, 16):
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([bundle.concrete_function(batch)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([bundle.make_concrete_function(batch)])
         interpreter = Interpreter(model_content=converter.convert(), num_threads=threads)
         interpreter.allocate_tensors()
         source, target = (

@@ -48,7 +48,7 @@ def write_all(output: Output, units: list[str] = UNITS, rows: int = 3) -> None:
 
 
 def join_all(output: Output, units: list[str] = UNITS) -> list[Part]:
-    parts = output.parts("crops", units)
+    parts = output.list_parts("crops", units)
     for part in parts:
         output.join_part(part)
     return parts
@@ -122,7 +122,7 @@ def test_nothing_is_readable_before_the_job_has_finished(output: Output) -> None
 def test_an_interrupted_join_done_again_gives_the_same_files(output: Output, monkeypatch) -> None:
     monkeypatch.setattr("deepfake.execution.output.PART_BYTES", 1)  # a part for each unit
     write_all(output)
-    first, *_ = output.parts("crops", UNITS)
+    first, *_ = output.list_parts("crops", UNITS)
     output.join_part(first)
     before = digests(output)["part-00000.parquet"]
     finish_all(output)
@@ -147,7 +147,7 @@ def test_parts_are_as_large_as_asked_and_hold_whole_units(output: Output, monkey
     write_all(output)
     size = max(info.size for info in output.storage.list_files(join(output.root, "_work/crops")))
     monkeypatch.setattr("deepfake.execution.output.PART_BYTES", 2 * size)
-    parts = output.parts("crops", UNITS)
+    parts = output.list_parts("crops", UNITS)
     assert [len(part.sources) for part in parts] == [2, 1]
     assert [output.join_part(part) for part in parts] == [6, 3]
 
@@ -228,7 +228,7 @@ def test_tables_of_sub_folders_are_joined_each_in_its_own(tmp_path: Path) -> Non
     output = Output(str(tmp_path), Storage(), CONFIG, {"videos": "", "evidence": "evidence"})
     videos = unit_tables("u0")["videos"]
     output.write_unit("u0", {"videos": videos, "evidence": tables.from_rows("evidence", [], CONFIG)})
-    parts = output.parts("evidence", ["u0"])
+    parts = output.list_parts("evidence", ["u0"])
     for part in parts:
         output.join_part(part)
     output.finish(videos, parts)

@@ -107,7 +107,7 @@ def test_an_upload_in_parts_that_fails_and_is_tried_again_is_there_whole(
     proxy.faults = [fault]
     Storage().write_bytes(join(s3_root, "big"), MANY_PARTS)
     assert fault.done == fault.times
-    assert Storage().info(join(s3_root, "big")).size == len(MANY_PARTS)
+    assert Storage().get_info(join(s3_root, "big")).size == len(MANY_PARTS)
     with Storage().open(join(s3_root, "big")) as file:
         file.seek(-10, os.SEEK_END)
         assert file.read() == MANY_PARTS[-10:]

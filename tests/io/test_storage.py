@@ -74,7 +74,7 @@ def test_a_listing_is_sorted_and_relative_with_sizes_and_times(root, storage):
 def test_a_listed_uri_names_the_file_for_every_other_call(root, storage):
     storage.write_bytes(join(root, "a/b c.bin"), b"12345")
     listed = storage.list_files(join(root, "a"))[0]
-    info = storage.info(listed.uri)
+    info = storage.get_info(listed.uri)
     assert (info.path, info.uri, info.size) == ("b c.bin", listed.uri, 5)
     assert storage.exists(listed.uri) and not storage.is_folder(listed.uri)
 
@@ -111,7 +111,7 @@ def test_a_file_replaces_the_one_of_its_name(root, storage):
 def test_a_file_of_many_parts_comes_back_whole_and_can_seek(root, storage):
     content = bytes(range(256)) * (101 * 2**20 // 256)  # S3 takes it in several requests
     storage.write_bytes(join(root, "big.bin"), content)
-    assert storage.info(join(root, "big.bin")).size == len(content)
+    assert storage.get_info(join(root, "big.bin")).size == len(content)
     with storage.open(join(root, "big.bin")) as file:
         file.seek(100 * 2**20 + 7)
         assert file.read(3) == b"\x07\x08\x09"
@@ -120,7 +120,7 @@ def test_a_file_of_many_parts_comes_back_whole_and_can_seek(root, storage):
 
 def test_missing_files_raise_and_missing_folders_list_nothing(root, storage):
     missing = join(root, "no/such.bin")
-    for call in (storage.open, storage.read_bytes, storage.read_text, storage.info):
+    for call in (storage.open, storage.read_bytes, storage.read_text, storage.get_info):
         with pytest.raises(FileNotFoundError):
             call(missing)
     assert not storage.exists(missing)
@@ -173,8 +173,8 @@ def test_a_table_is_read_by_name_and_its_uri_is_in_the_refusal_of_another(root, 
     uri = join(root, "t.parquet")
     tables.write_table(storage, uri, tables.from_rows("catalog", [{"video_id": "a", "uri": "b"}]))
     assert tables.read_table(storage, uri, "catalog", ["video_id"]).to_pylist() == [{"video_id": "a"}]
-    filesystem, path = storage.arrow(uri)
-    assert filesystem.get_file_info(path).size == storage.info(uri).size
+    filesystem, path = storage.get_arrow_filesystem(uri)
+    assert filesystem.get_file_info(path).size == storage.get_info(uri).size
     with pytest.raises(tables.TableError, match=r"t\.parquet: this is a catalog table, expected crops"):
         tables.read_table(storage, uri, "crops")
 
@@ -343,7 +343,7 @@ CALLS: dict[str, Callable[[Storage, str], object]] = {
     "bucket exists": lambda storage, bucket: storage.exists(bucket),
     "is_folder": lambda storage, bucket: storage.is_folder(f"{bucket}/x"),
     "list": lambda storage, bucket: storage.list_files(bucket),
-    "info": lambda storage, bucket: storage.info(f"{bucket}/x"),
+    "info": lambda storage, bucket: storage.get_info(f"{bucket}/x"),
     "write": lambda storage, bucket: storage.write_bytes(f"{bucket}/x", b""),
     "remove": lambda storage, bucket: storage.remove(f"{bucket}/x"),
 }

@@ -225,18 +225,18 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
     shutil.copy(written / bundle.MODEL_FILE, tmp_path)
     found = Bundle.load(str(tmp_path), Storage())
     assert found.sha256 != Bundle.load(str(written), Storage()).sha256
-    assert found.operating_points("max") == chosen["max"].operating_points
-    assert found.operating_point("fpr_0.01") == chosen["mean"].operating_points[1]
-    assert found.uncertain_band() == chosen["mean"].uncertain
+    assert found.list_operating_points("max") == chosen["max"].operating_points
+    assert found.find_operating_point("fpr_0.01") == chosen["mean"].operating_points[1]
+    assert found.find_uncertain_band() == chosen["mean"].uncertain
     scores = np.array([0.3, 0.5, 0.7])
     calibration = found.info.calibration["mean"]
     assert calibration(scores) == pytest.approx(chosen["mean"].calibration(scores))
     assert (calibration(scores, prevalence=0.01) < calibration(scores)).all()
     with pytest.raises(UsageError, match=r"no operating point 'fpr_1'.*balanced, fpr_0\.01, fpr_0\.001"):
-        found.operating_point("fpr_1")
+        found.find_operating_point("fpr_1")
 
 
 def test_a_bundle_without_decisions_is_uncalibrated(loaded: Bundle) -> None:
-    assert loaded.operating_points() == ()
-    assert loaded.uncertain_band() is None
+    assert loaded.list_operating_points() == ()
+    assert loaded.find_uncertain_band() is None
     assert loaded.info.calibration is None

@@ -42,7 +42,7 @@ def learner(norm_learns, make):
     # Adam would amplify the last bits
     network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")
     network.optimizer.build(variables)
-    for weight, value in zip(network.weights, collective.from_first(network.get_weights())):
+    for weight, value in zip(network.weights, collective.copy_from_first(network.get_weights())):
         weight.assign(value)
     average = WeightAverage(variables, 0.9)
     options = StepOptions(label_smoothing=0.1, average=average)

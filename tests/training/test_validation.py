@@ -58,8 +58,8 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     found = Bundle.load(str(tmp_path), STORAGE)
     videos = metrics.aggregate_videos(validation.collect_scored_faces(crops, rows, scores))
     expected = metrics.choose_balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())
-    assert found.threshold == expected == found.operating_point("balanced").threshold
-    assert found.operating_point("fpr_0.01", "max").real_videos == 2
+    assert found.threshold == expected == found.find_operating_point("balanced").threshold
+    assert found.find_operating_point("fpr_0.01", "max").real_videos == 2
     assert found.info.metrics["val"]["auc"] == pytest.approx(metrics.measure_binary(labels, scores)["auc"])
     assert found.info.metrics["val_video"]["n"] == 4
     assert len(found.info.metrics["val"]["intervals"]["auc"]) == 2

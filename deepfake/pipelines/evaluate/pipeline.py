@@ -223,8 +223,8 @@ def _look_up_decisions(bundle: Bundle | None, config: EvaluateJobConfig) -> Deci
         return None
     calibration = (bundle.info.calibration or {}).get(policy)
     return Decisions(
-        operating_points=bundle.operating_points(policy),
-        uncertain=bundle.uncertain_band(policy),
+        operating_points=bundle.list_operating_points(policy),
+        uncertain=bundle.find_uncertain_band(policy),
         calibration=calibration,
     )
 

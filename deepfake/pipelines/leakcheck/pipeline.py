@@ -191,7 +191,7 @@ def _list_messages(
             into.append(f"{counts[kind]} {page.KINDS[kind].count(counts[kind])}")
     for probe in probes.list_shortcuts(probed):
         into = failing if "probe" in config.leakcheck.fail_on else warnings
-        into.append(probe.warning())
+        into.append(probe.put_in_words())
     if official := sum(f.scope == findings.OFFICIAL for f in found):
         warnings.append(
             f"{official} pairs of clips of one upload are in two of the official splits, whether their "

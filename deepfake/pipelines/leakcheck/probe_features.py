@@ -70,7 +70,7 @@ class Samples:
     video: np.ndarray  # (n,) int64, number of the video
     group: np.ndarray  # (n,) int64, number of the identity group
 
-    def videos(self, label: int) -> int:
+    def count_videos(self, label: int) -> int:
         """How many videos of a class there are."""
         return len(np.unique(self.video[self.label == label]))
 

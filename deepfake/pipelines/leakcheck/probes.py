@@ -54,7 +54,7 @@ class Probe:
         """JSON-ready values."""
         return asdict(self)
 
-    def warning(self) -> str:
+    def put_in_words(self) -> str:
         """What to tell people of a shortcut."""
         best = self.features[0]
         return (
@@ -87,7 +87,7 @@ def _format_auc(probe: Probe) -> str:
 
 
 def _explain_too_few(samples: Samples, wanted: int) -> str:
-    reals, fakes = samples.videos(REAL), samples.videos(FAKE)
+    reals, fakes = samples.count_videos(REAL), samples.count_videos(FAKE)
     if reals < wanted or fakes < wanted:
         return (
             f"{reals} real and {fakes} fake videos are too few to tell; {wanted} of each are needed "

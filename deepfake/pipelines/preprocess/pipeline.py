@@ -76,7 +76,7 @@ class PreprocessJob(UnitJob[PreprocessJobConfig]):
         workers = pools.await_workers(self.config.ray, len(units))
         return runner.run_on_workers(blocks, MakeUnit, {"extract": extract, "output": self.output}, workers)
 
-    def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
+    def make_tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
         """See ``UnitJob``."""
         return {"crops": tables.from_rows("crops", [], self.output.config_sha256)}
 

@@ -212,7 +212,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         copies = work.copies.filter(pc.is_in(work.copies["duplicate_of"], originals))
         return dataclasses.replace(work, units=done, copies=copies)
 
-    def tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
+    def make_tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
         """A copy has a row that names what stands for it."""
         no_crops = tables.from_rows("crops", [], self.output.config_sha256)
         kept = {"crops": no_crops} if "crops" in self.output.folders else {}

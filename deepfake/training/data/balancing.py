@@ -39,13 +39,13 @@ class Selection:
         return np.where(self.kind == CropKind.BLENDED, np.int8(1), rows.label[self.rows]).astype(np.int8)
 
     @staticmethod
-    def stored(rows: np.ndarray, occurrence: np.ndarray | None = None) -> Selection:
+    def of_stored(rows: np.ndarray, occurrence: np.ndarray | None = None) -> Selection:
         """Single crops as they are stored: ``rows`` and ``occurrence`` ``(n,) int64``."""
         seen = np.zeros(len(rows), np.int64) if occurrence is None else occurrence
         return Selection(rows, seen, np.full(len(rows), CropKind.STORED, np.int8), np.arange(len(rows)))
 
     @staticmethod
-    def pairs(
+    def of_pairs(
         first: np.ndarray, second: np.ndarray, occurrence: np.ndarray, kinds: tuple[CropKind, CropKind]
     ) -> Selection:
         """``n`` pairs of rows ``(n,) int64``, with the ``occurrence`` ``(n,) int64`` of the first ones."""
@@ -54,7 +54,7 @@ class Selection:
         return Selection(rows, np.repeat(occurrence, 2), kind, np.repeat(np.arange(len(first)), 2))
 
     @staticmethod
-    def join(parts: list[Selection]) -> Selection:
+    def concatenate(parts: list[Selection]) -> Selection:
         """One selection of several."""
         starts = np.cumsum([0, *(int(part.unit[-1]) + 1 if len(part.unit) else 0 for part in parts)])
         return Selection(
@@ -85,17 +85,17 @@ def select_crops(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "
     n_real, n_fake = (len(reals), len(stored)) if balance == "none" else (quota, quota)
     n_blended = min(n_real, n_fake // 2) if fakes == "mix" else 0
     shown, seen = _take_turns(reals, epoch * n_real, n_real, (seed, 0))
-    return Selection.join(
+    return Selection.concatenate(
         [
             _select_self_blended(shown[:n_blended], seen[:n_blended]),
-            Selection.stored(shown[n_blended:], seen[n_blended:]),
+            Selection.of_stored(shown[n_blended:], seen[n_blended:]),
             _select_fakes(rows, stored, n_fake - n_blended, balance, seed, epoch),
         ]
     )
 
 
 def _select_self_blended(reals: np.ndarray, occurrence: np.ndarray) -> Selection:
-    return Selection.pairs(reals, reals, occurrence, (CropKind.TARGET, CropKind.BLENDED))
+    return Selection.of_pairs(reals, reals, occurrence, (CropKind.TARGET, CropKind.BLENDED))
 
 
 def _select_fakes(
@@ -103,7 +103,7 @@ def _select_fakes(
 ) -> Selection:
     """So many fakes of the data set; with ``method`` as many of each method."""
     if balance != "method":
-        return Selection.stored(*_take_turns(stored, epoch * quota, quota, (seed, 1)))
+        return Selection.of_stored(*_take_turns(stored, epoch * quota, quota, (seed, 1)))
     methods = np.unique(rows.method[stored])
     turn = np.roll(methods, epoch % max(len(methods), 1))  # who gets the remainder changes
     strata = []
@@ -113,10 +113,10 @@ def _select_fakes(
     strata.sort(key=lambda stratum: int(stratum[0][0]))
     # sizes differ by the remainder; starting at epoch * (largest size) overlaps nothing
     stride = -(-quota // max(len(strata), 1))
-    return Selection.join(
-        [Selection.stored(np.empty(0, np.int64))]
+    return Selection.concatenate(
+        [Selection.of_stored(np.empty(0, np.int64))]
         + [
-            Selection.stored(*_take_turns(members, epoch * stride, size, (seed, number)))
+            Selection.of_stored(*_take_turns(members, epoch * stride, size, (seed, number)))
             for number, (members, size) in enumerate(strata, start=1)
         ]
     )
@@ -145,12 +145,12 @@ def _select_paired(
     begin = seed_random(seed, _PARTNER).integers(2**31, size=len(rows))[plain[has]]
     partner = partners[first[has] + (begin + epoch) % (last - first)[has]]
     n_orphans = int(np.count_nonzero(~has))
-    return Selection.join(
+    return Selection.concatenate(
         [
             _select_self_blended(shown[:n_blended], seen[:n_blended]),
-            Selection.pairs(plain[has], partner, plain_seen[has], (CropKind.STORED, CropKind.BESIDE)),
-            Selection.stored(plain[~has], plain_seen[~has]),
-            Selection.stored(*_take_turns(orphans, epoch * n_alone, n_orphans, (seed, 1))),
+            Selection.of_pairs(plain[has], partner, plain_seen[has], (CropKind.STORED, CropKind.BESIDE)),
+            Selection.of_stored(plain[~has], plain_seen[~has]),
+            Selection.of_stored(*_take_turns(orphans, epoch * n_alone, n_orphans, (seed, 1))),
         ]
     )
 

@@ -47,11 +47,7 @@ class EpochPlan:
         """Steps in the epoch; the last batch may be smaller."""
         return len(self.cuts) - 1
 
-    def batch(self, step: int) -> np.ndarray:
-        """Positions ``(<= global_batch,) int64`` of one global batch."""
-        return np.arange(self.cuts[step], self.cuts[step + 1])
-
-    def share(self, rank: int, world: int) -> Share:
+    def cut_share(self, rank: int, world: int) -> Share:
         """The slices of worker ``rank`` of ``world``: near-equal parts of each global batch, pairs whole.
 
         Which row of a batch goes to whom does not matter to the gradient, so rows of one row group are kept
@@ -69,7 +65,7 @@ class EpochPlan:
         mine = order[owner == rank]
         return Share(mine, np.bincount(step[owner == rank], minlength=self.steps), self._windows(mine))
 
-    def stretch(self, rank: int, world: int, batch: int) -> Share:
+    def cut_stretch(self, rank: int, world: int, batch: int) -> Share:
         """One unbroken stretch of the epoch for each worker, in batches of at most ``batch``.
 
         For work in which the workers need not keep step.
@@ -176,6 +172,6 @@ def plan_validation(rows: Rows) -> EpochPlan:
     order = np.lexsort((rows.row, rows.row_group, rows.file))
     key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
     group = np.unique(key, return_inverse=True)[1]
-    everything = Selection.stored(np.arange(len(rows)))
+    everything = Selection.of_stored(np.arange(len(rows)))
     unit = np.arange(len(rows))
     return _make_plan(everything, rows, order, unit, group // VALIDATION_GROUPS, group, max(1, len(rows)))

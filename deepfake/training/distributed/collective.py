@@ -75,7 +75,7 @@ class Collective:
 
         return self._sums[len(vector)](tf.constant(vector, tf.float32)).numpy()
 
-    def from_first(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def copy_from_first(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Rank 0's float arrays, of any shapes, on every worker: all start from exactly the same weights."""
         flat = np.concatenate([np.ravel(array).astype(np.float32) for array in arrays])
         self.prepare(len(flat))

@@ -43,7 +43,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         verdict="splits overlap",
         clean=False,
         failing=["1 identity is in two splits"],
-        warnings=[probes[1].warning()],
+        warnings=[probes[1].put_in_words()],
         counts={"identity": 1, "near_duplicate": 3},
         not_looked_for=["upload"],
         rows=rows,

@@ -49,7 +49,7 @@ def test_black_corners_of_rotated_fakes_are_caught_and_named() -> None:
     assert border.auc is not None and border.auc > 0.9
     assert border.features[0].name in ("corner_black", "edge_black", "edge_constant", "edge_repeated")
     assert border.features[0].higher_in == "fakes"
-    assert border.warning().startswith("fakes can be told from reals by border pixels alone: AUC")
+    assert border.put_in_words().startswith("fakes can be told from reals by border pixels alone: AUC")
     assert border in probes.list_shortcuts(list(found.values()))
 
 

@@ -24,7 +24,7 @@ def test_crops_that_two_jobs_wrote_are_refused(tmp_path: Path) -> None:
 
     def finish() -> None:
         output.write_unit("unit", unit)
-        parts = output.parts("crops", ["unit"])
+        parts = output.list_parts("crops", ["unit"])
         for part in parts:
             output.join_part(part)
         output.finish(unit["videos"], parts)

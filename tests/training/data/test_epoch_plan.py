@@ -47,13 +47,14 @@ def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
     rows: Rows, balance: str, fakes: str, batch: int, world: int, window: int, epoch: int
 ) -> None:
     plan = plan_epoch(rows, balance, batch, window, 7, epoch, fakes)
-    shares = [plan.share(rank, world) for rank in range(world)]
+    shares = [plan.cut_share(rank, world) for rank in range(world)]
     ends = [np.concatenate([[0], np.cumsum(share.sizes)]) for share in shares]
     for step in range(plan.steps):
         slices = [s.positions[e[step] : e[step + 1]] for s, e in zip(shares, ends, strict=True)]
-        assert sorted(np.concatenate(slices)) == plan.batch(step).tolist()
+        batch = np.arange(plan.cuts[step], plan.cuts[step + 1])
+        assert sorted(np.concatenate(slices)) == batch.tolist()
         units = [len(set(plan.unit[part])) for part in slices]
-        assert sum(units) == len(set(plan.unit[plan.batch(step)]))  # no pair is torn apart
+        assert sum(units) == len(set(plan.unit[batch]))  # no pair is torn apart
         assert max(units) - min(units) <= 1
     assert all(len(share.positions) == end[-1] for share, end in zip(shares, ends, strict=True))
 
@@ -62,7 +63,7 @@ def test_worker_slices_are_the_global_batches_whatever_the_number_of_workers(
 def test_a_worker_holds_one_window_at_a_time(rows: Rows, batch: int, world: int, window: int) -> None:
     plan = plan_epoch(rows, "none", batch, window, 0, 0)
     for rank in range(world):
-        share = plan.share(rank, world)
+        share = plan.cut_share(rank, world)
         covered = [p for start, stop in share.windows for p in range(start, stop)]
         assert covered == list(range(len(share.positions)))
         for start, stop in share.windows:
@@ -74,7 +75,7 @@ def test_a_worker_holds_one_window_at_a_time(rows: Rows, batch: int, world: int,
 @given(some_rows(), st.integers(1, 6), st.integers(1, 9))
 def test_validation_shows_every_crop_exactly_once(rows: Rows, world: int, batch: int) -> None:
     plan = plan_validation(rows)
-    shares = [plan.stretch(rank, world, batch) for rank in range(world)]
+    shares = [plan.cut_stretch(rank, world, batch) for rank in range(world)]
     shown = plan.rows[np.concatenate([share.positions for share in shares])]
     assert sorted(shown) == list(range(len(rows)))
     for share in shares:
@@ -201,7 +202,7 @@ def test_rows_of_a_row_group_stay_with_few_workers(world: int) -> None:
     plan = plan_epoch(rows, "none", 256, 16, 0, 0)
     reads = 0
     for rank in range(world):
-        share = plan.share(rank, world)
+        share = plan.cut_share(rank, world)
         for start, stop in share.windows:
             reads += len(set(plan.group[share.positions[start:stop]].tolist()))
     assert reads < 64 * (1 + world) / 2 + 1  # all workers reading every group would be 64 * world

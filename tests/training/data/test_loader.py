@@ -50,7 +50,7 @@ def streamed(
     sizes, pixels = [], {}
     for rank in range(world):
         workers = loader.LoaderWorkers(divide_node(2, world))
-        stream = loader.BatchStream(source, plan, plan.share(rank, world), 3, workers)
+        stream = loader.BatchStream(source, plan, plan.cut_share(rank, world), 3, workers)
         found = list(stream)
         sizes.append([len(batch.crops) for batch in found])
         for batch_ in found:
@@ -93,7 +93,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     taken: list[int] = []
 
     def take() -> None:
-        for batch in loader.BatchStream(source, plan, plan.share(0, 2), 3, loader.LoaderWorkers(mine)):
+        for batch in loader.BatchStream(source, plan, plan.cut_share(0, 2), 3, loader.LoaderWorkers(mine)):
             taken.append(len(batch.crops))
 
     taker = threading.Thread(target=take, daemon=True)
@@ -101,7 +101,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
     taker.join(timeout=120)
     ray.kill(other)
     assert not taker.is_alive()
-    assert sum(taken) == len(plan.share(0, 2).positions)
+    assert sum(taken) == len(plan.cut_share(0, 2).positions)
 
 
 def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
@@ -111,7 +111,7 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
     rows = dataset.select_rows(crops, "train")
     plan = plan_epoch(rows, "none", 16, 1_000, 5, 3)  # one window of 1,200 crops: more than may lie ready
     source = loader.Source(crops.files, rows, storage)
-    share = plan.share(0, 1)
+    share = plan.cut_share(0, 1)
     workers = loader.LoaderWorkers(divide_node(2, 1))
 
     def first(workers: loader.LoaderWorkers) -> loader.Batch:
