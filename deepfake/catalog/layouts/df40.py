@@ -28,8 +28,12 @@ METHODS = frozenset(
     for name in names.split()
 )
 
-_BELOW = re.compile(r"(?:^|/)DF40(?:_[a-z]+)?/(?:[^/]+/)??(?P<method>[^/]+)/(?P<rest>.+)\Z", re.IGNORECASE)
-_DOMAIN = re.compile(r"(?:^|/)(?P<method>[^/]+)/(?P<rest>(?:ff|cdf)/.+)\Z")
+# Below the data set's folder, perhaps with a folder a kind of method between; or by what was manipulated.
+_PLACES = (
+    re.compile(r"(?:^|/)DF40(?:_[a-z]+)?/(?P<method>[^/]+)/(?P<rest>.+)\Z", re.IGNORECASE),
+    re.compile(r"(?:^|/)DF40(?:_[a-z]+)?/[^/]+/(?P<method>[^/]+)/(?P<rest>.+)\Z", re.IGNORECASE),
+    re.compile(r"(?:^|/)(?P<method>[^/]+)/(?P<rest>(?:ff|cdf)/.+)\Z"),
+)
 _FFPP = re.compile(r"(\d{3})(?:_(\d{3}))?\Z")
 _YOUTUBE = re.compile(r"\d{5}\Z")
 
@@ -42,7 +46,7 @@ def describe_df40(
     found = {}
     for info in footage:
         path = f"{root}/{info.path}"
-        for pattern in (_BELOW, _DOMAIN):
+        for pattern in _PLACES:
             match = pattern.search(path)
             if match is not None and re.sub(r"[\W_]", "", match["method"].lower()) in METHODS:
                 found[info.path] = _make_provenance(match["method"], match["rest"], info)

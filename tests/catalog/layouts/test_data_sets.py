@@ -95,6 +95,7 @@ DF40 = {
     "DF40/simswap/ff/frames/000_003": (1, "simswap", "youtube/000", "youtube/003"),
     "DF40/simswap/cdf/frames/id0_id1_0000": (1, "simswap", "celeb/id0", "celeb/id1"),
     "DF40/wav2lip/cdf/frames/00170": (1, "wav2lip", "celeb/youtube-real/00170", None),
+    "DF40/Face-swapping/UniFace/ff/frames/001_870": (1, "UniFace", "youtube/001", "youtube/870"),
     "DF40/heygen/fake/frames/clip_1": (1, "heygen", "DF40/heygen/fake/frames/clip_1", None),
     "DF40/heygen/real/frames/clip_1": (0, "real", "DF40/heygen/real/frames/clip_1", None),
 }
