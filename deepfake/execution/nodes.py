@@ -163,7 +163,7 @@ class Nodes:
         if node_id not in self.left_out:
             self.left_out[node_id] = reason
             ray.data.DataContext.get_current().execution_options.label_selector = self.make_selector()
-            log.warning("node %s gets no more work: %s", _address(node_id), reason)
+            log.warning("node %s gets no more work: %s", _describe_node(node_id), reason)
 
     def _require_any(self) -> None:
         if not self.left_out or set(_working_nodes()) - self.left_out.keys():
@@ -323,7 +323,7 @@ def sum_resource(resource: str) -> float:
     )
 
 
-def _address(node_id: str) -> str:
+def _describe_node(node_id: str) -> str:
     for node in ray.nodes():
         if node["NodeID"] == node_id:
             return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"

@@ -55,15 +55,15 @@ def choose_units(
     Needs a Ray session where the work is not small.
     """
     earlier = output.read_finished_videos(EARLIER)
-    kept = still_done(videos, earlier, config.retry_failed)
-    rest = without(videos, kept).slice(0, most)
+    kept = select_still_done(videos, earlier, config.retry_failed)
+    rest = drop_videos(videos, kept).slice(0, most)
     gone = None
     if earlier is not None:
-        warn("%d files have changed since the output was made, the first is %s; they are done again",
+        _warn_of("%d files have changed since the output was made, the first is %s; they are done again",
              list_changed(videos, earlier))  # fmt: skip
         if config.limit is None:
-            gone = without(earlier, videos)["video_id"].combine_chunks()
-            warn(
+            gone = drop_videos(earlier, videos)["video_id"].combine_chunks()
+            _warn_of(
                 "%d videos of this output are no longer in the input, the first is %s; their rows stay", gone
             )
     copies = tables.from_rows("videos", [])
@@ -80,23 +80,23 @@ def choose_units(
 
 def select_missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:
     """Catalog rows that an earlier finished run has not done, or whose files have changed since."""
-    return without(videos, still_done(videos, earlier, retry_failed))
+    return drop_videos(videos, select_still_done(videos, earlier, retry_failed))
 
 
-def without(videos: pa.Table, done: pa.Table | None) -> pa.Table:
+def drop_videos(videos: pa.Table, done: pa.Table | None) -> pa.Table:
     """The rows whose videos are not in another table."""
     return (
         videos if done is None else videos.filter(pc.invert(pc.is_in(videos["video_id"], done["video_id"])))
     )
 
 
-def warn(words: str, video_ids: pa.Array) -> None:
+def _warn_of(words: str, video_ids: pa.Array) -> None:
     """Warn of some videos, where there are any; ``words`` have a place for their number and for the first."""
     if len(video_ids):
         log.warning(words, len(video_ids), video_ids[0])
 
 
-def still_done(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table | None:
+def select_still_done(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool) -> pa.Table | None:
     """The rows of an earlier finished run that are as a run of today would make them.
 
     Those of files of another size or modification time are not, nor are copies of such files. Those that

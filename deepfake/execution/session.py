@@ -89,7 +89,7 @@ def workers_exist() -> bool:
 
 def _start(config: RayConfig) -> None:
     """Join the cluster that is asked for, or start an embedded Ray; ``JobError`` where neither works."""
-    if address := _address(config):
+    if address := _get_cluster_address(config):
         try:
             _check_port(address)
             ray.init(address=address, logging_level=logging.ERROR)
@@ -126,7 +126,7 @@ def _start(config: RayConfig) -> None:
             log.warning("Ray did not start (%s); trying once more", _first_line(error))
 
 
-def _address(config: RayConfig) -> str | None:
+def _get_cluster_address(config: RayConfig) -> str | None:
     """Of the cluster to join; None where Ray is to be embedded. ``UsageError`` where it is Ray Client's."""
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
@@ -163,7 +163,7 @@ def _first_line(error: BaseException) -> str:
 
 def joins_a_cluster(config: RayConfig) -> bool:
     """Whether Ray is a running cluster, which may grow, and not embedded in this process."""
-    return _address(config) is not None
+    return _get_cluster_address(config) is not None
 
 
 def require_gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
@@ -175,7 +175,7 @@ def require_gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
     found = int(nodes.sum_resource("GPU"))
     if found < wanted:
         words = f"--{option} needs {wanted} GPU{'s' * (wanted > 1)}, Ray has {found}"
-        if not _address(config):
+        if not _get_cluster_address(config):
             raise UsageError(f"{words} on this machine; leave it out to work on CPUs")
         log.warning("%s now: waiting until the cluster has as many", words)
     return max(found, wanted)

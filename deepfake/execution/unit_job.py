@@ -114,7 +114,7 @@ class UnitJob(ABC, Generic[Config]):
         """Videos that a budget left for the next run, and those that the input has no longer."""
         done = self.output.read_finished_videos(planning.EARLIER)
         assert done is not None
-        left = planning.without(listed, done).num_rows + len(planning.list_changed(listed, done))
+        left = planning.drop_videos(listed, done).num_rows + len(planning.list_changed(listed, done))
         return left, pc.sum(done["gone"]).as_py() or 0
 
     def _make(self, waiting: list[Unit]) -> runner.Followed:
