@@ -16,9 +16,11 @@ from deepfake.outcome import Outcome  # noqa: E402
 
 
 def job(config: TrainJobConfig) -> Outcome:
-    from deepfake.pipelines.train import compare, pipeline  # here, so that --help is answered at once
-
-    return compare.run(config) if config.compare else pipeline.run(config)
+    if config.compare:  # imported here, so that --help is answered at once
+        from deepfake.pipelines.train.compare import run
+    else:
+        from deepfake.pipelines.train.pipeline import run
+    return run(config)
 
 
 if __name__ == "__main__":

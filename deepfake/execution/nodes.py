@@ -323,6 +323,19 @@ def sum_resource(resource: str) -> float:
     )
 
 
+def sum_possible(resource: str) -> float | None:
+    """Amount of a resource that the cluster has or may start; None where its autoscaler has not said."""
+    groups = ray_compat.list_node_groups()
+    if not groups:
+        return None
+    head = sum(
+        node["Resources"].get(resource, 0.0)
+        for node in ray.nodes()
+        if node["Alive"] and "node:__internal_head__" in node["Resources"]
+    )
+    return max(sum_resource(resource), head + sum(count * has.get(resource, 0.0) for has, count in groups))
+
+
 def _describe_node(node_id: str) -> str:
     for node in ray.nodes():
         if node["NodeID"] == node_id:

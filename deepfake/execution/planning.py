@@ -17,7 +17,7 @@ from deepfake.catalog import duplicates, originals
 from deepfake.catalog.load import load_catalog
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, hash_json
 from deepfake.crops.extraction import ExtractConfig, extract
-from deepfake.execution import nodes, pools, runner, session
+from deepfake.execution import pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.process import count_cpus
 from deepfake.execution.unit_worker import read_unit_id
@@ -157,7 +157,7 @@ def count_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> p
     if not session.joins_a_cluster(config.ray):
         return pools.plan_workers(config.ray, units, config.ray.num_cpus or count_cpus())
     with session.open_session(config.ray):
-        return pools.plan_workers(config.ray, units, int(nodes.sum_resource("CPU")))
+        return pools.plan_in_session(config.ray, units)
 
 
 def _expected_core_seconds(

@@ -37,10 +37,15 @@ class Workers:
         return f"{self.now} now, {self.most} at most ({self.bound})"
 
 
-def plan_workers(config: RayConfig, units: int, fitting: int) -> Workers:
-    """The workers of a stage that has so many ``units``; ``fitting`` of them have a place now."""
+def plan_workers(config: RayConfig, units: int, fitting: int, could: int | None = None) -> Workers:
+    """The workers of a stage that has so many ``units``; ``fitting`` of them have a place now.
+
+    ``could`` have one once a cluster has started all that it may; None where that is not known.
+    """
     fitting = max(1, fitting)
     bounds = [(max(1, units), "the units to do")]
+    if could is not None:
+        bounds.append((max(fitting, could), "what the cluster may start"))
     if config.workers:
         bounds.append((config.workers, "ray.workers"))
     elif not session.joins_a_cluster(config):
@@ -60,7 +65,14 @@ def await_workers(config: RayConfig, units: int, demand: Mapping[str, float] = O
     if session.joins_a_cluster(config):
         waiting.wait_for_room(demand, min(units, config.workers or units, ASKED_AT_ONCE))
     [(resource, amount)] = demand.items()
-    return plan_workers(config, units, int(nodes.sum_resource(resource) / amount))
+    return plan_in_session(config, units, resource, amount)
+
+
+def plan_in_session(config: RayConfig, units: int, resource: str = "CPU", amount: float = 1.0) -> Workers:
+    """The workers of a stage that each take so much of a resource of the cluster that was joined."""
+    could = nodes.sum_possible(resource)
+    most = None if could is None else int(could / amount)
+    return plan_workers(config, units, int(nodes.sum_resource(resource) / amount), most)
 
 
 def list_free_cpus() -> list[float]:

@@ -1,16 +1,23 @@
 """The state of a training run as a folder: ``state.json`` and ``arrays.npz``, nothing that can run code.
 
+Ray Train keeps the folders ``epoch-00001`` of a run; where it does not run, ``keep_checkpoint`` does.
+
 Knows nothing of Keras or Ray: arrays and plain values in, the same out.
 """
 
 import json
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+
+from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 
 FORMAT = 2
 STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
@@ -55,6 +62,33 @@ def load_checkpoint(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndar
         return TrainingState(**state), arrays
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{folder}: not a checkpoint of this version ({error})") from error
+
+
+def keep_checkpoint(folder: Path, uri: str, epoch: int, storage: Storage) -> None:
+    """Put a checkpoint below a run's URI, in place of all that is there, Ray Train's own record included."""
+    name = name_epoch(epoch)
+    storage.upload_folder(folder, join(uri, name))  # ``state.json`` comes last
+    for info in storage.list_files(uri):
+        if not info.path.startswith(f"{name}/"):
+            storage.remove(info.uri)
+
+
+def name_epoch(epoch: int) -> str:
+    """The folder of a checkpoint after so many epochs."""
+    return f"epoch-{epoch:05d}"
+
+
+@contextmanager
+def newest_checkpoint(uri: str, storage: Storage) -> Iterator[Path | None]:
+    """The newest complete checkpoint below a run's URI, as a local folder while the block runs."""
+    found = storage.list_files(uri) if storage.is_folder(uri) else []
+    names = sorted(PurePosixPath(info.path).parent.name for info in found if info.path.endswith(STATE_FILE))
+    if not names:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        storage.download_folder(join(uri, names[-1]), Path(folder))
+        yield Path(folder)
 
 
 def select_plain_state(instance: Any) -> dict[str, Any]:

@@ -24,7 +24,9 @@ import ray.train
 from deepfake import metrics
 from deepfake.config import AugmentConfig, CropConfig, TrainJobConfig
 from deepfake.crops.dataset import Rows
-from deepfake.errors import JobError
+from deepfake.errors import JobError, UsageError
+from deepfake.execution import session
+from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import bundle, keras_runtime
@@ -39,7 +41,7 @@ from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
 from deepfake.training.ray_train import find_own_share
-from deepfake.training.resources import WorkerResources
+from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
 from deepfake.training.step import ScoreStep
 
@@ -86,7 +88,9 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     resources = find_own_share(options.threads_per_worker, context.get_local_world_size(), options.use_gpu)
     trainer = Trainer(task, resources, context.get_world_rank(), context.get_world_size())
     last = ray.train.get_checkpoint()
-    if last is not None:
+    if last is None:  # of this run; what a run without Ray has left is none to Ray Train
+        trainer.restore_newest(settings["checkpoints"])
+    else:
         with last.as_directory() as folder:
             trainer.restore(Path(folder))
     while trainer.has_more_epochs():
@@ -94,9 +98,36 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     return trainer.finish()
 
 
+def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str, Any]:
+    """The same in this process, alone and without Ray, on so many CPUs; a thread decodes the crops.
+
+    Raises ``JobError`` where training fails, or the lock of the output is found to be another job's.
+    """
+    task: TrainingTask = settings["task"]
+    resources = divide_node(cpus, 1, task.config.training.threads_per_worker)
+    trainer = Trainer(task, resources, 0, 1)
+    try:
+        trainer.restore_newest(settings["checkpoints"])
+        while trainer.has_more_epochs():
+            row = trainer.run_epoch()
+            mine.check()
+            with tempfile.TemporaryDirectory() as folder:
+                trainer.save(Path(folder))
+                kept = settings["checkpoints"]
+                checkpoint.keep_checkpoint(Path(folder), kept, row["epoch"], trainer.storage)
+            trainer.publish(row)
+        return trainer.finish()
+    except (JobError, UsageError):
+        raise
+    except Exception as error:
+        raise JobError(f"training failed: {type(error).__name__}: {error}") from error
+    finally:
+        trainer.keras.mixed_precision.set_global_policy("float32")  # of all that this process does after
+
+
 def report_epoch(trainer: Trainer, row: Mapping[str, Any]) -> None:
     """Hand Ray Train the epoch's checkpoint; all workers wait here for each other."""
-    name = f"epoch-{row['epoch']:05d}"
+    name = checkpoint.name_epoch(row["epoch"])
     if trainer.collective.rank != 0:
         ray.train.report(dict(row), checkpoint_dir_name=name)
         return
@@ -137,7 +168,9 @@ class Trainer:
         self.validation = plan_validation(task.val)
         self.val_labels = task.val.label[self.validation.rows]
         self.own_callbacks = list(task.callbacks()) if task.callbacks else []
-        self.loader_workers = loader.LoaderWorkers(resources)
+        self.feeder: loader.Feeder = (
+            loader.LoaderWorkers(resources) if session.workers_exist() else loader.LoaderThread()
+        )
         self.collective.prepare(len(self._plan_epoch(0)), len(self.validation))
         self.board = (
             TensorBoardLog(join(task.config.output, "tensorboard"), self.storage) if rank == 0 else None
@@ -269,7 +302,7 @@ class Trainer:
     ) -> loader.BatchStream:
         task, seed = self.task, self.settings.seed
         source = loader.Source(task.files, rows, self.storage, augment, seed, task.crop)
-        return loader.BatchStream(source, plan, share, epoch, self.loader_workers)
+        return loader.BatchStream(source, plan, share, epoch, self.feeder)
 
     def publish(self, row: Mapping[str, Any]) -> None:
         """Show an epoch's row to people: a line in the log, and TensorBoard's on rank 0."""
@@ -297,6 +330,12 @@ class Trainer:
             current.callbacks.load(self.state.callbacks)
         if self.collective.rank == 0:
             log.info("going on after epoch %d", self.state.epoch)
+
+    def restore_newest(self, uri: str) -> None:
+        """Go on from the newest checkpoint below a URI, where there is one."""
+        with checkpoint.newest_checkpoint(uri, self.storage) as folder:
+            if folder is not None:
+                self.restore(folder)
 
     def finish(self) -> dict[str, Any]:
         """Save the best weights as a float32 network; validation's scores are those of what was saved."""

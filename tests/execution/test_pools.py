@@ -36,6 +36,13 @@ def test_workers_that_are_configured_are_the_most() -> None:
     assert (workers.now, workers.most, workers.bound) == (3, 3, "ray.workers")
 
 
+def test_a_cluster_that_says_what_it_may_start_is_asked_for_no_more() -> None:
+    workers = pools.plan_workers(CLUSTER, units=66, fitting=2, could=8)
+    assert str(workers) == "2 now, 8 at most (what the cluster may start)"
+    assert pools.plan_workers(CLUSTER, units=5, fitting=2, could=8).most == 5
+    assert pools.plan_workers(CLUSTER, units=66, fitting=2, could=0).most == 2
+
+
 def test_an_embedded_ray_does_not_grow() -> None:
     workers = pools.plan_workers(RayConfig(), units=66, fitting=2)
     assert (workers.now, workers.most, workers.asked) == (2, 2, 2)

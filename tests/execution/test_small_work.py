@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,8 +17,11 @@ from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.execution.session import SMALL_SECONDS
 from deepfake.io import tables
+from deepfake.io.storage import Storage
+from deepfake.model.bundle import Bundle
 from tests import running, small_bundle
 from tests.clips import write_clip
+from tests.jobs import Job
 
 TIMES = ("_seconds", "_per_second", "_per_hour")
 OPTIONS = ("--detector.name", "haar", "--sampling.every_n", "15", "--limit", "6")
@@ -112,6 +117,42 @@ def test_both_ways_evaluate_and_check_for_leaks_alike(ffpp_small: Path, tmp_path
     assert found[0]["video"] == found[1]["video"] and found[0]["robustness"] == found[1]["robustness"]
     checks = [(tmp_path / f"leakcheck/{start}/overlaps.csv").read_text() for start in ("never", "always")]
     assert checks[0] == checks[1]
+
+
+def trained(folder: Path) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """A training's history without times, and its weights."""
+    return rows(folder, "history.parquet"), Bundle.load(str(folder), Storage()).network.get_weights()
+
+
+@pytest.mark.slow(90)
+def test_both_ways_train_alike_and_each_goes_on_where_the_other_was_stopped(
+    small_crops: Path, tmp_path: Path
+) -> None:
+    def command(output: str, start: str) -> list[str]:
+        return running.command(
+            "train", "--input", small_crops, "--output", tmp_path / output, "--ray.start", start,
+            "--model.weights", "none", "--training.epochs", "3", "--training.head_epochs", "1",
+            "--training.global_batch", "8", "--training.learning_rate", "0.0001", "--ray.num_cpus", "2",
+        )  # fmt: skip
+
+    def stop_after(job: Job, epoch: int) -> None:
+        job.wait_for(re.compile(rf"epoch {epoch}/3  loss "))
+        job.process.send_signal(signal.SIGTERM)
+        assert job.finish() == 128 + signal.SIGTERM, job.printed
+
+    said = running.run(command("here", "never"), tmp_path)
+    assert "is done in this process" in said and "worker 0 of 1" in said
+    running.run(command("workers", "always"), tmp_path)
+    expected, weights = trained(tmp_path / "here")
+    stop_after(Job(command("both", "never"), tmp_path), 1)
+    stop_after(Job(command("both", "always"), tmp_path), 2)
+    assert "going on after epoch 2" in running.run(command("both", "never"), tmp_path)
+    for output in ("workers", "both"):
+        found, theirs = trained(tmp_path / output)
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-4, check_exact=False)
+        for mine, other in zip(weights, theirs, strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-4)
+        assert not (tmp_path / output / "_checkpoints").exists()
 
 
 def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path, tmp_path: Path) -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepfake.io.storage import Storage
 from deepfake.training.checkpoint import (
     CheckpointError,
     TrainingState,
+    keep_checkpoint,
     load_checkpoint,
+    name_epoch,
+    newest_checkpoint,
     save_checkpoint,
     select_plain_state,
 )
@@ -38,6 +42,33 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
 def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, TrainingState(), {"network": [np.array(i) for i in range(300)]})
     assert [int(value) for value in load_checkpoint(tmp_path)[1]["network"]] == list(range(300))
+
+
+def test_the_newest_checkpoint_takes_the_place_of_all_others(tmp_path: Path) -> None:
+    uri, storage = str(tmp_path / "run"), Storage()
+    with newest_checkpoint(uri, storage) as none:
+        assert none is None
+    (tmp_path / "run" / "epoch-00001").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoint_manager_snapshot.json").write_text("{}")  # Ray Train's own record
+    for name, epoch in (("run/epoch-00001", 1), ("made", 2)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        save_checkpoint(tmp_path / name, TrainingState(epoch), {"network": [np.zeros(3)]})
+    with newest_checkpoint(uri, storage) as folder:
+        assert folder is not None and load_checkpoint(folder)[0].epoch == 1
+    keep_checkpoint(tmp_path / "made", uri, 2, storage)
+    files = {info.path for info in storage.list_files(uri)}
+    assert files == {"epoch-00002/arrays.npz", "epoch-00002/state.json"}
+    with newest_checkpoint(uri, storage) as folder:
+        assert folder is not None and load_checkpoint(folder)[0].epoch == 2
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_does_not_count(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        (tmp_path / name_epoch(epoch)).mkdir()
+        save_checkpoint(tmp_path / name_epoch(epoch), TrainingState(epoch), {})
+    (tmp_path / name_epoch(2) / "state.json").unlink()
+    with newest_checkpoint(str(tmp_path), Storage()) as folder:
+        assert folder is not None and load_checkpoint(folder)[0].epoch == 1
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from deepfake.io.storage import Storage
 from deepfake.model.bundle import MODEL_FILE, Bundle
 from tests import running
 from tests.running import download_folder
+from tests.jobs import Job
 
 HEAD_EPOCHS, EPOCHS = 2, 5
 KILLS = int(os.environ.get("DEEPFAKE_KILLS", "1"))
@@ -56,6 +55,7 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
         "training.head_learning_rate": 0.001,
         "training.early_stopping_patience": 100,
         "ray.num_cpus": 2,
+        "ray.start": "always",
         "ray.object_store_mb": 256,
     }
     return running.command("train", *running.flags(options))
@@ -176,38 +176,6 @@ def test_a_finished_job_started_again_does_nothing(undisturbed: tuple[Path, str]
     printed = run(small_crops, output, 2)
     assert "finished already" in printed
     assert (output / MODEL_FILE).read_bytes() == before
-
-
-class Job:
-    """A running job whose lines can be waited for."""
-
-    def __init__(self, words: list[str], folder: Path) -> None:
-        self.process = subprocess.Popen(
-            words, env=running.environment(), cwd=folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self._lines: Iterator[str] = iter(self.process.stdout)
-        self.printed = ""
-
-    def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """The next line that matches."""
-        for line in self._lines:
-            self.printed += line
-            if found := pattern.search(line):
-                return found
-        raise AssertionError(f"{pattern.pattern} never came:\n{self.printed}")
-
-    def pause(self, seconds: float) -> None:
-        """Let it run on for a while."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=seconds)
-
-    def finish(self) -> int:
-        """The exit status, after reading what is left."""
-        for line in self._lines:
-            self.printed += line
-        return self.process.wait(timeout=running.HANGS_SECONDS)
 
 
 @pytest.mark.slow(150)

@@ -1,4 +1,4 @@
-"""The training loop without Ray Train: phases, the best epoch, and going on from a checkpoint."""
+"""The training loop without Ray: phases, the best epoch, and going on from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.resources import divide_node
 from deepfake.training.trainer import Trainer, TrainingTask
 from tests.small_network import small_network
-
-pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 @pytest.fixture(autouse=True)

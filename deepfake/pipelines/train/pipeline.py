@@ -6,6 +6,7 @@ job is unfinished; started again with the same output and configuration, it goes
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from deepfake.config import (
     CropConfig,
     DetectorConfig,
     SamplingConfig,
+    TrainingConfig,
     TrainJobConfig,
     hash_config,
     hash_json,
@@ -31,6 +33,7 @@ from deepfake.crops import dataset
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.execution import session
+from deepfake.execution.process import count_cpus
 from deepfake.io import lock, tables
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
@@ -48,11 +51,12 @@ from deepfake.training.data.epoch_plan import plan_training_epoch
 from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
-from deepfake.training.trainer import TrainingTask, train_worker
+from deepfake.training.trainer import TrainingTask, train_here, train_worker
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "_checkpoints"
+SECONDS_PER_CROP = 0.1  # of one core, to learn from one; some 0.07 on two virtual cores of 2020
 _RUN_FILE = "run.json"
 UNNAMED = (
     "nothing says who is on these videos: each is taken for a person of its own, so the same people may be "
@@ -102,19 +106,39 @@ def _train(
         return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
     prepare_environment()
     started = time.monotonic()
-    with session.open_session(config.ray):
-        settings = config.training
-        if settings.use_gpu:
-            session.require_gpus(config.ray, "training.use_gpu", settings.workers)
-        run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
-        cut = parse_section(crops.config, "crop", CropConfig)
-        task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)
-        result = run_workers(run, train_worker, {"task": task}, storage, mine)
+    settings = config.training
+    run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
+    cut = parse_section(crops.config, "crop", CropConfig)
+    task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)
+    told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
+    with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings)):
+        if not session.workers_exist():
+            if settings.workers > 1 or settings.use_gpu:
+                raise UsageError(
+                    "ray.start never trains with one worker, on CPUs; leave it out, or --training.workers "
+                    "and --training.use_gpu"
+                )
+            result = train_here(told, config.ray.num_cpus or count_cpus(), mine)
+        else:
+            if settings.use_gpu:
+                session.require_gpus(config.ray, "training.use_gpu", settings.workers)
+            result = run_workers(run, train_worker, told, storage, mine)
     mine.check()
     info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
     storage.remove(join(config.output, CHECKPOINTS))
     plan["training_seconds"] = round(time.monotonic() - started, 1)
     return make_outcome(info, plan, config)
+
+
+def estimate_core_seconds(
+    plan: Mapping[str, Any], rows: Mapping[str, Rows], training: TrainingConfig
+) -> float:
+    """About how much work a training is; infinite for one of several workers or on GPUs."""
+    if training.workers > 1 or training.use_gpu:
+        return math.inf
+    shown = len(rows["val"]) / 3  # they are only scored
+    shown += plan["crops_per_epoch"]
+    return SECONDS_PER_CROP * training.epochs * shown
 
 
 def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:

@@ -1,8 +1,9 @@
-"""Batches of decoded crops for one training worker, streamed from Parquet by Ray.
+"""Batches of decoded crops for one training worker, streamed from Parquet.
 
-Ray tasks read windows of stored crops, a few tables ahead. Ray actors, which live as long as the training,
-decode and augment them, table by table. The training worker holds no more than a few tables, however large
-the data set. ``epoch_plan`` decides what comes in which batch; ``worker`` is the code of tasks and actors.
+A thread reads and decodes them, or Ray does: tasks read windows of stored crops, a few tables ahead, and
+actors, which live as long as the training, decode and augment them, table by table. The training worker holds
+no more than a few tables, however large the data set. ``epoch_plan`` decides what comes in which batch;
+``worker`` is the code of thread, tasks and actors.
 
 Ray Data is not in between: its scheduler would run in the worker's own process, where it takes from the
 training step what time Python has (docs/training.md has the measurement).
@@ -11,9 +12,10 @@ training step what time Python has (docs/training.md has the measurement).
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +59,30 @@ class Batch:
     positions: np.ndarray  # (n,) int64, places in the epoch
 
 
+class Feeder(Protocol):
+    """What reads stored crops and decodes them for one training worker, epoch after epoch."""
+
+    def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[Any]:
+        """The stored crops of the share, in its order, table by table."""
+
+    def decode(self, decoder: CropDecoder, stored: Iterator[Any]) -> Iterator[DecodedCrops]:
+        """``decoder.decode`` of each table that was read, in the order of the tables."""
+
+
+class LoaderThread:
+    """Reads and decodes in the thread of its ``BatchStream``, which works while TensorFlow does."""
+
+    def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[pa.Table]:
+        """See ``Feeder``."""
+        reader = worker.WindowReader(source.files, source.storage)
+        for first, stop in share.windows:
+            yield from reader.tables(worker.list_crops(source.rows, plan, share.positions[first:stop]))
+
+    def decode(self, decoder: CropDecoder, stored: Iterator[pa.Table]) -> Iterator[DecodedCrops]:
+        """See ``Feeder``."""
+        return map(decoder.decode, stored)
+
+
 class LoaderWorkers:
     """The processes that decode, blend and augment crops for one training worker, epoch after epoch.
 
@@ -70,10 +96,34 @@ class LoaderWorkers:
         )
         self._actors = [actor.remote() for _ in range(resources.data_tasks)]
 
+    def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[ray.ObjectRef[pa.Table]]:
+        """See ``Feeder``."""
+        task = ray.remote(worker.read_window).options(
+            num_cpus=0,
+            max_retries=-1,
+            scheduling_strategy=_stay_on_this_node(),
+            **ray_compat.streaming_options(_READ_AHEAD),
+        )
+        # without the index of all rows, which each task would otherwise load
+        reader = ray.put(worker.WindowReader(source.files, source.storage))
+        windows = iter(share.windows)
+
+        def start(most: int) -> Iterator[ray.ObjectRefGenerator]:
+            for first, stop in itertools.islice(windows, most):
+                yield task.remote(reader, worker.list_crops(source.rows, plan, share.positions[first:stop]))
+
+        running = deque(start(self.resources.readers))
+        while running:
+            tables = running.popleft()
+            # not "yield from", which would close it: Ray cannot
+            while (table := next(tables, None)) is not None:
+                yield table
+            running.extend(start(1))
+
     def decode(
-        self, decoder: CropDecoder, stored: Iterable[ray.ObjectRef[pa.Table]]
+        self, decoder: CropDecoder, stored: Iterator[ray.ObjectRef[pa.Table]]
     ) -> Iterator[DecodedCrops]:
-        """``decoder.decode`` of each table of ``worker.WindowReader``, in the order of the tables."""
+        """See ``Feeder``."""
         shared = ray.put(decoder)
         turns = itertools.cycle(self._actors)
         pending: deque[ray.ObjectRef[DecodedCrops]] = deque()
@@ -103,12 +153,10 @@ class BatchStream:
     The batch after the one that is given is put together meanwhile, by a thread.
     """
 
-    def __init__(
-        self, source: Source, plan: EpochPlan, share: Share, epoch: int, workers: LoaderWorkers
-    ) -> None:
+    def __init__(self, source: Source, plan: EpochPlan, share: Share, epoch: int, feeder: Feeder) -> None:
         self.wait_seconds = 0.0  # that the consumer has spent waiting for batches
         self._source, self._plan, self._share, self._epoch = source, plan, share, epoch
-        self._workers = workers
+        self._feeder = feeder
 
     def __iter__(self) -> Iterator[Batch]:
         batches = self._batches()
@@ -131,9 +179,9 @@ class BatchStream:
     def _batches(self) -> Iterator[Batch]:
         """Decoded crops cut into this worker's slices, each checked to be what the plan says."""
         source, share = self._source, self._share
-        blocks = self._workers.decode(
+        blocks = self._feeder.decode(
             CropDecoder(source.augment, source.seed, self._epoch, source.crop),
-            _read_windows(source, self._plan, share, self._workers.resources),
+            self._feeder.read(source, self._plan, share),
         )
         pending: deque[DecodedCrops] = deque()
         start = 0
@@ -161,29 +209,3 @@ def _take_batch(pending: deque[DecodedCrops], size: int) -> Batch:
         if count < len(block.positions):
             pending.appendleft(DecodedCrops(block.positions[count:], block.crops[count:]))
     return Batch(crops, positions)
-
-
-def _read_windows(
-    source: Source, plan: EpochPlan, share: Share, resources: WorkerResources
-) -> Iterator[ray.ObjectRef[pa.Table]]:
-    """The stored crops of the share, in its order, table by table."""
-    read = ray.remote(worker.read_window).options(
-        num_cpus=0,
-        max_retries=-1,
-        scheduling_strategy=_stay_on_this_node(),
-        **ray_compat.streaming_options(_READ_AHEAD),
-    )
-    # without the index of all rows, which each task would otherwise load
-    reader = ray.put(worker.WindowReader(source.files, source.storage))
-    windows = iter(share.windows)
-
-    def start(most: int) -> Iterator[ray.ObjectRefGenerator]:
-        for first, stop in itertools.islice(windows, most):
-            yield read.remote(reader, worker.list_crops(source.rows, plan, share.positions[first:stop]))
-
-    running = deque(start(resources.readers))
-    while running:
-        tables = running.popleft()
-        while (table := next(tables, None)) is not None:  # not "yield from", which would close it: Ray cannot
-            yield table
-        running.extend(start(1))
