@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deepfake.io.storage import Storage
 from tests.processes import HANGS_SECONDS, descendants, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,11 +83,3 @@ def wait_for_units(job: subprocess.Popen[bytes], output: Path, count: int) -> bo
     finished = output / "_work/videos"
     wait_until(lambda: job.poll() is not None or len(list(finished.glob("*.parquet"))) >= count)
     return job.poll() is None
-
-
-def download_folder(storage: Storage, uri: str, local: Path) -> None:
-    """Copy the files below a URI into a local folder."""
-    for info in storage.list_files(uri):
-        target = local / info.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(storage.read_bytes(info.uri))

@@ -277,6 +277,13 @@ class Storage:
         for file in sorted(p for p in local.rglob("*") if p.is_file()):
             self.write_bytes(join(uri, *file.relative_to(local).parts), file.read_bytes())
 
+    def download_folder(self, uri: str, local: Path) -> None:
+        """Copy the files below a URI into a local folder."""
+        for info in self.list_files(uri):
+            target = local / info.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read_bytes(info.uri))
+
     def remove(self, uri: str) -> None:
         """Remove a file or a whole folder; absent is fine."""
         with self._reaching(uri) as (filesystem, path):

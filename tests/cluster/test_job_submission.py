@@ -24,7 +24,7 @@ from deepfake.pipelines.preprocess import pipeline
 from tests.cluster.local_cluster import LocalCluster, finished
 from tests.conftest import S3Server
 from tests.pipelines.test_s3_jobs import rows
-from tests.running import ROOT, download_folder
+from tests.running import ROOT
 from tests.secret_scan import files_with
 
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
@@ -151,7 +151,7 @@ def test_a_log_reads_well(outputs: dict[str, str], s3_server: S3Server) -> None:
 def test_no_secret_is_in_any_log_table_or_page(
     outputs: dict[str, str], cluster: LocalCluster, s3: str, s3_server: S3Server, tmp_path: Path
 ) -> None:
-    download_folder(Storage(), s3, tmp_path / "written")
+    Storage().download_folder(s3, tmp_path / "written")
     assert list(cluster.folder.rglob("raylet*.out")) and list(tmp_path.rglob("scores/*.parquet"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert files_with(s3_server.environment[name], [cluster.folder, tmp_path / "written"]) == []

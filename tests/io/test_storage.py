@@ -17,7 +17,6 @@ from deepfake.errors import JobError, UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute, split_uri
-from tests.running import download_folder
 
 NAMES = [
     "plain.bin",
@@ -164,7 +163,7 @@ def test_folders_are_copied_there_and_back(root, storage, tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
     storage.upload_folder(tmp_path / "source", root)
-    download_folder(storage, root, tmp_path / "copy")
+    storage.download_folder(root, tmp_path / "copy")
     assert (tmp_path / "copy/b/c d.txt").read_text() == "b/c d.txt"
     assert paths(storage, str(tmp_path / "copy")) == ["a.txt", "b/c d.txt"]
 

@@ -18,7 +18,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from tests import running
 from tests.conftest import S3Server
-from tests.running import ROOT, download_folder
+from tests.running import ROOT
 from tests.secret_scan import files_with
 
 
@@ -56,7 +56,7 @@ def test_preprocess_from_s3_to_s3_gives_the_rows_of_a_local_run(
             done = preprocess(source, output, environment, "--ray.start", start)
             assert done.returncode == 0, done.stderr
         written = tmp_path / "written"
-        download_folder(storage, remote, written)
+        storage.download_folder(remote, written)
         assert list(Path(ray_logs).rglob("raylet.out")) and list(written.glob("*.parquet"))
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             secret = s3_server.environment[name]

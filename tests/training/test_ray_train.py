@@ -26,7 +26,6 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import MODEL_FILE, Bundle
 from tests import running
-from tests.running import download_folder
 from tests.jobs import Job
 
 HEAD_EPOCHS, EPOCHS = 2, 5
@@ -156,7 +155,7 @@ def test_one_worker_on_s3_learns_what_two_learn_on_disk(
     running.run(command(f"{s3_root}/crops", f"{s3_root}/model", 1), tmp_path / "cwd", s3_server.environment)
     assert not list((tmp_path / "cwd").iterdir())
     model = tmp_path / "model"
-    download_folder(storage, f"{s3_root}/model", model)
+    storage.download_folder(f"{s3_root}/model", model)
     assert list(model.glob("tensorboard/events*")) and not (model / "_checkpoints").exists()
     assert Bundle.load(f"{s3_root}/model", storage).sha256 == Bundle.load(str(model), storage).sha256
 

@@ -68,6 +68,17 @@ def test_three_workers_see_the_pixels_that_one_would_see(small_crops: Path) -> N
         np.testing.assert_array_equal(crop, together[position])
 
 
+def test_a_thread_gives_the_batches_that_workers_would_give(small_crops: Path) -> None:
+    source, plan = planned(small_crops)
+    share = plan.share(0, 1)
+    by_thread = list(loader.BatchStream(source, plan, share, 3, loader.LoaderThread()))
+    _, pixels = streamed(small_crops, 1)
+    assert [len(batch.crops) for batch in by_thread] == share.sizes.tolist()
+    for batch in by_thread:
+        for position, crop in zip(batch.positions.tolist(), batch.crops, strict=True):
+            np.testing.assert_array_equal(crop, pixels[position])
+
+
 def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Path) -> None:
     sizes, pixels = streamed(small_crops, 3, batch=2)
     assert len(pixels) == 36
@@ -146,7 +157,7 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
 def stored_at(source: loader.Source, row: int) -> StoredCrop:
     rows = source.rows
     name = source.files[rows.file[row]]
-    place = (f"{source.uri}/{name}", int(rows.row_group[row]), int(rows.row[row]))
+    place = (name, int(rows.row_group[row]), int(rows.row[row]))
     return read_crops([place], source.storage, with_faces=True)[place]
 
 
