@@ -76,7 +76,7 @@ class LoaderThread:
         """See ``Feeder``."""
         reader = worker.WindowReader(source.files, source.storage)
         for first, stop in share.windows:
-            yield from reader.tables(worker.list_crops(source.rows, plan, share.positions[first:stop]))
+            yield from reader.read_tables(worker.list_crops(source.rows, plan, share.positions[first:stop]))
 
     def decode(self, decoder: CropDecoder, stored: Iterator[pa.Table]) -> Iterator[DecodedCrops]:
         """See ``Feeder``."""
