@@ -190,4 +190,4 @@ class DemoJobConfig(JobConfig):
     identities: int = Field(4, ge=2, description="identities made out of each of the three people")
     every_n: int = Field(15, ge=1, description="distance in frames between the crops")
     epochs: int = Field(2, ge=1, description="most epochs trained")
-    workers: int = Field(2, ge=1, description="Ray Train worker processes")
+    workers: int = Field(1, ge=1, description="training workers; 2 or more: processes of Ray Train")

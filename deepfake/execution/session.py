@@ -33,7 +33,9 @@ THREADS = 4  # for calls that are too small for workers
 
 
 @contextmanager
-def open_session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[None]:
+def open_session(
+    config: RayConfig, core_seconds: float = math.inf, small: float = SMALL_SECONDS
+) -> Iterator[None]:
     """Ray, ready to use: the one already running in this process, a cluster, or an embedded one.
 
     An embedded Ray is stopped at the end of the block, and not started for so little work that this process
@@ -43,7 +45,7 @@ def open_session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[
         quieten_ray()
         yield
         return
-    if is_small(config, core_seconds):
+    if is_small(config, core_seconds, small):
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -66,8 +68,10 @@ def open_session(config: RayConfig, core_seconds: float = math.inf) -> Iterator[
         ray.shutdown()
 
 
-def is_small(config: RayConfig, core_seconds: float) -> bool:
+def is_small(config: RayConfig, core_seconds: float, small: float = SMALL_SECONDS) -> bool:
     """Whether work of so many seconds of one core is done in this process, and says so.
+
+    ``small``: up to which it is.
 
     ``UsageError`` where ``ray.start never`` meets a cluster's address.
     """
@@ -75,7 +79,7 @@ def is_small(config: RayConfig, core_seconds: float) -> bool:
         if config.start == "never":
             raise UsageError("ray.start never: leave out --ray.address and RAY_ADDRESS, which name a cluster")
         return False
-    if config.start == "always" or (config.start == "auto" and core_seconds > SMALL_SECONDS):
+    if config.start == "always" or (config.start == "auto" and core_seconds > small):
         return False
     more = "" if math.isinf(core_seconds) else f" of about {core_seconds:.0f} s"
     log.info("work%s is done in this process; --ray.start always has Ray's workers do it", more)

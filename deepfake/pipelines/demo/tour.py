@@ -62,7 +62,7 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
         ),
         Step(
             "train",
-            f"a network from random weights, {config.epochs} short epochs, {config.workers} workers",
+            f"a network from random weights, {config.epochs} short epochs",
             _make_options({"input": crops, "output": model, **recipe}),
             ("model/plots/accuracy.png", "model/plots/loss.png"),
         ),

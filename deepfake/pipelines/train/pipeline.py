@@ -56,6 +56,9 @@ from deepfake.training.trainer import TrainingTask, train_here, train_worker
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "_checkpoints"
+# Up to so many seconds of one core a training of one worker is done in the job's own process. It takes no
+# longer there, however much it is: what a long one would lose is a worker that is started again when it dies.
+SMALL_SECONDS = 600.0
 SECONDS_PER_CROP = 0.1  # of one core, to learn from one; some 0.07 on two virtual cores of 2020
 _RUN_FILE = "run.json"
 UNNAMED = (
@@ -111,7 +114,7 @@ def _train(
     cut = parse_section(crops.config, "crop", CropConfig)
     task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
-    with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings)):
+    with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings), SMALL_SECONDS):
         if not session.workers_exist():
             if settings.workers > 1 or settings.use_gpu:
                 raise UsageError(
