@@ -23,7 +23,6 @@ from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
 from deepfake.config.parse import load_recipe
 from deepfake.crops import dataset
 from deepfake.errors import UsageError
-from deepfake.execution import session
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
@@ -32,7 +31,6 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
 from deepfake.pipelines.train import pipeline
 from deepfake.training import validation
-from deepfake.training.ray_train import prepare_environment
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +75,8 @@ def run(config: TrainJobConfig) -> Outcome:
     if config.dry_run:
         plans = {recipe.name: pipeline.run(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
         return Outcome({"recipes": plans, "identity_split": split})
-    prepare_environment()
     found: list[Numbers] = []
-    with lock.hold(output, storage), session.open_session(config.ray):
+    with lock.hold(output, storage):
         for recipe in recipes:
             log.info("recipe %s", recipe.name)
             pipeline.run(recipe.config)
@@ -130,7 +127,7 @@ def choose_identity_split(table: pa.Table, config: TrainJobConfig) -> str:
 
 
 def measure_recipe(recipe: Recipe, split: str, storage: Storage) -> list[Numbers]:
-    """A trained recipe's numbers on its own split and on the identity split; needs a Ray session."""
+    """A trained recipe's numbers on its own split and on the identity split."""
     output = recipe.config.output
     info = read_bundle_info(output, storage)
     own = tables.read_table(storage, join(output, validation.SCORES), "validation_scores")
