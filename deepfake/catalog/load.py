@@ -71,7 +71,7 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage, notes: dict[
     footage = sorted((f for f in files if is_footage(f.path)), key=lambda info: (info.path, info.uri))
     if not footage:
         raise UsageError(_explain_nothing(uri, files, notes))
-    if unread := [info.path for info in files if is_unread(info.path)]:
+    if len(footage) < len(files) and (unread := [info.path for info in files if is_unread(info.path)]):
         words = "%s: %d files that may be pictures or videos are not read: %s; the first is %s"
         log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
         notes["not_read"] = f"{len(unread)} files: {count_extensions(unread)}"

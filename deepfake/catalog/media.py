@@ -20,6 +20,8 @@ VIDEO_EXTENSIONS = frozenset(
     for name in names.split()
 )
 
+FOOTAGE_EXTENSIONS = VIDEO_EXTENSIONS | IMAGE_EXTENSIONS
+
 # Pictures and videos that no decoder here reads whole: they are counted, so that none is missed in silence.
 UNREAD_EXTENSIONS = frozenset(
     f".{name}"
@@ -66,21 +68,21 @@ def is_footage(path: str) -> bool:
     """Whether the name is that of a video or a still image, and nothing hidden (a part with a dot first)."""
     if path.startswith(".") or "/." in path:
         return False
-    return get_extension(path) in VIDEO_EXTENSIONS or is_image_name(path)
+    return get_extension(path) in FOOTAGE_EXTENSIONS
 
 
 def is_unread(path: str) -> bool:
     """Whether the name may be that of media that is not read: by its extension, or with none."""
     if path.startswith(".") or "/." in path:
         return False
-    return get_extension(path) in UNREAD_EXTENSIONS or not get_extension(path)
+    extension = get_extension(path)
+    return extension in UNREAD_EXTENSIONS or not extension
 
 
 def remove_extension(path: str) -> str:
     """The path less the extension of footage."""
     extension = get_extension(path)
-    known = extension in VIDEO_EXTENSIONS or extension in IMAGE_EXTENSIONS
-    return path[: -len(extension)] if known else path
+    return path[: -len(extension)] if extension in FOOTAGE_EXTENSIONS else path
 
 
 def count_extensions(paths: Iterable[str], most: int = 6) -> str:
