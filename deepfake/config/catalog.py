@@ -51,8 +51,7 @@ class CatalogConfig(Section):
     )
     split_seed: int = Field(0, description="seed of the split by identity group")
     assign_splits: dict[str, Literal["train", "val", "test"]] = Field(
-        {},
-        description='splits by hand, as glob pattern of video_id -> split, e.g. {"real/a*": "val"}',
+        {}, description='splits by hand, as glob pattern of video_id -> split, e.g. {"real/a*": "val"}'
     )
     datasets: list[str] | None = Field(None, description="keep only these FF++ datasets (youtube, actors)")
     methods: list[str] | None = Field(None, description="keep only these manipulation methods")

@@ -58,10 +58,7 @@ class TrainingConfig(Section):
         "needs less memory and gives the same update; the backbone's BatchNorm must be frozen",
     )
     label_smoothing: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="labels are this share nearer to 0.5 in the loss",
+        0.0, ge=0, lt=1, description="labels are this share nearer to 0.5 in the loss"
     )
     weight_decay: float = Field(
         0.0, ge=0, description="AdamW's decay of kernels, a step and unit of learning rate; 0: Adam"

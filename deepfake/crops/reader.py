@@ -64,10 +64,7 @@ def read_crops(
 
 
 def read_rows(
-    uri: str,
-    row_groups: Mapping[int, Sequence[int]],
-    storage: Storage,
-    columns: Sequence[str] | None = None,
+    uri: str, row_groups: Mapping[int, Sequence[int]], storage: Storage, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, pa.Table]]:
     """``(row group, its chosen rows in the order given)`` of one crops file, all columns or some.
 

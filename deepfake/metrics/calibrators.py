@@ -88,9 +88,7 @@ def choose_curve(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> tup
 
 
 def move_to_prevalence(
-    probabilities: ArrayLike,
-    share_of_fakes: float,
-    prevalence: float,
+    probabilities: ArrayLike, share_of_fakes: float, prevalence: float
 ) -> NDArray[np.float64]:
     """Probabilities ``(n,)`` for ``share_of_fakes`` among all, moved to where ``prevalence`` are (Bayes)."""
     for name, share in (("share_of_fakes", share_of_fakes), ("prevalence", prevalence)):

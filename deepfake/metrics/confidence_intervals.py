@@ -29,11 +29,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap_auc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    groups: ArrayLike,
-    n: int = 1000,
-    seed: int = 0,
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, n: int = 1000, seed: int = 0
 ) -> Interval | None:
     """The interval that ``bootstrap_metrics`` gives the AUC, in a fraction of its time."""
 

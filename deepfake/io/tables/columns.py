@@ -56,6 +56,19 @@ VIDEO_KEY = column(
     "video_id", pa.string(), "path relative to the listed root, POSIX separators; unique in a catalog", False
 )
 
+# How it went with a video.
+VIDEO_OUTCOME = [
+    VIDEO_KEY,
+    column("uri", pa.string(), "where the file is", False),
+    column("status", pa.string(), "a Status", False),
+    column("status_detail", pa.string(), "what went wrong, in words"),
+    column(
+        "retry",
+        pa.bool_(),
+        "whether the failure may be the machine's: the same command does the video again; null: none",
+    ),
+]
+
 NOTES = column(
     "notes", pa.string(), "what was chosen where the file leaves a choice, in words: streams, parts"
 )

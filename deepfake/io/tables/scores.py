@@ -2,15 +2,19 @@
 
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, NOTES, PROVENANCE, VIDEO_KEY, column
+from deepfake.io.tables.columns import FACE_KEY, NOTES, PROVENANCE, VIDEO_KEY, VIDEO_OUTCOME, column
+
+SCORED_BY = [
+    column("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
+    column("config_sha256", pa.string(), "the configuration that gave the row", False),
+]
 
 FACE_SCORES = pa.schema(
     [
         *FACE_KEY,
         column("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
         column("score", pa.float64(), "probability-like score of fake in [0, 1]", False),
-        column("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
-        column("config_sha256", pa.string(), "the configuration that gave the row", False),
+        *SCORED_BY,
         *PROVENANCE,
     ]
 )
@@ -25,14 +29,8 @@ TRACK_SCORES = pa.schema(
         column("last_s", pa.float64(), "time of the last face", False),
         column("face_size_px", pa.float32(), "median longer side of its boxes in source pixels", False),
         column("sharpness", pa.float32(), "median sharpness of its crops (variance of the Laplacian)"),
-        column(
-            "segments",
-            pa.int32(),
-            "stretches in which it looks fake (table segments)",
-            False,
-        ),
-        column("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
-        column("config_sha256", pa.string(), "the configuration that gave the row", False),
+        column("segments", pa.int32(), "stretches in which it looks fake (table segments)", False),
+        *SCORED_BY,
         *PROVENANCE,
     ]
 )
@@ -67,15 +65,7 @@ EVIDENCE = pa.schema(
 
 VIDEO_SCORES = pa.schema(
     [
-        VIDEO_KEY,
-        column("uri", pa.string(), "where the file is", False),
-        column("status", pa.string(), "a Status", False),
-        column("status_detail", pa.string(), "what went wrong, in words"),
-        column(
-            "retry",
-            pa.bool_(),
-            "whether the failure may be the machine's: the same command does the video again; null: none",
-        ),
+        *VIDEO_OUTCOME,
         column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         column("score", pa.float64(), "score of fake in [0, 1]; null unless status is ok"),
         column("verdict", pa.string(), "likely_real, uncertain, likely_fake; null without a score"),
@@ -109,8 +99,7 @@ VIDEO_SCORES = pa.schema(
         column("content_sha256", pa.string(), "hash of all bytes; null where only a part was read"),
         column("size_bytes", pa.int64(), "size as read"),
         column("detector", pa.string(), "detector used"),
-        column("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
-        column("config_sha256", pa.string(), "the configuration that gave the row", False),
+        *SCORED_BY,
         column("made_with", pa.string(), "versions of what decoded, detected and scored"),
         column("decode_seconds", pa.float64(), "time spent opening and decoding"),
         column("detect_seconds", pa.float64(), "time spent finding faces"),

@@ -5,7 +5,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, NOTES, PROVENANCE, PROVENANCE_COLUMNS, VIDEO_KEY, column
+from deepfake.io.tables.columns import (
+    FACE_KEY,
+    NOTES,
+    PROVENANCE,
+    PROVENANCE_COLUMNS,
+    VIDEO_KEY,
+    VIDEO_OUTCOME,
+    column,
+)
 
 CATALOG = pa.schema(
     [
@@ -33,15 +41,7 @@ CROPS = pa.schema(
 # One row for each video that preprocess or score looked at.
 VIDEOS = pa.schema(
     [
-        VIDEO_KEY,
-        column("uri", pa.string(), "where the file is", False),
-        column("status", pa.string(), "a Status", False),
-        column("status_detail", pa.string(), "what went wrong, in words"),
-        column(
-            "retry",
-            pa.bool_(),
-            "whether the failure may be the machine's: the same command does the video again; null: none",
-        ),
+        *VIDEO_OUTCOME,
         column("gone", pa.bool_(), "the input no longer had it when the output was last made; null: it did"),
         column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         column(

@@ -11,12 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deepfake.config import (
-    BenchmarkJobConfig,
-    CatalogConfig,
-    DetectorConfig,
-    PreprocessJobConfig,
-)
+from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError
 from deepfake.execution import nodes

@@ -26,12 +26,7 @@ from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
 from deepfake.pipelines.benchmark import results
 from deepfake.pipelines.benchmark.clips import LocalClip, copy_clips, repeat_clips, sort_longest_first
-from deepfake.pipelines.benchmark.contestants import (
-    Bench,
-    Contestant,
-    list_contestants,
-    warm_up,
-)
+from deepfake.pipelines.benchmark.contestants import Bench, Contestant, list_contestants, warm_up
 from deepfake.pipelines.benchmark.results import Measurement
 
 log = logging.getLogger(__name__)
