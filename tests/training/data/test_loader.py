@@ -70,7 +70,7 @@ def test_three_workers_see_the_pixels_that_one_would_see(small_crops: Path) -> N
 
 def test_a_thread_gives_the_batches_that_workers_would_give(small_crops: Path) -> None:
     source, plan = planned(small_crops)
-    share = plan.share(0, 1)
+    share = plan.cut_share(0, 1)
     by_thread = list(loader.BatchStream(source, plan, share, 3, loader.LoaderThread()))
     _, pixels = streamed(small_crops, 1)
     assert [len(batch.crops) for batch in by_thread] == share.sizes.tolist()
