@@ -39,8 +39,6 @@ _CAMERA = re.compile(r"(?:IMG|DSC|DSCN|DSCF|PXL|MVI|SAM|P|DJI|GOPR|Screenshot|Wh
 _MOST = 3000  # pictures in a folder that may be a video's frames where the names do not say so
 # In an unlabelled archive, in which pictures are often numbered: what programs call frames.
 _FRAME_WORD = re.compile(r"(?:.*[\W_])?(?:f|fr|frame|frames|out|output|thumb)[\W_]*#", re.IGNORECASE)
-
-
 # Trees of data sets of videos, whose folders do not name the classes in words.
 _VIDEOS = re.compile(
     r"(?:^|/)(?:(?:Real|Fake)Video-(?:Real|Fake)Audio|DF40(?:_[a-z]+)?|ff|cdf|manipulated_videos|original_videos|"
@@ -112,7 +110,8 @@ def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], roo
 
     Below a folder that says ``frames`` they do. Real videos have no methods: numbered pictures in folders
     below one that says ``real`` are frames, and so are those below its fakes; but where pictures lie in
-    ``real`` itself, the folders below ``fake`` are methods.
+    ``real`` itself, the folders below ``fake`` are methods. Without labels pictures are pictures, but where
+    their names say ``frame`` or the like.
     """
     above_all = f"{root_name}/" if read_label(root_name) is not None else ""
 
@@ -136,7 +135,7 @@ def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], roo
             sure.append(folder)
         elif above in shards or len(folder.pictures) > _MOST:
             left.append(folder)
-        elif where.label is None and not _VIDEOS.search(folder.path):
+        elif where.label is None and not _VIDEOS.search(f"{root_name}/{folder.path}"):
             frames = _FRAME_WORD.fullmatch(folder.skeleton) and len(folder.pictures) > 1
             (guessed if frames and not single else left).append(folder)
         elif where.label in (REAL, None) or where.method != "fake" or where.group is not None:
@@ -154,17 +153,17 @@ def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], roo
 
 
 def _find_shards(folders: Sequence[_Folder]) -> set[str]:
-    """Folders that hold so many pictures in folders that no number is in two of them, as FFHQ's do."""
+    """Folders below which each number is that of one picture of many, as in FFHQ: 00000/00000.png."""
     numbers: dict[str, list[str]] = defaultdict(list)
     several: dict[str, int] = defaultdict(int)
     for folder in folders:
         above = folder.path.rpartition("/")[0]
-        numbers[above] += [info.path.rpartition("/")[2] for info in folder.pictures]
+        numbers[above] += [_DIGITS.findall(info.path)[-1] for info in folder.pictures]
         several[above] += 1
     return {
         above
-        for above, names in numbers.items()
-        if several[above] > 1 and len(names) >= _SHARDED and len(set(names)) == len(names)
+        for above, found in numbers.items()
+        if several[above] > 1 and len(found) >= _SHARDED and len(set(found)) == len(found)
     }
 
 

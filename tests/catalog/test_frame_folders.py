@@ -27,6 +27,7 @@ BENCH = [
         (["train/real/wudkmejywf", "train/fake/aaagqkcdis"], "frame_{:05d}.jpg"),
         (["real/a_b", "fake/roop/a_b"], "a_b_{}.png"),
         (["real_train/0/3", "fake_train/1/12"], "{}.png"),
+        (["RealVideo-RealAudio/African/men/id00076/00109"], "{:04d}.png"),
         (["real/a", "fake/b"], "fr{:03d}_subj0.jpg"),
         (["clips/one", "clips/two"], "frame{:03d}.jpg"),
         (["clips/one"], "clip one frame {:06d}.png"),
@@ -57,6 +58,11 @@ def test_a_folder_of_numbered_frames_is_one_video(tree, load, folders, name):
 )
 def test_other_folders_of_pictures_are_pictures(tree, load, paths):
     assert load(tree(*paths))["video_id"].to_pylist() == sorted(paths)
+
+
+def test_frames_named_after_their_video_are_no_pictures_numbered_throughout(tree, load):
+    names = [f"real/{video}/{video}_{i:04d}.png" for video in ("000", "001") for i in range(60)]
+    assert load(tree(*names))["video_id"].to_pylist() == ["real/000", "real/001"]
 
 
 def test_a_guess_is_logged_with_the_key_that_changes_it(tree, load, caplog):
