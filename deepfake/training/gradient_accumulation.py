@@ -24,6 +24,7 @@ from deepfake.training.step import (
     make_loss_sum,
     make_signature,
     scale_whole_loss,
+    trace,
 )
 
 
@@ -60,16 +61,11 @@ class AccumulatedStep:
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))
         scalar = tf.TensorSpec([], tf.float32)
 
-        def traced(function: Any, *signature: Any) -> Any:
-            made = tf.function(
-                function, input_signature=signature, autograph=False, jit_compile=options.jit_compile or None
-            )
-            return made if options.jit_compile else made.get_concrete_function()
-
-        self._features = traced(lambda part: self._backbone(part, training=True), crops)
-        self._learn_head = traced(self._run_head, features, labels, scalar)
-        self._learn_backbone = traced(self._run_backbone, crops, features)
-        self._finish = traced(self._run_update, scalar, scalar)
+        xla = options.jit_compile
+        self._features = trace(lambda part: self._backbone(part, training=True), [crops], xla)
+        self._learn_head = trace(self._run_head, [features, labels, scalar], xla)
+        self._learn_backbone = trace(self._run_backbone, [crops, features], xla)
+        self._finish = trace(self._run_update, [scalar, scalar], xla)
 
     def __call__(self, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """As ``TrainStep``: learn from this worker's slice, give its scores ``(n,) float32``."""

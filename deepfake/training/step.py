@@ -3,7 +3,7 @@
 ``deepfake.training.gradient_accumulation`` has the same step for a batch that is too large for the memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,14 @@ def make_loss_sum(keras: Any, label_smoothing: float) -> Any:
     return lambda labels, scores: cross_entropy(labels[:, None], scores[:, None])
 
 
+def trace(function: Callable[..., Any], signature: Sequence[Any], jit_compile: bool = False) -> Any:
+    """The graph of ``function``, made now; by XLA, which compiles for a shape, at the first batch."""
+    import tensorflow as tf
+
+    made = tf.function(function, input_signature=signature, autograph=False, jit_compile=jit_compile or None)
+    return made if jit_compile else made.get_concrete_function()
+
+
 class TrainStep:
     """Forward, backward, sum over the workers, update.
 
@@ -91,14 +99,8 @@ class TrainStep:
         self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
         self._loss_sum = make_loss_sum(keras_runtime.start_keras(), options.label_smoothing)
-        function = tf.function(
-            self._run,
-            input_signature=[*make_signature(), tf.TensorSpec([], tf.float32)],
-            autograph=False,
-            jit_compile=options.jit_compile or None,
-        )
-        # XLA compiles for a shape: there is nothing to trace before the first batch
-        self._step = function if options.jit_compile else function.get_concrete_function()
+        signature = [*make_signature(), tf.TensorSpec([], tf.float32)]
+        self._step = trace(self._run, signature, options.jit_compile)
 
     def __call__(self, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Learn from this worker's slice ``(n, 224, 224, 3) uint8``, ``(n,)``; its scores ``(n,) float32``.
@@ -137,13 +139,7 @@ class ScoreStep:
     """Scores as in inference, on this worker alone."""
 
     def __init__(self, network: Any) -> None:
-        import tensorflow as tf
-
-        self._score = tf.function(
-            lambda batch: network(batch, training=False)[:, 0],
-            input_signature=make_signature()[:1],
-            autograph=False,
-        ).get_concrete_function()
+        self._score = trace(lambda batch: network(batch, training=False)[:, 0], make_signature()[:1])
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """Scores ``(n,) float32`` of crops ``(n, 224, 224, 3) uint8``."""
