@@ -38,7 +38,6 @@ def list_changes(before: pa.Table, after: pa.Table, config_sha256: str | None = 
     order = pc.sort_indices(
         pa.table({"size": size, "name": joined["video_id"]}),
         sort_keys=[("size", "descending"), ("name", "ascending")],
-        null_placement="at_end",
     )
     wanted = tables.make_schema("changes", config_sha256)
     return joined.take(order).select(wanted.names).cast(wanted).combine_chunks()
