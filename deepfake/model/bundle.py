@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +158,13 @@ class Bundle:
             path.write_bytes(self._network_file)
             try:
                 network = keras.models.load_model(path, compile=False, safe_mode=True)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
+                made_by = self.info.versions.get("keras", "")
+                if _read_release(made_by) > _read_release(keras.__version__):
+                    raise UsageError(
+                        f"{join(self.uri, MODEL_FILE)}: saved by Keras {made_by}, this is Keras "
+                        f"{keras.__version__}, which cannot read it; install keras>={made_by}"
+                    ) from error
                 raise UsageError(
                     f"{join(self.uri, MODEL_FILE)}: not a network that loads in safe mode, in which a file "
                     f"may carry no code ({str(error).strip().splitlines()[0]}); use a bundle of jobs/train.py"
@@ -191,6 +198,10 @@ class Bundle:
         return score_in_batches(
             crops, self.batch_size, lambda batch: self._forward(tf.constant(batch)).numpy()
         )
+
+
+def _read_release(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:

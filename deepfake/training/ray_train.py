@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 600  # a small machine takes a minute or two to start several TensorFlows
 _STOP_SECONDS = 0.5  # Ctrl-C and SIGTERM are heard at least so often
+FAILED = "failed"  # key of a worker's answer: words for an error that would come again
 _MANY_NODES = 1000  # more are not told apart
 _POLL_SECONDS = 0.5  # an epoch's checkpoint counts once Ray Train has asked all workers for it
 
@@ -82,7 +83,7 @@ def run_workers(
             raise mine.lost
     try:
         with raise_user_errors():
-            return answer.result()
+            found = answer.result()
     except ray.exceptions.RayTaskError:
         raise  # a fault of this program
     except ray.exceptions.RayError as error:
@@ -90,6 +91,9 @@ def run_workers(
             f"the process that Ray Train ran in is lost ({type(error).__name__}); run the same "
             "command again to go on"
         ) from error
+    if FAILED in found:
+        raise JobError(f"training failed: {found[FAILED]}")
+    return found
 
 
 def _fit(

@@ -40,7 +40,7 @@ from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_ep
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
-from deepfake.training.ray_train import find_own_share
+from deepfake.training.ray_train import FAILED, find_own_share
 from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
 from deepfake.training.step import ScoreStep
@@ -49,6 +49,10 @@ log = logging.getLogger(__name__)
 
 _VALIDATION_BATCH = 32
 _METRICS = ("accuracy", "precision", "recall", "auc")
+
+
+class NotFiniteError(JobError):
+    """The network's scores are no numbers any more; all workers find it alike."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,12 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     else:
         with last.as_directory() as folder:
             trainer.restore(Path(folder))
-    while trainer.has_more_epochs():
-        report_epoch(trainer, trainer.run_epoch())
-    return trainer.finish()
+    try:
+        while trainer.has_more_epochs():
+            report_epoch(trainer, trainer.run_epoch())
+        return trainer.finish()
+    except NotFiniteError as error:  # on every worker, and again on those that would take their place
+        return {FAILED: str(error)}
 
 
 def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str, Any]:
@@ -360,9 +367,9 @@ class Trainer:
 
 
 def _measure(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[str, float | None]:
-    """Metrics of labels and scores ``(n,)``; raises ``JobError`` where a score is not finite."""
+    """Metrics of labels and scores ``(n,)``; raises ``NotFiniteError`` where a score is not finite."""
     if not np.isfinite(scores).all():
-        raise JobError(
+        raise NotFiniteError(
             "the network's scores are no longer finite; lower training.learning_rate or "
             "training.head_learning_rate, or set training.clip_norm"
         )

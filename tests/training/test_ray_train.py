@@ -220,3 +220,13 @@ def test_another_configuration_does_not_mix_with_what_the_output_holds(
     )
     assert done.returncode == 2
     assert "another configuration" in done.stderr and "--training.resume false" in done.stderr
+
+
+def test_what_would_fail_again_is_not_tried_again(small_crops: Path, tmp_path: Path) -> None:
+    words = [*command(small_crops, tmp_path / "model", 1), "--training.head_learning_rate", "1e30"]
+    done = subprocess.run(
+        words, env=running.environment(), capture_output=True, text=True, timeout=running.HANGS_SECONDS
+    )
+    assert done.returncode == 1, done.stderr
+    assert "training failed: the network's scores are no longer finite; lower training." in done.stderr
+    assert len(WORKER_LINE.findall(done.stderr + done.stdout)) == 1

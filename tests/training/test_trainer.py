@@ -16,7 +16,7 @@ from deepfake.model.network import list_weights
 from deepfake.training import trainer
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.resources import divide_node
-from deepfake.training.trainer import Trainer, TrainingTask
+from deepfake.training.trainer import NotFiniteError, Trainer, TrainingTask
 from tests.small_network import small_network
 
 
@@ -93,3 +93,10 @@ def test_a_checkpoint_of_more_phases_than_there_are_is_refused(small_crops: Path
     run.save(tmp_path)
     with pytest.raises(CheckpointError, match="another recipe"):
         begin(small_crops, tmp_path, fine_tune="none").restore(tmp_path)
+
+
+def test_scores_that_are_no_numbers_end_the_training_in_words(small_crops: Path, tmp_path: Path) -> None:
+    run = begin(small_crops, tmp_path, head_learning_rate=1e30)
+    with pytest.raises(NotFiniteError, match=r"no longer finite; lower training\.learning_rate"):
+        while run.has_more_epochs():
+            run.run_epoch()
