@@ -79,6 +79,12 @@ class TrainingConfig(Section):
         "class in the next epoch; method: and as many of each manipulation method; paired: each real beside "
         "a fake of the same frame, in one batch and augmented alike",
     )
+    most_repeats: int = Field(
+        3,
+        ge=1,
+        description="times that balance: method shows a crop in an epoch, at most; what a rare method cannot "
+        "fill goes to the others",
+    )
     shuffle_row_groups: int = Field(
         16, ge=1, description="row groups of the crops (64 each) that are shuffled and held at once"
     )

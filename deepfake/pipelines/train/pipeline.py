@@ -47,7 +47,7 @@ from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE
 from deepfake.training.data.balancing import CropKind
-from deepfake.training.data.epoch_plan import plan_training_epoch
+from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
 from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
@@ -224,9 +224,24 @@ def describe_training(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[
         if count := int(np.count_nonzero(first.kind == kind)):
             found[f"{name}_per_epoch"] = count
     found["phases"] = {phase.name: f"{phase.epochs} epochs at most" for phase in plan_phases(training)}
+    if training.balance == "method":
+        _tell_of_rare_methods(rows["train"], first, training.most_repeats)
     if config.faults.list_names():
         found["faults"] = ", ".join(config.faults.list_names())
     return found
+
+
+def _tell_of_rare_methods(rows: Rows, epoch: EpochPlan, most_repeats: int) -> None:
+    """Say which methods have too few crops for their share of an epoch's fakes."""
+    fakes = rows.method[epoch.rows][(epoch.kind == CropKind.STORED) & (epoch.label == 1)]
+    shown = np.bincount(fakes, minlength=len(rows.methods))
+    stored = np.bincount(rows.method[rows.label == 1], minlength=len(rows.methods))
+    for method in np.flatnonzero((stored > 0) & (shown == most_repeats * stored) & (shown < shown.max())):
+        log.info(
+            "%s: its %d crops are shown %d times an epoch, which training.most_repeats bounds; other methods "
+            "fill its share",
+            rows.methods[method], stored[method], most_repeats,
+        )  # fmt: skip
 
 
 def hash_run(config: TrainJobConfig, data_sha256: str) -> str:

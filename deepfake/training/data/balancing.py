@@ -14,6 +14,7 @@ from deepfake.crops.dataset import Rows
 
 # What a random stream is for; ``epoch_plan`` has 2 and 3.
 _SELECT, _BLEND, _PARTNER = 1, 4, 5
+MOST_REPEATS = 3  # of one crop in an epoch
 
 
 class CropKind(IntEnum):
@@ -65,13 +66,16 @@ class Selection:
         )
 
 
-def select_crops(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real") -> Selection:
+def select_crops(
+    rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "real", most_repeats: int = MOST_REPEATS
+) -> Selection:
     """The crops of one epoch.
 
     ``none``: each row once. ``class``: as many fakes as reals, as many as the smaller class has. ``method``:
     the same, and the fakes' share is divided evenly over the methods, which shows rows of a rare method more
-    than once. ``paired``: each real once, beside one of the fakes of the same frame, another one in the next
-    epoch; reals and fakes that have no such partner are balanced as in ``class``.
+    than once, ``most_repeats`` times at most: what is missing then goes to the other methods. ``paired``:
+    each real once, beside one of the fakes of the same frame, another one in the next epoch; reals and fakes
+    that have no such partner are balanced as in ``class``.
 
     ``fakes`` is ``real``, or ``sbi``: each real once and a fake made of it beside it, whatever the balance;
     or ``mix``: half of the fakes are made of reals, and the others chosen as above.
@@ -89,7 +93,7 @@ def select_crops(rows: Rows, balance: str, seed: int, epoch: int, fakes: str = "
         [
             _select_self_blended(shown[:n_blended], seen[:n_blended]),
             Selection.of_stored(shown[n_blended:], seen[n_blended:]),
-            _select_fakes(rows, stored, n_fake - n_blended, balance, seed, epoch),
+            _select_fakes(rows, stored, n_fake - n_blended, balance, seed, epoch, most_repeats),
         ]
     )
 
@@ -99,27 +103,46 @@ def _select_self_blended(reals: np.ndarray, occurrence: np.ndarray) -> Selection
 
 
 def _select_fakes(
-    rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, epoch: int
+    rows: Rows, stored: np.ndarray, quota: int, balance: str, seed: int, epoch: int, most_repeats: int
 ) -> Selection:
-    """So many fakes of the data set; with ``method`` as many of each method."""
+    """So many fakes of the data set; with ``method`` as many of each method as its crops allow."""
     if balance != "method":
         return Selection.of_stored(*_take_turns(stored, epoch * quota, quota, (seed, 1)))
     methods = np.unique(rows.method[stored])
     turn = np.roll(methods, epoch % max(len(methods), 1))  # who gets the remainder changes
-    strata = []
-    for number, method in enumerate(turn):
-        size = quota // len(turn) + (number < quota % len(turn))
-        strata.append((stored[rows.method[stored] == method], size))
-    strata.sort(key=lambda stratum: int(stratum[0][0]))
-    # sizes differ by the remainder; starting at epoch * (largest size) overlaps nothing
-    stride = -(-quota // max(len(strata), 1))
+    members = [stored[rows.method[stored] == method] for method in turn]
+    room = np.array([most_repeats * len(some) for some in members], np.int64)
+    sizes = divide_evenly(quota, room)
+    # sizes that have room differ by the remainder; starting at epoch * (largest size) overlaps nothing
+    largest = sizes[sizes < room].max(initial=0)
+    strides = np.where(sizes < room, largest, room)
+    strata = sorted(
+        zip(members, sizes.tolist(), strides.tolist(), strict=True), key=lambda one: int(one[0][0])
+    )
     return Selection.concatenate(
         [Selection.of_stored(np.empty(0, np.int64))]
         + [
-            Selection.of_stored(*_take_turns(members, epoch * stride, size, (seed, number)))
-            for number, (members, size) in enumerate(strata, start=1)
+            Selection.of_stored(*_take_turns(some, epoch * stride, size, (seed, number)))
+            for number, (some, size, stride) in enumerate(strata, start=1)
         ]
     )
+
+
+def divide_evenly(quota: int, room: np.ndarray) -> np.ndarray:
+    """``quota`` divided over places ``(n,) int64``, as evenly as the ``room (n,) int64`` of each allows.
+
+    The first ones get the remainder. Less than ``quota`` together where there is no more room.
+    """
+    level, most = 0, quota
+    while level < most:  # what all get that have room for it
+        middle = -(-(level + most) // 2)
+        if np.minimum(room, middle).sum() <= quota:
+            level = middle
+        else:
+            most = middle - 1
+    given = np.minimum(room, level)
+    given[np.flatnonzero(room > level)[: quota - int(given.sum())]] += 1
+    return given
 
 
 def _select_paired(

@@ -96,19 +96,28 @@ def plan_training_epoch(rows: Rows, config: TrainJobConfig, epoch: int) -> Epoch
     Row groups are put in random order and taken ``training.shuffle_row_groups`` at a time; rows are shuffled
     within such a window. That reads each about once and holds one window in memory, not the data set.
     A fake beside its original comes with it, from whichever row group it is in.
+
+    A row group is mostly of one method. So each window gets its part of the row groups of every method, and
+    each stretch of a window its part of the rows of every method: batches are as balanced as the epoch.
     """
     settings, seed = config.training, config.training.seed
-    chosen = select_crops(rows, settings.balance, seed, epoch, config.augment.fakes)
+    chosen = select_crops(rows, settings.balance, seed, epoch, config.augment.fakes, settings.most_repeats)
     key = rows.file[chosen.rows].astype(np.int64) << 32 | rows.row_group[chosen.rows]
     groups, code = np.unique(key, return_inverse=True)
-    place = seed_random(seed, _GROUPS, epoch).permutation(len(groups))[code]
+    method = rows.method[chosen.rows].astype(np.int64)
+    counts = np.zeros((len(groups), len(rows.methods)), np.int64)
+    np.add.at(counts, (code, method), 1)
+    spread = _spread_evenly(counts.argmax(axis=1), seed_random(seed, _GROUPS, epoch))
+    place = np.argsort(np.argsort(spread))[code]
     leads = np.diff(chosen.unit, prepend=-1) > 0
     # Fakes beside their originals come from as many row groups again.
     span = settings.shuffle_row_groups
     span = max(1, span // 2) if settings.balance == "paired" else span
-    window = place[leads] // span  # of each unit
-    order = np.lexsort((seed_random(seed, _WINDOW, epoch).random(len(window)), window))
+    windows = -(-len(groups) // span)  # of about one size
+    window = place[leads] * windows // max(len(groups), 1)  # of each unit
     pair = np.bincount(chosen.unit, minlength=len(window)) > 1
+    strata = (window * len(rows.methods) + method[leads]) * 2 + pair
+    order = np.lexsort((_spread_evenly(strata, seed_random(seed, _WINDOW, epoch)), window))
     if pair.any():
         order, window = _pair_singles(order, window, pair)
     sorted_units = np.empty(len(order), np.int64)
@@ -118,6 +127,19 @@ def plan_training_epoch(rows: Rows, config: TrainJobConfig, epoch: int) -> Epoch
     unit = unit[positions]
     window = window[order][unit]
     return _make_plan(chosen, rows, positions, unit, window, place[positions], settings.global_batch)
+
+
+def _spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Places in [0, 1) for members of ``strata`` (n,) int64, those of each at about even distances.
+
+    (n,) float64; which of a stratum comes where is random.
+    """
+    order = np.lexsort((random.random(len(strata)), strata))
+    _, start, count = np.unique(strata[order], return_index=True, return_counts=True)
+    rank = np.arange(len(strata)) - np.repeat(start, count)
+    place = np.empty(len(strata))
+    place[order] = (rank + random.random(len(strata))) / np.repeat(count, count)
+    return place
 
 
 def _pair_singles(order: np.ndarray, window: np.ndarray, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

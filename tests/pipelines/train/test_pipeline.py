@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.config.parse import load_config
+from deepfake.crops.dataset import Rows
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.pipelines.train.pipeline import hash_run, require_no_copies, run
+from deepfake.pipelines.train.pipeline import describe_training, hash_run, require_no_copies, run
 from tests import running
 from tests.running import ROOT
 
@@ -61,6 +64,20 @@ def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, t
     assert summary["val_real_crops"] == summary["val_fake_crops"] == 8
     assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
     assert not (tmp_path / "model").exists()
+
+
+def test_methods_with_too_few_crops_for_their_share_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    method = np.repeat([0, 1, 2], [60, 5, 80]).astype(np.int16)
+    place = np.arange(len(method))
+    rows = Rows(
+        place // 64, place * 0, place % 64, (method > 0).astype(np.int8), method, ("real", "rare", "usual")
+    )
+    with caplog.at_level(logging.INFO):
+        describe_training({"train": rows, "val": rows}, job(tmp_path, tmp_path / "model", most_repeats=2))
+    assert "rare: its 5 crops are shown 2 times an epoch, which training.most_repeats bounds" in caplog.text
+    assert "usual: its" not in caplog.text
 
 
 def test_self_blended_training_needs_no_fakes_but_must_know_how_crops_were_cut(

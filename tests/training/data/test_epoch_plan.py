@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake.crops.dataset import Rows
-from deepfake.training.data.balancing import CropKind, Selection, select_crops
-from deepfake.training.data.epoch_plan import plan_validation
+from deepfake.training.data.balancing import MOST_REPEATS, CropKind, Selection, divide_evenly, select_crops
+from deepfake.training.data.epoch_plan import EpochPlan, plan_validation
 from tests.training.data.plans import plan_epoch
 
 
@@ -98,7 +100,12 @@ def test_method_balance_shows_all_methods_alike(rows: Rows, epoch: int) -> None:
     chosen, occurrence = selection.rows, selection.occurrence
     shown = np.bincount(rows.method[chosen], minlength=len(rows.methods))
     assert shown[0] == shown[1:].sum() == np.bincount(rows.label, minlength=2).min()
-    assert shown[1:].max() - shown[1:].min() <= 1
+    full = shown == MOST_REPEATS * np.bincount(rows.method, minlength=len(rows.methods))
+    free = shown[1:][~full[1:]]  # the others have what these could not fill
+    if len(free):
+        assert free.max() - free.min() <= 1
+        assert free.min() >= shown[1:][full[1:]].max(initial=0) - 1
+    assert occurrence.max() < MOST_REPEATS
     for row in set(chosen.tolist()):
         seen = occurrence[chosen == row]
         assert sorted(seen) == list(range(len(seen)))
@@ -192,6 +199,36 @@ def test_epochs_and_seeds_differ() -> None:
     ), ("real", "fake"))  # fmt: skip
     orders = {tuple(plan_epoch(rows, "none", 8, 4, seed, epoch).rows) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
+
+
+def share_of_fakes(plan: EpochPlan) -> np.ndarray:
+    """Of each whole batch."""
+    whole = np.diff(plan.cuts) == np.diff(plan.cuts).max()
+    return np.array([plan.label[start:stop].mean() for start, stop in pairwise(plan.cuts)])[whole]
+
+
+@pytest.mark.parametrize("balance", ["class", "method"])
+def test_batches_are_as_balanced_as_the_epoch_although_row_groups_are_of_one_class(balance: str) -> None:
+    """As FaceForensics++ lies in files: 720 videos of each method, one method after the other."""
+    method = np.repeat(np.arange(5), 720 * 16)
+    place = np.arange(len(method))
+    rows = Rows(
+        place // 4096, place // 64 % 64, place % 64, (method > 0).astype(np.int8), method,
+        ("real", "a", "b", "c", "d"),
+    )  # fmt: skip
+    for epoch in range(3):
+        shares = share_of_fakes(plan_epoch(rows, balance, 32, 16, 0, epoch))
+        independent_draws = np.sqrt(0.25 / 32)
+        assert shares.std() < independent_draws
+        assert shares.min() > 0 and shares.max() < 1
+
+
+def test_what_a_rare_method_cannot_fill_goes_to_the_others() -> None:
+    assert divide_evenly(10, np.array([1, 100, 100])).tolist() == [1, 5, 4]
+    assert divide_evenly(10, np.array([2, 3, 1])).tolist() == [2, 3, 1]
+    assert divide_evenly(7, np.array([50, 50, 50])).tolist() == [3, 2, 2]
+    assert divide_evenly(0, np.array([5])).tolist() == [0]
+    assert divide_evenly(5, np.array([], np.int64)).tolist() == []
 
 
 @pytest.mark.parametrize("world", [1, 3, 8])
