@@ -129,7 +129,7 @@ import ray
 from deepfake.pipelines.score import pipeline
 import deepfake.pipelines.preprocess.pipeline
 from deepfake.config import ScoreJobConfig
-ray.init(num_cpus=2, num_gpus=1, object_store_memory=2**28, include_dashboard=False)
+ray.init(address="local", num_cpus=2, num_gpus=1, object_store_memory=2**28, include_dashboard=False)
 pipeline.run(ScoreJobConfig.model_validate_json(sys.argv[1]))
 """
 
