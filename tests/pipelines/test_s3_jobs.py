@@ -38,7 +38,8 @@ def rows(output: str, name: str) -> list[dict[str, object]]:
     storage = Storage()
     uris = list_part_files(output, storage) if name == "crops" else [join(output, "_manifest.parquet")]
     table = pa.concat_tables([tables.read_table(storage, uri, name) for uri in uris])
-    kept = [column for column in table.column_names if column != "uri" and not column.endswith("_seconds")]
+    places = ("uri", "modified")
+    kept = [name for name in table.column_names if name not in places and not name.endswith("_seconds")]
     return table.select(kept).to_pylist()
 
 
