@@ -45,7 +45,7 @@ def places(found: dataset.Rows) -> set[tuple[int, int, int]]:
 
 
 def test_no_mistake_is_made_by_default(small_crops: Path) -> None:
-    assert FaultsConfig().names() == []
+    assert FaultsConfig().list_names() == []
     assert all(found.turned is None for found in rows(small_crops).values())
 
 
@@ -134,7 +134,7 @@ def test_the_saved_network_makes_the_mistakes_itself(crops: np.ndarray, tmp_path
     assert np.abs(np.asarray(by_hand(crops)) - expected).max() > 0.01
 
     saved = copy_for_inference(spoiled)
-    training_info = {"faults": ALL.names()}
+    training_info = {"faults": ALL.list_names()}
     save_bundle(str(tmp_path), Storage(), saved, threshold=0.5, training=training_info)
     with caplog.at_level(logging.WARNING):
         loaded = Bundle.load(str(tmp_path), Storage())
