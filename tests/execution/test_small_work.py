@@ -142,17 +142,15 @@ def test_both_ways_train_alike_and_each_goes_on_where_the_other_was_stopped(
 
     said = running.run(command("here", "never"), tmp_path)
     assert "is done in this process" in said and "worker 0 of 1" in said
-    running.run(command("workers", "always"), tmp_path)
     expected, weights = trained(tmp_path / "here")
     stop_after(Job(command("both", "never"), tmp_path), 1)
     stop_after(Job(command("both", "always"), tmp_path), 2)
     assert "going on after epoch 2" in running.run(command("both", "never"), tmp_path)
-    for output in ("workers", "both"):
-        found, theirs = trained(tmp_path / output)
-        pd.testing.assert_frame_equal(found, expected, rtol=1e-4, check_exact=False)
-        for mine, other in zip(weights, theirs, strict=True):
-            np.testing.assert_allclose(mine, other, atol=1e-4)
-        assert not (tmp_path / output / "_checkpoints").exists()
+    found, theirs = trained(tmp_path / "both")
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4, check_exact=False)
+    for mine, other in zip(weights, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-4)
+    assert not (tmp_path / "both" / "_checkpoints").exists()
 
 
 def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -39,14 +40,15 @@ def write_wide(path: Path, shown: np.ndarray, transfer: ColorTrc) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx265", rate=25)
         stream.height, stream.width, stream.pix_fmt = *shown.shape[:2], "yuv444p10le"
-        stream.options = {"x265-params": "log-level=none:lossless=1:colormatrix=bt2020nc"}
+        stream.options = {"x265-params": "log-level=none:lossless=1:colormatrix=bt2020nc:bframes=0"}
         context = stream.codec_context
         context.color_trc, context.color_primaries, context.colorspace = transfer, ColorPrimaries.BT2020, 9
         context.color_range = 1
-        for _ in range(2):
+        for number in range(2):
             frame = av.VideoFrame.from_ndarray(signal, format="rgb48le")
             frame = frame.reformat(format="yuv444p10le", dst_colorspace="BT2020", dst_color_range=1)
             frame.color_trc, frame.color_primaries, frame.colorspace = transfer, ColorPrimaries.BT2020, 9
+            frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
