@@ -53,7 +53,8 @@ tests-under-it: $(VENV)/.installed-dev
 	@$(UV_INDEX) $(BIN)/uv pip install -q --python $(BIN)/python --upgrade --no-deps --target $(VENV)/newest \
 		"$$(sed -n 's/^    "\(av[<>=].*\)",/\1/p' pyproject.toml)"
 	PYTHONPATH=$(VENV)/newest $(BIN)/python -m pytest tests/video/test_decoder.py tests/crops/test_extraction.py \
-		-k "every_n-7 or title or extraction or orient or square or cover"
+		$(addprefix tests/video/test_,colour.py container.py frame_folder.py image.py parts_and_streams.py) \
+		-k "not test_decoder or every_n-7 or title or orient or square or cover"
 
 drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a table of what became of the jobs
 	$(BIN)/python -m tests.drill $(ARGS)
