@@ -18,7 +18,8 @@ class RayConfig(Section):
     start: Literal["auto", "always", "never"] = Field(
         "auto",
         description="whether an embedded Ray is started: auto: not where a job is less work than starting "
-        "workers takes, which is then done in the job's own process; never: whatever it is",
+        "workers takes, or a training of one worker that takes minutes, which are then done in the job's own "
+        "process; never: whatever it is",
     )
     num_cpus: int | None = Field(None, ge=1, description="CPUs of an embedded Ray (default: all)")
     object_store_mb: int = Field(512, ge=80, description="object store of an embedded Ray, in MiB")

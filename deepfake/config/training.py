@@ -45,7 +45,11 @@ class TrainingConfig(Section):
     early_stopping_patience: int = Field(
         5, ge=0, description="epochs without a better val_loss that end a phase"
     )
-    workers: int = Field(1, ge=1, description="Ray Train worker processes")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="workers that train together; several, or one on a cluster or a GPU: of Ray Train",
+    )
     use_gpu: bool = Field(False, description="one GPU for each worker")
     threads_per_worker: int | None = Field(
         None, ge=1, description="TensorFlow threads of a CPU worker (default: cores divided by workers)"

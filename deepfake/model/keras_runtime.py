@@ -21,12 +21,14 @@ def start_keras(
     seed: int | None = None,
     deterministic: bool = False,
     precision: str | None = None,
+    gpus: bool = True,
 ) -> ModuleType:
     """The ``keras`` module on TensorFlow.
 
     ``threads`` bounds TensorFlow's own thread pools; it takes effect only before the first operation of a
     process. ``precision`` is the name of a Keras dtype policy. GPU memory is taken as it is needed, so that
-    several workers can share a device.
+    several workers can share a device; without ``gpus`` this process takes none, which likewise holds only
+    before its first operation.
     """
     # ray.train.tensorflow sets this where something has used it; it would swap Keras 3 for tf_keras.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
@@ -43,6 +45,8 @@ def start_keras(
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
+        if not gpus:
+            tf.config.set_visible_devices([], "GPU")
     except RuntimeError as error:  # TensorFlow already runs in this process
         log.debug("TensorFlow keeps its threads and memory settings: %s", error)
     if deterministic:

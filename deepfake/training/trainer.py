@@ -163,7 +163,7 @@ class Trainer:
         threads = None if self.settings.use_gpu else resources.threads
         precision = None if self.settings.mixed_precision == "none" else self.settings.mixed_precision
         self.keras = keras_runtime.start_keras(
-            threads, self.settings.seed, self.settings.deterministic, precision
+            threads, self.settings.seed, self.settings.deterministic, precision, self.settings.use_gpu
         )
         self.collective = Collective(rank, world)
         log.info(

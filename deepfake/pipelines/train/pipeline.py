@@ -59,7 +59,7 @@ CHECKPOINTS = "_checkpoints"
 # Up to so many seconds of one core a training of one worker is done in the job's own process. It takes no
 # longer there, however much it is: what a long one would lose is a worker that is started again when it dies.
 SMALL_SECONDS = 600.0
-SECONDS_PER_CROP = 0.1  # of one core, to learn from one; some 0.07 on two virtual cores of 2020
+SECONDS_PER_CROP = 0.1  # of one core, to learn from one: rough, see ``deepfake.training.resources``
 _RUN_FILE = "run.json"
 UNNAMED = (
     "nothing says who is on these videos: each is taken for a person of its own, so the same people may be "
