@@ -27,7 +27,7 @@ from deepfake.catalog.layouts.folders import (
 )
 from deepfake.catalog.media import FRAMES, drop_level, is_image_name, remove_extension
 from deepfake.catalog.provenance import REAL
-from deepfake.io.storage import FileInfo
+from deepfake.io.listing import FileInfo
 
 log = logging.getLogger(__name__)
 

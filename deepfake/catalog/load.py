@@ -26,7 +26,8 @@ from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 from deepfake.io.uri import make_absolute, make_readable, split_uri
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
 
+from deepfake.io.listing import FileInfo
 from deepfake.io.run_record import RECORD_FILE
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
 FILE = "SHA256SUMS"

@@ -6,19 +6,15 @@ Listing is sorted, so that two runs see the same archive in the same order.
 
 import errno
 import io
-import logging
 import os
 import secrets
-import stat
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -26,40 +22,14 @@ import pyarrow.fs
 
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
-
-log = logging.getLogger(__name__)
+from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
+from deepfake.io.uri import join, make_local_uri, split_uri
 
 KEYS_A_REQUEST = 1000  # that S3 deletes at once
 
 
 class ConditionsUnknown(Exception):
     """An S3 server that writes whatever a request says of what must be there."""
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """One listed file."""
-
-    path: str  # relative to the listed root, POSIX separators, always valid Unicode
-    uri: str
-    size: int
-    modified: datetime | None
-    etag: str | None = None  # of an S3 object, where it was asked for by name: changes with its bytes
-    is_link: bool = False
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it stands for all files of a folder together."""
-        return self.uri.endswith("/")
-
-
-class Archive(NamedTuple):
-    """What lies below a folder."""
-
-    files: list[FileInfo]  # sorted by path
-    left_out: list[str]  # links that lead out of it and were not followed, by their paths, sorted
-    is_empty: bool  # whether the folder holds nothing at all
 
 
 class Storage:
@@ -164,7 +134,7 @@ class Storage:
         for part in path.strip("/").split("/"):
             below = f"{found}/{part}"
             if not os.path.lexists(below):
-                name = _list_normal_forms(found or "/").get(unicodedata.normalize("NFC", part))
+                name = list_normal_forms(found or "/").get(unicodedata.normalize("NFC", part))
                 if name is None:
                     return uri
                 below = f"{found}/{name}"
@@ -180,7 +150,7 @@ class Storage:
         """Every file below a folder, sorted by path. Links to folders are not followed."""
         scheme, path = split_uri(root)
         if scheme == "file":
-            return sorted(_list_local(Path(path)), key=lambda info: info.path)
+            return sorted(list_local(Path(path)), key=lambda info: info.path)
         prefix = path.rstrip("/") + "/"
         with self._reaching(root) as (filesystem, _):
             found = filesystem.find(path, detail=True)
@@ -203,7 +173,7 @@ class Storage:
         if scheme != "file":
             files = self.list_files(root)
             return Archive(files, [], not files)
-        return _list_archive(path, follow_links)
+        return list_local_archive(path, follow_links)
 
     def get_info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""
@@ -339,99 +309,6 @@ class _RemoteFile(io.RawIOBase):
 
 def _unquote(etag: str | None) -> str | None:
     return etag.strip('"') if etag else None
-
-
-def _list_local(root: Path) -> Iterator[FileInfo]:
-    for folder, folders, names in os.walk(root, onerror=_log_unlisted):
-        folders.sort()
-        for name in names:
-            path = Path(folder, name)
-            try:
-                status = path.stat()
-            except OSError:  # a dangling or looping link: listed, so that it gets a status
-                status = None
-            if status is not None and not stat.S_ISREG(status.st_mode):
-                continue  # a pipe or a device: opening one may wait for ever
-            relative = make_readable(path.relative_to(root).as_posix())
-            yield FileInfo(
-                relative,
-                make_local_uri(str(path)),
-                status.st_size if status else 0,
-                datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
-                is_link=path.is_symlink(),
-            )
-
-
-def _list_archive(root: str, follow_links: bool) -> Archive:
-    """Folders that are links come after all others, so that a folder has its own path where it has one."""
-    inside = os.path.realpath(root).rstrip("/") + "/"
-    files: list[FileInfo] = []
-    left_out: list[str] = []
-    listed: set[tuple[int, int]] = set()  # folders, by device and inode
-    folders: list[str] = [""]
-    links: list[str] = []
-    is_empty = False
-    while folders or links:
-        if not folders:
-            links.sort(reverse=True)
-        below = (folders or links).pop()
-        try:
-            status = os.stat(f"{root}/{below}")  # noqa: PTH116 (keeps odd bytes)
-            if (status.st_dev, status.st_ino) in listed:
-                continue
-            listed.add((status.st_dev, status.st_ino))
-            with os.scandir(f"{root}/{below}" if below else root) as found:
-                entries = list(found)
-        except OSError as error:
-            _log_unlisted(error)
-            continue
-        is_empty = is_empty or not (below or entries)
-        for entry in entries:
-            path = f"{below}/{entry.name}" if below else entry.name
-            if entry.name.startswith("."):
-                continue
-            is_link = entry.is_symlink()
-            is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # noqa: PTH112
-            if is_link and not follow_links and not _leads_inside(entry.path, inside):
-                left_out.append(make_readable(path))
-            elif is_folder:
-                (links if is_link else folders).append(path)
-            elif (info := _describe_entry(entry, path)) is not None:
-                files.append(info)
-    return Archive(sorted(files, key=lambda info: info.path), sorted(left_out), is_empty)
-
-
-def _leads_inside(link: str, inside: str) -> bool:
-    """Whether a link leads to a place below the folder ``inside``, or to that, or nowhere."""
-    real = os.path.realpath(link)
-    return f"{real}/".startswith(inside) or not os.path.exists(real)  # noqa: PTH110
-
-
-def _describe_entry(entry: os.DirEntry[str], path: str) -> FileInfo | None:
-    """A file; None for a pipe or a device, opening which may wait for ever."""
-    try:
-        status = entry.stat()
-    except OSError:  # a dangling or looping link: listed, so that it gets a status
-        return FileInfo(make_readable(path), make_local_uri(entry.path), 0, None, is_link=True)
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    uri = make_local_uri(entry.path)
-    return FileInfo(make_readable(path), uri, status.st_size, modified, is_link=entry.is_symlink())
-
-
-@lru_cache(maxsize=256)
-def _list_normal_forms(folder: str) -> dict[str, str]:
-    """The names in a folder, by their composed form."""
-    try:
-        return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}  # noqa: PTH208
-    except OSError:
-        return {}
-
-
-def _log_unlisted(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        log.warning("%s: left out of the listing: %s", error.filename, error.strerror)
 
 
 def make_folder(folder: Path) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from deepfake.catalog.media import drop_level, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 TEST_LIST = "List_of_testing_videos.txt"
 FOLDERS = {"celeb-real": REAL, "celeb-synthesis": FAKE, "youtube-real": REAL}

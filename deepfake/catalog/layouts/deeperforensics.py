@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from deepfake.catalog.media import drop_level, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.config import SPLITS
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 DATASET = "DeeperForensics"
 

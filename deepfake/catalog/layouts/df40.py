@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from deepfake.catalog.layouts.celeb_df import parse_people
 from deepfake.catalog.media import is_image_name, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 DATASET = "DF40"
 METHODS = frozenset(

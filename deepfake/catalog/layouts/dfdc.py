@@ -15,7 +15,8 @@ from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 FILE = "metadata.json"
 DATASET = METHOD = "DFDC"

@@ -15,7 +15,8 @@ from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.media import drop_level
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 DATASET = "DFDC-preview"
 FILE = "dataset.json"

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 DATASET = "FakeAVCeleb"
 TABLE = "meta_data.csv"

@@ -24,7 +24,8 @@ from collections.abc import Mapping, Sequence
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS, read_label
 from deepfake.catalog.media import drop_level, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 log = logging.getLogger(__name__)
 

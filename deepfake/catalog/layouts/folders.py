@@ -22,7 +22,7 @@ from typing import NamedTuple
 from deepfake.catalog.layouts import celeb_df
 from deepfake.catalog.media import remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.storage import FileInfo
+from deepfake.io.listing import FileInfo
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from deepfake.catalog.layouts import (
     wilddeepfake,
 )
 from deepfake.catalog.provenance import Provenance
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 # all files, those that are footage, the path of the listed folder
 Describe = Callable[[Sequence[FileInfo], Sequence[FileInfo], str, Storage], Mapping[str, Provenance]]

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.storage import FileInfo, Storage
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 DATASET = "WildDeepfake"
 
