@@ -19,8 +19,9 @@ def choose_uncertain_band(
     """``(low, high)``: from ``high`` up a score is called fake, below ``low`` real, between them neither.
 
     At most ``error`` of the reals lie at or above ``high``, and at most ``error`` of the fakes below ``low``.
-    Where one threshold does both there is no need for a band, and both ends are the balanced threshold.
-    Raises ``ValueError`` unless both classes are there.
+    ``high`` may lie just above 1: then nothing is called fake. Where one threshold does both there is no need
+    for a band, and both ends are the one nearest to the balanced threshold. Raises ``ValueError`` unless both
+    classes are there.
     """
     y, s = validate(labels, scores)
     if not has_both_classes(y):
@@ -28,8 +29,8 @@ def choose_uncertain_band(
     high = choose_threshold_at_fpr(y, s, error)
     low = 1.0 - choose_threshold_at_fpr(1 - y, 1.0 - s, error)
     if low >= high:
-        return (choose_balanced_threshold(y, s),) * 2
-    return max(0.0, low), min(1.0, high)
+        return (min(max(choose_balanced_threshold(y, s), high), low),) * 2
+    return max(0.0, low), high
 
 
 def measure_outside(labels: ArrayLike, scores: ArrayLike, low: float, high: float) -> dict[str, Any]:

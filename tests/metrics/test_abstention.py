@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.metrics import choose_uncertain_band, measure_at_coverages, measure_binary, measure_outside
+from deepfake.metrics import (
+    choose_balanced_threshold,
+    choose_uncertain_band,
+    measure_at_coverages,
+    measure_binary,
+    measure_outside,
+)
 
 SCORE = st.one_of(st.integers(0, 10).map(lambda i: i / 10), st.floats(0, 1))
 BOTH_CLASSES = st.lists(st.tuples(st.integers(0, 1), SCORE), min_size=2, max_size=40).filter(
@@ -19,10 +25,18 @@ BOTH_CLASSES = st.lists(st.tuples(st.integers(0, 1), SCORE), min_size=2, max_siz
 def test_outside_the_band_no_class_errs_more_often_than_was_asked(items: list, error: float) -> None:
     y, s = np.array([i[0] for i in items]), np.array([i[1] for i in items])
     low, high = choose_uncertain_band(y, s, error)
-    assert low <= high
-    if low < high < 1.0:
-        assert (s[y == 0] >= high).mean() <= error + 1e-9
-        assert (s[y == 1] < low).mean() <= error + 1e-9
+    assert 0.0 <= low <= high
+    assert (s[y == 0] >= high).mean() <= error + 1e-9
+    assert (s[y == 1] < low).mean() <= error + 1e-9
+
+
+def test_one_threshold_for_both_classes_keeps_the_promise_though_another_errs_less_in_all() -> None:
+    reals, fakes = [0.1] * 93 + [0.5] * 4 + [0.9] * 3, [0.45] * 5 + [0.55] * 95
+    y, s = np.repeat([0, 1], 100), np.array(reals + fakes)
+    assert (s[y == 0] >= choose_balanced_threshold(y, s)).mean() == 0.07
+    low, high = choose_uncertain_band(y, s, 0.05)
+    assert low == high
+    assert ((s[y == 0] >= high).mean(), (s[y == 1] < low).mean()) == (0.03, 0.05)
 
 
 def test_separated_classes_need_no_band() -> None:
