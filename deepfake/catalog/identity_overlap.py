@@ -61,6 +61,23 @@ def read_identity_groups(table: pa.Table) -> np.ndarray:
     return names.to_numpy(zero_copy_only=False).astype(str)
 
 
+def choose_resampling_units(table: pa.Table) -> tuple[np.ndarray, str]:
+    """What a bootstrap draws from labelled rows: ``(rows,)`` int64 codes, and what one of them is.
+
+    Identity groups, which have nobody in common; where nobody is known each video is one. Where the fakes
+    join everybody, so that a class has fewer than two groups, the people shown are drawn instead.
+    """
+    groups, codes = np.unique(read_identity_groups(table), return_inverse=True)
+    labels = table["label"].to_numpy()
+    if "target_id" in table.column_names and any(
+        np.unique(codes[labels == c]).size < 2 for c in (REAL, FAKE)
+    ):
+        shown = pc.coalesce(table["target_id"], table["video_id"]).to_numpy(zero_copy_only=False).astype(str)
+        return np.unique(shown, return_inverse=True)[1], "people shown"
+    videos = pc.count_distinct(table["video_id"]).as_py()
+    return codes, "identity groups" if groups.size < videos else "videos"
+
+
 def find_overlaps(table: pa.Table) -> list[Overlap]:
     """Every identity that more than one split has, once for each pair of splits, sorted."""
     keys = _list_keys(table.filter(table["split"].is_valid()))

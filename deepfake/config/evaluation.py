@@ -20,7 +20,9 @@ class EvaluationConfig(Section):
     )
     bootstrap: int = Field(1000, ge=0, description="bootstrap resamples for the intervals; 0: no intervals")
     bootstrap_over: Literal["videos", "identities"] = Field(
-        "videos", description="what is resampled; identities are the groups that never cross a split"
+        "identities",
+        description="what is resampled; identities are the groups that never cross a split, and each video "
+        "where nobody is known",
     )
     prevalence: float = Field(
         0.01, gt=0, lt=1, description="share of fakes among your videos, for the precision to expect there"

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import read_identity_groups
+from deepfake.catalog.identity_overlap import choose_resampling_units
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -65,6 +65,6 @@ def derive_bundle_fields(scored: pa.Table) -> dict[str, Any]:
 
 def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
-    groups = read_identity_groups(table)
-    intervals = metrics.bootstrap_metrics(labels, scores, groups, threshold, _RESAMPLES, _SEED)
+    units, _ = choose_resampling_units(table)
+    intervals = metrics.bootstrap_metrics(labels, scores, units, threshold, _RESAMPLES, _SEED)
     return {**metrics.measure_binary(labels, scores, threshold), "intervals": intervals}

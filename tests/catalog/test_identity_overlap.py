@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deepfake.catalog.identity_overlap import (
     Overlap,
+    choose_resampling_units,
     find_overlaps,
     names_people,
     require_both_classes,
@@ -103,3 +104,20 @@ def test_people_are_named_by_two_videos_of_one_or_by_who_lent_a_face():
     assert names_people(table_of(("a", "train", "x"), ("b", "val", "x")))
     assert names_people(table_of(("a", "train", "a"), ("b", "val", "b", "c")))
     assert not names_people(table_of())
+
+
+@pytest.mark.parametrize(
+    ("groups", "unit", "codes"),
+    [
+        (("g", "h", "g", "i"), "identity groups", [0, 1, 0, 2]),
+        ((None, None, None, None), "videos", [0, 1, 2, 3]),
+        (("a", "b", "c", "d"), "videos", [0, 1, 2, 3]),
+        (("g", "g", "g", "h"), "people shown", [0, 1, 0, 2]),  # the reals are of one group
+        (("g", "g", "g", "g"), "people shown", [0, 1, 0, 2]),
+    ],
+)
+def test_what_a_bootstrap_draws_has_nobody_in_common_as_far_as_the_data_allow(groups, unit, codes):
+    people, labels = ("ann", "bob", "ann", None), (0, 0, 1, 1)
+    table = table_of(*((f"v{i}", "test", people[i], None, groups[i], labels[i]) for i in range(4)))
+    found, word = choose_resampling_units(table)
+    assert (found.tolist(), word) == (codes, unit)

@@ -294,7 +294,7 @@ def _write_all(
     folders = [config.output, *(join(config.output, OTHERS, one.name) for one in others)]
     for one, table, folder in zip(sections, scored, folders, strict=True):
         _write_tables(one.results, table, folder, config, storage)
-    facts = _list_facts(planned)
+    facts = _list_facts(planned, first.results.video.overall["resampled"]["unit"])
     report = page.write_evaluation_page(config.output, storage, first, others, config.report, facts, extras)
     if extras.heat is not None and extras.heat.sheet is not None:
         storage.write_bytes(join(config.output, heat_maps.SHEET), extras.heat.sheet)
@@ -341,8 +341,8 @@ def _as_json(planned: EvaluationPlan, sections: Sequence[PageSection]) -> dict[s
     }
 
 
-def _list_facts(planned: EvaluationPlan) -> dict[str, object]:
-    """What the page says of data and model."""
+def _list_facts(planned: EvaluationPlan, resampled: str) -> dict[str, object]:
+    """What the page says of data and model; ``resampled``: what intervals were made by drawing."""
     evaluation, bundle = planned.config.evaluation, planned.bundle
     top = f" ({evaluation.top_k})" if evaluation.aggregation == "top_k" else ""
     facts: dict[str, object] = {
@@ -353,8 +353,7 @@ def _list_facts(planned: EvaluationPlan) -> dict[str, object]:
     }
     if evaluation.bootstrap:
         facts["Intervals"] = (
-            f"95 %, from {evaluation.bootstrap:,} resamples of {evaluation.bootstrap_over}, "
-            f"seed {evaluation.seed}"
+            f"95 %, from {evaluation.bootstrap:,} resamples of {resampled}, seed {evaluation.seed}"
         )
     if bundle is not None:
         facts |= {"Model bundle": bundle.uri, "Bundle hash": bundle.sha256}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import read_identity_groups
+from deepfake.catalog.identity_overlap import choose_resampling_units
 from deepfake.config import EvaluationConfig
 from deepfake.model.thresholds import Decisions
 from deepfake.pipelines.evaluate import slices
@@ -18,6 +18,7 @@ from deepfake.pipelines.evaluate.operating_points import DecisionMetrics, measur
 
 LEVELS = ("video", "track", "frame")
 SMALL = 50  # videos of a class below which the page warns
+FEW_UNITS = 10  # identities of a class below which it warns that intervals rest on them
 MEANINGFUL = 5  # items of each class below which a group is not among the weakest
 
 # name, words, what is aggregated within a track; the highest track then stands for the video
@@ -38,7 +39,9 @@ class Level:
 
     labels: np.ndarray  # (n,) int8
     scores: np.ndarray  # (n,) float64
-    overall: dict[str, Any]  # metrics.measure_binary, and intervals as name -> [low, high] or None
+    overall: dict[
+        str, Any
+    ]  # metrics.measure_binary, and intervals as name -> [low, high] or None, and what they come from
     groups: list[dict[str, Any]]  # rows of the table group_metrics; within each grouping worst first
 
 
@@ -109,6 +112,12 @@ def list_warnings(results: Results) -> list[str]:
             f"There are only {' and '.join(few)} videos. Numbers from so few move a lot with each video; "
             "read the intervals, where there are enough videos for any, and do not compare models by them."
         )
+    drawn = overall["resampled"]
+    if drawn["unit"] != "videos" and min(drawn["n_real"], drawn["n_fake"]) < FEW_UNITS:
+        found.append(
+            f"Intervals come from resampling {drawn['unit']}, of which {drawn['n_real']} have reals and "
+            f"{drawn['n_fake']} fakes. So few give intervals that are too narrow, or none."
+        )
     if overall["auc"] is not None and overall["auc"] < 0.5:
         found.append(
             "The AUC is below 0.5: the model ranks these reals above these fakes. That is no better than "
@@ -119,8 +128,10 @@ def list_warnings(results: Results) -> list[str]:
 
 def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
     labels, scores = _read_labels(table), table["score"].to_numpy().astype(np.float64)
-    drawn = choose_bootstrap_units(table, config.bootstrap_over)
+    drawn, unit = choose_bootstrap_units(table, config.bootstrap_over)
     overall = metrics.measure_binary(labels, scores, threshold)
+    real, fake = (int(np.unique(drawn[labels == label]).size) for label in (0, 1))
+    overall["resampled"] = {"unit": unit, "n_real": real, "n_fake": fake}
     overall["intervals"] = metrics.bootstrap_metrics(
         labels, scores, drawn, threshold, config.bootstrap, config.seed
     )
@@ -145,7 +156,7 @@ def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dic
         else:
             videos = slices.aggregate_rows(faces, "video", policy, config.top_k)
         labels, scores = _read_labels(videos), videos["score"].to_numpy()
-        drawn = choose_bootstrap_units(videos, config.bootstrap_over)
+        drawn, _ = choose_bootstrap_units(videos, config.bootstrap_over)
         numbers = metrics.measure_binary(labels, scores)
         intervals = metrics.bootstrap_metrics(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
         rows.append(
@@ -187,12 +198,11 @@ def _sort_worst_first(
     return sorted(groups, key=key)
 
 
-def choose_bootstrap_units(table: pa.Table, over: str) -> np.ndarray:
-    """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identity groups where known."""
-    names = (
-        pa.array(read_identity_groups(table)) if over == "identities" else table["video_id"].combine_chunks()
-    )
-    return names.dictionary_encode().indices.to_numpy()
+def choose_bootstrap_units(table: pa.Table, over: str) -> tuple[np.ndarray, str]:
+    """What the bootstrap draws: ``(n,)`` integer codes of videos, or of identities; and what one is."""
+    if over == "identities":
+        return choose_resampling_units(table)
+    return table["video_id"].combine_chunks().dictionary_encode().indices.to_numpy(), "videos"
 
 
 def _read_labels(table: pa.Table) -> np.ndarray:

@@ -89,7 +89,7 @@ def make_robustness_row(
     table = table.append_column("score", pa.array(scores, pa.float64()))
     videos = metrics.aggregate_videos(table, config.aggregation, config.top_k)
     labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
-    units = results.choose_bootstrap_units(videos, config.bootstrap_over)
+    units, _ = results.choose_bootstrap_units(videos, config.bootstrap_over)
     low, high = metrics.bootstrap_auc(labels, of_videos, units, config.bootstrap, config.seed) or (None, None)
     return {
         "kind": kind,

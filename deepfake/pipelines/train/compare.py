@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 import deepfake.pipelines.evaluate.pipeline
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import names_people, require_both_classes
+from deepfake.catalog.identity_overlap import choose_resampling_units, names_people, require_both_classes
 from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
 from deepfake.config.parse import load_recipe
 from deepfake.crops import dataset
@@ -57,7 +57,7 @@ class Numbers:
     crops: int
     videos: int
     accuracy: float  # of crops, at the bundle's threshold
-    accuracy_low: float | None  # 95 %, videos resampled
+    accuracy_low: float | None  # 95 %, identities resampled
     accuracy_high: float | None
     auc: float | None  # of crops
     auc_low: float | None
@@ -159,16 +159,15 @@ def _score_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: S
 def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbers:
     """The numbers of scored crops: a table with ``video_id``, ``label`` and ``score``."""
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
-    videos = table["video_id"].to_numpy(zero_copy_only=False).astype(str)
     of_crops = metrics.measure_binary(labels, scores, threshold)
-    intervals = metrics.bootstrap_metrics(labels, scores, videos, threshold)
-    _, first, place = np.unique(videos, return_index=True, return_inverse=True)
-    means = np.clip(np.bincount(place, scores) / np.bincount(place), 0.0, 1.0)
-    found: dict[str, Any] = {"video_auc": metrics.measure_binary(labels[first], means)["auc"]}
+    intervals = metrics.bootstrap_metrics(labels, scores, choose_resampling_units(table)[0], threshold)
+    videos = metrics.aggregate_videos(table)
+    of_videos = metrics.measure_binary(videos["label"].to_numpy(), videos["score"].to_numpy())
+    found: dict[str, Any] = {"video_auc": of_videos["auc"]}
     for name in ("accuracy", "auc"):
         found[name] = of_crops[name]
         found[f"{name}_low"], found[f"{name}_high"] = intervals[name] or (None, None)
-    return Numbers(recipe, split, len(scores), len(first), **found)
+    return Numbers(recipe, split, len(scores), videos.num_rows, **found)
 
 
 def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:

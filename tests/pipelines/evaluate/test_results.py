@@ -92,6 +92,18 @@ def test_resampling_identities_widens_the_interval_where_one_has_many_videos() -
     assert widths["identities"] > 1.5 * widths["videos"]
 
 
+def test_intervals_are_over_identities_unless_asked_otherwise_and_few_of_them_are_said() -> None:
+    rows = [
+        scored(f"{label}-{i}", 0, label, 0.4 + 0.2 * label, group_id=f"g{i % 6}")
+        for label in (0, 1)
+        for i in range(60)
+    ]
+    measured = results.measure_faces(table(*rows), CONFIG, 0.5)
+    assert measured.video.overall["resampled"] == {"unit": "identity groups", "n_real": 6, "n_fake": 6}
+    (warning,) = results.list_warnings(measured)
+    assert "resampling identity groups, of which 6 have reals and 6 fakes" in warning
+
+
 def test_few_videos_and_a_reversed_ranking_are_said() -> None:
     rows = [scored(f"r{i}", 0, 0, 0.9) for i in range(3)] + [scored(f"f{i}", 0, 1, 0.1) for i in range(60)]
     warnings = results.list_warnings(results.measure_faces(table(*rows), CONFIG, 0.5))
@@ -124,9 +136,7 @@ def test_tracks_keep_the_people_and_the_video_that_they_belong_to() -> None:
         for label, name in ((0, "r"), (1, "f"))
         for i in (1, 2)
     ]
-    measured = results.measure_faces(
-        table(*rows), EvaluationConfig(bootstrap=50, bootstrap_over="identities"), 0.5
-    )
+    measured = results.measure_faces(table(*rows), EvaluationConfig(bootstrap=50), 0.5)
     assert measured.track.overall["n"] == 4
     assert measured.track.overall["intervals"]["accuracy"] is not None  # two groups a class are found again
 
