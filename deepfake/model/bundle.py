@@ -39,7 +39,7 @@ _IDENTITY = (
     "threshold", "calibration",
 )  # fmt: skip
 # Keys that came later; a bundle without them keeps the hash that it was sealed with.
-_IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain")
+_IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain", "unproven")
 
 
 class InputContract(BaseModel):
@@ -77,6 +77,9 @@ class BundleInfo(BaseModel):
     operating_points: dict[str, tuple[OperatingPoint, ...]] = Field(default_factory=dict)
     uncertain: dict[str, UncertainBand] = Field(default_factory=dict)
     calibration: dict[str, Calibration] | None = None
+    # why validation shows no more than guessing, so that there is no verdict; "": it shows more; None: not
+    # recorded, see ``verdicts.explain_unproven``
+    unproven: str | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

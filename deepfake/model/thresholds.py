@@ -72,6 +72,7 @@ class Decisions(_Stored):
     operating_points: tuple[OperatingPoint, ...] = ()
     uncertain: UncertainBand | None = None
     calibration: Calibration | None = None
+    unproven: str = ""  # why they promise nothing
 
 
 def choose_decisions(faces: pa.Table) -> dict[str, Decisions]:

@@ -1,15 +1,22 @@
-"""From a score to a verdict: the operating point in force, and the band in which nothing is said."""
+"""From a score to a verdict: the operating point in force, and the band in which nothing is said.
 
+A bundle whose validation shows no more than guessing gives no verdict: then every score is in that band.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from deepfake.config import ScoringConfig
-from deepfake.model.bundle import Bundle
+from deepfake.metrics.calibrators import FEWEST_GROUPS
+from deepfake.model.bundle import Bundle, BundleInfo
 from deepfake.model.thresholds import TOP_K, Calibration, OperatingPoint
 
 VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
 DEFAULT_WIDTH = 0.05  # of the band to each side, where validation gave none
+FEWEST_VIDEOS, FEWEST_PEOPLE = 20, FEWEST_GROUPS  # of each class in validation, below which nothing is proven
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class VerdictRule:
     uncertain_to: float
     measured: OperatingPoint | None = None
     calibration: Calibration | None = None
+    unproven: str = ""  # why there is no verdict, whatever the score
 
     def judge(self, score: float) -> str:
         """``likely_fake`` from the top of the band, ``likely_real`` below it, else ``uncertain``."""
@@ -39,11 +47,42 @@ class VerdictRule:
         return float(self.calibration(np.array([score]))[0])
 
 
+def find_missing_proof(videos: Mapping[str, Any]) -> str:
+    """Why numbers of validation videos show no more than guessing; "" where they show more.
+
+    ``videos`` is as ``measure_binary`` gives it, with ``intervals`` and, where people are known,
+    ``identities``: how many of each class, ``real`` and ``fake``.
+    """
+    if not videos:
+        return "nothing is recorded of its validation"
+    counts = {"videos": (FEWEST_VIDEOS, videos["n_real"], videos["n_fake"])}
+    if people := videos.get("identities"):
+        counts["people"] = (FEWEST_PEOPLE, people["real"], people["fake"])
+    for what, (fewest, real, fake) in counts.items():
+        if min(real, fake) < fewest:
+            return f"it was validated on {real} real and {fake} fake {what}, a verdict takes {fewest} of each"
+    low, high = (videos.get("intervals") or {}).get("auc") or (0.0, 1.0)
+    if low > 0.5:
+        return ""
+    return (
+        "its validation shows no more than guessing: the AUC of the videos is "
+        f"{videos['auc']:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    )
+
+
+def explain_unproven(info: BundleInfo) -> str:
+    """Why a bundle gives no verdict; "" where it does."""
+    if info.unproven is not None:
+        return info.unproven
+    return find_missing_proof(info.metrics.get("val_video") or {})
+
+
 def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
     """The one that ``scoring.operating_point`` names, or the threshold that ``scoring.threshold`` sets.
 
     A bundle's points, band and calibration hold for the scores of videos that are aggregated from all faces
     in one way; where tracks are aggregated, or the bundle has none, its plain threshold is what there is.
+    Where validation proves nothing, every score is undecided whatever is asked for, and no rate is promised.
     Raises ``UsageError`` where a point is asked for by name and cannot be had.
     """
     aggregation: str = config.aggregation
@@ -63,6 +102,8 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         name, threshold = measured.name, measured.threshold
     else:
         name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.threshold
+    if unproven := explain_unproven(bundle.info):
+        return VerdictRule(name, threshold, 0.0, float(np.nextafter(1.0, 2.0)), unproven=unproven)
     if config.uncertain is not None or band is None:
         width = DEFAULT_WIDTH if config.uncertain is None else config.uncertain
         low, high = threshold - width, threshold + width

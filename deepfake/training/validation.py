@@ -12,7 +12,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.metrics.aggregation import KEPT_COLUMNS
-from deepfake.model import thresholds
+from deepfake.model import thresholds, verdicts
 from deepfake.training.data.epoch_plan import plan_validation
 
 SCORES = "validation_scores.parquet"
@@ -47,11 +47,16 @@ def _encode_place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> n
     return file.astype(np.int64) << 44 | row_group.astype(np.int64) << 24 | row.astype(np.int64)
 
 
-def derive_bundle_fields(scored: pa.Table) -> dict[str, Any]:
-    """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``collect_scored_faces``)."""
+def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[str, Any]:
+    """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``collect_scored_faces``).
+
+    ``people_named``: whether it is known who is on the videos.
+    """
     chosen = thresholds.choose_decisions(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.aggregate_videos(scored, AGGREGATION)
+    of_videos = _measure(videos, threshold)
+    of_videos["identities"] = _count_identities(videos) if people_named else None
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
@@ -59,8 +64,14 @@ def derive_bundle_fields(scored: pa.Table) -> dict[str, Any]:
             field: {name: getattr(found, field) for name, found in chosen.items()}
             for field in ("operating_points", "uncertain", "calibration")
         },
-        "metrics": {"val": _measure(scored, threshold), "val_video": _measure(videos, threshold)},
+        "metrics": {"val": _measure(scored, threshold), "val_video": of_videos},
+        "unproven": verdicts.find_missing_proof(of_videos),
     }
+
+
+def _count_identities(videos: pa.Table) -> dict[str, int]:
+    labels, units = videos["label"].to_numpy(), choose_resampling_units(videos)[0]
+    return {name: np.unique(units[labels == label]).size for label, name in enumerate(("real", "fake"))}
 
 
 def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:

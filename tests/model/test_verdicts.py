@@ -12,7 +12,7 @@ from deepfake.config import ScoringConfig
 from deepfake.errors import UsageError
 from deepfake.model import thresholds
 from deepfake.model.bundle import Bundle, BundleInfo
-from deepfake.model.verdicts import VerdictRule, choose_verdict_rule
+from deepfake.model.verdicts import VerdictRule, choose_verdict_rule, explain_unproven, find_missing_proof
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def chosen() -> dict[str, thresholds.Decisions]:
     return thresholds.choose_decisions(pa.Table.from_pylist(rows))
 
 
-def bundle(chosen: dict[str, thresholds.Decisions] | None = None) -> Bundle:
+def bundle(chosen: dict[str, thresholds.Decisions] | None = None, **more: Any) -> Bundle:
     found: dict[str, Any] = {}
     if chosen:
         found = {
@@ -36,7 +36,10 @@ def bundle(chosen: dict[str, thresholds.Decisions] | None = None) -> Bundle:
             "uncertain": {name: made.uncertain for name, made in chosen.items()},
             "calibration": {name: made.calibration for name, made in chosen.items()},
         }
-    return Bundle(BundleInfo(model_sha256="", threshold=0.4, threshold_rule="rule", **found), b"", "bundle")
+    info = BundleInfo(
+        model_sha256="", threshold=0.4, threshold_rule="rule", **{"unproven": "", **found, **more}
+    )
+    return Bundle(info, b"", "bundle")
 
 
 def test_a_bundle_without_operating_points_has_its_plain_threshold_and_a_narrow_band() -> None:
@@ -94,3 +97,44 @@ def test_the_probability_rises_with_the_score(chosen: dict[str, thresholds.Decis
 )
 def test_a_verdict_belongs_to_the_upper_side_of_each_edge(score: float, verdict: str) -> None:
     assert VerdictRule("x", 0.5, 0.4, 0.6).judge(score) == verdict
+
+
+GOOD = {
+    "n_real": 20, "n_fake": 20, "auc": 0.7, "intervals": {"auc": [0.51, 0.9]},
+    "identities": {"real": 10, "fake": 10},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"identities": None}, ""),  # who is on the videos is not known
+        ({"n_real": 19}, "19 real and 20 fake videos, a verdict takes 20 of each"),
+        ({"identities": {"real": 10, "fake": 9}}, "10 real and 9 fake people, a verdict takes 10 of each"),
+        ({"intervals": {"auc": [0.5, 0.9]}}, "no more than guessing: the AUC of the videos is 0.700"),
+        ({"intervals": {"auc": None}}, "no more than guessing"),
+    ],
+)
+def test_a_verdict_takes_videos_and_people_of_both_classes_and_more_than_guessing(
+    change: dict[str, Any], words: str
+) -> None:
+    found = find_missing_proof({**GOOD, **change})
+    assert words in found and bool(found) == bool(words)
+
+
+def test_a_bundle_without_proof_leaves_every_score_undecided_and_promises_nothing(
+    chosen: dict[str, thresholds.Decisions],
+) -> None:
+    guessing = bundle(chosen, unproven="it guesses")
+    for asked in ({}, {"operating_point": "fpr_0.01"}, {"threshold": 0.5, "uncertain": 0.0}):
+        rule = choose_verdict_rule(guessing, ScoringConfig.model_validate(asked))
+        assert {rule.judge(score) for score in (0.0, rule.threshold, 1.0)} == {"uncertain"}
+        assert (rule.measured, rule.compute_probability(0.9), rule.unproven) == (None, None, "it guesses")
+
+
+def test_what_a_bundle_does_not_say_of_its_proof_follows_from_its_metrics() -> None:
+    silent = bundle(unproven=None).info
+    assert "nothing is recorded" in explain_unproven(silent)
+    assert not explain_unproven(silent.model_copy(update={"metrics": {"val_video": GOOD}}))
+    assert silent.compute_identity() != bundle(unproven="it guesses").info.compute_identity()

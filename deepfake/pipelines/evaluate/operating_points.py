@@ -20,11 +20,13 @@ class DecisionMetrics:
     coverage: list[dict[str, Any]] = field(default_factory=list)
     calibration: list[dict[str, Any]] = field(default_factory=list)
     probabilities: np.ndarray | None = None  # (n,) of the videos; None without a calibration
+    unproven: str = ""  # why the bundle gives no verdict, and nothing promises a precision
 
     def as_json(self) -> dict[str, Any]:
         """All but the arrays."""
         return {
             "prevalence": self.prevalence,
+            "unproven": self.unproven,
             "operating_points": self.points,
             "uncertain_band": self.band,
             "coverage": self.coverage,
@@ -47,11 +49,13 @@ def measure_decisions(
     ]
     if threshold not in [point["threshold"] for point in points]:
         points.insert(0, _measure_point(labels, scores, threshold, config.prevalence))
-    band = decisions.uncertain
+    if decisions.unproven:
+        points = [{**point, "precision": None, "precision_interval": None} for point in points]
+    band = None if decisions.unproven else decisions.uncertain
     outside = metrics.measure_outside(labels, scores, band.low, band.high) if band else None
     coverage = metrics.measure_at_coverages(labels, scores, threshold)
     calibrated = _measure_calibration(labels, scores, decisions.calibration)
-    return DecisionMetrics(config.prevalence, points, outside, coverage, *calibrated)
+    return DecisionMetrics(config.prevalence, points, outside, coverage, *calibrated, decisions.unproven)
 
 
 def _measure_point(

@@ -21,6 +21,7 @@ from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference, thresholds
 from deepfake.model.bundle import Bundle
 from deepfake.model.thresholds import Decisions
+from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import heat_maps, inputs, page, results, robustness, training_overlap
 from deepfake.pipelines.evaluate.page import Extras, PageSection
@@ -112,6 +113,8 @@ def _measure(
     """A data set with its numbers, and what a reader must know of them."""
     found = results.measure_faces(scored, planned.config.evaluation, planned.threshold, decisions)
     warnings = [*results.list_warnings(found), *one.warnings]
+    if decisions is not None and decisions.unproven:
+        warnings.insert(0, f"The bundle gives scores and no verdicts: {decisions.unproven}.")
     return PageSection(one.name, one.faces.uri, one.split, found, warnings, one.missed)
 
 
@@ -219,13 +222,17 @@ def _require_one_bundle(faces: inputs.LabelledFaces, bundle: Bundle | None) -> N
 def _look_up_decisions(bundle: Bundle | None, config: EvaluateJobConfig) -> Decisions | None:
     """What validation chose for the aggregation in force; nothing for another number of highest faces."""
     policy = config.evaluation.aggregation
-    if bundle is None or (policy == "top_k" and config.evaluation.top_k != thresholds.TOP_K):
+    if bundle is None:
         return None
+    unproven = explain_unproven(bundle.info)
+    if policy == "top_k" and config.evaluation.top_k != thresholds.TOP_K:
+        return Decisions(unproven=unproven)
     calibration = (bundle.info.calibration or {}).get(policy)
     return Decisions(
         operating_points=bundle.list_operating_points(policy),
         uncertain=bundle.find_uncertain_band(policy),
         calibration=calibration,
+        unproven=unproven,
     )
 
 

@@ -88,6 +88,8 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         self.bundle, self.kept = bundle, kept
         self.budget = Budget.parse(config.budget) if config.budget else Budget()
         self.point = choose_verdict_rule(bundle, config.scoring)  # in force
+        if self.point.unproven:
+            log.warning("%s: no video gets a verdict: %s", bundle.uri, self.point.unproven)
 
     @property
     def made_by(self) -> str:
@@ -232,6 +234,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             "bundle_sha256": self.bundle.sha256,
             **unit_job.count_videos(videos),
             "by_verdict": dict(sorted(Counter(v for v in videos["verdict"].to_pylist() if v).items())),
+            **({"unproven": self.point.unproven} if self.point.unproven else {}),
             "coverage": round(scored / max(1, videos.num_rows), 4),
             "left_for_the_next_run": left,
         }

@@ -52,7 +52,7 @@ def write_report(
     """
     order = index_page.most_suspicious_first(videos)
     csv = write_tables(videos, order, output)
-    links = write_pages(videos, order, config, output, network)
+    links = write_pages(videos, order, config, output, network, point.unproven)
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
     seen = output.read_rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
@@ -87,7 +87,12 @@ def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
 
 
 def write_pages(
-    videos: pa.Table, order: pa.Array, config: ScoreJobConfig, output: Output, network: Network
+    videos: pa.Table,
+    order: pa.Array,
+    config: ScoreJobConfig,
+    output: Output,
+    network: Network,
+    unproven: str = "",
 ) -> dict[str, str]:
     """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
     output.storage.remove(join(output.root, video_page.FOLDER))
@@ -105,7 +110,7 @@ def write_pages(
         for name, video in zip(names.to_pylist(), chosen, strict=True)
     ]
     return {
-        case.video["video_id"]: _write_page(case, pictures, config, output)
+        case.video["video_id"]: _write_page(case, pictures, config, output, unproven)
         for case, pictures in illustrate(cases, config, output.storage, network)
     }
 
@@ -160,7 +165,9 @@ def _show_cases(cases: Sequence[Case], config: ScoreJobConfig, storage: Storage)
     return shown
 
 
-def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output) -> str:
+def _write_page(
+    case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output, unproven: str
+) -> str:
     """Write a video's page and pictures; its path relative to the output."""
     assert config.detector is not None  # resolved
     stem = video_page.name_file(case.video["video_id"])
@@ -179,6 +186,7 @@ def _write_page(case: Case, pictures: Illustrations, config: ScoreJobConfig, out
         config.detector.keep,
         describe_sampling(config.sampling),
         f"../{index_page.PAGE}",
+        unproven,
     )
     path = f"{video_page.FOLDER}/{stem}.html"
     output.storage.write_text(join(output.root, path), html)

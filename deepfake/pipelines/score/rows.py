@@ -96,11 +96,9 @@ class _Track:
         scores, times = [face["score"] for face in faces], [face["time_s"] for face in faces]
         config = judgement.scoring
         smooth = segments.smooth_scores(times, scores, config.smooth_seconds)
-        return cls(
-            faces,
-            aggregate(scores, config.aggregation, config.top_k),
-            segments.find_segments(times, smooth, judgement.point.threshold),
-        )
+        found = segments.find_segments(times, smooth, judgement.point.threshold)
+        score = aggregate(scores, config.aggregation, config.top_k)
+        return cls(faces, score, [] if judgement.point.unproven else found)
 
     def row(self) -> dict[str, Any]:
         """Its row of ``track_scores``, less the stamp."""

@@ -28,7 +28,7 @@ from deepfake.io.tables import Status
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
-from deepfake.model.verdicts import choose_verdict_rule
+from deepfake.model.verdicts import choose_verdict_rule, explain_unproven
 from deepfake.outcome import Outcome
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_tables
@@ -70,6 +70,8 @@ def run(config: VerifyJobConfig) -> Outcome:
         "tolerance": config.tolerance,
         "report": report,
     }
+    if reason := explain_unproven(bundle.info):
+        summary["unproven"] = reason
     words = f"{len(differing)} of {len(checks)} videos differ; {report} says how" if differing else None
     return Outcome(summary, problem=words)
 

@@ -52,7 +52,9 @@ def name_file(video_id: str) -> str:
     return hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
 
 
-def render_video_page(case: Case, smooth_seconds: float, keep: str, sampling: str, back: str) -> str:
+def render_video_page(
+    case: Case, smooth_seconds: float, keep: str, sampling: str, back: str, unproven: str = ""
+) -> str:
     """The page's HTML.
 
     Args:
@@ -61,6 +63,7 @@ def render_video_page(case: Case, smooth_seconds: float, keep: str, sampling: st
         keep: ``detector.keep``.
         sampling: which frames were looked at, in words.
         back: relative path of the index page.
+        unproven: why the bundle gives no verdict.
     """
     video = case.video
     return html.render_page(
@@ -77,6 +80,7 @@ def render_video_page(case: Case, smooth_seconds: float, keep: str, sampling: st
         pictures=case.pictures,
         unseen=list_unseen(case, keep, sampling),
         record=list_record(video),
+        unproven=unproven,
         drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
                  "plot_height": PLOT_HEIGHT},
     )  # fmt: skip

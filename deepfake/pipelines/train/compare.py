@@ -8,7 +8,7 @@ both sides, or something besides the faces that told the classes apart.
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,6 +27,7 @@ from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model.bundle import read_bundle_info
+from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
 from deepfake.pipelines.train import pipeline
@@ -63,6 +64,7 @@ class Numbers:
     auc_low: float | None
     auc_high: float | None
     video_auc: float | None  # of videos, each the mean of its crops
+    unproven: str = ""  # why the recipe's bundle gives no verdict
 
 
 def run(config: TrainJobConfig) -> Outcome:
@@ -132,8 +134,11 @@ def measure_recipe(recipe: Recipe, split: str, storage: Storage) -> list[Numbers
     info = read_bundle_info(output, storage)
     own = tables.read_table(storage, join(output, validation.SCORES), "validation_scores")
     scored = _score_identities(recipe, split, info.sha256, storage)
-    by_split = {OWN: own, IDENTITY: scored}
-    return [measure_scores(recipe.name, name, table, info.threshold) for name, table in by_split.items()]
+    unproven = explain_unproven(info)
+    return [
+        replace(measure_scores(recipe.name, name, table, info.threshold), unproven=unproven)
+        for name, table in ((OWN, own), (IDENTITY, scored))
+    ]
 
 
 def _score_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: Storage) -> pa.Table:
@@ -193,7 +198,8 @@ def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split
         words = f"- {recipe.name}, {made}: AUC {_format_number(honest.auc)} on {unseen}"
         if faults and own.auc is not None and honest.auc is not None:
             words += f"; of the {own.auc:.3f} it reports itself, {own.auc - honest.auc:.3f} is leakage"
-        lines.append(f"{words}.")
+        no_verdicts = f" Its bundle gives no verdicts: {own.unproven}." if own.unproven else ""
+        lines.append(f"{words}.{no_verdicts}")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from deepfake.model.bundle import BundleInfo
 from deepfake.model.thresholds import POINT_NAMES
+from deepfake.model.verdicts import explain_unproven
 from deepfake.report import html
 
 FILE = "model_card.md"
@@ -120,14 +121,17 @@ def _describe_numbers(info: BundleInfo) -> str:
 
 def _describe_points(info: BundleInfo, aggregation: str) -> str:
     points = info.operating_points.get(aggregation, ())
+    reason = explain_unproven(info)
+    text = f"**This bundle gives scores and no verdicts**: {reason}.\n\n" if reason else ""
     if not points:
-        return f"Threshold {info.threshold:.4f} ({info.threshold_rule or 'rule not recorded'}); no others."
+        rule = info.threshold_rule or "rule not recorded"
+        return f"{text}Threshold {info.threshold:.4f} ({rule}); no others."
     rows = []
     for point in points:
         reals = f"{_format_number(point.fpr, point.fpr_interval)} of {point.real_videos:,}"
         fakes = f"{_format_number(point.tpr, point.tpr_interval)} of {point.fake_videos:,}"
         rows.append((POINT_NAMES.get(point.name, point.name), f"{point.threshold:.4f}", reals, fakes))
-    text = (
+    text += (
         f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
         "score at or above the threshold is called fake.\n\n"
     )

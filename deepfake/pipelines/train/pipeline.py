@@ -41,6 +41,7 @@ from deepfake.io.uri import join, make_absolute
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, check_weights
+from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
 from deepfake.pipelines.train import model_card, plots
 from deepfake.training import faults, validation
@@ -303,6 +304,10 @@ def finish_bundle(
     splits = [config.training.train_split]
     splits += [] if config.faults.frame_split else [config.training.val_split]
     scored = validation.collect_scored_faces(crops, validated, np.asarray(result["val_scores"]))
+    people_named = names_people(crops.table)
+    derived = validation.derive_bundle_fields(scored, people_named)
+    if config.faults.frame_split:
+        derived["unproven"] = "it was validated on the videos that it was trained on (faults.frame_split)"
     validation.write_scores(scored, config.output, storage, config_hash)
     info = BundleInfo(
         model_sha256=result["model_sha256"],
@@ -320,10 +325,10 @@ def finish_bundle(
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
             "identities": {split: list_identities(crops.table, split) for split in splits},
-            "people_named": names_people(crops.table),
+            "people_named": people_named,
         },
         versions=keras_runtime.list_versions(),
-        **validation.derive_bundle_fields(scored),
+        **derived,
     )
     card = model_card.render_card(info.model_copy(update={"sha256": info.compute_identity()}))
     storage.write_text(join(config.output, model_card.FILE), card)
@@ -343,6 +348,9 @@ def make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConf
         "bundle": config.output,
         "bundle_sha256": info.sha256,
     }
+    if reason := explain_unproven(info):
+        summary["unproven"] = reason
+        log.warning("the bundle gives scores and no verdicts: %s", reason)
     if not info.training.get("people_named", True):
         summary["people"] = UNNAMED
         log.warning("%s", UNNAMED)

@@ -175,6 +175,12 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     assert {row["bundle_sha256"] for row in found} == {loaded.sha256}
     numbers = json.loads((out / "metrics.json").read_text())
     assert numbers["threshold"]["value"] == 0.25
+    why = "nothing is recorded of its validation"
+    assert numbers["warnings"][0] == f"The bundle gives scores and no verdicts: {why}."
+    assert (
+        f"No precision is promised, for the bundle gives no verdicts: {why}."
+        in (out / "report.html").read_text()
+    )
 
     again = tmp_path / "again"
     assert evaluate("--input", str(out), "--bundle", bundle, "--output", str(again)) == cli.DONE

@@ -196,6 +196,13 @@ def test_the_thresholds_of_validation_are_tried_on_these_videos() -> None:
     assert decisions.calibration[1]["log_loss"] < decisions.calibration[0]["log_loss"]
 
 
+def test_what_a_bundle_without_proof_promises_is_not_repeated() -> None:
+    chosen = choose_decisions().model_copy(update={"unproven": "it guesses"})
+    found = results.measure_faces(table(*two_classes(videos=20)), CONFIG, 0.5, chosen).decisions
+    assert {point["precision"] for point in found.points} == {None} and found.points[0]["tpr"] is not None
+    assert (found.band, found.unproven) == (None, "it guesses")
+
+
 def test_without_a_bundle_only_the_threshold_in_force_is_tried() -> None:
     decisions = results.measure_faces(table(*two_classes()), CONFIG, 0.5).decisions
     assert [point["name"] for point in decisions.points] == ["in force"]

@@ -259,6 +259,12 @@ def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: 
     assert f"{bounds.low:.1%} to {bounds.high:.1%}".replace("%", " %") in text
     unknown = write(tmp_path, video_row("a", 0.9), point=VerdictRule("own", 0.5, 0.45, 0.55)).read_text()
     assert "carries no error rates" in unknown
+    unproven = VerdictRule("balanced", 0.5, 0.0, 1.1, unproven="it guesses")
+    text = write(tmp_path, video_row("a", 0.9), point=unproven).read_text()
+    assert (
+        "No video gets a verdict, for nothing shows that the model does more than guess: it guesses" in text
+    )
+    assert "Not known: it guesses." in text and "Right among" not in text
 
 
 def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:

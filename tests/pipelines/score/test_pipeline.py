@@ -43,9 +43,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A bundle with random weights: its scores mean nothing, but they are scores."""
     uri = str(tmp_path_factory.mktemp("bundle"))
     keras_runtime.start_keras(seed=3)
-    save_bundle(
-        uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
-    )
+    known = {"threshold": 0.5, "threshold_rule": "none", "unproven": ""}
+    save_bundle(uri, Storage(), build_network(ModelConfig(weights="none")), **known)
     return uri
 
 
@@ -252,6 +251,11 @@ def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
     ]
     np.testing.assert_allclose(changes["difference"], difference)
     assert numbers["largest_difference"] == pytest.approx(difference.abs().max())
+    # nothing is known of that bundle's validation, so it gives no verdict, and every page says why
+    assert set(now["verdict"].dropna()) == {"uncertain"} == set(numbers["by_verdict"])
+    assert numbers["unproven"] == "nothing is recorded of its validation"
+    for page in (output / "report.html", *(output / "video_pages").glob("*.html")):
+        assert numbers["unproven"] in page.read_text()
 
 
 def test_a_verified_output_has_the_scores_that_its_source_files_give(

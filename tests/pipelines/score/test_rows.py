@@ -24,11 +24,15 @@ def brightness(crops: np.ndarray) -> np.ndarray:
 
 
 def score(
-    videos: list[dict[str, Any]], crops: list[dict[str, Any]], threshold: float = 0.5, **options: Any
+    videos: list[dict[str, Any]],
+    crops: list[dict[str, Any]],
+    threshold: float = 0.5,
+    unproven: str = "",
+    **options: Any,
 ) -> dict[str, list[dict]]:
     config = ScoringConfig(**options)
     width = 0.05 if config.uncertain is None else config.uncertain
-    point = VerdictRule("test", threshold, threshold - width, threshold + width)
+    point = VerdictRule("test", threshold, threshold - width, threshold + width, unproven=unproven)
     made = score_tables(
         tables.from_rows("videos", videos),
         tables.from_rows("crops", crops),
@@ -122,6 +126,11 @@ def test_the_verdict_is_uncertain_near_the_threshold(grey: int, verdict: str) ->
 def test_without_a_band_a_score_equal_to_the_threshold_is_called_fake() -> None:
     made = score([video_row("a")], crops_of("a", [51]), threshold=51 / 255, uncertain=0.0)
     assert made["video_scores"][0]["verdict"] == "likely_fake"
+
+
+def test_without_proof_no_stretch_is_said_to_look_fake() -> None:
+    videos, crops = [video_row("a")], crops_of("a", [255, 255])
+    assert score(videos, crops)["segments"] and not score(videos, crops, unproven="it guesses")["segments"]
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
     found = [
         Numbers("seed", "own", 100, 10, 0.97, 0.95, 0.99, 0.99, 0.98, 1.0, 1.0),
         Numbers("seed", "identity", 50, 5, 0.55, 0.4, 0.7, 0.60, 0.4, 0.8, 0.6),
-        Numbers("honest", "own", 50, 5, 0.8, None, None, 0.9, None, None, None),
+        Numbers("honest", "own", 50, 5, 0.8, None, None, 0.9, None, None, None, "it guesses"),
         Numbers("honest", "identity", 50, 5, 0.8, None, None, 0.9, None, None, None),
     ]
     text = compare.format_comparison(recipes, found, "test", named=True)
@@ -93,7 +93,8 @@ def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
     assert "| 50 | 5 | 0.550 (0.400 to 0.700) | 0.600 (0.400 to 0.800) | 0.600 |" in text
     assert "| honest | its own | 50 | 5 | 0.800 | 0.900 | - |" in text
     assert "of the 0.990 it reports itself, 0.390 is leakage" in text
-    assert "honest, made without known mistakes: AUC 0.900 on people it has not seen." in text
+    assert "honest, made without known mistakes: AUC 0.900 on people it has not seen. Its bundle" in text
+    assert text.count("gives no verdicts: it guesses.") == 1
     assert "who is on them is not known" in compare.format_comparison(recipes, found, "test", named=False)
     assert compare.comparison_as_json(recipes, found, "test")["recipes"]["seed"]["own"]["auc"] == 0.99
 
@@ -121,6 +122,7 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
     assert found["identity_split"] == "val"
     assert found["recipes"]["seed"]["identity"]["crops"] == 8
     assert found["recipes"]["seed"]["own"]["crops"] == round(0.2 * (24 + 12))
+    assert "faults.frame_split" in found["recipes"]["seed"]["own"]["unproven"]
     own, identity = (found["recipes"]["honest"][split] for split in ("own", "identity"))
     assert own["crops"] == identity["crops"] and own["accuracy"] == pytest.approx(identity["accuracy"])
     with (tmp_path / "out" / "seed" / "validation_scores.parquet").open("rb") as file:

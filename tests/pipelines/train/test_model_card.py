@@ -65,6 +65,15 @@ def test_it_says_where_nobody_knows_who_is_on_the_videos() -> None:
     assert "people" not in pipeline.make_outcome(made, {}, config).summary
 
 
+def test_it_says_why_a_bundle_gives_no_verdict() -> None:
+    assert "no verdicts" not in model_card.render_card(info())
+    few = info(videos=10)
+    words = "it was validated on 10 real and 10 fake videos, a verdict takes 20 of each"
+    assert f"**This bundle gives scores and no verdicts**: {words}." in model_card.render_card(few)
+    config = TrainJobConfig(input="crops", output="out")
+    assert pipeline.make_outcome(few, {}, config).summary["unproven"] == words
+
+
 def test_it_does_not_claim_what_a_bundle_lacks() -> None:
     text = model_card.render_card(BundleInfo(model_sha256="ab" * 32, threshold=0.5))
     assert "Threshold 0.5000 (rule not recorded); no others." in text
