@@ -11,7 +11,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, serialise_network, write_bundle
-from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER
+from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, POOL_LAYER, SCORE_LAYER
 
 
 def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
@@ -31,11 +31,11 @@ def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     x = layers.Rescaling(1 / 255)(crop)
     x = layers.AveragePooling2D(32)(x)
-    x = layers.Conv2D(2, 1, activation="relu", name=LAST_CONVOLUTION)(x)
-    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Conv2D(2, 1, activation="relu", name="red_and_blue")(x)
+    x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     network = keras.Model(crop, layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
     more_red_than_blue = np.array([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])[None, None]
-    network.get_layer(LAST_CONVOLUTION).set_weights([more_red_than_blue, np.zeros(2)])
+    network.get_layer("red_and_blue").set_weights([more_red_than_blue, np.zeros(2)])
     network.get_layer(SCORE_LAYER).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])
     save_bundle(folder, Storage(), network, threshold=0.5, **info)
     return Bundle.load(folder, batch_size=batch_size)

@@ -1,20 +1,38 @@
 """The network."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from deepfake.config.base import Fraction, Section
 
 
 class ModelConfig(Section):
-    """EfficientNetB0 and its head."""
+    """A convolutional network of keras.applications and its head."""
 
+    backbone: Literal[
+        "efficientnetb0", "efficientnetb4", "efficientnetv2b0", "mobilenet025", "mobilenet", "mobilenetv2",
+        "mobilenetv3small", "mobilenetv3large", "resnet50", "resnet50v2", "densenet121", "vgg16",
+    ] = Field(
+        "efficientnetb0",
+        description="the network before the head, as keras.applications names it; mobilenet025 is MobileNet "
+        "with a quarter of the channels",
+    )  # fmt: skip
     weights: str = Field(
-        "imagenet", description="imagenet, none, or the path of a backbone .weights.h5 file (no top)"
+        "imagenet", description="imagenet, none, or the path of the backbone's .weights.h5 file (no top)"
+    )
+    input_mode: Literal["own", "tf", "torch", "caffe"] = Field(
+        "own",
+        description="what the backbone's weights take: own: what keras.applications trained that network "
+        "on; otherwise, for a file of other weights, what its preprocess_input calls tf (-1 to 1), torch (by "
+        "ImageNet's mean and deviation) or caffe (BGR less ImageNet's mean)",
     )
     dense_units: int = Field(256, ge=1, description="width of the hidden dense layer")
     l2: float = Field(1e-3, ge=0, description="L2 penalty on the hidden dense layer's kernel")
     dropout: Fraction = Field(0.5, description="dropout before the hidden layer")
     head_dropout: Fraction = Field(0.3, description="dropout before the output")
     drop_connect: Fraction = Field(
-        0.2, description="stochastic depth of the backbone's last block; off where the backbone is frozen"
+        0.2,
+        description="stochastic depth of the last block of an EfficientNet, which others have none of; off "
+        "where the backbone is frozen",
     )

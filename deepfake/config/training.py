@@ -25,7 +25,7 @@ class TrainingConfig(Section):
         "of the backbone, or all of it",
     )
     fine_tune_blocks: int = Field(
-        2, ge=1, le=7, description="how many of EfficientNetB0's seven blocks fine_tune: top takes"
+        2, ge=1, description="how many of the backbone's last blocks fine_tune: top takes"
     )
     learning_rate: float = Field(3e-4, gt=0, description="learning rate of fine-tuning")
     freeze_batch_norm: bool = Field(

@@ -1,7 +1,7 @@
 """Heat maps: where in a crop the network finds what speaks for a fake, or for a real. From a bundle alone.
 
-Grad-CAM (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks", 2017) on the backbone's last
-activation, 7 x 7 places for 224 x 224 pixels. A map says where, not how much: that is what the score says.
+Grad-CAM (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks", 2017) on what the backbone
+gives the head, 7 x 7 places for 224 x 224 pixels. A map says where, not how much: the score says that.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from deepfake.crops.self_blending import Face, self_blend
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
-from deepfake.model.network import INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER, check_crops
+from deepfake.model.network import INPUT_SIZE, POOL_LAYER, SCORE_LAYER, check_crops
 
 Call = Literal["fake", "real"]
 
@@ -27,7 +27,7 @@ class HeatMaps:
 
         keras = keras_runtime.start_keras()
         network = bundle.network
-        convolution = network.get_layer(LAST_CONVOLUTION).output
+        convolution = network.get_layer(POOL_LAYER).input
         score = network.get_layer(SCORE_LAYER)
         front = keras.Model(network.inputs, convolution)
         head = keras.Model(convolution, score.input)
@@ -76,14 +76,13 @@ def function_with_maps(network: Any) -> Any | None:
 
     keras = keras_runtime.start_keras()
     names = [layer.name for layer in network.layers]
-    head = network.layers[names.index(LAST_CONVOLUTION) + 1 :]
     kinds = (keras.layers.Dense, keras.layers.BatchNormalization, keras.layers.Dropout)
-    pooling, *rest = head
+    pooling, *rest = network.layers[names.index(POOL_LAYER) :]
     if not isinstance(pooling, keras.layers.GlobalAveragePooling2D) or not all(
         isinstance(layer, kinds) and _is_piecewise_linear(keras, layer) for layer in rest[:-1]
     ):
         return None
-    both = keras.Model(network.inputs, [network.output, network.get_layer(LAST_CONVOLUTION).output])
+    both = keras.Model(network.inputs, [network.output, network.get_layer(POOL_LAYER).input])
 
     def run(crops: Any) -> tuple[Any, Any]:
         scores, features = both(crops, training=False)

@@ -1,8 +1,9 @@
-"""The network: EfficientNetB0 and its head. Building it, freezing parts of it, loading a backbone.
+"""The network: a backbone and its head. Building it, freezing parts of it, loading the backbone's weights.
 
 Input contract, the same everywhere: ``(n, 224, 224, 3) uint8 RGB, 0..255``. The input layer is uint8 and
-Keras' EfficientNet rescales and normalises inside, so crops that were already divided by 255 cannot reach
-the network: as uint8 they would be all zero, and ``check_crops`` refuses every other type.
+scale and order of colours are the network's own business (``deepfake.model.backbones``), so crops that were
+already divided by 255 cannot reach it: as uint8 they would be all zero, and ``check_crops`` refuses every
+other type.
 Files, hashes and thresholds are ``deepfake.model.bundle``; the training loop is
 ``deepfake.training.trainer``.
 """
@@ -19,18 +20,17 @@ from deepfake.config import FaultsConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
+from deepfake.model.backbones import BACKBONES, scale_input
 
 INPUT_SIZE = 224
 INPUT_LAYER = "crop"
 HEAD_PREFIX = "head_"
 SCORE_LAYER = HEAD_PREFIX + "score"  # the last layer
 FAULT_PREFIX = "fault_"
-POOL_LAYER = HEAD_PREFIX + "pool"  # its output are the features: one row a crop
-LAST_CONVOLUTION = "top_activation"  # the backbone's output, where heat maps look
+POOL_LAYER = HEAD_PREFIX + "pool"  # takes the backbone's output, where heat maps look; gives one row a crop
 _WEIGHTS_SUFFIX = ".weights.h5"
-_BLOCKS = 7
 _SEED_STATE = "seed_generator_state"
-_DEFAULT_DROP_CONNECT = 0.2  # what keras.applications builds EfficientNetB0 with
+_NAME = "deepfake_"  # and the backbone's
 
 
 def build_network(
@@ -47,7 +47,7 @@ def build_network(
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     image = _add_faults(keras, crop, faults or FaultsConfig())
-    backbone = _make_backbone(keras, image, config.weights, storage or Storage())
+    backbone = _make_backbone(keras, scale_input(keras, image, config), config, storage or Storage())
     x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
     x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
@@ -61,15 +61,16 @@ def build_network(
     x = layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
     score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE_LAYER)(x)
-    network = keras.Model(crop, score, name="deepfake_efficientnetb0")
+    network = keras.Model(crop, score, name=_NAME + config.backbone)
+    drop_connect = BACKBONES[config.backbone].drop_connect
     for layer in list_backbone_layers(network):
         if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
-            layer.rate *= config.drop_connect / _DEFAULT_DROP_CONNECT
+            layer.rate *= config.drop_connect / drop_connect
     return network
 
 
 def list_backbone_layers(network: Any) -> list[Any]:
-    """The layers of EfficientNetB0, from the rescaling to the last activation."""
+    """The backbone's layers, from what scales its input to the last activation."""
     return [layer for layer in network.layers if not layer.name.startswith((HEAD_PREFIX, FAULT_PREFIX))]
 
 
@@ -90,19 +91,17 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     ``freeze_batch_norm`` does the former for a backbone that otherwise learns.
     """
     keras = keras_runtime.start_keras()
-    for layer in list_backbone_layers(network):
-        learns = part == "all" or (part == "top" and _is_on_top(layer.name, blocks))
+    backbone = list_backbone_layers(network)
+    top: set[str] = set()
+    if part == "top":
+        facts = BACKBONES[network.name.removeprefix(_NAME)]
+        top = facts.list_top([layer.name for layer in backbone], blocks)
+    for layer in backbone:
+        learns = part == "all" or layer.name in top
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = learns and not (is_norm and freeze_batch_norm)
         if not learns and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-
-
-def _is_on_top(name: str, blocks: int) -> bool:
-    """Whether a layer, such as ``block6d_expand_conv``, is of the last ``blocks`` blocks or after them."""
-    if name.startswith("block"):
-        return int(name[len("block")]) > _BLOCKS - blocks
-    return name.startswith("top_")
 
 
 def list_weights(network: Any) -> list[Any]:
@@ -223,28 +222,37 @@ def check_contract(network: Any, where: str) -> None:
         raise UsageError(f"{where}: the network gives {network.output_shape}, expected one score a crop")
 
 
-def check_weights(weights: str, storage: Storage) -> None:
+def check_weights(config: ModelConfig, storage: Storage) -> None:
     """Raise ``UsageError`` early where ``model.weights`` cannot be had; ImageNet's go into Keras' cache."""
+    weights = config.weights
     if weights == "none":
         return
     if weights == "imagenet":
-        _make_backbone(keras_runtime.start_keras(), None, weights, storage)
+        _make_backbone(keras_runtime.start_keras(), None, config, storage)
         return
     if not weights.endswith(_WEIGHTS_SUFFIX):
         raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{_WEIGHTS_SUFFIX}")
     if not storage.exists(weights):
-        raise UsageError(f"model.weights {weights}: no such file; {_REMEDY}")
+        raise UsageError(f"model.weights {weights}: no such file; {_name_remedy(config)}")
 
 
-_REMEDY = (
-    "give --model.weights none (random) or --model.weights PATH of an EfficientNetB0 *.weights.h5 without top"
-)
+def _name_remedy(config: ModelConfig) -> str:
+    return (
+        "give --model.weights none (random) or --model.weights PATH of a *.weights.h5 file of "
+        f"{config.backbone} without top"
+    )
 
 
-def _make_backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any:
+def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage) -> Any:
+    facts, weights = BACKBONES[config.backbone], config.weights
+
     def make(source: str | None) -> Any:
-        return keras.applications.EfficientNetB0(
-            include_top=False, weights=source, input_tensor=crop, input_shape=(INPUT_SIZE, INPUT_SIZE, 3)
+        return getattr(keras.applications, facts.constructor)(
+            include_top=False,
+            weights=source,
+            input_tensor=crop,
+            input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
+            **facts.options,
         )
 
     if weights == "none":
@@ -254,15 +262,17 @@ def _make_backbone(keras: Any, crop: Any, weights: str, storage: Storage) -> Any
             return make("imagenet")
         except Exception as error:  # Keras wraps every download error in a bare Exception
             raise UsageError(
-                f"model.weights imagenet: could not be downloaded ({error}); {_REMEDY}"
+                f"model.weights imagenet: could not be downloaded ({error}); {_name_remedy(config)}"
             ) from error
-    check_weights(weights, storage)
+    check_weights(config, storage)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / f"backbone{_WEIGHTS_SUFFIX}"
         local.write_bytes(storage.read_bytes(weights))
         try:
             return make(str(local))
         except (ValueError, OSError, KeyError) as error:
+            why = str(error).split("\n")[0][:200]  # Keras goes on with the weights themselves
             raise UsageError(
-                f"model.weights {weights}: not an EfficientNetB0 without top ({error})"
+                f"model.weights {weights}: not the weights of {config.backbone} without top ({why}); "
+                "model.backbone says which network it is"
             ) from error

@@ -22,7 +22,7 @@ from deepfake.model.grad_cam import (
     measure_share_inside,
     overlay_heat,
 )
-from deepfake.model.network import INPUT_SIZE, LAST_CONVOLUTION, SCORE_LAYER, build_network
+from deepfake.model.network import INPUT_SIZE, POOL_LAYER, SCORE_LAYER, build_network
 from tests import small_bundle
 from tests.small_bundle import save_bundle
 
@@ -82,7 +82,7 @@ def test_a_map_of_the_whole_network_is_the_weighted_sum_of_its_features(tmp_path
     save_bundle(str(tmp_path / "model"), Storage(), network, threshold=0.5)
     loaded = Bundle.load(str(tmp_path / "model"))
     crop = np.random.default_rng(0).integers(0, 256, (1, 7, 7, 3), np.uint8).repeat(32, 1).repeat(32, 2)
-    features = network.get_layer(LAST_CONVOLUTION).output
+    features = network.get_layer(POOL_LAYER).input
     values = np.asarray(keras.Model(network.input, features)(crop, training=False))
     head = keras.Model(features, network.get_layer(SCORE_LAYER).input)
     kernel, bias = network.get_layer(SCORE_LAYER).get_weights()

@@ -14,7 +14,7 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.network import (
-    LAST_CONVOLUTION,
+    POOL_LAYER,
     build_network,
     check_contract,
     check_crops,
@@ -109,7 +109,7 @@ def test_a_frozen_backbone_learns_nothing_and_drops_nothing(keras: Any) -> None:
     set_trainable(frozen, "head", freeze_batch_norm=False)
     names = {variable.path.split("/")[0] for variable in frozen.trainable_variables}
     assert names == {"head_norm", "head_dense", "head_dense_norm", "head_score"}
-    top = keras.Model(frozen.inputs, frozen.get_layer(LAST_CONVOLUTION).output)
+    top = keras.Model(frozen.inputs, frozen.get_layer(POOL_LAYER).input)
     training, inference = (np.asarray(top(crops(), training=t)) for t in (True, False))
     np.testing.assert_array_equal(training, inference)
 
@@ -194,10 +194,13 @@ def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does
 
 
 def test_weights_that_are_not_there_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    path = str(tmp_path / "nowhere.weights.h5")
     with pytest.raises(UsageError, match=r"nowhere\.weights\.h5: no such file; give --model\.weights none"):
-        check_weights(str(tmp_path / "nowhere.weights.h5"), Storage())
+        check_weights(ModelConfig(weights=path), Storage())
+    with pytest.raises(UsageError, match=r"a \*\.weights\.h5 file of mobilenetv2 without top"):
+        check_weights(ModelConfig(backbone="mobilenetv2", weights=path), Storage())
     with pytest.raises(UsageError, match="expected imagenet, none or a file"):
-        check_weights("imagenette", Storage())
+        check_weights(ModelConfig(weights="imagenette"), Storage())
 
 
 def test_weights_of_something_else_are_an_error_that_names_the_file(tmp_path: Path) -> None:
@@ -213,7 +216,7 @@ def test_a_failed_download_names_the_alternatives(keras: Any, monkeypatch: pytes
 
     monkeypatch.setattr(keras.applications, "EfficientNetB0", fail)
     with pytest.raises(UsageError, match=r"URL fetch failure.*--model\.weights none.*--model\.weights PATH"):
-        check_weights("imagenet", Storage())
+        check_weights(ModelConfig(weights="imagenet"), Storage())
 
 
 @pytest.mark.data

@@ -57,8 +57,13 @@ _LIMITS = """- It looks for face swaps and facial reenactment. Fully generated v
 
 
 def _describe_bundle(info: BundleInfo) -> str:
+    model = info.training.get("config", {}).get("model", {})  # earlier versions knew one backbone
     rows = [
-        ("network", "EfficientNetB0 with a small head, `improved_deepfake_model.keras`"),
+        (
+            "network",
+            f"`{model.get('backbone', 'efficientnetb0')}` of keras.applications with a small head, "
+            "`improved_deepfake_model.keras`",
+        ),
         ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
         ("bundle", f"`{info.sha256}`"),
         ("weights", f"`{info.model_sha256}`"),

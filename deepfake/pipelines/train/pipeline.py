@@ -33,12 +33,14 @@ from deepfake.crops import dataset
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.execution import session
+from deepfake.execution.output import describe_changes
 from deepfake.execution.process import count_cpus
 from deepfake.io import lock, tables
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import bundle, keras_runtime
+from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, check_weights
 from deepfake.model.verdicts import explain_unproven
@@ -78,6 +80,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     """
     storage = Storage(config.storage)
     config = _make_uris_absolute(config)
+    check_backbone(config.model, config.training.fine_tune_blocks)
     crops = dataset.open_crops(config.input, storage, config.limit)
     rows = select_checked_rows(crops, config)
     plan = describe_training(rows, config)
@@ -104,7 +107,7 @@ def _train(
 ) -> Outcome:
     data_sha256 = crops.hash_crops()
     identity = hash_run(config, data_sha256)
-    check_weights(config.model.weights, storage)
+    check_weights(config.model, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
         return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
@@ -247,13 +250,18 @@ def _tell_of_rare_methods(rows: Rows, epoch: EpochPlan, most_repeats: int) -> No
 
 def hash_run(config: TrainJobConfig, data_sha256: str) -> str:
     """Hash of what decides the numbers of a run: data, model, augmentation, and the training recipe."""
-    sections = {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
+    sections = _dump_sections(config)
     sections["training"] = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
     return hash_json({"data": data_sha256, **sections})
 
 
+def _dump_sections(config: TrainJobConfig) -> dict[str, dict[str, Any]]:
+    return {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
+
+
 def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
     """Make the output folder this run's own; true if it is finished. Refuses what another run left."""
+    sections = _dump_sections(config)
     checkpoints, bundle_file = join(config.output, CHECKPOINTS), join(config.output, BUNDLE_FILE)
     marker = join(checkpoints, _RUN_FILE)
     finished = storage.exists(bundle_file)
@@ -266,18 +274,22 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
         storage.remove(checkpoints)
     elif finished or unfinished:
         if unfinished:
-            found = json.loads(storage.read_text(marker)).get("identity")
+            found = json.loads(storage.read_text(marker))
         else:
-            found = bundle.read_bundle_info(config.output, storage).training.get("identity")
-        if found != identity:
+            found = bundle.read_bundle_info(config.output, storage).training
+        if found.get("identity") != identity:
             what = "an unfinished run" if unfinished else "a bundle"
+            before = found.get("config", {})
+            training = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
+            changes = describe_changes(before, {**sections, "training": training})
+            named = f" ({', '.join(changes)})" if changes else ""
             raise UsageError(
-                f"{config.output}: holds {what} of other crops or another configuration; give another "
+                f"{config.output}: holds {what} of other crops or another configuration{named}; give another "
                 "--output, or --training.resume false to replace it"
             )
         if finished and not unfinished:
             return True
-    storage.write_text(marker, json.dumps({"identity": identity}) + "\n")
+    storage.write_text(marker, json.dumps({"identity": identity, "config": sections}) + "\n")
     return False
 
 
@@ -319,7 +331,7 @@ def finish_bundle(
             "identity": identity,
             "data_sha256": data_sha256,
             "config_sha256": config_hash,
-            "config": {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections},
+            "config": _dump_sections(config),
             "faults": config.faults.list_names(),
             "epochs_run": len(history),
             "best_epoch": result["best_epoch"],

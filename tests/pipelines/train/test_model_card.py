@@ -47,6 +47,7 @@ def test_it_tells_data_recipe_numbers_with_intervals_and_limits() -> None:
     text = model_card.render_card(made)
     assert r"| train | 1,200 | 3,400 | A\|B 3,400 |" in text
     assert "2 in train, 1 in val" in text
+    assert "| network | `efficientnetb0` of keras.applications" in text
     assert "epochs 4, use_gpu no" in text and "the weights are those of epoch 3" in text
     video = made.metrics["val_video"]
     low, high = video["intervals"]["auc"]

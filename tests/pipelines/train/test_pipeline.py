@@ -140,10 +140,14 @@ def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, 
         write_bundle(str(output), Storage(), info)
     else:
         (output / "_checkpoints" / "another" / "epoch-00001").mkdir(parents=True)
-        (output / "_checkpoints" / "run.json").write_text('{"identity": "another"}')
+        (output / "_checkpoints" / "run.json").write_text(
+            '{"identity": "another", "config": {"model": {"backbone": "mobilenet"}, "training": {"seed": 9}}}'
+        )
         (output / "_checkpoints" / "another" / "epoch-00001" / "state.json").write_text("{}")
-    with pytest.raises(UsageError, match=f"{output}: holds .* --training.resume false"):
+    with pytest.raises(UsageError, match=f"{output}: holds .* --training.resume false") as raised:
         run(job(small_crops, output))
+    if what == "_checkpoints":
+        assert "model.backbone was mobilenet, is efficientnetb0" in str(raised.value)
 
 
 def test_a_run_keeps_its_identity_on_another_machine_and_loses_it_with_another_recipe(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""The networks of ``keras.applications`` that may stand before the head, and the facts of each.
+
+How 0..255 RGB becomes a network's input is a fact of the network and the weights, and is done inside it: the
+layers outside know no scale and no order of colours. The modes are those of Keras
+(``keras.applications.imagenet_utils.preprocess_input``): ``tf``, -1 to 1; ``torch``, 0 to 1, less ImageNet's
+mean, by its deviation; ``caffe``, BGR less ImageNet's mean. ``inside``: the network's own first layers take
+0..255 RGB. Tests compare each network with its own ``preprocess_input``.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deepfake.config import ModelConfig
+from deepfake.errors import UsageError
+
+Mode = Literal["inside", "tf", "torch", "caffe"]
+SCALE_LAYER = "input_scale"
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in 0..1
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # of BGR in 0..255
+# scale and offset of what each mode makes of 0..255, BGR for caffe
+_SCALES: Mapping[str, tuple[Any, Any]] = {
+    "tf": (1 / 127.5, -1.0),
+    "torch": (
+        [1 / (255 * deviation) for deviation in _DEVIATION],
+        [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
+    ),
+    "caffe": (1.0, [-mean for mean in _CAFFE_MEAN]),
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One network. Its last layer's output, 7 x 7 places for a crop, is pooled, and shown by heat maps."""
+
+    constructor: str  # in keras.applications
+    mode: Mode
+    block: str  # what the names of a numbered block's layers begin with; the group is the number
+    blocks: tuple[int, int]  # the first and the last number
+    drop_connect: float = 0.0  # stochastic depth of the last block, by dropout layers, as Keras builds it
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def count_blocks(self) -> int:
+        """How many blocks ``training.fine_tune: top`` can take."""
+        return self.blocks[1] - self.blocks[0] + 1
+
+    def list_top(self, names: Sequence[str], blocks: int) -> set[str]:
+        """Those layers, given in the network's order, that are of the last blocks or after them."""
+        number, found = self.blocks[0] - 1, set()  # a layer without a number is of the block before it
+        for name in names:
+            match = re.match(self.block, name)
+            number = int(match[1]) if match else number
+            if number > self.blocks[1] - blocks:
+                found.add(name)
+        return found
+
+
+def _make_efficientnet(version: str, blocks: int) -> Backbone:
+    return Backbone(f"EfficientNet{version}", "inside", r"block(\d)", (1, blocks), drop_connect=0.2)
+
+
+_RESIDUAL = (r"conv(\d)_block", (2, 5))
+_SEPARABLE = (r"conv_(?:dw|pw)_(\d+)", (1, 13))
+BACKBONES: Mapping[str, Backbone] = {
+    "efficientnetb0": _make_efficientnet("B0", 7),
+    "efficientnetb4": _make_efficientnet("B4", 7),
+    "efficientnetv2b0": _make_efficientnet("V2B0", 6),
+    "mobilenet025": Backbone("MobileNet", "tf", *_SEPARABLE, options={"alpha": 0.25}),
+    "mobilenet": Backbone("MobileNet", "tf", *_SEPARABLE),
+    "mobilenetv2": Backbone("MobileNetV2", "tf", r"block_(\d+)_", (1, 16)),
+    "mobilenetv3small": Backbone("MobileNetV3Small", "inside", r"expanded_conv_(\d+)_", (1, 10)),
+    "mobilenetv3large": Backbone("MobileNetV3Large", "inside", r"expanded_conv_(\d+)_", (1, 14)),
+    "resnet50": Backbone("ResNet50", "caffe", *_RESIDUAL),
+    "resnet50v2": Backbone("ResNet50V2", "tf", *_RESIDUAL),
+    "densenet121": Backbone("DenseNet121", "torch", *_RESIDUAL),
+    "vgg16": Backbone("VGG16", "caffe", r"block(\d)_", (1, 5)),
+}
+
+
+def scale_input(keras: Any, crop: Any, config: ModelConfig) -> Any:
+    """What the backbone takes of ``crop (n, h, w, 3)``, RGB in 0..255, by standard layers."""
+    mode: str = BACKBONES[config.backbone].mode if config.input_mode == "own" else config.input_mode
+    if mode == "inside":
+        return crop
+    if mode == "caffe":
+        crop = keras.ops.flip(crop, axis=-1)
+    scale, offset = _SCALES[mode]
+    return keras.layers.Rescaling(scale, offset, name=SCALE_LAYER)(crop)
+
+
+def check_backbone(config: ModelConfig, fine_tune_blocks: int) -> None:
+    """Raise ``UsageError`` where another key's value does not fit the backbone."""
+    backbone = BACKBONES[config.backbone]
+    if fine_tune_blocks > backbone.count_blocks():
+        raise UsageError(
+            f"training.fine_tune_blocks {fine_tune_blocks}: {config.backbone} has {backbone.count_blocks()}"
+        )
+    if backbone.mode == "inside" and config.input_mode != "own":
+        raise UsageError(
+            f"model.input_mode {config.input_mode}: {config.backbone} scales its own input, which would be "
+            "scaled twice; leave it out"
+        )
