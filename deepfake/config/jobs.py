@@ -100,6 +100,10 @@ class EvaluateJobConfig(JobConfig):
     input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
     also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
     bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
+    against: str | None = Field(
+        None,
+        description="URI of another bundle, measured on the same faces: is the difference more than luck?",
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     scoring: InferenceConfig = Field(default_factory=InferenceConfig)
     report: PageConfig = Field(default_factory=PageConfig)

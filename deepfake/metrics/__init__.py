@@ -21,6 +21,7 @@ from deepfake.metrics.classification import measure_binary
 from deepfake.metrics.confidence_intervals import (
     Interval,
     bootstrap_auc,
+    bootstrap_auc_difference,
     bootstrap_metrics,
     bound_precision,
     bound_share,

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake.metrics import (
     bootstrap_auc,
+    bootstrap_auc_difference,
     bootstrap_metrics,
     bound_precision,
     bound_share,
@@ -121,3 +122,33 @@ def test_every_metric_has_the_interval_that_resampling_the_rows_gives() -> None:
 def test_there_are_no_intervals_where_a_class_has_one_group() -> None:
     found = bootstrap_metrics([0, 0, 1, 1], [0.5] * 4, list("abcc"), n=20)
     assert found == dict.fromkeys(METRICS)
+
+
+def test_the_difference_of_two_detectors_is_surer_than_either_for_both_see_the_same_videos() -> None:
+    y, s, g = sample(7, spread=0.25)
+    worse = np.clip(s + 0.02 * np.random.default_rng(0).normal(size=s.size), 0, 1)
+    found, alone = bootstrap_auc_difference(y, s, worse, g, n=200), bootstrap_auc(y, s, g, n=200)
+    assert found is not None and alone is not None
+    assert found.low <= roc_auc_score(y, s) - roc_auc_score(y, worse) <= found.high
+    assert found.high - found.low < 0.2 * (alone.high - alone.low)
+    assert bootstrap_auc_difference(y, worse, s, g, n=200) == pytest.approx((-found.high, -found.low))
+    assert bootstrap_auc_difference(y, s, s, g, n=50) == (0.0, 0.0)
+
+
+def test_the_difference_is_that_of_the_same_resamples_and_of_mean_aucs_where_there_are_several() -> None:
+    y, s, g = sample(8, videos=20, frames=2)
+    random = np.random.default_rng(1)
+    others = np.clip(s + random.normal(0, 0.2, (2, s.size)), 0, 1)
+    drawn = np.random.default_rng(4)
+    expected = []
+    for _ in range(40):
+        counts = np.bincount(drawn.integers(0, 20, 20), minlength=20)
+        rows = np.repeat(np.arange(y.size), counts[g])
+        first, *more = (roc_auc_score(y[rows], one[rows]) for one in (s, *others))
+        expected.append(first - np.mean(more))
+    found = bootstrap_auc_difference(y, s, others, g, n=40, seed=4)
+    assert found == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
+
+
+def test_there_is_no_difference_to_bound_where_a_class_has_one_group() -> None:
+    assert bootstrap_auc_difference([0, 0, 1, 1], [0.5] * 4, [0.4] * 4, list("abcc"), n=20) is None

@@ -108,6 +108,7 @@ def write_evaluation_page(
         levels=[(name, words, getattr(results, name).overall) for name, words in LEVELS],
         metrics=METRICS,
         point_names=POINT_NAMES,
+        difference=put_difference_in_words,
         group_words=GROUP_WORDS,
         plots=[(name, ALT_TEXTS[name], *_make_sources(drawn, name)) for name in drawn[plots.LIGHT.name]],
         facts={label: value for label, value in (facts or {}).items() if value is not None},
@@ -118,6 +119,17 @@ def write_evaluation_page(
     )
     storage.write_text(join(output, PAGE), text)
     return join(output, PAGE)
+
+
+def put_difference_in_words(compared: Mapping[str, Any]) -> str:
+    """By what an AUC exceeds a rival's (``results.compare_aucs``), and whether that is shown."""
+    difference, interval = compared["difference"], compared["difference_interval"]
+    if difference is None:
+        return html.format_decimal(None)
+    if interval is None:
+        return f"{difference:+.3f}, no interval"
+    shown = "" if interval.low > 0 or interval.high < 0 else ", which may be luck"
+    return f"{difference:+.3f} ({interval.low:+.3f} to {interval.high:+.3f}){shown}"
 
 
 def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plots.Theme) -> dict[str, bytes]:

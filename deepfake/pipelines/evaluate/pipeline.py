@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -61,6 +61,7 @@ class EvaluationPlan:
     threshold_from: str
     first: DataSet
     others: list[DataSet] = field(default_factory=list)
+    against: Bundle | None = None
 
 
 def run(config: EvaluateJobConfig) -> Outcome:
@@ -72,6 +73,7 @@ def run(config: EvaluateJobConfig) -> Outcome:
             "also": [make_absolute(uri) for uri in config.also],
             "output": make_absolute(config.output),
             "bundle": make_absolute(config.bundle) if config.bundle else None,
+            "against": make_absolute(config.against) if config.against else None,
         }
     )
     planned = plan_evaluation(config, storage)
@@ -85,11 +87,16 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
     config = planned.config
     sets = [planned.first, *planned.others]
     crops = sum(one.faces.table.num_rows for one in sets if not one.is_scored)
+    crops *= 2 if planned.against else 1
     with session.open_session(config.ray, estimate_core_seconds(crops, config)):
         scored = [_score_data_set(one, planned) for one in sets]
+        rivals = [_score_rivals(one, planned) for one in sets]
         sweep, notes = _measure_robustness(planned, scored[0])
     decisions = _look_up_decisions(planned.bundle, config)
-    sections = [_measure(one, table, planned, decisions) for one, table in zip(sets, scored, strict=True)]
+    sections = [
+        _measure(one, table, planned, decisions, others)
+        for one, table, others in zip(sets, scored, rivals, strict=True)
+    ]
     heat = _make_heat_maps(planned, scored[0])
     look_at = _write_all(planned, sections, scored, Extras(sweep, notes, heat))
     first, *others = sections
@@ -102,16 +109,21 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
         "frame_auc": frame["auc"],
         "frame_accuracy": frame["accuracy"],
         **{f"video_auc_{one.name}": one.results.video.overall["auc"] for one in others},
+        **({"difference": page.put_difference_in_words(video[results.AGAINST])} if planned.against else {}),
         "warnings": len(first.warnings),
     }
     return Outcome(summary, look_at=look_at)
 
 
 def _measure(
-    one: DataSet, scored: pa.Table, planned: EvaluationPlan, decisions: Decisions | None
+    one: DataSet,
+    scored: pa.Table,
+    planned: EvaluationPlan,
+    decisions: Decisions | None,
+    rivals: Mapping[str, np.ndarray],
 ) -> PageSection:
     """A data set with its numbers, and what a reader must know of them."""
-    found = results.measure_faces(scored, planned.config.evaluation, planned.threshold, decisions)
+    found = results.measure_faces(scored, planned.config.evaluation, planned.threshold, decisions, rivals)
     warnings = [*results.list_warnings(found), *one.warnings]
     if decisions is not None and decisions.unproven:
         warnings.insert(0, f"The bundle gives scores and no verdicts: {decisions.unproven}.")
@@ -121,12 +133,15 @@ def _measure(
 def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPlan:
     """Find the faces and check all that can be checked; raises ``UsageError``."""
     _require_own_output(config)
-    bundle = Bundle.load(config.bundle, storage, config.scoring.crops_at_once) if config.bundle else None
+    bundle, against = (
+        Bundle.load(uri, storage, config.scoring.crops_at_once) if uri else None
+        for uri in (config.bundle, config.against)
+    )
     evaluation = config.evaluation
     names = _name_data_sets([config.input, *config.also])
-    first = _load_data_set(names[0], config.input, evaluation.split, bundle, config, storage)
+    first = _load_data_set(names[0], config.input, evaluation.split, (bundle, against), config, storage)
     others = [
-        _load_data_set(name, uri, evaluation.also_split, bundle, config, storage)
+        _load_data_set(name, uri, evaluation.also_split, (bundle, against), config, storage)
         for name, uri in zip(names[1:], config.also, strict=True)
     ]
     hashes = {one.faces.table["bundle_sha256"][0].as_py() for one in [first, *others] if one.is_scored}
@@ -141,7 +156,7 @@ def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPl
         source = f"the bundle's ({bundle.info.threshold_rule or 'rule unknown'})"
     else:
         threshold, source = 0.5, "by default, for no bundle was given"
-    return EvaluationPlan(config, storage, bundle, threshold, source, first, others)
+    return EvaluationPlan(config, storage, bundle, threshold, source, first, others, against)
 
 
 def describe_evaluation(planned: EvaluationPlan) -> dict[str, Any]:
@@ -154,6 +169,7 @@ def describe_evaluation(planned: EvaluationPlan) -> dict[str, Any]:
         "input": planned.first.faces.uri,
         **({"also": also} if also else {}),
         "bundle": planned.bundle.uri if planned.bundle else "none, the input holds scores",
+        **({"against": planned.against.uri} if planned.against else {}),
         "videos": videos.num_rows,
         "real_videos": videos.num_rows - fakes,
         "fake_videos": fakes,
@@ -163,8 +179,14 @@ def describe_evaluation(planned: EvaluationPlan) -> dict[str, Any]:
 
 
 def _load_data_set(
-    name: str, uri: str, split: str, bundle: Bundle | None, config: EvaluateJobConfig, storage: Storage
+    name: str,
+    uri: str,
+    split: str,
+    bundles: tuple[Bundle | None, Bundle | None],
+    config: EvaluateJobConfig,
+    storage: Storage,
 ) -> DataSet:
+    bundle, against = bundles
     loaded = inputs.load_faces(uri, storage)
     selected = inputs.select_split(loaded, split, config.limit)
     if loaded.kind == "crops" and bundle is None:
@@ -173,18 +195,41 @@ def _load_data_set(
         _require_one_bundle(selected, bundle)
         if config.evaluation.heat_maps and uri == config.input:
             raise UsageError(f"{uri}: --evaluation.heat_maps needs crops, these are scores")
-    info = bundle.info if bundle else None
-    allowed = config.evaluation.allow_overlap
-    warnings = training_overlap.require_unseen(selected.table, info, loaded.table, split, allowed)
-    warnings += training_overlap.require_no_training_copies(loaded.videos, info, loaded.table, split, allowed)
-    if info is not None and loaded.kind == "crops":
-        warnings += training_overlap.list_crop_differences(info, loaded.config)
+        if against is not None:
+            raise UsageError(f"{uri}: --against needs crops, which both bundles score; these are scores")
+    warnings = _check_training(bundle, loaded, selected, split, config)
+    if against is not None:
+        found = _check_training(against, loaded, selected, split, config)
+        warnings += [f"The bundle compared with: {text}" for text in found]
     if selected.unlabelled:
         warnings.append(f"{selected.unlabelled} faces without a label were left out.")
     for warning in warnings:
         log.warning("%s: %s", name, warning)
     missed = inputs.count_without_faces(loaded, split) if config.limit is None else None
     return DataSet(name, selected, split, warnings, missed)
+
+
+def _check_training(
+    bundle: Bundle | None,
+    loaded: inputs.LabelledFaces,
+    selected: inputs.LabelledFaces,
+    split: str,
+    config: EvaluateJobConfig,
+) -> list[str]:
+    """What the page must say of a bundle's training beside these faces; raises ``UsageError``."""
+    info, allowed = bundle.info if bundle else None, config.evaluation.allow_overlap
+    try:
+        warnings = training_overlap.require_unseen(selected.table, info, loaded.table, split, allowed)
+        warnings += training_overlap.require_no_training_copies(
+            loaded.videos, info, loaded.table, split, allowed
+        )
+    except UsageError as error:
+        if bundle is None:
+            raise
+        raise UsageError(f"{bundle.uri}: {error}") from None
+    if info is not None and loaded.kind == "crops":
+        warnings += training_overlap.list_crop_differences(info, loaded.config)
+    return warnings
 
 
 def _name_data_sets(uris: Sequence[str]) -> list[str]:
@@ -199,7 +244,8 @@ def _name_data_sets(uris: Sequence[str]) -> list[str]:
 
 def _require_own_output(config: EvaluateJobConfig) -> None:
     """The output holds ``plots/`` and ``face_scores/`` of its own; they must not replace what is read."""
-    read = [("input", config.input), ("bundle", config.bundle), *(("also", uri) for uri in config.also)]
+    read = [("input", config.input), ("bundle", config.bundle), ("against", config.against)]
+    read += [("also", uri) for uri in config.also]
     for name, uri in read:
         if uri is not None and f"{make_absolute(uri)}/".startswith(f"{make_absolute(config.output)}/"):
             raise UsageError(
@@ -249,6 +295,15 @@ def _score_data_set(one: DataSet, planned: EvaluationPlan) -> pa.Table:
     for name, value in (("bundle_sha256", bundle.sha256), ("config_sha256", hash_config(config))):
         table = table.append_column(name, pa.array([value] * count))
     return table.select(columns.names).cast(columns)
+
+
+def _score_rivals(one: DataSet, planned: EvaluationPlan) -> dict[str, np.ndarray]:
+    """Scores ``(n,)`` of the same faces by others than the bundle, by name."""
+    if planned.against is None:
+        return {}
+    network = _prepare_network(planned.against, planned)
+    (scores,) = score_faces(one.faces, network, planned.storage, planned.config)
+    return {results.AGAINST: scores}
 
 
 def _prepare_network(bundle: Bundle, planned: EvaluationPlan) -> inference.Network:
@@ -341,6 +396,8 @@ def _as_json(planned: EvaluationPlan, sections: Sequence[PageSection]) -> dict[s
         **list_numbers(sections[0]),
         "bundle": planned.bundle.uri if planned.bundle else None,
         "bundle_sha256": planned.bundle.sha256 if planned.bundle else None,
+        "against": planned.against.uri if planned.against else None,
+        "against_sha256": planned.against.sha256 if planned.against else None,
         "config": planned.config.evaluation.model_dump(mode="json"),
         "config_sha256": hash_config(planned.config),
         "threshold": {"value": planned.threshold, "from": planned.threshold_from},
@@ -364,6 +421,8 @@ def _list_facts(planned: EvaluationPlan, resampled: str) -> dict[str, object]:
         )
     if bundle is not None:
         facts |= {"Model bundle": bundle.uri, "Bundle hash": bundle.sha256}
+        if planned.against is not None:
+            facts |= {"Compared with": planned.against.uri, "Its hash": planned.against.sha256}
         facts["Trained with"] = ", ".join(f"{name} {v}" for name, v in bundle.info.versions.items()) or None
     else:
         facts["Bundle hash"] = planned.first.faces.table["bundle_sha256"][0].as_py()

@@ -1,8 +1,9 @@
 """From the complete table of face scores to every number of an evaluation. Plain arrays, no files."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from deepfake.pipelines.evaluate.operating_points import DecisionMetrics, measur
 LEVELS = ("video", "track", "frame")
 SMALL = 50  # videos of a class below which the page warns
 FEW_UNITS = 10  # identities of a class below which it warns that intervals rest on them
+AGAINST = "against"
+RIVALS = (AGAINST,)  # who else than the bundle may have scored the same faces
 MEANINGFUL = 5  # items of each class below which a group is not among the weakest
 
 # name, words, what is aggregated within a track; the highest track then stands for the video
@@ -79,7 +82,11 @@ class Results:
 
 
 def measure_faces(
-    faces: pa.Table, config: EvaluationConfig, threshold: float, decisions: Decisions | None = None
+    faces: pa.Table,
+    config: EvaluationConfig,
+    threshold: float,
+    decisions: Decisions | None = None,
+    rivals: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Results:
     """Every number of labelled face scores.
 
@@ -87,16 +94,16 @@ def measure_faces(
         faces: table ``face_scores`` without null labels.
         threshold: ``score >= threshold`` is called fake, on all levels.
         decisions: what the bundle's validation chose, where there is a bundle.
+        rivals: scores ``(n,)`` of the same faces by ``RIVALS``, for their AUC beside.
     """
+    for name, scores in rivals.items():
+        faces = faces.append_column(name, pa.array(scores, pa.float64()))
     faces = faces.sort_by([(name, "ascending") for name in ("video_id", "frame_index", "face_index")])
     faces = slices.add_columns(faces.combine_chunks())
-    tracks = slices.aggregate_rows(faces, "track", config.aggregation, config.top_k)
-    videos = slices.aggregate_rows(faces, "video", config.aggregation, config.top_k)
-    video = _measure_level("video", videos, config, threshold)
+    levels = {name: _measure_level(name, faces, config, threshold, list(rivals)) for name in LEVELS}
+    video = levels["video"]
     return Results(
-        video=video,
-        track=_measure_level("track", tracks, config, threshold),
-        frame=_measure_level("frame", faces, config, threshold),
+        **levels,
         threshold=threshold,
         aggregations=_compare_aggregations(faces, config),
         decisions=measure_decisions(video.labels, video.scores, threshold, config, decisions),
@@ -126,8 +133,17 @@ def list_warnings(results: Results) -> list[str]:
     return found
 
 
-def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, threshold: float) -> Level:
-    labels, scores = _read_labels(table), table["score"].to_numpy().astype(np.float64)
+def _measure_level(
+    name: str, faces: pa.Table, config: EvaluationConfig, threshold: float, rivals: Sequence[str]
+) -> Level:
+    def aggregate(column: str = "score") -> pa.Table:
+        rows = faces.set_column(faces.schema.get_field_index("score"), "score", faces[column])
+        if name == "frame":
+            return rows
+        return slices.aggregate_rows(rows, name, config.aggregation, config.top_k)
+
+    table = aggregate()
+    labels, scores = _read_labels(table), table["score"].to_numpy()
     drawn, unit = choose_bootstrap_units(table, config.bootstrap_over)
     overall = metrics.measure_binary(labels, scores, threshold)
     real, fake = (int(np.unique(drawn[labels == label]).size) for label in (0, 1))
@@ -135,6 +151,10 @@ def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, thresho
     overall["intervals"] = metrics.bootstrap_metrics(
         labels, scores, drawn, threshold, config.bootstrap, config.seed
     )
+    overall |= dict.fromkeys(RIVALS)
+    for rival in rivals:
+        others = aggregate(rival)["score"].to_numpy()
+        overall[rival] = compare_aucs(labels, scores, others, drawn, config)
     rows = []
     for grouped_by, group, mask in _group_rows(table, labels):
         y, s = labels[mask], scores[mask]
@@ -144,6 +164,20 @@ def _measure_level(name: str, table: pa.Table, config: EvaluationConfig, thresho
         row = {"level": name, "grouped_by": grouped_by, "group": group}
         rows.append({**row, **numbers, "auc_low": low, "auc_high": high})
     return Level(labels, scores, overall, rows)
+
+
+def compare_aucs(
+    labels: np.ndarray, scores: np.ndarray, others: np.ndarray, drawn: np.ndarray, config: EvaluationConfig
+) -> dict[str, Any]:
+    """A rival's AUC, by what that of ``scores`` exceeds it, and the intervals of both; ``(n,)`` each."""
+    auc, other = (metrics.measure_binary(labels, one)["auc"] for one in (scores, others))
+    resamples = (drawn, config.bootstrap, config.seed)  # the same for both, and for all other intervals
+    return {
+        "auc": other,
+        "interval": metrics.bootstrap_auc(labels, others, *resamples),
+        "difference": None if auc is None else auc - other,
+        "difference_interval": metrics.bootstrap_auc_difference(labels, scores, others, *resamples),
+    }
 
 
 def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -24,8 +26,9 @@ SWEEP = [{"kind": kind, "amount": amount, "videos": 9, "crops": 27, **AUC} for k
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [*two_classes(videos=6), *(scored(f"h{i}", 0, 1, 0.2, method="<b>Hard</b>") for i in range(3))]
+    rivals = {results.AGAINST: np.full(len(rows), 0.5)}
     measured = results.measure_faces(
-        tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5
+        tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5, rivals=rivals
     )
     other = PageSection("<u>other</u>", "s3://elsewhere", "all", measured)
     uri = write_evaluation_page(
@@ -80,6 +83,14 @@ def test_the_worst_method_comes_first_and_every_word_from_outside_is_text(
     assert r"<script>alert(1)</script>\u202e" in text
     assert "2 labelled videos of this split had none" in text
     assert page.locator("script").count() == 0
+
+
+@pytest.mark.browser
+def test_a_rival_stands_beside_with_the_difference_and_its_interval(path: Path, open_page: Opener) -> None:
+    rows = open_page(path).locator("section[aria-labelledby=against] tbody tr")
+    assert rows.count() == 6  # three levels of two data sets
+    cells = rows.first.inner_text()
+    assert "0.500" in cells and re.search(r"[+-]0\.\d{3} \([+-]\d\.\d{3} to [+-]\d\.\d{3}\)", cells)
 
 
 @pytest.mark.browser

@@ -238,6 +238,37 @@ def test_a_crop_that_is_no_image_is_named(
     )
 
 
+@pytest.mark.slow
+def test_another_bundle_is_measured_on_the_same_faces(tmp_path: Path, bundle: str) -> None:
+    other, same = str(tmp_path / "red"), str(tmp_path / "again")
+    small_bundle.red_is_fake(other, crop=CropConfig())
+    small_bundle.red_is_fake(same, crop=CropConfig())
+    uri, out = write(tmp_path / "in", "crops", crops()), tmp_path / "out"
+    arguments = ["--input", uri, "--output", str(out), "--bundle", same, "--against"]
+    assert evaluate(*arguments, other) == cli.DONE
+    numbers = json.loads((out / "metrics.json").read_text())
+    found = numbers["frame"]["overall"]["against"]
+    assert (found["difference"], found["difference_interval"]) == (0.0, [0.0, 0.0])
+    assert found["auc"] == numbers["frame"]["overall"]["auc"]
+    assert numbers["against"] == other
+    assert "Beside another bundle" in (out / "report.html").read_text()
+    assert json.loads((out / "_summary.json").read_text())["difference"].endswith("which may be luck")
+
+
+def test_another_bundle_is_refused_for_scores_and_where_it_knows_the_people(
+    tmp_path: Path, bundle: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, out = write(tmp_path / "scores", "face_scores", two_classes()), str(tmp_path / "out")
+    assert evaluate("--input", scores, "--against", bundle, "--output", out) == cli.BAD_USAGE
+    assert "--against needs crops" in capsys.readouterr().err
+    other = str(tmp_path / "red")
+    small_bundle.red_is_fake(other, crop=CropConfig())
+    uri = write(tmp_path / "in", "crops", crops("bob"))
+    arguments = ["--input", uri, "--output", out, "--bundle", other, "--against", bundle]
+    assert evaluate(*arguments) == cli.BAD_USAGE
+    assert f"{bundle}: split 'test' shares identities with training" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--scoring.threshold", "--scoring.runtime", "--report.pages"])
 def test_a_key_that_would_do_nothing_is_refused(
     tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]

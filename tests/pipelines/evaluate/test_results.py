@@ -104,6 +104,25 @@ def test_intervals_are_over_identities_unless_asked_otherwise_and_few_of_them_ar
     assert "resampling identity groups, of which 6 have reals and 6 fakes" in warning
 
 
+def test_a_rival_is_measured_on_the_same_items_at_each_level() -> None:
+    rows = two_classes(videos=12)
+    other = np.random.default_rng(2).random(len(rows))
+    shuffled = np.random.default_rng(3).permutation(len(rows))
+    measured = results.measure_faces(
+        table(*(rows[i] for i in shuffled)), CONFIG, 0.5, rivals={results.AGAINST: other[shuffled]}
+    )
+    alone = results.measure_faces(
+        table(*({**row, "score": score} for row, score in zip(rows, other, strict=True))), CONFIG, 0.5
+    )
+    for level, by_itself in ((measured.video, alone.video), (measured.frame, alone.frame)):
+        found = level.overall[results.AGAINST]
+        assert found["auc"] == by_itself.overall["auc"]
+        assert found["interval"] == by_itself.overall["intervals"]["auc"]
+        assert found["difference"] == pytest.approx(level.overall["auc"] - by_itself.overall["auc"])
+        low, high = found["difference_interval"]
+        assert low <= found["difference"] <= high
+
+
 def test_few_videos_and_a_reversed_ranking_are_said() -> None:
     rows = [scored(f"r{i}", 0, 0, 0.9) for i in range(3)] + [scored(f"f{i}", 0, 1, 0.1) for i in range(60)]
     warnings = results.list_warnings(results.measure_faces(table(*rows), CONFIG, 0.5))
