@@ -31,3 +31,4 @@ from deepfake.metrics.operating_points import (
     choose_threshold_at_fpr,
     predict_precision,
 )
+from deepfake.metrics.shortcuts import score_by_numbers

@@ -35,6 +35,11 @@ GROUP_METRICS = pa.schema(
         *(column(name, pa.float64(), f"{doc}; null where undefined") for name, doc in _METRICS),
         column("auc_low", pa.float64(), "lower end of the AUC's 95 % bootstrap interval"),
         column("auc_high", pa.float64(), "upper end"),
+        column(
+            "blind_auc", pa.float64(), "AUC of what is known without looking at a pixel; null: not measured"
+        ),
+        column("blind_auc_low", pa.float64(), "lower end of its interval, from the same resamples"),
+        column("blind_auc_high", pa.float64(), "upper end"),
     ]
 )
 

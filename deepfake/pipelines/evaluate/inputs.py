@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfake.catalog.identity_overlap import require_both_classes
+from deepfake.crops import facts
 from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
@@ -37,7 +38,7 @@ class LabelledFaces:
     kind: Literal["crops", "face_scores"]
     uri: str
     files: tuple[str, ...]  # URIs
-    table: pa.Table  # key and provenance columns, sorted by key; file, row_group, row; of scores score
+    table: pa.Table  # key and provenance columns, sorted by key; file, row_group, row; facts or scores
     config: Mapping[str, Any]  # what the job that wrote them left in _config.json; empty where absent
     unlabelled: int = 0  # rows left out because they have no label
     videos: pa.Table | None = None  # of every video looked at _VIDEO_COLUMNS; None where unknown
@@ -55,7 +56,8 @@ def load_faces(uri: str, storage: Storage) -> LabelledFaces:
         folder = join(uri, "face_scores")
     files = list_part_files(folder, storage) if storage.is_folder(folder) else [folder]
     kind = _tell_kind(files[0], storage)
-    columns = [*_KEY_COLUMNS, *(_SCORE_COLUMNS if kind == "face_scores" else ())]
+    more = _SCORE_COLUMNS if kind == "face_scores" else [c for c in facts.COLUMNS if c not in _KEY_COLUMNS]
+    columns = [*_KEY_COLUMNS, *more]
     table = index_rows(files, kind, columns, storage)
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
     require_distinct(table, folder)

@@ -12,7 +12,8 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.thresholds import POINT_NAMES
 from deepfake.pipelines.evaluate.heat_maps import HeatFindings
-from deepfake.pipelines.evaluate.results import Level, Results
+from deepfake.pipelines.evaluate.results import WITHOUT_LOOKING, Level, Results
+from deepfake.pipelines.evaluate.without_looking import WORDS
 from deepfake.report import html, plots
 
 PAGE = "report.html"
@@ -61,6 +62,7 @@ class PageSection:
     results: Results
     warnings: Sequence[str] = ()
     missed: int | None = None  # labelled videos in which no face was found; None: not known
+    lesson: str = ""  # what was learnt without looking, or why nothing was
 
     @property
     def groupings(self) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -109,6 +111,7 @@ def write_evaluation_page(
         metrics=METRICS,
         point_names=POINT_NAMES,
         difference=put_difference_in_words,
+        facts_in_words=WORDS,
         group_words=GROUP_WORDS,
         plots=[(name, ALT_TEXTS[name], *_make_sources(drawn, name)) for name in drawn[plots.LIGHT.name]],
         facts={label: value for label, value in (facts or {}).items() if value is not None},
@@ -119,6 +122,19 @@ def write_evaluation_page(
     )
     storage.write_text(join(output, PAGE), text)
     return join(output, PAGE)
+
+
+def list_aucs(section: PageSection) -> tuple[str, str]:
+    """The AUC of videos, and the one without looking, with their intervals, in words."""
+    overall = section.results.video.overall
+    rival = overall[WITHOUT_LOOKING]
+    own = _put_in_words(overall["auc"], overall["intervals"]["auc"])
+    return own, _put_in_words(rival["auc"], rival["interval"]) if rival else section.lesson
+
+
+def _put_in_words(auc: float | None, interval: metrics.Interval | None) -> str:
+    words = html.format_decimal(auc)
+    return f"{words} ({interval.low:.3f} to {interval.high:.3f})" if interval else words
 
 
 def put_difference_in_words(compared: Mapping[str, Any]) -> str:

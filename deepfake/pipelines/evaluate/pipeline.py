@@ -13,6 +13,7 @@ import pyarrow.csv
 
 from deepfake.config import EvaluateJobConfig, hash_config
 from deepfake.crops.corruptions import Corruption
+from deepfake.crops.facts import FACTS
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
@@ -23,10 +24,19 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.thresholds import Decisions
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
-from deepfake.pipelines.evaluate import heat_maps, inputs, page, results, robustness, training_overlap
+from deepfake.pipelines.evaluate import (
+    heat_maps,
+    inputs,
+    page,
+    results,
+    robustness,
+    training_overlap,
+    without_looking,
+)
 from deepfake.pipelines.evaluate.page import Extras, PageSection
 from deepfake.pipelines.evaluate.recompression import measure_recompression
 from deepfake.pipelines.evaluate.scoring import estimate_core_seconds, score_faces
+from deepfake.pipelines.evaluate.without_looking import Lesson
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +53,7 @@ class DataSet:
     split: str
     warnings: list[str]
     missed: int | None  # labelled videos without a face; None: not known
+    lesson: Lesson  # what can be learnt from its training split without looking
 
     @property
     def is_scored(self) -> bool:
@@ -87,10 +98,12 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
     config = planned.config
     sets = [planned.first, *planned.others]
     crops = sum(one.faces.table.num_rows for one in sets if not one.is_scored)
-    crops *= 2 if planned.against else 1
-    with session.open_session(config.ray, estimate_core_seconds(crops, config)):
+    seconds = estimate_core_seconds(crops, config) * (2 if planned.against else 1)
+    if (lesson := planned.first.lesson.crops) is not None:
+        seconds += without_looking.SECONDS_PER_CROP * (crops + lesson.table.num_rows)
+    with session.open_session(config.ray, seconds):
         scored = [_score_data_set(one, planned) for one in sets]
-        rivals = [_score_rivals(one, planned) for one in sets]
+        rivals = _score_rivals(sets, planned)
         sweep, notes = _measure_robustness(planned, scored[0])
     decisions = _look_up_decisions(planned.bundle, config)
     sections = [
@@ -105,6 +118,7 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
         **describe_evaluation(planned),
         **first.results.count_items(),
         "video_auc": video["auc"],
+        "video_auc_without_looking": (video[results.WITHOUT_LOOKING] or {"auc": None})["auc"],
         "video_accuracy": video["accuracy"],
         "frame_auc": frame["auc"],
         "frame_accuracy": frame["accuracy"],
@@ -127,7 +141,10 @@ def _measure(
     warnings = [*results.list_warnings(found), *one.warnings]
     if decisions is not None and decisions.unproven:
         warnings.insert(0, f"The bundle gives scores and no verdicts: {decisions.unproven}.")
-    return PageSection(one.name, one.faces.uri, one.split, found, warnings, one.missed)
+    lesson = planned.first.lesson.put_in_words()
+    section = PageSection(one.name, one.faces.uri, one.split, found, warnings, one.missed, lesson)
+    log.info("%s: AUC of videos %s. Without looking: %s", one.name, *page.list_aucs(section))
+    return section
 
 
 def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPlan:
@@ -206,7 +223,9 @@ def _load_data_set(
     for warning in warnings:
         log.warning("%s: %s", name, warning)
     missed = inputs.count_without_faces(loaded, split) if config.limit is None else None
-    return DataSet(name, selected, split, warnings, missed)
+    train_split = training_overlap.read_split(bundle.info if bundle else None, "train_split")
+    lesson = without_looking.choose_lesson(loaded, split, train_split)
+    return DataSet(name, selected, split, warnings, missed, lesson)
 
 
 def _check_training(
@@ -297,13 +316,20 @@ def _score_data_set(one: DataSet, planned: EvaluationPlan) -> pa.Table:
     return table.select(columns.names).cast(columns)
 
 
-def _score_rivals(one: DataSet, planned: EvaluationPlan) -> dict[str, np.ndarray]:
-    """Scores ``(n,)`` of the same faces by others than the bundle, by name."""
-    if planned.against is None:
-        return {}
-    network = _prepare_network(planned.against, planned)
-    (scores,) = score_faces(one.faces, network, planned.storage, planned.config)
-    return {results.AGAINST: scores}
+def _score_rivals(sets: Sequence[DataSet], planned: EvaluationPlan) -> list[dict[str, np.ndarray]]:
+    """For each data set, scores ``(n,)`` of its faces by ``results.RIVALS``; none of score tables."""
+    found: list[dict[str, np.ndarray]] = [{} for _ in sets]
+    crops = [(one.faces, rivals) for one, rivals in zip(sets, found, strict=True) if not one.is_scored]
+    if planned.against is not None:
+        network = _prepare_network(planned.against, planned)
+        for faces, rivals in crops:
+            (rivals[results.AGAINST],) = score_faces(faces, network, planned.storage, planned.config)
+    if (lesson := planned.first.lesson.crops) is not None:
+        asked = [faces for faces, _ in crops]
+        blind = without_looking.score_without_looking(lesson, asked, planned.storage, planned.config)
+        for (_, rivals), scores in zip(crops, blind, strict=True):
+            rivals[results.WITHOUT_LOOKING] = scores
+    return found
 
 
 def _prepare_network(bundle: Bundle, planned: EvaluationPlan) -> inference.Network:
@@ -389,6 +415,7 @@ def _as_json(planned: EvaluationPlan, sections: Sequence[PageSection]) -> dict[s
             "input": one.uri,
             "videos_without_face": one.missed,
             "warnings": one.warnings,
+            "without_looking": {"facts": FACTS, "how": one.lesson},
             **results.results_as_json(one.results),
         }
 

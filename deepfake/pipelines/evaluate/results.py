@@ -20,8 +20,8 @@ from deepfake.pipelines.evaluate.operating_points import DecisionMetrics, measur
 LEVELS = ("video", "track", "frame")
 SMALL = 50  # videos of a class below which the page warns
 FEW_UNITS = 10  # identities of a class below which it warns that intervals rest on them
-AGAINST = "against"
-RIVALS = (AGAINST,)  # who else than the bundle may have scored the same faces
+AGAINST, WITHOUT_LOOKING = "against", "without_looking"
+RIVALS = (AGAINST, WITHOUT_LOOKING)  # who else than the bundle may have scored the same faces
 MEANINGFUL = 5  # items of each class below which a group is not among the weakest
 
 # name, words, what is aggregated within a track; the highest track then stands for the video
@@ -125,6 +125,12 @@ def list_warnings(results: Results) -> list[str]:
             f"Intervals come from resampling {drawn['unit']}, of which {drawn['n_real']} have reals and "
             f"{drawn['n_fake']} fakes. So few give intervals that are too narrow, or none."
         )
+    blind = overall[WITHOUT_LOOKING]
+    if blind and blind["difference_interval"] and blind["difference_interval"].low <= 0:
+        found.append(
+            f"Without looking at a single pixel an AUC of {blind['auc']:.3f} is reached. It is not shown "
+            "that this model sees more than that."
+        )
     if overall["auc"] is not None and overall["auc"] < 0.5:
         found.append(
             "The AUC is below 0.5: the model ranks these reals above these fakes. That is no better than "
@@ -137,7 +143,7 @@ def _measure_level(
     name: str, faces: pa.Table, config: EvaluationConfig, threshold: float, rivals: Sequence[str]
 ) -> Level:
     def aggregate(column: str = "score") -> pa.Table:
-        rows = faces.set_column(faces.schema.get_field_index("score"), "score", faces[column])
+        rows = _replace_score(faces, column)
         if name == "frame":
             return rows
         return slices.aggregate_rows(rows, name, config.aggregation, config.top_k)
@@ -151,18 +157,21 @@ def _measure_level(
     overall["intervals"] = metrics.bootstrap_metrics(
         labels, scores, drawn, threshold, config.bootstrap, config.seed
     )
+    others = {rival: aggregate(rival)["score"].to_numpy() for rival in rivals}
     overall |= dict.fromkeys(RIVALS)
-    for rival in rivals:
-        others = aggregate(rival)["score"].to_numpy()
-        overall[rival] = compare_aucs(labels, scores, others, drawn, config)
+    for rival, theirs in others.items():
+        overall[rival] = compare_aucs(labels, scores, theirs, drawn, config)
     rows = []
     for grouped_by, group, mask in _group_rows(table, labels):
         y, s = labels[mask], scores[mask]
         low, high = metrics.bootstrap_auc(y, s, drawn[mask], config.bootstrap, config.seed) or (None, None)
         numbers = metrics.measure_binary(y, s, threshold)
         del numbers["confusion"], numbers["eer_threshold"]
-        row = {"level": name, "grouped_by": grouped_by, "group": group}
-        rows.append({**row, **numbers, "auc_low": low, "auc_high": high})
+        row: dict[str, Any] = {"level": name, "grouped_by": grouped_by, "group": group, **numbers}
+        row |= {"auc_low": low, "auc_high": high}
+        if (blind := others.get(WITHOUT_LOOKING)) is not None:
+            row |= _measure_blind(y, blind[mask], drawn[mask], config)
+        rows.append(row)
     return Level(labels, scores, overall, rows)
 
 
@@ -180,28 +189,48 @@ def compare_aucs(
     }
 
 
+def _replace_score(faces: pa.Table, column: str) -> pa.Table:
+    """The faces with another column's values as their scores."""
+    return faces.set_column(faces.schema.get_field_index("score"), "score", faces[column])
+
+
+def _measure_blind(
+    labels: np.ndarray, scores: np.ndarray, drawn: np.ndarray, config: EvaluationConfig
+) -> dict[str, float | None]:
+    """The AUC without looking of some items and its interval, as columns of ``group_metrics``."""
+    low, high = metrics.bootstrap_auc(labels, scores, drawn, config.bootstrap, config.seed) or (None, None)
+    auc = metrics.measure_binary(labels, scores)["auc"]
+    return {"blind_auc": auc, "blind_auc_low": low, "blind_auc_high": high}
+
+
 def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
     """The ways of making a video's score from its faces', side by side; none depends on a threshold."""
+
+    def aggregate(policy: str, by_track: bool, column: str = "score") -> pa.Table:
+        rows = _replace_score(faces, column)
+        if by_track:
+            tracks = slices.aggregate_rows(rows, "track", policy, config.top_k)
+            return slices.aggregate_rows(tracks, "video", "max", config.top_k)
+        return slices.aggregate_rows(rows, "video", policy, config.top_k)
+
     rows = []
     for policy, words, by_track in AGGREGATIONS:
-        if by_track:
-            tracks = slices.aggregate_rows(faces, "track", policy, config.top_k)
-            videos = slices.aggregate_rows(tracks, "video", "max", config.top_k)
-        else:
-            videos = slices.aggregate_rows(faces, "video", policy, config.top_k)
+        videos = aggregate(policy, by_track)
         labels, scores = _read_labels(videos), videos["score"].to_numpy()
         drawn, _ = choose_bootstrap_units(videos, config.bootstrap_over)
         numbers = metrics.measure_binary(labels, scores)
         intervals = metrics.bootstrap_metrics(labels, scores, drawn, 0.5, config.bootstrap, config.seed)
-        rows.append(
-            {
-                "name": f"highest track, {policy}" if by_track else policy,
-                "words": words.format(k=config.top_k),
-                "used": not by_track and policy == config.aggregation,
-                **{name: numbers[name] for name in ("auc", "partial_auc", "ap", "eer")},
-                "intervals": {name: intervals[name] for name in ("auc", "partial_auc", "ap", "eer")},
-            }
-        )
+        row = {
+            "name": f"highest track, {policy}" if by_track else policy,
+            "words": words.format(k=config.top_k),
+            "used": not by_track and policy == config.aggregation,
+            **{name: numbers[name] for name in ("auc", "partial_auc", "ap", "eer")},
+            "intervals": {name: intervals[name] for name in ("auc", "partial_auc", "ap", "eer")},
+        }
+        if WITHOUT_LOOKING in faces.column_names:
+            blind = aggregate(policy, by_track, WITHOUT_LOOKING)["score"].to_numpy()
+            row |= _measure_blind(labels, blind, drawn, config)
+        rows.append(row)
     return rows
 
 

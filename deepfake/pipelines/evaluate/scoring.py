@@ -47,7 +47,7 @@ def score_faces(
     Each crop is read and decoded once, and scored once for each change made to it.
     """
     scores = np.full((len(changes), faces.table.num_rows), np.nan)
-    windows = _cut_windows(faces.table)
+    windows = cut_windows(faces.table)
     workers, demand = _plan_workers(config, len(windows))
     threads = int(demand.get("CPU", _THREADS)) if session.workers_exist() else None
     arguments = {
@@ -86,7 +86,7 @@ def _plan_workers(config: EvaluateJobConfig, windows: int) -> tuple[pools.Worker
     return pools.plan_workers(config.ray, windows, fitting), {"CPU": float(threads)}
 
 
-def _cut_windows(table: pa.Table) -> list[pa.Table]:
+def cut_windows(table: pa.Table) -> list[pa.Table]:
     """What each reading task needs to know: the places of its crops and of their scores."""
     places = table.select(["file", "row_group", "row"])
     places = places.append_column("position", pa.array(np.arange(len(places), dtype=np.int64)))

@@ -1,17 +1,17 @@
 """Whether a model is measured on people or files it was trained on, and on crops cut as in training."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.catalog.identity_overlap import list_identities
+from deepfake.config import TrainingConfig
 from deepfake.errors import UsageError
 from deepfake.model.bundle import BundleInfo
 
-VALIDATION = "val"
-TRAINING_SPLITS = ("train", VALIDATION)
+TRAINING_SPLITS = ("train", "val")
 _NAMED = 5
 
 
@@ -26,7 +26,7 @@ def require_unseen(
             None for a score table whose bundle is not at hand.
         everything: all faces of the input, whatever their split; stands in where the bundle names nothing.
     """
-    own, validation = set(list_identities(table)), _find_validation_split(info)
+    own, validation = set(list_identities(table)), read_split(info, "val_split")
     trained, source = _read_identities(info.training) if info else None, "the bundle"
     if trained is None:
         source = "the input's own splits (the bundle's are not recorded)"
@@ -107,10 +107,10 @@ def _read_identities(training: Mapping[str, Any]) -> dict[str, frozenset[str]] |
     return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
 
 
-def _find_validation_split(info: BundleInfo | None) -> str:
-    """The split that the model and its threshold were chosen on."""
+def read_split(info: BundleInfo | None, key: Literal["train_split", "val_split"]) -> str:
+    """The split that a bundle was trained on, or that it and its threshold were chosen on."""
     recorded = info.training.get("config", {}).get("training", {}) if info else {}
-    return str(recorded.get("val_split", VALIDATION))
+    return str(recorded.get(key, TrainingConfig.model_fields[key].default))
 
 
 def _name_some(found: set[str]) -> str:

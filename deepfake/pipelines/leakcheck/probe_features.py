@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.identity_overlap import read_identity_groups
-from deepfake.video.sampling import spread_evenly
+from deepfake.crops.facts import choose_evenly, read_floats
 
 # group -> its features; the group is what a warning names first
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -88,10 +88,10 @@ def collect_samples(pictures: pa.Table, videos: pa.Table, crops_per_video: int) 
     facts = _measure_videos(known)
     if pictures.num_rows:
         place = pc.index_in(rows["video_id"], known["video_id"].combine_chunks()).to_numpy().astype(np.int64)
-        chosen = _choose_evenly(place, crops_per_video)
+        chosen = choose_evenly(place, crops_per_video)
         rows, place = rows.take(chosen), place[chosen]
         names = [name for group in GROUPS.values() for name in group if name not in facts]
-        own = {name: _read_floats(rows[name]) for name in names}
+        own = {name: read_floats(rows[name]) for name in names}
     else:
         place, own = np.arange(known.num_rows), {}
     of_video = {name: values[place] for name, values in facts.items()}
@@ -103,7 +103,7 @@ def collect_samples(pictures: pa.Table, videos: pa.Table, crops_per_video: int) 
 def _measure_videos(videos: pa.Table) -> dict[str, np.ndarray]:
     """Features of whole files, one value a video."""
     size, duration, frames, width, height, sampled, with_face, faces = (
-        _read_floats(videos[name])
+        read_floats(videos[name])
         for name in (
             "size_bytes", "duration_s", "frames_total", "width", "height", "frames_sampled",
             "frames_with_face", "faces",
@@ -125,10 +125,6 @@ def _measure_videos(videos: pa.Table) -> dict[str, np.ndarray]:
     }
 
 
-def _read_floats(column: pa.ChunkedArray) -> np.ndarray:
-    return column.cast(pa.float64()).to_numpy().astype(np.float64)
-
-
 def _encode_names(names: Sequence[str | None]) -> np.ndarray:
     """Names as numbers, the most frequent first, so that a single cut can part the rare from the usual."""
     counts = Counter(name for name in names if name)
@@ -139,11 +135,3 @@ def _encode_names(names: Sequence[str | None]) -> np.ndarray:
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-
-
-def _choose_evenly(video: np.ndarray, most: int) -> np.ndarray:
-    """Positions of at most ``most`` rows of each video, each in the middle of its share."""
-    starts = np.flatnonzero(np.diff(video, prepend=-1))
-    sizes = np.diff(np.append(starts, len(video)))
-    shares = zip(starts.tolist(), sizes.tolist(), strict=True)
-    return np.concatenate([np.empty(0, np.int64), *(a + spread_evenly(size, most) for a, size in shares)])

@@ -1,29 +1,25 @@
 """Shortcut probes: how well labels are told from features that should say nothing about them.
 
-Gradient-boosted trees (Friedman 2001; scikit-learn's histogram version) are trained and asked by grouped
-cross-validation, so that no identity is in both. A video's score is the mean of its pictures' scores; the AUC
-is over videos, its interval from resampling whole identity groups. 0.5 is what honest data give.
+Gradient-boosted trees (``metrics.score_by_numbers``) are trained and asked by grouped cross-validation, so
+that no identity is in both. A video's score is the mean of its pictures' scores; the AUC is over videos, its
+interval from resampling whole identity groups. 0.5 is what honest data give.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.config import LeakcheckConfig
-from deepfake.metrics import bootstrap_auc
+from deepfake.metrics import bootstrap_auc, score_by_numbers
 from deepfake.pipelines.leakcheck.probe_features import GROUPS, WORDS, Samples
 
 ALL = "all together"
 FOLDS = 5
-_SMALLEST_LEAF, _LEAF_SHARE = 5, 0.01  # pictures in a leaf of a tree: enough that few samples do not overfit
 
 Verdict = Literal["shortcut", "unclear", "none", "not measured"]
 
@@ -70,8 +66,7 @@ def run_probes(samples: Samples, config: LeakcheckConfig) -> list[Probe]:
     if few:
         return [Probe(group, "not measured", reason=few) for group, _ in groups]
     folds = _make_folds(samples, config.seed)
-    with threadpool_limits(1):  # on small data more threads only wait for each other
-        return [_run_probe(group, names, samples, folds, config) for group, names in groups]
+    return [_run_probe(group, names, samples, folds, config) for group, names in groups]
 
 
 def list_shortcuts(probes: Sequence[Probe]) -> list[Probe]:
@@ -121,8 +116,7 @@ def _run_probe(
     values = np.stack([samples.values[name] for name in present], axis=1)
     scores = np.full(len(values), np.nan)
     for learn, ask in folds:
-        model = _fit(values[learn], samples.label[learn], config.seed)
-        scores[ask] = model.predict_proba(values[ask])[:, 1]
+        scores[ask] = score_by_numbers(values[learn], samples.label[learn], values[ask], config.seed)
     video, first = np.unique(samples.video, return_index=True)
     label, identity = samples.label[first], samples.group[first]
     mean = _average_by(samples.video, video, scores)
@@ -144,17 +138,6 @@ def judge_auc(auc: float, low: float | None, high: float | None, config: Leakche
     if auc > config.probe_auc:
         return "shortcut" if low > 0.5 else "unclear"
     return "unclear" if high > config.probe_auc else "none"
-
-
-def _fit(values: np.ndarray, label: np.ndarray, seed: int) -> HistGradientBoostingClassifier:
-    leaf = max(_SMALLEST_LEAF, int(_LEAF_SHARE * len(label)))
-    model = HistGradientBoostingClassifier(
-        max_iter=40, learning_rate=0.15, max_depth=3, min_samples_leaf=leaf, l2_regularization=1.0,
-        max_bins=64, early_stopping=False, class_weight="balanced", random_state=seed,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column that is all nan within a fold
-        return model.fit(values, label)
 
 
 def _measure_feature(name: str, samples: Samples, video: np.ndarray, first: np.ndarray) -> Feature | None:

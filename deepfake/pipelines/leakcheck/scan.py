@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.config import RayConfig, SamplingConfig
+from deepfake.crops.facts import describe_boxes
 from deepfake.crops.reader import decode_crop
 from deepfake.execution import runner
 from deepfake.execution.ray_errors import raise_user_errors
@@ -156,11 +157,10 @@ def _scan_crops(block: pa.Table, files: tuple[str, ...], storage: Storage) -> It
         with tables.open_table(storage, files[place["file"]], "crops") as file:
             rows = itertools.count()
             for batch in file.iter_batches(_WINDOW, [group], columns=_CROP_COLUMNS):
+                boxes = pa.table(describe_boxes(pa.Table.from_batches([batch])))
                 described = [
-                    _describe_crop(
-                        crop, files, {"file": place["file"], "row_group": group, "row": next(rows)}
-                    )
-                    for crop in batch.to_pylist()
+                    _describe_crop(crop, files, {"file": place["file"], "row_group": group, "row": row}) | box
+                    for crop, box, row in zip(batch.to_pylist(), boxes.to_pylist(), rows, strict=False)
                 ]
                 yield pa.Table.from_pylist(described, PICTURES)
 
@@ -173,23 +173,7 @@ def _describe_crop(crop: dict[str, Any], files: tuple[str, ...], place: dict[str
         **{name: crop[name] for name in kept},
         **place,
         "crop_bits_per_pixel": 8 * len(crop["crop"]) / (picture.shape[0] * picture.shape[1]),
-        **_describe_box(crop),
         **describe_picture(picture),
-    }
-
-
-def _describe_box(crop: dict[str, Any]) -> dict[str, float]:
-    """Where the face is and how large, relative to its frame; ``box_side`` in source pixels."""
-    box, width, height = crop["box"], crop["frame_width"], crop["frame_height"]
-    right, bottom = box["x"] + box["w"], box["y"] + box["h"]
-    outside = max(-box["x"], -box["y"], right - width, bottom - height)
-    return {
-        "box_x": (box["x"] + box["w"] / 2) / width,
-        "box_y": (box["y"] + box["h"] / 2) / height,
-        "box_aspect": box["w"] / max(box["h"], 1e-6),
-        "box_area": box["w"] * box["h"] / (width * height),
-        "box_outside": max(0.0, outside) / max(box["w"], box["h"], 1e-6),
-        "box_side": max(box["w"], box["h"]),
     }
 
 

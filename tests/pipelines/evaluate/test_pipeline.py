@@ -239,6 +239,30 @@ def test_a_crop_that_is_no_image_is_named(
 
 
 @pytest.mark.slow
+def test_beside_every_auc_stands_what_is_reached_without_looking(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = str(tmp_path / "red")
+    small_bundle.red_is_fake(bundle, crop=CropConfig())
+    rows = crops() + [{**row, "video_id": f"t{row['video_id']}", "split": "train"} for row in crops("eve")]
+    for row in rows:
+        row["sharpness"] += row["label"]
+    uri, out = write(tmp_path / "in", "crops", rows), tmp_path / "out"
+    caplog.set_level("INFO")
+    assert evaluate("--input", uri, "--output", str(out), "--bundle", bundle) == cli.DONE
+    numbers = json.loads((out / "metrics.json").read_text())
+    found = numbers["video"]["overall"]["without_looking"]
+    assert (found["auc"], found["interval"]) == (1.0, [1.0, 1.0])  # sharpness tells
+    assert "Learnt on 24 crops of 6 videos of split train" in numbers["without_looking"]["how"]
+    groups = csv.read_csv(out / "per_group.csv").to_pylist()
+    assert {row["blind_auc"] for row in groups if row["auc"] is not None} == {1.0}
+    assert {row["blind_auc"] for row in numbers["aggregations"]} == {1.0}
+    assert json.loads((out / "_summary.json").read_text())["video_auc_without_looking"] == 1.0
+    assert "Without looking: 1.000 (1.000 to 1.000)" in caplog.text
+    assert "without looking 1.000 (1.000 to 1.000)" in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_another_bundle_is_measured_on_the_same_faces(tmp_path: Path, bundle: str) -> None:
     other, same = str(tmp_path / "red"), str(tmp_path / "again")
     small_bundle.red_is_fake(other, crop=CropConfig())

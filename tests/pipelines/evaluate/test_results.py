@@ -123,6 +123,18 @@ def test_a_rival_is_measured_on_the_same_items_at_each_level() -> None:
         assert low <= found["difference"] <= high
 
 
+def test_a_model_that_is_not_shown_to_exceed_what_is_reached_without_looking_is_named() -> None:
+    rows = two_classes(videos=60)
+    scores, perfect = (np.array([row[name] for row in rows], float) for name in ("score", "label"))
+    same = results.measure_faces(table(*rows), CONFIG, 0.5, rivals={results.WITHOUT_LOOKING: scores})
+    assert any("not shown that this model sees more" in text for text in results.list_warnings(same))
+    model = table(*({**row, "score": truth} for row, truth in zip(rows, perfect, strict=True)))
+    better = results.measure_faces(model, CONFIG, 0.5, rivals={results.WITHOUT_LOOKING: scores})
+    assert results.list_warnings(better) == []
+    groups = [row for row in better.frame.groups if row["grouped_by"] == "method"]
+    assert groups[0]["blind_auc_low"] < groups[0]["blind_auc"] < groups[0]["blind_auc_high"] < 1.0
+
+
 def test_few_videos_and_a_reversed_ranking_are_said() -> None:
     rows = [scored(f"r{i}", 0, 0, 0.9) for i in range(3)] + [scored(f"f{i}", 0, 1, 0.1) for i in range(60)]
     warnings = results.list_warnings(results.measure_faces(table(*rows), CONFIG, 0.5))
