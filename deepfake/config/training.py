@@ -34,7 +34,7 @@ class TrainingConfig(Section):
     schedule: Literal["plateau", "cosine"] = Field(
         "cosine",
         description="cosine: from the phase's rate to min_learning_rate over the phase's epochs; plateau: "
-        "reduced where val_loss gets no better",
+        "reduced where what select looks at gets no better",
     )
     warmup_epochs: float = Field(
         0.5, ge=0, description="the rate rises linearly over so much of the first epochs of each phase"
@@ -42,8 +42,16 @@ class TrainingConfig(Section):
     reduce_lr_patience: int = Field(3, ge=0, description="plateau: epochs before the rate is reduced")
     reduce_lr_factor: float = Field(0.2, gt=0, lt=1, description="plateau: by this factor")
     min_learning_rate: float = Field(1e-6, ge=0, description="the rate never falls below this")
-    early_stopping_patience: int = Field(
-        5, ge=0, description="epochs without a better val_loss that end a phase"
+    select: Literal["balanced_loss", "val_video_auc", "last"] = Field(
+        "balanced_loss",
+        description="the epoch that is kept: of the lowest val_balanced_loss, which weighs the classes "
+        "equally; of the highest val_video_auc; or the last, whatever validation says",
+    )
+    early_stopping_patience: int | None = Field(
+        None,
+        ge=0,
+        description="epochs in which what select looks at (with last: val_balanced_loss) gets no better that "
+        "end a phase (default: none do, for a cosine is made for its last epoch)",
     )
     workers: int = Field(
         1,

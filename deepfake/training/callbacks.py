@@ -14,6 +14,21 @@ from deepfake.training import checkpoint
 MakeCallbacks = Callable[[], Sequence[Any]]
 
 
+# What ``training.select`` looks at, and which way is better. Stopping and rates always need something.
+WATCHED = {
+    "balanced_loss": ("val_balanced_loss", "min"),
+    "val_video_auc": ("val_video_auc", "max"),
+    "last": ("val_balanced_loss", "min"),
+}
+
+
+def rank_epoch(select: str, row: Mapping[str, Any]) -> tuple[float, ...]:
+    """How good an epoch is by ``training.select``, from its row of the history; greater is better."""
+    loss = -row["val_balanced_loss"]
+    ranks = {"balanced_loss": (loss,), "val_video_auc": (row["val_video_auc"], loss), "last": (row["epoch"],)}
+    return ranks[select]
+
+
 class PhaseCallbacks:
     """The callbacks of one phase: those of the configuration, new in each, then the user's."""
 
@@ -47,10 +62,13 @@ class PhaseCallbacks:
 
 
 def _make_configured(keras: Any, settings: TrainingConfig) -> list[Any]:
-    patience = settings.early_stopping_patience
-    callbacks = [keras.callbacks.EarlyStopping("val_loss", patience=patience, mode="min")]
+    watched, mode = WATCHED[settings.select]
+    callbacks = []
+    if settings.early_stopping_patience is not None:
+        patience = settings.early_stopping_patience
+        callbacks.append(keras.callbacks.EarlyStopping(watched, patience=patience, mode=mode))
     if settings.schedule == "plateau":
         factor, patience = settings.reduce_lr_factor, settings.reduce_lr_patience
-        lowest = {"min_lr": settings.min_learning_rate, "mode": "min"}
-        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", factor, patience, **lowest))
+        lowest = {"min_lr": settings.min_learning_rate, "mode": mode}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(watched, factor, patience, **lowest))
     return callbacks

@@ -14,11 +14,9 @@ _NOT_SCALARS = ("epoch", "phase", "best")
 
 def format_epoch(row: Mapping[str, Any], epochs: int) -> str:
     """One epoch in one line."""
-    shown = "  ".join(
-        f"{prefix}{name} {_format_number(row[prefix + name])}"
-        for prefix in ("", "val_")
-        for name in ("loss", "accuracy", "precision", "recall", "auc")
-    )
+    usual = ("loss", "accuracy", "precision", "recall", "auc")
+    names = (*usual, *(f"val_{name}" for name in (*usual, "balanced_loss", "video_auc")))
+    shown = "  ".join(f"{name} {_format_number(row[name])}" for name in names)
     seconds = row["train_seconds"] + row["val_seconds"]
     best = "  best so far" if row["best"] else ""
     rate = f"lr {row['learning_rate']:.3g}  {row['phase']}"

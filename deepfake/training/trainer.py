@@ -33,7 +33,7 @@ from deepfake.model import bundle, keras_runtime
 from deepfake.model.network import build_network, copy_for_inference
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
-from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks
+from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks, rank_epoch
 from deepfake.training.checkpoint import CheckpointError, TrainingState
 from deepfake.training.data import loader
 from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_epoch, plan_validation
@@ -44,6 +44,7 @@ from deepfake.training.ray_train import FAILED, find_own_share
 from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
 from deepfake.training.step import ScoreStep
+from deepfake.training.validation import measure_evenly
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class TrainingTask:
     files: tuple[str, ...]  # URIs
     train: Rows
     val: Rows
+    val_videos: np.ndarray  # (n_val,) int64, the video of each crop in the order of ``plan_validation``
     crop: CropConfig | None = None  # how the crops were cut
     callbacks: MakeCallbacks | None = None  # the user's own
 
@@ -77,7 +79,7 @@ class PhaseState:
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The network of the lowest validation loss so far."""
+    """The network of the best epoch so far, by ``training.select``."""
 
     weights: list[np.ndarray]  # as network.list_weights
     scores: np.ndarray  # (n_val,) float64 in [0, 1], of the validation crops in plan order
@@ -283,8 +285,10 @@ class Trainer:
         current.callbacks.tell("on_test_begin")
         with current.learner.as_saved():
             scores = self._score_validation(current.learner.score)
-            row: dict[str, Any] = _measure(self.val_labels, scores, "val_")
-            row["best"] = all(row["val_loss"] < past["val_loss"] for past in state.history)
+            row: dict[str, Any] = {"epoch": state.epoch + 1, **_measure(self.val_labels, scores, "val_")}
+            row |= measure_evenly(self.val_labels, scores, self.task.val_videos)
+            rank = rank_epoch(self.settings.select, row)
+            row["best"] = all(rank > rank_epoch(self.settings.select, past) for past in state.history)
             if row["best"]:
                 self.best = BestEpoch(current.learner.copy_weights(), scores)
                 state.best_epoch = state.epoch + 1

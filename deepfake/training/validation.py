@@ -21,16 +21,41 @@ THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation videos"
 _RESAMPLES, _SEED = 1000, 0
 
 
-def collect_scored_faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
-    """Validation's faces with their scores ``(n,)`` in [0, 1], in the order of ``plan_validation``."""
+def find_faces(crops: CropSet, rows: Rows) -> pa.Table:
+    """Validation's rows of the crops' index, in the order of ``plan_validation``."""
     chosen = plan_validation(rows).rows
     known = _encode_place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
     order = np.argsort(known)
     wanted = _encode_place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
-    table = crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
+    return crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
+
+
+def list_videos(crops: CropSet, rows: Rows) -> np.ndarray:
+    """``(n,) int64``: a number for each crop's video, in the order of ``plan_validation``."""
+    names = find_faces(crops, rows)["video_id"].combine_chunks()
+    return names.dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def measure_evenly(labels: np.ndarray, scores: np.ndarray, videos: np.ndarray) -> dict[str, float | None]:
+    """What an epoch is chosen by, from ``(n,)`` labels, scores and numbers of videos.
+
+    ``val_balanced_loss`` is the mean of the classes' mean cross-entropies, so that a bias towards the larger
+    class is no advantage; ``val_video_auc`` is of the videos' mean scores.
+    """
+    losses = [metrics.measure_binary(labels[labels == c], scores[labels == c])["log_loss"] for c in (0, 1)]
+    _, first, code = np.unique(videos, return_index=True, return_inverse=True)
+    means = np.clip(np.bincount(code, scores) / np.bincount(code), 0.0, 1.0)
+    auc = metrics.measure_binary(labels[first], means)["auc"]
+    return {"val_balanced_loss": sum(losses) / 2, "val_video_auc": auc}
+
+
+def collect_scored_faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
+    """Validation's faces with their scores ``(n,)`` in [0, 1], in the order of ``plan_validation``."""
+    chosen = plan_validation(rows).rows
     turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
     return (
-        table.select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
+        find_faces(crops, rows)
+        .select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
         .append_column("turned", pa.array(turned))
         .append_column("score", pa.array(scores))
     )

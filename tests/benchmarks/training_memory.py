@@ -49,7 +49,7 @@ def main() -> int:
             "input": crops, "output": folder / "model", "model.weights": "none",
             "training.epochs": options.epochs,
             "training.head_epochs": 0, "training.freeze_batch_norm": "false", "training.fine_tune": "none",
-            "training.early_stopping_patience": options.epochs, "ray.num_cpus": 2, "ray.object_store_mb": 128,
+            "ray.num_cpus": 2, "ray.object_store_mb": 128,
         })  # fmt: skip
         began, looks = time.monotonic(), []
         with (folder / "log").open("wb") as log:

@@ -151,18 +151,19 @@ def test_any_keras_callback_is_told_what_fit_would_tell_it(keras: Any) -> None:
             heard.append(f"batch {batch} {logs['loss']}")
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.seen = logs["val_loss"]
+            self.seen = logs["val_balanced_loss"]
             self.model.stop_training = True
 
     params = {"epochs": 4, "steps": 2, "verbose": 0}
-    told = PhaseCallbacks(keras, network, TrainingConfig(schedule="plateau"), [Listener()], params)
+    settings = TrainingConfig(schedule="plateau", early_stopping_patience=2)
+    told = PhaseCallbacks(keras, network, settings, [Listener()], params)
     assert not told.tell("on_epoch_begin", 0)
     assert not told.tell("on_train_batch_end", 0, loss=0.5)
-    assert told.tell("on_epoch_end", 0, val_loss=0.25)
+    assert told.tell("on_epoch_end", 0, val_balanced_loss=0.25)
     assert heard == ["begin 4 True", "batch 0 0.5"]
     state = told.copy_state()
     assert state[0]["best"] == 0.25 and state[-1]["seen"] == 0.25  # early stopping's, and the user's own
-    again = PhaseCallbacks(keras, network, TrainingConfig(schedule="plateau"), [Listener()], params)
+    again = PhaseCallbacks(keras, network, settings, [Listener()], params)
     again.load(state)
     for kept, found in zip(state, again.copy_state(), strict=True):
         assert kept.items() <= found.items()

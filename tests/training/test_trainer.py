@@ -17,6 +17,7 @@ from deepfake.training import trainer
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.resources import divide_node
 from deepfake.training.trainer import NotFiniteError, Trainer, TrainingTask
+from deepfake.training.validation import list_videos
 from tests.small_network import small_network
 
 
@@ -42,18 +43,23 @@ def begin(crops: Path, output: Path, **options: Any) -> Trainer:
     )
     opened = dataset.open_crops(str(crops), Storage())
     train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))
-    return Trainer(TrainingTask(config, opened.files, train, val), divide_node(2, 1), rank=0, world=1)
+    task = TrainingTask(config, opened.files, train, val, list_videos(opened, val))
+    return Trainer(task, divide_node(2, 1), rank=0, world=1)
 
 
 def without_times(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.endswith("_seconds")}
 
 
-@pytest.mark.parametrize("kept", [1, 2], ids=["at the end of a phase", "within a phase"])
+@pytest.mark.parametrize(
+    ("kept", "select"),
+    [(1, "balanced_loss"), (2, "val_video_auc"), (2, "last")],
+    ids=["at the end of a phase", "within a phase", "within one, and the last epoch counts"],
+)
 def test_a_trainer_goes_on_from_a_checkpoint_as_if_nothing_had_been(
-    small_crops: Path, tmp_path: Path, kept: int
+    small_crops: Path, tmp_path: Path, kept: int, select: str
 ) -> None:
-    first = begin(small_crops, tmp_path)
+    first = begin(small_crops, tmp_path, select=select)
     rows = []
     while first.has_more_epochs():
         rows.append(first.run_epoch())
@@ -61,25 +67,33 @@ def test_a_trainer_goes_on_from_a_checkpoint_as_if_nothing_had_been(
             first.save(tmp_path)
     assert [row["phase"] for row in rows] == ["head", "fine_tune", "fine_tune"]
 
-    second = begin(small_crops, tmp_path)
+    second = begin(small_crops, tmp_path, select=select)
     second.restore(tmp_path)
     again = []
     while second.has_more_epochs():
         again.append(second.run_epoch())
     assert [without_times(row) for row in again] == [without_times(row) for row in rows[kept:]]
+    assert second.state.best_epoch == first.state.best_epoch
     for mine, theirs in zip(second.best.weights, first.best.weights, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("select", ["balanced_loss", "val_video_auc", "last"])
 def test_what_is_saved_is_the_best_epoch_and_scores_as_was_measured(
-    small_crops: Path, tmp_path: Path
+    small_crops: Path, tmp_path: Path, select: str
 ) -> None:
-    run = begin(small_crops, tmp_path, fine_tune="none", head_learning_rate=3.0)  # so high that it gets worse
+    # so high a rate that it gets worse
+    run = begin(small_crops, tmp_path, fine_tune="none", head_learning_rate=3.0, select=select)
     while run.has_more_epochs():
         run.run_epoch()
     result = run.finish()
-    losses = [row["val_loss"] for row in result["history"]]
-    assert result["best_epoch"] == 1 + int(np.argmin(losses)) < len(losses)
+    assert len(result["history"]) == 3  # nothing stops a cosine unasked
+    losses, aucs = (
+        np.array([row[f"val_{name}"] for row in result["history"]]) for name in ("balanced_loss", "video_auc")
+    )
+    assert losses[2] > losses.min() and aucs[2] < aucs.max()
+    wanted = {"balanced_loss": np.argmin(losses), "val_video_auc": np.argmax(aucs), "last": 2}
+    assert result["best_epoch"] == 1 + wanted[select]
     keras = keras_runtime.start_keras()
     saved = keras.models.load_model(tmp_path / bundle.MODEL_FILE, compile=False)
     for weight, kept in zip(list_weights(saved), run.best.weights, strict=True):

@@ -62,7 +62,9 @@ HISTORY = pa.schema(
             column(f"val_{name}", pa.float64(), f"{name} of validation; null where undefined")
             for name in ("accuracy", "precision", "recall", "auc")
         ),
-        column("best", pa.bool_(), "whether val_loss was the lowest so far", False),
+        column("val_balanced_loss", pa.float64(), "mean of the two classes' mean cross-entropies", False),
+        column("val_video_auc", pa.float64(), "AUC of the videos' mean scores", False),
+        column("best", pa.bool_(), "whether it was the best so far, by training.select", False),
         column("train_seconds", pa.float64(), "time of the training steps, input included", False),
         column("val_seconds", pa.float64(), "time of validation", False),
         column(

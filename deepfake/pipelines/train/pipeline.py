@@ -116,7 +116,8 @@ def _train(
     settings = config.training
     run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
     cut = parse_section(crops.config, "crop", CropConfig)
-    task = TrainingTask(config, crops.files, rows["train"], rows["val"], cut, callbacks)
+    videos = validation.list_videos(crops, rows["val"])
+    task = TrainingTask(config, crops.files, rows["train"], rows["val"], videos, cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
     with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings), SMALL_SECONDS):
         if not session.workers_exist():

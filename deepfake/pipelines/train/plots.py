@@ -31,7 +31,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], name: str, title: str, them
     ):
         values = [float("nan") if row[key] is None else row[key] for row in history]
         ax.plot(epochs, values, style, color=colour, marker="o", markersize=3.5, label=label)
-    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    best = max(row["epoch"] for row in history if row["best"])
     ax.axvline(best, color=theme.soft, linewidth=1, linestyle=":", label=f"kept: epoch {best}")
     for before, after in pairwise(history):
         if before["phase"] != after["phase"]:

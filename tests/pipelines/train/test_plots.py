@@ -11,14 +11,14 @@ from deepfake.report.images import decode_file
 from deepfake.report.plots import DARK, LIGHT
 
 
-def row(epoch: int, phase: str, val_loss: float, accuracy: float | None = 0.7) -> dict[str, Any]:
+def row(epoch: int, phase: str, best: bool, accuracy: float | None = 0.7) -> dict[str, Any]:
     return {
-        "epoch": epoch, "phase": phase, "loss": 0.6, "val_loss": val_loss,
+        "epoch": epoch, "phase": phase, "loss": 0.6, "val_loss": 0.5, "best": best,
         "accuracy": accuracy, "val_accuracy": 0.65,
     }  # fmt: skip
 
 
-HISTORY = [row(1, "head", 0.7), row(2, "fine_tune", 0.5, None), row(3, "fine_tune", 0.6)]
+HISTORY = [row(1, "head", True), row(2, "fine_tune", True, None), row(3, "fine_tune", False)]
 
 
 def test_each_metric_is_drawn_for_readers_of_light_and_of_dark_pages() -> None:
@@ -36,7 +36,7 @@ def test_both_curves_the_kept_epoch_and_the_change_of_phase_are_shown() -> None:
         lines["training, with dropout and augmentation"], [[1, 0.7], [2, np.nan], [3, 0.7]]
     )
     assert lines["validation"][:, 1].tolist() == [0.65] * 3
-    assert lines["kept: epoch 2"][0, 0] == 2  # of the lowest val_loss
+    assert lines["kept: epoch 2"][0, 0] == 2  # the last that was the best so far
     assert lines["before: the head alone learns"][0, 0] == 1.5
 
 
