@@ -109,6 +109,12 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, description="seeds weights, order, augmentation and dropout")
     train_split: str = Field("train", description="value of the split column to train on")
     val_split: str = Field("val", description="value of the split column for model choice")
+    split_seed: int = Field(
+        0,
+        ge=0,
+        description="seed of the half of validation's identities that is kept for thresholds and "
+        "calibration, where each class has 40 or more; the other half chooses the epoch",
+    )
     allow_overlap: bool = Field(
         False, description="train although identities are shared between the splits (numbers will lie)"
     )

@@ -64,7 +64,7 @@ class TrainingTask:
     files: tuple[str, ...]  # URIs
     train: Rows
     val: Rows
-    val_videos: np.ndarray  # (n_val,) int64, the video of each crop in the order of ``plan_validation``
+    val_videos: np.ndarray  # (n_val,) int64, of ``validation.number_choosing_videos``
     crop: CropConfig | None = None  # how the crops were cut
     callbacks: MakeCallbacks | None = None  # the user's own
 
@@ -285,8 +285,10 @@ class Trainer:
         current.callbacks.tell("on_test_begin")
         with current.learner.as_saved():
             scores = self._score_validation(current.learner.score)
-            row: dict[str, Any] = {"epoch": state.epoch + 1, **_measure(self.val_labels, scores, "val_")}
-            row |= measure_evenly(self.val_labels, scores, self.task.val_videos)
+            choosing = self.task.val_videos >= 0
+            labels, chosen_by = self.val_labels[choosing], scores[choosing]
+            row: dict[str, Any] = {"epoch": state.epoch + 1, **_measure(labels, chosen_by, "val_")}
+            row |= measure_evenly(labels, chosen_by, self.task.val_videos[choosing])
             rank = rank_epoch(self.settings.select, row)
             row["best"] = all(rank > rank_epoch(self.settings.select, past) for past in state.history)
             if row["best"]:

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake import metrics
-from deepfake.catalog.identity_overlap import choose_resampling_units
+from deepfake.catalog.identity_overlap import choose_resampling_units, read_identity_groups
+from deepfake.catalog.split_allocation import allocate
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -18,22 +20,45 @@ from deepfake.training.data.epoch_plan import plan_validation
 SCORES = "validation_scores.parquet"
 AGGREGATION = "mean"  # of the threshold that a bundle names first, and of its card
 THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation videos"
+EPOCH, THRESHOLDS, BOTH = "epoch", "thresholds", "both"  # what validation's faces are for
+FEWEST_TO_HALVE = 40  # identities of each class
 _RESAMPLES, _SEED = 1000, 0
 
 
-def find_faces(crops: CropSet, rows: Rows) -> pa.Table:
-    """Validation's rows of the crops' index, in the order of ``plan_validation``."""
+def collect_faces(crops: CropSet, rows: Rows, split_seed: int) -> pa.Table:
+    """Validation's faces in the order of ``plan_validation``, with ``turned`` and ``role``: what each is for.
+
+    Where each class has ``FEWEST_TO_HALVE`` identities, half of them (by ``split_seed``) choose the epoch and
+    thresholds and calibration come from the others; with fewer all do both.
+    """
     chosen = plan_validation(rows).rows
     known = _encode_place(*(crops.table[name].to_numpy() for name in ("file", "row_group", "row")))
     order = np.argsort(known)
     wanted = _encode_place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
-    return crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
+    table = crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
+    turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
+    return (
+        table.select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
+        .append_column("turned", pa.array(turned))
+        .append_column("role", pa.array(_assign_roles(table, split_seed), pa.string()))
+    )
 
 
-def list_videos(crops: CropSet, rows: Rows) -> np.ndarray:
-    """``(n,) int64``: a number for each crop's video, in the order of ``plan_validation``."""
-    names = find_faces(crops, rows)["video_id"].combine_chunks()
-    return names.dictionary_encode().indices.to_numpy().astype(np.int64)
+def _assign_roles(table: pa.Table, split_seed: int) -> np.ndarray:
+    """``(n,)`` of ``BOTH``, or of ``EPOCH`` and ``THRESHOLDS``, which have nobody in common."""
+    names, code = np.unique(read_identity_groups(table), return_inverse=True)
+    first = np.unique(table["video_id"].to_numpy(zero_copy_only=False).astype(str), return_index=True)[1]
+    counts = np.zeros((len(names), 2), np.int64)
+    np.add.at(counts, (code[first], table["label"].to_numpy()[first]), 1)
+    if ((counts > 0).sum(axis=0) < FEWEST_TO_HALVE).any():
+        return np.full(len(code), BOTH)
+    return np.array([EPOCH, THRESHOLDS])[allocate(names.tolist(), counts, (0.5, 0.5), split_seed)[code]]
+
+
+def number_choosing_videos(faces: pa.Table) -> np.ndarray:
+    """``(n,) int64``: a number for each face's video; -1 where it has no say in which epoch is chosen."""
+    codes = faces["video_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    return np.where(faces["role"].to_numpy(zero_copy_only=False) == THRESHOLDS, -1, codes)
 
 
 def measure_evenly(labels: np.ndarray, scores: np.ndarray, videos: np.ndarray) -> dict[str, float | None]:
@@ -49,18 +74,6 @@ def measure_evenly(labels: np.ndarray, scores: np.ndarray, videos: np.ndarray) -
     return {"val_balanced_loss": sum(losses) / 2, "val_video_auc": auc}
 
 
-def collect_scored_faces(crops: CropSet, rows: Rows, scores: np.ndarray) -> pa.Table:
-    """Validation's faces with their scores ``(n,)`` in [0, 1], in the order of ``plan_validation``."""
-    chosen = plan_validation(rows).rows
-    turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
-    return (
-        find_faces(crops, rows)
-        .select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
-        .append_column("turned", pa.array(turned))
-        .append_column("score", pa.array(scores))
-    )
-
-
 def write_scores(scored: pa.Table, output: str, storage: Storage, config_sha256: str) -> None:
     """``validation_scores.parquet`` beside the bundle: what the saved network says of each crop."""
     schema = tables.make_schema("validation_scores", config_sha256)
@@ -73,10 +86,12 @@ def _encode_place(file: np.ndarray, row_group: np.ndarray, row: np.ndarray) -> n
 
 
 def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[str, Any]:
-    """Keys of ``BundleInfo`` that follow from validation's scored faces (see ``collect_scored_faces``).
+    """Keys of ``BundleInfo`` that follow from those of validation's scored faces that are for them.
 
-    ``people_named``: whether it is known who is on the videos.
+    ``scored`` is as ``collect_faces`` gives it, with ``score`` in [0, 1]. ``people_named``: whether it is
+    known who is on the videos.
     """
+    scored = scored.filter(pc.not_equal(scored["role"], EPOCH))
     chosen = thresholds.choose_decisions(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.aggregate_videos(scored, AGGREGATION)

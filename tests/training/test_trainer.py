@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepfake import metrics
 from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.io.storage import Storage
@@ -17,7 +18,7 @@ from deepfake.training import trainer
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.resources import divide_node
 from deepfake.training.trainer import NotFiniteError, Trainer, TrainingTask
-from deepfake.training.validation import list_videos
+from deepfake.training.validation import collect_faces, measure_evenly, number_choosing_videos
 from tests.small_network import small_network
 
 
@@ -27,7 +28,8 @@ def build_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "build_network", lambda *_: small_network(keras_runtime.start_keras()))
 
 
-def begin(crops: Path, output: Path, **options: Any) -> Trainer:
+def begin(crops: Path, output: Path, kept: tuple[int, ...] = (), **options: Any) -> Trainer:
+    """``kept``: numbers of validation videos that have no say in which epoch is chosen."""
     training = TrainingConfig(
         **{
             "epochs": 3,
@@ -43,7 +45,8 @@ def begin(crops: Path, output: Path, **options: Any) -> Trainer:
     )
     opened = dataset.open_crops(str(crops), Storage())
     train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))
-    task = TrainingTask(config, opened.files, train, val, list_videos(opened, val))
+    videos = number_choosing_videos(collect_faces(opened, val, 0))
+    task = TrainingTask(config, opened.files, train, val, np.where(np.isin(videos, kept), -1, videos))
     return Trainer(task, divide_node(2, 1), rank=0, world=1)
 
 
@@ -98,6 +101,19 @@ def test_what_is_saved_is_the_best_epoch_and_scores_as_was_measured(
     saved = keras.models.load_model(tmp_path / bundle.MODEL_FILE, compile=False)
     for weight, kept in zip(list_weights(saved), run.best.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(weight), kept)
+
+
+def test_videos_that_thresholds_are_kept_for_are_scored_and_choose_no_epoch(
+    small_crops: Path, tmp_path: Path
+) -> None:
+    run = begin(small_crops, tmp_path, kept=(1, 3), epochs=2)
+    row = run.run_epoch()
+    choosing = run.task.val_videos >= 0
+    assert choosing.tolist() == ([True] * 4 + [False] * 4) * 2
+    labels, scores = run.val_labels[choosing], run.best.scores[choosing]
+    assert row["val_loss"] == metrics.measure_binary(labels, scores)["log_loss"]
+    assert row.items() >= measure_evenly(labels, scores, run.task.val_videos[choosing]).items()
+    assert (run.best.scores[~choosing] > 0).all()
 
 
 def test_a_checkpoint_of_more_phases_than_there_are_is_refused(small_crops: Path, tmp_path: Path) -> None:

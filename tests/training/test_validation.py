@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from deepfake import metrics
@@ -30,10 +32,59 @@ def test_scores_in_the_order_of_the_plan_find_their_videos(small_crops: Path) ->
     crops = dataset.open_crops(str(small_crops), STORAGE)
     rows = dataset.select_rows(crops, "val")
     labels = rows.label[plan_validation(rows).rows]
-    scored = validation.collect_scored_faces(crops, rows, labels.astype(float))  # the score says the label
-    assert scored["score"].to_pylist() == scored["label"].to_pylist()
-    assert set(scored["split"].to_pylist()) == {"val"}
-    assert scored.num_rows == len(rows) == 16
+    faces = validation.collect_faces(crops, rows, 0)
+    assert faces["label"].to_pylist() == labels.tolist()
+    assert set(faces["split"].to_pylist()) == {"val"} and set(faces["role"].to_pylist()) == {"both"}
+    assert faces.num_rows == len(rows) == 16
+
+
+def index_people(people: int) -> dataset.CropSet:
+    """So many people, each with a real and a fake video of two crops; none of it is stored."""
+    rows = [
+        {
+            "video_id": f"{kind}-{person}", "frame_index": frame, "face_index": 0, "label": kind == "fake",
+            "method": kind, "split": "val", "group_id": f"p{person}", "target_id": f"p{person}", "file": 0,
+            "row_group": 0, "row": (person * 2 + (kind == "fake")) * 2 + frame,
+        }
+        for person in range(people) for kind in ("real", "fake") for frame in (0, 1)
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows)
+    for name in ("label", "file", "row_group", "row"):
+        kind = pa.int8() if name == "label" else pa.int32()
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(kind))
+    for name in ("compression", "dataset", "source_id"):
+        table = table.append_column(name, pa.nulls(len(table), pa.string()))
+    return dataset.CropSet("nowhere", ("nowhere/part.parquet",), table, {})
+
+
+def test_half_of_forty_people_chooses_the_epoch_and_the_others_the_thresholds() -> None:
+    crops = index_people(40)
+    rows = dataset.select_rows(crops, "val")
+    faces = validation.collect_faces(crops, rows, 0).to_pandas()
+    people = {role: set(found["group_id"]) for role, found in faces.groupby("role")}
+    assert {role: len(names) for role, names in people.items()} == {"epoch": 20, "thresholds": 20}
+    assert not people["epoch"] & people["thresholds"]
+    assert faces.groupby(["role", "label"]).size().tolist() == [40] * 4
+    other = validation.collect_faces(crops, rows, 1).to_pandas()
+    assert set(other[other["role"] == "epoch"]["group_id"]) != people["epoch"]
+    few = index_people(39)
+    faces = validation.collect_faces(few, dataset.select_rows(few, "val"), 0)
+    assert set(faces["role"].to_pylist()) == {"both"}
+
+
+def test_thresholds_and_numbers_know_nothing_of_the_half_that_chose_the_epoch() -> None:
+    crops = index_people(40)
+    faces = validation.collect_faces(crops, dataset.select_rows(crops, "val"), 0)
+    labels, chooses = faces["label"].to_numpy(), faces["role"].to_numpy(zero_copy_only=False) == "epoch"
+    scores = scores_of(labels)
+
+    def derive(values: np.ndarray) -> dict[str, Any]:
+        return validation.derive_bundle_fields(faces.append_column("score", pa.array(values)))
+
+    found = derive(scores)
+    assert found == derive(np.where(chooses, 0.5, scores)) != derive(np.where(chooses, scores, 0.5))
+    assert found["metrics"]["val_video"]["n"] == 40 and found["unproven"] == ""
+    assert (validation.number_choosing_videos(faces) < 0).tolist() == (~chooses).tolist()
 
 
 def test_a_bias_towards_the_larger_class_is_no_advantage() -> None:
@@ -56,11 +107,12 @@ def test_a_bias_towards_the_larger_class_is_no_advantage() -> None:
 def test_the_auc_of_videos_is_of_the_mean_of_each_videos_crops(small_crops: Path) -> None:
     crops = dataset.open_crops(str(small_crops), STORAGE)
     rows = dataset.select_rows(crops, "val")
-    videos = validation.list_videos(crops, rows)
+    faces = validation.collect_faces(crops, rows, 0)
+    videos = validation.number_choosing_videos(faces)
     assert np.bincount(videos).tolist() == [4, 4, 4, 4]
     labels = rows.label[plan_validation(rows).rows]
     scores = scores_of(labels)
-    found = metrics.aggregate_videos(validation.collect_scored_faces(crops, rows, scores))
+    found = metrics.aggregate_videos(faces.append_column("score", pa.array(scores)))
     expected = metrics.measure_binary(found["label"].to_numpy(), found["score"].to_numpy())["auc"]
     assert validation.measure_evenly(labels, scores, videos)["val_video_auc"] == expected
 
@@ -86,7 +138,8 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     config = TrainJobConfig(input=str(small_crops), output=str(tmp_path))
     pipeline.finish_bundle(config, STORAGE, crops, rows, result, {}, "identity", "data")
     found = Bundle.load(str(tmp_path), STORAGE)
-    videos = metrics.aggregate_videos(validation.collect_scored_faces(crops, rows, scores))
+    faces = validation.collect_faces(crops, rows, 0)
+    videos = metrics.aggregate_videos(faces.append_column("score", pa.array(scores)))
     expected = metrics.choose_balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())
     assert found.threshold == expected == found.find_operating_point("balanced").threshold
     assert found.find_operating_point("fpr_0.01", "max").real_videos == 2
@@ -95,5 +148,6 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     assert found.info.unproven == "it was validated on 2 real and 2 fake videos, a verdict takes 20 of each"
     assert len(found.info.metrics["val"]["intervals"]["auc"]) == 2
     card = (tmp_path / "model_card.md").read_text()
+    assert "**One split did all**" in card and not found.info.training["validation_halved"]
     assert found.sha256 in card and "2 real and 2 fake videos" in card
     assert bundle.read_bundle_info(str(tmp_path), STORAGE).calibration is not None

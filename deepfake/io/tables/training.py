@@ -82,6 +82,7 @@ VALIDATION_SCORES = pa.schema(
         column("group_id", pa.string(), "connected component of identities"),
         column("label", pa.int8(), "0 real, 1 fake", False),
         column("method", pa.string(), "manipulation method, or real"),
+        column("role", pa.string(), "what it chose: epoch, thresholds (and calibration), or both", False),
         column("turned", pa.bool_(), "whether this is the rotated copy of faults.rotate_fakes", False),
         column("score", pa.float64(), "in [0, 1], 1 for fake", False),
     ]

@@ -47,13 +47,20 @@ to act against anybody."""
 
 _LIMITS = """- It looks for face swaps and facial reenactment. Fully generated video, sound, and edits outside
   faces are out of scope.
-- The numbers above are of the validation split, which chose the epoch, the thresholds and the calibration;
-  they flatter. `jobs/evaluate.py` on a test split, and on other data sets, gives the ones to quote.
+- The numbers above are of the validation split, which chose the thresholds and the calibration; they flatter.
+  `jobs/evaluate.py` on a test split, and on other data sets, gives the ones to quote.
 - Detectors of this kind lose much of their accuracy on other sources, other methods, stronger compression
   and smaller faces than they were trained on. Only a measurement there tells how much.
 - A score is not the probability that a video is fake. That depends on how many of the videos are: at 1 % of
   fakes, a detector that calls 3 % of the reals fake is wrong in most of its alarms.
 - A video without a usable face gets no score, and that is no sign of being real."""
+
+
+_HALVED = """They, the thresholds and the calibration are of one half of validation's identities, which had no
+say in anything else; the other half chose the epoch."""
+
+_ONE_SPLIT = """**One split did all**: it chose the epoch, the thresholds and the calibration, because it has
+fewer than 40 identities of a class. That flatters these numbers."""
 
 
 def _describe_bundle(info: BundleInfo) -> str:
@@ -121,7 +128,9 @@ def _describe_numbers(info: BundleInfo) -> str:
         values = [(m.get(key), (m.get("intervals") or {}).get(key)) for _, m in found]
         rows.append((name, *(_format_number(*value, is_share) for value in values)))
     table = _format_table(("", *(words for words, _ in found)), rows)
-    return f"{counts}. In brackets 95 % intervals over identities.\n\n{table}"
+    text = f"{counts}. In brackets 95 % intervals over identities. "
+    text += _HALVED if info.training.get("validation_halved") else _ONE_SPLIT
+    return f"{text}\n\n{table}"
 
 
 def _describe_points(info: BundleInfo, aggregation: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.catalog.identity_overlap import (
@@ -116,7 +117,8 @@ def _train(
     settings = config.training
     run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
     cut = parse_section(crops.config, "crop", CropConfig)
-    videos = validation.list_videos(crops, rows["val"])
+    faces = validation.collect_faces(crops, rows["val"], settings.split_seed)
+    videos = validation.number_choosing_videos(faces)
     task = TrainingTask(config, crops.files, rows["train"], rows["val"], videos, cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
     with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings), SMALL_SECONDS):
@@ -316,7 +318,8 @@ def finish_bundle(
     # a split of frames shows nobody of the validation split
     splits = [config.training.train_split]
     splits += [] if config.faults.frame_split else [config.training.val_split]
-    scored = validation.collect_scored_faces(crops, validated, np.asarray(result["val_scores"]))
+    scored = validation.collect_faces(crops, validated, config.training.split_seed)
+    scored = scored.append_column("score", pa.array(result["val_scores"], pa.float64()))
     people_named = names_people(crops.table)
     derived = validation.derive_bundle_fields(scored, people_named)
     if config.faults.frame_split:
@@ -339,6 +342,7 @@ def finish_bundle(
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
             "identities": {split: list_identities(crops.table, split) for split in splits},
             "people_named": people_named,
+            "validation_halved": validation.BOTH not in scored["role"].to_pylist(),
         },
         versions=keras_runtime.list_versions(),
         **derived,

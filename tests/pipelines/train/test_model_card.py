@@ -19,6 +19,7 @@ def info(videos: int = 30) -> BundleInfo:
             "video_id": [f"{i}.mp4" for i in range(2 * videos)],
             "frame_index": [0] * (2 * videos),
             "label": labels,
+            "role": ["both"] * (2 * videos),
             "group_id": pa.array([f"g{i // 2}" for i in range(2 * videos)]),
             "score": np.clip(random.normal(0.4 + 0.2 * labels, 0.1), 0, 1),
         }
@@ -64,6 +65,13 @@ def test_it_says_where_nobody_knows_who_is_on_the_videos() -> None:
     config = TrainJobConfig(input="crops", output="out")
     assert pipeline.make_outcome(unnamed, {}, config).summary["people"] == pipeline.UNNAMED
     assert "people" not in pipeline.make_outcome(made, {}, config).summary
+
+
+def test_it_says_whether_the_numbers_are_of_people_who_chose_the_epoch_too() -> None:
+    made = info()
+    assert "**One split did all**" in model_card.render_card(made)
+    halved = made.model_copy(update={"training": {**made.training, "validation_halved": True}})
+    assert "the other half chose the epoch" in model_card.render_card(halved)
 
 
 def test_it_says_why_a_bundle_gives_no_verdict() -> None:
