@@ -82,6 +82,19 @@ def require_float32() -> None:
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within the block float32 is multiplied as ``require_float32`` has it, which is how bundles score."""
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    require_float32()
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
 def silence_tensorflow() -> None:
     """Let TensorFlow speak of errors only. For its C++ part this must come before its first import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -19,7 +19,7 @@ import numpy as np
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
-FORMAT = 2
+FORMAT = 3
 STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
 
 

@@ -15,7 +15,7 @@ _WARM_UP = 10
 
 
 class WeightAverage:
-    """Averages of ``variables``, which are those that learn; others have no steps to average."""
+    """Averages of ``variables``: the weights that learn, and the statistics of norms that learn."""
 
     def __init__(self, variables: Sequence[Any], momentum: float) -> None:
         import tensorflow as tf

@@ -21,6 +21,7 @@ from deepfake.training.step import (
     StepOptions,
     Update,
     fill_empty_slice,
+    make_logits,
     make_loss_sum,
     make_signature,
     scale_whole_loss,
@@ -47,13 +48,13 @@ class AccumulatedStep:
         self._network, self._optimizer, self._collective, self._parts = network, optimizer, collective, parts
         pooled = network.get_layer(POOL_LAYER).output
         self._backbone = keras.Model(network.inputs, pooled)
-        self._head = keras.Model(pooled, network.output)
+        self._logits = make_logits(network, pooled)
         self._update = Update(variables, optimizer, collective, options.average)
-        self._loss_sum = make_loss_sum(keras, options.label_smoothing)
-        in_head = {id(variable) for variable in self._head.trainable_variables}
+        self._loss_sum = make_loss_sum(options.label_smoothing)
+        in_backbone = {id(variable) for variable in self._backbone.trainable_variables}
         self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
-        self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) in in_head]
-        self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) not in in_head]
+        self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) not in in_backbone]
+        self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) in in_backbone]
         # stochastic depth: the second pass must drop what the first one dropped
         self._seeds = list_seeds(self._backbone)
 
@@ -99,14 +100,14 @@ class AccumulatedStep:
         count = tf.cast(tf.shape(features)[0], tf.float32) * present
         with self._collective.counting(present), tf.GradientTape() as tape:
             tape.watch(features)
-            scores = self._head(features, training=True)[:, 0]
-            loss = self._loss_sum(labels, scores) * present
+            logits = self._logits(features)
+            loss = self._loss_sum(labels, logits) * present
             whole = scale_whole_loss(self._network, self._optimizer, loss, count)
         learn = [self._update.variables[i].value for i in self._of_head]
         gradients, upstream = tape.gradient(whole, (learn, features))
         for i, gradient in zip(self._of_head, gradients, strict=True):
             self._gradients[i].assign(gradient)
-        return upstream, count, loss, scores
+        return upstream, count, loss, tf.sigmoid(logits)
 
     def _run_backbone(self, part: Any, upstream: Any) -> None:
         import tensorflow as tf

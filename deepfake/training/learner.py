@@ -1,7 +1,8 @@
 """The network of one phase and what trains it: optimizer, average, steps. No epochs, data or Ray."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class Learner:
         self.network.compile(_make_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
         self.optimizer.build(variables)
-        self._average = WeightAverage(variables, settings.ema) if settings.ema else None
+        averaged = _list_averaged(keras, self.network)
+        self._average = WeightAverage(averaged, settings.ema) if settings.ema else None
         options = StepOptions(settings.label_smoothing, settings.jit_compile, self._average)
         self.train: TrainStep | AccumulatedStep
         if settings.accumulate > 1:
@@ -62,12 +64,10 @@ class Learner:
 
     @contextmanager
     def as_saved(self) -> Iterator[None]:
-        """Within the block the network has the weights that count: the averages, where they are kept."""
-        if self._average is None:
+        """Within the block the network scores as if saved: with averages, where they are kept, in float32."""
+        in_place = nullcontext() if self._average is None else self._average.in_place()
+        with in_place, keras_runtime.exact_float32():
             yield
-        else:
-            with self._average.in_place():
-                yield
 
     def copy_weights(self) -> list[np.ndarray]:
         """Copies of all weights of the network, of any shapes, float32, in the order of ``list_weights``."""
@@ -104,6 +104,14 @@ def assign_weights(network: Any, arrays: Sequence[np.ndarray]) -> None:
     if [tuple(weight.shape) for weight in weights] != [array.shape for array in arrays]:
         raise CheckpointError("the checkpoint holds the weights of another network; train without it")
     assign_arrays(weights, arrays)
+
+
+def _list_averaged(keras: Any, network: Any) -> list[Any]:
+    """The weights that learn, and the moving statistics of the norms that learn: they belong together."""
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    statistics = [(norm.moving_mean, norm.moving_variance) for norm in norms if norm.trainable]
+    chosen = {id(variable) for variable in (*network.trainable_variables, *chain.from_iterable(statistics))}
+    return [weight for weight in list_weights(network) if id(weight) in chosen]
 
 
 def _make_optimizer(keras: Any, phase: Phase, settings: TrainingConfig, variables: Sequence[Any]) -> Any:

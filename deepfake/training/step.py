@@ -64,10 +64,32 @@ class Update:
             self._average.update()
 
 
-def make_loss_sum(keras: Any, label_smoothing: float) -> Any:
-    """Binary cross-entropy summed over ``(n,)`` labels and scores, as a function for use inside a trace."""
-    cross_entropy = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing, reduction="sum")
-    return lambda labels, scores: cross_entropy(labels[:, None], scores[:, None])
+def make_logits(network: Any, inputs: Any) -> Callable[[Any], Any]:
+    """From ``inputs``, a tensor of the network's graph, to logits ``(n,) float32``, as in training.
+
+    The loss is taken from these: from a score that has come to 0 or 1 in float32 no gradient leads back.
+    """
+    import tensorflow as tf
+
+    last = network.layers[-1]  # Dense, with a sigmoid
+    below = keras_runtime.start_keras().Model(inputs, last.input)
+
+    def compute(values: Any) -> Any:
+        features = tf.cast(below(values, training=True), tf.float32)
+        return (tf.matmul(features, last.kernel) + last.bias)[:, 0]
+
+    return compute
+
+
+def make_loss_sum(label_smoothing: float) -> Callable[[Any, Any], Any]:
+    """Binary cross-entropy summed over ``(n,)`` labels and logits, as a function for use inside a trace."""
+    import tensorflow as tf
+
+    def compute(labels: Any, logits: Any) -> Any:
+        soft = labels * (1.0 - label_smoothing) + label_smoothing / 2
+        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(soft, logits))
+
+    return compute
 
 
 def trace(function: Callable[..., Any], signature: Sequence[Any], jit_compile: bool = False) -> Any:
@@ -98,7 +120,8 @@ class TrainStep:
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
-        self._loss_sum = make_loss_sum(keras_runtime.start_keras(), options.label_smoothing)
+        self._logits = make_logits(network, network.inputs)
+        self._loss_sum = make_loss_sum(options.label_smoothing)
         signature = [*make_signature(), tf.TensorSpec([], tf.float32)]
         self._step = trace(self._run, signature, options.jit_compile)
 
@@ -128,11 +151,11 @@ class TrainStep:
 
         count = tf.cast(tf.shape(crops)[0], tf.float32) * present
         with self._collective.counting(present), tf.GradientTape() as tape:
-            scores = self._network(crops, training=True)[:, 0]
-            loss = self._loss_sum(labels, scores) * present
+            logits = self._logits(crops)
+            loss = self._loss_sum(labels, logits) * present
             whole = scale_whole_loss(self._network, self._optimizer, loss, count)
         gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
-        return *self._update.sum_up(gradients, count, loss), scores
+        return *self._update.sum_up(gradients, count, loss), tf.sigmoid(logits)
 
 
 class ScoreStep:

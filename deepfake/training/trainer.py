@@ -77,14 +77,6 @@ class PhaseState:
     callbacks: PhaseCallbacks
 
 
-@dataclass(frozen=True)
-class BestEpoch:
-    """The network of the best epoch so far, by ``training.select``."""
-
-    weights: list[np.ndarray]  # as network.list_weights
-    scores: np.ndarray  # (n_val,) float64 in [0, 1], of the validation crops in plan order
-
-
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Ray Train's entry: train, and on rank 0 save the network; returns what the driver needs."""
     configure_logging()
@@ -186,7 +178,7 @@ class Trainer:
         )
         # what a checkpoint holds besides the learner
         self.state = TrainingState()
-        self.best = BestEpoch([], np.zeros(len(self.validation)))
+        self.best_weights: list[np.ndarray] = []  # as network.list_weights, of the best epoch so far
         self.phase_state: PhaseState | None = None  # None before a phase begins
 
     def has_more_epochs(self) -> bool:
@@ -214,7 +206,7 @@ class Trainer:
                 self.phase_state.callbacks.tell("on_train_end")
             state.phase, state.phase_start, state.stopped = state.phase + 1, state.epoch, False
             current = self._begin_phase()
-            current.learner.set_weights(self.best.weights)  # which the phase before may have left behind
+            current.learner.set_weights(self.best_weights)  # which the phase before may have left behind
         elif self.phase_state is None:
             current = self._begin_phase()
             current.learner.set_weights(self.collective.copy_from_first(current.learner.copy_weights()))
@@ -292,7 +284,7 @@ class Trainer:
             rank = rank_epoch(self.settings.select, row)
             row["best"] = all(rank > rank_epoch(self.settings.select, past) for past in state.history)
             if row["best"]:
-                self.best = BestEpoch(current.learner.copy_weights(), scores)
+                self.best_weights = current.learner.copy_weights()
                 state.best_epoch = state.epoch + 1
         current.callbacks.tell("on_test_end", loss=row["val_loss"])
         row["val_seconds"] = time.monotonic() - started
@@ -327,16 +319,15 @@ class Trainer:
         """Write this worker's state; the same on every worker but for the dropout seeds."""
         assert self.phase_state is not None, "an epoch was trained"
         self.state.callbacks = self.phase_state.callbacks.copy_state()
-        best = {"best": self.best.weights, "best_scores": [self.best.scores]}
-        checkpoint.save_checkpoint(folder, self.state, {**self.phase_state.learner.copy_state(), **best})
+        arrays = {**self.phase_state.learner.copy_state(), "best": self.best_weights}
+        checkpoint.save_checkpoint(folder, self.state, arrays)
 
     def restore(self, folder: Path) -> None:
         """Go on from what rank 0 saved: within the phase, or before the next."""
         self.state, arrays = checkpoint.load_checkpoint(folder)
         if self.state.phase >= len(self.phases):
             raise CheckpointError(f"{folder}: a checkpoint of another recipe; train without it")
-        (scores,) = arrays["best_scores"]
-        self.best = BestEpoch(arrays["best"], scores)
+        self.best_weights = arrays["best"]
         if not self._phase_is_over():
             current = self._begin_phase()
             current.learner.load(arrays)
@@ -351,16 +342,15 @@ class Trainer:
                 self.restore(folder)
 
     def finish(self) -> dict[str, Any]:
-        """Save the best weights as a float32 network; validation's scores are those of what was saved."""
+        """Save the best weights as a float32 network; validation's scores are by that very network."""
         if self.phase_state is None:  # started again after the last epoch
             network = self._build_network()
         else:
             self.phase_state.callbacks.tell("on_train_end")
             network = self.phase_state.learner.network
-        assign_weights(network, self.best.weights)
+        assign_weights(network, self.best_weights)
         network = copy_for_inference(network)
-        scores = self.best.scores
-        if self.settings.mixed_precision != "none":  # what is saved computes in float32
+        with keras_runtime.exact_float32():
             scores = self._score_validation(ScoreStep(network))
         result: dict[str, Any] = {"history": self.state.history, "best_epoch": self.state.best_epoch}
         if self.collective.rank == 0:

@@ -76,6 +76,16 @@ def test_labels_are_smoothed_in_the_loss(keras: Any) -> None:
     assert trained.train.loss == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_score_that_is_surely_wrong_is_learned_from(keras: Any, accumulate: int) -> None:
+    trained = learner(keras, accumulate=accumulate)
+    last = trained.network.get_layer("head_score")
+    last.set_weights([np.zeros((3, 1), np.float32), np.array([-40.0], np.float32)])
+    scores = trained.train(batch(0)[0], np.ones(6))
+    assert scores == pytest.approx(np.zeros(6)) and trained.train.loss == pytest.approx(40)
+    assert float(np.asarray(last.bias)[0]) == pytest.approx(-40 + 0.01)  # Adam's first step, whole
+
+
 def test_no_step_is_longer_than_the_clipped_gradient(keras: Any) -> None:
     network = small_network(keras)
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.001)
@@ -118,6 +128,34 @@ def test_the_average_follows_the_weights_and_takes_their_place_for_a_while(keras
     with average.in_place():
         np.testing.assert_allclose(np.asarray(variable), expected, rtol=1e-6)
     np.testing.assert_array_equal(np.asarray(variable), [4, 4])
+
+
+def test_statistics_of_norms_that_learn_are_averaged_with_the_weights(keras: Any) -> None:
+    trained = learner(keras, ema=0.99, freeze_batch_norm=True)
+    norms = [trained.network.get_layer(name) for name in ("stem_bn", "head_norm")]
+    seen = [[np.asarray(norm.moving_mean).copy() for norm in norms]]
+    for number in range(3):
+        trained.train(*batch(number))
+        seen.append([np.asarray(norm.moving_mean).copy() for norm in norms])
+    expected = seen[0]
+    for update, now in enumerate(seen[1:]):
+        momentum = (1 + update) / (10 + update)
+        expected = [momentum * old + (1 - momentum) * new for old, new in zip(expected, now, strict=True)]
+    with trained.as_saved():
+        for norm, mean in zip(norms, expected, strict=True):
+            np.testing.assert_allclose(np.asarray(norm.moving_mean), mean, rtol=1e-4, atol=1e-7)
+    assert not norms[0].trainable and np.abs(seen[3][1] - expected[1]).max() > 1e-4
+    np.testing.assert_array_equal(np.asarray(norms[1].moving_mean), seen[3][1])
+
+
+def test_validation_multiplies_float32_as_such_and_training_as_the_card_likes(keras: Any) -> None:
+    import tensorflow as tf
+
+    trained, enabled = learner(keras), tf.config.experimental.tensor_float_32_execution_enabled
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    with trained.as_saved():
+        assert not enabled()
+    assert enabled()
 
 
 def test_validation_sees_the_average_and_training_goes_on_with_the_weights(keras: Any) -> None:
