@@ -79,6 +79,14 @@ class TrainJobConfig(JobConfig):
     )
 
     @model_validator(mode="after")
+    def _seeds_are_for_comparing(self) -> TrainJobConfig:
+        if self.training.seeds and not self.compare:
+            raise ValueError("training.seeds is for --compare; a training by itself takes training.seed")
+        if len(set(self.training.seeds)) < len(self.training.seeds):
+            raise ValueError(f"training.seeds has a seed twice: {self.training.seeds}")
+        return self
+
+    @model_validator(mode="after")
     def _faults_are_of_plain_recipes(self) -> TrainJobConfig:
         if self.faults.frame_split or self.faults.rotate_fakes:
             if self.training.balance == "paired":

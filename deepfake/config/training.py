@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -107,6 +107,10 @@ class TrainingConfig(Section):
         False, description="compile the training step with XLA; one worker only, and slower on most CPUs"
     )
     seed: int = Field(0, ge=0, description="seeds weights, order, augmentation and dropout")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="with --compare: each recipe is trained once with each, to show how much numbers spread",
+    )
     train_split: str = Field("train", description="value of the split column to train on")
     val_split: str = Field("val", description="value of the split column for model choice")
     split_seed: int = Field(

@@ -31,12 +31,12 @@ class Interval(NamedTuple):
 def bootstrap_auc(
     labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, n: int = 1000, seed: int = 0
 ) -> Interval | None:
-    """The interval that ``bootstrap_metrics`` gives the AUC, in a fraction of its time."""
-    y, s = validate(labels, scores)
-    measure = WeightedMetrics(y, s)
-    return _resample(y, groups, ("auc",), lambda weights: {"auc": measure.measure_auc(weights)}, n, seed)[
-        "auc"
-    ]
+    """The interval that ``bootstrap_metrics`` gives the AUC, in a fraction of its time.
+
+    ``scores`` may be ``(k, rows)``: of ``k`` trainings of one kind, whose mean AUC counts.
+    """
+    y, measure = _prepare_mean_auc(labels, scores)
+    return _resample(y, groups, ("auc",), lambda weights: {"auc": measure(weights)}, n, seed)["auc"]
 
 
 def bootstrap_auc_difference(
@@ -44,18 +44,31 @@ def bootstrap_auc_difference(
 ) -> Interval | None:
     """Interval of the AUC of ``scores`` less that of ``others``, of the same rows in the same resamples.
 
-    What both find hard they find hard together, so this is narrower than the two intervals suggest. Either
-    may be ``(k, rows)``: the scores of ``k`` trainings of one kind, of which the mean AUC counts.
+    What both find hard they find hard together, so this is narrower than the two intervals suggest. Each may
+    be ``(k, rows)`` as in ``bootstrap_auc``, with a ``k`` of its own.
     """
-    y = validate(labels, np.atleast_2d(scores)[0])[0]
-    sides = [[WeightedMetrics(*validate(y, row)) for row in np.atleast_2d(side)] for side in (scores, others)]
+    y, one = _prepare_mean_auc(labels, scores)
+    _, other = _prepare_mean_auc(labels, others)
 
     def measure(weights: Weights) -> Values:
-        aucs = [[auc for one in side if (auc := one.measure_auc(weights)) is not None] for side in sides]
-        # without a class there is none at all
-        return {"difference": float(np.mean(aucs[0]) - np.mean(aucs[1])) if aucs[0] else None}
+        auc, less = one(weights), other(weights)
+        return {"difference": None if auc is None or less is None else auc - less}
 
     return _resample(y, groups, ("difference",), measure, n, seed)["difference"]
+
+
+def _prepare_mean_auc(
+    labels: ArrayLike, scores: ArrayLike
+) -> tuple[Labels, Callable[[Weights], float | None]]:
+    """The checked labels, and what measures the mean AUC of ``(rows,)`` or ``(k, rows)`` scores."""
+    checked = [validate(labels, row) for row in np.atleast_2d(scores)]
+    all_of_them = [WeightedMetrics(y, s) for y, s in checked]
+
+    def measure(weights: Weights) -> float | None:
+        aucs = [auc for one in all_of_them if (auc := one.measure_auc(weights)) is not None]
+        return float(np.mean(aucs)) if aucs else None  # without a class all are undefined
+
+    return checked[0][0], measure
 
 
 def bootstrap_metrics(

@@ -1,13 +1,14 @@
 """Recipes side by side: each one's numbers on the split that it chose itself, and on people it never saw.
 
-Each recipe is trained once. Its own split is what it was validated on; the identity split is the same for all
-recipes, and no recipe trains on it. What the first number has over the second was leakage: the same videos on
-both sides, or something besides the faces that told the classes apart.
+Each recipe is trained once, or once with each of several seeds. Its own split is what it was validated on;
+the identity split is the same for all recipes, and no recipe trains on it. What the first number has over the
+second was leakage: the same videos on both sides, or something besides the faces that told the classes apart.
 """
 
+import itertools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -30,6 +31,8 @@ from deepfake.model.bundle import read_bundle_info
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
 from deepfake.pipelines.evaluate import inputs
+from deepfake.pipelines.evaluate.page import put_difference_in_words
+from deepfake.pipelines.evaluate.results import WITHOUT_LOOKING
 from deepfake.pipelines.train import pipeline
 from deepfake.training import validation
 
@@ -48,10 +51,26 @@ class Recipe:
     name: str
     config: TrainJobConfig
 
+    def list_runs(self) -> list[TrainJobConfig]:
+        """Its trainings: one, or one for each of ``training.seeds`` in a folder of its own."""
+        config = self.config.model_copy(update={"compare": []})
+        plain = config.training.model_copy(update={"seeds": []})
+        if not self.config.training.seeds:
+            return [config.model_copy(update={"training": plain})]
+        return [
+            config.model_copy(
+                update={
+                    "training": plain.model_copy(update={"seed": seed}),
+                    "output": join(config.output, f"seed-{seed}"),
+                }
+            )
+            for seed in self.config.training.seeds
+        ]
+
 
 @dataclass(frozen=True)
 class Numbers:
-    """A recipe under one split."""
+    """A training under one split; of several seeds the means, with the interval of the mean AUC alone."""
 
     recipe: str
     split: str  # own or identity
@@ -67,6 +86,16 @@ class Numbers:
     unproven: str = ""  # why the recipe's bundle gives no verdict
 
 
+@dataclass(frozen=True)
+class Trained:
+    """One training of a recipe, measured."""
+
+    seed: int
+    by_split: dict[str, Numbers]
+    scores: pa.Table  # table ``face_scores`` of the identity split, sorted by key
+    blind: dict[str, Any] | None = None  # the AUC of these crops that is reached without looking
+
+
 def run(config: TrainJobConfig) -> Outcome:
     """Train and measure every recipe of ``config.compare``; what else ``config`` was told holds for all."""
     storage = Storage(config.storage)
@@ -75,19 +104,27 @@ def run(config: TrainJobConfig) -> Outcome:
     crops = dataset.open_crops(make_absolute(config.input), storage, config.limit)
     split = choose_identity_split(crops.table, config)
     if config.dry_run:
-        plans = {recipe.name: pipeline.run(recipe.config).summary["crops_per_epoch"] for recipe in recipes}
-        return Outcome({"recipes": plans, "identity_split": split})
-    found: list[Numbers] = []
+        runs = {recipe.name: recipe.list_runs() for recipe in recipes}
+        plans = {name: pipeline.run(each[0]).summary["crops_per_epoch"] for name, each in runs.items()}
+        return Outcome({"recipes": plans, "trainings": sum(map(len, runs.values())), "identity_split": split})
+    trained: dict[str, list[Trained]] = {recipe.name: [] for recipe in recipes}
     with lock.hold(output, storage):
         for recipe in recipes:
-            log.info("recipe %s", recipe.name)
-            pipeline.run(recipe.config)
-            found += measure_recipe(recipe, split, storage)
+            for one in recipe.list_runs():
+                log.info("recipe %s, seed %d", recipe.name, one.training.seed)
+                pipeline.run(one)
+                trained[recipe.name].append(measure_training(recipe.name, one, split, storage))
+        found = [average_numbers(runs, name) for runs in trained.values() for name in (OWN, IDENTITY)]
+        differences = measure_differences(trained)
+        blind = trained[recipes[0].name][0].blind
         text = format_comparison(recipes, found, split, names_people(crops.table))
-        as_files = {
-            TABLE_FILE: text,
-            JSON_FILE: json.dumps(comparison_as_json(recipes, found, split), indent=2),
+        text += format_differences(differences, blind) + format_seeds(trained)
+        whole = comparison_as_json(recipes, found, split) | {
+            "seeds": [row for runs in trained.values() for one in runs for row in _list_rows(one)],
+            "differences": differences,
+            "without_looking": blind,
         }
+        as_files = {TABLE_FILE: text, JSON_FILE: json.dumps(whole, indent=2)}
         for name, content in as_files.items():
             storage.write_text(join(output, name), content + "\n")
     summary = {"recipes": ", ".join(recipe.name for recipe in recipes), "identity_split": split}
@@ -102,7 +139,7 @@ def load_recipes(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
     recipes = []
     for name, path in zip(names, config.compare, strict=True):
         loaded = load_recipe(config, path, storage.read_text)
-        update = {"output": join(make_absolute(config.output), name), "compare": []}
+        update = {"output": join(make_absolute(config.output), name)}
         recipes.append(Recipe(name, loaded.model_copy(update=update)))
     splits = {(r.config.training.train_split, r.config.training.val_split) for r in recipes}
     if len(splits) > 1:
@@ -128,22 +165,26 @@ def choose_identity_split(table: pa.Table, config: TrainJobConfig) -> str:
     return name
 
 
-def measure_recipe(recipe: Recipe, split: str, storage: Storage) -> list[Numbers]:
-    """A trained recipe's numbers on its own split and on the identity split."""
-    output = recipe.config.output
-    info = read_bundle_info(output, storage)
-    own = tables.read_table(storage, join(output, validation.SCORES), "validation_scores")
-    scored = _score_identities(recipe, split, info.sha256, storage)
+def measure_training(recipe: str, config: TrainJobConfig, split: str, storage: Storage) -> Trained:
+    """The numbers of a finished training of a recipe on its own split and on the identity split."""
+    info = read_bundle_info(config.output, storage)
+    own = tables.read_table(storage, join(config.output, validation.SCORES), "validation_scores")
+    scored, blind = _score_identities(config, split, info.sha256, storage)
     unproven = explain_unproven(info)
-    return [
-        replace(measure_scores(recipe.name, name, table, info.threshold), unproven=unproven)
+    by_split = {
+        name: replace(measure_scores(recipe, name, table, info.threshold), unproven=unproven)
         for name, table in ((OWN, own), (IDENTITY, scored))
-    ]
+    }
+    return Trained(config.training.seed, by_split, scored, blind)
 
 
-def _score_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: Storage) -> pa.Table:
-    """Face scores of the identity split, by the evaluate job; those of an earlier start are taken."""
-    config = recipe.config
+def _score_identities(
+    config: TrainJobConfig, split: str, bundle_sha256: str, storage: Storage
+) -> tuple[pa.Table, dict[str, Any] | None]:
+    """Face scores of the identity split, by the evaluate job, and the AUC of faces without looking.
+
+    Those of an earlier start are taken.
+    """
     uri = join(config.output, _EVALUATED)
     done = join(uri, "metrics.json")
     found = json.loads(storage.read_text(done)) if storage.exists(done) else {}
@@ -158,7 +199,9 @@ def _score_identities(recipe: Recipe, split: str, bundle_sha256: str, storage: S
             ray=config.ray,
         )
         deepfake.pipelines.evaluate.pipeline.run(evaluation)
-    return inputs.load_faces(join(uri, "face_scores"), storage).table
+        found = json.loads(storage.read_text(done))
+    table = inputs.load_faces(join(uri, "face_scores"), storage).table
+    return table, found["frame"]["overall"].get(WITHOUT_LOOKING)
 
 
 def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbers:
@@ -173,6 +216,81 @@ def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -
         found[name] = of_crops[name]
         found[f"{name}_low"], found[f"{name}_high"] = intervals[name] or (None, None)
     return Numbers(recipe, split, len(scores), videos.num_rows, **found)
+
+
+def average_numbers(trained: Sequence[Trained], split: str) -> Numbers:
+    """A recipe's numbers under one split: those of its training, or their means over its seeds."""
+    rows = [one.by_split[split] for one in trained]
+    if len(rows) == 1:
+        return rows[0]
+    means: dict[str, Any] = dict.fromkeys(("accuracy_low", "accuracy_high", "auc_low", "auc_high"))
+    for name in ("accuracy", "auc", "video_auc"):
+        values = [value for row in rows if (value := getattr(row, name)) is not None]
+        means[name] = sum(values) / len(values) if values else None
+    if split == IDENTITY:
+        table, scores = _stack_scores(trained)
+        labels, units = table["label"].to_numpy(), choose_resampling_units(table)[0]
+        means["auc_low"], means["auc_high"] = metrics.bootstrap_auc(labels, scores, units) or (None, None)
+    return replace(rows[0], **means, unproven=next((row.unproven for row in rows if row.unproven), ""))
+
+
+def measure_differences(trained: Mapping[str, Sequence[Trained]]) -> list[dict[str, Any]]:
+    """By how much each recipe's AUC on the identity split exceeds that of those before; of seeds the mean."""
+    found = []
+    for (other, less), (recipe, runs) in itertools.combinations(trained.items(), 2):
+        for level in ("videos", "crops"):
+            (table, scores), (_, others) = (_stack_scores(each, level) for each in (runs, less))
+            labels, units = table["label"].to_numpy(), choose_resampling_units(table)[0]
+            mine, theirs = (
+                [metrics.measure_binary(labels, s)["auc"] for s in one] for one in (scores, others)
+            )
+            known = None not in mine  # both classes are there
+            interval = metrics.bootstrap_auc_difference(labels, scores, others, units)
+            row = {"recipe": recipe, "than": other, "level": level, "difference_interval": interval}
+            found.append(row | {"difference": float(np.mean(mine) - np.mean(theirs)) if known else None})
+    return found
+
+
+def _stack_scores(trained: Sequence[Trained], level: str = "crops") -> tuple[pa.Table, np.ndarray]:
+    """One training's rows of the identity split, by key, and all trainings' scores of them: ``(k, n)``."""
+    found = [metrics.aggregate_videos(one.scores) if level == "videos" else one.scores for one in trained]
+    return found[0], np.stack([table["score"].to_numpy() for table in found])
+
+
+def format_differences(differences: Sequence[Mapping[str, Any]], blind: Mapping[str, Any] | None) -> str:
+    """A line for each pair of recipes, and one of what is reached without looking."""
+    lines = ["", ""]
+    for row in differences:
+        words = f"- {row['recipe']} less {row['than']}, AUC of {row['level']} of the identity split: "
+        lines.append(f"{words}{put_difference_in_words(row)}.")
+    if blind:
+        low, high = blind["interval"] or (None, None)
+        words = _format_number(blind["auc"], low, high)
+        lines.append(f"- without looking, by six numbers of each crop and no pixel: AUC of crops {words}.")
+    return "\n".join(lines)
+
+
+def format_seeds(trained: Mapping[str, Sequence[Trained]]) -> str:
+    """The spread of each recipe over its seeds on the identity split; nothing where each was trained once."""
+    if all(len(runs) == 1 for runs in trained.values()):
+        return ""
+    lines = ["", "", "| recipe | seed | accuracy | AUC | video AUC |", "|---|---:|---:|---:|---:|"]
+    for name, runs in trained.items():
+        rows = [(str(one.seed), one.by_split[IDENTITY]) for one in runs]
+        for seed, row in rows:
+            numbers = (row.accuracy, row.auc, row.video_auc)
+            lines.append(f"| {name} | {seed} | {' | '.join(map(_format_number, numbers))} |")
+        spreads = (
+            [getattr(row, key) for _, row in rows if getattr(row, key) is not None]
+            for key in ("accuracy", "auc", "video_auc")
+        )
+        words = [f"{min(s):.3f} to {max(s):.3f}" if s else "-" for s in spreads]
+        lines.append(f"| {name} | {len(rows)} seeds | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def _list_rows(one: Trained) -> list[dict[str, Any]]:
+    return [{"seed": one.seed, **vars(row)} for row in one.by_split.values()]
 
 
 def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from deepfake.config import FaultsConfig, TrainJobConfig
+from deepfake.config import FaultsConfig, TrainJobConfig, hash_config
 from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.pipelines.train import compare
-from deepfake.pipelines.train.compare import Numbers, Recipe
+from deepfake.pipelines.train.compare import Numbers, Recipe, Trained
 from tests import running
 from tests.running import ROOT
 from tests.stored_crops import write_crops
@@ -76,6 +76,59 @@ def test_the_numbers_of_crops_and_of_videos() -> None:
     assert found.accuracy_low < found.accuracy < found.accuracy_high
 
 
+def test_each_seed_is_a_training_of_its_own_and_means_nothing_without_recipes(tmp_path: Path) -> None:
+    words = arguments(tmp_path, tmp_path / "out", "--training.seeds", "0", "1", "2")
+    recipe = compare.load_recipes(load_config(TrainJobConfig, words), Storage())[1]
+    runs = recipe.list_runs()
+    assert [run.training.seed for run in runs] == [0, 1, 2]
+    assert [run.output for run in runs] == [str(tmp_path / "out" / "honest" / f"seed-{i}") for i in range(3)]
+    alone = load_config(TrainJobConfig, ["--input", str(tmp_path), "--output", str(tmp_path / "out")])
+    plain = alone.model_copy(update={"output": runs[0].output})
+    assert hash_config(runs[0]) == hash_config(plain)  # such a run is no other than a training by itself
+    for more, said in ((["1"], "is for --compare"), (["1", "1", *words[:3]], "a seed twice")):
+        with pytest.raises(UsageError, match=said):
+            load_config(TrainJobConfig, ["--input", "x", "--output", "y", "--training.seeds", *more])
+
+
+def trained(seed: int, scores: list[float]) -> Trained:
+    labels = [0, 0, 0, 0, 1, 1, 1, 1]
+    table = pa.table({"video_id": list("abcdefgh"), "label": pa.array(labels, pa.int8()), "score": scores})
+    numbers = compare.measure_scores("any", "identity", table, 0.5)
+    return Trained(seed, {"own": numbers, "identity": numbers}, table)
+
+
+RIGHT = [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9]
+NEARLY = [0.1, 0.2, 0.3, 0.65, 0.6, 0.7, 0.8, 0.9]
+WRONG = [0.6, 0.9, 0.7, 0.8, 0.4, 0.1, 0.2, 0.3]
+
+
+def test_two_recipes_differ_by_their_mean_aucs_with_an_interval_from_the_same_resamples() -> None:
+    runs = {"bad": [trained(0, WRONG)], "good": [trained(0, RIGHT), trained(1, NEARLY)]}
+    rows = compare.measure_differences(runs)
+    assert [(row["recipe"], row["than"], row["level"]) for row in rows] == [
+        ("good", "bad", "videos"),
+        ("good", "bad", "crops"),
+    ]
+    assert rows[0]["difference"] == pytest.approx((1 + 15 / 16) / 2)
+    low, high = rows[0]["difference_interval"]
+    assert 0.8 < low <= rows[0]["difference"] <= high == 1.0
+    text = compare.format_differences(rows, {"auc": 0.9, "interval": [0.8, 0.95]})
+    assert "- good less bad, AUC of videos of the identity split: +0.969 (+" in text
+    assert "without looking, by six numbers of each crop and no pixel: AUC of crops 0.900 (0.800 to" in text
+
+
+def test_seeds_are_shown_one_by_one_with_their_mean_and_their_spread() -> None:
+    runs = [trained(0, RIGHT), trained(1, NEARLY)]
+    mean = compare.average_numbers(runs, "identity")
+    assert mean.auc == pytest.approx((1 + 15 / 16) / 2)
+    assert mean.accuracy == pytest.approx((1 + 7 / 8) / 2)
+    assert mean.auc_low is not None and mean.auc_low <= mean.auc
+    text = compare.format_seeds({"good": runs})
+    assert "| good | 1 | 0.875 | 0.938 | 0.938 |" in text
+    assert "| good | 2 seeds | 0.875 to 1.000 | 0.938 to 1.000 | 0.938 to 1.000 |" in text
+    assert compare.format_seeds({"good": runs[:1]}) == ""
+
+
 def test_the_table_says_how_much_was_leakage(tmp_path: Path) -> None:
     base = TrainJobConfig(input="x", output=str(tmp_path))
     recipes = [
@@ -107,7 +160,7 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
     words = arguments(
         crops, tmp_path / "out", "--model.weights", "none", "--training.epochs", "1",
         "--training.fine_tune", "none", "--training.freeze_batch_norm", "false",
-        "--ray.num_cpus", "2", "--ray.object_store_mb", "256",
+        "--ray.num_cpus", "2", "--ray.object_store_mb", "256", "--training.seeds", "1",
     )  # fmt: skip
 
     def run() -> tuple[str, bytes]:
@@ -125,7 +178,12 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
     assert "faults.frame_split" in found["recipes"]["seed"]["own"]["unproven"]
     own, identity = (found["recipes"]["honest"][split] for split in ("own", "identity"))
     assert own["crops"] == identity["crops"] and own["accuracy"] == pytest.approx(identity["accuracy"])
-    with (tmp_path / "out" / "seed" / "validation_scores.parquet").open("rb") as file:
+    assert [(row["seed"], row["recipe"]) for row in found["seeds"] if row["split"] == "own"] == [
+        (1, "seed"), (1, "honest"),
+    ]  # fmt: skip
+    assert "- honest less seed, AUC of videos" in table
+    assert found["without_looking"]["auc"] is not None
+    with (tmp_path / "out" / "seed" / "seed-1" / "validation_scores.parquet").open("rb") as file:
         scores = tables.read_file(file, "validation_scores")
     assert True in scores["turned"].to_pylist()
     assert all(name.startswith("train/") for name in scores["video_id"].to_pylist())
