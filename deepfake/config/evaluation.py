@@ -11,8 +11,10 @@ class EvaluationConfig(Section):
     """What is measured, on what."""
 
     split: str = Field("test", description="value of the split column to evaluate; all: every crop")
-    aggregation: Literal["mean", "median", "max", "top_k"] = Field(
-        "mean", description="how frame scores become a video's score"
+    aggregation: Literal["mean", "median", "max", "top_k", "frame_max"] = Field(
+        "mean",
+        description="how the scores of faces become a video's; frame_max: the highest of each frame, then "
+        "the mean",
     )
     top_k: int = Field(5, ge=1, description="frames averaged by top_k")
     threshold: Fraction | None = Field(

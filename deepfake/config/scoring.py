@@ -31,8 +31,10 @@ class ScoringConfig(InferenceConfig):
         description="what computes the scores; auto: OpenVINO on CPUs where it gives TensorFlow's scores, "
         "TensorFlow on GPUs",
     )
-    aggregation: Literal["mean", "median", "max", "top_k"] = Field(
-        "mean", description="how frame scores become a track's and a video's score"
+    aggregation: Literal["mean", "median", "max", "top_k", "frame_max"] = Field(
+        "mean",
+        description="how the scores of faces become a track's and a video's; frame_max: the highest of each "
+        "frame, then the mean (with detector.keep all or track)",
     )
     top_k: int = Field(5, ge=1, description="scores averaged by top_k")
     over_tracks: Literal["faces", "mean", "max", "top_k"] = Field(

@@ -1,7 +1,8 @@
 """From the scores of faces to the score of a video."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +11,21 @@ from numpy.typing import ArrayLike
 
 from deepfake.metrics.validation import validate_scores
 
-POLICIES = ("mean", "median", "max", "top_k")
+POLICIES = ("mean", "median", "max", "top_k", "frame_max")
 
 # What a video's row keeps of its faces' rows; the same for all faces of one video.
 KEPT_COLUMNS = ("label", "method", "compression", "dataset", "split", "target_id", "source_id", "group_id")
 
 
-def aggregate(scores: ArrayLike, policy: str = "mean", top_k: int = 5) -> float:
+def aggregate(
+    scores: ArrayLike, policy: str = "mean", top_k: int = 5, frames: ArrayLike | None = None
+) -> float:
     """One score from the ``(n,)`` scores of a video's (or track's) faces, the same in whatever order.
 
     mean: of all; median: of all; max: the highest; top_k: the mean of the ``top_k`` highest, or of all
-    where there are fewer. Raises ``ValueError`` for no scores, NaN, or an unknown policy.
+    where there are fewer; frame_max: the mean over ``frames`` ``(n,)`` of the highest of each, as
+    self-blended images are evaluated (Shiohara and Yamasaki 2022). Raises ``ValueError`` for no scores, NaN,
+    an unknown policy, or frame_max without frames.
     """
     array = validate_scores(scores)
     if not array.size:
@@ -35,6 +40,13 @@ def aggregate(scores: ArrayLike, policy: str = "mean", top_k: int = 5) -> float:
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         return _average(np.sort(array)[-top_k:].tolist())
+    if policy == "frame_max":
+        if frames is None:
+            raise ValueError("frame_max needs the frame of each score")
+        numbers, place = np.unique(np.asarray(frames), return_inverse=True)
+        highest = np.zeros(numbers.size)
+        np.maximum.at(highest, place, array)
+        return _average(highest.tolist())
     raise ValueError(f"unknown aggregation {policy!r}; one of {', '.join(POLICIES)}")
 
 
@@ -59,13 +71,17 @@ def aggregate_videos(face_scores: pa.Table, policy: str = "mean", top_k: int = 5
     parts = np.split(scores, first[1:]) if scores.size else []
     for name in kept:
         _require_constant(table, name, codes, first)
+    frames: Sequence[Any] = [None] * len(parts)
+    if has_frames and parts:
+        frames = np.split(table["frame_index"].to_numpy(), first[1:])
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         "video_id": table["video_id"].take(pa.array(first)),
-        "score": pa.array([aggregate(part, policy, top_k) for part in parts], pa.float64()),
+        "score": pa.array(
+            [aggregate(part, policy, top_k, of) for part, of in zip(parts, frames, strict=True)], pa.float64()
+        ),
         "faces": pa.array([part.size for part in parts], pa.int32()),
     }
     if has_frames:
-        frames = np.split(table["frame_index"].to_numpy(), first[1:]) if scores.size else []
         columns["frames"] = pa.array([np.unique(part).size for part in frames], pa.int32())
     columns |= {name: table[name].take(pa.array(first)) for name in kept}
     return pa.table(columns)

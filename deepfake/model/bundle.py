@@ -73,7 +73,7 @@ class BundleInfo(BaseModel):
     crops_config_sha256: str | None = None
     threshold: float = Field(ge=0.0, le=1.0)
     threshold_rule: str = ""
-    # what a video is judged by, each by the way of aggregating: mean, median, max, top_k
+    # what a video is judged by, each by the way of aggregating: mean, median, max, top_k, frame_max
     operating_points: dict[str, tuple[OperatingPoint, ...]] = Field(default_factory=dict)
     uncertain: dict[str, UncertainBand] = Field(default_factory=dict)
     calibration: dict[str, Calibration] | None = None

@@ -15,15 +15,18 @@ SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 @given(SCORES, st.sampled_from(POLICIES), st.randoms(use_true_random=False))
 def test_the_order_of_faces_changes_no_bit_of_a_videos_score(scores: list, policy: str, random) -> None:
-    shuffled = list(scores)
-    random.shuffle(shuffled)
-    assert aggregate(shuffled, policy, 3) == aggregate(scores, policy, 3)
+    frames = np.arange(len(scores)) // 2
+    order = list(range(len(scores)))
+    random.shuffle(order)
+    shuffled = [scores[i] for i in order]
+    assert aggregate(shuffled, policy, 3, frames[order]) == aggregate(scores, policy, 3, frames)
 
 
 @given(SCORES)
 def test_every_policy_stays_between_the_lowest_and_the_highest_face(scores: list) -> None:
     for policy in POLICIES:
-        assert min(scores) - 1e-15 <= aggregate(scores, policy, 3) <= max(scores) + 1e-15
+        found = aggregate(scores, policy, 3, np.arange(len(scores)) // 2)
+        assert min(scores) - 1e-15 <= found <= max(scores) + 1e-15
 
 
 def test_each_policy_is_what_its_name_says() -> None:
@@ -42,11 +45,18 @@ def test_top_k_of_fewer_faces_is_their_mean() -> None:
         ([], "mean", "status"),
         ([0.1, float("nan")], "mean", "NaN"),
         ([0.1], "mode", "mean, median, max, top_k"),
+        ([0.1], "frame_max", "the frame of each"),
     ],
 )
 def test_what_has_no_score_is_refused(scores: list, policy: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         aggregate(scores, policy)
+
+
+def test_a_frame_with_several_faces_counts_once_by_its_worst() -> None:
+    assert aggregate([0.1, 0.9, 0.2, 0.5], "frame_max", frames=[0, 0, 0, 30]) == pytest.approx(0.7)
+    table = faces(video_id=["b", "a", "b", "b"], frame_index=[30, 7, 0, 30], score=[0.2, 0.9, 0.4, 0.6])
+    assert aggregate_videos(table, "frame_max")["score"].to_pylist() == pytest.approx([0.9, 0.5])
 
 
 def faces(**columns: list) -> pa.Table:

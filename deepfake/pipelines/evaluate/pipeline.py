@@ -435,11 +435,10 @@ def _as_json(planned: EvaluationPlan, sections: Sequence[PageSection]) -> dict[s
 def _list_facts(planned: EvaluationPlan, resampled: str) -> dict[str, object]:
     """What the page says of data and model; ``resampled``: what intervals were made by drawing."""
     evaluation, bundle = planned.config.evaluation, planned.bundle
-    top = f" ({evaluation.top_k})" if evaluation.aggregation == "top_k" else ""
     facts: dict[str, object] = {
         "Data": planned.first.faces.uri,
         "Split": evaluation.split,
-        "Video score": f"{evaluation.aggregation}{top} of its faces' scores",
+        "Video score": results.describe_aggregation(evaluation),
         "Threshold": f"{planned.threshold:.4f}, {planned.threshold_from}",
     }
     if evaluation.bootstrap:

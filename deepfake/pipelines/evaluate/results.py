@@ -30,6 +30,7 @@ AGGREGATIONS: tuple[tuple[str, str, bool], ...] = (
     ("median", "median of all faces", False),
     ("top_k", "mean of the {k} highest faces", False),
     ("max", "highest face", False),
+    ("frame_max", "highest face of each frame, their mean", False),
     ("mean", "highest track, by the mean of its faces", True),
     ("median", "highest track, by the median of its faces", True),
     ("top_k", "highest track, by the mean of its {k} highest faces", True),
@@ -108,6 +109,12 @@ def measure_faces(
         aggregations=_compare_aggregations(faces, config),
         decisions=measure_decisions(video.labels, video.scores, threshold, config, decisions),
     )
+
+
+def describe_aggregation(config: EvaluationConfig) -> str:
+    """The way to a video's score that is in force, in words."""
+    words = {policy: words for policy, words, by_track in AGGREGATIONS if not by_track}
+    return words[config.aggregation].format(k=config.top_k)
 
 
 def list_warnings(results: Results) -> list[str]:

@@ -78,15 +78,18 @@ def find_settled(
 
     ``scores`` are ``(n,)``, one a row of ``crops``.
     """
-    by_video: dict[str, list[float]] = {}
-    for name, score in zip(crops["video_id"].to_pylist(), scores.tolist(), strict=True):
-        by_video.setdefault(name, []).append(score)
+    by_video: dict[str, list[tuple[float, int]]] = {}
+    columns = (crops[name].to_pylist() for name in ("video_id", "frame_index"))
+    for name, frame, score in zip(*columns, scores.tolist(), strict=True):
+        by_video.setdefault(name, []).append((score, frame))
     settled = set()
     for name, status in zip(videos["video_id"].to_pylist(), videos["status"].to_pylist(), strict=True):
         found = by_video.get(name, [])
         if status != Status.OK or len(found) < max(FEWEST_FACES, config.min_faces):
             continue
-        if abs(aggregate(found, config.aggregation, config.top_k) - threshold) > config.first_pass_margin:
+        of_faces, frames = zip(*found, strict=True)
+        score = aggregate(of_faces, config.aggregation, config.top_k, frames)
+        if abs(score - threshold) > config.first_pass_margin:
             settled.add(name)
     return settled
 

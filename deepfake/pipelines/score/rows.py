@@ -97,7 +97,8 @@ class _Track:
         config = judgement.scoring
         smooth = segments.smooth_scores(times, scores, config.smooth_seconds)
         found = segments.find_segments(times, smooth, judgement.point.threshold)
-        score = aggregate(scores, config.aggregation, config.top_k)
+        frames = [face["frame_index"] for face in faces]
+        score = aggregate(scores, config.aggregation, config.top_k, frames)
         return cls(faces, score, [] if judgement.point.unproven else found)
 
     def row(self) -> dict[str, Any]:
@@ -166,7 +167,8 @@ def _video(
             }
         return row
     if config.over_tracks == "faces":
-        score = aggregate([face["score"] for face in faces], config.aggregation, config.top_k)
+        scores, frames = [face["score"] for face in faces], [face["frame_index"] for face in faces]
+        score = aggregate(scores, config.aggregation, config.top_k, frames)
     else:
         score = aggregate([track.score for track in judged], config.over_tracks, config.top_k)
     worst = _worst(faces)

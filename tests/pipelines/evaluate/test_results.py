@@ -161,6 +161,21 @@ def test_two_people_of_one_video_are_two_tracks_and_the_surer_one_can_stand_for_
     assert [row["name"] for row in measured.aggregations if row["used"]] == ["mean"]
 
 
+def test_a_frame_with_several_faces_can_be_scored_by_its_worst() -> None:
+    rows = [
+        *(scored("real", 30 * i, 0, 0.4, face_index=k) for i in range(2) for k in range(2)),
+        *(scored("fake", 30 * i, 1, 0.2 + 0.4 * k, face_index=k) for i in range(2) for k in range(2)),
+    ]
+    by_worst = EvaluationConfig(bootstrap=0, aggregation="frame_max")
+    measured = results.measure_faces(table(*rows), by_worst, 0.5)
+    assert measured.video.overall["confusion"] == {"tn": 1, "fp": 0, "fn": 0, "tp": 1}
+    used = [row for row in measured.aggregations if row["used"]]
+    assert [(row["name"], row["auc"]) for row in used] == [("frame_max", 1.0)]
+    assert results.describe_aggregation(by_worst) == "highest face of each frame, their mean"
+    mean = results.measure_faces(table(*rows), CONFIG, 0.5).video.overall
+    assert mean["auc"] == 0.5  # .4 and .4
+
+
 def test_tracks_keep_the_people_and_the_video_that_they_belong_to() -> None:
     rows = [
         scored(f"{name}\n{i}", 0, label, 0.5, track_id=7)

@@ -52,20 +52,22 @@ GREYS = [51, 204, 102, 255, 0]
 
 
 @pytest.mark.parametrize(
-    ("aggregation", "top_k"), [("mean", 5), ("median", 5), ("max", 5), ("top_k", 2), ("top_k", 9)]
+    ("aggregation", "top_k"),
+    [("mean", 5), ("median", 5), ("max", 5), ("top_k", 2), ("top_k", 9), ("frame_max", 5)],
 )
 def test_a_videos_and_a_tracks_score_are_what_the_metrics_make_of_the_faces(
     aggregation: Any, top_k: int
 ) -> None:
     crops = crops_of("a", GREYS)
     for i, crop in enumerate(crops):
-        crop["track_id"] = i % 2
+        crop |= {"track_id": i % 2, "face_index": i % 2, "frame_index": i // 2}  # two people a frame
+    frames = np.array([crop["frame_index"] for crop in crops])
     made = score([video_row("a")], crops, aggregation=aggregation, top_k=top_k)
     faces = [grey / 255 for grey in GREYS]
     assert [row["score"] for row in made["face_scores"]] == faces
-    assert made["video_scores"][0]["score"] == aggregate(faces, aggregation, top_k)
+    assert made["video_scores"][0]["score"] == aggregate(faces, aggregation, top_k, frames)
     assert [row["score"] for row in made["track_scores"]] == [
-        aggregate(faces[i::2], aggregation, top_k) for i in range(2)
+        aggregate(faces[i::2], aggregation, top_k, frames[i::2]) for i in range(2)
     ]
 
 
