@@ -1,9 +1,10 @@
 """What is to be checked: the videos of a crops folder or of a catalog, with all that is known of them.
 
-No pixels are read here. A crops folder is one that has, or is going to have, a ``_manifest.parquet``;
-everything else is a catalog.
+No pixels are read here; that crops agree with their manifest is known before any are. A crops folder is one
+that has, or is going to have, a ``_manifest.parquet``; everything else is a catalog.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from deepfake.catalog.load import load_catalog
 from deepfake.config import CatalogConfig, LeakcheckJobConfig
+from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
@@ -48,6 +50,8 @@ def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
     videos = videos.slice(0, config.limit).combine_chunks()
     if not videos.num_rows:
         raise UsageError(f"{uri}: there are no videos to check")
+    if kind == "crops":
+        _require_agreement(uri, files, videos, storage)
     return LeakcheckInput(kind, uri, videos, tuple(files))
 
 
@@ -61,6 +65,22 @@ def _is_crops(uri: str, storage: Storage) -> bool:
     return storage.is_folder(uri) and any(
         storage.exists(join(uri, name)) for name in ("_manifest.parquet", "_work")
     )
+
+
+def _require_agreement(uri: str, files: Sequence[str], videos: pa.Table, storage: Storage) -> None:
+    """Training goes by the crops' own split and label; the manifest must say the same, of each crop once."""
+    names = ["video_id", "split", "label"]
+    crops = index_rows(files, "crops", [*KEY, "split", "label"], storage)
+    require_distinct(crops, uri)
+    of_videos = {row["video_id"]: row for row in videos.select(names).to_pylist()}
+    for row in crops.select(names).group_by(names).aggregate([]).to_pylist():
+        manifest = of_videos.get(row["video_id"], row)  # a limit takes some of the videos
+        if row != manifest:
+            raise UsageError(
+                f"{uri}: the crops of {row['video_id']} are of split {row['split']} and label "
+                f"{row['label']}, _manifest.parquet says {manifest['split']} and {manifest['label']}; "
+                "run jobs/preprocess.py again"
+            )
 
 
 def _require_no_catalog_options(config: CatalogConfig) -> None:

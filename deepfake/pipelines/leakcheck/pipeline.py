@@ -15,7 +15,6 @@ import pyarrow.csv
 from deepfake.catalog.identity_overlap import find_overlaps, names_people
 from deepfake.catalog.splits import rank_split
 from deepfake.config import LeakcheckJobConfig, hash_config
-from deepfake.crops.dataset import require_distinct
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from deepfake.io import lock, tables
@@ -133,8 +132,6 @@ def run_checks(
             pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
     if loaded.kind == "catalog":
         videos = _add_facts(videos, pictures)
-    else:
-        _require_agreement(loaded, pictures)
     found += duplicates.find_duplicate_files(videos)
     found += _drop_known_copies(found, duplicates.find_duplicate_crops(_select_stills(loaded, pictures)))
     limits = (options.max_hash_distance, options.max_pixel_difference)
@@ -223,20 +220,6 @@ def _add_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
         values = pc.coalesce(pictures[name].take(place), videos[name])
         videos = videos.set_column(index, videos.schema.field(index), values)
     return videos
-
-
-def _require_agreement(loaded: LeakcheckInput, pictures: pa.Table) -> None:
-    """Training goes by the crops' own split and label; the manifest must say the same, of each crop once."""
-    require_distinct(pictures, loaded.uri)
-    names = ["video_id", "split", "label"]
-    of_videos = {row["video_id"]: row for row in loaded.videos.select(names).to_pylist()}
-    for row in pictures.select(names).group_by(names).aggregate([]).to_pylist():
-        if row != (manifest := of_videos[row["video_id"]]):
-            raise UsageError(
-                f"{loaded.uri}: the crops of {row['video_id']} are of split {row['split']} and label "
-                f"{row['label']}, _manifest.parquet says {manifest['split']} and {manifest['label']}; "
-                "run jobs/preprocess.py again"
-            )
 
 
 def _require_own_output(config: LeakcheckJobConfig) -> None:

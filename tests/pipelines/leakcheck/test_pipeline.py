@@ -163,21 +163,21 @@ def test_bad_usage_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_crops_that_contradict_their_manifest_are_refused(
-    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = clean()
     videos = videos_of(rows)
     videos[0]["split"] = "val"
     uri = write(tmp_path / "in", rows, videos)
-    assert leakcheck("--input", uri, "--output", tmp_path / "out") == cli.BAD_USAGE
+    assert leakcheck("--input", uri, "--output", tmp_path / "out", "--dry-run") == cli.BAD_USAGE
     assert "the crops of test/0.mp4 are of split test" in capsys.readouterr().err
 
 
-def test_crops_that_are_there_twice_are_refused(
-    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+def test_crops_that_are_there_twice_are_refused_before_any_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = write(tmp_path / "in", [*clean(), *clean()[:3]], videos_of(clean()))
-    assert leakcheck("--input", uri, "--output", tmp_path / "out") == cli.BAD_USAGE
+    assert leakcheck("--input", uri, "--output", tmp_path / "out", "--dry-run") == cli.BAD_USAGE
     assert "3 faces are there twice" in capsys.readouterr().err
 
 
