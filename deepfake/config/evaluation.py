@@ -39,7 +39,7 @@ class EvaluationConfig(Section):
     robustness_videos: int = Field(
         20, ge=0, description="videos compressed again at each CRF, where the files can be reached; 0: none"
     )
-    seed: int = Field(0, ge=0, description="seed of the bootstrap")
+    seed: int = Field(0, ge=0, description="seed of the bootstrap and of what learns without looking")
     heat_maps: int = Field(
         0,
         ge=0,
