@@ -25,6 +25,7 @@ from deepfake.metrics.confidence_intervals import (
     bootstrap_metrics,
     bound_precision,
     bound_share,
+    count_effectively,
 )
 from deepfake.metrics.operating_points import (
     choose_balanced_threshold,

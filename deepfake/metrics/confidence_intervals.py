@@ -4,8 +4,8 @@ Frames of one video are near copies of each other; resampling them singly gives 
 too narrow. So the bootstrap draws groups (videos or identities), and all rows of a drawn group come with it.
 
 A bootstrap of no false alarm among 40 reals gives the interval [0, 0], as if the rate were known to be zero.
-Clopper and Pearson's gives [0, 8.8 %], which is what 40 reals can show. It takes the items for independent:
-several videos of one person make it too narrow.
+Clopper and Pearson's gives [0, 8.8 %], which is what 40 reals can show. It takes the items for independent,
+which several videos of one person are not; ``count_effectively`` says what they are worth.
 """
 
 from collections.abc import Callable, Sequence
@@ -124,7 +124,31 @@ def _resample(
     }
 
 
-def bound_share(part: int, whole: int, level: float = LEVEL) -> Interval | None:
+def count_effectively(called: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
+    """``(part, whole)`` as of independent items that say as much as these, for ``bound_share``.
+
+    ``called`` ``(n,)`` bool; items of one of ``groups`` ``(n,)`` (identities) may be called alike. Korn and
+    Graubard 1998: the number of items divided by the design effect, less for few groups; never more than
+    there are. Where all are called, or none, nothing tells how alike a group is: then each group counts once.
+    Where each item is a group of its own the counts are what they are.
+    """
+    from scipy.special import stdtrit
+
+    hit = np.asarray(called, bool)
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n, count = hit.size, int(codes.max()) + 1 if hit.size else 0
+    if count in (0, n):
+        return float(hit.sum()), float(n)
+    share = float(hit.mean())
+    if count < 2 or share in (0.0, 1.0):
+        return share * count, float(count)
+    spread = float((np.bincount(codes, hit - share) ** 2).sum())
+    effective = min(n, share * (1 - share) * n**2 / spread) if spread else n
+    few = stdtrit(n - 1, (1 + LEVEL) / 2) / stdtrit(count - 1, (1 + LEVEL) / 2)
+    return share * effective * few**2, effective * few**2
+
+
+def bound_share(part: float, whole: float, level: float = LEVEL) -> Interval | None:
     """Clopper-Pearson interval (1934) of ``part`` of ``whole``; ``None`` where there are none."""
     from scipy.special import betaincinv  # scipy.stats has it by name, and takes a second to import
 
@@ -136,7 +160,9 @@ def bound_share(part: int, whole: int, level: float = LEVEL) -> Interval | None:
     return Interval(float(low), float(high))
 
 
-def bound_precision(hits: int, fakes: int, alarms: int, reals: int, prevalence: float) -> Interval | None:
+def bound_precision(
+    hits: float, fakes: float, alarms: float, reals: float, prevalence: float
+) -> Interval | None:
     """Interval of the precision where ``prevalence`` of all videos are fake.
 
     ``hits`` of ``fakes`` and ``alarms`` of ``reals`` were called fake. Both rates get an exact interval of

@@ -12,6 +12,7 @@ from deepfake.metrics import (
     bootstrap_metrics,
     bound_precision,
     bound_share,
+    count_effectively,
     measure_binary,
     predict_precision,
 )
@@ -70,6 +71,31 @@ def test_no_alarm_among_forty_is_no_rate_of_zero() -> None:
     assert found is not None
     assert found.low == 0.0
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 40))  # the rate that shows none in 2.5 % of cases
+
+
+def test_videos_of_one_person_are_worth_less_than_as_many_of_different_people() -> None:
+    alike, mixed = [True] * 6 + [False] * 6, [True, False] * 6
+    people = np.repeat(np.arange(4), 3)
+    assert count_effectively(alike, np.arange(12)) == (6.0, 12.0)  # nobody is on two
+    part, whole = count_effectively(alike, people)
+    assert part / whole == pytest.approx(0.5) and whole < 4  # as four, and less for their being so few
+    assert count_effectively(mixed, people)[1] > whole
+    assert count_effectively([False] * 12, people) == (0.0, 4.0)
+    assert count_effectively([True] * 3, [7, 7, 7]) == (1.0, 1.0)
+    assert count_effectively([], []) == (0.0, 0.0)
+
+
+def test_the_interval_of_a_rate_covers_it_as_often_as_it_says_though_people_are_called_alike() -> None:
+    random = np.random.default_rng(0)
+    people, plainly, by_person = np.repeat(np.arange(30), 5), 0, 0
+    for _ in range(200):
+        rates = random.beta(0.5, 1.5, 30)  # of each person; .25 in the mean
+        called = random.random(150) < rates[people]
+        naive, found = bound_share(int(called.sum()), 150), bound_share(*count_effectively(called, people))
+        assert naive is not None and found is not None
+        plainly += naive.low <= 0.25 <= naive.high
+        by_person += found.low <= 0.25 <= found.high
+    assert plainly < 175 and by_person >= 188
 
 
 def test_of_nothing_nothing_is_known() -> None:

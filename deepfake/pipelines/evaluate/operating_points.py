@@ -39,16 +39,20 @@ def measure_decisions(
     scores: np.ndarray,
     threshold: float,
     config: EvaluationConfig,
+    drawn: np.ndarray,
     decisions: Decisions | None = None,
 ) -> DecisionMetrics:
-    """Validation's ``decisions``, tried on ``(n,)`` videos; without any, the threshold in force."""
+    """Validation's ``decisions``, tried on ``(n,)`` videos; without any, the threshold in force.
+
+    ``drawn`` ``(n,)`` are the identities of the videos, over which intervals go.
+    """
     decisions = decisions or Decisions()
     points = [
-        _measure_point(labels, scores, point.threshold, config.prevalence, point)
+        _measure_point(labels, scores, drawn, point.threshold, config.prevalence, point)
         for point in decisions.operating_points
     ]
     if threshold not in [point["threshold"] for point in points]:
-        points.insert(0, _measure_point(labels, scores, threshold, config.prevalence))
+        points.insert(0, _measure_point(labels, scores, drawn, threshold, config.prevalence))
     if decisions.unproven:
         points = [{**point, "precision": None, "precision_interval": None} for point in points]
     band = None if decisions.unproven else decisions.uncertain
@@ -61,6 +65,7 @@ def measure_decisions(
 def _measure_point(
     labels: np.ndarray,
     scores: np.ndarray,
+    drawn: np.ndarray,
     threshold: float,
     prevalence: float,
     chosen: OperatingPoint | None = None,
@@ -69,6 +74,9 @@ def _measure_point(
     fakes, reals = int((labels == 1).sum()), int((labels == 0).sum())
     hits, alarms = int(called[labels == 1].sum()), int(called[labels == 0].sum())
     tpr, fpr = hits / fakes if fakes else None, alarms / reals if reals else None
+    of_fakes, of_reals = (
+        metrics.count_effectively(called[labels == label], drawn[labels == label]) for label in (1, 0)
+    )
     precision = None
     if tpr is not None and fpr is not None:
         precision = metrics.predict_precision(tpr, fpr, prevalence)
@@ -82,13 +90,13 @@ def _measure_point(
         "false_alarms": alarms,
         "n_real": reals,
         "fpr": fpr,
-        "fpr_interval": metrics.bound_share(alarms, reals),
+        "fpr_interval": metrics.bound_share(*of_reals),
         "found": hits,
         "n_fake": fakes,
         "tpr": tpr,
-        "tpr_interval": metrics.bound_share(hits, fakes),
+        "tpr_interval": metrics.bound_share(*of_fakes),
         "precision": precision,
-        "precision_interval": metrics.bound_precision(hits, fakes, alarms, reals, prevalence),
+        "precision_interval": metrics.bound_precision(*of_fakes, *of_reals, prevalence),
     }
 
 

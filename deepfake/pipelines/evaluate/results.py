@@ -43,6 +43,7 @@ class Level:
 
     labels: np.ndarray  # (n,) int8
     scores: np.ndarray  # (n,) float64
+    drawn: np.ndarray  # (n,) int64, what the bootstrap draws: codes of identities, or of videos
     overall: dict[
         str, Any
     ]  # metrics.measure_binary, and intervals as name -> [low, high] or None, and what they come from
@@ -107,7 +108,7 @@ def measure_faces(
         **levels,
         threshold=threshold,
         aggregations=_compare_aggregations(faces, config),
-        decisions=measure_decisions(video.labels, video.scores, threshold, config, decisions),
+        decisions=measure_decisions(video.labels, video.scores, threshold, config, video.drawn, decisions),
     )
 
 
@@ -179,7 +180,7 @@ def _measure_level(
         if (blind := others.get(WITHOUT_LOOKING)) is not None:
             row |= _measure_blind(y, blind[mask], drawn[mask], config)
         rows.append(row)
-    return Level(labels, scores, overall, rows)
+    return Level(labels, scores, drawn, overall, rows)
 
 
 def compare_aucs(
