@@ -21,6 +21,15 @@ class AugmentConfig(Section):
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
     rotation_degrees: float = Field(5.0, ge=0, le=45, description="largest rotation to either side")
     scale: Fraction = Field(0.05, description="largest relative change of scale")
+    translation: Fraction = Field(0.05, description="largest shift to either side, as a share of the side")
+    match_framing: bool = Field(
+        True,
+        description="show each crop as if its frame ended where that of a random crop of the other class "
+        "does, so that how close faces are to the edges of their frames tells nothing",
+    )
+    mirror: Fraction = Field(
+        0.05, description="probability that a border is mirrored, as where a face leaves its frame"
+    )
     brightness: Fraction = Field(0.1, description="largest relative change of brightness")
     contrast: Fraction = Field(0.1, description="largest relative change of contrast")
     hue_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the hue to either side")

@@ -44,7 +44,14 @@ class CropConfig(Section):
     """How a face box becomes a stored image."""
 
     size: int = Field(224, ge=32, le=1024, description="side of the square crop in pixels")
-    margin: float = Field(0.3, ge=0, le=2, description="added to each side, as a share of the box side")
+    margin: float = Field(0.15, ge=0, le=2, description="added to each side, as a share of the box side")
+    reach: float = Field(
+        0.35,
+        ge=0,
+        le=2,
+        description="how far beyond the box the surroundings reach that are stored beside the crop, for the "
+        "training to move and zoom in; no more than margin: none",
+    )
     align: Literal["none", "eyes"] = Field(
         "none",
         description="eyes: faces are turned about the centre of their box until the eyes are level; needs a "
@@ -54,3 +61,8 @@ class CropConfig(Section):
         "png", description="png and webp are lossless; jpeg uses one quality for both classes"
     )
     jpeg_quality: int = Field(95, ge=1, le=100, description="quality when format is jpeg")
+
+    @property
+    def surround(self) -> int:
+        """Pixels that are stored on each side of the crop."""
+        return max(0, round(self.size * (self.reach - self.margin) / (1.0 + 2.0 * self.margin)))

@@ -9,8 +9,8 @@ from deepfake.config.jobs import JobConfig
 # Raised by each change of frames, boxes or crops that are made under the same keys, so that rows of before
 # and after do not mix. 1: before it was recorded. 2: pictures as a player shows them (orientation, square
 # pixels), the smallest face by the short side. 3: high dynamic range as it is shown, joined recordings by
-# part, the times of AVI, animations and pages.
-ROWS_VERSION = 3
+# part, the times of AVI, animations and pages. 4: crops are moved and made smaller before they are mirrored.
+ROWS_VERSION = 4
 
 
 def hash_json(value: Any) -> str:

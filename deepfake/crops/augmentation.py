@@ -11,12 +11,15 @@ import cv2
 import numpy as np
 
 from deepfake.config import AugmentConfig
+from deepfake.crops.framing import Framing
 from deepfake.report import images
 
 _BLUR_SIGMA = (0.5, 1.5)  # pixels
 _NOISE_SIGMA = (2.0, 8.0)  # grey levels
 _DOWNSCALE = (0.4, 0.9)  # share of the side
 _CUTOUT = (0.1, 0.35)  # share of the side
+_MIRROR = 0.2  # most of the side
+_JPEG_BLOCK = 8  # pixels
 _GREY = 127
 
 
@@ -38,6 +41,9 @@ class DrawnChanges:
     hue_degrees: float = 0.0
     saturation: float = 1.0
     rgb_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # grey levels
+    move: tuple[float, float] = (0.0, 0.0)  # shares of the side
+    mirror: tuple[int, float] | None = None  # which edge, and how much of the side
+    jpeg_corner: tuple[int, int] = (0, 0)  # where its first block begins, pixels before the picture
 
 
 def make_random(seed: int, epoch: int, sample_id: str, purpose: str = "") -> np.random.Generator:
@@ -56,6 +62,9 @@ def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -
     low, high = config.jpeg_quality
     noise_seed = int(random.integers(2**63))
     hue, saturation, *rgb = random.uniform(-1.0, 1.0, 5).tolist()
+    x, y = (random.uniform(-1.0, 1.0, 2) * config.translation).tolist()
+    mirrored, width_mirrored = random.random(2).tolist()
+    edge, *corner = random.integers((4, _JPEG_BLOCK, _JPEG_BLOCK)).tolist()
 
     def between(bounds: tuple[float, float], index: int) -> float:
         return float(bounds[0] + (bounds[1] - bounds[0]) * share[index])
@@ -77,18 +86,26 @@ def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -
         hue_degrees=hue * config.hue_degrees,
         saturation=1.0 + saturation * config.saturation,
         rgb_shift=(rgb[0] * config.rgb_shift, rgb[1] * config.rgb_shift, rgb[2] * config.rgb_shift),
+        move=(x, y),
+        mirror=(edge, width_mirrored * _MIRROR) if mirrored < config.mirror else None,
+        jpeg_corner=(corner[0], corner[1]),
     )
 
 
-def apply_changes(crop: np.ndarray, changes: DrawnChanges) -> np.ndarray:
-    """The changed crop, ``(h, w, 3) uint8 RGB`` like the one given, which stays as it was.
+def apply_changes(
+    picture: np.ndarray, changes: DrawnChanges, size: int | None = None, framing: Framing | None = None
+) -> np.ndarray:
+    """The changed crop, ``(size, size, 3) uint8 RGB``, of a picture of the same kind, which stays as it was.
 
-    Geometry comes first, then light and colour, then what cameras and uploads do: blur, noise, scaling, JPEG.
-    Borders that a rotation uncovers are filled by reflection: a black corner would tell which crops were
-    rotated.
+    ``size`` is the picture's own by default. Geometry comes first, then light and colour, then what cameras
+    and uploads do: blur, noise, scaling, JPEG. Borders that a rotation uncovers are filled by reflection: a
+    black corner would tell which crops were rotated.
     """
     light = (changes.brightness, changes.contrast, changes.hue_degrees, changes.saturation)
-    image = recolour(transform_geometry(crop, changes), *light, changes.rgb_shift)
+    window = cut_window(picture, changes, len(picture) if size is None else size, framing)
+    image = recolour(window, *light, changes.rgb_shift)
+    if changes.mirror is not None:
+        image = _mirror_edge(image, *changes.mirror)
     if changes.blur is not None:
         image = images.blur(image, changes.blur)
     if changes.noise is not None:
@@ -97,25 +114,44 @@ def apply_changes(crop: np.ndarray, changes: DrawnChanges) -> np.ndarray:
         height, width = image.shape[:2]
         image = images.resample(image, (round(width * changes.downscale), round(height * changes.downscale)))
     if changes.jpeg is not None:
-        image = images.compress_jpeg(image, changes.jpeg)
+        image = _compress(image, changes.jpeg, changes.jpeg_corner)
     if changes.cutout is not None:
         image = _cut_out(image, changes.cutout)
     return np.ascontiguousarray(image)
 
 
-def transform_geometry(crop: np.ndarray, changes: DrawnChanges) -> np.ndarray:
-    """The crop flipped, turned and scaled only; for what goes with it, such as a mask ``(h, w)``."""
-    if changes.degrees == 0.0 and changes.scale == 1.0:
-        return cv2.flip(crop, 1) if changes.flip else crop.copy()
-    height, width = crop.shape[:2]
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    matrix = cv2.getRotationMatrix2D(centre, changes.degrees, changes.scale)
+def cut_window(
+    picture: np.ndarray, changes: DrawnChanges, size: int, framing: Framing | None = None
+) -> np.ndarray:
+    """A window ``(size, size, 3) uint8`` of a picture, moved, turned, scaled and flipped.
+
+    Without ``framing`` it lies about the picture's middle, and what it shows beyond the picture is mirrored.
+    With it, it lies about the face, is moved until it lies within the room, and where it is larger than the
+    room made smaller.
+    """
+    still = changes.degrees == 0.0 and changes.scale == 1.0 and changes.move == (0.0, 0.0)
+    if framing is None and still and len(picture) == size:
+        return cv2.flip(picture, 1) if changes.flip else picture.copy()
+    middle = (picture.shape[1] / 2.0, picture.shape[0] / 2.0)
+    centre, side = place_window(changes, size, framing or Framing(middle))
+    matrix = cv2.getRotationMatrix2D((0.0, 0.0), changes.degrees, size / side)
+    matrix[:, 2] = (size - 1) / 2.0 - matrix[:, :2] @ (centre - 0.5)
     if changes.flip:
-        mirror = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-        matrix = matrix @ mirror
+        matrix = np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]]) @ np.vstack([matrix, [0.0, 0.0, 1.0]])
     return cv2.warpAffine(
-        crop, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
+
+
+def place_window(changes: DrawnChanges, size: int, framing: Framing) -> tuple[np.ndarray, float]:
+    """Centre ``(2,)`` and side of a window, in the picture's pixels; see ``cut_window``."""
+    turn = np.deg2rad(changes.degrees)
+    extent = float(abs(np.cos(turn)) + abs(np.sin(turn)))  # of the turned window, in its sides
+    low, high = np.array(framing.room[:2]), np.array(framing.room[2:])
+    side = min(size / changes.scale, float((high - low).min()) / extent)
+    centre = np.array(framing.centre) + np.array(changes.move) * side
+    reach = side * extent / 2.0
+    return np.clip(centre, low + reach, high - reach), side
 
 
 def recolour(
@@ -140,6 +176,22 @@ def recolour(
     linear = contrast * brightness * (grey + saturation * turn)
     offset = (1.0 - contrast) * float(image.mean()) + np.asarray(shift)
     return cv2.transform(image, np.column_stack([linear, offset]))
+
+
+def _mirror_edge(image: np.ndarray, edge: int, share: float) -> np.ndarray:
+    """With a strip along one edge mirrored from inside, as where a face leaves its frame."""
+    turned = np.rot90(image, edge)
+    width = round(share * len(turned))
+    return np.ascontiguousarray(
+        np.rot90(np.concatenate([turned[width : 2 * width][::-1], turned[width:]]), -edge)
+    )
+
+
+def _compress(image: np.ndarray, quality: int, corner: tuple[int, int]) -> np.ndarray:
+    """After JPEG, whose blocks begin anywhere: nothing aligns a face in a compressed frame with them."""
+    x, y = corner
+    wider = cv2.copyMakeBorder(image, y, 0, x, 0, cv2.BORDER_REFLECT_101)
+    return images.compress_jpeg(wider, quality)[y:, x:]
 
 
 def _cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:

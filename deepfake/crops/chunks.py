@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from deepfake.config import hash_json
 from deepfake.crops.extraction import (
+    EncodedFace,
     ExtractConfig,
     ExtractionResult,
     SampledFrame,
@@ -43,6 +44,7 @@ SURVEYED = (
     *(field.name for field in fields(VideoInfo)),
 )  # fmt: skip
 
+_PIXELS = ("crop", "surround")
 _LISTING_KEY = b"deepfake.listing"  # in the metadata of a ``packets`` table: what is no column of it
 
 
@@ -185,7 +187,7 @@ def _read_videos(whole: Pieces, ids: Sequence[str], storage: Storage) -> list[di
 
 def _read_frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[SampledFrame]:
     """The frames of a piece, their crops still to come."""
-    names = [name for name in tables.list_columns("pieces") if name != "crop"]
+    names = [name for name in tables.list_columns("pieces") if name not in _PIXELS]
     table = tables.read_table(storage, join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
     frame: SampledFrame | None = None
     for row in table.to_pylist():
@@ -198,7 +200,7 @@ def _read_frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[Sam
             points = None if row["landmarks"] is None else tuple(row["landmarks"])
             frame.faces.append(Detection(row["x"], row["y"], row["w"], row["h"], row["score"], points))
             if row["sharpness"] is not None:
-                frame.images[row["face_index"]] = (b"", row["sharpness"])
+                frame.images[row["face_index"]] = EncodedFace(b"", row["sharpness"])
     if frame is not None:
         yield frame
 
@@ -209,11 +211,11 @@ def _fill(rows: list[dict[str, Any]], whole: Pieces, storage: Storage) -> None:
     for piece_id in whole.piece_ids:
         uri = join(whole.folder, "pieces", f"{piece_id}.parquet")
         with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(64, columns=["frame_index", "face_index", "crop"]):
+            for batch in parquet.iter_batches(64, columns=["frame_index", "face_index", *_PIXELS]):
                 keys = zip(batch["frame_index"].to_pylist(), batch["face_index"].to_pylist(), strict=True)
                 for number, key in enumerate(keys):
                     if key in waiting:
-                        waiting[key]["crop"] = batch["crop"][number].as_py()
+                        waiting[key] |= {name: batch[name][number].as_py() for name in _PIXELS}
 
 
 def _make_rows(frame: SampledFrame) -> list[dict[str, Any]]:
@@ -228,12 +230,12 @@ def _make_rows(frame: SampledFrame) -> list[dict[str, Any]]:
         return [common]
     rows = []
     for number, face in enumerate(frame.faces):
-        crop, sharpness = frame.images.get(number, (None, None))
+        image = frame.images.get(number)
         rows.append(
             common
             | {"face_index": number, "x": face.x, "y": face.y, "w": face.w, "h": face.h, "score": face.score}
             | {"landmarks": None if face.landmarks is None else list(face.landmarks)}
-            | {"crop": crop, "sharpness": sharpness}
+            | ({} if image is None else vars(image))
         )
     return rows
 

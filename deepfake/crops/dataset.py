@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfake.crops.framing import measure_rooms
 from deepfake.crops.pairing import find_originals
 from deepfake.errors import UsageError
 from deepfake.io import tables
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 KEY = ("video_id", "frame_index", "face_index")
 _COLUMNS = (
-    "video_id", "frame_index", "face_index", "box", "sharpness",
+    "video_id", "frame_index", "face_index", "box", "frame_width", "frame_height", "sharpness",
     "dataset", "label", "method", "compression", "split", "target_id", "source_id", "group_id",
 )  # fmt: skip
 _TEXT = ("dataset", "method", "compression", "split", "target_id", "source_id", "group_id")
@@ -72,6 +73,8 @@ class Rows:
     methods: tuple[str, ...]
     # int64, for each fake the row of its original's crop of the same frame, -1 where there is none
     original: np.ndarray | None = None
+    # (n, 4) float32, what the frames have around the faces: see crops.framing
+    room: np.ndarray | None = None
     # bool, whether it is a copy with black corners (``training.faults``); None: there is none
     turned: np.ndarray | None = None
 
@@ -80,7 +83,7 @@ class Rows:
 
     def take(self, chosen: np.ndarray) -> Rows:
         """The rows at these places ``(k,) int64``, without their originals."""
-        names = ("file", "row_group", "row", "label", "method", "turned")
+        names = ("file", "row_group", "row", "label", "method", "room", "turned")
         arrays = {name: array[chosen] for name in names if (array := getattr(self, name)) is not None}
         return replace(self, **arrays, original=None)
 
@@ -161,4 +164,5 @@ def select_rows(crops: CropSet, split: str, with_originals: bool = False) -> Row
         labelled[name].to_numpy() for name in ("file", "row_group", "row", "label")
     )
     original = find_originals(labelled) if with_originals else None
-    return Rows(file, row_group, row, label, codes.to_numpy().astype(np.int16), methods, original)
+    numbers = codes.to_numpy().astype(np.int16)
+    return Rows(file, row_group, row, label, numbers, methods, original, measure_rooms(labelled))

@@ -82,6 +82,15 @@ class StageClock:
             setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
 
 
+@dataclass(frozen=True)
+class EncodedFace:
+    """A finished crop."""
+
+    crop: bytes
+    sharpness: float
+    surround: bytes | None = None
+
+
 @dataclass
 class SampledFrame:
     """One sampled frame: what was found, and the finished crops of the faces that may be kept."""
@@ -90,7 +99,7 @@ class SampledFrame:
     time_s: float
     size: tuple[int, int]
     faces: list[Detection]
-    images: dict[int, tuple[bytes, float]]  # by position in ``faces``: encoded crop, sharpness
+    images: dict[int, EncodedFace]  # by position in ``faces``
 
 
 def extract(
@@ -228,12 +237,16 @@ def _cut_faces(frame: Frame, faces: list[Detection], config: ExtractConfig) -> S
     wanted = list(range(len(faces)))
     if config.detector.keep == "largest":
         wanted = sorted(wanted, key=lambda i: -faces[i].area * faces[i].score)[:CANDIDATES]
-    images = {i: cropping.cut_face(frame, faces[i], config.crop) for i in wanted}
-    encode = encoding.encode_crop if config.crops_kept else encoding.encode_temporary
-    encoded = {
-        i: (encode(image, config.crop), cropping.measure_sharpness(image)) for i, image in images.items()
-    }
+    encoded = {i: _encode_face(cropping.cut_face(frame, faces[i], config.crop), config) for i in wanted}
     return SampledFrame(frame.index, frame.time_s, frame.size, faces, encoded)
+
+
+def _encode_face(cut: cropping.CutFace, config: ExtractConfig) -> EncodedFace:
+    sharpness = cropping.measure_sharpness(cut.crop)
+    if not config.crops_kept:
+        return EncodedFace(encoding.encode_temporary(cut.crop, config.crop), sharpness)
+    surround = encoding.encode_surround(cut.wide, config.crop) if config.crop.surround else None
+    return EncodedFace(encoding.encode_crop(cut.crop, config.crop), sharpness, surround)
 
 
 def _choose(kept: list[SampledFrame], config: DetectorConfig) -> list[tuple[SampledFrame, int, int]]:
@@ -256,7 +269,8 @@ def _choose(kept: list[SampledFrame], config: DetectorConfig) -> list[tuple[Samp
 def _make_crop_row(
     video: Mapping[str, Any], frame: SampledFrame, face_index: int, track_id: int, config: CropConfig
 ) -> dict[str, Any]:
-    face, (image, sharpness) = frame.faces[face_index], frame.images[face_index]
+    face, image = frame.faces[face_index], frame.images[face_index]
+    square = cropping.place_square((face.x, face.y, face.w, face.h), frame.size, config, face.landmarks)
     return {
         "video_id": video["video_id"],
         "frame_index": frame.index,
@@ -269,9 +283,13 @@ def _make_crop_row(
         "landmarks": None if face.landmarks is None else list(face.landmarks),
         "frame_width": frame.size[1],
         "frame_height": frame.size[0],
-        "sharpness": sharpness,
-        "crop": image,
+        "sharpness": image.sharpness,
+        "padded": square.padded,
+        "shift": square.shift,
+        "shrink": square.shrink,
+        "crop": image.crop,
         "crop_format": config.format,
+        "surround": image.surround,
         **{name: video[name] for name in PROVENANCE_COLUMNS},
     }
 

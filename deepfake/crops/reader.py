@@ -10,9 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.errors import UsageError
+from deepfake.faces import encoding
 from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.storage import Storage
+
+_FACE_COLUMNS = ["box", "landmarks", "frame_width", "frame_height"]
 
 Place = tuple[str, int, int]  # URI of a crops file, row group, row within the row group
 
@@ -27,6 +30,8 @@ class StoredCrop:
     encoded: bytes
     box: tuple[float, float, float, float] | None = None  # x, y, w, h in the frame's pixels, if asked for
     landmarks: np.ndarray | None = None  # (5, 2) float64 in the frame's pixels, if asked for and known
+    frame_size: tuple[int, int] | None = None  # height and width in pixels, if asked for
+    surround: bytes | None = None  # if asked for and stored
 
     @property
     def sample_id(self) -> str:
@@ -41,24 +46,26 @@ def list_places(table: pa.Table, files: Sequence[str]) -> list[Place]:
 
 
 def read_crops(
-    places: Iterable[Place], storage: Storage, with_faces: bool = False
+    places: Iterable[Place], storage: Storage, with_faces: bool = False, with_surround: bool = False
 ) -> dict[Place, StoredCrop]:
-    """The crops at some places, in any order; ``with_faces`` reads boxes and landmarks too."""
+    """The crops at some places, in any order; ``with_faces`` reads boxes, landmarks and frame sizes too."""
     wanted: dict[str, dict[int, set[int]]] = {}
     for uri, group, row in places:
         wanted.setdefault(uri, {}).setdefault(group, set()).add(row)
-    columns = ["video_id", "frame_index", "face_index", "crop", *(["box", "landmarks"] * with_faces)]
+    columns = ["video_id", "frame_index", "face_index", "crop", *(_FACE_COLUMNS * with_faces)]
+    columns += ["surround"] * with_surround
     found: dict[Place, StoredCrop] = {}
     for uri, groups in wanted.items():
         ordered = {group: sorted(rows) for group, rows in groups.items()}
         for group, table in read_rows(uri, ordered, storage, columns):
             for row, values in zip(ordered[group], table.to_pylist(), strict=True):
-                box, landmarks = values.pop("box", None), values.pop("landmarks", None)
+                box, landmarks, width, height = (values.pop(name, None) for name in _FACE_COLUMNS)
                 found[uri, group, row] = StoredCrop(
                     encoded=values.pop("crop"),
                     **values,
                     box=(box["x"], box["y"], box["w"], box["h"]) if box else None,
                     landmarks=np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
+                    frame_size=(height, width) if box else None,
                 )
     return found
 
@@ -77,6 +84,19 @@ def read_rows(
                 yield group, file.read_row_group(group, columns=wanted).take(pa.array(rows, pa.int64()))
     except FileNotFoundError:
         raise UsageError(f"{uri}: gone since this job began; run it again") from None
+
+
+def join_surround(crop: np.ndarray, surround: bytes, where: str = "crop") -> np.ndarray:
+    """The ``(n, n, 3) uint8 RGB`` picture with a crop in its middle and its encoded surroundings about it.
+
+    Raises ``tables.TableError`` that names ``where`` where these are no image, or of another crop.
+    """
+    try:
+        return encoding.join_surround(crop, surround)
+    except ValueError as error:
+        raise tables.TableError(
+            f"{where}: what is stored around the crop is not readable: {error}"
+        ) from error
 
 
 def decode_crop(encoded: bytes, where: str = "crop", size: int | None = 224) -> np.ndarray:

@@ -9,14 +9,14 @@ and compression are ``deepfake.crops.augmentation``'s and come afterwards, the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from deepfake.config import CropConfig
 from deepfake.crops.augmentation import make_random, recolour
-from deepfake.faces.cropping import map_into_crop
+from deepfake.faces.cropping import map_into_wide, place_square
 from deepfake.report import images
 
 SHAPES = ("face", "extended", "inner", "parts")
@@ -49,22 +49,31 @@ _WITHIN_BOX = 0.97  # boxes are a little larger than faces
 
 @dataclass(frozen=True)
 class Face:
-    """Where the face is, in the crop's pixels."""
+    """Where the face is, in the pixels of the picture that is blended."""
 
     box: tuple[float, float, float, float]  # x, y, w, h
     landmarks: np.ndarray | None = None  # (5, 2): right eye, left eye, nose, right and left mouth corner
 
 
 def locate_face(
-    box: tuple[float, float, float, float], landmarks: np.ndarray | None, config: CropConfig
+    box: tuple[float, float, float, float],
+    landmarks: np.ndarray | None,
+    frame_size: tuple[int, int],
+    config: CropConfig,
+    surround: int = 0,
 ) -> Face:
     """A face of the crops table, in the frame's pixels, as it lies in the crop that was cut of it.
 
-    ``landmarks`` are ``(5, 2) float``, as in ``Face``, or None.
+    ``landmarks`` are ``(5, 2) float``, as in ``Face``, or None; ``surround`` are the pixels of its
+    surroundings that the picture has beside the crop.
     """
     x, y, w, h = box
-    (left, top), (right, bottom) = map_into_crop(np.array([[x, y], [x + w, y + h]]), box, config).tolist()
-    points = None if landmarks is None else map_into_crop(landmarks, box, config, landmarks.ravel().tolist())
+    square = place_square(box, frame_size, config, None if landmarks is None else landmarks.ravel().tolist())
+    less = config.surround - surround
+    level = replace(square, degrees=0.0)  # the box itself is not turned
+    corners = map_into_wide(np.array([[x, y], [x + w, y + h]]), level, config) - less
+    (left, top), (right, bottom) = corners.tolist()
+    points = None if landmarks is None else map_into_wide(landmarks, square, config) - less
     return Face((left, top, right - left, bottom - top), points)
 
 

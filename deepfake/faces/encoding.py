@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from deepfake.config import CropConfig
-from deepfake.faces import png
+from deepfake.faces import cropping, png
 from deepfake.report import images
 
 
@@ -15,6 +15,26 @@ def encode_crop(crop: np.ndarray, config: CropConfig) -> bytes:
     if config.format == "jpeg":
         return images.encode_jpeg(crop, config.jpeg_quality)
     return images.encode_file(crop, ".webp", [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100 means lossless
+
+
+def encode_surround(wide: np.ndarray, config: CropConfig) -> bytes:
+    """A (n, n, 3) uint8 RGB picture without the crop in its middle, as the bytes of an image file."""
+    ring = wide.copy()
+    cropping.cut_middle(ring, config.surround)[:] = 0
+    return encode_crop(ring, config)
+
+
+def join_surround(crop: np.ndarray, surround: bytes) -> np.ndarray:
+    """The (n, n, 3) uint8 RGB picture of a crop and its encoded surroundings.
+
+    Raises ``ValueError`` where these are damaged, or of another crop.
+    """
+    wide = decode_image(surround)
+    room = len(wide) - len(crop)
+    if wide.shape[0] != wide.shape[1] or room < 0 or room % 2:
+        raise ValueError(f"surroundings of {wide.shape[1]}x{wide.shape[0]} pixels are none of such a crop")
+    cropping.cut_middle(wide, room // 2)[:] = crop
+    return wide
 
 
 def encode_temporary(crop: np.ndarray, config: CropConfig) -> bytes:

@@ -39,7 +39,8 @@ def add_rotated_copies(rows: Rows) -> Rows:
     turned = np.concatenate([np.zeros(len(rows), bool), np.ones(len(copies), bool)])
     joined = {
         name: np.concatenate([getattr(rows, name), getattr(copies, name)])
-        for name in ("file", "row_group", "row", "label", "method")
+        for name in ("file", "row_group", "row", "label", "method", "room")
+        if getattr(rows, name) is not None
     }
     return Rows(**joined, methods=rows.methods, turned=turned)
 

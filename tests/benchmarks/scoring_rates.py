@@ -97,7 +97,7 @@ def bare(
                 found = detect_faces(frame, searcher)
                 if found:
                     largest = max(found, key=lambda face: face.area * face.score)
-                    faces.append(cut_face(frame, largest, crop))
+                    faces.append(cut_face(frame, largest, crop).crop)
         except (VideoError, av.error.FFmpegError):
             continue
         if faces:

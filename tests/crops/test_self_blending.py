@@ -22,7 +22,7 @@ from deepfake.crops.self_blending import (
     self_blend,
     soften,
 )
-from deepfake.faces.cropping import cut_face, map_into_crop
+from deepfake.faces.cropping import cut_face, map_into_wide, place_square
 from deepfake.faces.detectors.base import Detection
 from deepfake.io import tables
 from deepfake.pipelines.leakcheck import probe_features, probes
@@ -198,8 +198,9 @@ def test_landmarks_of_the_frame_are_found_again_in_the_crop() -> None:
     for number, (x, y) in enumerate(points.astype(int)):
         frame.pixels[y - 1 : y + 2, x - 1 : x + 2, number] = 255
     box = (20.0, 25.0, 70.0, 64.0)  # its crop leaves the frame
-    crop = cut_face(frame, Detection(*box, 1.0), config)  # type: ignore[arg-type]
-    for number, (x, y) in enumerate(map_into_crop(points, box, config)):
+    crop = cut_face(frame, Detection(*box, 1.0), config).crop  # type: ignore[arg-type]
+    found = map_into_wide(points, place_square(box, frame.size, config), config) - config.surround
+    for number, (x, y) in enumerate(found):
         rows, columns = np.nonzero(crop[:, :, number] > 127)
         near = (np.abs(rows - y) < 8) & (np.abs(columns - x) < 8)  # the frame is reflected further off
         assert abs(rows[near].mean() - y) < 0.5 and abs(columns[near].mean() - x) < 0.5

@@ -24,7 +24,7 @@ def noise(height: int = 360, width: int = 640, seed: int = 0) -> Image:
 
 
 def cut(image: Image, x: float, y: float, w: float, h: float, **options: Any) -> Image:
-    return cropping.cut_face(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options))
+    return cropping.cut_face(Frame(0, 0.0, image), Detection(x, y, w, h, 1.0), CropConfig(**options)).crop
 
 
 def dotted_face(degrees: float) -> tuple[Image, Detection]:
@@ -54,28 +54,29 @@ def dots(crop: Image) -> list[tuple[float, float]]:
 def test_aligned_faces_have_level_eyes_where_the_landmarks_are_said_to_lie(degrees: float, size: int) -> None:
     image, face = dotted_face(degrees)
     config = CropConfig(align="eyes", size=size)
-    found = dots(cropping.cut_face(Frame(0, 0.0, image), face, config))
+    found = dots(cropping.cut_face(Frame(0, 0.0, image), face, config).crop)
     assert len(found) == 2
     assert abs(found[0][1] - found[1][1]) < 1.0
     assert face.landmarks is not None
     points = np.reshape(face.landmarks, (5, 2))
-    told = cropping.map_into_crop(points, (face.x, face.y, face.w, face.h), config, face.landmarks)
+    square = cropping.place_square((face.x, face.y, face.w, face.h), (600, 800), config, face.landmarks)
+    told = cropping.map_into_wide(points, square, config) - config.surround
     np.testing.assert_allclose(found, told[:2], atol=1.0)
 
 
 def test_alignment_leaves_level_faces_and_faces_without_landmarks_as_they_are() -> None:
     image, level = dotted_face(0.0)
     frame = Frame(0, 0.0, image)
-    plain = cropping.cut_face(frame, level, CropConfig())
-    assert np.array_equal(cropping.cut_face(frame, level, CropConfig(align="eyes")), plain)
+    plain = cropping.cut_face(frame, level, CropConfig()).crop
+    assert np.array_equal(cropping.cut_face(frame, level, CropConfig(align="eyes")).crop, plain)
     without = Detection(level.x, level.y, level.w, level.h, 1.0)
-    assert np.array_equal(cropping.cut_face(frame, without, CropConfig(align="eyes")), plain)
+    assert np.array_equal(cropping.cut_face(frame, without, CropConfig(align="eyes")).crop, plain)
 
 
 def test_a_turned_face_at_the_edge_of_the_frame_has_no_constant_border() -> None:
     landmarks = (20.0, 30.0, 90.0, 60.0, 50.0, 60.0, 40.0, 90.0, 80.0, 100.0)
     face = Detection(0.0, 0.0, 110.0, 110.0, 1.0, landmarks)
-    found = cropping.cut_face(Frame(0, 0.0, noise()), face, CropConfig(align="eyes"))
+    found = cropping.cut_face(Frame(0, 0.0, noise()), face, CropConfig(align="eyes")).crop
     for border in (found[0], found[-1], found[:, 0], found[:, -1]):
         assert border.std() > 10
 
@@ -128,12 +129,81 @@ def test_the_same_holds_where_the_square_begins_on_half_a_pixel() -> None:
 # Borders.
 
 
-@pytest.mark.parametrize(("x", "y"), [(-30, 150), (590, 150), (300, -30), (300, 310), (-30, -30), (590, 310)])
-def test_what_lies_outside_the_frame_mirrors_what_lies_inside(x: int, y: int) -> None:
+@given(
+    st.floats(-60, 620), st.floats(-60, 340), st.floats(20, 300), st.floats(20, 300), st.floats(0, 0.5),
+    st.sampled_from([0.0, -20.0, 33.0]),
+)  # fmt: skip
+def test_a_square_lies_in_its_frame_and_shows_what_the_frame_has_of_the_face(
+    x: float, y: float, w: float, h: float, margin: float, degrees: float
+) -> None:
+    turn = np.radians(degrees)
+    eyes = (x, y, x + 50 * np.cos(turn), y + 50 * np.sin(turn), 0, 0, 0, 0, 0, 0)
+    square = cropping.place_square((x, y, w, h), (360, 640), CropConfig(margin=margin, align="eyes"), eyes)
+    assert square.degrees == pytest.approx(degrees)
+    wanted = round(max(w, h) * (1 + 2 * margin))
+    assert square.shrink == pytest.approx(square.side / wanted)
+    if not degrees:
+        across = (max(x, 0.0), min(x + w, 640.0), square.left, 640 - square.side)
+        down = (max(y, 0.0), min(y + h, 360.0), square.top, 360 - square.side)
+        for low, high, start, room in (across, down):
+            assert start <= low + 0.5 and high - 0.5 <= start + square.side
+            assert square.padded > 0 or 0 <= start <= room
+    if max(w, h) * (1 + 2 * margin) * 1.5 < 360:  # there is room for it
+        assert (square.padded, square.shrink) == (0.0, 1.0)
+
+
+def test_how_a_face_at_the_edge_is_shown_is_told_in_three_numbers() -> None:
+    def place(*box: float) -> cropping.Square:
+        return cropping.place_square(box, (360, 640), CropConfig(margin=0.25))  # type: ignore[arg-type]
+
+    inside, beside, tall, wide = (
+        place(200, 100, 80, 80),
+        place(0, 100, 80, 80),
+        place(9, 0, 100, 360),
+        place(9, 0, 600, 50),
+    )
+    assert (inside.left, inside.top, inside.side) == (180, 80, 120)
+    assert (inside.padded, inside.shift, inside.shrink) == (0, 0, 1)
+    assert (beside.left, beside.padded, beside.shift, beside.shrink) == (0, 0, 20 / 80, 1)
+    assert (tall.top, tall.side, tall.padded, tall.shrink) == (0, 360, 0, 360 / 540)
+    assert (wide.side, wide.shrink) == (600, 600 / 900)
+    assert wide.padded == pytest.approx(1 - 360 / 600)
+
+
+def test_what_lies_outside_the_frame_mirrors_what_lies_inside() -> None:
     image = noise()
-    whole = cv2.copyMakeBorder(image, 200, 200, 200, 200, cv2.BORDER_REFLECT)
-    found = cut(image, x, y, 80, 80, size=80, margin=0)
-    assert np.array_equal(found, whole[y + 200 : y + 280, x + 200 : x + 280])
+    whole = cv2.copyMakeBorder(image, 300, 300, 0, 0, cv2.BORDER_REFLECT)
+    found = cut(image, 20, 0, 600, 50, size=600, margin=0)
+    assert np.array_equal(found, whole[180:780, 20:620])
+
+
+def test_the_surroundings_are_what_the_frame_shows_around_the_crop() -> None:
+    image, config = noise(), CropConfig(size=130, margin=0.15, reach=0.35)
+    found = cropping.cut_face(Frame(0, 0.0, image), Detection(200, 150, 100, 90, 1.0), config)
+    assert config.surround == 20
+    assert np.array_equal(found.wide, image[110:280, 165:335])
+    assert np.array_equal(found.crop, image[130:260, 185:315])
+    whole = CropConfig(size=130, margin=0.15, reach=0.15)
+    assert np.array_equal(
+        cropping.cut_face(Frame(0, 0.0, image), Detection(200, 150, 100, 90, 1.0), whole).wide, found.crop
+    )
+
+
+@pytest.mark.parametrize("degrees", [0.0, 25.0])
+def test_what_is_room_in_a_picture_is_of_the_frame(degrees: float) -> None:
+    turn = np.radians(degrees)
+    eyes = (40.0, 90.0, 40 + 40 * np.cos(turn), 90 + 40 * np.sin(turn), 60, 100, 50, 120, 70, 120)
+    config = CropConfig(align="eyes")
+    square = cropping.place_square((20.0, 60.0, 80.0, 90.0), (360, 640), config, eyes)
+    left, top, right, bottom = cropping.measure_room(square, (360, 640), config)
+    frame = np.array([[0, 0], [640, 0], [640, 360], [0, 360]], np.float64) - 0.5
+    edges = (cropping.map_into_wide(frame, square, config) + 0.5).astype(np.float32)
+    for corner in ((left, top), (right, top), (right, bottom), (left, bottom)):
+        assert cv2.pointPolygonTest(edges, corner, True) > -0.5
+    if not degrees:  # the frame ends there on the left, and nowhere else
+        whole = config.size + 2 * config.surround
+        assert left == pytest.approx(edges[0, 0], abs=0.01) and left > 0
+        assert (top, right, bottom) == (0, whole, whole)
 
 
 @given(st.floats(-60, 660), st.floats(-60, 380), st.floats(70, 300))

@@ -83,3 +83,10 @@ FACE_KEY = [
     column("detector", pa.string(), "detector that found the face", False),
     column("detector_score", pa.float32(), "the detector's confidence; its scale is the detector's"),
 ]
+
+# How near the face is to the edges of its frame, as its crop shows; null where that is not known.
+FRAMING = [
+    column("padded", pa.float32(), "share of the crop that lies outside the frame, and is mirrored"),
+    column("shift", pa.float32(), "by which the crop was moved into the frame, in sides of the box"),
+    column("shrink", pa.float32(), "side of the crop, as a share of the side that the margin wants"),
+]

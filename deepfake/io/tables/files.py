@@ -13,7 +13,7 @@ from deepfake import __version__
 from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FEW_ROWS = 10_000  # one thread reads so many in half the time that several take to share them
 
 SCHEMAS: dict[str, pa.Schema] = {

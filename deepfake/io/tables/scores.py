@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, NOTES, PROVENANCE, VIDEO_KEY, VIDEO_OUTCOME, column
+from deepfake.io.tables.columns import FACE_KEY, FRAMING, NOTES, PROVENANCE, VIDEO_KEY, VIDEO_OUTCOME, column
 
 SCORED_BY = [
     column("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
@@ -12,6 +12,7 @@ SCORED_BY = [
 FACE_SCORES = pa.schema(
     [
         *FACE_KEY,
+        *FRAMING,
         column("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
         column("score", pa.float64(), "probability-like score of fake in [0, 1]", False),
         *SCORED_BY,

@@ -25,7 +25,10 @@ GROUP_METRICS = pa.schema(
     [
         column("level", pa.string(), "video, track or frame", False),
         column(
-            "grouped_by", pa.string(), "all, method, compression, dataset, face size or track length", False
+            "grouped_by",
+            pa.string(),
+            "all, method, compression, dataset, face size, track length or framing",
+            False,
         ),
         column("group", pa.string(), "the group; a method's fakes stand against all reals", False),
         column("n", pa.int64(), "videos, tracks or faces", False),

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from deepfake.io.tables.columns import (
     FACE_KEY,
+    FRAMING,
     NOTES,
     PROVENANCE,
     PROVENANCE_COLUMNS,
@@ -28,12 +29,14 @@ CATALOG = pa.schema(
 CROPS = pa.schema(
     [
         *FACE_KEY,
+        *FRAMING,
         column("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
         column("frame_width", pa.int32(), "width of the upright source frame", False),
         column("frame_height", pa.int32(), "height of the upright source frame", False),
         column("sharpness", pa.float32(), "variance of the crop's Laplacian (8-bit grey)"),
         column("crop", pa.binary(), "encoded square image, RGB uint8 once decoded, never normalised", False),
         column("crop_format", pa.string(), "png, webp or jpeg", False),
+        column("surround", pa.binary(), "the same for a wider picture, black where the crop is; null: none"),
         *PROVENANCE,
     ]
 )
@@ -106,6 +109,7 @@ PIECES = pa.schema(
         column("landmarks", pa.list_(pa.float64()), "five points as x1, y1, ... in source pixels; or null"),
         column("sharpness", pa.float64(), "of the crop; null where the face cannot be kept"),
         column("crop", pa.binary(), "encoded square image of a face that may be kept"),
+        column("surround", pa.binary(), "of that image, as in table crops"),
     ]
 )
 

@@ -86,7 +86,11 @@ def _measure_blended(
     chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
     stored = _read_crops(labelled, chosen, storage, with_faces=True)
     crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
-    faces = [locate_face(one.box, one.landmarks, cut) for one in stored if one.box is not None]
+    faces = [
+        locate_face(one.box, one.landmarks, one.frame_size, cut)
+        for one in stored
+        if one.box is not None and one.frame_size is not None
+    ]
     return grad_cam.measure_blend_heat(maps, crops, faces)
 
 

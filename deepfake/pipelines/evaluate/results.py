@@ -249,7 +249,7 @@ def _group_rows(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str,
     yield from _sort_worst_first(
         table, [("method", m, (labels == 0) | (methods == m)) for m in np.unique(methods[labels == 1])]
     )
-    for column in ("compression", "dataset", slices.FACE_SIZE, slices.TRACK_LENGTH):
+    for column in ("compression", "dataset", slices.FACE_SIZE, slices.TRACK_LENGTH, slices.FRAMING):
         values = _read_texts(table, column)
         if np.unique(values).size > 1:
             name = slices.WORDS.get(column, column)

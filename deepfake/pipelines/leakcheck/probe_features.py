@@ -19,6 +19,7 @@ from deepfake.crops.facts import choose_evenly, read_floats
 GROUPS: dict[str, tuple[str, ...]] = {
     "border pixels": ("corner_black", "edge_black", "edge_constant", "edge_repeated"),
     "box": ("box_x", "box_y", "box_aspect", "box_area", "box_outside"),
+    "framing": ("padded", "shift", "shrink"),
     "source size": ("box_side",),
     "colour": ("brightness", "contrast", "red_minus_green", "blue_minus_green"),
     "sharpness": ("sharpness",),
@@ -39,6 +40,9 @@ WORDS = {
     "box_aspect": "width of the face box over its height",
     "box_area": "share of the frame that the face box covers",
     "box_outside": "how far the face box leaves the frame",
+    "padded": "share of the crop that is mirrored",
+    "shift": "how far the crop was moved into the frame",
+    "shrink": "how much smaller the crop was made to fit into the frame",
     "box_side": "size of the face in source pixels",
     "brightness": "mean grey level",
     "contrast": "standard deviation of the grey levels",

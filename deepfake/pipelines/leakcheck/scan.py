@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _NUMBERS = (
     "corner_black", "edge_black", "edge_constant", "edge_repeated", "brightness", "contrast",
     "red_minus_green", "blue_minus_green", "sharpness", "box_x", "box_y", "box_aspect", "box_area",
-    "box_outside", "box_side", "detector_score", "crop_bits_per_pixel",
+    "box_outside", "padded", "shift", "shrink", "box_side", "detector_score", "crop_bits_per_pixel",
 )  # fmt: skip
 
 # One row for each picture, in memory only. Crops are at (file, row_group, row); files of a catalog are not.
@@ -70,7 +70,7 @@ PICTURES = pa.schema(
 
 _CROP_COLUMNS = [
     "video_id", "frame_index", "face_index", "split", "label", "box", "frame_width", "frame_height",
-    "detector_score", "crop",
+    "detector_score", "padded", "shift", "shrink", "crop",
 ]  # fmt: skip
 SECONDS_PER_CROP = 0.005  # of one core
 HASH_BYTES_PER_SECOND = 500e6
@@ -168,7 +168,7 @@ def _scan_crops(block: pa.Table, files: tuple[str, ...], storage: Storage) -> It
 def _describe_crop(crop: dict[str, Any], files: tuple[str, ...], place: dict[str, int]) -> dict[str, Any]:
     where = f"{files[place['file']]}, row group {place['row_group']}, row {place['row']}"
     picture = decode_crop(crop["crop"], where, size=None)
-    kept = ("video_id", "frame_index", "face_index", "split", "label", "detector_score")
+    kept = (*_CROP_COLUMNS[:5], "detector_score", "padded", "shift", "shrink")
     return {
         **{name: crop[name] for name in kept},
         **place,

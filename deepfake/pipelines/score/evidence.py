@@ -85,5 +85,5 @@ def _show_face(face: Row, frame: Frame, config: CropConfig) -> Shown:
     picture = frame.to_rgb()
     height, width = picture.shape[:2]
     small = images.fit_side(picture, min(FRAME_SIDE, max(height, width)))
-    cut = cropping.cut_face(frame, found, config)
-    return Shown(face, images.encode_jpeg(small, JPEG_QUALITY), width, height, cut)
+    crop = cropping.cut_face(frame, found, config).crop
+    return Shown(face, images.encode_jpeg(small, JPEG_QUALITY), width, height, crop)

@@ -4,17 +4,17 @@ Everything follows from (seed, epoch) and the index; the number of workers only 
 into more slices. ``deepfake.training.data.balancing`` decides what is shown and what stays together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from deepfake.config import TrainJobConfig
 from deepfake.crops.dataset import Rows
-from deepfake.training.data.balancing import Selection, seed_random, select_crops
+from deepfake.training.data.balancing import CropKind, Selection, seed_random, select_crops
 
 VALIDATION_GROUPS = 16  # row groups of validation that are read at once
-_GROUPS, _WINDOW = 2, 3  # what a random stream is for, so that no two share their numbers
+_GROUPS, _WINDOW, _OTHERS = 2, 3, 6  # what a random stream is for, so that no two share their numbers
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class EpochPlan:
     window: np.ndarray  # int64, rises
     group: np.ndarray  # int64, place of the row's row group within the epoch's order of row groups
     cuts: np.ndarray  # (steps + 1,) int64, positions at which batches begin, and the end
+    # int64, index into Rows: a crop of the other class, whose frame bounds what is shown; None: nothing does
+    other: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -126,7 +128,30 @@ def plan_training_epoch(rows: Rows, config: TrainJobConfig, epoch: int) -> Epoch
     positions = np.argsort(unit, kind="stable")
     unit = unit[positions]
     window = window[order][unit]
-    return _make_plan(chosen, rows, positions, unit, window, place[positions], settings.global_batch)
+    plan = _make_plan(chosen, rows, positions, unit, window, place[positions], settings.global_batch)
+    if not config.augment.match_framing:
+        return plan
+    return replace(plan, other=_draw_others(plan, rows, seed_random(seed, _OTHERS, epoch)))
+
+
+def _draw_others(plan: EpochPlan, rows: Rows, random: np.random.Generator) -> np.ndarray | None:
+    """For each position a crop of the other class that the epoch shows, ``(n,) int64``; of a pair each other.
+
+    What two frames leave room for is then alike for both classes, whatever the frames of each. Self-blended
+    pairs are of the class of their real. None where all is of one class.
+    """
+    label = rows.label[plan.rows]
+    shown = [np.flatnonzero(label == one) for one in (0, 1)]
+    if not all(map(len, shown)):
+        return None
+    other = np.empty(len(plan), np.int64)
+    for mine, theirs in (shown, shown[::-1]):
+        other[mine] = plan.rows[random.choice(theirs, len(mine))]
+    blended = np.flatnonzero(plan.kind == CropKind.BLENDED)
+    other[blended] = other[blended - 1]
+    beside = np.flatnonzero(plan.kind == CropKind.BESIDE)
+    other[beside], other[beside - 1] = plan.rows[beside - 1], plan.rows[beside]
+    return other
 
 
 def _spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray:

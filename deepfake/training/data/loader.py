@@ -50,6 +50,11 @@ class Source:
     seed: int = 0
     crop: CropConfig | None = None  # how the crops were cut; needed where fakes are made of them
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether windows of the crops and what lies around them are shown, and not the crops themselves."""
+        return self.augment is not None and self.augment.enabled and self.crop is not None
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -74,7 +79,7 @@ class LoaderThread:
 
     def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[pa.Table]:
         """See ``Feeder``."""
-        reader = worker.WindowReader(source.files, source.storage)
+        reader = worker.WindowReader(source.files, source.storage, source.is_framed)
         for first, stop in share.windows:
             yield from reader.read_tables(worker.list_crops(source.rows, plan, share.positions[first:stop]))
 
@@ -105,7 +110,7 @@ class LoaderWorkers:
             **ray_compat.streaming_options(_READ_AHEAD),
         )
         # without the index of all rows, which each task would otherwise load
-        reader = ray.put(worker.WindowReader(source.files, source.storage))
+        reader = ray.put(worker.WindowReader(source.files, source.storage, source.is_framed))
         windows = iter(share.windows)
 
         def start(most: int) -> Iterator[ray.ObjectRefGenerator]:

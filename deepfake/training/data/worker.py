@@ -14,8 +14,10 @@ import pyarrow as pa
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, self_blending
 from deepfake.crops.dataset import Rows
-from deepfake.crops.reader import decode_crop, list_places, read_crops
+from deepfake.crops.framing import find_framing
+from deepfake.crops.reader import decode_crop, join_surround, list_places, read_crops
 from deepfake.io.storage import Storage
+from deepfake.model.network import INPUT_SIZE
 from deepfake.training import faults
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan
@@ -32,6 +34,9 @@ _UNIT = pa.list_(
             "encoded": pa.binary(),  # null for what is made of the crop before it
             "box": pa.list_(pa.float64()),
             "landmarks": pa.list_(pa.float64()),
+            "frame_size": pa.list_(pa.int64()),
+            "surround": pa.binary(),
+            "room": pa.list_(pa.float32()),  # of the frame of another face, as in Rows
         }
     )
 )
@@ -47,6 +52,9 @@ class DecodedCrops(NamedTuple):
 def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
     """Where the crops of a window of positions ``(n,) int64`` are stored, and what becomes of each."""
     chosen = plan.rows[positions]
+    room = pa.nulls(len(chosen))
+    if plan.other is not None and rows.room is not None:
+        room = pa.FixedSizeListArray.from_arrays(rows.room[plan.other[positions]].ravel(), 4)
     return pa.table(
         {
             "position": positions,
@@ -57,15 +65,16 @@ def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
             "occurrence": plan.occurrence[positions],
             "kind": plan.kind[positions],
             "turned": np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen],
+            "room": room,
         }
     )
 
 
 class WindowReader:
-    """Reads the stored crops of windows, as they are."""
+    """Reads the stored crops of windows, as they are; with ``wide`` what is stored around them, too."""
 
-    def __init__(self, files: Sequence[str], storage: Storage) -> None:
-        self._files, self._storage = files, storage
+    def __init__(self, files: Sequence[str], storage: Storage, wide: bool = False) -> None:
+        self._files, self._storage, self._wide = files, storage, wide
 
     def read_tables(self, window: pa.Table) -> Iterator[pa.Table]:
         """The crops of a window of ``list_crops``, 64 rows a table; a row is one crop or a pair."""
@@ -76,7 +85,8 @@ class WindowReader:
     def _units(self, window: pa.Table) -> list[list[dict[str, Any]]]:
         units: list[list[dict[str, Any]]] = []
         lying = list_places(window, self._files)
-        stored = read_crops(lying, self._storage, with_faces=CropKind.TARGET in window["kind"].to_pylist())
+        with_faces = self._wide or CropKind.TARGET in window["kind"].to_pylist()
+        stored = read_crops(lying, self._storage, with_faces, with_surround=self._wide)
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):
             found = stored[at]
@@ -96,6 +106,9 @@ class WindowReader:
                     "encoded": None if place["kind"] == CropKind.BLENDED else found.encoded,
                     "box": found.box,
                     "landmarks": None if found.landmarks is None else found.landmarks.ravel(),
+                    "frame_size": found.frame_size,
+                    "surround": None if place["kind"] == CropKind.BLENDED else found.surround,
+                    "room": place["room"],
                 }
             )
         return units
@@ -124,26 +137,36 @@ class CropDecoder:
         pair: self_blending.Pair | None = None
         for crop in unit:
             if crop["kind"] == CropKind.BLENDED and pair is not None:
-                image = pair.fake
+                picture = pair.fake
             else:
-                image = decode_crop(crop["encoded"], crop["where"])
+                picture = decode_crop(crop["encoded"], crop["where"])
+                if crop["surround"] is not None and not crop["turned"]:
+                    picture = join_surround(picture, crop["surround"], crop["where"])
             if crop["turned"]:
-                image = faults.turn_crop(image)
+                picture = faults.turn_crop(picture)
             if crop["kind"] == CropKind.TARGET:
-                pair = self._blend(image, crop)
-                image = pair.real
-            yield self._augment(image, crop["name"])
+                pair = self._blend(picture, crop)
+                picture = pair.real
+            yield self._augment(picture, crop)
 
-    def _blend(self, image: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
+    def _blend(self, picture: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
         if self._cut is None:
             raise ValueError("self-blended images can be made only where it is known how the crops were cut")
         landmarks = np.array(crop["landmarks"]).reshape(-1, 2) if crop["landmarks"] else None
-        face = self_blending.locate_face(tuple(crop["box"]), landmarks, self._cut)
-        return self_blending.self_blend(image, face, self._seed, self._epoch, crop["name"])
-
-    def _augment(self, image: np.ndarray, name: str) -> np.ndarray:
-        if self._changes is None or not self._changes.enabled:
-            return image
-        return augmentation.apply_changes(
-            image, augmentation.draw_changes(self._changes, self._seed, self._epoch, name)
+        surround = (len(picture) - self._cut.size) // 2
+        face = self_blending.locate_face(
+            tuple(crop["box"]), landmarks, tuple(crop["frame_size"]), self._cut, surround
         )
+        return self_blending.self_blend(picture, face, self._seed, self._epoch, crop["name"])
+
+    def _augment(self, picture: np.ndarray, crop: dict[str, Any]) -> np.ndarray:
+        if self._changes is None or not self._changes.enabled:
+            return picture
+        changes = augmentation.draw_changes(self._changes, self._seed, self._epoch, crop["name"])
+        framing = None
+        if self._cut is not None and crop["frame_size"] is not None and not crop["turned"]:
+            framing = find_framing(
+                len(picture), tuple(crop["box"]), crop["landmarks"] or None, tuple(crop["frame_size"]),
+                self._cut, crop["room"],
+            )  # fmt: skip
+        return augmentation.apply_changes(picture, changes, INPUT_SIZE, framing)

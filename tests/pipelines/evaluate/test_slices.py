@@ -8,7 +8,15 @@ import pyarrow as pa
 import pytest
 
 from deepfake.io import tables
-from deepfake.pipelines.evaluate.slices import FACE_SIZE, TRACK_LENGTH, add_columns, aggregate_rows
+from deepfake.pipelines.evaluate.slices import (
+    AT_EDGE,
+    FACE_SIZE,
+    FRAMING,
+    TRACK_LENGTH,
+    WHOLE,
+    add_columns,
+    aggregate_rows,
+)
 
 
 def face(video: str, track: int | None, side: float, score: float = 0.5) -> dict[str, Any]:
@@ -80,3 +88,26 @@ def test_tracks_have_rows_of_their_own_and_keep_the_name_of_their_video() -> Non
 
 def test_without_faces_there_are_no_rows() -> None:
     assert aggregate_rows(add_columns(faces()), "video", "mean", 5).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("padded", "shift", "shrink", "named"),
+    [
+        (0.0, 0.0, 1.0, WHOLE), (0.0, 0.1, 1.0, AT_EDGE), (0.0, 0.0, 0.9, AT_EDGE), (0.2, 0.0, 1.0, AT_EDGE),
+        (None, 0.1, 1.0, None),
+    ],
+)  # fmt: skip
+def test_faces_whose_crop_the_frame_changed_stand_apart(padded, shift, shrink, named) -> None:
+    table = faces(face("a", 0, 50))
+    for name, value in (("padded", padded), ("shift", shift), ("shrink", shrink)):
+        table = table.append_column(name, pa.array([value], pa.float32()))
+    assert add_columns(table)[FRAMING].to_pylist() == [named]
+
+
+def test_a_video_is_framed_as_most_of_its_faces() -> None:
+    table = faces(*[face("a", 0, 50)] * 3, *[face("b", 0, 50)] * 2)
+    for name, values in (("padded", [0.0] * 5), ("shift", [0.1, 0.2, 0.0, 0.1, 0.0]), ("shrink", [1.0] * 5)):
+        table = table.append_column(name, pa.array(values, pa.float32()))
+    videos = aggregate_rows(add_columns(table), "video", "mean", 5)
+    assert videos[FRAMING].to_pylist() == [AT_EDGE, WHOLE]
+    assert add_columns(faces(face("a", 0, 50)))[FRAMING].to_pylist() == [None]  # of an older table

@@ -42,6 +42,28 @@ BALANCE = st.sampled_from(["none", "class", "method", "paired"])
 FAKES = st.sampled_from(["real", "sbi", "mix"])
 
 
+@given(some_rows(), BALANCE, FAKES, st.integers(0, 3))
+def test_each_crop_is_framed_by_one_of_the_other_class_and_pairs_by_each_other(
+    rows: Rows, balance: str, fakes: str, epoch: int
+) -> None:
+    plan = plan_epoch(rows, balance, 8, 2, 7, epoch, fakes)
+    label = rows.label[plan.rows]
+    if len(np.unique(label)) < 2:  # self-blended reals alone
+        assert plan.other is None
+        return
+    assert plan.other is not None
+    assert (rows.label[plan.other] != label).all()
+    assert np.isin(plan.other, plan.rows).all()
+    for kind in (CropKind.BLENDED, CropKind.BESIDE):
+        second = np.flatnonzero(plan.kind == kind)
+        if kind == CropKind.BLENDED:
+            assert (plan.other[second] == plan.other[second - 1]).all()
+        else:
+            assert (plan.other[second] == plan.rows[second - 1]).all()
+            assert (plan.other[second - 1] == plan.rows[second]).all()
+    assert np.array_equal(plan.other, plan_epoch(rows, balance, 8, 2, 7, epoch, fakes).other)
+
+
 @given(
     some_rows(), BALANCE, FAKES, st.integers(1, 33), st.integers(1, 7), st.integers(1, 4), st.integers(0, 5)
 )

@@ -13,6 +13,7 @@ import ray
 
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, dataset, self_blending
+from deepfake.crops.framing import find_framing
 from deepfake.crops.reader import StoredCrop, decode_crop, read_crops
 from deepfake.io import tables
 from deepfake.io.storage import Storage
@@ -148,10 +149,29 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
     for position in (0, 7, 35):
         row = int(plan.rows[position])
         at = (crops.files[rows.file[row]], int(rows.row_group[row]), int(rows.row[row]))
-        stored = read_crops([at], storage)[at]
+        stored = read_crops([at], storage, with_faces=True)[at]
         changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
-        expected = augmentation.apply_changes(decode_crop(stored.encoded), changes)
-        np.testing.assert_array_equal(pixels[position], expected)
+        np.testing.assert_array_equal(
+            pixels[position],
+            augment(decode_crop(stored.encoded), changes, stored, other_room(rows, plan, position)),
+        )
+
+
+def other_room(rows: dataset.Rows, plan: EpochPlan, position: int) -> list[float]:
+    """What the frame of the crop has around it by which one is framed."""
+    assert plan.other is not None and rows.room is not None
+    assert rows.label[plan.other[position]] != rows.label[plan.rows[position]]
+    return list(rows.room[plan.other[position]])
+
+
+def augment(
+    picture: np.ndarray, changes: augmentation.DrawnChanges, stored: StoredCrop, room: list[float]
+) -> np.ndarray:
+    """A stored crop, or what was made of it, as training shows it."""
+    assert stored.box is not None and stored.frame_size is not None
+    points = None if stored.landmarks is None else list(stored.landmarks.ravel())
+    framing = find_framing(len(picture), stored.box, points, stored.frame_size, CROP, room)
+    return augmentation.apply_changes(picture, changes, 224, framing)
 
 
 def stored_at(source: loader.Source, row: int) -> StoredCrop:
@@ -176,12 +196,14 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
     for position in blended.tolist():
         stored = stored_at(source, int(plan.rows[position]))
         assert stored.box is not None
-        face = self_blending.locate_face(stored.box, stored.landmarks, CROP)
+        assert stored.frame_size is not None
+        face = self_blending.locate_face(stored.box, stored.landmarks, stored.frame_size, CROP)
         pair = self_blending.self_blend(decode_crop(stored.encoded), face, 5, 3, stored.sample_id)
         assert pair.shape in self_blending.SHAPES  # the landmarks came with the crop
         changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
-        np.testing.assert_array_equal(alone[position - 1], augmentation.apply_changes(pair.real, changes))
-        np.testing.assert_array_equal(alone[position], augmentation.apply_changes(pair.fake, changes))
+        room = other_room(source.rows, plan, position)
+        np.testing.assert_array_equal(alone[position - 1], augment(pair.real, changes, stored, room))
+        np.testing.assert_array_equal(alone[position], augment(pair.fake, changes, stored, room))
         assert plan.label[position] == 1 and plan.label[position - 1] == 0
 
 
@@ -201,6 +223,8 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
         original, fake = (stored_at(source, int(plan.rows[place])) for place in (position - 1, position))
         assert original.sample_id == fake.sample_id.replace("fake", "real")
         changes = augmentation.draw_changes(AUGMENT, 5, 3, original.sample_id)
+        assert source.rows.room is not None
+        room = list(source.rows.room[plan.rows[position - 1]])  # they are framed by each other
         np.testing.assert_array_equal(
-            alone[position], augmentation.apply_changes(decode_crop(fake.encoded), changes)
+            alone[position], augment(decode_crop(fake.encoded), changes, fake, room)
         )
