@@ -51,7 +51,7 @@ def test_defaults_yield_to_yaml_and_yaml_to_the_command_line(yaml_file):
     path = yaml_file({"sampling": {"every_n": 10, "count": 7}, "crop": {"size": 256}, "limit": 5})
     found = preprocess("--sampling.every_n", "3", "--config", path)
     assert found.sampling == SamplingConfig(every_n=3, count=7)
-    assert (found.crop.size, found.crop.margin, found.limit) == (256, 0.3, 5)
+    assert (found.crop.size, found.crop.margin, found.limit) == (256, 0.15, 5)
 
 
 def test_a_later_file_goes_before_an_earlier_one_key_by_key(yaml_file):

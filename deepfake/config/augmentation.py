@@ -30,8 +30,10 @@ class AugmentConfig(Section):
     mirror: Fraction = Field(
         0.05, description="probability that a border is mirrored, as where a face leaves its frame"
     )
-    brightness: Fraction = Field(0.1, description="largest relative change of brightness")
+    light: Fraction = Field(1.0, description="probability of a change of brightness and contrast")
+    brightness: Fraction = Field(0.1, description="largest addition to brightness, as a share of the range")
     contrast: Fraction = Field(0.1, description="largest relative change of contrast")
+    colour: Fraction = Field(1.0, description="probability of a change of hue, saturation and channels")
     hue_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the hue to either side")
     saturation: Fraction = Field(0.1, description="largest relative change of saturation")
     rgb_shift: float = Field(

@@ -30,7 +30,7 @@ class DrawnChanges:
     flip: bool
     degrees: float
     scale: float
-    brightness: float
+    brightness: float  # grey levels
     contrast: float
     blur: float | None
     noise: float | None
@@ -40,7 +40,7 @@ class DrawnChanges:
     cutout: tuple[float, float, float, float] | None  # x, y, w, h as shares of the side
     hue_degrees: float = 0.0
     saturation: float = 1.0
-    rgb_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # grey levels
+    rgb_shift: tuple[float, ...] = (0.0, 0.0, 0.0)  # grey levels
     move: tuple[float, float] = (0.0, 0.0)  # shares of the side
     mirror: tuple[int, float] | None = None  # which edge, and how much of the side
     jpeg_corner: tuple[int, int] = (0, 0)  # where its first block begins, pixels before the picture
@@ -65,6 +65,7 @@ def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -
     x, y = (random.uniform(-1.0, 1.0, 2) * config.translation).tolist()
     mirrored, width_mirrored = random.random(2).tolist()
     edge, *corner = random.integers((4, _JPEG_BLOCK, _JPEG_BLOCK)).tolist()
+    is_lit, is_coloured = (random.random(2) < (config.light, config.colour)).tolist()
 
     def between(bounds: tuple[float, float], index: int) -> float:
         return float(bounds[0] + (bounds[1] - bounds[0]) * share[index])
@@ -75,17 +76,17 @@ def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -
         flip=bool(chance[0] < config.flip),
         degrees=float(signed[0] * config.rotation_degrees),
         scale=float(1.0 + signed[1] * config.scale),
-        brightness=float(1.0 + signed[2] * config.brightness),
-        contrast=float(1.0 + signed[3] * config.contrast),
+        brightness=float(255.0 * signed[2] * config.brightness * is_lit),
+        contrast=float(1.0 + signed[3] * config.contrast * is_lit),
         blur=between(_BLUR_SIGMA, 0) if chance[1] < config.blur else None,
         noise=between(_NOISE_SIGMA, 1) if chance[2] < config.noise else None,
         noise_seed=noise_seed,
         downscale=between(_DOWNSCALE, 2) if chance[3] < config.downscale else None,
         jpeg=min(high, low + int(share[3] * (high - low + 1))) if chance[4] < config.jpeg else None,
         cutout=cutout if chance[5] < config.cutout else None,
-        hue_degrees=hue * config.hue_degrees,
-        saturation=1.0 + saturation * config.saturation,
-        rgb_shift=(rgb[0] * config.rgb_shift, rgb[1] * config.rgb_shift, rgb[2] * config.rgb_shift),
+        hue_degrees=hue * config.hue_degrees * is_coloured,
+        saturation=1.0 + saturation * config.saturation * is_coloured,
+        rgb_shift=tuple(one * config.rgb_shift * is_coloured for one in rgb),
         move=(x, y),
         mirror=(edge, width_mirrored * _MIRROR) if mirrored < config.mirror else None,
         jpeg_corner=(corner[0], corner[1]),
@@ -101,9 +102,9 @@ def apply_changes(
     and uploads do: blur, noise, scaling, JPEG. Borders that a rotation uncovers are filled by reflection: a
     black corner would tell which crops were rotated.
     """
-    light = (changes.brightness, changes.contrast, changes.hue_degrees, changes.saturation)
     window = cut_window(picture, changes, len(picture) if size is None else size, framing)
-    image = recolour(window, *light, changes.rgb_shift)
+    shift = tuple(changes.brightness + one for one in changes.rgb_shift)
+    image = recolour(window, changes.contrast, changes.hue_degrees, changes.saturation, shift)
     if changes.mirror is not None:
         image = _mirror_edge(image, *changes.mirror)
     if changes.blur is not None:
@@ -156,7 +157,6 @@ def place_window(changes: DrawnChanges, size: int, framing: Framing) -> tuple[np
 
 def recolour(
     image: np.ndarray,
-    brightness: float = 1.0,
     contrast: float = 1.0,
     hue_degrees: float = 0.0,
     saturation: float = 1.0,
@@ -167,13 +167,13 @@ def recolour(
     All of it is one linear map of each pixel's three values: hue turns about the grey axis, saturation is
     the distance from it, contrast that from the mean; ``shift`` is in grey levels.
     """
-    if (brightness, contrast, hue_degrees, saturation) == (1.0, 1.0, 0.0, 1.0) and not any(shift):
+    if (contrast, hue_degrees, saturation) == (1.0, 0.0, 1.0) and not any(shift):
         return image
     grey = np.full((3, 3), 1.0 / 3.0)
     angle = np.deg2rad(hue_degrees)
     across = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3.0)
     turn = np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) * across  # of what is not grey (Rodrigues)
-    linear = contrast * brightness * (grey + saturation * turn)
+    linear = contrast * (grey + saturation * turn)
     offset = (1.0 - contrast) * float(image.mean()) + np.asarray(shift)
     return cv2.transform(image, np.column_stack([linear, offset]))
 

@@ -19,15 +19,15 @@ from deepfake.crops.augmentation import make_random, recolour
 from deepfake.faces.cropping import map_into_wide, place_square
 from deepfake.report import images
 
-SHAPES = ("face", "extended", "inner", "parts")
+SHAPES = ("face", "extended", "raised", "sectors")
 ELLIPSE = "ellipse"  # where there are no landmarks
 
 _ATTEMPTS = 8
 _RGB_SHIFT, _RGB_SHIFT_CHANCE = 20.0, 0.3  # grey levels a channel
-_HUE, _SATURATION, _BRIGHTNESS, _CONTRAST = 8.0, 0.15, 0.1, 0.1  # degrees, and relative changes
+_BRIGHTNESS, _CONTRAST = 0.1, 0.1  # share of the range that is added, and a relative change
 _DOWNSCALE = (2, 4)
 _SHARPEN, _LIGHTNESS = (0.2, 0.5), (0.5, 1.0)
-_SHIFT_X, _SHIFT_Y, _SCALE = 0.03, 0.015, 0.95  # shares of the side; the smallest scale
+_SHIFT_X, _SHIFT_Y, _SCALE = 0.03, 0.015, 0.95  # shares of the side; the smallest scale of each direction
 _ELASTIC, _ELASTIC_SIGMA, _ELASTIC_STEP = 50.0, 7.0, 4  # pixels; every fourth pixel is drawn
 _MASK_SIDE, _KERNEL, _SIGMA = (192, 256), (5, 25), (5.0, 45.0)  # pixels, odd sizes, pixels
 _RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
@@ -36,11 +36,13 @@ _SEEN = 0.1  # a mask is there where it is at least this
 _SMALLEST_MASK = 0.01  # share of the crop; less is too little to learn from
 _SMALLEST_CHANGE = 0.25  # share of the mask in which the fake must differ from the real
 
-# The face's outline from the eyes down: (half-width as a share of the cheeks', how far down), where 0 is the
-# eyes' height, 1 the mouth's, 2 the chin and -1 the top of the forehead.
+# The face's outline: (half-width as a share of the cheeks', how far down), where 0 is the eyes' height, 1 the
+# mouth's and 2 the chin; above the eyes -1 is the height of the mouth again, or the top of the forehead.
 _JAW = ((0.97, -0.1), (1.0, 0.3), (0.95, 0.8), (0.82, 1.2), (0.55, 1.7), (0.2, 2.0))
 _BROWS = ((0.85, -0.42),)
 _FOREHEAD = ((0.92, -0.45), (0.75, -0.8), (0.4, -1.0))
+_RAISED = ((0.92, -0.45), (0.7, -0.65), (0.35, -0.7))
+_BETWEEN_BROWS = 0.15  # half-width of the nose's root, as a share of the cheeks'
 # In heights of eyes to mouth: how far the face may reach from the eyes' middle to the chin, to the forehead,
 # and from its middle to the sides. The detector's box decides within these bounds.
 _CHIN, _FOREHEAD_TOP, _CHEEK = (1.5, 1.85), (0.75, 1.15), (0.4, 1.05)
@@ -104,7 +106,7 @@ def _attempt(crop: np.ndarray, face: Face, random: np.random.Generator) -> Pair:
     mask, shape = draw_outline(crop.shape[:2], face, random)
     changed = _change_colours(crop, random)
     source, target = (changed, crop) if random.random() < 0.5 else (crop, changed)
-    source, mask = _move(source, mask, random)
+    source, mask = move(source, mask, random)
     mask = soften(_deform(mask, random), random)
     return Pair(target, blend_images(source, target, mask), mask, shape)
 
@@ -151,7 +153,7 @@ def draw_outline(
         _draw_ellipse(mask, face.box, random)
         return mask.astype(np.float32), ELLIPSE
     shape = shape or drawn
-    for points in _REGIONS[shape](axes, random):
+    for points in _REGIONS[shape](axes):
         cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(points).astype(np.int32)), 1)
     return mask.astype(np.float32), shape
 
@@ -204,25 +206,21 @@ class _Axes:
         """The point ``(2,)`` so many pixels right of and below the middle of the eyes."""
         return self.eyes + across * self.right + down * self.down
 
-    def contour(self, points: tuple[tuple[float, float], ...]) -> list[np.ndarray]:
-        """Both sides of an outline as the constants above give it: points ``(2,)``."""
+    def contour(self, points: tuple[tuple[float, float], ...], forehead: bool = False) -> list[np.ndarray]:
+        """Both sides of an outline as the constants above give it: points ``(2,)``, left and right in turn.
+
+        With ``forehead`` what is above the eyes follows its top; brows keep their distance from the eyes.
+        """
         found = []
         for width, height in points:
-            if height < 0:  # brows keep their distance from the eyes, whatever the forehead
-                below = height * (self.top if points is _FOREHEAD else self.unit)
+            if height < 0:
+                below = height * (self.top if forehead else self.unit)
             elif height <= 1:
                 below = height * self.unit
             else:
                 below = self.unit + (height - 1) * (self.chin - self.unit)
             found += [self.at(-width * self.cheeks[0], below), self.at(width * self.cheeks[1], below)]
         return found
-
-    def around(self, centre: np.ndarray, across: float, down: float) -> np.ndarray:
-        """An ellipse, ``(16, 2)``, of these half-axes in units."""
-        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        return centre + self.unit * (
-            across * np.cos(angle)[:, None] * self.right + down * np.sin(angle)[:, None] * self.down
-        )
 
 
 def _measure_exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, float, float, float]) -> float:
@@ -234,53 +232,42 @@ def _measure_exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, fl
     return float(max(0.0, distance.min()))
 
 
-def _outline_face(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
+def _outline_face(axes: _Axes) -> list[np.ndarray]:
     return [np.array(axes.contour(_JAW) + axes.contour(_BROWS))]
 
 
-def _outline_extended(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
-    return [np.array(axes.contour(_JAW) + axes.contour(_FOREHEAD))]
+def _outline_extended(axes: _Axes) -> list[np.ndarray]:
+    return [np.array(axes.contour(_JAW) + axes.contour(_FOREHEAD, forehead=True))]
 
 
-def _outline_inner(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
-    """From the brows to below the mouth, without cheeks and chin."""
-    eyes = [axes.around(eye - 0.1 * axes.unit * axes.down, 0.36, 0.34) for eye in axes.landmarks[:2]]
-    mouth = [axes.around(corner, 0.14, 0.28) for corner in axes.landmarks[3:]]
-    return [np.concatenate([*eyes, *mouth])]
+def _outline_raised(axes: _Axes) -> list[np.ndarray]:
+    """To the middle of the forehead."""
+    return [np.array(axes.contour(_JAW) + axes.contour(_RAISED, forehead=True))]
 
 
-def _outline_parts(axes: _Axes, random: np.random.Generator) -> list[np.ndarray]:
-    """Eyes, nose, mouth: at least one of them."""
-    right_eye, left_eye, nose, right_corner, left_corner = axes.landmarks
-    eyes = [axes.around(eye - 0.1 * axes.unit * axes.down, 0.4, 0.32) for eye in (right_eye, left_eye)]
-    ridge = np.concatenate([axes.around(axes.eyes, 0.12, 0.1), axes.around(nose, 0.32, 0.2)])
-    lips = np.concatenate([axes.around(corner, 0.12, 0.24) for corner in (right_corner, left_corner)])
-    chosen = random.random(3) < 0.5
-    chosen[int(random.integers(3))] = True
-    shapes = zip(chosen, (eyes, [ridge], [lips]), strict=True)
-    return [part for is_taken, parts in shapes if is_taken for part in parts]
+def _outline_sectors(axes: _Axes) -> list[np.ndarray]:
+    """The two halves of the face and the nose, which leave out what is between the brows."""
+    sides = axes.contour(_JAW) + axes.contour(_BROWS)
+    root = axes.contour(((_BETWEEN_BROWS, -0.42),))
+    chin, nose = axes.at(0.0, axes.chin), axes.landmarks[2]
+    halves = [np.array([*sides[side::2], root[side], nose, chin]) for side in (0, 1)]
+    return [*halves, np.array([*axes.landmarks[:2], nose, chin])]
 
 
-_REGIONS: dict[str, Callable[[_Axes, np.random.Generator], list[np.ndarray]]] = {
+_REGIONS: dict[str, Callable[[_Axes], list[np.ndarray]]] = {
     "face": _outline_face,
     "extended": _outline_extended,
-    "inner": _outline_inner,
-    "parts": _outline_parts,
+    "raised": _outline_raised,
+    "sectors": _outline_sectors,
 }
 
 
 def _change_colours(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The crop in slightly other colours, and coarser or sharper."""
-    hue, saturation, brightness, contrast = random.uniform(-1.0, 1.0, 4)
+    brightness, contrast = random.uniform(-1.0, 1.0, 2)
     shift = random.uniform(-_RGB_SHIFT, _RGB_SHIFT, 3) * (random.random() < _RGB_SHIFT_CHANCE)
-    image = recolour(
-        crop,
-        brightness=1.0 + _BRIGHTNESS * float(brightness),
-        contrast=1.0 + _CONTRAST * float(contrast),
-        hue_degrees=_HUE * float(hue),
-        saturation=1.0 + _SATURATION * float(saturation),
-        shift=tuple(shift.tolist()),
-    )
+    shift += 255.0 * _BRIGHTNESS * brightness
+    image = recolour(crop, contrast=1.0 + _CONTRAST * float(contrast), shift=tuple(shift.tolist()))
     if random.random() < 0.5:
         factor, (height, width) = _DOWNSCALE[int(random.integers(2))], image.shape[:2]
         return images.resample(image, (width // factor, height // factor), cv2.INTER_NEAREST)
@@ -293,14 +280,14 @@ def _sharpen(image: np.ndarray, strength: float, lightness: float) -> np.ndarray
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
-def _move(source: np.ndarray, mask: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Source and mask shifted and scaled together."""
+def move(source: np.ndarray, mask: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Source ``(h, w, 3)`` and mask ``(h, w)`` shifted and stretched together, in both directions apart."""
     height, width = mask.shape
-    x, y = random.uniform((-_SHIFT_X, -_SHIFT_Y), (_SHIFT_X, _SHIFT_Y)) * (width, height)
-    scale = float(np.exp(random.uniform(np.log(_SCALE), -np.log(_SCALE))))
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0.0, scale)
-    matrix[:, 2] += x, y
     size = (width, height)
+    shift = random.uniform((-_SHIFT_X, -_SHIFT_Y), (_SHIFT_X, _SHIFT_Y)) * size
+    scale = np.exp(random.uniform(np.log(_SCALE), -np.log(_SCALE), 2))
+    middle = (np.array(size) - 1.0) / 2.0
+    matrix = np.column_stack([np.diag(scale), middle - scale * middle + shift])
     return (
         cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
         cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),

@@ -19,13 +19,12 @@ import pyarrow.compute as pc
 
 from deepfake.catalog.identity_overlap import read_identity_groups
 from deepfake.config import AugmentConfig, CropConfig, LeakcheckConfig
-from deepfake.config.parse import parse_section
 from deepfake.crops.augmentation import draw_changes, place_window
 from deepfake.crops.framing import find_framing, measure_rooms
 from deepfake.faces.cropping import place_square
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
-from deepfake.io.run_record import read_record
+from deepfake.io.run_record import parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck.probe_features import Samples
 from deepfake.pipelines.leakcheck.probes import run_probes

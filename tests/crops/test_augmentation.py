@@ -17,7 +17,7 @@ from deepfake.pipelines.leakcheck import probe_features, probes
 from tests.pipelines.leakcheck.made import crop, face, looked_at, videos_of
 
 EVERYTHING = AugmentConfig(flip=1, jpeg=1, blur=1, noise=1, downscale=1, cutout=1, rotation_degrees=20)
-NOTHING = DrawnChanges(False, 0.0, 1.0, 1.0, 1.0, None, None, 0, None, None, None)
+NOTHING = DrawnChanges(False, 0.0, 1.0, 0.0, 1.0, None, None, 0, None, None, None)
 
 
 def noise_image(seed: int = 0) -> np.ndarray:
@@ -97,6 +97,49 @@ def test_real_and_fake_samples_get_the_same_distribution() -> None:
         assert shares[1] == pytest.approx(getattr(config, name), abs=0.03), name
 
 
+def test_light_and_colour_are_changed_as_often_as_asked_for() -> None:
+    config = AugmentConfig(light=0.3, colour=0.6)
+    draws = [draw_changes(config, 0, 0, str(i)) for i in range(4000)]
+    lit = [one.brightness != 0 and one.contrast != 1 for one in draws]
+    coloured = [one.hue_degrees != 0 and one.saturation != 1 and any(one.rgb_shift) for one in draws]
+    assert np.mean(lit) == pytest.approx(0.3, abs=0.03)
+    assert np.mean(coloured) == pytest.approx(0.6, abs=0.03)
+    assert max(abs(one.brightness) for one in draws) == pytest.approx(25.5, abs=0.5)
+    for one in draws:
+        assert (one.brightness != 0) == (one.contrast != 1)
+
+
+def test_the_grid_of_jpeg_blocks_begins_anywhere() -> None:
+    """Where a block begins the step from pixel to pixel is larger; another of eight columns each time."""
+    ramp = np.repeat(np.linspace(0, 255, 224, dtype=np.uint8)[None, :, None], 224, 0).repeat(3, 2)
+    noisy = np.clip(ramp.astype(int) + np.random.default_rng(0).normal(0, 20, ramp.shape), 0, 255)
+    begins = set()
+    for corner in range(8):
+        found = apply_changes(
+            noisy.astype(np.uint8), replace(NOTHING, jpeg=10, jpeg_corner=(corner, 3))
+        ).astype(int)
+        steps = np.abs(np.diff(found.mean(axis=2), axis=1)).mean(axis=0)
+        begins.add(int(np.argmax([steps[at::8].mean() for at in range(8)])))
+    assert len(begins) == 8
+    drawn = {draw_changes(AugmentConfig(), 0, 0, str(i)).jpeg_corner for i in range(1000)}
+    assert len(drawn) == 64
+
+
+def test_a_mirrored_edge_repeats_what_is_inside_of_it() -> None:
+    image = noise_image()
+    for edge, strip, inside in (
+        (0, np.s_[:20], np.s_[39:19:-1]),
+        (2, np.s_[-20:], np.s_[-21:-41:-1]),
+    ):
+        found = apply_changes(image, replace(NOTHING, mirror=(edge, 20 / 224)))
+        np.testing.assert_array_equal(found[strip], image[inside])
+        assert (found != image).any(axis=2).mean() < 0.1
+    for edge in (1, 3):
+        found = apply_changes(image, replace(NOTHING, mirror=(edge, 20 / 224)))
+        changed = (found != image).any(axis=(0, 2))
+        assert changed.sum() == 20 and (changed[:20].all() or changed[-20:].all())
+
+
 def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> None:
     """The same drawn faces under both names: whatever told them apart would be augmentation's own mark."""
     config = AugmentConfig(
@@ -128,11 +171,11 @@ def test_a_probe_cannot_tell_the_classes_by_what_augmentation_left_on_them() -> 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.floats(0.7, 1.3), st.floats(0.7, 1.3), st.floats(-30, 30), st.floats(0.5, 1.5),
+    st.floats(0.7, 1.3), st.floats(-30, 30), st.floats(0.5, 1.5),
     st.tuples(*[st.floats(-20, 20)] * 3),
 )  # fmt: skip
 def test_colours_change_by_one_linear_map(
-    brightness: float, contrast: float, hue: float, saturation: float, shift: tuple[float, float, float]
+    contrast: float, hue: float, saturation: float, shift: tuple[float, float, float]
 ) -> None:
     image = noise_image()
     value = image.astype(np.float64)
@@ -141,9 +184,8 @@ def test_colours_change_by_one_linear_map(
     angle = np.deg2rad(hue)
     off_grey = value - grey  # turned about the grey axis, and stretched
     turned = off_grey * np.cos(angle) + np.cross(np.broadcast_to(axis, value.shape), off_grey) * np.sin(angle)
-    expected = brightness * (grey + saturation * turned)
-    expected = (expected - value.mean()) * contrast + value.mean() + shift
-    found = recolour(image, brightness, contrast, hue, saturation, shift)
+    expected = (grey + saturation * turned - value.mean()) * contrast + value.mean() + shift
+    found = recolour(image, contrast, hue, saturation, shift)
     np.testing.assert_allclose(found, np.clip(expected, 0, 255), atol=1.01)
 
 

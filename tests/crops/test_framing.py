@@ -14,7 +14,7 @@ from deepfake.crops.framing import Framing, find_framing, measure_rooms
 CUT = CropConfig()
 WIDE = CUT.size + 2 * CUT.surround
 BOX, FRAME = (300.0, 200.0, 100.0, 120.0), (720, 1280)
-NOTHING = DrawnChanges(False, 0.0, 1.0, 1.0, 1.0, None, None, 0, None, None, None)
+NOTHING = DrawnChanges(False, 0.0, 1.0, 0.0, 1.0, None, None, 0, None, None, None)
 
 
 def test_room_is_counted_from_the_middle_of_the_box_in_sides_of_it() -> None:
@@ -63,7 +63,7 @@ def test_a_window_lies_in_its_room_whatever_is_drawn(degrees: float) -> None:
 def test_what_is_shown_is_where_it_is_said_to_be() -> None:
     picture = np.zeros((WIDE, WIDE, 3), np.uint8)
     picture[140:150, 100:110] = 255
-    changes = DrawnChanges(False, 0.0, 1.25, 1.0, 1.0, None, None, 0, None, None, None, move=(0.05, -0.02))
+    changes = DrawnChanges(False, 0.0, 1.25, 0.0, 1.0, None, None, 0, None, None, None, move=(0.05, -0.02))
     framing = Framing((130.0, 150.0))
     centre, side = place_window(changes, 224, framing)
     assert side == 224 / 1.25

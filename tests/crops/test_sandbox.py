@@ -83,7 +83,9 @@ def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor
     for mine, theirs in zip(found, kept, strict=True):
         assert mine["crop"].startswith(b"BM") and theirs["crop"].startswith(b"\x89PNG")
         np.testing.assert_array_equal(decode_image(mine["crop"]), decode_image(theirs["crop"]))
-        assert {**mine, "crop": None} == {**theirs, "crop": None}
+        assert mine["surround"] is None and theirs["surround"].startswith(b"\x89PNG")
+        without = dict.fromkeys(("crop", "surround"))
+        assert {**mine, **without} == {**theirs, **without}
 
 
 @pytest.mark.parametrize(

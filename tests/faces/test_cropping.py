@@ -146,7 +146,7 @@ def test_a_square_lies_in_its_frame_and_shows_what_the_frame_has_of_the_face(
         across = (max(x, 0.0), min(x + w, 640.0), square.left, 640 - square.side)
         down = (max(y, 0.0), min(y + h, 360.0), square.top, 360 - square.side)
         for low, high, start, room in (across, down):
-            assert start <= low + 0.5 and high - 0.5 <= start + square.side
+            assert start <= low + 1.0 and high - 1.0 <= start + square.side  # whole pixels
             assert square.padded > 0 or 0 <= start <= room
     if max(w, h) * (1 + 2 * margin) * 1.5 < 360:  # there is room for it
         assert (square.padded, square.shrink) == (0.0, 1.0)
