@@ -19,7 +19,6 @@ _NOISE_SIGMA = (2.0, 8.0)  # grey levels
 _DOWNSCALE = (0.4, 0.9)  # share of the side
 _CUTOUT = (0.1, 0.35)  # share of the side
 _MIRROR = 0.2  # most of the side
-_JPEG_BLOCK = 8  # pixels
 _GREY = 127
 
 
@@ -43,7 +42,6 @@ class DrawnChanges:
     rgb_shift: tuple[float, ...] = (0.0, 0.0, 0.0)  # grey levels
     move: tuple[float, float] = (0.0, 0.0)  # shares of the side
     mirror: tuple[int, float] | None = None  # which edge, and how much of the side
-    jpeg_corner: tuple[int, int] = (0, 0)  # where its first block begins, pixels before the picture
 
 
 def make_random(seed: int, epoch: int, sample_id: str, purpose: str = "") -> np.random.Generator:
@@ -64,7 +62,7 @@ def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -
     hue, saturation, *rgb = random.uniform(-1.0, 1.0, 5).tolist()
     x, y = (random.uniform(-1.0, 1.0, 2) * config.translation).tolist()
     mirrored, width_mirrored = random.random(2).tolist()
-    edge, *corner = random.integers((4, _JPEG_BLOCK, _JPEG_BLOCK)).tolist()
+    edge = int(random.integers(4))
     is_lit, is_coloured = (random.random(2) < (config.light, config.colour)).tolist()
 
     def between(bounds: tuple[float, float], index: int) -> float:
@@ -89,7 +87,6 @@ def draw_changes(config: AugmentConfig, seed: int, epoch: int, sample_id: str) -
         rgb_shift=tuple(one * config.rgb_shift * is_coloured for one in rgb),
         move=(x, y),
         mirror=(edge, width_mirrored * _MIRROR) if mirrored < config.mirror else None,
-        jpeg_corner=(corner[0], corner[1]),
     )
 
 
@@ -98,15 +95,13 @@ def apply_changes(
 ) -> np.ndarray:
     """The changed crop, ``(size, size, 3) uint8 RGB``, of a picture of the same kind, which stays as it was.
 
-    ``size`` is the picture's own by default. Geometry comes first, then light and colour, then what cameras
-    and uploads do: blur, noise, scaling, JPEG. Borders that a rotation uncovers are filled by reflection: a
-    black corner would tell which crops were rotated.
+    ``size`` is the picture's own by default. First come light and colour and what cameras and uploads do:
+    blur, noise, scaling, JPEG; then the window is cut, which resamples their traces, as that of a face in a
+    compressed frame does. Borders that a rotation uncovers are filled by reflection: a black corner would
+    tell which crops were rotated.
     """
-    window = cut_window(picture, changes, len(picture) if size is None else size, framing)
     shift = tuple(changes.brightness + one for one in changes.rgb_shift)
-    image = recolour(window, changes.contrast, changes.hue_degrees, changes.saturation, shift)
-    if changes.mirror is not None:
-        image = _mirror_edge(image, *changes.mirror)
+    image = recolour(picture, changes.contrast, changes.hue_degrees, changes.saturation, shift)
     if changes.blur is not None:
         image = images.blur(image, changes.blur)
     if changes.noise is not None:
@@ -115,7 +110,10 @@ def apply_changes(
         height, width = image.shape[:2]
         image = images.resample(image, (round(width * changes.downscale), round(height * changes.downscale)))
     if changes.jpeg is not None:
-        image = _compress(image, changes.jpeg, changes.jpeg_corner)
+        image = images.compress_jpeg(image, changes.jpeg)
+    image = cut_window(image, changes, len(picture) if size is None else size, framing)
+    if changes.mirror is not None:
+        image = _mirror_edge(image, *changes.mirror)
     if changes.cutout is not None:
         image = _cut_out(image, changes.cutout)
     return np.ascontiguousarray(image)
@@ -185,13 +183,6 @@ def _mirror_edge(image: np.ndarray, edge: int, share: float) -> np.ndarray:
     return np.ascontiguousarray(
         np.rot90(np.concatenate([turned[width : 2 * width][::-1], turned[width:]]), -edge)
     )
-
-
-def _compress(image: np.ndarray, quality: int, corner: tuple[int, int]) -> np.ndarray:
-    """After JPEG, whose blocks begin anywhere: nothing aligns a face in a compressed frame with them."""
-    x, y = corner
-    wider = cv2.copyMakeBorder(image, y, 0, x, 0, cv2.BORDER_REFLECT_101)
-    return images.compress_jpeg(wider, quality)[y:, x:]
 
 
 def _cut_out(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
