@@ -1,7 +1,8 @@
 """A video container: opened so that it can do no harm, and its packets listed without decoding them."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -27,6 +28,9 @@ FORMATS = (
 # FFmpeg's own (fftools/ffmpeg_demux.c), the second for formats whose clocks may be set anew at any place. In
 # the others a frame may be meant to be shown for long, but not for as long as the third.
 STEP_BACK, RESETTABLE_JUMP, JUMP = Fraction(1, 10), 10, 3600
+# Their stamps are right, but some are in the order of decoding: they do not say which frame is which.
+DECODING_ORDER = ("avi", "asf")
+MANY_BYTES = 2**20
 UNKNOWN = -(2**62)  # a time before all others
 
 # Titles and comments, which nothing here reads, may be in any encoding. PyAV 19 keeps such bytes as they are
@@ -41,6 +45,8 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
     """
     # Nothing inside a container can make FFmpeg open another file or a connection.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+    # Of a joined broadcast, a programme whose streams have moved to other places goes on.
+    options["merge_pmt_versions"] = "1"
     if not parse:
         options["fflags"] = "noparse"
     try:
@@ -105,6 +111,17 @@ def _describe_stream(stream: Any) -> str:
     return f"stream {stream.index}{size}"
 
 
+def read_packets(opened: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream, less empty ones, from where the container stands.
+
+    PyAV may stumble at the end over streams that began on the way.
+    """
+    with suppress(IndexError):
+        for packet in opened.demux(stream):
+            if packet.size or packet.pts is not None:
+                yield packet
+
+
 def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tuple[Packets, str | None]:
     """Every packet of a stream, read from where the container stands, and what was lost on the way.
 
@@ -116,9 +133,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     last_duration = untimed = 0
     incomplete = None
     try:
-        for packet in opened.demux(stream):
-            if packet.size == 0 and packet.pts is None:
-                continue
+        for packet in read_packets(opened, stream):
             stamps.append(packet.pts)
             untimed += packet.dts is None
             decoded.append(packet.dts if packet.dts is not None else decoded[-1] if decoded else UNKNOWN)
@@ -131,6 +146,8 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
                 check_time()
     except av.error.FFmpegError as error:
         incomplete = f"ended early while reading: {describe_error(error)}"
+    if opened.format.name == "mpegts" and incomplete is None:
+        incomplete = _describe_rest(opened.size, max(offsets, default=0))
     if not any(shown):
         raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")
     base = Fraction(1) * (stream.time_base or Fraction(1, 1000))  # PyAV 19 has fractions of its own
@@ -143,7 +160,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     if timed:
         jump = RESETTABLE_JUMP if opened.format.flags & Flags.ts_discont.value else JUMP
         usable = np.array(stamps, np.int64) if told else clock
-        usable, parts = join_parts(usable, clock, round(STEP_BACK / base), round(jump / base))
+        usable, parts = join_parts(usable, clock, is_shown, round(STEP_BACK / base), round(jump / base))
     else:
         usable = np.arange(len(stamps))
     packets = Packets(
@@ -152,13 +169,27 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
         shown=is_shown,
         offsets=np.frombuffer(offsets, np.int64),
         sizes=np.frombuffer(sizes, np.int64),
-        # AVI's stamps are right, but some are in the order of decoding: they do not say which frame is which.
-        stamped=(told and opened.format.name != "avi" and len(np.unique(usable[is_shown])) == sum(shown)),
+        stamped=(
+            told
+            and opened.format.name not in DECODING_ORDER
+            and len(np.unique(usable[is_shown])) == sum(shown)
+        ),
         time_base=base if timed else 1 / rate,
         last_seconds=last_duration * base if timed and last_duration else 1 / rate,
         parts=parts,
     )
     return packets, incomplete
+
+
+def _describe_rest(size: int, last: int) -> str | None:
+    """What to say where a broadcast goes on for long after its stream's last packet; None elsewhere.
+
+    Streams that it did not announce at its beginning are not read.
+    """
+    rest = size - last
+    if rest < max(MANY_BYTES, size // 20):
+        return None
+    return f"the last {100 * rest // size} % of the file have nothing of this stream; perhaps another goes on"
 
 
 def describe_error(error: BaseException) -> str:

@@ -30,7 +30,7 @@ from deepfake.io.tables import Status
 from deepfake.video import container
 from deepfake.video.colour import name_transfer
 from deepfake.video.errors import VideoError
-from deepfake.video.frame import Frame, square_size
+from deepfake.video.frame import Frame, Orientation, read_orientation, square_size
 from deepfake.video.h264 import can_start
 from deepfake.video.image import ImageFile, is_image, is_jpeg_stream
 from deepfake.video.mp4 import MAX_BOXES, REMOTE_BOXES, MediaFile, find_media_ranges, subtract_ranges
@@ -91,6 +91,7 @@ class VideoFile:
         self._container: Any = None
         self.damage: str | None = None  # the first that was found on the way, in words
         self._lost = self._asked = 0  # frames
+        self._turn: Orientation | None = None  # what the stream last said
         head = file.read(16)
         file.seek(0)
         if not head:
@@ -353,6 +354,7 @@ class VideoFile:
         for packet in itertools.chain(self._demux(stream), [None]):
             for picture in self._send(context, packet):
                 index += 1
+                self._note_turn(picture)
                 if index in chosen and not picture.is_corrupt:
                     yield self._frame(index, float(self.times[index]), picture)
                 if index >= last:
@@ -361,19 +363,22 @@ class VideoFile:
 
     def _picked(self, pictures: Sequence[Any], index_of: dict[int, int]) -> Iterator[Frame]:
         for picture in pictures:
+            self._note_turn(picture)
             if picture.pts in index_of and not picture.is_corrupt:
                 index = index_of.pop(picture.pts)
                 yield self._frame(index, float(self.times[index]), picture)
 
     def _frame(self, index: int, time_s: float, picture: Any) -> Frame:
         self._check_size(*square_size(picture.width, picture.height, self._pixel_aspect))
-        return Frame(index, time_s, picture, self._pixel_aspect)
+        return Frame(index, time_s, picture, self._pixel_aspect, self._turn)
+
+    def _note_turn(self, picture: Any) -> None:
+        """An SEI message, which is only in key frames' packets, holds until there is another."""
+        self._turn = read_orientation(picture) or self._turn
 
     def _demux(self, stream: Any) -> Iterator[Any]:
         try:
-            for packet in self._container.demux(stream):
-                if packet.size or packet.pts is not None:
-                    yield packet
+            yield from container.read_packets(self._container, stream)
         except av.error.FFmpegError as error:
             self.damage = self.damage or f"ended early while reading: {container.describe_error(error)}"
 

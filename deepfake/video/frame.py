@@ -1,5 +1,6 @@
 """One decoded frame, in whichever form it is asked for: whole, a part, small, in colour or grey."""
 
+import itertools
 import struct
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from deepfake.video.colour import is_standard, to_standard
 # Planar 8-bit formats by their chroma steps across and down; of these a part, converted alone, has the
 # pixels of the whole (4:2:2 does not: swscale filters it down the picture).
 SUBSAMPLING = {"yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv444p": (1, 1), "yuvj444p": (1, 1)}
+
+# PyAV names the side data of FFmpeg 7 and raises at a picture with any other, such as EXIF since FFmpeg 8.
+SideData._missing_ = classmethod(lambda kinds, value: kinds.VIDEO_HINT)  # type: ignore[method-assign,assignment]
 
 FROM_RGB = {"bgr24": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}
 
@@ -45,13 +49,17 @@ class Orientation(NamedTuple):
 UPRIGHT = Orientation()
 
 
-def read_orientation(picture: Any) -> Orientation:
-    """Of a decoded ``av.VideoFrame``; an angle between quarter turns is taken to the nearest."""
-    data = picture.side_data.get(
-        SideData.DISPLAYMATRIX
-    )  # PyAV 18 lists values, 19 their kinds; both know this
-    if data is None:
-        return UPRIGHT
+def read_orientation(picture: Any) -> Orientation | None:
+    """Of a decoded ``av.VideoFrame``; None where it says nothing.
+
+    The container's word, which each picture has and has first, counts before that of the stream. An angle
+    between quarter turns is taken to the nearest.
+    """
+    if SideData.DISPLAYMATRIX not in (found := picture.side_data):
+        return None
+    # By number: by kind, PyAV gives the last of several, and only its 18 lists them.
+    several = (found[number] for number in itertools.count())
+    data = next(one for one in several if one.type == SideData.DISPLAYMATRIX)
     # A stored place (x, y) is shown at (ax + cy, bx + dy): libavutil/display.h.
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
     if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -71,8 +79,12 @@ class Frame:
         time_s: float,
         picture: av.VideoFrame | np.ndarray,
         pixel_aspect: Fraction | None = None,
+        orientation: Orientation | None = None,
     ) -> None:
-        """``pixel_aspect`` is the width of a stored pixel over its height; of what is shown it is 1."""
+        """``pixel_aspect`` is the width of a stored pixel over its height; of what is shown it is 1.
+
+        ``orientation`` is that of a decoded picture which says nothing of its own.
+        """
         self.index = index
         self.time_s = time_s
         self._picture: Any = picture
@@ -81,7 +93,9 @@ class Frame:
             if isinstance(picture, np.ndarray)
             else square_size(picture.width, picture.height, pixel_aspect)[::-1]
         )
-        self._shown = UPRIGHT if isinstance(picture, np.ndarray) else read_orientation(picture)
+        self._shown = UPRIGHT
+        if not isinstance(picture, np.ndarray):
+            self._shown = read_orientation(picture) or orientation or UPRIGHT
         self._rgb: np.ndarray | None = picture if isinstance(picture, np.ndarray) else None
 
     @property

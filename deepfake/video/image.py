@@ -13,7 +13,8 @@ from deepfake.video.errors import VideoError
 
 pi_heif.register_heif_opener(decode_threads=1, thumbnails=False)  # Pillow reads HEIC by it
 
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+JPEG = b"\xff\xd8\xff"
+MAGIC = (JPEG, b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")  # of files that hold pictures, no sequences
 
@@ -34,7 +35,7 @@ def is_jpeg_stream(file: BinaryIO) -> bool:
     """Whether JPEG pictures follow each other (bare Motion JPEG), and no list says that they are previews."""
     file.seek(0)
     data = file.read(STREAM_BYTES)
-    return data.count(b"\xff\xd9\xff\xd8\xff") > 1 and b"MPF\0" not in data[: 2**16]
+    return data.startswith(JPEG) and data.count(b"\xff\xd9\xff\xd8\xff") > 1 and b"MPF\0" not in data[: 2**16]
 
 
 class ImageFile:
@@ -95,18 +96,16 @@ class ImageFile:
             return
         for index, picture in enumerate(self._read_series()):
             if index in indices:
-                if picture.mode.startswith("I;16"):
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                yield index, np.asarray(picture.convert("RGB"))
+                yield index, _make_rgb(picture)
             if index >= max(indices, default=0):
                 return
 
     def _read_still(self) -> np.ndarray:
         self._file.seek(0)
-        if self.kind in ("heif", "avif"):
+        if self.kind in ("heif", "avif", "tiff"):
             try:
                 with Image.open(self._file) as opened:
-                    return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+                    return _make_rgb(opened)
             except (OSError, SyntaxError, EOFError, ValueError) as error:
                 raise VideoError(Status.DECODE_ERROR, f"the {self.kind} image is damaged: {error}") from error
         bgr = cv2.imdecode(np.frombuffer(self._file.read(), np.uint8), cv2.IMREAD_COLOR)
@@ -130,3 +129,11 @@ class ImageFile:
                     self.incomplete = f"damaged from picture {number - first} on: {error}"
                     return
                 yield opened
+
+
+def _make_rgb(picture: Image.Image) -> np.ndarray:
+    """(h, w, 3) uint8 RGB of a picture, turned as its EXIF says; transparency is dropped."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return np.asarray(picture.convert("RGB"))

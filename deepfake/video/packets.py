@@ -107,7 +107,9 @@ class Packets:
         return int(order[found]) if found < len(ordered) and ordered[found] == stamp else None
 
 
-def join_parts(stamps: np.ndarray, clock: np.ndarray, back: int, jump: int) -> tuple[np.ndarray, int]:
+def join_parts(
+    stamps: np.ndarray, clock: np.ndarray, shown: np.ndarray, back: int, jump: int
+) -> tuple[np.ndarray, int]:
     """Stamps of a stream whose clock is set anew on the way, as of recordings that were joined.
 
     Parts that follow a step back stay in decoding order, each a frame behind the one before; within a part
@@ -115,8 +117,8 @@ def join_parts(stamps: np.ndarray, clock: np.ndarray, back: int, jump: int) -> t
 
     Parameters
     ----------
-    stamps, clock : (n,) int64
-        Presentation stamp and time of decoding of each packet, in decoding order.
+    stamps, clock, shown : (n,) int64, int64, bool
+        Presentation stamp, time of decoding of each packet, and whether it is shown, in decoding order.
     back, jump
         A step of the clock back by more than the one, or between two stamps ahead by more than the other, is
         no time that passed; unless most steps are nearly as long, as of pictures taken once a minute.
@@ -125,7 +127,17 @@ def join_parts(stamps: np.ndarray, clock: np.ndarray, back: int, jump: int) -> t
     -------
     (n,) int64 and how many clocks there are; with one, the stamps are as they were.
     """
-    edges = [0, *(np.flatnonzero(np.diff(clock) < -back) + 1), len(stamps)]
+    # An edit list too goes back to decode what it shows next, but for FFmpeg's order of decoding at its cuts.
+    overlap = 0 if shown.all() else SLOW * back
+    backs = np.flatnonzero(np.diff(clock) < -back) + 1
+    edges = [0]
+    for place, following in pairwise([*backs.tolist(), len(stamps)]):
+        before, after = (
+            stamps[first:stop][shown[first:stop]] for first, stop in ((edges[-1], place), (place, following))
+        )
+        if len(before) and len(after) and after.min() + overlap <= before.max():
+            edges.append(place)
+    edges.append(len(stamps))
     parts = [np.arange(first, stop) for first, stop in pairwise(edges)]
     order = np.concatenate([part[np.argsort(stamps[part], kind="stable")] for part in parts])
     steps = np.diff(stamps[order])

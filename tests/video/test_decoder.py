@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 from PIL import Image
 
@@ -193,6 +194,47 @@ def test_all_eight_orientations_are_shown_as_ffmpeg_shows_them(
     assert small.shape[:2] == tuple(round(side * scale) for side in frame.size)
     expected_small = cv2.resize(shown, small.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(small[:, :, ::-1].astype(int) - expected_small).mean() < 8  # shown wrongly: 30 and more
+
+
+@pytest.mark.parametrize("rotation", [0, 180])
+def test_a_turn_that_only_key_frames_tell_holds_for_all_after_the_containers(
+    tmp_path: Path, rotation: int
+) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", rotation=rotation, options={"x264-params": "keyint=12"})
+    path = tmp_path / "clip.mp4"
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream, opaque=True)
+        insert = BitStreamFilterContext("h264_metadata=display_orientation=insert:rotate=90", stream, copy)
+        for packet in source.demux(stream):
+            for changed in insert.filter(packet) if packet.size else []:
+                changed.stream = copy
+                target.mux(changed)
+    with open_local(path, SamplingConfig(every_n=7)) as video:
+        frames = list(video.sample())
+    stored = decode_everything(plain)
+    assert len(frames) == 9
+    for frame in frames:
+        np.testing.assert_array_equal(frame.to_rgb(), np.rot90(stored[frame.index], 2 if rotation else 1))
+
+
+def test_a_picture_may_have_side_data_that_pyav_has_no_name_for(tmp_path: Path) -> None:
+    path, exif = tmp_path / "camera.avi", Image.Exif()
+    exif[0x010F] = "a camera"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 192, 144, "yuvj420p"
+        for i in range(5):
+            file = io.BytesIO()
+            Image.fromarray(picture(i / 25)).save(file, "JPEG", quality=95, exif=exif)
+            packet = av.Packet(file.getvalue())
+            packet.pts = packet.dts = i
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, True
+            container.mux(packet)
+    with open_local(path, SamplingConfig(every_n=1)) as video:
+        frames = list(video.sample())
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert np.abs(frames[4].to_rgb().astype(int) - picture(4 / 25)).mean() < 8
 
 
 @pytest.mark.parametrize(

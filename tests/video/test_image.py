@@ -131,6 +131,33 @@ def test_pages_of_16_bits_keep_their_high_8() -> None:
     assert [int(rgb.mean()) for rgb in found.values()] == [10, 200]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_pictures_of_a_series_are_turned_as_its_exif_says(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by a quarter to show
+    data = series(kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    with VideoFile(io.BytesIO(data), SamplingConfig(every_n=1)) as video:
+        frames = list(video.sample())
+    assert len(frames) == 4
+    for frame in frames:
+        np.testing.assert_array_equal(frame.to_rgb(), np.rot90(np.roll(PIXELS, frame.index, 0), -1))
+
+
+def test_a_tiff_of_jpeg_strips_or_with_transparency_is_an_image() -> None:
+    tall = np.repeat(np.repeat(PIXELS, 40, 0), 16, 1)
+    file = io.BytesIO()
+    Image.fromarray(tall).save(file, "TIFF", compression="jpeg", strip_size=4000, quality=95)
+    assert file.getvalue().count(b"\xff\xd9\xff\xd8\xff") > 1
+    with VideoFile(io.BytesIO(file.getvalue()), SamplingConfig()) as video:
+        [frame] = video.sample()
+    assert np.abs(frame.to_rgb().astype(int) - tall).mean() < 12
+    transparent, file = Image.fromarray(PIXELS), io.BytesIO()
+    transparent.putalpha(0)
+    transparent.save(file, "TIFF")
+    [(_, rgb)] = image.ImageFile(file, accept).read_pictures({0})
+    np.testing.assert_array_equal(rgb, PIXELS)
+
+
 def test_an_animation_that_was_cut_off_gives_what_is_left_and_says_so() -> None:
     data = series("PNG", duration=100)
     with VideoFile(io.BytesIO(data[: len(data) * 2 // 3]), SamplingConfig(every_n=1)) as video:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_stamps_of_parts_keep_the_order_of_parts_and_within_them(lengths: list[i
     stamps = 3600 * np.concatenate(parts)
     clock = 3600 * np.concatenate([np.arange(length) for length in lengths]) - 7200
     clock += np.repeat([-50_000 * i for i in range(len(lengths))], lengths)  # each begins before the last
-    joined, count = join_parts(stamps, clock, 9000, 900_000)
+    joined, count = join_parts(stamps, clock, np.ones(len(stamps), bool), 9000, 900_000)
     assert count == len(lengths)
     edges = np.cumsum([0, *lengths])
     expected = np.concatenate([part + start for part, start in zip(parts, edges, strict=False)])
@@ -84,7 +85,7 @@ def test_stamps_of_parts_keep_the_order_of_parts_and_within_them(lengths: list[i
 
 def test_stamps_with_long_gaps_stay_where_all_are_long() -> None:
     stamps = np.arange(20) * 15  # a frame each 15 s
-    joined, count = join_parts(stamps, stamps, 1, 10)
+    joined, count = join_parts(stamps, stamps, np.ones(20, bool), 1, 10)
     np.testing.assert_array_equal(joined, stamps)
     assert count == 1
 
@@ -120,6 +121,63 @@ def test_the_time_stamps_of_avi_are_told_where_frames_were_dropped(
     for frame in frames:  # each shows what belongs to its time
         distances = [np.abs(frame.to_rgb().astype(int) - picture(i / 25)).mean() for i in shown]
         assert shown[int(np.argmin(distances))] == round(25 * frame.time_s)
+
+
+def test_frames_of_asf_whose_stamps_are_in_the_order_of_decoding_keep_their_order(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.asf", options=SHORT_GROUPS)
+    everything = decode_everything(clip)
+    with open_local(clip, SamplingConfig(every_n=7)) as video:
+        frames = list(video.sample())
+    assert [frame.time_s for frame in frames] == pytest.approx([i / 25 for i in range(0, 60, 7)], abs=0.002)
+    for frame in frames:
+        np.testing.assert_array_equal(frame.to_rgb(), everything[frame.index], err_msg=str(frame.index))
+
+
+# What an edit list shows: stretches of (first frame, frames), one after the other.
+@pytest.mark.parametrize("edits", [[(5, 10), (30, 10)], [(30, 10), (5, 10)], [(5, 10), (5, 10)], [(17, 30)]])
+def test_what_an_edit_list_shows_has_one_clock(tmp_path: Path, edits: list[tuple[int, int]]) -> None:
+    clip = write_clip(tmp_path / "clip.mov", options={"x264-params": "keyint=12:bframes=0"})
+    everything = decode_everything(clip)
+    clip.write_bytes(with_edits(clip.read_bytes(), edits))
+    with open_local(clip, SamplingConfig(every_n=1)) as video:
+        frames = list(video.sample())
+    expected = [first + i for first, count in edits for i in range(count)]
+    assert (video.info.notes, video.info.duration_s) == (None, pytest.approx(len(expected) / 25))
+    assert [frame.time_s for frame in frames] == pytest.approx([i / 25 for i in range(len(expected))])
+    for frame in frames:
+        np.testing.assert_array_equal(frame.to_rgb(), everything[expected[frame.index]])
+
+
+def with_edits(movie: bytes, edits: list[tuple[int, int]]) -> bytes:
+    """A movie of 25 frames, 12800 units a second, its index last, with these edits (ISO 14496-12, 8.6.6)."""
+    assert movie.count(b"elst") == 1
+    start = movie.index(b"edts") - 4
+    (size,) = struct.unpack(">I", movie[start : start + 4])
+    entries = b"".join(struct.pack(">IiI", 40 * count, 512 * first, 2**16) for first, count in edits)
+    content = struct.pack(">II", 0, len(edits)) + entries
+    box = struct.pack(">I4sI4s", 16 + len(content), b"edts", 8 + len(content), b"elst") + content
+    changed = bytearray(movie[:start] + box + movie[start + size :])
+    for name in (b"trak", b"moov"):
+        place = movie.rindex(name, 0, start) - 4
+        (old,) = struct.unpack(">I", movie[place : place + 4])
+        struct.pack_into(">I", changed, place, old + len(box) - size)
+    return bytes(changed)
+
+
+def test_a_broadcast_whose_streams_move_on_the_way_goes_on(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"options": {"x264-params": "keyint=12", "crf": "1"}, "size": (640, 480)}
+    one = write_clip(tmp_path / "one.ts", **options)
+    moved = write_clip(tmp_path / "moved.ts", **options, muxer={"mpegts_start_pid": "512"})
+    other = {"mpegts_start_pid": "512", "mpegts_pmt_start_pid": "5000", "mpegts_service_id": "7"}
+    programme = write_clip(tmp_path / "programme.ts", **options, muxer=other)
+    for following, frames, lost in ((moved, 120, False), (programme, 60, True)):
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(one.read_bytes() + following.read_bytes())
+        with open_local(joined, SamplingConfig(every_n=30)) as video:
+            assert len(list(video.sample())) == frames // 30
+            assert video.info.frames_total == frames
+            assert bool(video.incomplete) == lost
+    assert video.incomplete and "% of the file have nothing of this stream" in video.incomplete
 
 
 def test_a_capture_with_dropped_frames_has_the_times_that_ffprobe_tells(cases: Path) -> None:

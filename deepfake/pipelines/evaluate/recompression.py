@@ -29,7 +29,7 @@ from deepfake.model.inference import Scorer
 from deepfake.pipelines.evaluate import robustness
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
-from deepfake.video.frame import Frame, read_orientation
+from deepfake.video.frame import UPRIGHT, Frame, read_orientation
 
 CRFS = (23, 32, 40)
 MAX_SECONDS = 60.0  # longer videos are not taken
@@ -86,7 +86,8 @@ def recompress(source: Any, target: Path, crf: int) -> None:
         encoded = copy.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
         # phones turn the picture in the container, not the pixels; what that cannot say is written as shown
         aspect = stream.sample_aspect_ratio
-        as_shown = read_orientation(first).is_reflection or aspect not in (None, 0, 1)
+        turn = read_orientation(first) or UPRIGHT
+        as_shown = turn.is_reflection or aspect not in (None, 0, 1)
         height, width = Frame(0, 0.0, first, aspect).size if as_shown else (stream.height, stream.width)
         # 4:2:0 needs even sides
         encoded.width, encoded.height = width // 2 * 2, height // 2 * 2
@@ -95,7 +96,8 @@ def recompress(source: Any, target: Path, crf: int) -> None:
             encoded.set_display_rotation(first.rotation)
         for number, frame in enumerate(chain([first], frames)):
             if as_shown:
-                frame = av.VideoFrame.from_ndarray(Frame(number, 0.0, frame, aspect).to_rgb(), format="rgb24")
+                shown = Frame(number, 0.0, frame, aspect, turn)
+                frame = av.VideoFrame.from_ndarray(shown.to_rgb(), format="rgb24")
             plain = frame.reformat(encoded.width, encoded.height, "yuv420p")
             plain.pts, plain.time_base = number, 1 / rate
             plain.pict_type = 0  # the encoder's own choice of key frames
