@@ -76,16 +76,23 @@ def gather_frames(
         for path, several in pictures.items()
         if path and path not in other and (skeleton := _find_skeleton(path, several)) is not None
     ]
-    chosen = [] if how == "never" else folders if how == "always" else _choose(folders, pictures, root_name)
-    if not chosen:
+    if how == "never":
         return list(footage)
-    doubled = {folder.path for folder in chosen if drop_level(folder.path) in videos}
+    doubled = {
+        folder.path
+        for folder in folders
+        if drop_level(folder.path) in videos and not _CAMERA.match(folder.skeleton)
+    }
+    rest = [folder for folder in folders if folder.path not in doubled]
+    chosen = rest if how == "always" else _choose(rest, pictures, root_name)
+    if not (chosen or doubled):
+        return list(footage)
     if doubled:
         words = "%d folders of frames are left out, since their videos are there too, such as %s"
         log.info(words, len(doubled), min(doubled))
-    gathered = {folder.path for folder in chosen}
+    gathered = doubled.union(folder.path for folder in chosen)
     kept = [info for info in footage if info.path.rpartition("/")[0] not in gathered]
-    kept += [_join(folder) for folder in chosen if folder.path not in doubled]
+    kept += [_join(folder) for folder in chosen]
     return sorted(kept, key=lambda info: (info.path, info.uri))
 
 

@@ -73,7 +73,7 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage, notes: dict[
     if not footage:
         raise UsageError(_explain_nothing(uri, files, notes))
     if len(footage) < len(files) and (unread := [info.path for info in files if is_unread(info.path)]):
-        words = "%s: %d files that may be pictures or videos are not read: %s; the first is %s"
+        words = "%s: %d files that may be or hold pictures or videos are not read: %s; the first is %s"
         log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
         notes["not_read"] = f"{len(unread)} files: {count_extensions(unread)}"
     footage = gather_frames(footage, config.frame_folders, root_name)
@@ -85,18 +85,19 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage, notes: dict[
         )
     if config.layout in ("auto", "ffpp"):
         footage = _leave_out_rest(uri, footage, known, root, config)
-    return _make_layout_table(uri, footage, known, root_name)
+    return _make_layout_table(uri, footage, known, root_name, config)
 
 
 def _make_layout_table(
-    uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root_name: str
+    uri: str, footage: list[FileInfo], known: Mapping[str, Provenance], root_name: str, config: CatalogConfig
 ) -> pa.Table:
     """Clips that a layout knows, and other footage by its folders' names."""
     others = [info for info in footage if info.path not in known]
     if known and others:
         words = "%s: %d files are taken by their folders' names, such as %s"
         log.info(words, uri, len(others), others[0].path)
-    named = iter(folders.describe_by_folders(others, root_name))
+    frames = config.frame_folders != "never"
+    named = iter(folders.describe_by_folders(others, root_name, alone=not known, frames=frames))
     return _make_table(footage, [known.get(info.path) or next(named) for info in footage])
 
 

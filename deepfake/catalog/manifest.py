@@ -9,14 +9,16 @@ Columns, by any of these names, in any order; all but the first are optional and
 - ``method`` or ``generator``, ``compression``, ``dataset``, ``size_bytes``
 - ``split``: train, val or test; it wins over any other split but that of ``assign_splits``
 - ``target_id``, ``subject`` or ``identity`` (who is seen), and ``source_id``; 515.0, as pandas writes a whole
-  number beside gaps, is 515
+  number beside gaps, is 515, and 071 is 71 where both stand there; nan, none, n/a and the like are no id
 
-Blanks around values are no part of them, but in a path whose column's name has none around it.
+Values of a CSV file stand between commas, semicolons or tabs. Blanks around them are no part of them, but in
+a path whose column's name has none around it.
 
 The files themselves are neither listed nor opened, and columns are handled whole: a manifest may have ten
 million rows.
 """
 
+import logging
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -36,6 +38,8 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import SCHEMES, join, make_absolute
 
+log = logging.getLogger(__name__)
+
 EXTENSIONS = (".csv", ".parquet")
 SPARK_MARK = "_SUCCESS"  # what Spark leaves in a folder that it has finished
 
@@ -52,14 +56,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "source_id": ("source_id",),
     "size_bytes": ("size_bytes",),
 }
+NOTHING = ("", "unknown", "none", "null", "nan", "<na>", "n/a", "#n/a", "-")  # what stands for no value
 LABELS: dict[str, int | None] = {
     **dict.fromkeys(("0", "0.0", "real", "original", "genuine", "pristine", "false"), REAL),
     **dict.fromkeys(("1", "1.0", "fake", "deepfake", "manipulated", "true"), FAKE),
-    **dict.fromkeys(("", "unknown", "none", "null", "nan"), None),
+    **dict.fromkeys(NOTHING, None),
 }
-SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, "": None}
+SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, **dict.fromkeys(NOTHING, None)}
 
-_CSV = pyarrow.csv.ParseOptions(newlines_in_values=True)
+_PACKED = (b"PK\x03\x04", b"\x1f\x8b")  # ZIP, of which Excel's workbooks are some, and gzip
 _TRIED = 100  # names that are not all ASCII, of which one must be absent before all are looked for
 _SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
 
@@ -88,6 +93,7 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
     is_real, is_fake = (pc.fill_null(pc.equal(label, value), False) for value in (REAL, FAKE))
     method = pc.if_else(is_fake, pc.coalesce(raw["method"], pa.scalar("fake")), raw["method"])
     own_name = pc.replace_substring_regex(video_id, r"([^/])\.[^./]+$", r"\1")
+    target, source = _spell_numbers_alike(uri, (pc.coalesce(raw["target_id"], own_name), raw["source_id"]))
     values = {
         "video_id": video_id,
         "uri": _find_spellings(_make_uris(path, folder), storage),
@@ -98,8 +104,8 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
         "method": pc.if_else(is_real, pa.scalar("real"), method),
         "compression": pc.if_else(pc.equal(raw["compression"], "c0"), pa.scalar("raw"), raw["compression"]),
         "split": _map_values(uri, "split", raw["split"], SPLIT_NAMES, pa.string(), "train, val or test"),
-        "target_id": pc.coalesce(raw["target_id"], own_name),
-        "source_id": raw["source_id"],
+        "target_id": target,
+        "source_id": source,
         "group_id": pa.nulls(rows, pa.string()),
     }
     return pa.table(values, schema=tables.make_schema("catalog"))
@@ -111,13 +117,15 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
         if storage.is_folder(uri):
             chosen, table = _read_folder(uri, storage)
         else:
+            separator = ","
+            if not uri.lower().endswith(".parquet"):
+                with storage.open(uri) as file:
+                    separator = _find_separator(uri, file.read(2**16))
             with storage.open(uri) as file:
-                _require_utf8(uri, file.read(4))
-                file.seek(0)
-                names = _read_header(uri, file)
+                names = _read_header(uri, file, separator)
             chosen = _choose(uri, names)
             with storage.open(uri) as file:
-                table = _read(uri, file, names, sorted(set(chosen.values())))
+                table = _read(uri, file, names, sorted(set(chosen.values())), separator)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
     except pa.ArrowException as error:
@@ -144,15 +152,24 @@ def _holds_parquet(uri: str, storage: Storage) -> bool:
     return any(info.path.lower().endswith(".parquet") for info in storage.list_files(uri))
 
 
-def _require_utf8(uri: str, start: bytes) -> None:
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+def _find_separator(uri: str, start: bytes) -> str:
+    """What separates the columns of a CSV file that begins so; ``UsageError`` where it is no UTF-8."""
+    if start.startswith(_PACKED):
+        raise UsageError(f'{uri}: is packed, or an Excel workbook; unpack it, or save it as "CSV UTF-8"')
+    if b"\0" in start or start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f'{uri}: is in UTF-16 (Excel\'s "Unicode text"); save it as "CSV UTF-8"')
+    header = start.splitlines()[0].decode(errors="replace") if start else ""
+    return max(",;\t", key=header.count)
 
 
-def _read_header(uri: str, file: BinaryIO) -> list[str]:
+def _parse_as(separator: str) -> pyarrow.csv.ParseOptions:
+    return pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+
+
+def _read_header(uri: str, file: BinaryIO, separator: str) -> list[str]:
     if uri.lower().endswith(".parquet"):
         return list(pq.ParquetFile(file).schema_arrow.names)
-    with pyarrow.csv.open_csv(file, parse_options=_CSV) as reader:
+    with pyarrow.csv.open_csv(file, parse_options=_parse_as(separator)) as reader:
         return list(reader.schema.names)
 
 
@@ -171,16 +188,18 @@ def _choose(uri: str, names: Sequence[str]) -> dict[str, str]:
             f"{uri}: no column says where the videos are; looked for {', '.join(LOCATION)}; "
             f"found {', '.join(names) or 'no columns'}"
         )
+    if ignored := [name for name in names if name not in chosen.values()]:
+        log.info("%s: columns that are not used: %s", uri, ", ".join(ignored))
     return chosen
 
 
-def _read(uri: str, file: BinaryIO, names: Sequence[str], wanted: list[str]) -> pa.Table:
+def _read(uri: str, file: BinaryIO, names: Sequence[str], wanted: list[str], separator: str) -> pa.Table:
     if uri.lower().endswith(".parquet"):
         return pq.ParquetFile(file).read(columns=wanted)
     as_text = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
     )
-    return pyarrow.csv.read_csv(file, parse_options=_CSV, convert_options=as_text)
+    return pyarrow.csv.read_csv(file, parse_options=_parse_as(separator), convert_options=as_text)
 
 
 def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -194,7 +213,29 @@ def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa
         column = pc.utf8_trim_whitespace(column)
     if ours in ("target_id", "source_id"):
         column = pc.replace_substring_regex(column, r"^(\d+)\.0+$", r"\1")
-    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    nothing = NOTHING if ours not in ("location", "video_id") else ("",)
+    is_nothing = pc.is_in(pc.utf8_lower(column), pa.array(nothing, pa.string()))
+    return pc.if_else(is_nothing, pa.scalar(None, pa.string()), column)
+
+
+def _spell_numbers_alike(uri: str, columns: Sequence[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
+    """Ids that are numbers, with as many zeros before in one column as in another.
+
+    Of FaceForensics++'s 071, pandas makes 71 where a column has gaps.
+    """
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    spelled = pc.unique(pa.chunked_array(chunks, pa.string()))
+    spelled = spelled.filter(pc.fill_null(pc.match_substring_regex(spelled, r"^\d{1,18}$"), False))
+    plain = pc.replace_substring_regex(spelled, r"^0+(\d)", r"\1")
+    if pc.count_distinct(plain).as_py() == len(plain):
+        return list(columns)
+    longest = {int(text): text for text in sorted(spelled.to_pylist(), key=len)}
+    other = [text for text in spelled.to_pylist() if longest[int(text)] != text]
+    words = "%s: %d ids are also written with zeros before them, such as %s and %s; they are the same"
+    log.warning(words, uri, len(other), other[0], longest[int(other[0])])
+    meant = pa.array([longest[int(text)] for text in other], pa.string())
+    places = [pc.index_in(column, pa.array(other, pa.string())).combine_chunks() for column in columns]
+    return [pc.coalesce(meant.take(place), column) for place, column in zip(places, columns, strict=True)]
 
 
 def _read_windows_paths(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,22 +12,26 @@ from deepfake.io.frame_folder import IMAGE_EXTENSIONS
 VIDEO_EXTENSIONS = frozenset(
     f".{name}"
     for names in (
-        "mp4 m4v mov qt 3gp 3g2 mkv webm avi divx wmv asf flv f4v ogv ogm mxf dv rm rmvb",  # containers
-        "insv lrv",  # MP4 of cameras that look all round, and of action cameras
-        "mpg mpeg mpe m1v m2v mpv vob ts mts m2ts m2t mod tod",  # MPEG streams
-        "h264 264 h265 265 hevc y4m mjpeg mjpg gif",  # bare streams and animations
+        "mp4 m4v mov qt 3gp 3g2 3gpp f4p ismv mj2 mkv mk3d webm avi divx xvid wmv wm asf dvr-ms wtv flv f4v",
+        "ogv ogm ogx mxf dv dif rm rmvb nut nsv ivf",  # containers
+        "insv lrv lrf",  # MP4 of cameras that look all round, of action cameras and of drones
+        "mpg mpeg mpe m1v m2v m2p mpv mpv2 vob evo vro ts mts m2ts m2t tp trp mod tod",  # MPEG streams
+        "h264 264 avc h265 265 hevc h263 vc1 obu y4m mjpeg mjpg gif avifs heics",  # bare streams, animations
     )
     for name in names.split()
 )
 
 FOOTAGE_EXTENSIONS = VIDEO_EXTENSIONS | IMAGE_EXTENSIONS
 
-# Pictures and videos that no decoder here reads whole: they are counted, so that none is missed in silence.
+# Pictures and videos that no decoder here reads whole, and what holds them packed: they are counted, so that
+# none is missed in silence.
 UNREAD_EXTENSIONS = frozenset(
     f".{name}"
     for names in (
-        "jxl jp2 j2k jpx psd dng cr2 cr3 nef arw raf orf rw2 svg",  # pictures
-        "braw r3d ari vid bik smk mve nuv swf amv ivf",  # videos
+        "jxl jxr jp2 j2k jpx psd dng cr2 cr3 nef nrw arw raf orf rw2 pef srw gpr x3f svg",  # pictures
+        "tga ppm pgm pnm exr hdr dpx dcm",
+        "braw r3d ari vid bik smk mve nuv swf amv dav m4s",  # videos
+        "zip tar tgz gz bz2 xz zst 7z rar",
     )
     for name in names.split()
 )

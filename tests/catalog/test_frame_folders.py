@@ -109,6 +109,12 @@ def test_frames_of_a_video_that_is_there_too_are_left_out(tree, load, caplog):
     assert "2 folders of frames are left out" in caplog.text
 
 
+def test_unlabelled_frames_of_a_video_that_is_there_too_are_left_out_but_not_photographs(tree, load):
+    photos = frames("party", name="IMG_{:04d}.jpg")
+    root = tree("a/clip.mp4", *frames("a/clip", name="{:05d}.jpg"), "party.mov", *photos)
+    assert load(root)["video_id"].to_pylist() == ["a/clip.mp4", "party.mov", *photos]
+
+
 def test_a_link_among_frames_makes_them_pictures(tree, load):
     root = tree(*frames("real/v"))
     (root / "real/v/0004.png").symlink_to(root / "real/v/0001.png")

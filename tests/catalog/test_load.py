@@ -132,9 +132,11 @@ def test_links_that_lead_out_are_counted_in_a_warning_that_names_the_key(tree, l
 
 
 def test_pictures_and_videos_of_kinds_that_are_not_read_are_counted(tree, load, caplog):
-    root = tree("a.mp4", "b.CR2", "c.cr2", "d/e.jxl", "clip", "notes.txt", ".hidden", "f.m2t", "g.insv")
-    assert load(root)["video_id"].to_pylist() == ["a.mp4", "f.m2t", "g.insv"]
+    unread = ["b.CR2", "c.cr2", "d/e.jxl", "clip", "rest.zip"]
+    root = tree("a.mp4", *unread, "notes.txt", ".hidden", "f.m2t", "g.insv", "h.dvr-ms", "i.HIF")
+    assert load(root)["video_id"].to_pylist() == ["a.mp4", "f.m2t", "g.insv", "h.dvr-ms", "i.HIF"]
     (said,) = [record.getMessage() for record in caplog.records if "not read" in record.getMessage()]
-    assert "4 files that may be pictures or videos are not read: .cr2 (2), .jxl (1), no extension (1)" in said
+    kinds = ".cr2 (2), .jxl (1), .zip (1), no extension (1)"
+    assert f"5 files that may be or hold pictures or videos are not read: {kinds}" in said
     assert said.endswith("the first is b.CR2")
-    assert read_notes(load(root)) == {"not_read": "4 files: .cr2 (2), .jxl (1), no extension (1)"}
+    assert read_notes(load(root)) == {"not_read": f"5 files: {kinds}"}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -208,3 +210,35 @@ def test_a_table_in_another_encoding_is_refused_with_what_to_do(csv, load, tmp_p
     path.write_bytes("path,label\nm\u00fcller.mp4,real\n".encode("latin-1"))
     with pytest.raises(UsageError, match="save it as UTF-8"):
         load(path)
+    path.write_bytes("path,label\na.mp4,real\n".encode("utf-16-le"))
+    with pytest.raises(UsageError, match="is in UTF-16"):
+        load(path)
+    path.write_bytes(gzip.compress(b"path,label\na.mp4,real\n"))
+    with pytest.raises(UsageError, match="is packed, or an Excel workbook"):
+        load(path)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_columns_may_be_separated_as_excel_does_it_elsewhere(csv, load, separator):
+    table = load(csv(f"path{separator}label\na,b.mp4{separator}fake\n"))
+    assert table.select(["video_id", "label"]).to_pylist() == [{"video_id": "a,b.mp4", "label": 1}]
+
+
+def test_words_for_no_value_are_no_person_and_no_split(csv, load, caplog):
+    words = ["nan", "NaN", "None", "<NA>", "NULL", "n/a", "#N/A", "-", "unknown"]
+    rows = [f"{i}.mp4,fake,{word},{word},{word},{word},x" for i, word in enumerate(words)]
+    with caplog.at_level(logging.INFO):
+        table = load(csv("path,label,target_id,source_id,split,method,is_real\n" + "\n".join(rows)))
+    assert table["group_id"].to_pylist() == [str(i) for i in range(len(words))]
+    assert set(table["source_id"].to_pylist()) == {None}
+    assert set(table["method"].to_pylist()) == {"fake"}
+    assert "columns that are not used: is_real" in caplog.text
+
+
+def test_an_id_that_lost_its_zeros_in_one_column_is_the_same_person(csv, load, caplog):
+    table = load(
+        csv("path,label,target_id,source_id\na,real,071,\nb,real,x,\nc,fake,0054,71.0\nd,real,54,\n")
+    )
+    assert table["target_id"].to_pylist() == ["071", "x", "0054", "0054"]
+    assert table["source_id"].to_pylist() == [None, None, "071", None]
+    assert "2 ids are also written with zeros before them" in caplog.text

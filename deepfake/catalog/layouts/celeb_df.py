@@ -22,11 +22,11 @@ TEST_LIST = "List_of_testing_videos.txt"
 FOLDERS = {"celeb-real": REAL, "celeb-synthesis": FAKE, "youtube-real": REAL}
 DATASET = "Celeb-DF"
 
-_CELEB = re.compile(r"(id\d+)(?:_(id\d+))?_\d+\Z")
+_CELEB = re.compile(r"(?:.*/)?(id\d+)(?:_(id\d+))?_\d+(?:_\d+)?\Z")  # of a frame, its number behind
 
 
 def parse_people(name: str) -> tuple[str, str | None] | None:
-    """Target and source that a file's name tells: ``celeb/id0``, ``celeb/id1``; None for other names."""
+    """Target and source that a name or path tells: ``celeb/id0``, ``celeb/id1``; None for other names."""
     match = _CELEB.match(remove_extension(name))
     if match is None:
         return None

@@ -20,9 +20,10 @@ Frames that were taken out of the clips stand in folders, one a clip, as ``frame
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS, read_label
-from deepfake.catalog.media import drop_level, remove_extension
+from deepfake.catalog.media import drop_level, is_image_name, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
@@ -44,10 +45,12 @@ _CLIP_IN_PART = re.compile(  # a part of the tree that was copied without the fo
     rf"(?:^|/)(?P<name>{'|'.join((*ORIGINALS, *METHODS))})/(?P<compression>raw|c\d+)/videos/(?P<file>[^/]+)\Z"
 )
 _FLAT = re.compile(  # without the folders above, and perhaps without those between
-    rf"(?:^|/)(?P<name>original(?:s|_sequences)?|real|fake|{'|'.join((*ORIGINALS, *METHODS))})/"
+    r"(?:^|/)(?P<name>[^/]+)/"
     r"(?:(?P<compression>raw|c\d+)/)?(?:(?P<split>train|val|test)/)?(?:videos/)?(?P<file>[^/]+)\Z",
     re.IGNORECASE,
 )
+_FRAME = re.compile(r"[_-]+(?:frame|f)?[_-]?\d+\Z", re.IGNORECASE)  # behind a clip's, in a picture's name
+_PLAIN = frozenset({"original", "originals", "original_sequences", "real", "fake", *ORIGINALS})
 _METHODS = {name.lower(): name for name in METHODS}
 _SAYS_FFPP = re.compile(r"face.?forensics|ff\+\+|ffpp|ff[-_]c\d\d", re.IGNORECASE)
 _COMPRESSION = re.compile(r"(?:^|[/_-])(raw|c0|c23|c40)(?=[/_-]|\Z)", re.IGNORECASE)
@@ -84,35 +87,74 @@ def put_frames_for_videos(info: FileInfo) -> str:
 def _describe_flat(paths: Mapping[str, str]) -> dict[str, Provenance]:
     """Clips of flat copies: a folder that holds a method's folder in which a fake is named as its pair.
 
-    Where the path says that it is FaceForensics++, its originals may stand alone and its fakes in one
-    folder. ``paths``: path in the listing -> whole path.
+    Where the path says that it is FaceForensics++, its originals may stand alone. Its fakes may lie in one
+    folder there, and where a fake is named as a pair of originals that lie beside. ``paths``: path in the
+    listing -> whole path.
     """
-    matches = {path: match for path, whole in paths.items() if (match := _FLAT.search(whole)) is not None}
-    copies = set()
-    for match in matches.values():
-        name, stem = match["name"].lower(), remove_extension(match["file"])
-        named = any(_NAMES[dataset, FAKE].match(stem) for dataset in ORIGINALS)
-        if named and (name in _METHODS or (name == "fake" and _SAYS_FFPP.search(match.string))):
-            copies.add(_find_copy(match))
+    clips = []
+    for path, whole in paths.items():
+        match = _FLAT.search(whole)
+        kind = _read_kind(match["name"]) if match is not None else None
+        if match is not None and kind is not None:
+            label = REAL if kind in ("original", *ORIGINALS) else FAKE
+            stem = _get_stem(match["file"], label)
+            clips.append(_FlatClip(path, label, kind, _find_copy(match, kind), stem, match))
+    originals = {(clip.copy, clip.stem) for clip in clips if clip.label == REAL}
+    copies: dict[str, str] = {}
+    for clip in clips:
+        if clip.label == REAL or not clip.is_named:
+            continue
+        if clip.kind != "fake" or _SAYS_FFPP.search(clip.match.string):
+            copies[clip.copy] = ""
+        elif any((clip.copy, part) in originals for part in clip.stem.split("_")):
+            copies.setdefault(clip.copy, clip.path)
+    if guessed := [path for path in copies.values() if path]:
+        words = "%d folders are taken for FaceForensics++, since their fakes are named as pairs, such as %s"
+        log.info(words + "; --catalog.layout folders takes files as they are", len(guessed), guessed[0])
     found = {}
-    for path, match in matches.items():
-        name, stem = match["name"].lower(), remove_extension(match["file"])
-        original = name not in _METHODS and name != "fake"
-        above = _find_copy(match)
-        alone = original and _SAYS_FFPP.search(match.string) and _NAMES["youtube", REAL].match(stem)
-        if above in copies or alone:
-            stated = match["compression"] or (_COMPRESSION.findall(above) or [None])[-1]
-            split = SPLIT_FOLDERS.get((match["split"] or above.rpartition("/")[2]).lower())
-            found[path] = _make_provenance(
-                REAL if original else FAKE, _METHODS.get(name, name), stem, stated, split
-            )
+    for clip in clips:
+        alone = clip.label == REAL and clip.stem.isdigit() and _SAYS_FFPP.search(clip.match.string)
+        is_plain = clip.match["name"].lower() in _PLAIN or clip.kind in METHODS
+        if (clip.copy in copies and (is_plain or clip.is_named)) or (alone and clip.is_named):
+            stated = clip.match["compression"] or (_COMPRESSION.findall(clip.copy) or [None])[-1]
+            split = SPLIT_FOLDERS.get((clip.match["split"] or clip.copy.rpartition("/")[2]).lower())
+            is_dfd = clip.kind == "fake" and _NAMES["actors", FAKE].match(clip.stem)
+            name = "DeepFakeDetection" if is_dfd else clip.kind
+            found[clip.path] = _make_provenance(clip.label, name, clip.stem, stated, split)
     return found
 
 
-def _find_copy(match: re.Match[str]) -> str:
+class _FlatClip(NamedTuple):
+    """A clip of what may be a flat copy."""
+
+    path: str
+    label: int
+    kind: str  # the method, or "original", "youtube", "actors", "fake"
+    copy: str  # the folder of the copy
+    stem: str
+    match: re.Match[str]
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its name is one of the two naming schemes."""
+        return any(_NAMES[dataset, self.label].match(self.stem) for dataset in ORIGINALS)
+
+
+def _read_kind(name: str) -> str | None:
+    """What the name of a folder of a flat copy says: the kind of its clips; None where nothing."""
+    method = _METHODS.get(re.sub(r"[\W_]", "", _COMPRESSION.sub("", name)).lower())
+    if method is not None:
+        return method
+    if name.lower() in ORIGINALS:
+        return name.lower()
+    label = read_label(name)
+    return None if label is None else "original" if label == REAL else "fake"
+
+
+def _find_copy(match: re.Match[str], kind: str) -> str:
     """The folder of a flat copy: above that of the method, and above one that only says "fake"."""
     above = match.string[: match.start("name")].rstrip("/")
-    if match["name"].lower() in _METHODS and read_label(above.rpartition("/")[2]) == FAKE:
+    if kind in METHODS and read_label(above.rpartition("/")[2]) == FAKE:
         return above.rpartition("/")[0]
     return above
 
@@ -160,8 +202,18 @@ def _make_provenance(
 
 def follows_scheme(clip: Provenance, path: str) -> bool:
     """Whether the clip's name was one of the two naming schemes."""
-    stem = remove_extension(path.rpartition("/")[2])
-    return clip.label is not None and bool(_parse_identities(clip.dataset, clip.label, stem))
+    if clip.label is None:
+        return False
+    return bool(_parse_identities(clip.dataset, clip.label, _get_stem(path.rpartition("/")[2], clip.label)))
+
+
+def _get_stem(name: str, label: int) -> str:
+    """A clip's name less its extension; of a picture from it, less the number behind."""
+    stem = remove_extension(name)
+    shorter = _FRAME.sub("", stem) if is_image_name(name) else stem
+    patterns = [_NAMES[dataset, label] for dataset in ORIGINALS]
+    named = [one for one in (stem, shorter) if any(pattern.match(one) for pattern in patterns)]
+    return named[0] if named else stem
 
 
 def normalise_compression(name: str | None) -> str | None:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from deepfake.catalog.layouts import celeb_df
-from deepfake.catalog.media import remove_extension
+from deepfake.catalog.media import is_image_name, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.io.listing import FileInfo
 
@@ -32,7 +32,7 @@ FAKE_WORDS = frozenset(
 )
 SPLIT_FOLDERS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
+    "testing": "test", "dev": "val",
 }  # fmt: skip
 CONTAINERS = frozenset(
     {"clips", "crops", "data", "faces", "frames", "images", "media", "sequences", "video", "videos"}
@@ -40,8 +40,14 @@ CONTAINERS = frozenset(
 
 COMPRESSIONS = frozenset({"raw", "c0", "c23", "c40"})
 
+# Beside these a word is a subject, or its opposite is meant: deepfake-detection-challenge, not_real.
+_NO_CLASS = frozenset({"detection", "detector", "challenge", "benchmark", "competition", "not", "non", "no"})
+
 _WORDS = re.compile(r"[^\W\d_]+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SAYS_NOTHING = REAL_WORDS | FAKE_WORDS | CONTAINERS | frozenset(SPLIT_FOLDERS)
+_LAST_NUMBER = re.compile(r"[\W_]*\d+\Z")
+_FEW = 20  # videos
 _LABELS = {REAL: "real", FAKE: "fake"}
 
 
@@ -57,17 +63,18 @@ class Placement(NamedTuple):
 
 @lru_cache(maxsize=65536)
 def read_label(name: str) -> int | None:
-    """The label that a folder's name says, word by word: ``unreal`` is not real."""
+    """The label that a folder's name says, word by word: ``unreal`` and ``not_real`` say none."""
     words = split_words(name)
     real, fake = bool(words & REAL_WORDS), bool(words & FAKE_WORDS)
-    if real == fake:
+    if real == fake or words & _NO_CLASS:
         return None
     return REAL if real else FAKE
 
 
 def split_words(name: str) -> set[str]:
-    """The words of a name, in lower case; digits are none."""
-    return set(_WORDS.findall(name.lower()))
+    """The words of a name, in lower case; digits are none. ``RealVideos`` has two, ``RealTalk`` is one."""
+    humps = set(_WORDS.findall(_HUMP.sub(" ", name).lower()))
+    return humps if humps <= _SAYS_NOTHING else set(_WORDS.findall(name.lower()))
 
 
 def read_folder(
@@ -100,10 +107,13 @@ def read_folder(
     )
 
 
-def describe_by_folders(files: Sequence[FileInfo], root_name: str) -> list[Provenance]:
+def describe_by_folders(
+    files: Sequence[FileInfo], root_name: str, alone: bool = True, frames: bool = True
+) -> list[Provenance]:
     """What is known of each file, given by its path relative to the root.
 
-    The root's own name gives the label only where no folder inside names a class.
+    The root's own name gives the label only where no folder inside names a class and the files are all that
+    there are (``alone``). ``frames``: pictures in one folder may be those of several videos.
     """
     folders = [info.path.rpartition("/")[0] for info in files]
     side_by_side = _find_side_by_side(set(folders))
@@ -112,16 +122,20 @@ def describe_by_folders(files: Sequence[FileInfo], root_name: str) -> list[Prove
     for folder in [folder for folder, placed in placements.items() if placed.method in below_real]:
         placements[folder] = read_folder(folder, side_by_side, frozenset(below_real))
     _tell_contradictions(placements, side_by_side)
-    if read_label(root_name) is not None and all(placed.label is None for placed in placements.values()):
+    unlabelled = all(placed.label is None for placed in placements.values())
+    if alone and unlabelled and (label := read_label(root_name)) is not None:
+        log.info("%d files are %s, as the listed folder's own name says", len(files), _LABELS[label])
         for folder in placements:
             placed = read_folder(f"{root_name}/{folder}")
             group = placed.group and placed.group.removeprefix(f"{root_name}/")
             placements[folder] = placed._replace(split=None, group=group)
+    names_pairs = any((people := celeb_df.parse_people(info.path)) and people[1] for info in files)
+    has_people = names_pairs or "celeb" in f"{root_name}/{'/'.join(placements)}".lower()
     known = [
-        _make_provenance(info, placements[folder], root_name)
+        _make_provenance(info, placements[folder], root_name, has_people)
         for info, folder in zip(files, folders, strict=True)
     ]
-    return _drop_lone_groups(known)
+    return _drop_lone_groups(_group_frames(files, known) if frames else known)
 
 
 def _find_side_by_side(folders: Iterable[str]) -> frozenset[str]:
@@ -158,12 +172,12 @@ def _tell_contradictions(placements: dict[str, Placement], side_by_side: frozens
         log.info(words, folder, _LABELS[placed.label], placed.decided_by, why)
 
 
-def _make_provenance(info: FileInfo, placed: Placement, root_name: str) -> Provenance:
-    folder, _, name = info.path.rpartition("/")
+def _make_provenance(info: FileInfo, placed: Placement, root_name: str, has_people: bool) -> Provenance:
+    name = info.path.rpartition("/")[2]
     target: str = remove_extension(info.path)
     source: str | None = None
     label, method, split, group = placed[:4]
-    people = celeb_df.parse_people(name) if "celeb" in f"{root_name}/{folder}".lower() else None
+    people = celeb_df.parse_people(name) if has_people else None
     if people is not None:
         target, source = people
         group = None
@@ -171,6 +185,32 @@ def _make_provenance(info: FileInfo, placed: Placement, root_name: str) -> Prove
         label = read_label(name)
         method = None if label is None else _LABELS[label]
     return Provenance(root_name or None, target, label, method, None, split, source, group)
+
+
+def _group_frames(files: Sequence[FileInfo], known: list[Provenance]) -> list[Provenance]:
+    """With a group for pictures of a folder whose names are alike but for their last number.
+
+    Where there are many such groups, and many in each, they are frames of videos: ``aagfhgtpmv_12.png``.
+    """
+    folders: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, (info, one) in enumerate(zip(files, known, strict=True)):
+        stem = remove_extension(info.path)
+        if is_image_name(info.path) and one.target_id == stem and one.group_id is None:
+            folders[stem.rpartition("/")[0]][_LAST_NUMBER.sub("", stem)].append(index)
+    grouped = list(known)
+    videos: list[str] = []
+    for groups in folders.values():
+        sizes = [len(indices) for indices in groups.values()]
+        if len(sizes) >= _FEW and sum(sizes) >= 2 * len(sizes) and 10 * max(sizes) <= sum(sizes):
+            videos += groups
+            for name, indices in groups.items():
+                for index in indices:
+                    grouped[index] = replace(known[index], group_id=name)
+    if videos:
+        words = "pictures are taken for frames of %d videos, which the split keeps together, such as %s; "
+        words += "--catalog.frame_folders never takes each picture by itself"
+        log.info(words, len(videos), videos[0])
+    return grouped
 
 
 def _drop_lone_groups(known: list[Provenance]) -> list[Provenance]:

@@ -180,6 +180,29 @@ def test_a_flat_copy_in_ready_made_splits_or_with_its_fakes_in_one_folder(tree, 
     )
 
 
+@pytest.mark.parametrize(
+    ("original", "fake", "method"),
+    [
+        ("original_videos/000.mp4", "Neural Textures/000_003.mp4", "NeuralTextures"),
+        ("Real_c40/000.mp4", "deep_fakes_c40/000_003.mp4", "Deepfakes"),
+        ("real/000_12.png", "FaceSwap/000_003_frame12.png", "FaceSwap"),
+        ("real/000.mp4", "fake/000_003.mp4", "fake"),
+        ("real/003.mp4", "fake_videos/000_003.mp4", "fake"),
+    ],
+)
+def test_a_flat_copy_is_known_however_its_folders_are_written(tree, load, original, fake, method):
+    root = tree(original, fake, "DFD/01_02__meeting_serious__YVGY8LOK.mp4")
+    found = {row["video_id"]: row for row in load(root).to_pylist()}
+    assert (found[original]["label"], found[fake]["label"]) == (0, 1)
+    assert found[original]["group_id"] == found[fake]["group_id"]
+    assert (found[fake]["method"], found[fake]["target_id"]) == (method, "youtube/000")
+
+
+def test_pairs_of_numbers_are_no_copy_without_their_originals(tree, load):
+    table = load(tree("real/100.mp4", "fake/000_003.mp4"))
+    assert not any(target.startswith("youtube/") for target in table["target_id"].to_pylist())
+
+
 @pytest.mark.data
 def test_the_genuine_clips_are_three_originals_and_one_fake_of_each_of_four_methods(data: Path, load):
     methods = load(data / "ffpp")["method"].to_pylist()

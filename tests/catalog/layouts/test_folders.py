@@ -25,6 +25,12 @@ from deepfake.catalog.layouts.folders import Placement, read_folder, read_label
         ("realtime", None),
         ("noface", None),
         ("real_vs_fake", None),
+        ("not_real", None),
+        ("non-fake", None),
+        ("deepfake-detection-challenge", None),
+        ("RealVideos", 0),
+        ("trainFake", 1),
+        ("RealTalk", None),
     ],
 )
 def test_a_folder_name_is_read_word_by_word(name, label):
@@ -128,6 +134,33 @@ def test_the_root_gives_the_label_only_where_no_folder_inside_does(tree, load):
     assert load(root / "fake")["label"].to_pylist() == [1, 1]
     tree("fake/real/c.mp4")
     assert load(root / "fake")["label"].to_pylist() == [None, 0, None]
+
+
+def test_the_roots_name_is_no_label_of_what_a_data_set_does_not_know(tree, load):
+    root = tree("deepfakes/train/a.mp4", "deepfakes/test_videos/b.mp4") / "deepfakes"
+    (root / "train/metadata.json").write_text('{"a.mp4": {"label": "REAL", "split": "train"}}')
+    assert load(root)["label"].to_pylist() == [None, 0]
+
+
+def test_people_are_known_by_names_of_pairs_whatever_the_folders_are_called(tree, load):
+    root = tree("real/id0_0003.mp4", "fake/id0_id16_0003.mp4", "fake/id0_id16_0003_12.jpg", "real/id7.mp4")
+    found = {row["video_id"]: (row["target_id"], row["source_id"]) for row in load(root).to_pylist()}
+    assert found.pop("real/id7.mp4") == ("real/id7", None)
+    assert set(found.values()) == {("celeb/id0", None), ("celeb/id0", "celeb/id16")}
+
+
+def test_pictures_that_are_frames_of_many_videos_stay_together(tree, load, caplog):
+    names = [f"{kind}/video{i}_x_{n}.png" for kind in ("real", "fake") for i in range(30) for n in range(3)]
+    root = tree(*names, *(f"photos/real/IMG_{n:04d}.jpg" for n in range(60)))
+    with caplog.at_level(logging.INFO):
+        table = load(root)
+    assert "frames of 60 videos, which the split keeps together, such as fake/video0_x" in caplog.text
+    splits = {}
+    for row in table.to_pylist():
+        splits.setdefault(row["group_id"], set()).add(row["split"])
+    assert len(splits) == 60 + 60
+    assert {len(found) for found in splits.values()} == {1}
+    assert len(set(load(root, frame_folders="never")["group_id"].to_pylist())) == len(table)
 
 
 def test_celeb_df_names_tell_who_is_seen_and_whose_face_it_is(tree, load):
