@@ -77,15 +77,33 @@ class Rows:
     room: np.ndarray | None = None
     # bool, whether it is a copy with black corners (``training.faults``); None: there is none
     turned: np.ndarray | None = None
+    # bool, whether the fake that self-blending makes of it is shown instead; None: of none
+    blended: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
 
     def take(self, chosen: np.ndarray) -> Rows:
         """The rows at these places ``(k,) int64``, without their originals."""
-        names = ("file", "row_group", "row", "label", "method", "room", "turned")
+        names = ("file", "row_group", "row", "label", "method", "room", "turned", "blended")
         arrays = {name: array[chosen] for name in names if (array := getattr(self, name)) is not None}
         return replace(self, **arrays, original=None)
+
+    def add_copies(self, chosen: np.ndarray, flag: str) -> Rows:
+        """These rows, then those at places ``(k,) int64`` once more as fakes, with ``flag`` set.
+
+        ``flag`` is ``turned`` or ``blended``. Without their originals.
+        """
+        copies = self.take(chosen)
+        names = ("file", "row_group", "row", "method", "room")
+        arrays = {
+            name: np.concatenate([getattr(self, name), getattr(copies, name)])
+            for name in names
+            if getattr(self, name) is not None
+        }
+        label = np.concatenate([self.label, np.ones(len(copies), self.label.dtype)])
+        flags = np.concatenate([np.zeros(len(self), bool), np.ones(len(copies), bool)])
+        return Rows(**arrays, label=label, methods=self.methods, **{flag: flags})
 
 
 def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:

@@ -35,14 +35,7 @@ def warn_of_faults(faults: FaultsConfig) -> None:
 
 def add_rotated_copies(rows: Rows) -> Rows:
     """The rows, then a turned copy of every fake."""
-    copies = rows.take(np.flatnonzero(rows.label == 1))
-    turned = np.concatenate([np.zeros(len(rows), bool), np.ones(len(copies), bool)])
-    joined = {
-        name: np.concatenate([getattr(rows, name), getattr(copies, name)])
-        for name in ("file", "row_group", "row", "label", "method", "room")
-        if getattr(rows, name) is not None
-    }
-    return Rows(**joined, methods=rows.methods, turned=turned)
+    return rows.add_copies(np.flatnonzero(rows.label == 1), "turned")
 
 
 def split_frames(rows: Rows, seed: int) -> tuple[Rows, Rows]:

@@ -1,5 +1,6 @@
 """What a bundle takes from its validation scores: thresholds, calibration, and numbers with intervals."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,17 @@ SCORES = "validation_scores.parquet"
 AGGREGATION = "mean"  # of the threshold that a bundle names first, and of its card
 THRESHOLD_RULE = "balanced: the highest TPR - FPR on the validation videos"
 EPOCH, THRESHOLDS, BOTH = "epoch", "thresholds", "both"  # what validation's faces are for
+SELF_BLENDED = "self-blended"  # the method of fakes that are made of validation's reals
+NO_FAKES = "its validation held no fake, and was of fakes made of its reals by self-blending"
 FEWEST_TO_HALVE = 40  # identities of each class
 _RESAMPLES, _SEED = 1000, 0
+
+
+def add_blended_copies(rows: Rows) -> Rows:
+    """Reals, and a fake that self-blending makes of each: validation where there are no others."""
+    found = rows.add_copies(np.arange(len(rows)), "blended")
+    method = np.where(found.label == 1, len(rows.methods), found.method).astype(found.method.dtype)
+    return replace(found, method=method, methods=(*rows.methods, SELF_BLENDED))
 
 
 def collect_faces(crops: CropSet, rows: Rows, split_seed: int) -> pa.Table:
@@ -37,11 +47,23 @@ def collect_faces(crops: CropSet, rows: Rows, split_seed: int) -> pa.Table:
     wanted = _encode_place(rows.file[chosen], rows.row_group[chosen], rows.row[chosen])
     table = crops.table.take(order[np.searchsorted(known, wanted, sorter=order)])
     turned = np.zeros(len(chosen), bool) if rows.turned is None else rows.turned[chosen]
+    if rows.blended is not None:
+        table = _name_blended(table, rows.blended[chosen])
     return (
         table.select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
         .append_column("turned", pa.array(turned))
         .append_column("role", pa.array(_assign_roles(table, split_seed), pa.string()))
     )
+
+
+def _name_blended(table: pa.Table, blended: np.ndarray) -> pa.Table:
+    """Rows of fakes that are made of reals: videos of their own, of the same people."""
+    made = pa.array(blended)
+    named = pc.binary_join_element_wise(table["video_id"], SELF_BLENDED, "#")
+    for name, value in (("video_id", named), ("label", pa.scalar(1, pa.int8())), ("method", SELF_BLENDED)):
+        column = pc.if_else(made, value, table[name])
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def _assign_roles(table: pa.Table, split_seed: int) -> np.ndarray:
@@ -92,6 +114,7 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
     known who is on the videos.
     """
     scored = scored.filter(pc.not_equal(scored["role"], EPOCH))
+    is_made = pc.any(pc.equal(scored["method"], SELF_BLENDED)).as_py()
     chosen = thresholds.choose_decisions(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.aggregate_videos(scored, AGGREGATION)
@@ -105,7 +128,7 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
             for field in ("operating_points", "uncertain", "calibration")
         },
         "metrics": {"val": _measure(scored, threshold), "val_video": of_videos},
-        "unproven": verdicts.find_missing_proof(of_videos),
+        "unproven": NO_FAKES if is_made else verdicts.find_missing_proof(of_videos),
     }
 
 

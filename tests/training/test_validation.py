@@ -45,6 +45,7 @@ def index_people(people: int) -> dataset.CropSet:
             "video_id": f"{kind}-{person}", "frame_index": frame, "face_index": 0, "label": kind == "fake",
             "method": kind, "split": "val", "group_id": f"p{person}", "target_id": f"p{person}", "file": 0,
             "row_group": 0, "row": (person * 2 + (kind == "fake")) * 2 + frame,
+            "box": {"x": 1.0, "y": 1.0, "w": 9.0, "h": 9.0}, "frame_width": 64, "frame_height": 36,
         }
         for person in range(people) for kind in ("real", "fake") for frame in (0, 1)
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.catalog.duplicates import require_no_duplicates
 from deepfake.catalog.identity_overlap import (
@@ -184,7 +185,9 @@ def select_checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Row
             "run jobs/preprocess.py again, or use --augment.fakes real"
         )
     only_reals = config.augment.fakes == "sbi"  # the fakes are made of them
-    for split in splits[only_reals:]:
+    labels = dataset.select_labelled(crops.table, splits[1])["label"]
+    made = only_reals and pc.any(pc.equal(labels, 0)).as_py() and not pc.any(pc.equal(labels, 1)).as_py()
+    for split in splits[1 if only_reals else 0 : 1 if made else 2]:
         require_both_classes(crops.table, split)
     try:
         require_disjoint(crops.table, splits)
@@ -202,6 +205,9 @@ def select_checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Row
             "there: a real video of the same target_id, data set and compression, with a crop of that frame"
         )
     found = {"train": rows, "val": dataset.select_rows(crops, splits[1])}
+    if made:
+        log.warning("split %s has no fakes: validation is of fakes that are made of its reals", splits[1])
+        found["val"] = validation.add_blended_copies(found["val"])
     if config.faults.rotate_fakes:
         found = {name: faults.add_rotated_copies(part) for name, part in found.items()}
     return found

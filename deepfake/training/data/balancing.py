@@ -24,6 +24,7 @@ class CropKind(IntEnum):
     TARGET = 1  # the real of a self-blended pair
     BLENDED = 2  # the fake of it
     BESIDE = 3  # itself, augmented as the crop before it: a fake beside its original
+    MADE = 4  # the fake of a self-blended pair, by itself
 
 
 @dataclass(frozen=True)

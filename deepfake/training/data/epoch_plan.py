@@ -220,5 +220,8 @@ def plan_validation(rows: Rows) -> EpochPlan:
     key = rows.file[order].astype(np.int64) << 32 | rows.row_group[order]
     group = np.unique(key, return_inverse=True)[1]
     everything = Selection.of_stored(np.arange(len(rows)))
+    if rows.blended is not None:
+        kind = np.where(rows.blended, CropKind.MADE, CropKind.TARGET).astype(np.int8)
+        everything = replace(everything, kind=kind)
     unit = np.arange(len(rows))
     return _make_plan(everything, rows, order, unit, group // VALIDATION_GROUPS, group, max(1, len(rows)))

@@ -85,7 +85,7 @@ class WindowReader:
     def _units(self, window: pa.Table) -> list[list[dict[str, Any]]]:
         units: list[list[dict[str, Any]]] = []
         lying = list_places(window, self._files)
-        with_faces = self._wide or CropKind.TARGET in window["kind"].to_pylist()
+        with_faces = self._wide or not {CropKind.TARGET, CropKind.MADE}.isdisjoint(window["kind"].to_pylist())
         stored = read_crops(lying, self._storage, with_faces, with_surround=self._wide)
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):
@@ -144,9 +144,9 @@ class CropDecoder:
                     picture = join_surround(picture, crop["surround"], crop["where"])
             if crop["turned"]:
                 picture = faults.turn_crop(picture)
-            if crop["kind"] == CropKind.TARGET:
+            if crop["kind"] in (CropKind.TARGET, CropKind.MADE):
                 pair = self._blend(picture, crop)
-                picture = pair.real
+                picture = pair.real if crop["kind"] == CropKind.TARGET else pair.fake
             yield self._augment(picture, crop)
 
     def _blend(self, picture: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:

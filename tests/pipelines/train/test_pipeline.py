@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from deepfake.config import AugmentConfig, ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.config import AugmentConfig, ModelConfig, RayConfig, TrainingConfig, TrainJobConfig
 from deepfake.config.parse import load_config
 from deepfake.crops.dataset import Rows
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
+from deepfake.model.bundle import read_bundle_info
 from deepfake.pipelines.train.pipeline import describe_training, hash_run, require_no_copies, run
 from tests import running
 from tests.running import ROOT
@@ -98,6 +99,31 @@ def test_self_blended_training_needs_no_fakes_but_must_know_how_crops_were_cut(
     (folder / "_config.json").unlink()
     with pytest.raises(UsageError, match=r"_config.json .*--augment.fakes real"):
         run(plan)
+
+
+def test_reals_alone_train_and_validate_on_fakes_that_are_made_of_them(
+    make_crops, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_crops((("train", 0, 3, 4), ("val", 0, 2, 4)))
+    config = TrainJobConfig(
+        input=str(folder),
+        output=str(tmp_path / "model"),
+        model=ModelConfig(backbone="mobilenet025", weights="none", dense_units=8),
+        augment=AugmentConfig(fakes="sbi"),
+        training=TrainingConfig(global_batch=8, epochs=1, head_epochs=0, freeze_batch_norm=False),
+        ray=RayConfig(start="never"),
+    )
+    summary = run(config).summary
+    assert summary["val_real_crops"] == summary["val_fake_crops"] == 8
+    assert summary["val_fake_methods"] == {"self-blended": 8}
+    assert "split val has no fakes: validation is of fakes that are made of its reals" in caplog.text
+    scores = pq.read_table(tmp_path / "model" / "validation_scores.parquet").to_pylist()
+    made = [row for row in scores if row["label"] == 1]
+    assert {row["video_id"] for row in made} == {f"val/real/00{i}.mp4#self-blended" for i in (0, 1)}
+    assert {row["group_id"] for row in made} == {row["group_id"] for row in scores if row["label"] == 0}
+    info = read_bundle_info(str(tmp_path / "model"), Storage())
+    assert info.unproven is not None and "held no fake" in info.unproven
+    assert info.unproven in (tmp_path / "model" / "model_card.md").read_text()
 
 
 def test_paired_training_is_refused_where_no_fake_has_its_original(

@@ -19,8 +19,9 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.training.data import loader
 from deepfake.training.data.balancing import CropKind
-from deepfake.training.data.epoch_plan import EpochPlan
+from deepfake.training.data.epoch_plan import EpochPlan, plan_validation
 from deepfake.training.resources import divide_node
+from deepfake.training.validation import add_blended_copies
 from tests import running
 from tests.processes import wait_until
 from tests.training.data.plans import plan_epoch
@@ -205,6 +206,27 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
         np.testing.assert_array_equal(alone[position - 1], augment(pair.real, changes, stored, room))
         np.testing.assert_array_equal(alone[position], augment(pair.fake, changes, stored, room))
         assert plan.label[position] == 1 and plan.label[position - 1] == 0
+
+
+def test_validation_of_reals_alone_shows_self_blended_pairs(make_crops) -> None:
+    folder = make_crops((("val", 0, 2, 4),))
+    storage = Storage()
+    crops = dataset.open_crops(str(folder), storage)
+    rows = add_blended_copies(dataset.select_rows(crops, "val"))
+    plan = plan_validation(rows)
+    source = loader.Source(crops.files, rows, storage, None, 5, CROP)
+    shown = {}
+    for rank in range(3):  # a fake and its real may go to different workers
+        share = plan.cut_stretch(rank, 3, 3)
+        for batch in loader.BatchStream(source, plan, share, 0, loader.LoaderThread()):
+            shown.update(zip(batch.positions.tolist(), batch.crops, strict=True))
+    assert len(shown) == 16 and plan.label.sum() == 8
+    for position, image in shown.items():
+        stored = stored_at(source, int(plan.rows[position]))
+        assert stored.box is not None and stored.frame_size is not None
+        face = self_blending.locate_face(stored.box, stored.landmarks, stored.frame_size, CROP)
+        pair = self_blending.self_blend(decode_crop(stored.encoded), face, 5, 0, stored.sample_id)
+        np.testing.assert_array_equal(image, pair.fake if plan.label[position] else pair.real)
 
 
 def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
