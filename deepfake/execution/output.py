@@ -178,40 +178,46 @@ class Output:
             for i, (group, size) in enumerate(zip(groups, filled, strict=True))
         ]
 
-    def join_part(self, part: Part) -> int:
-        """Write one final file from its units; memory holds one unit at a time. Returns its rows."""
+    def join_part(self, part: Part, known: pa.Table | None = None) -> int:
+        """Write one final file from its units; memory holds one unit at a time. Returns its rows.
+
+        ``known`` is what is known by now, another thing, of some of the videos.
+        """
         rows = 0
         schema = tables.make_schema(part.table, self.config_sha256)
         with self.storage.writing(part.uri) as path, tables.open_writer(path, schema) as writer:
-            for table in regroup(self._tables(part), choose_row_group_rows(part.table)):
+            for table in regroup(self._tables(part, known), choose_row_group_rows(part.table)):
                 writer.write_table(table, row_group_size=choose_row_group_rows(part.table))
                 rows += table.num_rows
         return rows
 
-    def _tables(self, part: Part) -> Iterator[pa.Table]:
+    def _tables(self, part: Part, known: pa.Table | None) -> Iterator[pa.Table]:
         for uri in part.sources:
-            yield tables.read_table(self.storage, uri, part.table)
+            table = tables.read_table(self.storage, uri, part.table)
+            yield table if known is None else tables.relabel(table, known)
 
-    def write_without(self, videos: pa.Table, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
+    def rewrite(self, videos: pa.Table, known: pa.Table, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
         """Write the files of an earlier run that have rows of ``videos``, rows of its manifest, without them.
 
+        So are those with rows of videos of which something else is known by now: see ``join_part``.
         New file names by those of the files that they replace, by table; they come after the new ``parts``.
         """
         replaced: dict[str, dict[str, str]] = {}
         video_ids = videos["video_id"].combine_chunks()
         names = self.folders.keys() - {"videos"}
-        if not pc.any(pc.greater(videos["faces"], 0)).as_py():
+        if not known.num_rows and not pc.any(pc.greater(videos["faces"], 0)).as_py():
             names &= EVERY_VIDEO
-        for name in sorted(names) if len(video_ids) else ():
+        for name in sorted(names) if len(video_ids) or known.num_rows else ():
+            labelled = known["video_id"] if "label" in tables.list_columns(name) else known["video_id"][:0]
             number = self._next_part(name) + sum(part.table == name for part in parts)
             for file in read_part_names(self.root, self.storage).get(name, []):
                 uri = join(self._folder(name), file)
-                theirs = pc.is_in(
-                    tables.read_table(self.storage, uri, name, ["video_id"])["video_id"], video_ids
-                )
-                if pc.any(theirs).as_py():
+                there = tables.read_table(self.storage, uri, name, ["video_id"])["video_id"]
+                theirs = pc.is_in(there, video_ids)
+                if pc.any(pc.or_(theirs, pc.is_in(there, labelled.combine_chunks()))).as_py():
                     new = f"part-{number:05d}.parquet"
                     rest = tables.read_table(self.storage, uri, name).filter(pc.invert(theirs))
+                    rest = tables.relabel(rest, known)
                     tables.write_table(
                         self.storage, join(self._folder(name), new), rest, choose_row_group_rows(name)
                     )
@@ -228,7 +234,7 @@ class Output:
         """Write the manifest, which makes the output whole, and remove what was staged.
 
         ``videos`` has a row for every video of the output, those of earlier runs included. ``replaced`` is
-        what ``without`` answers.
+        what ``rewrite`` answers.
         """
         before = read_part_names(self.root, self.storage)
         listed = {

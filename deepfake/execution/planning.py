@@ -33,7 +33,7 @@ HASH_SECONDS, FILE_SECONDS, HASH_BYTES_PER_SECOND = 4.0, 0.015, 500e6
 # What is asked of the manifest of an earlier run, which may be long.
 EARLIER = [
     "video_id", "uri", "size_bytes", "modified", "status", "retry", "gone", "duplicate_of", "content_sha256",
-    "label",
+    *tables.PROVENANCE_COLUMNS,
 ]  # fmt: skip
 PROBES = 3  # videos that --dry-run works through to tell how long the rest will take
 
@@ -56,6 +56,14 @@ def choose_units(
     """
     earlier = output.read_finished_videos(EARLIER)
     kept = select_still_done(videos, earlier, config.retry_failed)
+    if earlier is not None and kept is not None:
+        relabelled = tables.select_relabelled(earlier, videos)["video_id"].combine_chunks()
+        words = (
+            "%d videos have another label, split or person than when the output was made, the first is %s; "
+        )
+        _warn_of(words + "their rows get it", relabelled)
+        if config.detector is not None and config.detector.boxes == "from_original":
+            kept = kept.filter(pc.invert(pc.is_in(kept["video_id"], relabelled)))
     rest = drop_videos(videos, kept).slice(0, most)
     gone = None
     if earlier is not None:
@@ -75,7 +83,7 @@ def choose_units(
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
     names = [identity, *copies["video_id"].to_pylist()]
-    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone)
+    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone, videos)
 
 
 def select_missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:

@@ -245,13 +245,17 @@ def finish_output(
         output.write_unit(ids[-1], {"videos": copies, **make_tables_of_copies(copies)})
     videos = output.read_units("videos", ids)
     parts = [part for name in output.folders if name != "videos" for part in output.list_parts(name, ids)]
-    join_parts(output, parts)
-    replaced: dict[str, dict[str, str]] = {}
     earlier = output.read_finished_videos()
+    again = None
     if earlier is not None:
         again = pc.is_in(earlier["video_id"], videos["video_id"].combine_chunks())
-        replaced = output.write_without(earlier.filter(again), parts)
         videos = pa.concat_tables([earlier.filter(pc.invert(again)), videos])
+    known = tables.select_relabelled(videos, videos if work.listed is None else work.listed)
+    videos = tables.relabel(videos, known)
+    join_parts(output, parts, known)
+    replaced: dict[str, dict[str, str]] = {}
+    if earlier is not None:
+        replaced = output.rewrite(earlier.filter(again), known, parts)
         if work.gone is not None:
             marks = pc.if_else(pc.is_in(videos["video_id"], work.gone), True, pa.scalar(None, pa.bool_()))
             videos = videos.set_column(videos.schema.get_field_index("gone"), videos.field("gone"), marks)
@@ -260,11 +264,11 @@ def finish_output(
     return videos
 
 
-def join_parts(output: Output, parts: Iterable[Part]) -> None:
-    """Write the final files from the units' files, in parallel."""
+def join_parts(output: Output, parts: Iterable[Part], known: pa.Table) -> None:
+    """Write the final files from the units' files, in parallel. ``known``: see ``Output.join_part``."""
     small: list[Part] = []
     large: list[Part] = []
     for part in parts:
         (small if part.size_bytes <= SMALL_BYTES else large).append(part)
-    session.spread(Output.join_part, [(output, part) for part in small], small=True)
-    session.spread(Output.join_part, [(output, part) for part in large], small=False)
+    session.spread(Output.join_part, [(output, part, known) for part in small], small=True)
+    session.spread(Output.join_part, [(output, part, known) for part in large], small=False)

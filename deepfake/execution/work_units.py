@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from deepfake.catalog.media import are_images
 from deepfake.config import hash_json
+from deepfake.io import tables
 
 # Rough seconds of one core, only ever compared with each other: measured on FF++ c23 clips at every
 # 30th frame, 1 to 1.5 s a clip of 0.2 to 3 MB.
@@ -94,11 +95,14 @@ class Todo:
     copies_id: str  # names the copies as units are named
     earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
     gone: pa.Array | None = None  # ids of its videos that the input has no longer; None: not looked at
+    listed: pa.Table | None = None  # what is known today of each video, of those done too
 
     @property
     def nothing_new(self) -> bool:
         """Whether an earlier run has done everything, and knows what is gone."""
         if self.earlier is None or self.units or self.copies.num_rows:
+            return False
+        if self.listed is not None and tables.select_relabelled(self.earlier, self.listed).num_rows:
             return False
         known = self.earlier["video_id"].filter(pc.fill_null(self.earlier["gone"], False))
         return self.gone is None or set(known.to_pylist()) == set(self.gone.to_pylist())

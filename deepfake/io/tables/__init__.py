@@ -36,3 +36,4 @@ from deepfake.io.tables.files import (
     write_file,
     write_table,
 )
+from deepfake.io.tables.videos import relabel, select_relabelled

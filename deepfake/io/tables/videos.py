@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.io.tables.columns import (
     FACE_KEY,
@@ -126,3 +127,30 @@ def make_video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
         "frames_with_face": 0,
         "faces": 0,
     }
+
+
+def select_relabelled(rows: pa.Table, listed: pa.Table) -> pa.Table:
+    """``video_id`` and provenance, as ``listed`` has them, of videos of which ``rows`` say something else.
+
+    Both have a row a video.
+    """
+    place = pc.index_in(rows["video_id"], listed["video_id"])
+    differs = pa.chunked_array([pa.array([False]).take(pa.array([0] * len(rows), pa.int8()))])
+    for name in PROVENANCE_COLUMNS:
+        said, new = rows[name], listed[name].take(place)
+        other = pc.or_(pc.fill_null(pc.not_equal(said, new), False), pc.xor(said.is_null(), new.is_null()))
+        differs = pc.or_(differs, other)
+    which = rows["video_id"].filter(pc.and_(differs, place.is_valid()))
+    found = listed.select(["video_id", *PROVENANCE_COLUMNS])
+    return found.filter(pc.is_in(found["video_id"], which.combine_chunks()))
+
+
+def relabel(table: pa.Table, known: pa.Table) -> pa.Table:
+    """A table with the provenance that ``known`` has of some of its videos, where it has such columns."""
+    place = pc.index_in(table["video_id"], known["video_id"])
+    for name in PROVENANCE_COLUMNS:
+        if name in table.column_names:
+            field = table.schema.field(name)
+            new = pc.if_else(place.is_valid(), known[name].take(place), table[name])
+            table = table.set_column(table.schema.get_field_index(name), field, new)
+    return table

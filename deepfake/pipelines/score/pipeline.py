@@ -149,7 +149,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         earlier = self.output.read_finished_videos(planning.EARLIER)
         rest = planning.select_missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
         units = stored_crops.plan_kept_units(rest, self.identity)
-        return Todo(units, tables.from_rows("videos", []), "", earlier)
+        return Todo(units, tables.from_rows("videos", []), "", earlier, listed=listed)
 
     def prepare(self) -> None:
         """Export the network for the workers, and start the clock of a budget in hours."""

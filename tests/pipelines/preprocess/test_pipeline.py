@@ -83,10 +83,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     done: list[int] = []
     join_parts = runner.join_parts
 
-    def watch(joined: Output, parts: list[Part]) -> None:
+    def watch(joined: Output, parts: list[Part], known: pa.Table) -> None:
         now = {p: p.stat().st_mtime_ns for p in (output / "_work/crops").glob("*.parquet")}
         done.append(sum(now[p] != left[p] for p in left))
-        join_parts(joined, parts)
+        join_parts(joined, parts, known)
 
     monkeypatch.setattr(runner, "join_parts", watch)
     outcome = pipeline.run(_config(ffpp_small, output))
@@ -184,6 +184,33 @@ def test_a_file_that_changed_is_done_again_alone_and_one_that_is_gone_keeps_its_
     summary, again, _ = run()
     assert summary["no_longer_in_input"] == 0 and not again["gone"].any()
     assert again.loc["a.mp4"].equals(after.loc["a.mp4"])
+
+
+def test_what_the_catalog_says_by_now_of_a_video_stands_in_its_rows(ffpp_small: Path, tmp_path: Path) -> None:
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
+    manifest, output = tmp_path / "list.csv", tmp_path / "crops"
+
+    def run(*rows: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        lines = [f"{clip},{row}" for clip, row in zip(clips, rows, strict=False)]
+        manifest.write_text("\n".join(["path,label,split,target_id", *lines]))
+        pipeline.run(_config(manifest, output))
+        return pd.read_parquet(output / "_manifest.parquet").set_index("uri"), _rows(output)
+
+    before, _ = run("real,train,anna", "real,train,bert")
+    after, crops = run("fake,val,anna", "real,train,bert", "real,test,carl")
+    changed, same, new = (after.loc[str(clip)] for clip in clips[:3])
+    assert (changed["label"], changed["split"], new["split"]) == (1, "val", "test")
+    assert changed["detect_seconds"] == before.loc[str(clips[0]), "detect_seconds"], "it was not done again"
+    assert same.equals(before.loc[str(clips[1])])
+    for name in ("label", "method", "split", "target_id", "group_id"):
+        told = crops.groupby("video_id")[name].unique()
+        assert {video: values.tolist() for video, values in told.items()} == {
+            row["video_id"]: [row[name]] for _, row in after.iterrows()
+        }
+    assert crops.groupby("video_id").size().to_dict() == after.set_index("video_id")["faces"].to_dict()
+    rewritten = sorted(output.glob("part-*.parquet"))
+    again, _ = run("fake,val,anna", "real,train,bert", "real,test,carl")
+    assert again.equals(after) and sorted(output.glob("part-*.parquet")) == rewritten
 
 
 def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
