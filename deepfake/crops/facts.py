@@ -12,8 +12,11 @@ import pyarrow as pa
 from deepfake.video.sampling import spread_evenly
 
 # Numbers that hold no pixel: what ``describe_boxes`` makes, the bytes of a crop, and columns of the crops.
-FACTS = ("box_side", "box_area", "box_aspect", "sharpness", "detector_score", "crop_bytes")
-COLUMNS = ("box", "frame_width", "frame_height", "sharpness", "detector_score")  # that they are made of
+FACTS = (
+    "box_side", "box_area", "box_aspect", "sharpness", "detector_score", "crop_bytes",
+    "padded", "shift", "shrink",
+)  # fmt: skip
+COLUMNS = ("box", "frame_width", "frame_height", *FACTS[3:5], *FACTS[6:])  # that they are made of
 
 
 def collect_facts(crops: pa.Table, sizes: np.ndarray) -> np.ndarray:

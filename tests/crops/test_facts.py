@@ -29,14 +29,14 @@ def test_a_face_is_told_by_its_place_and_its_size_in_the_frame() -> None:
     assert describe_boxes(table(inside, leaving).slice(1))["box_side"].tolist() == [20.0]
 
 
-def test_the_facts_of_a_crop_are_six_numbers_and_what_is_not_known_is_nan() -> None:
+def test_the_facts_of_a_crop_are_its_numbers_and_what_is_not_known_is_nan() -> None:
     box = {"x": 0.0, "y": 0.0, "w": 30.0, "h": 60.0}
-    row = {"box": box, "frame_width": 60, "frame_height": 60, "detector_score": 0.5}
+    row = {"box": box, "frame_width": 60, "frame_height": 60, "detector_score": 0.5, "shift": 0.25}
     facts = collect_facts(table({**row, "sharpness": 9.0}, {**row, "sharpness": None}), np.array([700, 800]))
     found = dict(zip(FACTS, facts[0], strict=True))
     assert found == {
         "box_side": 60.0, "box_area": 0.5, "box_aspect": 0.5, "sharpness": 9.0, "detector_score": 0.5,
-        "crop_bytes": 700.0,
+        "crop_bytes": 700.0, "padded": 0.0, "shift": 0.25, "shrink": 1.0,
     }  # fmt: skip
     assert np.isnan(facts[1, FACTS.index("sharpness")])
 

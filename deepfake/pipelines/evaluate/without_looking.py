@@ -1,4 +1,4 @@
-"""What is reached without looking: by a classifier that is shown six numbers of each crop and no pixel.
+"""What is reached without looking: by a classifier that is shown numbers of each crop and no pixel.
 
 It learns on the training split of the input's crops, as a detector may have done, and is asked of the very
 faces that the bundle scores. What it reaches can be had without a face, so the bundle's number is worth what
@@ -24,7 +24,10 @@ from deepfake.pipelines.evaluate.inputs import ALL, LabelledFaces
 from deepfake.pipelines.evaluate.scoring import cut_windows
 from deepfake.video.sampling import spread_evenly
 
-WORDS = "side of the box, its share of the frame, its aspect, sharpness, the detector's confidence, bytes"
+WORDS = (
+    "side of the box, its share of the frame, its aspect, sharpness, the detector's confidence, bytes, and "
+    "how far the crop was mirrored, moved and made smaller at the edge of its frame"
+)
 SECONDS_PER_CROP = 0.001  # of one core, to fetch its bytes
 VIDEOS = 1000  # of each class that are learnt from, at most
 CROPS_A_VIDEO = 8

@@ -266,7 +266,7 @@ def format_differences(differences: Sequence[Mapping[str, Any]], blind: Mapping[
     if blind:
         low, high = blind["interval"] or (None, None)
         words = _format_number(blind["auc"], low, high)
-        lines.append(f"- without looking, by six numbers of each crop and no pixel: AUC of crops {words}.")
+        lines.append(f"- without looking, by numbers of each crop and no pixel: AUC of crops {words}.")
     return "\n".join(lines)
 
 

@@ -114,7 +114,7 @@ def test_two_recipes_differ_by_their_mean_aucs_with_an_interval_from_the_same_re
     assert 0.8 < low <= rows[0]["difference"] <= high == 1.0
     text = compare.format_differences(rows, {"auc": 0.9, "interval": [0.8, 0.95]})
     assert "- good less bad, AUC of videos of the identity split: +0.969 (+" in text
-    assert "without looking, by six numbers of each crop and no pixel: AUC of crops 0.900 (0.800 to" in text
+    assert "without looking, by numbers of each crop and no pixel: AUC of crops 0.900 (0.800 to" in text
 
 
 def test_seeds_are_shown_one_by_one_with_their_mean_and_their_spread() -> None:
