@@ -30,7 +30,7 @@ FORMATS = (
 STEP_BACK, RESETTABLE_JUMP, JUMP = Fraction(1, 10), 10, 3600
 # Their stamps are right, but some are in the order of decoding: they do not say which frame is which.
 DECODING_ORDER = ("avi", "asf")
-MANY_BYTES = 2**20
+MANY_BYTES = 2**20  # of a file's end, which are worth a word
 UNKNOWN = -(2**62)  # a time before all others
 
 # Titles and comments, which nothing here reads, may be in any encoding. PyAV 19 keeps such bytes as they are
@@ -146,8 +146,6 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
                 check_time()
     except av.error.FFmpegError as error:
         incomplete = f"ended early while reading: {describe_error(error)}"
-    if opened.format.name == "mpegts" and incomplete is None:
-        incomplete = _describe_rest(opened.size, max(offsets, default=0))
     if not any(shown):
         raise VideoError(Status.DECODE_ERROR, incomplete or "there are no frames in the stream")
     base = Fraction(1) * (stream.time_base or Fraction(1, 1000))  # PyAV 19 has fractions of its own
@@ -181,15 +179,18 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     return packets, incomplete
 
 
-def _describe_rest(size: int, last: int) -> str | None:
-    """What to say where a broadcast goes on for long after its stream's last packet; None elsewhere.
+def describe_rest(opened: Any, packets: Packets) -> str | None:
+    """What to say where a file goes on for long after its stream's last packet; None elsewhere.
 
-    Streams that it did not announce at its beginning are not read.
+    A recording that was joined behind is not read, nor are streams that a broadcast begins on the way.
     """
-    rest = size - last
-    if rest < max(MANY_BYTES, size // 20):
+    size = opened.size
+    rest = size - int(packets.offsets.max())
+    if rest < max(MANY_BYTES, size // 20) or packets.offsets.max() < 0:
         return None
-    return f"the last {100 * rest // size} % of the file have nothing of this stream; perhaps another goes on"
+    return (
+        f"the last {100 * rest // size} % of the file have nothing of this stream, perhaps another recording"
+    )
 
 
 def describe_error(error: BaseException) -> str:

@@ -191,6 +191,9 @@ class VideoFile:
         self._media_file.hide(self._media or [])
         packets, incomplete = container.list_packets(self._container, stream, self._check_time)
         self._media_file.hide([])
+        # In an MP4 sound may come last, but not in media data of its own.
+        if incomplete is None and (not self._media or self._media[-1][0] > packets.offsets.max()):
+            incomplete = container.describe_rest(self._container, packets)
         if packets.duration_s > self._config.max_duration_seconds:
             raise VideoError(
                 Status.UNSUPPORTED,

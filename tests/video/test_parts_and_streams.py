@@ -180,6 +180,17 @@ def test_a_broadcast_whose_streams_move_on_the_way_goes_on(tmp_path: Path) -> No
     assert video.incomplete and "% of the file have nothing of this stream" in video.incomplete
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".flv", ".mkv"])
+def test_of_joined_files_that_are_not_read_whole_the_row_says_so(tmp_path: Path, suffix: str) -> None:
+    clip = write_clip(tmp_path / f"clip{suffix}", options={"crf": "1"}, size=(640, 480), sound=True)
+    joined = tmp_path / f"joined{suffix}"
+    joined.write_bytes(clip.read_bytes() * 5)  # of joined Matroska files two are read
+    for path, lost in ((clip, False), (joined, True)):
+        with open_local(path, SamplingConfig(every_n=30)) as video:
+            assert list(video.sample())
+            assert ("% of the file have nothing of this stream" in str(video.incomplete)) == lost
+
+
 def test_a_capture_with_dropped_frames_has_the_times_that_ffprobe_tells(cases: Path) -> None:
     with open_local(cases / "avi_times" / "dropped.avi", SamplingConfig(every_n=20)) as video:
         times = [frame.time_s for frame in video.sample()]
