@@ -15,14 +15,18 @@ class NodeFault(JobError):
     """This machine cannot do a piece of work, which another may.
 
     ``definite``: it was examined, and can do none. ``unreadable`` are ids and URIs of videos that it cannot
-    read.
+    read; ``unseen``: one of them is not even there.
     """
 
     def __init__(
-        self, words: str, definite: bool = False, unreadable: tuple[tuple[str, str], ...] = ()
+        self,
+        words: str,
+        definite: bool = False,
+        unreadable: tuple[tuple[str, str], ...] = (),
+        unseen: bool = False,
     ) -> None:
         super().__init__(words)
-        self.definite, self.unreadable = definite, unreadable
+        self.definite, self.unreadable, self.unseen = definite, unreadable, unseen
 
 
 class Stopped(BaseException):

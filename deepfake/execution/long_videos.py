@@ -121,7 +121,7 @@ def look_at_piece(
 
 def _stage(unit_id: str, table: str, found: ExtractionResult, output: Output) -> pa.Table:
     """Write what was found in a video or a piece; its ``videos`` row."""
-    require_readable(unit_id, [found.video])
+    require_readable(unit_id, [found.video], output.storage)
     row = tables.from_rows("videos", [found.video], output.config_sha256)
     output.write_unit(unit_id, {table: found.table, "videos": row})
     return make_answer(row)

@@ -36,6 +36,7 @@ from deepfake.io.uri import join
 log = logging.getLogger(__name__)
 
 MOST_FAULTS = 3  # units that a node may hand back before it gets no more work
+MOST_BAD_NODES = 3  # of a cluster that can start others, before a job without a sound one stops
 MOST_RETURNS = 3  # times that a unit is handed back before its failures are taken as they are
 ANSWER_SECONDS = 90.0  # for a node's examination: a first import on a slow disk takes many
 # A worker of a node at fault holds each unit so long, so that it does not take those of sound nodes.
@@ -71,6 +72,7 @@ class Returned:
     reason: str
     definite: bool = False  # the node was examined and is at fault; else it may be the unit
     unreadable: tuple[tuple[str, str], ...] = ()  # ids and URIs of videos that could not be read there
+    unseen: bool = False  # whether one of them is not even there
     kind: str = "NodeFault"  # or another error of ``deepfake.errors``, which ends the job
 
 
@@ -96,7 +98,7 @@ class Nodes:
     def examine(self) -> bool:
         """Examine the nodes that were not yet; whether any of them gets no work.
 
-        ``JobError`` where none is left that does.
+        ``JobError`` where none is left that does, nor can be started.
         """
         if self.check is None:
             return False
@@ -151,7 +153,8 @@ class Nodes:
         """Whose fault it is that a unit came back."""
         self._returns[one.unit_id] += 1
         gone = bool(one.unreadable) and not any(_readable(uri, storage) for _, uri in one.unreadable)
-        if gone or self._returns[one.unit_id] >= MOST_RETURNS:
+        # what the job sees is no fault of the files, however many nodes do not
+        if gone or (not one.unseen and self._returns[one.unit_id] >= MOST_RETURNS):
             ray_compat.put_value(_ACCEPTED + one.unit_id, b"1")
         if gone:
             return
@@ -168,6 +171,8 @@ class Nodes:
     def _require_any(self) -> None:
         if not self.left_out or set(_working_nodes()) - self.left_out.keys():
             return
+        if len(self.left_out) < MOST_BAD_NODES and self.of_a_cluster and ray_compat.starts_nodes():
+            return  # nodes that do nothing are given back, and others started in their place
         reasons = "; ".join(sorted(set(self.left_out.values())))
         who = "no node of the cluster can" if self.of_a_cluster else "this machine cannot"
         raise JobError(
@@ -227,7 +232,7 @@ def hand_back(unit_id: str, fault: JobError | UsageError | TableError) -> None:
         raise fault
     one = Returned(unit_id, ray.get_runtime_context().get_node_id(), str(fault), kind=type(fault).__name__)
     if isinstance(fault, NodeFault):
-        one = replace(one, definite=fault.definite, unreadable=fault.unreadable)
+        one = replace(one, definite=fault.definite, unreadable=fault.unreadable, unseen=fault.unseen)
     ray_compat.put_value(_RETURNED + unit_id, json.dumps(asdict(one)).encode())
     if isinstance(fault, NodeFault) and on_cluster():
         time.sleep(HOLD_SECONDS)

@@ -92,6 +92,17 @@ def list_node_groups() -> list[tuple[dict[str, float], int]]:
     return [(dict(group.resources), group.max_count) for group in groups]
 
 
+def starts_nodes() -> bool:
+    """Whether the cluster has an autoscaler that starts nodes, of either version.
+
+    The first counts nodes by their types also where it only looks on, but then each is a type of its own.
+    """
+    if list_node_groups():
+        return True
+    types = ask_cluster_status()[1].get("node_type_mapping") or {}
+    return any(kind != f"node_{node_id}" for node_id, kind in types.items())
+
+
 def put_value(key: str, value: bytes) -> None:
     """Let Ray's head keep a value of this job, for its workers and its own process."""
     internal_kv._internal_kv_put(key, value, overwrite=True, namespace=_namespace())

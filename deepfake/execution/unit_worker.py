@@ -85,7 +85,7 @@ class ExtractCrops:
         unit_id = read_unit_id(block)
         found = [self._extract(entry, attempt) for entry in block.drop_columns([UNIT_ID]).to_pylist()]
         attempt.rest()
-        require_readable(unit_id, [one.video for one in found])
+        require_readable(unit_id, [one.video for one in found], self.storage)
         return {
             UNIT_ID: unit_id,
             "videos": tables.from_rows("videos", [one.video for one in found], self.config_sha256),
@@ -109,7 +109,7 @@ def make_left_out(entry: Mapping[str, Any], table: str) -> ExtractionResult:
     return ExtractionResult(row, tables.from_rows(table, []))
 
 
-def require_readable(unit_id: str, videos: list[dict[str, Any]]) -> None:
+def require_readable(unit_id: str, videos: list[dict[str, Any]], storage: Storage) -> None:
     """Raise ``NodeFault`` where the files of ``videos`` rows could not be read, which others perhaps can.
 
     A file that was read and is no video (``retry`` is false) is no node's fault.
@@ -124,7 +124,14 @@ def require_readable(unit_id: str, videos: list[dict[str, Any]]) -> None:
         f"it cannot read {unreadable[0][1]}{more} ({', '.join(sorted(details))}), which this job can: all "
         "nodes must see the input, at the same path",
         unreadable=unreadable,
+        unseen=not all(_is_there(uri, storage) for _, uri in unreadable),
     )
+
+
+def _is_there(uri: str, storage: Storage) -> bool:
+    with suppress(OSError, JobError, UsageError):
+        return storage.exists(uri)
+    return True  # as far as this node can tell
 
 
 def pack(unit: Mapping[str, Any]) -> pa.Table:

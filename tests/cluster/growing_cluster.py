@@ -30,6 +30,7 @@ HEAD_ID = "f" * 51 + "00000"
 AS_HEAD = {"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_NODE_TYPE_NAME": HEAD}  # what autoscaler 2 knows it by
 OBJECT_STORE_BYTES = 100 * 2**20
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+BLIND_PROVIDER = "tests.cluster.blind_provider.BlindProvider"
 
 
 @dataclass
@@ -45,6 +46,7 @@ class GrowingCluster:
     autoscaler: int = 1
     resources: Mapping[str, float] = field(default_factory=dict)  # of each node, beside its CPUs
     head_cpus: int = 0
+    hidden: Path | None = None  # a folder that the second node does not see
 
     def __enter__(self) -> GrowingCluster:
         # Short, since the paths of Unix sockets may have no more than 107 bytes.
@@ -93,6 +95,7 @@ class GrowingCluster:
                 "AUTOSCALER_UPDATE_INTERVAL_S": "1",
                 "RAY_AUTH_MODE": "disabled",
                 "PYTHONPATH": str(ROOT),
+                "HIDDEN": str(self.hidden or ""),
             }
         )
 
@@ -118,8 +121,8 @@ class GrowingCluster:
             "upscaling_speed": 1.0,
             "idle_timeout_minutes": self.idle_seconds / 60,
             "provider": {
-                "type": "external", "module": PROVIDER, "gcs_address": self.address,
-                "head_node_id": HEAD_ID,
+                "type": "external", "module": BLIND_PROVIDER if self.hidden else PROVIDER,
+                "gcs_address": self.address, "head_node_id": HEAD_ID,
                 "launch_multiple": True, "use_node_id_as_ip": True, "disable_node_updaters": True,
                 "disable_launch_config_check": True,
             },

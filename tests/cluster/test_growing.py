@@ -38,6 +38,15 @@ def run(cluster: GrowingCluster, job: str, *words: object) -> subprocess.Complet
     )  # fmt: skip
 
 
+def preprocess_here(archive: Path, output: Path) -> None:
+    """What a run without that cluster writes."""
+    config = {
+        "input": str(archive), "output": str(output), "detector": {"name": "haar"},
+        "sampling": {"isolate": False, "every_n": 5},
+    }  # fmt: skip
+    pipeline.run(PreprocessJobConfig.model_validate(config))
+
+
 @pytest.mark.parametrize("autoscaler", [1, 2])
 def test_a_job_takes_what_the_cluster_starts_and_writes_the_rows_of_an_embedded_run(
     autoscaler: int, ffpp_small: Path, tmp_path: Path, ray_session: None
@@ -50,13 +59,24 @@ def test_a_job_takes_what_the_cluster_starts_and_writes_the_rows_of_an_embedded_
         done = run(cluster, "preprocess", "--input", ffpp_small, "--output", tmp_path / "grown", *SMALL)
     assert done.returncode == 0, done.stderr
     assert 2.0 in at_work, at_work  # of two that may be started; what is read while one joins may be more
-    config = {
-        "input": str(ffpp_small), "output": str(tmp_path / "plain"), "detector": {"name": "haar"},
-        "sampling": {"isolate": False, "every_n": 5},
-    }  # fmt: skip
-    pipeline.run(PreprocessJobConfig.model_validate(config))
+    preprocess_here(ffpp_small, tmp_path / "plain")
     for table in ("crops", "videos"):
         assert rows(str(tmp_path / "grown"), table) == rows(str(tmp_path / "plain"), table)
+
+
+def test_a_bad_node_that_the_cluster_starts_later_costs_no_row(
+    ffpp_small: Path, tmp_path: Path, ray_session: None
+) -> None:
+    archive, output = tmp_path / "archive", tmp_path / "grown"
+    shutil.copytree(ffpp_small, archive)
+    with GrowingCluster(cpus=1, most_nodes=2, hidden=archive) as cluster:
+        done = run(cluster, "preprocess", "--input", archive, "--output", output, *SMALL)
+        assert done.returncode == 0, done.stderr + cluster.log()
+    assert "units were handed back and are done by other nodes" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    preprocess_here(archive, tmp_path / "plain")
+    for table in ("crops", "videos"):
+        assert rows(str(output), table) == rows(str(tmp_path / "plain"), table)
 
 
 def test_a_gpu_that_no_type_of_node_has_ends_the_job_with_both_sides_named(

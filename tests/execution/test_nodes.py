@@ -72,6 +72,19 @@ def test_a_unit_that_comes_back_thrice_is_taken_as_it_is(
     assert nodes.accepts_failures("unit")
 
 
+def test_files_that_the_job_sees_are_never_taken_for_missing(
+    job: Nodes, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "on_cluster", lambda: True)
+    monkeypatch.setattr(nodes, "HOLD_SECONDS", 0)
+    for _ in range(2 * MOST_RETURNS):
+        nodes.hand_back("unit", NodeFault("no file", unreadable=(("clip.mp4", clip),), unseen=True))
+        with suppress(JobError):  # the only node is at fault the third time
+            job.take_back(Storage())
+    assert not nodes.accepts_failures("unit")
+    assert len(job.left_out) == 1
+
+
 @pytest.mark.parametrize("error", [UsageError("the bucket is gone"), JobError("no disk")])
 def test_what_is_the_user_s_ends_the_job_as_it_was_raised(job: Nodes, error: JobError | UsageError) -> None:
     nodes.hand_back("unit", error)

@@ -36,12 +36,13 @@ def test_files_that_are_no_videos_are_no_node_s_fault(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         rows.append(look_at(tmp_path / name))
     assert [row["status"] for row in rows] == ["unreadable"] * 2
-    require_readable("unit", rows)
+    require_readable("unit", rows, Storage())
 
 
 @pytest.mark.usefixtures("on_a_cluster")
 def test_a_file_that_is_not_there_may_be(tmp_path: Path) -> None:
     row = look_at(tmp_path / "gone.mp4")
     with pytest.raises(NodeFault, match=r"it cannot read .*gone\.mp4 .* which this job can") as raised:
-        require_readable("unit", [row])
+        require_readable("unit", [row], Storage())
+    assert raised.value.unseen
     assert raised.value.unreadable == (("gone.mp4", str(tmp_path / "gone.mp4")),)
