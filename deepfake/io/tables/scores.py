@@ -88,7 +88,7 @@ VIDEO_SCORES = pa.schema(
         column("worst_frame_index", pa.int32(), "frame of the highest face score"),
         column("worst_time_s", pa.float64(), "its presentation time in seconds"),
         column("worst_face_score", pa.float64(), "the highest face score"),
-        column("segments", pa.int32(), "stretches in which a track looks fake"),
+        column("segments", pa.int32(), "stretches in which a track looks fake; null where nothing is proven"),
         column("segments_s", pa.float64(), "seconds that they cover together"),
         column("longest_track_s", pa.float64(), "from the first to the last face of the longest track"),
         column("face_size_px", pa.float32(), "median longer side of the face boxes in source pixels"),

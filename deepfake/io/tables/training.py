@@ -60,7 +60,9 @@ HISTORY = pa.schema(
             column(name, pa.float64(), f"{name} of the training passes; null where undefined")
             for name in ("accuracy", "precision", "recall", "auc")
         ),
-        column("val_loss", pa.float64(), "mean binary cross-entropy of all validation crops", False),
+        column(
+            "val_loss", pa.float64(), "mean binary cross-entropy of the validation crops that choose", False
+        ),
         *(
             column(f"val_{name}", pa.float64(), f"{name} of validation; null where undefined")
             for name in ("accuracy", "precision", "recall", "auc")

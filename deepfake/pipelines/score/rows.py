@@ -171,7 +171,7 @@ def _video(
         score = aggregate(scores, config.aggregation, config.top_k, frames)
     else:
         score = aggregate([track.score for track in judged], config.over_tracks, config.top_k)
-    worst = _worst(faces)
+    worst, found = _worst(faces), [segment for track in judged for segment in track.found]
     return row | {
         "score": score,
         "verdict": point.judge(score),
@@ -180,8 +180,8 @@ def _video(
         "worst_frame_index": worst["frame_index"],
         "worst_time_s": worst["time_s"],
         "worst_face_score": worst["score"],
-        "segments": sum(len(track.found) for track in judged),
-        "segments_s": segments.sum_covered_seconds([s for track in judged for s in track.found]),
+        "segments": None if point.unproven else len(found),
+        "segments_s": None if point.unproven else segments.sum_covered_seconds(found),
         "longest_track_s": max(track.faces[-1]["time_s"] - track.faces[0]["time_s"] for track in judged),
         **_quality(faces),
     }

@@ -132,7 +132,9 @@ def test_without_a_band_a_score_equal_to_the_threshold_is_called_fake() -> None:
 
 def test_without_proof_no_stretch_is_said_to_look_fake() -> None:
     videos, crops = [video_row("a")], crops_of("a", [255, 255])
-    assert score(videos, crops)["segments"] and not score(videos, crops, unproven="it guesses")["segments"]
+    assert score(videos, crops)["segments"]
+    unproven = score(videos, crops, unproven="it guesses")
+    assert not unproven["segments"] and unproven["video_scores"][0]["segments_s"] is None
 
 
 @pytest.mark.parametrize(

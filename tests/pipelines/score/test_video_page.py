@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def test_gaps_are_stretches_much_longer_than_the_usual_step() -> None:
     assert find_gaps([5, 6, 7], 8) == [(0.0, 5.0)]
     assert find_gaps([], 8) == []
     assert find_gaps([0.0], None) == []
+
+
+def test_without_proof_the_page_says_why_and_calls_nothing_fake(tmp_path: Path) -> None:
+    made = case(verdict="uncertain", segments_s=None)
+    page = video_page.render_video_page(replace(made, segments=[]), 0.0, "all", "x", "y", "it guesses")
+    assert "for nothing shows that the model does more than guess: it guesses." in page
+    assert "None are named without a verdict." in page
+    assert not any(words in page for words in ("the line is drawn", "Looks fake for", "threshold looks fake"))
 
 
 def test_the_same_case_gives_the_same_page(tmp_path: Path) -> None:
