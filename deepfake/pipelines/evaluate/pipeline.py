@@ -117,6 +117,7 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
     summary = {
         **describe_evaluation(planned),
         **first.results.count_items(),
+        **({"unproven": first.results.decisions.unproven} if first.results.decisions.unproven else {}),
         "video_auc": video["auc"],
         "video_auc_without_looking": (video[results.WITHOUT_LOOKING] or {"auc": None})["auc"],
         "video_accuracy": video["accuracy"],

@@ -176,6 +176,7 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     numbers = json.loads((out / "metrics.json").read_text())
     assert numbers["threshold"]["value"] == 0.25
     why = "nothing is recorded of its validation"
+    assert json.loads((out / "_summary.json").read_text())["unproven"] == why
     assert numbers["warnings"][0] == f"The bundle gives scores and no verdicts: {why}."
     assert (
         f"No precision is promised, for the bundle gives no verdicts: {why}."
