@@ -6,6 +6,7 @@ The same for preprocess and score. Ray is used only to hash files that may be co
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -65,25 +66,47 @@ def choose_units(
         if config.detector is not None and config.detector.boxes == "from_original":
             kept = kept.filter(pc.invert(pc.is_in(kept["video_id"], relabelled)))
     rest = drop_videos(videos, kept).slice(0, most)
-    gone = None
+    gone = moved = None
     if earlier is not None:
         _warn_of("%d files have changed since the output was made, the first is %s; they are done again",
-             list_changed(videos, earlier))  # fmt: skip
+                 list_changed(videos, earlier))  # fmt: skip
         if config.limit is None:
             gone = drop_videos(earlier, videos)["video_id"].combine_chunks()
-            _warn_of(
-                "%d videos of this output are no longer in the input, the first is %s; their rows stay", gone
-            )
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
-        found = duplicates.separate_duplicates(
-            rest, kept, _hashes(duplicates.list_suspects(rest, kept), config, output)
-        )
+        hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
+        if earlier is not None and kept is not None and gone is not None:
+            moved = _list_moved(earlier, gone, rest, hashes)
+            if len(moved):
+                _warn_of("%d files were moved or renamed, the first was %s; their rows of then leave", moved)
+                stay = pc.invert(
+                    pc.fill_null(pc.is_in(pc.coalesce(kept["duplicate_of"], kept["video_id"]), moved), False)
+                )
+                kept = kept.filter(stay)
+                rest = drop_videos(videos, kept).slice(0, most)
+                hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
+        found = duplicates.separate_duplicates(rest, kept, hashes)
         rest, copies = found.rest, found.skipped
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
+    if gone is not None:
+        gone = gone if moved is None else gone.filter(pc.invert(pc.is_in(gone, moved)))
+        _warn_of(
+            "%d videos of this output are no longer in the input, the first is %s; their rows stay", gone
+        )
     names = [identity, *copies["video_id"].to_pylist()]
-    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone, videos)
+    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone, videos, moved)
+
+
+def _list_moved(
+    earlier: pa.Table, gone: pa.Array, new: pa.Table, hashes: Mapping[str, str | None]
+) -> pa.Array:
+    """Ids of the ``gone`` videos of an earlier run whose bytes lie under a new name."""
+    new_hashes = pa.array(
+        [hashes[name] for name in new["video_id"].to_pylist() if hashes.get(name)], pa.string()
+    )
+    lost = earlier.filter(pc.is_in(earlier["video_id"], gone))
+    return lost["video_id"].filter(pc.is_in(lost["content_sha256"], new_hashes)).combine_chunks()
 
 
 def select_missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: bool = False) -> pa.Table:

@@ -96,6 +96,7 @@ class Todo:
     earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
     gone: pa.Array | None = None  # ids of its videos that the input has no longer; None: not looked at
     listed: pa.Table | None = None  # what is known today of each video, of those done too
+    moved: pa.Array | None = None  # ids of earlier videos whose files have another name now: their rows leave
 
     @property
     def nothing_new(self) -> bool:

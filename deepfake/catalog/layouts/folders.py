@@ -6,9 +6,10 @@ neither says nothing. Where folders within each other name both classes, the upp
 beside one of the other class, else the innermost: ``fake/real_time_swap`` beside ``real`` is fake,
 ``deepfakes/real`` beside ``deepfakes/fake`` is real.
 
-Each file is an identity of its own, except in Celeb-DF, whose names tell the people; those in one folder
-below the folder that names the class or the method are a group, which a split by group keeps together. Where
-several files show one person, a manifest with a ``target_id`` column says so; nothing here can know.
+Each file is an identity of its own, except in Celeb-DF, whose names tell the people. A group, which a split
+by group keeps together, are those in one folder below the folder that names the class or the method, frames
+of one video in one folder, and what has one name below real and below fake. Where several files show one
+person, a manifest with a ``target_id`` column says so; nothing here can know.
 """
 
 import logging
@@ -46,8 +47,10 @@ _NO_CLASS = frozenset({"detection", "detector", "challenge", "benchmark", "compe
 _WORDS = re.compile(r"[^\W\d_]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SAYS_NOTHING = REAL_WORDS | FAKE_WORDS | CONTAINERS | frozenset(SPLIT_FOLDERS)
+_CLASS_WORD = re.compile(rf"(?:\b|_)(?:{'|'.join(sorted(REAL_WORDS | FAKE_WORDS))})(?:\b|(?=_))")
 _LAST_NUMBER = re.compile(r"[\W_]*\d+\Z")
 _FEW = 20  # videos
+_FEW_NAMES = 5
 _LABELS = {REAL: "real", FAKE: "fake"}
 
 
@@ -59,6 +62,7 @@ class Placement(NamedTuple):
     split: str | None = None
     group: str | None = None  # the folder whose files belong together
     decided_by: str = ""  # where folders name both classes: the folder whose word holds
+    above: str = ""  # the folder in which that lies which names the class
 
 
 @lru_cache(maxsize=65536)
@@ -104,6 +108,7 @@ def read_folder(
         splits[-1] if splits else None,
         None if group is None else "/".join(parts[: group + 1]),
         "/".join(parts[: index + 1]) if {*labels} >= {REAL, FAKE} else "",
+        _fold_splits(parts[:index]),
     )
 
 
@@ -135,7 +140,8 @@ def describe_by_folders(
         _make_provenance(info, placements[folder], root_name, has_people)
         for info, folder in zip(files, folders, strict=True)
     ]
-    return _drop_lone_groups(_group_frames(files, known) if frames else known)
+    known = _drop_lone_groups(_group_frames(files, known) if frames else known)
+    return _join_namesakes(files, known, [placements[folder].above for folder in folders])
 
 
 def _find_side_by_side(folders: Iterable[str]) -> frozenset[str]:
@@ -211,6 +217,34 @@ def _group_frames(files: Sequence[FileInfo], known: list[Provenance]) -> list[Pr
         words += "--catalog.frame_folders never takes each picture by itself"
         log.info(words, len(videos), videos[0])
     return grouped
+
+
+def _join_namesakes(
+    files: Sequence[FileInfo], known: list[Provenance], above: Sequence[str]
+) -> list[Provenance]:
+    """With one group for what has one name below real and below fake: ``real/anna`` and ``fake/roop/anna``.
+
+    A few names may be alike by chance. A name is that of the folder that makes a group, else of the file,
+    less the word for its class: ``real/0000`` and ``fake/0000_fake``.
+    """
+    names: list[tuple[str, str] | None] = []
+    labels: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for info, one, place in zip(files, known, above, strict=True):
+        is_person = one.label is None or one.target_id != remove_extension(info.path)
+        own = (one.group_id or one.target_id).rpartition("/")[2].lower()
+        name = None if is_person else (place, _CLASS_WORD.sub("", own) or own)
+        names.append(name)
+        if name is not None and one.label is not None:
+            labels[name].add(one.label)
+    both = {name for name, found in labels.items() if len(found) == 2}
+    if len(both) < _FEW_NAMES:
+        return known
+    words = "%d names are below real and below fake, such as %s: the split keeps together what has one name"
+    log.info(words, len(both), min(both)[1])
+    return [
+        replace(one, group_id="/".join(filter(None, name))) if name in both else one
+        for one, name in zip(known, names, strict=True)
+    ]
 
 
 def _drop_lone_groups(known: list[Provenance]) -> list[Provenance]:

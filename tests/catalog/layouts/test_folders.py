@@ -150,17 +150,45 @@ def test_people_are_known_by_names_of_pairs_whatever_the_folders_are_called(tree
 
 
 def test_pictures_that_are_frames_of_many_videos_stay_together(tree, load, caplog):
-    names = [f"{kind}/video{i}_x_{n}.png" for kind in ("real", "fake") for i in range(30) for n in range(3)]
+    names = [f"{k}/{k[0]}{i}_x_{n}.png" for k in ("real", "fake") for i in range(30) for n in range(3)]
     root = tree(*names, *(f"photos/real/IMG_{n:04d}.jpg" for n in range(60)))
     with caplog.at_level(logging.INFO):
         table = load(root)
-    assert "frames of 60 videos, which the split keeps together, such as fake/video0_x" in caplog.text
+    assert "frames of 60 videos, which the split keeps together, such as fake/f0_x" in caplog.text
     splits = {}
     for row in table.to_pylist():
         splits.setdefault(row["group_id"], set()).add(row["split"])
     assert len(splits) == 60 + 60
     assert {len(found) for found in splits.values()} == {1}
     assert len(set(load(root, frame_folders="never")["group_id"].to_pylist())) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [
+        ("real/anna{}/{}.mp4", "fake/roop/anna{}/{}.mp4"),
+        ("train/real/{}{}.mp4", "train/fake/{}{}.avi"),
+        ("real/{}{}.mp4", "fake/{}{}_fake.mp4"),
+        ("original/clip{}{}/0001.png", "fake/clip{}{}/0001.png"),
+    ],
+)
+def test_what_has_one_name_below_real_and_below_fake_is_in_one_split(tree, load, caplog, real, fake):
+    pairs = [(path.format(i, 0), path.format(i, 1)) for i in range(12) for path in (real, fake)]
+    root = tree(*(path for pair in pairs for path in pair), "other/real/x0.mp4", "other/fake/x1.mp4")
+    with caplog.at_level(logging.INFO):
+        table = load(root)
+    assert "names are below real and below fake, such as" in caplog.text
+    labels, splits = {}, {}
+    for row in table.to_pylist():
+        labels.setdefault(row["group_id"], set()).add(row["label"])
+        splits.setdefault(row["group_id"], set()).add(row["split"])
+    assert sum(found == {0, 1} for found in labels.values()) == len(labels) - 2
+    assert {len(found) for found in splits.values()} == {1}
+
+
+def test_a_few_names_that_are_alike_join_nothing(tree, load):
+    root = tree(*(f"{kind}/{i}.mp4" for kind in ("real", "fake") for i in range(4)))
+    assert len(set(load(root)["group_id"].to_pylist())) == 8
 
 
 def test_celeb_df_names_tell_who_is_seen_and_whose_face_it_is(tree, load):

@@ -186,6 +186,28 @@ def test_a_file_that_changed_is_done_again_alone_and_one_that_is_gone_keeps_its_
     assert again.loc["a.mp4"].equals(after.loc["a.mp4"])
 
 
+def test_a_file_that_was_moved_leaves_no_rows_where_it_was(ffpp_small: Path, tmp_path: Path) -> None:
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
+    archive, output = tmp_path / "archive", tmp_path / "crops"
+    for name, clip in zip(("real/a", "real/b", "real/copy", "fake/c"), (0, 1, 1, 2), strict=True):
+        (archive / f"{name}.mp4").parent.mkdir(parents=True, exist_ok=True)
+        (archive / f"{name}.mp4").write_bytes(clips[clip].read_bytes())
+    pipeline.run(_config(archive, output))
+    (archive / "real/a.mp4").rename(archive / "fake/a.mp4")  # its label was wrong
+    (archive / "real/b.mp4").rename(archive / "real/d.mp4")
+    summary = pipeline.run(_config(archive, output)).summary
+    videos, crops = pd.read_parquet(output / "_manifest.parquet").set_index("video_id"), _rows(output)
+    assert summary["no_longer_in_input"] == 0
+    assert videos["label"].to_dict() == {
+        "fake/a.mp4": 1, "fake/c.mp4": 1, "real/copy.mp4": 0, "real/d.mp4": 0,
+    }  # fmt: skip
+    assert videos["duplicate_of"].to_dict()["real/d.mp4"] == "real/copy.mp4"
+    labels = crops.groupby("video_id")["label"].unique()
+    assert {name: found.tolist() for name, found in labels.items()} == {
+        "fake/a.mp4": [1], "fake/c.mp4": [1], "real/copy.mp4": [0],
+    }  # fmt: skip
+
+
 def test_what_the_catalog_says_by_now_of_a_video_stands_in_its_rows(ffpp_small: Path, tmp_path: Path) -> None:
     clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
     manifest, output = tmp_path / "list.csv", tmp_path / "crops"
