@@ -111,8 +111,11 @@ class Storage:
             return list(filesystem.cat_ranges([path] * len(ranges), starts, stops, on_error="raise"))
 
     def read_text(self, uri: str) -> str:
-        """The whole content of a UTF-8 file."""
-        return self.read_bytes(uri).decode("utf-8")
+        """The whole content of a UTF-8 file, less a byte order mark; ``UsageError`` where it is none."""
+        try:
+            return self.read_bytes(uri).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{uri}: is not in UTF-8; save it as UTF-8") from error
 
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""

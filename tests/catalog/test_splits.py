@@ -165,6 +165,15 @@ def test_an_unlisted_clip_follows_the_listed_one_it_is_joined_to(lists):
     assert assigned(youtube("500", "500_010"), splits_dir=lists)["split"].to_pylist() == ["val", "val"]
 
 
+def test_official_lists_may_begin_with_a_byte_order_mark_and_are_utf_8(lists):
+    for path in Path(lists).glob("*.json"):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert splits.read_official(lists, Storage())["clips"]["000"] == 0
+    (Path(lists) / "val.json").write_text("[]", encoding="utf-16")
+    with pytest.raises(UsageError, match=r"val.json: is not in UTF-8; save it as UTF-8"):
+        splits.read_official(lists, Storage())
+
+
 def test_the_official_lists_do_not_speak_of_other_datasets(lists):
     rows = [(f"actors/{i:03d}", None) for i in range(12)]
     table = assigned(catalog_of(rows), splits_dir=lists)

@@ -47,7 +47,7 @@ def describe_dfdc(
 def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
     """The entries that give a label; none where the file is of another kind."""
     try:
-        content = json.loads(storage.read_text(uri).removeprefix("\ufeff"))  # a byte order mark
+        content = json.loads(storage.read_text(uri))
     except ValueError as error:
         raise UsageError(f"{uri}: not valid JSON: {error}") from None
     if not isinstance(content, dict):

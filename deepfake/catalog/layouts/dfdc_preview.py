@@ -58,7 +58,7 @@ def _name_person(number: object) -> str:
 
 def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
     try:
-        content = json.loads(storage.read_text(uri).removeprefix("\ufeff"))
+        content = json.loads(storage.read_text(uri))
     except ValueError as error:
         raise UsageError(f"{uri}: not valid JSON: {error}") from None
     entries = content.items() if isinstance(content, dict) else ()

@@ -54,7 +54,7 @@ def _read_table(text: str) -> dict[tuple[str, str, str], tuple[str, str]]:
     """``(type, person, file) -> (method, other person)``; the column "path" has the file's name."""
     return {
         (row["type"].lower(), row["source"], row["path"]): (row["method"], row["target1"])
-        for row in csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+        for row in csv.DictReader(io.StringIO(text))
         if all(row.get(name) for name in ("type", "source", "path", "method", "target1"))
     }
 
