@@ -108,7 +108,7 @@ def read_folder(
         splits[-1] if splits else None,
         None if group is None else "/".join(parts[: group + 1]),
         "/".join(parts[: index + 1]) if {*labels} >= {REAL, FAKE} else "",
-        _fold_splits(parts[:index]),
+        "/".join(parts[:index]),
     )
 
 
@@ -225,17 +225,18 @@ def _join_namesakes(
     """With one group for what has one name below real and below fake: ``real/anna`` and ``fake/roop/anna``.
 
     A few names may be alike by chance. A name is that of the folder that makes a group, else of the file,
-    less the word for its class: ``real/0000`` and ``fake/0000_fake``.
+    less the word for its class: ``real/0000`` and ``fake/0000_fake``. Splits that are given stand.
     """
     names: list[tuple[str, str] | None] = []
     labels: dict[tuple[str, str], set[int]] = defaultdict(set)
     for info, one, place in zip(files, known, above, strict=True):
-        is_person = one.label is None or one.target_id != remove_extension(info.path)
-        own = (one.group_id or one.target_id).rpartition("/")[2].lower()
-        name = None if is_person else (place, _CLASS_WORD.sub("", own) or own)
-        names.append(name)
-        if name is not None and one.label is not None:
+        name = None
+        is_unknown = one.split is None and one.target_id == remove_extension(info.path)
+        if one.label is not None and is_unknown:
+            own = (one.group_id or one.target_id).rpartition("/")[2].lower()
+            name = place, _CLASS_WORD.sub("", own) or own
             labels[name].add(one.label)
+        names.append(name)
     both = {name for name, found in labels.items() if len(found) == 2}
     if len(both) < _FEW_NAMES:
         return known

@@ -147,6 +147,8 @@ def select_relabelled(rows: pa.Table, listed: pa.Table) -> pa.Table:
 
 def relabel(table: pa.Table, known: pa.Table) -> pa.Table:
     """A table with the provenance that ``known`` has of some of its videos, where it has such columns."""
+    if not known.num_rows:
+        return table
     place = pc.index_in(table["video_id"], known["video_id"])
     for name in PROVENANCE_COLUMNS:
         if name in table.column_names:

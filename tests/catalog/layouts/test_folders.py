@@ -167,7 +167,7 @@ def test_pictures_that_are_frames_of_many_videos_stay_together(tree, load, caplo
     ("real", "fake"),
     [
         ("real/anna{}/{}.mp4", "fake/roop/anna{}/{}.mp4"),
-        ("train/real/{}{}.mp4", "train/fake/{}{}.avi"),
+        ("x/real/{}{}.mp4", "x/fake/{}{}.avi"),
         ("real/{}{}.mp4", "fake/{}{}_fake.mp4"),
         ("original/clip{}{}/0001.png", "fake/clip{}{}/0001.png"),
     ],
@@ -189,6 +189,9 @@ def test_what_has_one_name_below_real_and_below_fake_is_in_one_split(tree, load,
 def test_a_few_names_that_are_alike_join_nothing(tree, load):
     root = tree(*(f"{kind}/{i}.mp4" for kind in ("real", "fake") for i in range(4)))
     assert len(set(load(root)["group_id"].to_pylist())) == 8
+    root = tree(*(f"test/{kind}/{i}.mp4" for kind in ("real", "fake") for i in range(9)))
+    assert len(set(load(root / "test")["group_id"].to_pylist())) == 9
+    assert len(set(load(root)["group_id"].to_pylist())) == 8 + 18  # a split that is given stands
 
 
 def test_celeb_df_names_tell_who_is_seen_and_whose_face_it_is(tree, load):
