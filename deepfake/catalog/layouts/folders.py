@@ -134,12 +134,16 @@ def describe_by_folders(
             placed = read_folder(f"{root_name}/{folder}")
             group = placed.group and placed.group.removeprefix(f"{root_name}/")
             placements[folder] = placed._replace(split=None, group=group)
-    names_pairs = any((people := celeb_df.parse_people(info.path)) and people[1] for info in files)
-    has_people = names_pairs or "celeb" in f"{root_name}/{'/'.join(placements)}".lower()
+    labelled = any(placed.label is not None for placed in placements.values())
+    has_people = "celeb" in f"{root_name}/{'/'.join(placements)}".lower() or (
+        labelled and any((people := celeb_df.parse_people(info.path)) and people[1] for info in files)
+    )
     known = [
         _make_provenance(info, placements[folder], root_name, has_people)
         for info, folder in zip(files, folders, strict=True)
     ]
+    if not labelled:  # there is nothing to split
+        return known
     known = _drop_lone_groups(_group_frames(files, known) if frames else known)
     return _join_namesakes(files, known, [placements[folder].above for folder in folders])
 
