@@ -17,6 +17,7 @@ import argparse
 import csv
 import json
 import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -101,7 +102,7 @@ def preprocess(data: Path, output: Path, yunet: str, clips: Rows) -> Path:
             "preprocess", "--input", manifest, "--output", crops, "--detector.yunet_model", yunet,
             "--detector.name", "yunet",
         )  # fmt: skip
-        sys.stderr.write(running.run(words, ROOT))
+        subprocess.run(words, env=running.environment(), cwd=ROOT, check=True, stdout=sys.stderr)
     return crops
 
 
@@ -129,7 +130,7 @@ def train(recipe: str, crops: Path, output: Path, seed: int, options: argparse.N
         *(("--model.weights", options.weights) if options.weights else ()),
     )  # fmt: skip
     began = time.monotonic()
-    sys.stderr.write(running.run(words, ROOT))
+    subprocess.run(words, env=running.environment(), cwd=ROOT, check=True, stdout=sys.stderr)
     return time.monotonic() - began
 
 
