@@ -38,10 +38,13 @@ UNKNOWN = -(2**62)  # a time before all others
 _METADATA = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
-def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, Any]:
+def open_stream(
+    file: BinaryIO | MediaFile, parse: bool = True, demuxer: str | None = None
+) -> tuple[Any, Any]:
     """``(container, its video stream)`` of a file at its start, with a decoder of one thread.
 
-    ``parse`` false: FFmpeg does not look into the packets, whose content may be hidden.
+    ``parse`` false: FFmpeg does not look into the packets, whose content may be hidden. ``demuxer``: FFmpeg's
+    name of what reads it, where it is not to find out.
     """
     # Nothing inside a container can make FFmpeg open another file or a connection.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
@@ -51,7 +54,7 @@ def open_stream(file: BinaryIO | MediaFile, parse: bool = True) -> tuple[Any, An
         options["fflags"] = "noparse"
     try:
         # the mode would else be taken from the file, and a temporary one is open for both
-        opened = av.open(file, mode="r", options=options, **_METADATA)
+        opened = av.open(file, mode="r", format=demuxer, options=options, **_METADATA)
     except (av.error.FFmpegError, ValueError) as error:  # an OSError that is none of them: see ``attempt``
         raise VideoError(
             Status.UNREADABLE, f"not a video that can be read: {describe_error(error)}"

@@ -96,7 +96,9 @@ class VideoFile:
         file.seek(0)
         if not head:
             raise VideoError(Status.UNREADABLE, "the file is empty")
-        self.is_image = is_image(head) and not is_jpeg_stream(file)
+        is_stream = is_image(head) and is_jpeg_stream(file)
+        self._demuxer = "mjpeg" if is_stream else None  # FFmpeg may take it for a photograph
+        self.is_image = is_image(head) and not is_stream
         file.seek(0)
         if self.is_image:
             self._open_image()
@@ -216,7 +218,7 @@ class VideoFile:
         self.close()
         self._media_file.hide([])
         self._media_file.seek(0)
-        self._container, stream = container.open_stream(self._media_file, parse)
+        self._container, stream = container.open_stream(self._media_file, parse, self._demuxer)
         self._pixel_aspect = stream.sample_aspect_ratio  # the container's, else the codec's
         return stream
 

@@ -197,8 +197,15 @@ def test_an_avif_photograph_is_turned_as_it_says_and_an_avif_animation_is_a_vide
         assert [frame.time_s for frame in video.sample()] == pytest.approx([0.0, 0.2, 0.4, 0.6])
 
 
-def test_a_bare_stream_of_jpeg_pictures_is_a_video(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mjpeg", codec="mjpeg", pix_fmt="yuvj420p", frames=30)
+@pytest.mark.parametrize("has_exif", [False, True])
+def test_a_bare_stream_of_jpeg_pictures_is_a_video(tmp_path: Path, has_exif: bool) -> None:
+    clip, exif = tmp_path / "clip.mjpeg", Image.Exif()
+    write_clip(clip, codec="mjpeg", pix_fmt="yuvj420p", frames=30)
+    if has_exif:
+        exif[0x010F] = "a camera"
+        file = io.BytesIO()
+        Image.fromarray(np.zeros((144, 192, 3), np.uint8)).save(file, "JPEG", exif=exif)
+        clip.write_bytes(file.getvalue() * 30)
     with open_local(clip, SamplingConfig(every_n=10)) as video:
         assert [frame.index for frame in video.sample()] == [0, 10, 20]
     assert video.info.frames_total == 30
