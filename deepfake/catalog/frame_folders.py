@@ -42,7 +42,7 @@ _FRAME_WORD = re.compile(r"(?:.*[\W_])?(?:f|fr|frame|frames|out|output|thumb)[\W
 # Trees of data sets of videos, whose folders do not name the classes in words.
 _VIDEOS = re.compile(
     r"(?:^|/)(?:(?:Real|Fake)Video-(?:Real|Fake)Audio|DF40(?:_[a-z]+)?|ff|cdf|manipulated_videos|original_videos|"
-    r"method_[AB])/",
+    r"method_[AB]|dfdc_train_part_\d+)/",
     re.IGNORECASE,
 )
 

@@ -3,6 +3,8 @@
     {"aaa.mp4": {"label": "FAKE", "split": "train", "original": "bbb.mp4"},
      "bbb.mp4": {"label": "REAL", "split": "train"}}
 
+Frames that were taken out of a clip stand in a folder named as it is, ``aaa/000.png``.
+
 A fake shares the identity of its original, which may lie in another part. Who the actors are is not told and
 the same actors appear in many originals: a split by these identities keeps clips apart, not people.
 """
@@ -12,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
-from deepfake.catalog.media import remove_extension
+from deepfake.catalog.media import drop_level, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.listing import FileInfo
@@ -30,15 +32,15 @@ def describe_dfdc(
     del root
     by_folder: dict[str, list[FileInfo]] = {}
     for info in footage:
-        by_folder.setdefault(info.path.rpartition("/")[0], []).append(info)
+        by_folder.setdefault(drop_level(info.path).rpartition("/")[0], []).append(info)
     found: dict[str, Provenance] = {}
     for info in files:
         folder, _, name = info.path.rpartition("/")
         if name != FILE or folder not in by_folder:
             continue
-        told = _read_entries(info.uri, storage)
+        told = {remove_extension(clip): entry for clip, entry in _read_entries(info.uri, storage).items()}
         for clip in by_folder[folder]:
-            entry = told.get(clip.path.rpartition("/")[2])
+            entry = told.get(remove_extension(clip.path.rpartition("/")[2]))
             if entry is not None:
                 found[clip.path] = _make_provenance(clip.path, entry, info.uri)
     return found

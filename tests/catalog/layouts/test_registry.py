@@ -102,6 +102,20 @@ def test_dfdc_tells_labels_splits_and_originals_across_parts(dfdc: Path, load: L
     assert rows(load(dfdc), "split")["aaa.mp4"] == ("train",)
 
 
+def test_frames_of_dfdcs_clips_are_known_by_their_folders(tree: MakeTree, load: Load) -> None:
+    part = "dfdc_train_part_3"
+    frames = [f"{part}/{folder}/{i}.png" for folder in ("aaa", "frames/bbb") for i in range(3)]
+    told = {
+        "aaa.mp4": {"label": "FAKE", "split": "train", "original": "bbb.mp4"},
+        "bbb.mp4": {"label": "REAL"},
+    }
+    (tree(*frames, f"{part}/ccc.avi") / part / "metadata.json").write_text(
+        json.dumps(told | {"ccc.mp4": {"label": "REAL"}})
+    )
+    found = rows(load(tree()), "label", "group_id")
+    assert found == {"aaa": (1, "dfdc/bbb"), "bbb": (0, "dfdc/bbb"), "ccc.avi": (0, "dfdc/ccc")}
+
+
 def test_a_label_that_dfdc_does_not_have_is_named(dfdc: Path, load: Load) -> None:
     (dfdc / "part_0" / "metadata.json").write_text('{"aaa.mp4": {"label": "MAYBE"}}')
     with pytest.raises(UsageError, match=r"metadata\.json: aaa\.mp4 has label 'MAYBE'"):
