@@ -173,9 +173,8 @@ class VideoFile:
         found = self._image = ImageFile(self._file, self._check_size, self._check_time)
         ends = np.cumsum(found.seconds)
         self.times, self.keyframes = ends - found.seconds, np.ones(len(ends), bool)
-        self.info = VideoInfo(
-            found.kind, found.width, found.height, float(ends[-1]), len(ends), notes=found.notes
-        )
+        facts = found.kind, found.width, found.height, float(ends[-1]), len(ends)
+        self.info = VideoInfo(*facts, found.transfer, found.notes)
         self.damage = found.incomplete
 
     # -- videos ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pi_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deepfake.io.tables import Status
+from deepfake.video.colour import is_standard, name_transfer, to_standard
 from deepfake.video.errors import VideoError
 
 pi_heif.register_heif_opener(decode_threads=1, thumbnails=False)  # Pillow reads HEIC by it
@@ -49,8 +50,8 @@ class ImageFile:
         Of the first picture as it is stored.
     seconds : list of float
         How long each picture is shown; of a still image 0.
-    notes, incomplete : str or None
-        What was chosen, and what could not be read, in words.
+    notes, incomplete, transfer : str or None
+        What was chosen, and what could not be read, in words; transfer characteristics of a wide picture.
 
     Raises ``VideoError`` where nothing can be read. ``check_size`` gets width and height before anything is
     unpacked, ``check_time`` is called with each picture of several; both may raise.
@@ -64,6 +65,7 @@ class ImageFile:
     ) -> None:
         self._file, self._check_size, self._check_time = file, check_size, check_time
         self.notes: str | None = None
+        self.transfer: str | None = None
         self.incomplete: str | None = None
         try:
             # Only the header: an image that would unpack to gigabytes is refused before it does.
@@ -104,6 +106,9 @@ class ImageFile:
         self._file.seek(0)
         if self.kind in ("heif", "avif", "tiff"):
             try:
+                if self.kind == "heif" and (wide := self._read_wide()) is not None:
+                    return wide
+                self._file.seek(0)
                 with Image.open(self._file) as opened:
                     return _make_rgb(opened)
             except (OSError, SyntaxError, EOFError, ValueError) as error:
@@ -112,6 +117,19 @@ class ImageFile:
         if bgr is None:
             raise VideoError(Status.DECODE_ERROR, f"the {self.kind} image is damaged")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+    def _read_wide(self) -> np.ndarray | None:
+        """A HEIC photograph of high dynamic range as a standard display shows it; None of another."""
+        opened = pi_heif.open_heif(self._file, convert_hdr_to_8bit=False)
+        profile = opened.info.get("nclx_profile") or {}
+        transfer, primaries = profile.get("transfer_characteristics", 2), profile.get("color_primaries", 2)
+        if is_standard(transfer, primaries):
+            return None
+        self.transfer = name_transfer(transfer)
+        signal = np.asarray(opened)[..., :3]  # a higher depth than 8 bits fills 16
+        if signal.dtype == np.uint8:
+            signal = signal.astype(np.uint16) * 257
+        return to_standard(signal, transfer, primaries)
 
     def _read_series(self) -> Iterator[Image.Image]:
         """Each picture, whole, as a viewer shows it; the next takes its place."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from av.video.reformatter import ColorTrc
 from PIL import Image
 
 from deepfake.config import SamplingConfig
@@ -15,7 +17,8 @@ from deepfake.io.tables import Status
 from deepfake.video import image
 from deepfake.video.decoder import VideoFile, open_local
 from deepfake.video.errors import VideoError
-from tests.clips import write_clip
+from tests.clips import picture, write_clip
+from tests.video.test_colour import write_wide
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -195,6 +198,54 @@ def test_an_avif_photograph_is_turned_as_it_says_and_an_avif_animation_is_a_vide
     moving[0].save(file, "AVIF", save_all=True, append_images=moving[1:], duration=200)
     with VideoFile(io.BytesIO(file.getvalue()), SamplingConfig(every_n=1)) as video:
         assert [frame.time_s for frame in video.sample()] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + sum(map(len, parts)), kind) + b"".join(parts)
+
+
+def full_box(kind: bytes, *parts: bytes, version: int = 0) -> bytes:
+    return box(kind, struct.pack(">I", version << 24), *parts)
+
+
+def make_heic(movie: bytes, size: tuple[int, int], transfer: int) -> bytes:
+    """The first frame of an MP4 of HEVC as a photograph (ISO 23008-12, ISO 14496-12, 8.11)."""
+    start = movie.index(b"hvcC") - 4
+    decoder = movie[start : start + int.from_bytes(movie[start : start + 4])]
+    sizes, places = movie.index(b"stsz") + 4, movie.index(b"stco") + 4
+    length = int.from_bytes(movie[sizes + 12 : sizes + 16])
+    place = int.from_bytes(movie[places + 8 : places + 12])
+    colour = box(b"colr", b"nclx", struct.pack(">HHHB", 9, transfer, 9, 0))
+    depth = full_box(b"pixi", bytes([3, 10, 10, 10]))
+    properties = box(b"ipco", decoder, full_box(b"ispe", struct.pack(">II", *size)), depth, colour)
+    uses = full_box(b"ipma", struct.pack(">IHB4B", 1, 1, 4, 0x81, 2, 3, 4))
+    head = box(b"ftyp", b"heix" + bytes(4) + b"mif1heix")
+
+    def make_meta(where: int) -> bytes:
+        item = full_box(b"infe", struct.pack(">HH4s", 1, 0, b"hvc1") + b"\0", version=2)
+        return full_box(
+            b"meta",
+            full_box(b"hdlr", bytes(4) + b"pict" + bytes(13)),
+            full_box(b"pitm", struct.pack(">H", 1)),
+            full_box(b"iloc", bytes([0x44, 0]), struct.pack(">HHHHII", 1, 1, 0, 1, where, length)),
+            full_box(b"iinf", struct.pack(">H", 1), item),
+            box(b"iprp", properties, uses),
+        )
+
+    meta = make_meta(len(head) + len(make_meta(0)) + 8)
+    return head + meta + box(b"mdat", movie[place : place + length])
+
+
+@pytest.mark.parametrize("transfer", [ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084])
+def test_a_photograph_of_high_dynamic_range_is_shown_as_a_standard_one(
+    tmp_path: Path, transfer: ColorTrc
+) -> None:
+    shown = picture(0.0)
+    movie = write_wide(tmp_path / "wide.mp4", shown, transfer).read_bytes()
+    with VideoFile(io.BytesIO(make_heic(movie, (192, 144), int(transfer))), SamplingConfig()) as video:
+        [frame] = video.sample()
+    assert video.info.transfer == transfer.name.lower().replace("_", "-")
+    assert np.abs(frame.to_rgb().astype(int) - shown).mean() < 1
 
 
 @pytest.mark.parametrize("has_exif", [False, True])
