@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.processes import HANGS_SECONDS, descendants, wait_until
@@ -42,6 +45,25 @@ def run(words: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None) 
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def run_as_workers(script: str, world: int, *words: object) -> None:
+    """Run a Python script in so many processes, for TensorFlow workers of one training; all must end well.
+
+    Its arguments are JSON: the rank, ``world``, then ``words``.
+    """
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(world)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    processes = []
+    for rank in range(world):
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+        more = {"PYTHONPATH": str(ROOT)} | ({"TF_CONFIG": json.dumps(cluster)} if world > 1 else {})
+        arguments = [json.dumps(word) for word in (rank, world, *words)]
+        processes.append(subprocess.Popen([sys.executable, "-c", script, *arguments], env=os.environ | more))
+    assert [process.wait(timeout=HANGS_SECONDS) for process in processes] == [0] * world
 
 
 def ray_workers(pid: int, actor: str) -> list[int]:

@@ -29,7 +29,6 @@ SCORE_LAYER = HEAD_PREFIX + "score"  # the last layer
 FAULT_PREFIX = "fault_"
 POOL_LAYER = HEAD_PREFIX + "pool"  # takes the backbone's output, where heat maps look; gives one row a crop
 _WEIGHTS_SUFFIX = ".weights.h5"
-_SEED_STATE = "seed_generator_state"
 _NAME = "deepfake_"  # and the backbone's
 
 
@@ -113,16 +112,6 @@ def list_weights(network: Any) -> list[Any]:
     return [weight for layer in layers for weight in layer.weights]
 
 
-def list_seeds(network: Any) -> list[Any]:
-    """The states of all random layers, ``(2,)`` whole numbers each: a seed, and how often it was used."""
-    return [
-        variable
-        for layer in sorted(network.layers, key=lambda layer: layer.name)
-        for variable in layer.variables
-        if variable.path.endswith(_SEED_STATE)  # Keras gives them no kind of their own, and changes the type
-    ]
-
-
 def list_trainable(network: Any) -> list[Any]:
     """Those of ``list_weights`` that learn."""
     learn = {id(variable) for variable in network.trainable_variables}
@@ -137,8 +126,8 @@ def copy_for_inference(network: Any) -> Any:
     keras = keras_runtime.start_keras()
 
     def kind(layer: Any) -> Any:
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        return keras.layers.BatchNormalization if is_norm else type(layer)
+        plain = (keras.layers.BatchNormalization, keras.layers.Dropout)
+        return next((kind for kind in plain if isinstance(layer, kind)), type(layer))
 
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")  # of the input, which has no configuration of its own

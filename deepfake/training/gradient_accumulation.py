@@ -5,8 +5,8 @@ backbone, which treats every crop by itself, goes over the parts first; the head
 all of them, which are small; then the backbone goes over the parts again, to learn from what the head sends
 back. That costs a second forward pass of the backbone, and none where the backbone does not learn.
 
-``keras.remat`` would be shorter, but its second pass draws new dropout masks, so that the gradients would be
-those of other features than the ones that gave the loss; and it takes no part of a batch after the other.
+``keras.remat`` would be shorter, but it takes no part of a batch after the other. Masks of dropout follow the
+crops (``crop_dropout``), so both passes drop the same, and what the batch taken whole would have dropped.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import POOL_LAYER, list_seeds
+from deepfake.model.network import POOL_LAYER
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.step import (
     StepOptions,
     Update,
     fill_empty_slice,
+    make_drawing_signature,
     make_logits,
     make_loss_sum,
     make_signature,
@@ -55,50 +56,56 @@ class AccumulatedStep:
         self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) not in in_backbone]
         self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) in in_backbone]
-        # stochastic depth: the second pass must drop what the first one dropped
-        self._seeds = list_seeds(self._backbone)
-
+        self._masks = options.masks
         crops, labels = make_signature()
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))
         scalar = tf.TensorSpec([], tf.float32)
 
+        drawing = make_drawing_signature()
+
         xla = options.jit_compile
-        self._features = trace(lambda part: self._backbone(part, training=True), [crops], xla)
-        self._learn_head = trace(self._run_head, [features, labels, scalar], xla)
-        self._learn_backbone = trace(self._run_backbone, [crops, features], xla)
+        self._features = trace(self._run_features, [crops, *drawing], xla)
+        self._learn_head = trace(self._run_head, [features, labels, scalar, *drawing], xla)
+        self._learn_backbone = trace(self._run_backbone, [crops, features, *drawing], xla)
         self._finish = trace(self._run_update, [scalar, scalar], xla)
 
-    def __call__(self, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None = None, step: int = 0
+    ) -> np.ndarray:
         """As ``TrainStep``: learn from this worker's slice, give its scores ``(n,) float32``."""
         import tensorflow as tf
 
-        crops, labels, present = fill_empty_slice(crops, labels)
+        crops, labels, places, present = fill_empty_slice(crops, labels, places)
         size = -(-len(crops) // self._parts)
-        parts = [tf.constant(crops[start : start + size]) for start in range(0, len(crops), size)]
-        features, seeds = [], []
-        for part in parts:
-            seeds.append([np.asarray(seed).copy() for seed in self._seeds])
-            features.append(self._features(part))
+        now, there = tf.constant(step, tf.int64), tf.constant(places, tf.int64)
+        cuts = [slice(start, start + size) for start in range(0, len(crops), size)]
+        parts = [(tf.constant(crops[cut]), now, there[cut]) for cut in cuts]
+        features = tf.concat([self._features(*part) for part in parts], 0)
         upstream, count, loss, scores = self._learn_head(
-            tf.concat(features, 0), tf.constant(labels, tf.float32), tf.constant(float(present))
+            features, tf.constant(labels, tf.float32), tf.constant(float(present)), now, there
         )
         if self._of_backbone:
-            for number, part in enumerate(parts):
-                for seed, value in zip(self._seeds, seeds[number], strict=True):
-                    seed.assign(value)
-                self._learn_backbone(part, upstream[number * size :][: len(part)])
+            for cut, (part, *drawing) in zip(cuts, parts, strict=True):
+                self._learn_backbone(part, upstream[cut], *drawing)
         self.loss = float(self._finish(count, loss))
         return scores.numpy()[: len(crops) if present else 0]
 
-    def _run_head(self, features: Any, labels: Any, present: Any) -> Any:
-        """Leave the head's gradients; what it sends back, and size, loss and scores of the slice."""
-        return self._collective.run(self._local_head, (features, labels, present))
+    def _run_features(self, part: Any, step: Any, places: Any) -> Any:
+        with self._masks.drawing(step, places):
+            return self._backbone(part, training=True)
 
-    def _local_head(self, features: Any, labels: Any, present: Any) -> tuple[Any, Any, Any, Any]:
+    def _run_head(self, *arguments: Any) -> Any:
+        """Leave the head's gradients; what it sends back, and size, loss and scores of the slice."""
+        return self._collective.run(self._local_head, arguments)
+
+    def _local_head(
+        self, features: Any, labels: Any, present: Any, step: Any, places: Any
+    ) -> tuple[Any, Any, Any, Any]:
         import tensorflow as tf
 
         count = tf.cast(tf.shape(features)[0], tf.float32) * present
-        with self._collective.counting(present), tf.GradientTape() as tape:
+        drawing = self._masks.drawing(step, places)
+        with drawing, self._collective.counting(present), tf.GradientTape() as tape:
             tape.watch(features)
             logits = self._logits(features)
             loss = self._loss_sum(labels, logits) * present
@@ -109,11 +116,11 @@ class AccumulatedStep:
             self._gradients[i].assign(gradient)
         return upstream, count, loss, tf.sigmoid(logits)
 
-    def _run_backbone(self, part: Any, upstream: Any) -> None:
+    def _run_backbone(self, part: Any, upstream: Any, step: Any, places: Any) -> None:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            features = self._backbone(part, training=True)
+            features = self._run_features(part, step, places)
         learn = [self._update.variables[i].value for i in self._of_backbone]
         gradients = tape.gradient(features, learn, output_gradients=upstream)
         for i, gradient in zip(self._of_backbone, gradients, strict=True):

@@ -9,16 +9,15 @@ import numpy as np
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import list_seeds, list_trainable, list_weights, set_trainable
+from deepfake.model.network import list_trainable, list_weights, set_trainable
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
+from deepfake.training.distributed.crop_dropout import Masks, follow_crops
 from deepfake.training.distributed.sync_batch_norm import synchronise_norms
 from deepfake.training.ema import WeightAverage, assign_arrays, copy_arrays
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.schedule import Phase
 from deepfake.training.step import ScoreStep, StepOptions, TrainStep
-
-_SEED_STRIDE = 1_000_003  # between the workers' dropout seeds
 
 
 class Learner:
@@ -27,16 +26,16 @@ class Learner:
     def __init__(self, plain: Any, phase: Phase, settings: TrainingConfig, collective: Collective) -> None:
         """``plain`` is a new network as ``build_network`` makes it; it is used up."""
         keras = keras_runtime.start_keras()
-        self._rank = collective.rank
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
-        self.network = synchronise_norms(plain, collective)
+        masks = Masks(settings.seed, max(2, settings.global_batch))  # a pair is never torn apart
+        self.network = synchronise_norms(follow_crops(plain, masks), collective)
         variables = list_trainable(self.network)
         self.network.compile(_make_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16
         self.optimizer.build(variables)
         averaged = _list_averaged(keras, self.network)
         self._average = WeightAverage(averaged, settings.ema) if settings.ema else None
-        options = StepOptions(settings.label_smoothing, settings.jit_compile, self._average)
+        options = StepOptions(masks, settings.label_smoothing, settings.jit_compile, self._average)
         self.train: TrainStep | AccumulatedStep
         if settings.accumulate > 1:
             parts = settings.accumulate
@@ -44,14 +43,6 @@ class Learner:
         else:
             self.train = TrainStep(self.network, variables, self.optimizer, collective, options)
         self.score = ScoreStep(self.network)
-        self._seeds = list_seeds(self.network)
-        self._shift_seeds()
-
-    def _shift_seeds(self) -> None:
-        """Give each worker dropout masks of its own; checkpoints hold rank 0's."""
-        for seed in self._seeds:
-            state = np.asarray(seed)
-            seed.assign(state + np.array([self._rank * _SEED_STRIDE, 0], state.dtype))
 
     @property
     def learning_rate(self) -> float:
@@ -80,22 +71,19 @@ class Learner:
             self._average.restart()
 
     def copy_state(self) -> dict[str, list[np.ndarray]]:
-        """The state for a checkpoint, of any shapes; all workers have the same but for the dropout seeds."""
+        """The state for a checkpoint, of any shapes; all workers have the same, however many they are."""
         return {
             "network": self.copy_weights(),
-            "seeds": copy_arrays(self._seeds),
             "optimizer": copy_arrays(self.optimizer.variables),
             "average": [] if self._average is None else self._average.copy_state(),
         }
 
     def load(self, arrays: dict[str, list[np.ndarray]]) -> None:
-        """Go on from what rank 0's ``copy_state`` gave."""
+        """Go on from what ``copy_state`` gave."""
         self.set_weights(arrays["network"])
         assign_arrays(self.optimizer.variables, arrays["optimizer"])
         if self._average is not None:
             self._average.load(arrays["average"])
-        assign_arrays(self._seeds, arrays.get("seeds", []))
-        self._shift_seeds()
 
 
 def assign_weights(network: Any, arrays: Sequence[np.ndarray]) -> None:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE
 from deepfake.training.distributed.collective import Collective
+from deepfake.training.distributed.crop_dropout import Masks
 from deepfake.training.ema import WeightAverage
 
 
@@ -19,6 +20,7 @@ from deepfake.training.ema import WeightAverage
 class StepOptions:
     """What a step does besides the plain update."""
 
+    masks: Masks = field(default_factory=lambda: Masks(0, 64))  # of the network's dropout
     label_smoothing: float = 0.0
     jit_compile: bool = False  # by XLA; one worker only, for it cannot compile collectives
     average: WeightAverage | None = None  # of the optimizer's variables
@@ -120,37 +122,46 @@ class TrainStep:
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
+        self._masks = options.masks
         self._logits = make_logits(network, network.inputs)
         self._loss_sum = make_loss_sum(options.label_smoothing)
-        signature = [*make_signature(), tf.TensorSpec([], tf.float32)]
+        signature = [*make_signature(), tf.TensorSpec([], tf.float32), *make_drawing_signature()]
         self._step = trace(self._run, signature, options.jit_compile)
 
-    def __call__(self, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None = None, step: int = 0
+    ) -> np.ndarray:
         """Learn from this worker's slice ``(n, 224, 224, 3) uint8``, ``(n,)``; its scores ``(n,) float32``.
 
         Every worker must call this once for each global batch, with ``n = 0`` where it has no part in it.
+        What dropout drops follows the number of the step and the crops' ``places (n,)`` in the global batch;
+        None: the slice is all of it.
         The scores are those of the forward pass: before the update, with dropout.
         """
         import tensorflow as tf
 
-        crops, labels, present = fill_empty_slice(crops, labels)
+        crops, labels, places, present = fill_empty_slice(crops, labels, places)
         scores, loss = self._step(
-            tf.constant(crops), tf.constant(labels, tf.float32), tf.constant(float(present))
-        )
+            tf.constant(crops), tf.constant(labels, tf.float32), tf.constant(float(present)),
+            tf.constant(step, tf.int64), tf.constant(places, tf.int64),
+        )  # fmt: skip
         self.loss = float(loss)
         return scores.numpy()[: len(crops) if present else 0]
 
-    def _run(self, crops: Any, labels: Any, present: Any) -> Any:
-        gradients, count, loss, scores = self._collective.run(self._local, (crops, labels, present))
+    def _run(self, *arguments: Any) -> Any:
+        gradients, count, loss, scores = self._collective.run(self._local, arguments)
         self._update.apply(gradients, count)
         return scores, loss / count
 
-    def _local(self, crops: Any, labels: Any, present: Any) -> tuple[Any, Any, Any, Any]:
+    def _local(
+        self, crops: Any, labels: Any, present: Any, step: Any, places: Any
+    ) -> tuple[Any, Any, Any, Any]:
         """Gradients summed over the global batch, its size, its summed loss, and this slice's scores."""
         import tensorflow as tf
 
         count = tf.cast(tf.shape(crops)[0], tf.float32) * present
-        with self._collective.counting(present), tf.GradientTape() as tape:
+        drawing = self._masks.drawing(step, places)
+        with drawing, self._collective.counting(present), tf.GradientTape() as tape:
             logits = self._logits(crops)
             loss = self._loss_sum(labels, logits) * present
             whole = scale_whole_loss(self._network, self._optimizer, loss, count)
@@ -187,11 +198,20 @@ def make_signature() -> list[Any]:
     return [crops, tf.TensorSpec([None], tf.float32)]
 
 
-def fill_empty_slice(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """A slice ``(n, 224, 224, 3) uint8``, ``(n,)``, and whether it counts: for no rows, one that does not.
+def make_drawing_signature() -> list[Any]:
+    """Of traced functions that take the number of the step and the crops' places in the global batch."""
+    import tensorflow as tf
 
-    TensorFlow's convolutions give wrong shapes for no rows.
+    return [tf.TensorSpec([], tf.int64), tf.TensorSpec([None], tf.int64)]
+
+
+def fill_empty_slice(
+    crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """A slice ``(n, 224, 224, 3) uint8``, ``(n,)``, its places ``(n,)``, and whether it counts.
+
+    For no rows it is one that does not: TensorFlow's convolutions give wrong shapes for no rows.
     """
     if len(crops):
-        return crops, labels, True
-    return np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8), np.zeros(1), False
+        return crops, labels, np.arange(len(crops)) if places is None else places, True
+    return np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8), np.zeros(1), np.zeros(1, np.int64), False

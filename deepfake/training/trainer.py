@@ -252,7 +252,8 @@ class Trainer:
                 if rate is not None:
                     learner.learning_rate = rate
                 current.callbacks.tell("on_train_batch_begin", steps)
-                scores[batch.positions] = learner.train(batch.crops, plan.label[batch.positions])
+                labels, places = plan.label[batch.positions], batch.positions - plan.cuts[steps]
+                scores[batch.positions] = learner.train(batch.crops, labels, places, epoch << 32 | steps)
                 stop = current.callbacks.tell("on_train_batch_end", steps, loss=learner.train.loss)
                 steps += 1
                 if rank == 0:
@@ -316,14 +317,14 @@ class Trainer:
             self.board.write(row)
 
     def save(self, folder: Path) -> None:
-        """Write this worker's state; the same on every worker but for the dropout seeds."""
+        """Write the state, which is the same on every worker."""
         assert self.phase_state is not None, "an epoch was trained"
         self.state.callbacks = self.phase_state.callbacks.copy_state()
         arrays = {**self.phase_state.learner.copy_state(), "best": self.best_weights}
         checkpoint.save_checkpoint(folder, self.state, arrays)
 
     def restore(self, folder: Path) -> None:
-        """Go on from what rank 0 saved: within the phase, or before the next."""
+        """Go on, within the phase or before the next, from what a worker saved, of however many."""
         self.state, arrays = checkpoint.load_checkpoint(folder)
         if self.state.phase >= len(self.phases):
             raise CheckpointError(f"{folder}: a checkpoint of another recipe; train without it")

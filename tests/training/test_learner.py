@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.config import ModelConfig, TrainingConfig
+from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import build_network, list_seeds, list_trainable
+from deepfake.model.network import list_trainable
 from deepfake.training.callbacks import PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
@@ -54,17 +54,6 @@ def test_a_learner_that_is_loaded_goes_on_as_if_nothing_had_been(keras: Any, opt
     for name, arrays in first.copy_state().items():
         for mine, theirs in zip(arrays, second.copy_state()[name], strict=True):
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
-
-
-def test_workers_drop_other_features_each_and_a_checkpoint_has_rank_0s_masks(keras: Any) -> None:
-    network = build_network(ModelConfig(weights="none"))
-    assert len(list_seeds(network)) == 11  # nine blocks with stochastic depth, two layers of the head
-    first = learner(keras)
-    assert len(first.copy_state()["seeds"]) == 2
-    second = Learner(small_network(keras), Phase("all", 3, 0.01), TrainingConfig(), Collective(1, 1))
-    assert all(
-        (a != b).any() for a, b in zip(first.copy_state()["seeds"], second.copy_state()["seeds"], strict=True)
-    )
 
 
 def test_labels_are_smoothed_in_the_loss(keras: Any) -> None:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +10,8 @@ import pytest
 from tests import running
 
 WORKER = """
-import json, os, sys
-rank, world, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+import json, sys
+rank, world, folder = map(json.loads, sys.argv[1:])
 from deepfake.model import keras_runtime
 keras = keras_runtime.start_keras(threads=1, seed=rank)
 from deepfake.training.distributed.collective import Collective
@@ -73,7 +68,7 @@ keras.utils.set_random_seed(8)
 in_parts = learner(False, accumulated) if world == 1 else []
 found = {"plain": plain, "frozen": frozen, "in_parts": in_parts}
 named = {f"{kind}/{i:03}": array for kind, arrays in found.items() for i, array in enumerate(arrays)}
-np.savez(target, **named)
+np.savez(f"{folder}/{world}-{rank}.npz", **named)
 """
 
 
@@ -86,19 +81,7 @@ def run(world: int, folder: Path) -> list[Found]:
     ``plain``: BatchNorm over the workers in the whole network; ``frozen``: only after the pooling. There one
     worker takes whole batches, several take them in parts; ``in_parts`` is the one worker in parts.
     """
-    ports = []
-    for _ in range(world):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    processes = []
-    for rank in range(world):
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
-        environment = os.environ | ({"TF_CONFIG": config} if world > 1 else {})
-        command = [sys.executable, "-c", WORKER, str(rank), str(world), str(folder / f"{world}-{rank}.npz")]
-        processes.append(subprocess.Popen(command, env=environment))
-    assert [process.wait(timeout=running.HANGS_SECONDS) for process in processes] == [0] * world
+    running.run_as_workers(WORKER, world, str(folder))
     found: list[Found] = []
     for rank in range(world):
         with np.load(folder / f"{world}-{rank}.npz") as stored:

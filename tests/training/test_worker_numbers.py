@@ -1,0 +1,83 @@
+"""A run that goes on with another number of workers ends with the same weights. Real processes, no Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import running
+
+HEAD_EPOCHS, EPOCHS = 2, 4
+
+# Does several runs in turn, each a name and the checkpoint that it starts from; a run from the start leaves
+# a checkpoint of every epoch, and each leaves its weights.
+WORKER = """
+import json, sys
+from pathlib import Path
+rank, world, crops, folder, small, options, runs = map(json.loads, sys.argv[1:])
+from deepfake.model import keras_runtime
+keras = keras_runtime.start_keras(threads=1)
+from deepfake.training import trainer
+from deepfake.training.distributed.collective import Collective
+only = Collective(rank, world)
+trainer.Collective = lambda *_: only  # TensorFlow takes one a process
+import numpy as np
+from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.crops import dataset
+from deepfake.io.storage import Storage
+from deepfake.training.resources import divide_node
+from deepfake.training.validation import collect_faces, number_choosing_videos
+from tests.small_network import small_network
+
+if small:
+    trainer.build_network = lambda *_: small_network(keras)
+model = ModelConfig(backbone="mobilenet025", weights="none", dense_units=16)
+config = TrainJobConfig(input=crops, output=folder, model=model, training=TrainingConfig(**options))
+opened = dataset.open_crops(crops, Storage())
+train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))
+videos = number_choosing_videos(collect_faces(opened, val, 0))
+task = trainer.TrainingTask(config, opened.files, train, val, videos)
+for name, start in runs:
+    made = trainer.Trainer(task, divide_node(2, world), rank, world)
+    if start is not None:
+        made.restore(Path(folder, start))
+    while made.has_more_epochs():
+        checkpoint = Path(folder, f"{name} {made.run_epoch()['epoch']}")
+        if rank == 0 and start is None:
+            checkpoint.mkdir()
+            made.save(checkpoint)
+    if rank == 0:
+        np.savez(Path(folder, f"{name}.npz"), *made.best_weights)
+"""
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize(
+    ("small", "options"),
+    [
+        (True, {"fine_tune": "all", "freeze_batch_norm": False, "weight_decay": 0.01}),
+        (False, {"fine_tune": "top", "accumulate": 2}),
+    ],
+    ids=["stochastic depth, and norms that learn", "the last blocks, in parts"],
+)
+def test_one_worker_goes_on_as_two_and_two_as_one_after_any_epoch(
+    small_crops: Path, tmp_path: Path, small: bool, options: dict[str, Any]
+) -> None:
+    """At low rates: where a gradient is zero but for rounding, Adam takes steps of up to the rate."""
+    options = {
+        "epochs": EPOCHS, "head_epochs": HEAD_EPOCHS, "global_batch": 7, "ema": 0.5, "select": "last",
+        "head_learning_rate": 1e-4, "learning_rate": 1e-4, **options,
+    }  # fmt: skip
+    reached = range(1, EPOCHS) if small else (1, 3)
+    one_to_two = [(f"one to two after {epoch}", f"one {epoch}") for epoch in reached]
+    two_to_one = [(f"two to one after {epoch}", f"two {epoch}") for epoch in reached]
+    for world, runs in ((1, [("one", None)]), (2, [("two", None), *one_to_two]), (1, two_to_one)):
+        running.run_as_workers(WORKER, world, str(small_crops), str(tmp_path), small, options, runs)
+    with np.load(tmp_path / "one.npz") as undisturbed:
+        for name in ("two", *(name for name, _ in (*one_to_two, *two_to_one))):
+            with np.load(tmp_path / f"{name}.npz") as found:
+                for key, expected in undisturbed.items():
+                    np.testing.assert_allclose(found[key], expected, atol=1e-5, rtol=0, err_msg=name)
