@@ -65,20 +65,16 @@ class Drill:
     """What all lines share: the data, a bundle, and the rows of undisturbed runs of their jobs."""
 
     def __init__(self, folder: Path, wanted: set[str]) -> None:
-        from deepfake.config import ModelConfig
-        from deepfake.io.storage import Storage
-        from deepfake.model import keras_runtime
-        from deepfake.model.network import build_network
         from deepfake.pipelines.demo import make_dataset
-        from tests.small_bundle import save_bundle
+        from tests.small_bundle import save_untrained
+        from tests.small_network import make_small_model
 
         self.folder = folder
         made = make_dataset(
             folder / "data", identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30
         )
-        keras_runtime.start_keras(seed=3)
-        network = build_network(ModelConfig(weights="none"))
-        save_bundle(str(folder / "model"), Storage(), network, threshold=0.5, threshold_rule="none")
+        save_untrained(str(folder / "model"))
+        model = make_small_model()
         archive = {"input": made.root, "detector.name": "haar", "sampling.every_n": 4}  # time for a fault
         crops = {"input": folder / "undisturbed-preprocess"}
         units = "_work/videos/*.parquet"
@@ -87,7 +83,8 @@ class Drill:
             Job("score", {**archive, "bundle": folder / "model"}, "video_scores", units),
             Job(
                 "train",
-                {**crops, "model.weights": "none", "training.epochs": 4, "training.workers": 2,
+                {**crops, "model.backbone": model.backbone, "model.weights": model.weights,
+                 "training.epochs": 4, "training.workers": 2,
                  "training.global_batch": 8, "training.fine_tune": "none"},
                 "history.parquet", "_checkpoints/**/state.json",
             ),

@@ -11,7 +11,15 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, serialise_network, write_bundle
-from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, POOL_LAYER, SCORE_LAYER
+from deepfake.model.network import (
+    INPUT_LAYER,
+    INPUT_SIZE,
+    POOL_LAYER,
+    SCORE_LAYER,
+    build_network,
+    copy_for_inference,
+)
+from tests.small_network import make_small_model
 
 
 def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
@@ -19,6 +27,14 @@ def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> Bundle
     content = serialise_network(network)
     storage.write_bytes(join(uri, MODEL_FILE), content)
     return write_bundle(uri, storage, BundleInfo(model_sha256=hashlib.sha256(content).hexdigest(), **info))
+
+
+def save_untrained(uri: str, seed: int = 3, **info: Any) -> BundleInfo:
+    """Write a bundle with random weights: its scores mean nothing, but they are scores."""
+    model = make_small_model()
+    keras_runtime.start_keras(seed=seed)
+    info = {"threshold": 0.5, "threshold_rule": "none", **info}
+    return save_bundle(uri, Storage(), copy_for_inference(build_network(model)), **info)
 
 
 def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:

@@ -26,6 +26,7 @@ from tests.conftest import S3Server
 from tests.pipelines.test_s3_jobs import rows
 from tests.running import ROOT
 from tests.secret_scan import files_with
+from tests.small_network import list_small_model_words
 
 ON_DRIVER = ("--entrypoint-resources", '{"driver": 1}')
 SITE = ("--config", "configs/sites/cluster.yaml")
@@ -98,7 +99,7 @@ def outputs(cluster: LocalCluster, project: Path, s3: str, ffpp_small: Path) -> 
             "--catalog.splits_dir", join(archive, "splits"),
         ),
         "train": run(
-            cluster, project, "train", "--input", crops, "--output", model, "--model.weights", "none",
+            cluster, project, "train", "--input", crops, "--output", model, *list_small_model_words(),
             "--training.epochs", "1", "--training.global_batch", "8", "--training.fine_tune", "none",
             "--training.threads_per_worker", "1",
         ),

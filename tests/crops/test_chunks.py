@@ -297,14 +297,10 @@ def test_the_score_job_scores_the_faces_of_long_videos_that_preprocess_finds(
     archive: Path, whole: Path, tmp_path: Path
 ) -> None:
     import deepfake.pipelines.score.pipeline
-    from deepfake.config import ModelConfig, ScoreJobConfig
-    from deepfake.model import keras_runtime
-    from deepfake.model.network import build_network
-    from tests.small_bundle import save_bundle
+    from deepfake.config import ScoreJobConfig
+    from tests.small_bundle import save_untrained
 
-    keras_runtime.start_keras(seed=3)
-    made = build_network(ModelConfig(weights="none"))
-    save_bundle(str(tmp_path / "bundle"), Storage(), made, threshold=0.5, threshold_rule="none")
+    save_untrained(str(tmp_path / "bundle"))
     config = job(archive, tmp_path / "scores", **TINY).model_dump(include={"input", "output", "sampling"})
     config |= {"bundle": str(tmp_path / "bundle"), "detector": {"name": "haar"}, "report": {"pages": 0}}
     summary = deepfake.pipelines.score.pipeline.run(ScoreJobConfig.model_validate(config)).summary

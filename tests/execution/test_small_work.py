@@ -22,6 +22,7 @@ from deepfake.model.bundle import Bundle
 from tests import running, small_bundle
 from tests.clips import write_clip
 from tests.jobs import Job
+from tests.small_network import list_small_model_words
 
 TIMES = ("_seconds", "_per_second", "_per_hour")
 OPTIONS = ("--detector.name", "haar", "--sampling.every_n", "15", "--limit", "6")
@@ -131,7 +132,7 @@ def test_both_ways_train_alike_and_each_goes_on_where_the_other_was_stopped(
     def command(output: str, start: str) -> list[str]:
         return running.command(
             "train", "--input", small_crops, "--output", tmp_path / output, "--ray.start", start,
-            "--model.weights", "none", "--training.epochs", "3", "--training.head_epochs", "1",
+            *list_small_model_words(), "--training.epochs", "3", "--training.head_epochs", "1",
             "--training.global_batch", "8", "--training.learning_rate", "0.0001", "--ray.num_cpus", "2",
         )  # fmt: skip
 

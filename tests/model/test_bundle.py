@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig, ModelConfig
+from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime, thresholds
@@ -20,6 +20,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network
 from tests import running
 from tests.small_bundle import save_bundle
+from tests.small_network import make_small_model
 
 OPEN_WITH_KERAS_ALONE = """
 import sys
@@ -40,7 +41,7 @@ def crops() -> np.ndarray:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, crops: np.ndarray) -> Path:
     keras = keras_runtime.start_keras(threads=2, seed=3)
-    network = build_network(ModelConfig(weights="none"))
+    network = build_network(make_small_model())
     # the scores of random weights lie within 1e-5 of each other: spread them over (0, 1)
     last = network.get_layer("head_score")
     features = np.asarray(keras.Model(network.input, last.input)(crops, training=False))

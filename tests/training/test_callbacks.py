@@ -10,13 +10,14 @@ import pytest
 
 from deepfake.model.bundle import Bundle
 from tests import running
+from tests.small_network import make_small_model
 
 SCRIPT = """
 import sys
 from deepfake.config import ModelConfig, RayConfig, TrainingConfig, TrainJobConfig
 from deepfake.pipelines.train.pipeline import run
 
-crops, output, seen = sys.argv[1:]
+crops, output, seen, backbone, weights = sys.argv[1:]
 
 def callbacks():
     import json, os, keras
@@ -33,7 +34,7 @@ run(
     TrainJobConfig(
         input=crops,
         output=output,
-        model=ModelConfig(weights="none"),
+        model=ModelConfig(backbone=backbone, weights=weights),
         training=TrainingConfig(epochs=5, fine_tune="none", workers=2, global_batch=8),
         ray=RayConfig(num_cpus=2, object_store_mb=256),
     ),
@@ -50,6 +51,8 @@ def test_own_callbacks_see_the_same_values_on_every_worker_and_can_stop(
     script.write_text(SCRIPT)
     seen.mkdir()
     words = [sys.executable, str(script), str(small_crops), str(tmp_path / "model"), str(seen)]
+    model = make_small_model()
+    words += [model.backbone, model.weights]
     running.run(words, tmp_path, {"PYTHONPATH": str(running.ROOT)})
     first, second = ([json.loads(line) for line in path.read_text().splitlines()] for path in seen.iterdir())
     own = ("input_wait_seconds", "train_seconds", "val_seconds")  # each worker's

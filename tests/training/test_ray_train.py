@@ -27,6 +27,7 @@ from deepfake.io.storage import Storage
 from deepfake.model.bundle import MODEL_FILE, Bundle
 from tests import running
 from tests.jobs import Job
+from tests.small_network import list_small_model_words
 
 HEAD_EPOCHS, EPOCHS = 2, 5
 KILLS = int(os.environ.get("DEEPFAKE_KILLS", "1"))
@@ -40,7 +41,6 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
     options = {
         "input": crops,
         "output": output,
-        "model.weights": "none",
         "model.dropout": 0,
         "model.head_dropout": 0,
         "training.epochs": EPOCHS,
@@ -56,7 +56,7 @@ def command(crops: Path | str, output: Path | str, workers: int) -> list[str]:
         "ray.start": "always",
         "ray.object_store_mb": 256,
     }
-    return running.command("train", *running.flags(options))
+    return running.command("train", *list_small_model_words(), *running.flags(options))
 
 
 def run(crops: Path, output: Path, workers: int) -> str:

@@ -13,17 +13,15 @@ import pyarrow.csv as csv
 import pytest
 
 from deepfake import cli
-from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig, ModelConfig
+from deepfake.config import CropConfig, DetectorConfig, EvaluateJobConfig
 from deepfake.crops.reader import decode_crop
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
-from deepfake.model.network import build_network, copy_for_inference
 from deepfake.pipelines.evaluate import pipeline
 from tests import small_bundle
 from tests.pipelines.evaluate.faces import crop, two_classes, write
-from tests.small_bundle import save_bundle
+from tests.small_bundle import save_untrained
 
 STORAGE = Storage()
 WRITTEN = ["face_scores/part-00000.parquet", "metrics.json", "per_group.csv", "per_group.parquet"]
@@ -129,14 +127,10 @@ def test_scores_of_two_bundles_are_not_mixed(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle with random weights that names identity ``bob`` as trained on."""
+    """It names identity ``bob`` as trained on."""
     uri = str(tmp_path_factory.mktemp("bundle"))
-    keras_runtime.start_keras(seed=0)
-    config = ModelConfig(weights="none")
-    save_bundle(
+    save_untrained(
         uri,
-        STORAGE,
-        copy_for_inference(build_network(config)),
         threshold=0.25,
         training={"identities": {"train": ["bob"]}},
         crop=CropConfig(),

@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from deepfake.config import ModelConfig
 from deepfake.execution import session
 from deepfake.io.storage import Storage
-from deepfake.model import grad_cam, keras_runtime
+from deepfake.model import grad_cam
 from deepfake.model.bundle import Bundle
 from deepfake.model.inference import prepare_network
-from deepfake.model.network import INPUT_SIZE, build_network
+from deepfake.model.network import INPUT_SIZE
 from deepfake.pipelines.score import evidence
 from deepfake.pipelines.score.heat_maps import HeatPictures
 from deepfake.report import images
-from tests.small_bundle import save_bundle
+from tests.small_bundle import save_untrained
+
+CROPS = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    uri = str(tmp_path_factory.mktemp("bundle"))
+    save_untrained(uri)
+    return Bundle.load(uri, Storage())
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle) -> list[bytes]:
+    heats = grad_cam.HeatMaps(bundle)(CROPS)
+    return [
+        images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
+        for crop, heat in zip(CROPS, heats, strict=True)
+    ]
 
 
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
 @pytest.mark.parametrize("workers", [True, False])
 def test_pictures_are_those_of_the_bundles_heat_maps_however_many_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, workers: bool
+    bundle: Bundle, expected: list[bytes], monkeypatch: pytest.MonkeyPatch, runtime: str, workers: bool
 ) -> None:
     monkeypatch.setattr(session, "workers_exist", lambda: workers)
-    keras_runtime.start_keras(seed=3)
-    network = build_network(ModelConfig(weights="none"))
-    save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
-    crops = np.random.default_rng(3).integers(0, 256, (5, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    bundle = Bundle.load(str(tmp_path), Storage())
-    heats = grad_cam.HeatMaps(bundle)(crops)
-    expected = [
-        images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
-        for crop, heat in zip(crops, heats, strict=True)
-    ]
-
     pictures = HeatPictures(prepare_network(bundle, Storage(), runtime))
-    first, none, rest = pictures.begin(crops[:2]), pictures.begin([]), pictures.begin(crops[2:])
+    first, none, rest = pictures.begin(CROPS[:2]), pictures.begin([]), pictures.begin(CROPS[2:])
 
     assert none() == []
     found = first() + rest()

@@ -13,13 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deepfake.config import ModelConfig
 from deepfake.io import tables
-from deepfake.io.storage import Storage
-from deepfake.model import keras_runtime
-from deepfake.model.network import build_network
 from tests import running
-from tests.small_bundle import save_bundle
+from tests.small_bundle import save_untrained
 
 TIMES = int(os.environ.get("DEEPFAKE_KILLS", "1"))
 TABLES = ("video_scores", "track_scores", "face_scores", "segments")
@@ -28,10 +24,7 @@ TABLES = ("video_scores", "track_scores", "face_scores", "segments")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
-    keras_runtime.start_keras(seed=3)
-    save_bundle(
-        uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.5, threshold_rule="none"
-    )
+    save_untrained(uri)
     return uri
 
 

@@ -20,7 +20,6 @@ import pytest
 import deepfake.pipelines.preprocess.pipeline
 from deepfake.config import (
     ROWS_VERSION,
-    ModelConfig,
     PreprocessJobConfig,
     SamplingConfig,
     ScoreJobConfig,
@@ -30,21 +29,16 @@ from deepfake.errors import UsageError
 from deepfake.faces.encoding import decode_image
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
-from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
-from deepfake.model.network import build_network
 from deepfake.pipelines.score import pipeline, verify, video_page
 from deepfake.video.decoder import open_local
-from tests.small_bundle import save_bundle
+from tests.small_bundle import save_untrained
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle with random weights: its scores mean nothing, but they are scores."""
     uri = str(tmp_path_factory.mktemp("bundle"))
-    keras_runtime.start_keras(seed=3)
-    known = {"threshold": 0.5, "threshold_rule": "none", "unproven": ""}
-    save_bundle(uri, Storage(), build_network(ModelConfig(weights="none")), **known)
+    save_untrained(uri, unproven="")
     return uri
 
 
@@ -199,10 +193,7 @@ def test_a_suspicious_video_has_a_page_with_frames_faces_and_heat_maps(scored: P
 @pytest.fixture(scope="module")
 def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("other"))
-    keras_runtime.start_keras(seed=4)
-    save_bundle(
-        uri, Storage(), build_network(ModelConfig(weights="none")), threshold=0.3, threshold_rule="none"
-    )
+    save_untrained(uri, seed=4, threshold=0.3)
     return uri
 
 

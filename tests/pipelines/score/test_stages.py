@@ -10,18 +10,16 @@ import pyarrow as pa
 import pytest
 import ray
 
-from deepfake.config import ModelConfig
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.unit_worker import UNIT_ID, read_unit_id, unpack
 from deepfake.faces.encoding import decode_image
-from deepfake.io.storage import Storage
-from deepfake.model import inference, keras_runtime
+from deepfake.model import inference
 from deepfake.model.bundle import Bundle
-from deepfake.model.network import INPUT_SIZE, build_network
+from deepfake.model.network import INPUT_SIZE
 from deepfake.pipelines.score import stages
 from deepfake.pipelines.score.stages import Budgeted, ScoreOnGpu, cut_unit
-from tests.small_bundle import save_bundle
+from tests.small_bundle import save_untrained
 
 CROPS = {"few": 2, "none": 0, "many": 5}  # of a unit, by its id
 
@@ -50,9 +48,7 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stages, "MOST_PIXELS", 3)
-    keras_runtime.start_keras(seed=3)
-    network = build_network(ModelConfig(weights="none"))
-    save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
+    save_untrained(str(tmp_path))
     bundle = Bundle.load(str(tmp_path))
     cut = pa.concat_tables(_cut_units())
     assert [len(value or b"") for value in cut[stages.PIXELS].to_pylist()] == [2 * 224 * 224 * 3, 0, 0]

@@ -17,6 +17,7 @@ from deepfake.pipelines.train import compare
 from deepfake.pipelines.train.compare import Numbers, Recipe, Trained
 from tests import running
 from tests.running import ROOT
+from tests.small_network import list_small_model_words
 from tests.stored_crops import write_crops
 
 RECIPES = [str(ROOT / "configs" / "recipes" / f"{name}.yaml") for name in ("seed", "honest")]
@@ -158,7 +159,7 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
         ("train", 0, 3, 4), ("train", 1, 3, 4), ("val", 0, 2, 2), ("val", 1, 2, 2),
     ))  # fmt: skip
     words = arguments(
-        crops, tmp_path / "out", "--model.weights", "none", "--training.epochs", "1",
+        crops, tmp_path / "out", *list_small_model_words(), "--training.epochs", "1",
         "--training.fine_tune", "none", "--training.freeze_batch_norm", "false",
         "--ray.num_cpus", "2", "--ray.object_store_mb", "256", "--training.seeds", "1",
     )  # fmt: skip
