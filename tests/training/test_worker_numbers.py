@@ -11,6 +11,9 @@ import pytest
 from tests import running
 
 HEAD_EPOCHS, EPOCHS = 2, 4
+# On features of random weights the hidden units are always on, so their bias only shifts what a norm takes:
+# its gradient is zero but for rounding, of which Adam makes steps of up to the rate.
+UNDETERMINED = "head_dense/bias"
 
 # Does several runs in turn, each a name and the checkpoint that it starts from; a run from the start leaves
 # a checkpoint of every epoch, and each leaves its weights.
@@ -28,6 +31,7 @@ import numpy as np
 from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.io.storage import Storage
+from deepfake.model.network import list_weights
 from deepfake.training.resources import divide_node
 from deepfake.training.validation import collect_faces, number_choosing_videos
 from tests.small_network import small_network
@@ -50,7 +54,8 @@ for name, start in runs:
             checkpoint.mkdir()
             made.save(checkpoint)
     if rank == 0:
-        np.savez(Path(folder, f"{name}.npz"), *made.best_weights)
+        names = (weight.path for weight in list_weights(made.phase_state.learner.network))
+        np.savez(Path(folder, f"{name}.npz"), **dict(zip(names, made.best_weights, strict=True)))
 """
 
 
@@ -66,7 +71,6 @@ for name, start in runs:
 def test_one_worker_goes_on_as_two_and_two_as_one_after_any_epoch(
     small_crops: Path, tmp_path: Path, small: bool, options: dict[str, Any]
 ) -> None:
-    """At low rates: where a gradient is zero but for rounding, Adam takes steps of up to the rate."""
     options = {
         "epochs": EPOCHS, "head_epochs": HEAD_EPOCHS, "global_batch": 7, "ema": 0.5, "select": "last",
         "head_learning_rate": 1e-4, "learning_rate": 1e-4, **options,
@@ -79,5 +83,8 @@ def test_one_worker_goes_on_as_two_and_two_as_one_after_any_epoch(
     with np.load(tmp_path / "one.npz") as undisturbed:
         for name in ("two", *(name for name, _ in (*one_to_two, *two_to_one))):
             with np.load(tmp_path / f"{name}.npz") as found:
-                for key, expected in undisturbed.items():
-                    np.testing.assert_allclose(found[key], expected, atol=1e-5, rtol=0, err_msg=name)
+                assert len(found.files) > 10
+                for key in set(undisturbed) - {UNDETERMINED}:
+                    np.testing.assert_allclose(
+                        found[key], undisturbed[key], atol=1e-5, rtol=0, err_msg=f"{name}: {key}"
+                    )
