@@ -20,6 +20,7 @@ def info(videos: int = 30) -> BundleInfo:
             "frame_index": [0] * (2 * videos),
             "label": labels,
             "role": ["both"] * (2 * videos),
+            "method": ["real"] * videos + ["FaceSwap"] * videos,
             "group_id": pa.array([f"g{i // 2}" for i in range(2 * videos)]),
             "score": np.clip(random.normal(0.4 + 0.2 * labels, 0.1), 0, 1),
         }
