@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import av
 import av.error
 import numpy as np
+from av.video.frame import PictureType
 
 from deepfake.config import SamplingConfig
 from deepfake.io.ranged_file import Range, RangedFile
@@ -377,8 +378,13 @@ class VideoFile:
         return Frame(index, time_s, picture, self._pixel_aspect, self._turn)
 
     def _note_turn(self, picture: Any) -> None:
-        """An SEI message, which is only in key frames' packets, holds until there is another."""
-        self._turn = read_orientation(picture) or self._turn
+        """An SEI message, which is only in key frames' packets, holds until there is another.
+
+        Of the others nothing is asked: PyAV keeps a picture that was asked until the next collection, and
+        memory that the decoder cannot use again takes half of its time.
+        """
+        if picture.pict_type == PictureType.I:
+            self._turn = read_orientation(picture) or self._turn
 
     def _demux(self, stream: Any) -> Iterator[Any]:
         try:
