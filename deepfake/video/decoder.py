@@ -383,7 +383,7 @@ class VideoFile:
         Of the others nothing is asked: PyAV keeps a picture that was asked until the next collection, and
         memory that the decoder cannot use again takes half of its time.
         """
-        if picture.pict_type == PictureType.I:
+        if picture.key_frame or picture.pict_type == PictureType.I:
             self._turn = read_orientation(picture) or self._turn
 
     def _demux(self, stream: Any) -> Iterator[Any]:
