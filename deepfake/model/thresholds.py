@@ -2,7 +2,7 @@
 
 A video's score is aggregated from its faces', so thresholds hold for one way of aggregating; they are chosen
 for each. Rates are rates of videos: frames of one video are copies of each other, and many frames make no
-rate more certain.
+rate more certain. Nor do many videos of one person, where people are known.
 """
 
 import math
@@ -35,8 +35,11 @@ class OperatingPoint(_Stored):
     fake_videos: int
     fpr: float  # share of the real validation videos called fake
     tpr: float  # share of the fake ones
-    fpr_interval: tuple[float, float]  # 95 %, Clopper-Pearson
+    fpr_interval: tuple[float, float]  # 95 %, Clopper-Pearson on the videos' effective number
     tpr_interval: tuple[float, float]
+    # (called fake, of how many) as of independent videos; absent from older bundles, which took all for such
+    effective_reals: tuple[float, float] | None = None
+    effective_fakes: tuple[float, float] | None = None
     note: str | None = None  # where the videos are too few for the rate
 
 
@@ -87,15 +90,16 @@ def choose_decisions(faces: pa.Table) -> dict[str, Decisions]:
 def choose_for_videos(videos: pa.Table) -> Decisions:
     """Decisions from one row a video: ``video_id, label, score`` and, where known, ``group_id``."""
     labels, scores = videos["label"].to_numpy().astype(np.int8), videos["score"].to_numpy()
+    groups = read_identity_groups(videos)
     low, high = metrics.choose_uncertain_band(labels, scores)
     return Decisions(
-        operating_points=tuple(_choose_point(name, labels, scores) for name in TARGETS),
+        operating_points=tuple(_choose_point(name, labels, scores, groups) for name in TARGETS),
         uncertain=UncertainBand(low=low, high=high, error=metrics.BAND_ERROR),
-        calibration=_calibrate(labels, scores, read_identity_groups(videos)),
+        calibration=_calibrate(labels, scores, groups),
     )
 
 
-def _choose_point(name: str, labels: np.ndarray, scores: np.ndarray) -> OperatingPoint:
+def _choose_point(name: str, labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> OperatingPoint:
     target = TARGETS[name]
     if target is None:
         threshold = metrics.choose_balanced_threshold(labels, scores)
@@ -103,8 +107,8 @@ def _choose_point(name: str, labels: np.ndarray, scores: np.ndarray) -> Operatin
         threshold = metrics.choose_threshold_at_fpr(labels, scores, target)
     called = scores >= threshold
     reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
-    alarms, hits = int(called[labels == 0].sum()), int(called[labels == 1].sum())
-    fpr, tpr = metrics.bound_share(alarms, reals), metrics.bound_share(hits, fakes)
+    of_reals, of_fakes = (metrics.count_effectively(called[labels == c], groups[labels == c]) for c in (0, 1))
+    fpr, tpr = metrics.bound_share(*of_reals), metrics.bound_share(*of_fakes)
     assert fpr is not None and tpr is not None  # both classes are there
     return OperatingPoint(
         name=name,
@@ -112,24 +116,28 @@ def _choose_point(name: str, labels: np.ndarray, scores: np.ndarray) -> Operatin
         target_fpr=target,
         real_videos=reals,
         fake_videos=fakes,
-        fpr=alarms / reals,
-        tpr=hits / fakes,
+        fpr=float(called[labels == 0].mean()),
+        tpr=float(called[labels == 1].mean()),
         fpr_interval=fpr,
         tpr_interval=tpr,
-        note=_explain_too_few(target, reals, fpr.high),
+        effective_reals=of_reals,
+        effective_fakes=of_fakes,
+        note=_explain_too_few(target, reals, of_reals[1], fpr.high),
     )
 
 
-def _explain_too_few(target: float | None, reals: int, highest: float) -> str | None:
+def _explain_too_few(target: float | None, reals: int, effective: float, highest: float) -> str | None:
+    """``effective``: of how many independent videos the ``reals`` say as much."""
     if target is None:
         return None
     needed = math.ceil(1 / target)
-    if reals >= needed:
+    if effective >= needed:
         return None
+    worth = "" if effective == reals else f", worth {effective:.0f} of different people,"
+    above = "The threshold lies above every one of them; the" if reals < needed else "The"
     return (
-        f"{reals} real validation videos cannot show a false positive rate of {100 * target:g} %: that takes "
-        f"at least {needed:,}. The threshold lies above every one of them; the true rate may be as high as "
-        f"{100 * highest:.2g} % (95 %)."
+        f"{reals} real validation videos{worth} cannot show a false positive rate of {100 * target:g} %: that "
+        f"takes at least {needed:,}. {above} true rate may be as high as {100 * highest:.2g} % (95 %)."
     )
 
 

@@ -10,7 +10,7 @@ from deepfake import metrics
 from deepfake.model import thresholds
 
 
-def faces(videos: int = 40, frames: int = 3, seed: int = 0) -> pa.Table:
+def faces(videos: int = 40, frames: int = 3, seed: int = 0, per_person: int = 1) -> pa.Table:
     random = np.random.default_rng(seed)
     rows = [
         {
@@ -18,7 +18,7 @@ def faces(videos: int = 40, frames: int = 3, seed: int = 0) -> pa.Table:
             "frame_index": frame,
             "label": label,
             "score": float(np.clip(random.normal(0.35 + 0.3 * label, 0.15), 0, 1)),
-            "group_id": f"{label}-{i // 2}",
+            "group_id": f"{label}-{i // per_person}",
         }
         for label in (0, 1)
         for i in range(videos)
@@ -51,6 +51,19 @@ def test_a_rate_that_the_videos_are_too_few_for_says_so() -> None:
     assert "120 real validation videos cannot show" in one_in_a_thousand.note
     assert one_in_a_thousand.fpr == 0.0
     assert one_in_a_thousand.fpr_interval[1] == pytest.approx(0.03, abs=0.002)
+
+
+def test_many_videos_of_few_people_promise_no_more_than_the_people_do() -> None:
+    apart, shared = (
+        thresholds.choose_decisions(faces(videos=300, per_person=n))["mean"].operating_points for n in (1, 10)
+    )
+    for one, many in zip(apart, shared, strict=True):
+        assert (many.threshold, many.fpr, many.tpr) == (one.threshold, one.fpr, one.tpr)
+        assert one.effective_reals == pytest.approx((one.fpr * 300, 300))
+        assert many.effective_reals is not None and many.effective_reals[1] <= 300
+        assert many.fpr_interval[1] >= one.fpr_interval[1]
+    assert apart[2].fpr == 0.0 and shared[2].fpr_interval[1] == pytest.approx(0.116, abs=0.001)  # 0 of 30
+    assert shared[2].note is not None and "300 real validation videos, worth 30 of different" in shared[2].note
 
 
 def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> None:

@@ -154,12 +154,13 @@ def predict_alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> li
     if point is None or point.measured is None:
         return []
     seen = point.measured
-    hits, false_alarms = round(seen.tpr * seen.fake_videos), round(seen.fpr * seen.real_videos)
+    hits, fakes = seen.effective_fakes or (round(seen.tpr * seen.fake_videos), seen.fake_videos)
+    false_alarms, reals = seen.effective_reals or (round(seen.fpr * seen.real_videos), seen.real_videos)
     return [
         Alarms(
             share,
             predict_precision(seen.tpr, seen.fpr, share),
-            bound_precision(hits, seen.fake_videos, false_alarms, seen.real_videos, share),
+            bound_precision(hits, fakes, false_alarms, reals, share),
         )
         for share in prevalence
     ]
