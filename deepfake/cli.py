@@ -17,6 +17,7 @@ from deepfake.config.parse import Config, load_config
 from deepfake.errors import JobError, Stopped, UsageError
 from deepfake.execution.process import skip_final_gc
 from deepfake.execution.ray_errors import unwrap
+from deepfake.execution.submission import require_lasting
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
@@ -49,6 +50,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     started = time.monotonic()
     try:
         config = load_config(model, argv, program, Storage().read_text)
+        require_lasting(config.output)
         if config.dry_run:
             print(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip())
         with lock.keep_locks(program.removeprefix("jobs/")):

@@ -31,7 +31,7 @@ from deepfake.execution import ray_compat
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
-from deepfake.io.uri import join
+from deepfake.io.uri import join, split_uri
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +206,22 @@ def begin_session(cluster: bool) -> None:
     _current.check = check
     ray_compat.put_value(_CHECK, json.dumps(asdict(check)).encode())
     _current.examine()
+    _warn_of_an_output_of_one_machine(check)
+
+
+def _warn_of_an_output_of_one_machine(check: Check) -> None:
+    """Say so where the output is a local folder that no other node has shown that it sees."""
+    if check.lock_uri is None or split_uri(check.lock_uri)[0] != "file":
+        return
+    here = ray.get_runtime_context().get_node_id()
+    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    see_it = _working_nodes().keys() - _current.left_out.keys() - {here}
+    if not see_it and (others or ray_compat.starts_nodes()):
+        log.warning(
+            "%s is a path of this job's node, %s, and goes with that machine unless it lies on a file system "
+            "that all nodes share; s3:// needs no such care",
+            check.lock_uri.rpartition("/")[0], _describe_node(here),
+        )  # fmt: skip
 
 
 def end_session() -> None:

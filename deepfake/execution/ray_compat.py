@@ -54,6 +54,9 @@ PRIVATE_NAMES = (
     PrivateName(_CONSTANTS, "HEALTH_CHECK_INTERVAL_S_ENV_VAR", "2.60.0", "checkpoints that count at once"),
     PrivateName("ray._private.ray_constants", "AUTOSCALER_EVENTS", "2.60.0", "a quiet log while waiting"),
     PrivateName("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS", "2.60.0", _ROOM),
+    PrivateName(
+        "ray._private.runtime_env.constants", "RAY_JOB_CONFIG_JSON_ENV_VAR", "2.60.0", "to know a submission"
+    ),
     PrivateName("ray._raylet", "GcsClient", "2.60.0", _ROOM),
     PrivateName("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply", "2.60.0", _ROOM),
     PrivateName("ray.core.generated.gcs_pb2", "ActorTableData", "2.60.0", _ROOM),

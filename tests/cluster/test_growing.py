@@ -58,6 +58,7 @@ def test_a_job_takes_what_the_cluster_starts_and_writes_the_rows_of_an_embedded_
     ):
         done = run(cluster, "preprocess", "--input", ffpp_small, "--output", tmp_path / "grown", *SMALL)
     assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'grown'} is a path of this job's node" in done.stderr
     assert 2.0 in at_work, at_work  # of two that may be started; what is read while one joins may be more
     preprocess_here(ffpp_small, tmp_path / "plain")
     for table in ("crops", "videos"):

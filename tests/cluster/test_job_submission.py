@@ -231,6 +231,19 @@ def test_a_job_that_answers_2_is_a_failed_job_whose_own_status_is_kept(
 
 
 @pytest.mark.slow
+def test_an_output_in_rays_copy_of_the_working_directory_is_refused(
+    cluster: LocalCluster, project: Path, ffpp_small: Path
+) -> None:
+    job = cluster.submit(
+        "python", "jobs/preprocess.py", "--input", str(ffpp_small), "--output", "out/crops",
+        working_dir=project, job_id="relative", options=ON_DRIVER,
+    )  # fmt: skip
+    assert finished(job)[0] == 1
+    assert "--output out/crops: a relative path" in log(cluster, "relative")
+    assert info(cluster, "relative")["driver_exit_code"] == 2
+
+
+@pytest.mark.slow
 def test_a_stopped_job_goes_on_when_it_is_submitted_again(
     cluster: LocalCluster, project: Path, s3: str, outputs: dict[str, str]
 ) -> None:
