@@ -136,8 +136,8 @@ def _explain_too_few(target: float | None, reals: int, effective: float, highest
     worth = "" if effective == reals else f", worth {effective:.0f} of different people,"
     above = "The threshold lies above every one of them; the" if reals < needed else "The"
     return (
-        f"{reals} real validation videos{worth} cannot show a false positive rate of {100 * target:g} %: that "
-        f"takes at least {needed:,}. {above} true rate may be as high as {100 * highest:.2g} % (95 %)."
+        f"{reals} real validation videos{worth} cannot show a false positive rate of {100 * target:g} %: "
+        f"that takes at least {needed:,}. {above} true rate may be as high as {100 * highest:.2g} % (95 %)."
     )
 
 

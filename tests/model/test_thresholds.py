@@ -63,7 +63,7 @@ def test_many_videos_of_few_people_promise_no_more_than_the_people_do() -> None:
         assert many.effective_reals is not None and many.effective_reals[1] <= 300
         assert many.fpr_interval[1] >= one.fpr_interval[1]
     assert apart[2].fpr == 0.0 and shared[2].fpr_interval[1] == pytest.approx(0.116, abs=0.001)  # 0 of 30
-    assert shared[2].note is not None and "300 real validation videos, worth 30 of different" in shared[2].note
+    assert shared[2].note is not None and "300 real validation videos, worth 30 of" in shared[2].note
 
 
 def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> None:

@@ -54,7 +54,7 @@ def test_it_tells_data_recipe_numbers_with_intervals_and_limits() -> None:
     video = made.metrics["val_video"]
     low, high = video["intervals"]["auc"]
     assert f"| AUC | {video['auc']:.3f} [{low:.3f}, {high:.3f}] |" in text
-    assert "30 real validation videos, worth 15 of different people, cannot show a false positive rate" in text
+    assert "30 real validation videos, worth 15 of different people, cannot show a false" in text
     assert "face swaps and facial reenactment" in text
 
 
