@@ -32,7 +32,9 @@ class SamplingConfig(Section):
         "costs that video and nothing else",
     )
     max_memory_mb: int = Field(
-        4096, ge=256, description="memory that such a child may take for one video, in MiB"
+        4096,
+        ge=256,
+        description="memory of such a child for one video, in MiB; at most its share of the machine",
     )
     long_video_mb: float = Field(
         256.0, gt=0, description="videos larger than this, in MB, are cut into pieces that workers share"

@@ -303,5 +303,5 @@ def _make_crop_row(
 def _describe_error(error: BaseException) -> str:
     """An error without the path, which the row names already."""
     if isinstance(error, MemoryError):
-        return "more memory is needed than sampling.max_memory_mb"
+        return "more memory is needed than sampling.max_memory_mb, or than a worker's share of its machine"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

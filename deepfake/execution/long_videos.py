@@ -23,6 +23,7 @@ from deepfake.execution import runner
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import READERS, Output
+from deepfake.execution.process import fit_to_machine
 from deepfake.execution.runner import Work, require_sound_program
 from deepfake.execution.unit_worker import (
     attempt_unit,
@@ -89,7 +90,9 @@ def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.T
 
     def survey(attempt: Attempt) -> pa.Table:
         if attempt.begin(entry["video_id"]):
-            found = get_extractor(config, output.storage).survey(entry, config.sampling.piece_seconds)
+            found = get_extractor(fit_to_machine(config), output.storage).survey(
+                entry, config.sampling.piece_seconds
+            )
         else:
             found = make_left_out(entry, "packets")
         attempt.rest()
@@ -110,7 +113,7 @@ def look_at_piece(
     def look(attempt: Attempt) -> pa.Table:
         packets = tables.read_table(output.storage, output.locate_unit("packets", survey_id), "packets")
         if attempt.begin(entry["video_id"]):
-            found = get_extractor(config, output.storage).look(entry, (first, stop), packets)
+            found = get_extractor(fit_to_machine(config), output.storage).look(entry, (first, stop), packets)
         else:
             found = make_left_out(entry, "pieces")
         attempt.rest()

@@ -17,7 +17,7 @@ from deepfake.crops.sandbox import get_extractor
 from deepfake.errors import JobError, NodeFault, UsageError
 from deepfake.execution import attempts, nodes
 from deepfake.execution.attempts import Attempt
-from deepfake.execution.process import skip_final_gc
+from deepfake.execution.process import fit_to_machine, skip_final_gc
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
@@ -75,7 +75,7 @@ class ExtractCrops:
         """
         skip_final_gc()
         with suppress(JobError, UsageError):
-            get_extractor(self.config, self.storage)
+            get_extractor(fit_to_machine(self.config), self.storage)
 
     def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
         """``{"unit_id", "videos", "crops"}`` of one unit: two finished tables.
@@ -100,7 +100,7 @@ class ExtractCrops:
             return make_left_out(entry, "crops")
         if pieces is not None:
             return chunks.join_pieces(entry, pieces, self.config, self.storage)
-        return get_extractor(self.config, self.storage).extract(entry)
+        return get_extractor(fit_to_machine(self.config), self.storage).extract(entry)
 
 
 def make_left_out(entry: Mapping[str, Any], table: str) -> ExtractionResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import process
 from deepfake.execution.process import count_cpus
 from tests.running import ROOT
@@ -80,3 +83,32 @@ def test_a_container_s_quota_bounds_the_cpus(
     mine = len(os.sched_getaffinity(0))
     assert count_cpus(tmp_path) == max(1, min([mine, *map(math.ceil, expected)]))
     assert process.read_quotas(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"proc/meminfo": "MemTotal:  33554432 kB\nMemFree: 1 kB\n"}, 32768),
+        (
+            {"proc/meminfo": "MemTotal: 33554432 kB\n", "sys/fs/cgroup/pod/memory.max": str(28 * 2**30)},
+            28 * 1024,
+        ),
+        ({"proc/meminfo": "MemTotal: 1048576 kB\n", "sys/fs/cgroup/pod/memory.max": "max\n"}, 1024),
+        ({"sys/fs/cgroup/memory/pod/memory.limit_in_bytes": str(2**30)}, 1024),
+        ({}, 0),
+    ],
+    ids=["a machine", "v2", "v2 without", "v1", "unknown"],
+)
+def test_a_container_s_limit_bounds_the_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    for name, text in {"proc/self/cgroup": "3:memory:/pod\n0::/pod\n", **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert process.count_memory_mb(tmp_path) == expected
+
+
+def test_the_children_of_all_workers_together_leave_memory_to_others() -> None:
+    config = ExtractConfig(SamplingConfig(max_memory_mb=10**6), DetectorConfig(name="haar"), CropConfig())
+    fitted = process.fit_to_machine(config)
+    assert fitted.sampling.max_memory_mb * count_cpus() < process.count_memory_mb()
+    small = dataclasses.replace(config, sampling=SamplingConfig(max_memory_mb=256))
+    assert process.fit_to_machine(small) == small
