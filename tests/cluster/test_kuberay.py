@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import moto.ec2
 import pytest
 import yaml
 
+from deepfake import config
+from deepfake.config import parse
+from deepfake.execution import process
+from tests.cluster.filled import FOLDER, fill
 from tests.cluster.kuberay_schema import SCHEMAS
+from tests.running import ROOT
 
-FOLDER = Path(__file__).resolve().parents[2] / "cluster" / "kuberay"
+JOBS = {
+    "preprocess": config.PreprocessJobConfig,
+    "train": config.TrainJobConfig,
+    "score": config.ScoreJobConfig,
+}
+_TYPES = Path(moto.ec2.__file__).parent / "resources" / "instance_types.json.gz"
+INSTANCE_TYPES: dict[str, Any] = json.loads(gzip.decompress(_TYPES.read_bytes()))
 KUBERNETES = ("1.30", "1.37")  # the oldest that the files are made for, and the newest whose schemas we have
 
 
 def documents() -> list[Any]:
     return [
         pytest.param(document, id=f"{path.stem}-{document['kind']}")
-        for path in sorted(FOLDER.glob("*.yaml"))
-        for document in yaml.safe_load_all(path.read_text())
+        for path in sorted((FOLDER / "kuberay").glob("*.yaml"))
+        for document in yaml.safe_load_all(fill(f"kuberay/{path.name}"))
     ]
 
 
@@ -89,7 +103,7 @@ def test_a_manifest_is_valid(document: dict[str, Any], version: str) -> None:
     ids=lambda value: str(value[-1]) if isinstance(value, tuple) else None,
 )
 def test_a_mistake_in_a_manifest_would_be_found(path: tuple[str | int, ...], value: Any) -> None:
-    document = copy.deepcopy(yaml.safe_load((FOLDER / "raycluster.yaml").read_text()))
+    document = copy.deepcopy(yaml.safe_load(fill("kuberay/raycluster.yaml")))
     place = document["spec"]
     for key in path[:-1]:
         place = place[key]
@@ -99,11 +113,62 @@ def test_a_mistake_in_a_manifest_would_be_found(path: tuple[str | int, ...], val
 
 
 def test_a_job_brings_the_very_cluster_that_also_stands_alone() -> None:
-    alone, job = (
-        yaml.safe_load((FOLDER / name).read_text())["spec"] for name in ("raycluster.yaml", "rayjob.yaml")
-    )
-    assert job["rayClusterSpec"] == alone
-    assert json.loads(job["entrypointResources"]) == {"driver": 1}
+    alone = yaml.safe_load(fill("kuberay/raycluster.yaml"))["spec"]
+    for name in JOBS:
+        job = yaml.safe_load(fill(f"kuberay/rayjob-{name}.yaml"))["spec"]
+        assert job["rayClusterSpec"] == alone
+        assert json.loads(job["entrypointResources"]) == {"driver": 1}
+
+
+@pytest.mark.parametrize(("name", "model"), JOBS.items())
+def test_a_job_s_command_is_one_that_it_understands(name: str, model: type[config.JobConfig]) -> None:
+    entrypoint = yaml.safe_load(fill(f"kuberay/rayjob-{name}.yaml"))["spec"]["entrypoint"]
+    program, job, *words = entrypoint.replace("/opt/deepfake", str(ROOT)).split()
+    assert (program, Path(job)) == ("python", ROOT / "jobs" / f"{name}.py")
+    parse.load_config(model, words)
+
+
+def allocatable(node: str) -> tuple[float, float]:
+    """CPUs and GiB that EKS leaves to pods on a node, less what daemons ask for.
+
+    What its nodes keep: 6 % of the first core, 1 % of the second, .5 % of two, .25 % of the rest; 255 MiB,
+    11 MiB for each pod that its network cards have addresses for, 100 MiB before pods are evicted
+    (awslabs/amazon-eks-ami). A kernel shows some 4 % less memory than the type's name promises.
+    """
+    machine = INSTANCE_TYPES[node]
+    cores, network = machine["VCpuInfo"]["DefaultVCpus"], machine["NetworkInfo"]
+    pods = network["MaximumNetworkInterfaces"] * (network["Ipv4AddressesPerInterface"] - 1) + 2
+    kept = 0.06 + 0.01 + 0.005 * 2 + 0.0025 * (cores - 4)
+    mebibytes = machine["MemoryInfo"]["SizeInMiB"] * 0.96 - 255 - 11 * pods - 100
+    return cores - kept - 0.5, mebibytes / 1024 - 1
+
+
+def test_every_pod_fits_the_node_that_is_named_beside_it() -> None:
+    lines = (FOLDER / "kuberay" / "raycluster.yaml").read_text().splitlines()
+    nodes = [found[1] for line in lines if (found := re.search(r"# a node such as (\S+)$", line))]
+    by_group = groups(yaml.safe_load(fill("kuberay/raycluster.yaml"))["spec"])
+    assert len(nodes) == len(by_group)
+    for (name, group), node in zip(by_group.items(), nodes, strict=True):
+        has_cpus, has_memory = allocatable(node)
+        (container,) = group["template"]["spec"]["containers"]
+        asked = container["resources"]["requests"]
+        autoscaler = (0.5, 1.0) if name == "head" else (0.0, 0.0)  # its container's CPUs and GiB
+        assert int(asked["cpu"]) + autoscaler[0] <= has_cpus, (name, has_cpus)
+        assert int(asked["memory"].removesuffix("Gi")) + autoscaler[1] <= has_memory, (name, has_memory)
+
+
+def test_what_the_workers_of_a_pod_may_take_together_is_less_than_it_has(tmp_path: Path) -> None:
+    cpu = groups(yaml.safe_load(fill("kuberay/raycluster.yaml"))["spec"])["cpu"]
+    asked = cpu["template"]["spec"]["containers"][0]["resources"]["limits"]
+    for name, text in {
+        "proc/self/cgroup": "0::/\n",
+        "sys/fs/cgroup/memory.max": str(int(asked["memory"].removesuffix("Gi")) * 2**30),
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    children = process.CHILDREN_SHARE * process.count_memory_mb(tmp_path)
+    workers = 300 * int(asked["cpu"])  # MiB of a worker beside its child, as measured
+    assert children + workers < int(asked["memory"].removesuffix("Gi")) * 1024
 
 
 @pytest.mark.parametrize("spec", clusters())
