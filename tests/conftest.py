@@ -30,6 +30,7 @@ DATA = Path(os.environ.get("DEEPFAKE_TEST_DATA", ROOT.parent / "shared" / "data"
 pytest_plugins = ["tests.browser", "tests.stored_crops"]  # their fixtures
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["DEEPFAKE_YUNET_URLS"] = ""  # no job of a test fetches anything, whatever the machine can reach
 os.environ.update(running.FAIR)
 
 SLOW_SECONDS = 20  # of a test marked slow that does not say how slow

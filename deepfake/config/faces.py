@@ -11,10 +11,13 @@ class DetectorConfig(Section):
     """How faces are found, and which of them are kept."""
 
     name: Literal["auto", "haar", "yunet"] = Field(
-        "auto", description="auto: yunet where its model file is given or cached, haar otherwise"
+        "auto",
+        description="auto: that of the begun output or of the bundle; else yunet, whose file is fetched "
+        "on first use, or haar, with a warning, where it cannot be had",
     )
     yunet_model: str | None = Field(
-        None, description="path or URI of face_detection_yunet_2023mar.onnx (checksum verified)"
+        None,
+        description="path or URI of face_detection_yunet_2023mar.onnx or _2026may.onnx (checksum verified)",
     )
     rows: int = Field(360, ge=64, description="frames are searched with the short side bounded to this")
     min_face: float = Field(

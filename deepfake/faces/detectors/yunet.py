@@ -1,14 +1,13 @@
 """YuNet through OpenCV's FaceDetectorYN: boxes, scores and five landmarks.
 
 The model file (MIT licence, OpenCV Zoo) is not part of the package: it comes from a path or URI, from
-the cache, or from a download whose checksum is pinned here.
+the cache, or from an address; its checksum is pinned here.
 """
 
 import base64
 import hashlib
-import logging
-import urllib.error
-import urllib.request
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +17,25 @@ import numpy as np
 from deepfake.config import DetectorConfig
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.base import Detection, choose_looks
-from deepfake.io.cache import find_cache_folder
+from deepfake.io.cache import FetchError, fetch_file, find_cache_folder
 from deepfake.io.storage import Storage
 from deepfake.io.uri import make_absolute
 from deepfake.video.frame import Frame
 
-log = logging.getLogger(__name__)
-
 FILE_NAME = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-DOWNLOAD = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
-
+SIZE = 232589
+# The same weights for pictures of any size, which OpenCV 5 wants: accepted where somebody has it.
+LATER_FILE_NAME = "face_detection_yunet_2026may.onnx"
+LATER_SHA256 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
+# Two hosts of that file, by commit: github.com/opencv/opencv_zoo keeps it in Git LFS, whose budget has run
+# out at times, and its authors moved their models to Hugging Face.
+ADDRESSES = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/"
+    f"models/face_detection_yunet/{FILE_NAME}",
+    "https://huggingface.co/opencv/face_detection_yunet/resolve/3cc26e7f1014a5ee5d74a42acee58bafc9d0a310/"
+    f"{FILE_NAME}",
+)
 
 _CARRIED = "data:application/octet-stream;base64,"  # RFC 2397
 
@@ -96,10 +103,11 @@ def _make_detection(face: np.ndarray) -> Detection:
     return Detection(x, y, w, h, score, tuple(points))
 
 
-def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> str | None:
-    """URI of a model file whose checksum is right; None where there is none and ``download`` is off.
+def locate_model(config: DetectorConfig, storage: Storage, insist: bool) -> str:
+    """URI of a model file whose checksum is right: the configured one, the cached one, or one just fetched.
 
-    Raises ``UsageError`` where a configured file is absent or another one, or the download fails.
+    Raises ``UsageError`` where a configured or cached file is absent or another one, and ``FetchError`` where
+    it cannot be fetched; ``insist``: it is tried, however short ago it failed.
     """
     if config.yunet_model is not None:
         uri = make_absolute(config.yunet_model)
@@ -108,24 +116,26 @@ def locate_model(config: DetectorConfig, storage: Storage, download: bool) -> st
         except FileNotFoundError:
             raise UsageError(f"detector.yunet_model: {uri}: no such file") from None
         return uri
-    cached = find_cache_folder() / FILE_NAME
-    if cached.is_file():
-        _check_model(str(cached), cached.read_bytes())
-        return str(cached)
-    if not download:
-        return None
-    log.info("downloading %s to %s", DOWNLOAD, cached)
-    try:
-        with urllib.request.urlopen(DOWNLOAD, timeout=60) as response:
-            model = response.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise UsageError(
-            f"the YuNet model could not be downloaded ({error}); get {FILE_NAME} from {DOWNLOAD} and name it "
-            f"with --detector.yunet_model, put it at {cached}, or use --detector.name haar"
-        ) from None
-    _check_model(DOWNLOAD, model)
-    storage.write_bytes(str(cached), model)
-    return str(cached)
+    for name in (FILE_NAME, LATER_FILE_NAME):
+        cached = find_cache_folder() / name
+        if cached.is_file():
+            _check_model(str(cached), cached.read_bytes())
+            return str(cached)
+    return str(fetch_file(FILE_NAME, SHA256, SIZE, list_addresses(), insist))
+
+
+def list_addresses() -> Sequence[str]:
+    """Where the file is fetched from; DEEPFAKE_YUNET_URLS names others, separated by blanks, or none."""
+    named = os.environ.get("DEEPFAKE_YUNET_URLS")
+    return ADDRESSES if named is None else named.split()
+
+
+def explain_absence(error: FetchError) -> str:
+    """Why there is no model file, and how to get it."""
+    return (
+        f"YuNet's file {FILE_NAME} could not be fetched ({error}); get it from {ADDRESSES[-1]} and put it "
+        f"into {find_cache_folder()}, or name it with --detector.yunet_model"
+    )
 
 
 def read_model(config: DetectorConfig, storage: Storage) -> bytes:
@@ -145,5 +155,5 @@ def carry_model(config: DetectorConfig, storage: Storage) -> DetectorConfig:
 
 def _check_model(uri: str, model: bytes) -> None:
     found = hashlib.sha256(model).hexdigest()
-    if found != SHA256:
+    if found not in (SHA256, LATER_SHA256):
         raise UsageError(f"{uri}: sha256 {found[:12]}..., expected {SHA256[:12]}...; it is not {FILE_NAME}")

@@ -114,11 +114,9 @@ def require_one_machine() -> None:
 def choose_detectors(config: DetectorConfig, storage: Storage) -> list[DetectorConfig]:
     """The configured detector; then Haar, and YuNet where its model is at hand, where they are others."""
     config = config.model_copy(update={"boxes": "own"})  # single clips have no originals beside them
-    candidates = [
-        resolve_detector(config, storage),
-        config.model_copy(update={"name": "haar"}),
-        resolve_detector(config.model_copy(update={"name": "auto"}), storage),
-    ]
+    candidates = [resolve_detector(config, storage), config.model_copy(update={"name": "haar"})]
+    if config.name == "haar":
+        candidates.append(resolve_detector(config.model_copy(update={"name": "auto"}), storage))
     chosen: dict[str, DetectorConfig] = {}
     for candidate in candidates:
         chosen.setdefault(candidate.name, candidate)

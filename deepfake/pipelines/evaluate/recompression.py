@@ -21,7 +21,7 @@ from deepfake.config import CropConfig, DetectorConfig, EvaluationConfig, Sampli
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.base import Detector
-from deepfake.faces.detectors.factory import make_detector, resolve_detector
+from deepfake.faces.detectors.factory import forget_absent_model, make_detector, resolve_detector
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
@@ -62,7 +62,8 @@ def measure_recompression(
     rows = [_make_row(scored.filter(pc.is_in(scored["video_id"], names)), AS_IT_IS, config)]
     notes = []
     try:
-        finder = make_detector(resolve_detector(options.detector, storage), storage)
+        detector = resolve_detector(forget_absent_model(options.detector, storage), storage)
+        finder = make_detector(detector, storage)
     except UsageError as error:
         return [], [f"Video compression was not varied: {error}."]
     cv2.setNumThreads(0)  # as where the crops were made

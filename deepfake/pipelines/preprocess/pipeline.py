@@ -19,7 +19,7 @@ from deepfake.execution.output import Output
 from deepfake.execution.unit_job import UnitJob
 from deepfake.execution.unit_worker import UNIT_ID, ExtractCrops, attempt_unit, make_answer, read_unit_id
 from deepfake.execution.work_units import Unit
-from deepfake.faces.detectors.factory import resolve_detector
+from deepfake.faces.detectors.factory import read_earlier_detector, resolve_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
@@ -37,12 +37,10 @@ def run(config: PreprocessJobConfig) -> Outcome:
     Raises ``UsageError`` where the input or the output folder is wrong.
     """
     storage = Storage(config.storage)
+    output = make_absolute(config.output)
+    detector = resolve_detector(config.detector, storage, read_earlier_detector(output, storage))
     config = config.model_copy(
-        update={
-            "input": make_absolute(config.input),
-            "output": make_absolute(config.output),
-            "detector": resolve_detector(config.detector, storage),
-        }
+        update={"input": make_absolute(config.input), "output": output, "detector": detector}
     )
     return PreprocessJob(config, storage).run()
 

@@ -26,7 +26,7 @@ from deepfake.execution.output import Output
 from deepfake.execution.unit_job import UnitJob
 from deepfake.execution.unit_worker import ExtractCrops
 from deepfake.execution.work_units import Todo, Unit
-from deepfake.faces.detectors.factory import resolve_detector
+from deepfake.faces.detectors.factory import forget_absent_model, read_earlier_detector, resolve_detector
 from deepfake.io import checksums, tables
 from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
@@ -262,8 +262,9 @@ def resolve_config(
         detector, crop = kept.detector, kept.crop
     else:
         crop = config.crop or trained.crop or CropConfig()
-        detector = config.detector or trained.detector or DetectorConfig()
-        detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage)
+        earlier = read_earlier_detector(make_absolute(config.output), storage) or trained.detector
+        detector = config.detector or forget_absent_model(trained.detector or DetectorConfig(), storage)
+        detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage, earlier)
     for name, mine, theirs in (("detector", detector, trained.detector), ("crop", crop, trained.crop)):
         free = {"yunet_model", "boxes"}
         if theirs is not None and mine.model_dump(exclude=free) != theirs.model_dump(exclude=free):

@@ -20,6 +20,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import UsageError
 from deepfake.execution.process import count_cpus
+from deepfake.faces.detectors.factory import forget_absent_model, resolve_detector
 from deepfake.io import lock, tables
 from deepfake.io.parts import read_parts
 from deepfake.io.run_record import read_score_record
@@ -138,7 +139,8 @@ def _score_again(
 ) -> list[dict[str, Any]]:
     """Each sampled video once more, a few at a time."""
     assert job.detector is not None and job.crop is not None  # as scoring resolved them
-    extraction = ExtractConfig(job.sampling, job.detector, job.crop, crops_kept=False)
+    detector = resolve_detector(forget_absent_model(job.detector, storage), storage)
+    extraction = ExtractConfig(job.sampling, detector, job.crop, crops_kept=False)
     network = inference.prepare_network(bundle, storage, config.runtime)
     judgement = Judgement(
         job.scoring, choose_verdict_rule(bundle, job.scoring), bundle.sha256, hash_config(job)

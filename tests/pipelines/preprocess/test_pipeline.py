@@ -61,6 +61,17 @@ def test_a_second_run_does_nothing_and_changes_nothing(made: Path, ffpp_small: P
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.glob("*.parquet")} == before
 
 
+@pytest.mark.data
+def test_a_run_goes_on_with_its_detector_though_a_better_one_is_there_by_now(
+    made: Path, ffpp_small: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(data / "models"))
+    done = pipeline.run(_config(ffpp_small, made, detector={"name": "auto"}))
+    assert done.summary["detector"] == "haar"
+    with pytest.raises(UsageError, match=r"detector\.name was haar, is yunet"):
+        pipeline.run(_config(ffpp_small, made, detector={"name": "yunet"}))
+
+
 def test_rows_do_not_depend_on_the_number_of_workers(made: Path, ffpp_small: Path, tmp_path: Path) -> None:
     pipeline.run(_config(ffpp_small, tmp_path / "one", ray={"workers": 1}))
     pd.testing.assert_frame_equal(_rows(tmp_path / "one"), _rows(made))

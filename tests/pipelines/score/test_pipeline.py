@@ -20,6 +20,7 @@ import pytest
 import deepfake.pipelines.preprocess.pipeline
 from deepfake.config import (
     ROWS_VERSION,
+    DetectorConfig,
     PreprocessJobConfig,
     SamplingConfig,
     ScoreJobConfig,
@@ -38,7 +39,7 @@ from tests.small_bundle import save_untrained
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bundle"))
-    save_untrained(uri, unproven="")
+    save_untrained(uri, unproven="", detector=DetectorConfig(name="haar"))
     return uri
 
 
@@ -370,6 +371,17 @@ def test_new_videos_are_scored_and_the_others_left_as_they_are(
 def test_rows_of_another_bundle_are_refused(scored: Path, archive: Path, other_bundle: str) -> None:
     with pytest.raises(UsageError, match="another bundle"):
         pipeline.run(_config(archive, other_bundle, scored))
+
+
+@pytest.mark.data
+def test_a_detector_that_is_not_named_is_the_bundles(
+    archive: Path, bundle: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(data / "models"))  # where YuNet is, too
+    config = _config(archive, bundle, tmp_path, detector={"keep": "all"})
+    found = pipeline.resolve_config(config, Bundle.load(bundle), Storage()).detector
+    assert found is not None
+    assert (found.name, found.keep) == ("haar", "all")
 
 
 def test_a_folder_that_is_no_bundle_is_refused_by_name(archive: Path, tmp_path: Path) -> None:
