@@ -13,6 +13,7 @@ import yaml
 
 from deepfake import __version__
 from deepfake.config import JobConfig
+from deepfake.config.help import ASKS, format_help
 from deepfake.config.parse import Config, load_config
 from deepfake.errors import JobError, Stopped, UsageError
 from deepfake.execution.process import skip_final_gc
@@ -49,7 +50,10 @@ def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[st
 def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[str], program: str) -> int:
     started = time.monotonic()
     try:
-        config = load_config(model, argv, program, Storage().read_text)
+        if asked := set(argv) & set(ASKS):
+            print(format_help(model, program, "--help-all" in asked))
+            return DONE
+        config = load_config(model, argv, Storage().read_text)
         require_lasting(config.output)
         if config.dry_run:
             print(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip())

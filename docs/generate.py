@@ -4,18 +4,17 @@ python docs/generate.py
 """
 
 import sys
-import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args
 
 DOCS = Path(__file__).resolve().parent
 sys.path[0] = str(DOCS.parent)
 
 from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
-from pydantic_core import PydanticUndefined  # noqa: E402
 
 from deepfake import config  # noqa: E402
+from deepfake.config.help import format_default, name_type  # noqa: E402
 from deepfake.io import tables  # noqa: E402
 from docs.draw_imports import draw  # noqa: E402
 
@@ -118,32 +117,10 @@ def _table(model: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _row(name: str, info: FieldInfo, prefix: str) -> str:
-    default = "required" if info.default is PydanticUndefined and info.is_required() else _default(info)
+    value = format_default(info)
+    default = "required" if info.is_required() else f"`{value}`" if value or info.default == "" else ""
     meaning = _cell(info.description or "")
-    return f"| `{prefix}{info.alias or name}` | {_cell(_kind(info.annotation))} | {default} | {meaning} |"
-
-
-def _default(info: FieldInfo) -> str:
-    value = info.get_default(call_default_factory=True)
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        value = list(value)
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _kind(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return " | ".join(str(value) for value in arguments)
-    if origin is Annotated:
-        return _kind(arguments[0])
-    if origin in (Union, types.UnionType):
-        return " | ".join(_kind(a) for a in arguments if a is not type(None))
-    if origin is not None:
-        inside = ", ".join(dict.fromkeys(_kind(a) for a in arguments if a is not Ellipsis))
-        return f"{origin.__name__} of {inside}"
-    return getattr(annotation, "__name__", str(annotation))
+    return f"| `{prefix}{info.alias or name}` | {_cell(name_type(info.annotation))} | {default} | {meaning} |"
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

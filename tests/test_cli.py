@@ -17,6 +17,7 @@ import yaml
 
 from deepfake import cli, config
 from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig
+from deepfake.config.help import format_default, format_help
 from deepfake.config.parse import list_options, load_config
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
@@ -365,16 +366,28 @@ def model_of(name: str) -> type[JobConfig]:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_help_lists_every_option_of_a_job_with_its_default(run_job, name):
-    done = run_job(name, "--help")
-    assert done.returncode == 0, done.stderr
-    options = " ".join(done.stdout.partition("options:")[2].split())
-    for option, field in list_options(model_of(name)):
-        default = field.get_default(call_default_factory=True)
-        words = "required" if field.is_required() else f"default: {'null' if default is None else default}"
-        assert re.search(rf" --{option}[ ,].*? {re.escape(f'{field.description} ({words})')}", options), (
-            option
-        )
+def test_help_has_the_common_keys_and_help_all_every_one_with_its_default(name):
+    model = model_of(name)
+    said = format_help(model, f"jobs/{name}", everything=True)
+    assert not re.search("default.*default", said)
+    everything = " ".join(said.split())
+    for option, field in list_options(model):
+        default = "required" if field.is_required() else format_default(field).strip("[]")
+        words = f"{field.description} [{default}]" if default else field.description
+        assert re.search(rf" --{option} (\S+ )*?{re.escape(words)}", everything), option
+    short = format_help(model, f"jobs/{name}", everything=False)
+    assert short.count("\n") < 80
+    shown = re.findall(r"^  --(\S+)", short, re.M)
+    needed = [option for option, _ in list_options(model) if "." not in option]
+    assert sorted(shown) == sorted([*needed, *model.common, "config"])
+
+
+def test_help_is_answered_by_the_command_itself(run_job):
+    for asked in ("--help", "-h", "--help-all"):
+        done = run_job("score.py", "--sampling.every_n", "5", asked)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("usage: jobs/score.py --bundle URI --input URI --output URI ")
+        assert ("--sampling.max_pixels" in done.stdout) == (asked == "--help-all")
 
 
 @pytest.mark.parametrize("name", [name for name in JOBS if "input" in model_of(name).model_fields])

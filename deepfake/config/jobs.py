@@ -28,6 +28,7 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     row_sections: ClassVar[tuple[str, ...]] = ()  # the sections that decide what rows come out
+    common: ClassVar[tuple[str, ...]] = ("ray.workers",)  # keys of sections that most people want to know
 
     output: str = Field(..., description="URI of the folder that the job writes")
     limit: int | None = Field(None, ge=1, description="take only the first N videos")
@@ -53,6 +54,14 @@ class PreprocessJobConfig(JobConfig):
     """Videos to face crops."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop")
+    common: ClassVar[tuple[str, ...]] = (
+        "catalog.splits_dir",
+        "sampling.every_n",
+        "detector.name",
+        "detector.keep",
+        "crop.margin",
+        "ray.workers",
+    )
 
     input: str = Field(..., description="URI of an FF++ root, a folder, a bucket or a manifest")
     retry_failed: bool = RETRY_FAILED
@@ -66,6 +75,18 @@ class TrainJobConfig(JobConfig):
     """Crops to a model bundle."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("model", "augment", "training", "faults")
+    common: ClassVar[tuple[str, ...]] = (
+        "model.backbone",
+        "model.weights",
+        "augment.fakes",
+        "training.epochs",
+        "training.learning_rate",
+        "training.global_batch",
+        "training.balance",
+        "training.workers",
+        "training.use_gpu",
+        "training.seed",
+    )
 
     input: str = Field(..., description="URI of a crops folder written by preprocess")
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -104,6 +125,12 @@ class EvaluateJobConfig(JobConfig):
     """A bundle's numbers on labelled crops."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("evaluation",)
+    common: ClassVar[tuple[str, ...]] = (
+        "evaluation.split",
+        "evaluation.aggregation",
+        "evaluation.robustness",
+        "scoring.use_gpu",
+    )
 
     input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
     also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
@@ -121,6 +148,16 @@ class ScoreJobConfig(JobConfig):
     """Scores for every video of an archive."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop", "scoring")
+    common: ClassVar[tuple[str, ...]] = (
+        "sampling.every_n",
+        "detector.keep",
+        "scoring.operating_point",
+        "scoring.aggregation",
+        "scoring.keep_crops",
+        "scoring.use_gpu",
+        "report.pages",
+        "ray.workers",
+    )
 
     input: str = Field(
         ...,
@@ -179,6 +216,7 @@ class LeakcheckJobConfig(JobConfig):
     """What the splits of a data set share, and what gives fakes away without looking at faces."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("catalog", "leakcheck")
+    common: ClassVar[tuple[str, ...]] = ("catalog.splits_dir", "leakcheck.fail_on", "leakcheck.pixels")
 
     input: str = Field(
         ..., description="URI of a crops folder written by preprocess, or of anything preprocess takes"
@@ -190,6 +228,13 @@ class LeakcheckJobConfig(JobConfig):
 
 class BenchmarkJobConfig(PreprocessJobConfig):
     """The rate of preprocessing beside the naive loop and the decoding floor, on a few clips."""
+
+    common: ClassVar[tuple[str, ...]] = (
+        "benchmark.runs",
+        "benchmark.copies",
+        "benchmark.only",
+        *PreprocessJobConfig.common,
+    )
 
     benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
 

@@ -27,9 +27,7 @@ def read_local(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def load_config(
-    model: type[Config], argv: Sequence[str], program: str = "job", read_text: ReadText = read_local
-) -> Config:
+def load_config(model: type[Config], argv: Sequence[str], read_text: ReadText = read_local) -> Config:
     """The job's configuration; raises ``UsageError`` with a message for people."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", action="append", default=[])
@@ -37,15 +35,7 @@ def load_config(
     values: dict[str, Any] = {}
     for path in known.config:
         values = _merge(values, _rename_keys(read_yaml(path, read_text), model))
-    needed = sorted(name for name, info in model.model_fields.items() if info.is_required())
-    root = _Parser(
-        {name for name, _ in list_options(model)},
-        prog=program,
-        usage=" ".join(["%(prog)s", *(f"--{name} URI" for name in needed), "[--section.key value ...]"]),
-        description=model.__doc__,
-        allow_abbrev=False,
-    )
-    root.add_argument("--config", help="YAML file with any of the keys below; may be given more than once")
+    root = _Parser({name for name, _ in list_options(model)}, allow_abbrev=False, add_help=False)
     settings: Any = type(
         model.__name__,
         (model, BaseSettings),

@@ -48,7 +48,7 @@ class ScoringConfig(InferenceConfig):
     operating_point: Literal["default", "balanced", "fpr_0.01", "fpr_0.001"] = Field(
         "default",
         description="which of the bundle's thresholds, chosen on validation videos: balanced errors, or a "
-        "false positive rate of 1 % or 0.1 %; default: balanced where the bundle has it",
+        "false positive rate of 1 % or 0.1 %; unless told, balanced where the bundle has it",
     )
     uncertain: Fraction | None = Field(
         None,

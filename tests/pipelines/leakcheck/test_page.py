@@ -108,7 +108,19 @@ def test_probes_that_measured_nothing_say_why(path: Path, open_page: Opener) -> 
     page = open_page(path)
     rows = page.locator("section[aria-labelledby=probes] tbody tr").all_inner_texts()
     assert "tells fakes" in rows[1] and "0.940 to 0.990" in rows[1]
-    assert "not measured: not known, or the same everywhere" in rows[3]
+    assert len(rows) == 3
+    said = page.locator("section[aria-labelledby=probes]").inner_text()
+    assert "Not measured: codec; not known, or the same everywhere." in said
+
+
+def test_what_keeps_every_probe_from_being_measured_is_said_once(tmp_path: Path) -> None:
+    few = "3 real and 9 fake videos are too few to tell"
+    probes = [Probe(f"group {number}", "not measured", reason=few).as_json() for number in range(12)]
+    contents = Contents("none", False, [], [], {}, [], [], probes, {}, {}, 0.6)
+    page = Path(write_leakcheck_page(str(tmp_path), Storage(), contents)).read_text()
+    assert page.count(few) == 1
+    assert f"Not measured; {few}." in page
+    assert "group 5" not in page
 
 
 @pytest.mark.browser
