@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 import sys
 import time
@@ -16,7 +15,6 @@ from deepfake.config import JobConfig
 from deepfake.config.help import ASKS, format_help
 from deepfake.config.parse import Config, load_config
 from deepfake.errors import JobError, Stopped, UsageError
-from deepfake.execution.process import skip_final_gc
 from deepfake.execution.ray_errors import unwrap
 from deepfake.execution.submission import require_lasting
 from deepfake.io import lock
@@ -28,20 +26,18 @@ from deepfake.outcome import Outcome
 DONE, FAILED, BAD_USAGE, OVER_ERROR_BUDGET = 0, 1, 2, 3
 
 
-def run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[str] | None = None) -> int:
-    """Parse, run one job, print its summary, and return the exit status."""
-    program = f"jobs/{os.path.basename(sys.argv[0])}"  # noqa: PTH119
+def run(
+    model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[str], program: str = "job"
+) -> int:
+    """Parse, run one job, print its summary, and return the exit status; ``program`` is how it was called."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
     for library in ("botocore", "aiobotocore"):  # they tell of every place where they found a setting
         logging.getLogger(library).setLevel(logging.WARNING)
     before = {signum: signal.signal(signum, _raise_stopped) for signum in (signal.SIGINT, signal.SIGTERM)}
-    if argv is None:  # this is the process's whole task
-        skip_final_gc()
-        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # no call starts a Ray by the way
     try:
-        return _run(model, job, sys.argv[1:] if argv is None else argv, program)
+        return _run(model, job, argv, program)
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
@@ -57,7 +53,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
         require_lasting(config.output)
         if config.dry_run:
             print(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip())
-        with lock.keep_locks(program.removeprefix("jobs/")):
+        with lock.keep_locks(program):
             outcome = job(config)
             summary = _make_summary(config, outcome, program, time.monotonic() - started)
     except (UsageError, TableError) as error:

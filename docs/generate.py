@@ -13,21 +13,12 @@ sys.path[0] = str(DOCS.parent)
 from pydantic import BaseModel  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
-from deepfake import config  # noqa: E402
+from deepfake import __main__, config  # noqa: E402
 from deepfake.config.help import format_default, name_type  # noqa: E402
 from deepfake.io import tables  # noqa: E402
 from docs.draw_imports import draw  # noqa: E402
 
-JOBS: dict[str, type[config.JobConfig]] = {
-    "preprocess": config.PreprocessJobConfig,
-    "train": config.TrainJobConfig,
-    "evaluate": config.EvaluateJobConfig,
-    "score": config.ScoreJobConfig,
-    "score --verify": config.VerifyJobConfig,
-    "leakcheck": config.LeakcheckJobConfig,
-    "benchmark": config.BenchmarkJobConfig,
-    "demo": config.DemoJobConfig,
-}
+JOBS = {name: model for name, (model, _) in __main__.JOBS.items()}
 NOTICE = "<!-- Written by docs/generate.py (make docs); edit the source, not this page. -->\n"
 
 

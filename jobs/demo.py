@@ -8,16 +8,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import cli  # noqa: E402
-from deepfake.config import DemoJobConfig  # noqa: E402
-from deepfake.outcome import Outcome  # noqa: E402
-
-
-def job(config: DemoJobConfig) -> Outcome:
-    from deepfake.pipelines.demo import pipeline  # here, so that --help is answered at once
-
-    return pipeline.run(config)
-
+from deepfake.__main__ import run_job  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(cli.run(DemoJobConfig, job))
+    sys.exit(run_job("demo", "jobs/demo.py", sys.argv[1:]))

@@ -8,16 +8,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from deepfake import cli  # noqa: E402
-from deepfake.config import LeakcheckJobConfig  # noqa: E402
-from deepfake.outcome import Outcome  # noqa: E402
-
-
-def job(config: LeakcheckJobConfig) -> Outcome:
-    from deepfake.pipelines.leakcheck import pipeline  # here, so that --help is answered at once
-
-    return pipeline.run(config)
-
+from deepfake.__main__ import run_job  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(cli.run(LeakcheckJobConfig, job))
+    sys.exit(run_job("leakcheck", "jobs/leakcheck.py", sys.argv[1:]))

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from deepfake import cli, config
-from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig
+from deepfake import __main__, cli
+from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig, TrainJobConfig
 from deepfake.config.help import format_default, format_help
-from deepfake.config.parse import list_options, load_config
+from deepfake.config.parse import list_options, list_recipes, load_config
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
 from deepfake.outcome import Outcome
@@ -265,8 +265,8 @@ def test_a_job_that_cannot_work_says_why_in_one_line_and_answers_1_or_2(run, tmp
 
     assert run(job) == status
     said = capsys.readouterr().err.splitlines()  # Ray's own processes may say something beside it
-    (line,) = [line for line in said if line.startswith("jobs/")]
-    assert re.fullmatch(r"jobs/\S+: a/clip\.mp4: what is wrong", line)
+    (line,) = [line for line in said if line.startswith("job: ")]
+    assert re.fullmatch(r"job: a/clip\.mp4: what is wrong", line)
     assert not any("Traceback" in line for line in said)
     assert not (tmp_path / "out").exists()
 
@@ -307,14 +307,14 @@ def test_what_a_ray_task_raised_is_told_without_its_traceback(run, ray_session, 
 
     assert run(lambda config: ray.get(task.remote())) == 2
     said = capsys.readouterr().err.splitlines()  # Ray's own processes may say something beside it
-    (line,) = [line for line in said if line.startswith("jobs/")]
-    assert re.fullmatch(r"jobs/\S+: a/clip\.mp4: what is wrong", line)
+    (line,) = [line for line in said if line.startswith("job: ")]
+    assert re.fullmatch(r"job: a/clip\.mp4: what is wrong", line)
     assert not any("Traceback" in line for line in said)
 
 
 WAITS = """
 import pathlib, sys, time
-from deepfake import cli, config
+from deepfake import __main__, __version__, cli
 from deepfake.config import JobConfig
 
 def job(config):
@@ -361,8 +361,8 @@ def run_job() -> RunJob:
 
 
 def model_of(name: str) -> type[JobConfig]:
-    """The configuration that a job's file hands to ``cli.run``, last where it has others for special uses."""
-    return getattr(config, re.findall(r"cli\.run\((\w+),", (ROOT / "jobs" / name).read_text())[-1])
+    """The configuration of a job's file."""
+    return __main__.JOBS[name.removesuffix(".py")][0]
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -380,6 +380,65 @@ def test_help_has_the_common_keys_and_help_all_every_one_with_its_default(name):
     shown = re.findall(r"^  --(\S+)", short, re.M)
     needed = [option for option, _ in list_options(model) if "." not in option]
     assert sorted(shown) == sorted([*needed, *model.common, "config"])
+
+
+def command(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "deepfake", *argv], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_one_command_has_every_job_and_says_the_versions_that_matter():
+    said = command("--help").stdout
+    assert {f"{name}.py" for name in re.findall(r"^  (\w+)  ", said, re.M)} == set(JOBS)
+    assert command("score", "--help").stdout.startswith("usage: deepfake score --bundle URI")
+    assert (
+        command("score", "--help").stdout.split()[2:]
+        == format_help(ScoreJobConfig, "deepfake score", everything=False).split()[2:]
+    )
+    versions = command("--version").stdout
+    assert re.match(r"deepfake \d\S+\nPython 3\.\d+\.\d+\nray \d", versions)
+    assert {"keras", "openvino", "av"} <= set(versions.split())
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ((), "deepfake: which job?"),
+        (("scroe",), "deepfake: no such job: scroe; did you mean score?"),
+        (("completion", "tcsh"), "deepfake: no such job: completion"),
+        (("score", "--bundel", "x"), "deepfake score: unknown option --bundel; did you mean bundle?"),
+        (("train", "--config", "recipe:sbii"), "recipe:sbii: no such recipe; there are recipe:honest, "),
+    ],
+)
+def test_what_the_command_does_not_know_is_named_and_answered_with_2(argv, said):
+    done = command(*argv)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_recipe_is_a_file_of_the_package_with_a_name():
+    needed = ["--input", "crops", "--output", "model"]
+    assert list_recipes() == ["recipe:honest", "recipe:sbi", "recipe:seed"]
+    found = load_config(TrainJobConfig, [*needed, "--config", "recipe:sbi", "--training.epochs", "3"])
+    assert (found.augment.fakes, found.training.epochs) == ("sbi", 3)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["s"], "score"),
+        (["score", "--scoring.oper"], "--scoring.operating_point"),
+        (["score", "--scoring.operating_point", "fpr_0.00"], "fpr_0.001"),
+        (["score", "--ver"], "--verify"),
+        (["train", "--config", "recipe:sb"], "recipe:sbi"),
+        (["train", "--scoring.oper"], ""),
+    ],
+)
+def test_bash_completes_jobs_keys_and_values(typed, offered):
+    script = f"{command('completion', 'bash').stdout}\n" + (
+        'COMP_WORDS=(deepfake "$@"); COMP_CWORD=$#; _deepfake; echo "${COMPREPLY[*]}"'
+    )
+    done = subprocess.run(["bash", "-c", script, "bash", *typed], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == (offered, "")
 
 
 def test_help_is_answered_by_the_command_itself(run_job):

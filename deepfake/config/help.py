@@ -34,7 +34,9 @@ def format_help(model: type[JobConfig], program: str, everything: bool) -> str:
     shown = options if everything else [*own, *model.common]
     for name in own:
         lines += _explain_option(name, options[name])
-    lines += _explain("--config FILE", "YAML file with any of the keys; may be given more than once")
+    lines += _explain(
+        "--config FILE", "YAML file with any of the keys, or recipe:NAME; may be given more than once"
+    )
     lines += _explain("-h, --help; --help-all", "the most used keys; every key")
     section = ""
     for name in shown:

@@ -95,8 +95,8 @@ class TrainJobConfig(JobConfig):
     faults: FaultsConfig = Field(default_factory=FaultsConfig)
     compare: list[str] = Field(
         [],
-        description="two or more recipes (YAML files): train each, and show its numbers on its own split "
-        "beside those on people it has not seen; other options apply to all of them",
+        description="two or more recipes (YAML files, or recipe:NAME): train each, and show its numbers on "
+        "its own split beside those on people it has not seen; other options apply to all of them",
     )
 
     @model_validator(mode="after")

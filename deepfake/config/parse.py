@@ -20,6 +20,8 @@ from deepfake.errors import UsageError
 
 Config = TypeVar("Config", bound=JobConfig)
 ReadText = Callable[[str], str]
+RECIPE = "recipe:"  # before the name of one
+_RECIPES = Path(__file__).with_name("recipes")
 
 
 def read_local(path: str) -> str:
@@ -73,8 +75,17 @@ def _validate(model: type[Config], values: Mapping[str, Any]) -> Config:
         raise UsageError(_explain(error, {name for name, _ in list_options(model)})) from None
 
 
+def list_recipes() -> list[str]:
+    """The names of the recipes that come with the package, as ``--config`` takes them."""
+    return sorted(f"{RECIPE}{path.stem}" for path in _RECIPES.glob("*.yaml"))
+
+
 def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
-    """A YAML file as a dict; raises ``UsageError`` that names the file."""
+    """A YAML file, or a recipe by its name, as a dict; raises ``UsageError`` that names the file."""
+    if path.startswith(RECIPE):
+        if path not in list_recipes():
+            raise UsageError(f"{path}: no such recipe; there are {', '.join(list_recipes())}")
+        path, read_text = str(_RECIPES / f"{path.removeprefix(RECIPE)}.yaml"), read_local
     try:
         loaded = yaml.safe_load(read_text(path))
     except FileNotFoundError:

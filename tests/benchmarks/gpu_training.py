@@ -3,7 +3,7 @@
 python -m tests.benchmarks.gpu_training CROPS [--batch 32 256] [--tasks 8 15]
 
 The network is Keras on JAX, so that this runs where there is a GPU and no TensorFlow. A step learns
-everything but BatchNorm, as ``configs/recipes/honest.yaml`` does, and its scores are fetched before the next,
+everything but BatchNorm, as ``recipe:honest`` does, and its scores are fetched before the next,
 as ``deepfake.training.trainer`` does for the epoch's metrics. Measured in turn:
 
 - device: the same crops again and again, already on the GPU; nothing is fetched: what the card can do

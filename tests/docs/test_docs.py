@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deepfake import config
+from deepfake.__main__ import JOBS
 from deepfake.config import parse
 from tests.running import ROOT
 
@@ -21,15 +22,7 @@ PAGES = [
     ROOT / "cluster" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-MODELS: dict[str, type[config.JobConfig]] = {
-    "preprocess": config.PreprocessJobConfig,
-    "train": config.TrainJobConfig,
-    "evaluate": config.EvaluateJobConfig,
-    "score": config.ScoreJobConfig,
-    "leakcheck": config.LeakcheckJobConfig,
-    "benchmark": config.BenchmarkJobConfig,
-    "demo": config.DemoJobConfig,
-}
+MODELS = {name: model for name, (model, _) in JOBS.items()}
 
 
 @pytest.mark.parametrize("name", ["tables.md", "configuration.md", "architecture.svg"])

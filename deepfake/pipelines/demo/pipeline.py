@@ -17,7 +17,7 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.demo.dataset import DISCLAIMER, Summary, make_archive, make_dataset
 from deepfake.pipelines.demo.tour import Step, format_command, list_steps, locate_archive, locate_data
 
-JOBS = Path(__file__).resolve().parents[3] / "jobs"
+JOBS = Path(__file__).resolve().parents[3] / "jobs"  # of the repository; not there where a wheel is installed
 
 
 def run(config: DemoJobConfig) -> Outcome:
@@ -30,7 +30,8 @@ def run(config: DemoJobConfig) -> Outcome:
     if config.limit is not None:
         raise UsageError("--limit: the demo has one size; it takes no limit")
     tour = list_steps(config)
-    commands = [step.make_command(os.path.relpath(sys.executable), os.path.relpath(JOBS)) for step in tour]
+    jobs = os.path.relpath(JOBS) if JOBS.is_dir() else None
+    commands = [step.make_command(os.path.relpath(sys.executable), jobs) for step in tour]
     if config.dry_run:
         print("\n".join(["", *map(format_command, commands)]))
         return Outcome()
@@ -54,9 +55,7 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
         print(f"$ {format_command(command)}", flush=True)
         status = run_job(command)
         if status != 0:
-            print(
-                f"\njobs/{step.name}.py ended with exit status {status}; the demo stops here", file=sys.stderr
-            )
+            print(f"\n{step.name} ended with exit status {status}; the demo stops here", file=sys.stderr)
             raise SystemExit(status)
         seconds[step.name] = f"{time.monotonic() - started:.0f} s"
     print(f"\n{DISCLAIMER}")

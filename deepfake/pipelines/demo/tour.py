@@ -19,9 +19,10 @@ class Step:
     arguments: tuple[str, ...]
     look_at: tuple[str, ...]  # relative to the demo's output
 
-    def make_command(self, python: str, jobs: str) -> list[str]:
-        """The command, with the interpreter and the folder of the jobs as the user would write them."""
-        return [python, f"{jobs}/{self.name}.py", *self.arguments]
+    def make_command(self, python: str, jobs: str | None) -> list[str]:
+        """The command, with the interpreter and any folder of the jobs as the user would write them."""
+        job = ["-m", "deepfake", self.name] if jobs is None else [f"{jobs}/{self.name}.py"]
+        return [python, *job, *self.arguments]
 
 
 def locate_data(output: str) -> Path:

@@ -21,7 +21,7 @@ import deepfake.pipelines.evaluate.pipeline
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import choose_resampling_units, names_people, require_both_classes
 from deepfake.config import EvaluateJobConfig, EvaluationConfig, TrainJobConfig
-from deepfake.config.parse import load_recipe
+from deepfake.config.parse import RECIPE, load_recipe
 from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.io import lock, tables
@@ -133,7 +133,7 @@ def run(config: TrainJobConfig) -> Outcome:
 
 def load_recipes(config: TrainJobConfig, storage: Storage) -> list[Recipe]:
     """Each recipe under what ``config`` was told; ``UsageError`` where there is nothing to compare."""
-    names = [PurePosixPath(path).stem for path in config.compare]
+    names = [PurePosixPath(path.removeprefix(RECIPE)).stem for path in config.compare]
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise UsageError(f"--compare takes two or more recipes of different names, got {config.compare}")
     recipes = []

@@ -62,7 +62,7 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
     assert stopped.value.code == 3
     assert ran == ["preprocess.py", "leakcheck.py", "train.py"]
     out, err = capfd.readouterr()
-    assert "jobs/train.py ended with exit status 3" in err
+    assert "train ended with exit status 3" in err
     assert "mean nothing about real deepfakes" in out
 
 

@@ -16,11 +16,10 @@ from deepfake.io.storage import Storage
 from deepfake.pipelines.train import compare
 from deepfake.pipelines.train.compare import Numbers, Recipe, Trained
 from tests import running
-from tests.running import ROOT
 from tests.small_network import list_small_model_words
 from tests.stored_crops import write_crops
 
-RECIPES = [str(ROOT / "configs" / "recipes" / f"{name}.yaml") for name in ("seed", "honest")]
+RECIPES = ["recipe:seed", "recipe:honest"]
 
 
 def arguments(crops: Path, output: Path, *more: str) -> list[str]:
