@@ -7,11 +7,11 @@ rate more certain. Nor do many videos of one person, where people are known.
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import read_identity_groups
@@ -41,6 +41,12 @@ class OperatingPoint(_Stored):
     effective_reals: tuple[float, float] | None = None
     effective_fakes: tuple[float, float] | None = None
     note: str | None = None  # where the videos are too few for the rate
+
+    @model_serializer(mode="wrap")
+    def _keep_the_hash_of_older_bundles(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that came later where they are not known: the bundle was sealed without them."""
+        later = ("effective_reals", "effective_fakes")
+        return {key: value for key, value in dump(self).items() if value is not None or key not in later}
 
 
 class UncertainBand(_Stored):

@@ -87,3 +87,13 @@ def test_one_class_is_refused() -> None:
     table = faces(videos=3)
     with pytest.raises(ValueError, match="both classes"):
         thresholds.choose_decisions(table.filter(pa.compute.equal(table["label"], 1)))
+
+
+def test_a_point_of_an_older_bundle_is_written_as_it_was_read() -> None:
+    older = {
+        "name": "balanced", "threshold": 0.5, "target_fpr": None, "real_videos": 30, "fake_videos": 30,
+        "fpr": 0.1, "tpr": 0.9, "fpr_interval": [0.0, 0.3], "tpr_interval": [0.7, 1.0], "note": None,
+    }  # fmt: skip
+    assert thresholds.OperatingPoint.model_validate(older).model_dump(mode="json") == older
+    known = older | {"effective_reals": [2.0, 20.0], "effective_fakes": [18.0, 20.0]}
+    assert thresholds.OperatingPoint.model_validate(known).model_dump(mode="json") == known
