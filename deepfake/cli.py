@@ -104,6 +104,8 @@ def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> No
     """The last thing a job prints."""
     print("\nSummary")
     for key, value in summary.items():
+        if isinstance(value, list):  # sentences, a line each
+            value = f"\n{'':<25}".join(value) or "none"
         if isinstance(value, Mapping):
             value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
         if isinstance(value, float):

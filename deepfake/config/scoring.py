@@ -15,7 +15,7 @@ class InferenceConfig(Section):
     batch_size: int | None = Field(
         None, ge=1, description="crops that TensorFlow scores at once (default: 32 on CPUs, 256 on GPUs)"
     )
-    use_gpu: bool = Field(False, description="score on GPUs")
+    use_gpu: bool = Field(False, description="score on GPUs; not tried yet with TensorFlow")
 
     @property
     def crops_at_once(self) -> int:

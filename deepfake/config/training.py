@@ -58,7 +58,7 @@ class TrainingConfig(Section):
         ge=1,
         description="workers that train together; several, or one on a cluster or a GPU: of Ray Train",
     )
-    use_gpu: bool = Field(False, description="one GPU for each worker")
+    use_gpu: bool = Field(False, description="one GPU for each worker; not tried yet with TensorFlow")
     threads_per_worker: int | None = Field(
         None, ge=1, description="TensorFlow threads of a CPU worker (default: cores divided by workers)"
     )

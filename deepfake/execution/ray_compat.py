@@ -4,16 +4,23 @@ No other module reaches into Ray, so that one test tries a new version of it and
 ``tests/execution/test_ray_compat.py``. ``pyproject.toml`` allows the minor versions that were tried.
 """
 
+import functools
 import importlib
 import json
 import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray._private.state
+import ray._private.worker
 from ray._private import ray_constants
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 from ray.experimental import internal_kv
 
@@ -58,6 +65,8 @@ PRIVATE_NAMES = (
         "ray._private.runtime_env.constants", "RAY_JOB_CONFIG_JSON_ENV_VAR", "2.60.0", "to know a submission"
     ),
     PrivateName("ray._raylet", "GcsClient", "2.60.0", _ROOM),
+    PrivateName("ray._private.worker", "connect", "2.60.0", "a job's screen without Ray's own worries"),
+    PrivateName("ray._private.worker", "print_to_stdstream", "2.60.0", "the same after Ctrl-C"),
     PrivateName("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply", "2.60.0", _ROOM),
     PrivateName("ray.core.generated.gcs_pb2", "ActorTableData", "2.60.0", _ROOM),
     PrivateName("ray._private.state", "state._connect_and_get_accessor", "2.60.0", _ROOM),
@@ -66,6 +75,12 @@ PRIVATE_NAMES = (
     PrivateName("ray.experimental.internal_kv", "_internal_kv_put", "2.60.0", _SHARED),
     PrivateName("ray.experimental.internal_kv", "_internal_kv_list", "2.60.0", _SHARED),
     PrivateName("ray.experimental.internal_kv", "_internal_kv_del", "2.60.0", _SHARED),
+    PrivateName(
+        "ray.autoscaler._private.resource_demand_scheduler",
+        "_default_utilization_scorer",
+        "2.60.0",
+        "another kind of machine where one cannot be had",
+    ),
     PrivateName("ray.util.state", "list_nodes", "2.60.0", "to know whether there is a dashboard"),
 )
 
@@ -106,6 +121,26 @@ def starts_nodes() -> bool:
     return any(kind != f"node_{node_id}" for node_id, kind in types.items())
 
 
+def prefer_available(
+    node_resources: Any, resources: Any, node_type: str, *, node_availability_summary: Any
+) -> tuple[Any, ...] | None:
+    """Ray's own score of a type of machine, by which those come last that could not be started lately.
+
+    For its autoscaler (cluster/aws/cluster.yaml); seen in 2.60.0.
+
+    Ray itself asks again and again for the type that it likes best, such as spot machines that are sold out.
+    Types of equal score are taken from the end of the alphabet. None: nothing of what is wanted fits.
+    """
+    score = _default_utilization_scorer(
+        node_resources, resources, node_type, node_availability_summary=node_availability_summary
+    )
+    if score is None:
+        return None
+    seen = node_availability_summary.node_availabilities.get(node_type)
+    no_wasted_gpu, *rest = score
+    return (no_wasted_gpu, seen is None or seen.is_available, *rest)
+
+
 def put_value(key: str, value: bytes) -> None:
     """Let Ray's head keep a value of this job, for its workers and its own process."""
     internal_kv._internal_kv_put(key, value, overwrite=True, namespace=_namespace())
@@ -134,6 +169,66 @@ def _namespace() -> bytes:
 def quiet_autoscaler() -> None:
     """Keep the autoscaler from saying every few seconds that workers that wait never get a place."""
     ray_constants.AUTOSCALER_EVENTS = ray_constants.env_integer("RAY_SCHEDULER_EVENTS", 0)
+
+
+@contextmanager
+def quiet_driver() -> Iterator[None]:
+    """While Ray starts: let it say nothing on this process's screen that is no error of the job.
+
+    Of the core of this process, whose errors reach it as exceptions as well: at level E it tells of each pool
+    of workers that arguments which Ray Data itself hands out, and keeps, could be lost (ray issue 53727). And
+    that tasks of workers, which Ray Data ends on purpose when a job stops, would be tried again for ever.
+    """
+    worker = ray._private.worker
+    connect = worker.connect
+    if not hasattr(worker.print_to_stdstream, "__wrapped__"):
+        worker.print_to_stdstream = _without_wanted_deaths(worker.print_to_stdstream)
+
+    @functools.wraps(connect)
+    def connect_quietly(*arguments: Any, **named: Any) -> Any:
+        mine = _LEVEL not in os.environ
+        os.environ.setdefault(_LEVEL, "fatal")  # read once, by this process's core; Ray's others have started
+        try:
+            with _without_line(_LEVEL.encode()):  # it says that it has read it
+                return connect(*arguments, **named)
+        finally:
+            if mine:
+                del os.environ[_LEVEL]
+
+    worker.connect = connect_quietly
+    try:
+        yield
+    finally:
+        worker.connect = connect
+
+
+_LEVEL = "RAY_BACKEND_LOG_LEVEL"
+
+
+@contextmanager
+def _without_line(words: bytes) -> Iterator[None]:
+    """Keep lines with these words from the screen, whoever in this process writes them; others come late."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if words not in line))
+
+
+def _without_wanted_deaths(show: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(show)
+    def show_others(data: Any, *arguments: Any, **named: Any) -> None:
+        if not any("it was killed by `ray.kill`" in line for line in data.get("lines", ())):
+            show(data, *arguments, **named)
+
+    return show_others
 
 
 def embedded_options() -> dict[str, Any]:

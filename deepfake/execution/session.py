@@ -96,7 +96,8 @@ def _start(config: RayConfig) -> None:
     if address := _get_cluster_address(config):
         try:
             _check_port(address)
-            ray.init(address=address, logging_level=logging.ERROR)
+            with ray_compat.quiet_driver():
+                ray.init(address=address, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
             raise JobError(
                 f"no Ray cluster answers at {address!r} ({_first_line(error)}); start one, or leave out "
@@ -106,13 +107,14 @@ def _start(config: RayConfig) -> None:
         return
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            ray.init(
-                address="local",
-                num_cpus=config.num_cpus or count_cpus(),
-                object_store_memory=config.object_store_mb * 2**20,
-                logging_level=logging.ERROR,
-                **ray_compat.embedded_options(),
-            )
+            with ray_compat.quiet_driver():
+                ray.init(
+                    address="local",
+                    num_cpus=config.num_cpus or count_cpus(),
+                    object_store_memory=config.object_store_mb * 2**20,
+                    logging_level=logging.ERROR,
+                    **ray_compat.embedded_options(),
+                )
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
             ray.shutdown()

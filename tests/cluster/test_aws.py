@@ -183,7 +183,7 @@ def test_the_head_runs_no_work_and_its_job_server_listens_on_loopback_behind_a_t
 
 def next_machines(count: int, unavailable: list[str], gpus: int = 0) -> dict[str, int]:
     """What Ray's autoscaler starts for tasks of a CPU, where these types could not be started lately."""
-    os.environ["RAY_AUTOSCALER_UTILIZATION_SCORER"] = "deepfake.execution.node_choice.prefer_available"
+    os.environ["RAY_AUTOSCALER_UTILIZATION_SCORER"] = "deepfake.execution.ray_compat.prefer_available"
     try:
         config = prepare_config(launcher_file())
         scheduler = ResourceDemandScheduler(

@@ -90,12 +90,13 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
         **({"unproven": first.results.decisions.unproven} if first.results.decisions.unproven else {}),
         "video_auc": video["auc"],
         "video_auc_without_looking": (video[results.WITHOUT_LOOKING] or {"auc": None})["auc"],
+        "accuracy_at": f"threshold {planned.threshold:.4f}, {planned.threshold_from}",
         "video_accuracy": video["accuracy"],
         "frame_auc": frame["auc"],
         "frame_accuracy": frame["accuracy"],
         **{f"video_auc_{one.name}": one.results.video.overall["auc"] for one in others},
         **({"difference": page.put_difference_in_words(video[results.AGAINST])} if planned.against else {}),
-        "warnings": len(first.warnings),
+        "warnings": list(first.warnings),
     }
     return Outcome(summary, look_at=look_at)
 

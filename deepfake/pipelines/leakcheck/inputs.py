@@ -17,6 +17,7 @@ from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
+from deepfake.io.run_record import parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -31,6 +32,7 @@ class LeakcheckInput:
     uri: str
     videos: pa.Table  # table videos, sorted by video_id; of a catalog only its own columns are not null
     files: tuple[str, ...] = ()  # of a crops folder: URIs of its Parquet files
+    splits_dir: str | None = None  # of a crops folder: that of its preprocessing, if it is still there
 
 
 def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
@@ -52,7 +54,16 @@ def load_input(config: LeakcheckJobConfig, storage: Storage) -> LeakcheckInput:
         raise UsageError(f"{uri}: there are no videos to check")
     if kind == "crops":
         _require_agreement(uri, files, videos, storage)
-    return LeakcheckInput(kind, uri, videos, tuple(files))
+        return LeakcheckInput(kind, uri, videos, tuple(files), _find_splits_dir(uri, storage))
+    return LeakcheckInput(kind, uri, videos)
+
+
+def _find_splits_dir(uri: str, storage: Storage) -> str | None:
+    """Where the preprocessing that made these crops read its splits, as it says itself."""
+    catalog = parse_section(read_record(uri, storage) or {}, "catalog", CatalogConfig)
+    if catalog is None or catalog.splits_dir is None or not storage.is_folder(catalog.splits_dir):
+        return None
+    return catalog.splits_dir
 
 
 def select_used_videos(videos: pa.Table) -> pa.Table:

@@ -40,6 +40,7 @@ from deepfake.pipelines.leakcheck.probes import Probe
 log = logging.getLogger(__name__)
 
 OK, LEAKS = "no leak found", "splits overlap"
+IN_PART = "no leak found by the checks that were made"
 PERHAPS = "splits may overlap"  # pictures that are nearly the same
 CONFLICT = "copies contradict each other"
 SHORTCUT = "fakes can be told without faces"
@@ -66,7 +67,9 @@ class LeakcheckResult:
             return LEAKS
         if self.counts:
             return PERHAPS if "near_duplicate" in self.counts else CONFLICT
-        return SHORTCUT if probes.list_shortcuts(self.probes) else OK
+        if probes.list_shortcuts(self.probes):
+            return SHORTCUT
+        return IN_PART if self.not_looked_for else OK
 
     @property
     def unreadable(self) -> int:
@@ -82,7 +85,8 @@ def run(config: LeakcheckJobConfig) -> Outcome:
     )
     _require_own_output(config)
     loaded = inputs.load_input(config, storage)
-    known = uploads.load_uploads(config.catalog.splits_dir, config.leakcheck.conversion_dict, storage)
+    splits_dir = config.catalog.splits_dir or loaded.splits_dir
+    known = uploads.load_uploads(splits_dir, config.leakcheck.conversion_dict, storage)
     if config.dry_run:
         return Outcome(describe_input(loaded, known))
     with lock.hold(config.output, storage):
@@ -95,7 +99,7 @@ def run(config: LeakcheckJobConfig) -> Outcome:
         "not_looked_for": ", ".join(result.not_looked_for) or "nothing",
         "official_uploads": sum(f.scope == findings.OFFICIAL for f in result.findings),
         "probes": {probe.group: probe.verdict for probe in result.probes},
-        "warnings": len(result.warnings),
+        "warnings": result.warnings,
         "verdict": result.verdict,
     }
     if result.unreadable:
@@ -151,12 +155,14 @@ def run_checks(
             "Shared people could not be looked for: nothing says who is on these videos, so each is taken "
             "for a person of its own."
         )
-    if known is None:
+    if known is None and uploads.concern(videos):
         not_looked_for.append("upload")
         warnings.append(
             "Shared uploads were not looked for: no conversion_dict.json was given "
             "(catalog.splits_dir or leakcheck.conversion_dict)."
         )
+    if all(probe.auc is None for probe in probed):
+        not_looked_for.append("probe")
     for text in [*failing, *warnings]:
         log.warning(text)
     return LeakcheckResult(

@@ -37,6 +37,11 @@ class Uploads:
         return len(set(self.of_clip.values()))
 
 
+def concern(videos: pa.Table) -> bool:
+    """Whether any of these videos were cut from such uploads."""
+    return any((name or "").startswith(OFFICIAL_DATASET) for name in videos["target_id"].to_pylist())
+
+
 def load_uploads(splits_dir: str | None, conversion_dict: str | None, storage: Storage) -> Uploads | None:
     """What the data set says of its uploads; None where nothing was given that says it."""
     uri = conversion_dict

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from deepfake.config import PreprocessJobConfig, hash_config
+from deepfake.crops import detection_rate
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, pools, runner, session, unit_job
 from deepfake.execution.attempts import Attempt
@@ -24,7 +25,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
-from deepfake.pipelines.preprocess import contact_sheets, detection_rate
+from deepfake.pipelines.preprocess import contact_sheets
 
 log = logging.getLogger(__name__)
 

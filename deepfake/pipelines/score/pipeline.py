@@ -19,6 +19,7 @@ import ray
 
 from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, hash_config, hash_json
 from deepfake.config.budget import Budget
+from deepfake.crops import detection_rate
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session, unit_job
 from deepfake.execution.deadline import Deadline
@@ -154,6 +155,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
     def prepare(self) -> None:
         """Export the network for the workers, and start the clock of a budget in hours."""
         scoring = self.config.scoring
+        assert self.config.detector is not None
+        if self.kept is None:
+            log.info("%s", detection_rate.describe_detector(self.config.detector))
         self.network = inference.prepare_network(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
         self.judgement = Judgement(
             scoring, self.point, self.bundle.sha256, self.output.config_sha256, self.network.made_with
@@ -228,6 +232,10 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         look_at = report.write_report(
             videos, config, output, self.point, made_with, self.network, self.left_out
         )
+        assert config.detector is not None
+        counted = detection_rate.count_yield(videos)
+        if words := detection_rate.explain_difference(counted, config.detector.name):
+            log.warning("%s", words)
         scored = Counter(videos["status"].to_pylist()).get(tables.Status.OK, 0)
         numbers = {
             "bundle": config.bundle,

@@ -365,9 +365,9 @@ def make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConf
         **plan,
         "epochs_run": info.training["epochs_run"],
         "best_epoch": info.training["best_epoch"],
-        "val": {name: val[name] for name in ("accuracy", "precision", "recall", "f1", "auc", "eer")},
+        "val": {"threshold": info.threshold}
+        | {name: val[name] for name in ("accuracy", "precision", "recall", "f1", "auc", "eer")},
         "val_video_auc": info.metrics.get("val_video", {}).get("auc"),
-        "threshold": info.threshold,
         "bundle": config.output,
         "bundle_sha256": info.sha256,
     }

@@ -9,6 +9,7 @@ import pytest
 from deepfake.config import LeakcheckJobConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
+from deepfake.io.run_record import write_record
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck.inputs import load_input, select_used_videos
 from tests.pipelines.leakcheck.made import crop, face, write
@@ -34,6 +35,14 @@ def test_a_crops_folder_is_known_by_its_manifest(crops: str) -> None:
 def test_a_limit_takes_the_first_videos(crops: str) -> None:
     loaded = load_input(config(crops, limit=2), Storage())
     assert loaded.videos["video_id"].to_pylist() == ["a.mp4", "b.mp4"]
+
+
+def test_the_splits_are_those_of_the_preprocessing_that_made_the_crops(crops: str, tmp_path: Path) -> None:
+    record = {"catalog": {"splits_dir": str(tmp_path / "splits")}}
+    write_record(crops, Storage(), record)
+    assert load_input(config(crops), Storage()).splits_dir is None  # it is gone
+    (tmp_path / "splits").mkdir()
+    assert load_input(config(crops), Storage()).splits_dir == str(tmp_path / "splits")
 
 
 def test_crops_that_are_still_being_made_are_refused(crops: str) -> None:

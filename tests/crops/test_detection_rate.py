@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deepfake.config import PreprocessJobConfig
+from deepfake.config import DetectorConfig, PreprocessJobConfig
+from deepfake.crops import detection_rate
 from deepfake.io import tables
-from deepfake.pipelines.preprocess import detection_rate, pipeline
+from deepfake.pipelines.preprocess import pipeline
 
 
 def _video(name: str, label: int | None, frames: int, with_face: int, status: str = "ok") -> dict[str, Any]:
@@ -43,6 +44,12 @@ def test_a_yield_that_differs_between_the_classes_by_more_than_three_points_is_w
     assert (detection_rate.explain_difference(found, "haar") is not None) == warned
     assert ("detector.name yunet" in (detection_rate.explain_difference(found, "haar") or "")) == warned
     assert "detector.name yunet" not in (detection_rate.explain_difference(found, "yunet") or "")
+
+
+def test_a_line_says_which_detector_runs_and_what_it_costs() -> None:
+    haar, yunet = (detection_rate.describe_detector(DetectorConfig(name=n)) for n in ("haar", "yunet"))
+    assert "by haar" in haar and "--detector.name yunet" in haar
+    assert "by yunet" in yunet and "haar" not in yunet
 
 
 def test_fakes_can_take_the_boxes_of_their_originals(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from deepfake.config import DetectorConfig
 from deepfake.io.tables import FAILURES, Status
 
 WARN_POINTS = 3.0  # percentage points between the classes
@@ -60,6 +61,16 @@ def explain_difference(rows: list[dict[str, Any]], detector: str) -> str | None:
     return (
         f"a face is found in {real:.1%} of the real frames and in {fake:.1%} of the fake ones: which faces "
         f"are missed tells the label; use {', or '.join(remedies)}"
+    )
+
+
+def describe_detector(config: DetectorConfig) -> str:
+    """Which detector finds the faces, and what that costs, in a line; measured: docs/preprocessing.md."""
+    if config.name == "yunet":
+        return "faces are found by yunet, in about 4 ms a frame"
+    return (
+        "faces are found by haar, in about 30 ms a frame; it misses a quarter of the fake frames in which "
+        "yunet finds a face, and 7 % of the real ones (--detector.name yunet)"
     )
 
 
