@@ -108,6 +108,15 @@ class TrainJobConfig(JobConfig):
         return self
 
     @model_validator(mode="after")
+    def _losses_of_the_sphere_have_one(self) -> TrainJobConfig:
+        for name in ("uniformity", "alignment"):
+            if getattr(self.training, name) and self.model.head != "sphere":
+                raise ValueError(
+                    f"training.{name} needs --model.head sphere, whose features have unit length"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _faults_are_of_plain_recipes(self) -> TrainJobConfig:
         if self.faults.frame_split or self.faults.rotate_fakes:
             if self.training.balance == "paired":

@@ -27,6 +27,11 @@ class ModelConfig(Section):
         "on; otherwise, for a file of other weights, what its preprocess_input calls tf (-1 to 1), torch (by "
         "ImageNet's mean and deviation) or caffe (BGR less ImageNet's mean)",
     )
+    head: Literal["mlp", "sphere"] = Field(
+        "mlp",
+        description="mlp: norm, dropout, a hidden dense layer and again; sphere: the features at unit length "
+        "and nothing between them and the score, without the five keys that follow but the last",
+    )
     dense_units: int = Field(256, ge=1, description="width of the hidden dense layer")
     l2: float = Field(1e-3, ge=0, description="L2 penalty on the hidden dense layer's kernel")
     dropout: Fraction = Field(0.5, description="dropout before the hidden layer")

@@ -19,10 +19,10 @@ class TrainingConfig(Section):
         description="the first so many epochs train the head alone; at least one is left to fine-tuning",
     )
     head_learning_rate: float = Field(1e-3, gt=0, description="learning rate while the head trains alone")
-    fine_tune: Literal["none", "top", "all"] = Field(
+    fine_tune: Literal["none", "top", "norms", "all"] = Field(
         "all",
         description="what else learns after that: nothing (the head goes on to the end), the last blocks "
-        "of the backbone, or all of it",
+        "of the backbone, its norms and no other weight, or all of it",
     )
     fine_tune_blocks: int = Field(
         2, ge=1, description="how many of the backbone's last blocks fine_tune: top takes"
@@ -71,6 +71,14 @@ class TrainingConfig(Section):
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="labels are this share nearer to 0.5 in the loss"
+    )
+    uniformity: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the loss that spreads features over the sphere; model.head sphere has them",
+    )
+    alignment: float = Field(
+        0.0, ge=0, description="weight of the loss that brings features of one class together on the sphere"
     )
     weight_decay: float = Field(
         0.0, ge=0, description="AdamW's decay of kernels, a step and unit of learning rate; 0: Adam"
@@ -134,6 +142,10 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"training.jit_compile works with one worker only, training.workers is {self.workers}: XLA "
                 "cannot compile the sums over workers inside the step"
+            )
+        if self.fine_tune == "norms" and self.freeze_batch_norm:
+            raise ValueError(
+                "training.fine_tune norms needs training.freeze_batch_norm false: they are to learn"
             )
         if self.accumulate > 1 and self.fine_tune != "none" and not self.freeze_batch_norm:
             raise ValueError(

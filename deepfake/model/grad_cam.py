@@ -70,13 +70,16 @@ def function_with_maps(network: Any) -> Any | None:
 
     A map's places speak for a fake where they are above zero, for a real where they are below. The gradient
     is written out, so that the graph has no other operations than a network has and runs wherever it does:
-    behind the pooling the head is linear but for its ReLUs. None where it has layers unknown here.
+    behind the pooling the head is linear but for ReLUs and unit length. None where a layer is unknown here.
     """
     import tensorflow as tf
 
     keras = keras_runtime.start_keras()
     names = [layer.name for layer in network.layers]
-    kinds = (keras.layers.Dense, keras.layers.BatchNormalization, keras.layers.Dropout)
+    kinds = (
+        keras.layers.Dense, keras.layers.BatchNormalization, keras.layers.Dropout,
+        keras.layers.UnitNormalization,
+    )  # fmt: skip
     pooling, *rest = network.layers[names.index(POOL_LAYER) :]
     if not isinstance(pooling, keras.layers.GlobalAveragePooling2D) or not all(
         isinstance(layer, kinds) and _is_piecewise_linear(keras, layer) for layer in rest[:-1]
@@ -92,6 +95,13 @@ def function_with_maps(network: Any) -> Any | None:
             if isinstance(layer, keras.layers.BatchNormalization):
                 scale = layer.gamma / tf.sqrt(layer.moving_variance + layer.epsilon)
                 backward.append(lambda gradient, scale=scale: gradient * scale)
+            elif isinstance(layer, keras.layers.UnitNormalization):
+                length = tf.norm(x, axis=-1, keepdims=True) + 1e-12
+                backward.append(
+                    lambda gradient, unit=x / length, length=length: (
+                        (gradient - unit * tf.reduce_sum(gradient * unit, -1, keepdims=True)) / length
+                    )
+                )
             elif isinstance(layer, keras.layers.Dense):
                 kernel, turned_on = tf.convert_to_tensor(layer.kernel), None
                 if layer.activation is keras.activations.relu:

@@ -48,6 +48,22 @@ def build_network(
     image = _add_faults(keras, crop, faults or FaultsConfig())
     backbone = _make_backbone(keras, scale_input(keras, image, config), config, storage or Storage())
     x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
+    x = _add_hidden_layers(keras, x, config)
+    # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE_LAYER)(x)
+    network = keras.Model(crop, score, name=_NAME + config.backbone)
+    drop_connect = BACKBONES[config.backbone].drop_connect
+    for layer in list_backbone_layers(network):
+        if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
+            layer.rate *= config.drop_connect / drop_connect
+    return network
+
+
+def _add_hidden_layers(keras: Any, x: Any, config: ModelConfig) -> Any:
+    """What the head has between pooling and the score; ``(n, features)`` in and out."""
+    layers = keras.layers
+    if config.head == "sphere":
+        return layers.UnitNormalization(name=HEAD_PREFIX + "unit", dtype="float32")(x)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
     x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
     x = layers.Dense(
@@ -57,15 +73,7 @@ def build_network(
         name=HEAD_PREFIX + "dense",
     )(x)
     x = layers.BatchNormalization(name=HEAD_PREFIX + "dense_norm")(x)
-    x = layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
-    # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
-    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE_LAYER)(x)
-    network = keras.Model(crop, score, name=_NAME + config.backbone)
-    drop_connect = BACKBONES[config.backbone].drop_connect
-    for layer in list_backbone_layers(network):
-        if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
-            layer.rate *= config.drop_connect / drop_connect
-    return network
+    return layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
 
 
 def list_backbone_layers(network: Any) -> list[Any]:
@@ -83,11 +91,12 @@ def _add_faults(keras: Any, crop: Any, faults: FaultsConfig) -> Any:
 
 
 def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int = 0) -> None:
-    """Choose what learns besides the head: nothing (``head``), the last blocks (``top``) or ``all``.
+    """Choose what learns besides the head: nothing (``head``), last blocks (``top``), ``norms``, ``all``.
 
     What does not learn runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
     layers that are not trainable) and its stochastic depth is off, which cannot be undone.
-    ``freeze_batch_norm`` does the former for a backbone that otherwise learns.
+    ``freeze_batch_norm`` does the former for a backbone that otherwise learns. Raises ``UsageError`` where
+    norms are to learn and the backbone has none.
     """
     keras = keras_runtime.start_keras()
     backbone = list_backbone_layers(network)
@@ -95,9 +104,16 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     if part == "top":
         facts = BACKBONES[network.name.removeprefix(_NAME)]
         top = facts.list_top([layer.name for layer in backbone], blocks)
+    batch, others = (
+        keras.layers.BatchNormalization,
+        (keras.layers.LayerNormalization, keras.layers.GroupNormalization),
+    )
+    norms = {layer.name for layer in backbone if isinstance(layer, (batch, *others))}
+    if part == "norms" and not norms:
+        raise UsageError(f"training.fine_tune norms: {network.name.removeprefix(_NAME)} has no norms")
     for layer in backbone:
-        learns = part == "all" or layer.name in top
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        learns = part == "all" or layer.name in (norms if part == "norms" else top)
+        is_norm = isinstance(layer, batch)
         layer.trainable = learns and not (is_norm and freeze_batch_norm)
         if not learns and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0

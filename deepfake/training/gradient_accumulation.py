@@ -17,15 +17,13 @@ import numpy as np
 from deepfake.model import keras_runtime
 from deepfake.model.network import POOL_LAYER
 from deepfake.training.distributed.collective import Collective
+from deepfake.training.losses import Objective
 from deepfake.training.step import (
     StepOptions,
     Update,
     fill_empty_slice,
     make_drawing_signature,
-    make_logits,
-    make_loss_sum,
     make_signature,
-    scale_whole_loss,
     trace,
 )
 
@@ -46,12 +44,11 @@ class AccumulatedStep:
 
         keras = keras_runtime.start_keras()
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
-        self._network, self._optimizer, self._collective, self._parts = network, optimizer, collective, parts
+        self._optimizer, self._collective, self._parts = optimizer, collective, parts
         pooled = network.get_layer(POOL_LAYER).output
         self._backbone = keras.Model(network.inputs, pooled)
-        self._logits = make_logits(network, pooled)
+        self._objective = Objective(network, pooled, collective, options.masks.batch, **options.loss)
         self._update = Update(variables, optimizer, collective, options.average)
-        self._loss_sum = make_loss_sum(options.label_smoothing)
         in_backbone = {id(variable) for variable in self._backbone.trainable_variables}
         self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) not in in_backbone]
@@ -107,9 +104,8 @@ class AccumulatedStep:
         drawing = self._masks.drawing(step, places)
         with drawing, self._collective.counting(present), tf.GradientTape() as tape:
             tape.watch(features)
-            logits = self._logits(features)
-            loss = self._loss_sum(labels, logits) * present
-            whole = scale_whole_loss(self._network, self._optimizer, loss, count)
+            logits, loss, whole = self._objective(features, labels, present, places)
+            whole = self._optimizer.scale_loss(whole)
         learn = [self._update.variables[i].value for i in self._of_head]
         gradients, upstream = tape.gradient(whole, (learn, features))
         for i, gradient in zip(self._of_head, gradients, strict=True):

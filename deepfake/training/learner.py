@@ -35,7 +35,8 @@ class Learner:
         self.optimizer.build(variables)
         averaged = _list_averaged(keras, self.network)
         self._average = WeightAverage(averaged, settings.ema) if settings.ema else None
-        options = StepOptions(masks, settings.label_smoothing, settings.jit_compile, self._average)
+        loss = {name: getattr(settings, name) for name in ("label_smoothing", "uniformity", "alignment")}
+        options = StepOptions(masks, loss, settings.jit_compile, self._average)
         self.train: TrainStep | AccumulatedStep
         if settings.accumulate > 1:
             parts = settings.accumulate

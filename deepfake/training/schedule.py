@@ -10,7 +10,7 @@ from typing import Literal
 
 from deepfake.config import TrainingConfig
 
-Part = Literal["head", "top", "all"]
+Part = Literal["head", "top", "norms", "all"]
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 ``deepfake.training.gradient_accumulation`` has the same step for a batch that is too large for the memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.crop_dropout import Masks
 from deepfake.training.ema import WeightAverage
+from deepfake.training.losses import Objective
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class StepOptions:
     """What a step does besides the plain update."""
 
     masks: Masks = field(default_factory=lambda: Masks(0, 64))  # of the network's dropout
-    label_smoothing: float = 0.0
+    loss: Mapping[str, float] = field(default_factory=dict)  # label_smoothing, uniformity, alignment
     jit_compile: bool = False  # by XLA; one worker only, for it cannot compile collectives
     average: WeightAverage | None = None  # of the optimizer's variables
 
@@ -66,34 +66,6 @@ class Update:
             self._average.update()
 
 
-def make_logits(network: Any, inputs: Any) -> Callable[[Any], Any]:
-    """From ``inputs``, a tensor of the network's graph, to logits ``(n,) float32``, as in training.
-
-    The loss is taken from these: from a score that has come to 0 or 1 in float32 no gradient leads back.
-    """
-    import tensorflow as tf
-
-    last = network.layers[-1]  # Dense, with a sigmoid
-    below = keras_runtime.start_keras().Model(inputs, last.input)
-
-    def compute(values: Any) -> Any:
-        features = tf.cast(below(values, training=True), tf.float32)
-        return (tf.matmul(features, last.kernel) + last.bias)[:, 0]
-
-    return compute
-
-
-def make_loss_sum(label_smoothing: float) -> Callable[[Any, Any], Any]:
-    """Binary cross-entropy summed over ``(n,)`` labels and logits, as a function for use inside a trace."""
-    import tensorflow as tf
-
-    def compute(labels: Any, logits: Any) -> Any:
-        soft = labels * (1.0 - label_smoothing) + label_smoothing / 2
-        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(soft, logits))
-
-    return compute
-
-
 def trace(function: Callable[..., Any], signature: Sequence[Any], jit_compile: bool = False) -> Any:
     """The graph of ``function``, made now; by XLA, which compiles for a shape, at the first batch."""
     import tensorflow as tf
@@ -120,11 +92,10 @@ class TrainStep:
         import tensorflow as tf
 
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
-        self._network, self._optimizer, self._collective = network, optimizer, collective
+        self._optimizer, self._collective = optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
         self._masks = options.masks
-        self._logits = make_logits(network, network.inputs)
-        self._loss_sum = make_loss_sum(options.label_smoothing)
+        self._objective = Objective(network, network.inputs, collective, options.masks.batch, **options.loss)
         signature = [*make_signature(), tf.TensorSpec([], tf.float32), *make_drawing_signature()]
         self._step = trace(self._run, signature, options.jit_compile)
 
@@ -162,9 +133,8 @@ class TrainStep:
         count = tf.cast(tf.shape(crops)[0], tf.float32) * present
         drawing = self._masks.drawing(step, places)
         with drawing, self._collective.counting(present), tf.GradientTape() as tape:
-            logits = self._logits(crops)
-            loss = self._loss_sum(labels, logits) * present
-            whole = scale_whole_loss(self._network, self._optimizer, loss, count)
+            logits, loss, whole = self._objective(crops, labels, present, places)
+            whole = self._optimizer.scale_loss(whole)
         gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
         return *self._update.sum_up(gradients, count, loss), tf.sigmoid(logits)
 
@@ -180,14 +150,6 @@ class ScoreStep:
         import tensorflow as tf
 
         return self._score(tf.constant(crops)).numpy()
-
-
-def scale_whole_loss(network: Any, optimizer: Any, loss: Any, count: Any) -> Any:
-    """A slice's loss with the network's penalties for its ``count`` crops, as the optimizer scales it."""
-    import tensorflow as tf
-
-    whole = loss + tf.add_n(network.losses) * count if network.losses else loss
-    return optimizer.scale_loss(whole)
 
 
 def make_signature() -> list[Any]:

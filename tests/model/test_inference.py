@@ -62,6 +62,23 @@ def test_openvinos_heat_maps_are_those_of_keras_gradients(uri: str, network: inf
         np.testing.assert_allclose(draw(crops, call), expected, atol=1e-3)
 
 
+def test_features_of_unit_length_have_scores_and_heat_maps_of_keras(tmp_path: Path) -> None:
+    keras = keras_runtime.start_keras(seed=3)
+    x = crop = keras.Input((224, 224, 3), dtype="uint8", name="crop")
+    x = keras.layers.Conv2D(6, 32, strides=32, activation="relu")(keras.layers.Rescaling(1 / 255)(x))
+    x = keras.layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
+    x = keras.layers.UnitNormalization(name="head_unit")(x)
+    network = keras.Model(crop, keras.layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
+    save_bundle(str(tmp_path), Storage(), network, threshold=0.5, threshold_rule="none")
+    bundle, crops = Bundle.load(str(tmp_path)), inference.make_probes()
+    found = inference.prepare_network(bundle, Storage(), "openvino")
+    np.testing.assert_allclose(found.start_scorer(threads=1).score(crops), bundle.score(crops), atol=1e-4)
+    assert inference.OpenVinoScorer(found.graph).has_maps
+    expected = HeatMaps(bundle)(crops)
+    assert (expected.max(axis=(1, 2)) > 0).any()
+    np.testing.assert_allclose(found.start_heat_maps(threads=1)(crops, "fake"), expected, atol=1e-3)
+
+
 def test_a_head_of_unknown_layers_has_its_maps_from_tensorflow(tmp_path: Path) -> None:
     keras = keras_runtime.start_keras(seed=3)
     network = build_network(ModelConfig(weights="none"))

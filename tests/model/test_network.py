@@ -27,6 +27,7 @@ from deepfake.model.network import (
 )
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.sync_batch_norm import synchronise_norms
+from tests.small_network import make_small_model
 
 UNTRAINED = ModelConfig(weights="none")
 
@@ -133,6 +134,20 @@ def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
     assert not {name for name in learning if name.endswith("_bn")} and "head_norm" in learning
     dropping = {x.name[:6] for x in tuned.layers if isinstance(x, keras.layers.Dropout) and x.rate > 0}
     assert dropping == {"block6", "head_d"}  # the blocks below run as in inference
+
+
+def test_norms_can_learn_alone_below_a_head_on_the_sphere(keras: Any) -> None:
+    tuned = build_network(make_small_model().model_copy(update={"head": "sphere"}))
+    set_trainable(tuned, "norms", freeze_batch_norm=False)
+    learning = {variable.path for variable in tuned.trainable_variables}
+    norms = [x for x in list_backbone_layers(tuned) if isinstance(x, keras.layers.BatchNormalization)]
+    assert learning == {weight.path for norm in norms for weight in (norm.gamma, norm.beta)} | {
+        "head_score/kernel", "head_score/bias"
+    }  # fmt: skip
+    features = keras.Model(tuned.inputs, tuned.get_layer("head_score").input)(crops(), training=False)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, rtol=1e-5)
+    with pytest.raises(UsageError, match="vgg16 has no norms"):
+        set_trainable(build_network(ModelConfig(backbone="vgg16", weights="none")), "norms", False)
 
 
 def test_weights_have_one_order_in_all_copies_of_a_network(network: Any) -> None:

@@ -24,13 +24,13 @@ from deepfake.training.distributed.sync_batch_norm import synchronise_norms
 from deepfake.training.step import StepOptions, TrainStep
 L = keras.layers
 
-def learner(norm_learns, make):
+def learner(norm_learns, make, head=None, **loss):
     x = crop = keras.Input((224, 224, 3), dtype="uint8")
     x = L.Rescaling(1 / 255)(x)
     x = L.Conv2D(4, 9, strides=8, use_bias=False, name="conv")(x)
     x = L.ReLU()(L.BatchNormalization(momentum=0.9, trainable=norm_learns, name="norm")(x))
     x = L.GlobalAveragePooling2D(name=POOL_LAYER)(x)
-    x = L.BatchNormalization(momentum=0.9, name="head_norm")(x)
+    x = head(x) if head else L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
     network = synchronise_norms(keras.Model(crop, x), collective)
     variables = list_trainable(network)
@@ -40,7 +40,7 @@ def learner(norm_learns, make):
     for weight, value in zip(network.weights, collective.copy_from_first(network.get_weights())):
         weight.assign(value)
     average = WeightAverage(variables, 0.9)
-    options = StepOptions(label_smoothing=0.1, average=average)
+    options = StepOptions(loss={"label_smoothing": 0.1, **loss}, average=average)
     step = make(network, variables, network.optimizer, collective, options)
     random = np.random.default_rng(0)
     scores, losses = [], []
@@ -50,7 +50,7 @@ def learner(norm_learns, make):
         labels = random.integers(0, 2, size)
         mine = np.array_split(np.arange(size), world)[rank]
         whole = np.zeros(7, np.float32)
-        whole[mine] = step(crops[mine], labels[mine])
+        whole[mine] = step(crops[mine], labels[mine], mine)
         collective.prepare(7)
         scores.append(collective.sum(whole))
         losses.append(step.loss)
@@ -66,7 +66,15 @@ keras.utils.set_random_seed(8)
 frozen = learner(False, TrainStep if world == 1 else accumulated)
 keras.utils.set_random_seed(8)
 in_parts = learner(False, accumulated) if world == 1 else []
-found = {"plain": plain, "frozen": frozen, "in_parts": in_parts}
+sphere = dict(head=L.UnitNormalization(), uniformity=0.5, alignment=0.3)
+keras.utils.set_random_seed(9)
+on_sphere = learner(False, TrainStep, **sphere)
+keras.utils.set_random_seed(9)
+sphere_in_parts = learner(False, accumulated, **sphere)
+found = {
+    "plain": plain, "frozen": frozen, "in_parts": in_parts,
+    "on_sphere": on_sphere, "sphere_in_parts": sphere_in_parts,
+}
 named = {f"{kind}/{i:03}": array for kind, arrays in found.items() for i, array in enumerate(arrays)}
 np.savez(f"{folder}/{world}-{rank}.npz", **named)
 """
@@ -80,6 +88,7 @@ def run(world: int, folder: Path) -> list[Found]:
 
     ``plain``: BatchNorm over the workers in the whole network; ``frozen``: only after the pooling. There one
     worker takes whole batches, several take them in parts; ``in_parts`` is the one worker in parts.
+    ``on_sphere``: features of unit length, with the losses of their pairs; ``sphere_in_parts``: in parts.
     """
     running.run_as_workers(WORKER, world, str(folder))
     found: list[Found] = []
@@ -99,7 +108,10 @@ def test_two_and_three_workers_take_the_steps_of_one_in_parts_or_not(tmp_path: P
         np.testing.assert_allclose(whole, in_parts, rtol=1e-4, atol=1e-6)
     for world in (2, 3):
         workers = run(world, tmp_path)
-        for kind in ("plain", "frozen"):
+        for kind in ("on_sphere", "sphere_in_parts"):
+            for mine, theirs in zip(alone["on_sphere"], workers[0][kind], strict=True):
+                np.testing.assert_allclose(mine, theirs, atol=1e-5)
+        for kind in ("plain", "frozen", "on_sphere"):
             for other in workers[1:]:
                 for mine, theirs in zip(workers[0][kind], other[kind], strict=True):
                     np.testing.assert_array_equal(mine, theirs)  # the same bits on every worker

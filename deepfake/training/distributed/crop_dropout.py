@@ -18,7 +18,7 @@ class Masks:
     """Random numbers for the crops of global batches of at most ``batch``."""
 
     def __init__(self, seed: int, batch: int) -> None:
-        self._seed, self._batch = seed % 2**31, batch
+        self._seed, self.batch = seed % 2**31, batch
         self._drawing: tuple[Any, Any] | None = None
 
     @contextmanager
@@ -38,7 +38,7 @@ class Masks:
         step, places = self._drawing
         seed = tf.stack([tf.constant(self._seed << 32 | zlib.crc32(name.encode()), tf.int64), step])
         # one algorithm by name: what TensorFlow would choose depends on the device
-        numbers = tf.random.stateless_uniform([self._batch, *shape], seed, alg="philox")
+        numbers = tf.random.stateless_uniform([self.batch, *shape], seed, alg="philox")
         return tf.gather(numbers, places)
 
 
