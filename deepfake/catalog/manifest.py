@@ -28,7 +28,6 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
@@ -143,7 +142,9 @@ def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
     if not _holds_parquet(uri, storage):
         raise UsageError(f"{uri}: looked for a manifest; there are no Parquet files in this folder")
     filesystem, path = storage.get_arrow_filesystem(uri)
-    parts = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
+    from pyarrow.dataset import dataset  # here, for it imports pandas
+
+    parts = dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
     chosen = _choose(uri, parts.schema.names)
     return chosen, parts.to_table(columns=sorted(set(chosen.values())))
 

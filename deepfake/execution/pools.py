@@ -5,6 +5,8 @@ than there are CPUs: those that find no place wait for one, and are let go when 
 embedded Ray never grows, and has the same number of workers from start to end.
 """
 
+from __future__ import annotations  # Ray imports its Data, and pandas, where its name is met
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

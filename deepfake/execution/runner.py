@@ -3,6 +3,8 @@
 A unit that a worker hands back is done by another node in the next round: see ``deepfake.execution.nodes``.
 """
 
+from __future__ import annotations  # Ray imports its Data, and pandas, where its name is met
+
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence

@@ -5,13 +5,11 @@ compared with TensorFlow, and kept beside the bundle or in the user's cache. On 
 ``tests/benchmarks/runtimes.py`` measures them and their rivals.
 """
 
-import contextlib
 import hashlib
 import importlib.util
 import io
 import json
 import logging
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -249,20 +247,6 @@ def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) ->
 
 def _import_openvino() -> Any:
     """The module, imported so that it reports its use to nobody."""
-    with _hide_module("openvino_telemetry"):
+    with keras_runtime.hide_modules("openvino_telemetry"):
         import openvino
     return openvino
-
-
-@contextlib.contextmanager
-def _hide_module(name: str) -> Iterator[None]:
-    """While this lasts, importing the module raises ``ImportError``, as if it were not installed."""
-    before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if before is None:
-            sys.modules.pop(name, None)
-        else:
-            sys.modules[name] = before

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow  # TensorFlow starts four times
+pytestmark = pytest.mark.slow  # TensorFlow starts five times
 
 # Page faults of the process while each of 20 operations takes and leaves 64 MiB.
 FAULTS = """
@@ -74,3 +74,18 @@ def test_tensorflow_says_nothing_at_its_start_but_what_matters(tmp_path: Path) -
         text=True,
     )
     assert done.stderr.splitlines() == ["before", "a complaint", "after"]
+
+
+UNUSED = ("matplotlib", "pandas", "scipy", "sklearn")
+LEAN = f"""
+import sys
+from deepfake.model import keras_runtime
+keras = keras_runtime.start_keras()
+assert not set({UNUSED}) & set(sys.modules)
+import matplotlib.pyplot, pandas, scipy.sparse, sklearn
+assert keras.ops.convert_to_numpy(keras.layers.Dense(1)(pandas.DataFrame([[1.0]]).to_numpy())).shape == (1, 1)
+"""
+
+
+def test_keras_takes_along_nothing_that_scoring_does_not_need_and_hides_it_from_nobody() -> None:
+    subprocess.run([sys.executable, "-c", LEAN], check=True)

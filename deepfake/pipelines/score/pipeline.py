@@ -5,6 +5,8 @@ resumable is in ``deepfake.execution.unit_job``. On CPUs each worker cuts a unit
 turn; with GPUs, CPU tasks cut, GPU actors score and CPU tasks write, each streaming into the next.
 """
 
+from __future__ import annotations  # Ray imports its Data, and pandas, where its name is met
+
 import dataclasses
 import logging
 import math
