@@ -15,6 +15,7 @@ from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.crop_dropout import Masks, follow_crops
 from deepfake.training.distributed.sync_batch_norm import synchronise_norms
 from deepfake.training.ema import WeightAverage, assign_arrays, copy_arrays
+from deepfake.training.fused_adam import make_adam
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.schedule import Phase
 from deepfake.training.step import ScoreStep, StepOptions, TrainStep
@@ -104,10 +105,10 @@ def _list_averaged(keras: Any, network: Any) -> list[Any]:
 
 
 def _make_optimizer(keras: Any, phase: Phase, settings: TrainingConfig, variables: Sequence[Any]) -> Any:
-    common = {"learning_rate": phase.learning_rate, "global_clipnorm": settings.clip_norm}
-    if not settings.weight_decay:
-        return keras.optimizers.Adam(**common)
-    optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
-    # biases and the scales of BatchNorm set a level, which there is no reason to keep small
-    optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
+    optimizer = make_adam(
+        keras, settings.weight_decay, learning_rate=phase.learning_rate, global_clipnorm=settings.clip_norm
+    )
+    if settings.weight_decay:
+        # biases and the scales of BatchNorm set a level, which there is no reason to keep small
+        optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
     return optimizer
