@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -85,8 +85,20 @@ def _noise(start: int, stop: int) -> list[av.AudioFrame]:
 
 def decode_everything(path: Path) -> list[np.ndarray]:
     """(h, w, 3) uint8 RGB of every frame, with PyAV's plain loop."""
+    return [frame.to_ndarray(format="rgb24") for frame in _decode(path)]
+
+
+def decode_and_convert(path: Path, every_n: int) -> list[np.ndarray | None]:
+    """The same, of a clip so large that only each ``every_n``-th frame is converted; None for the others."""
+    return [
+        None if number % every_n else frame.to_ndarray(format="rgb24")
+        for number, frame in enumerate(_decode(path))
+    ]
+
+
+def _decode(path: Path) -> Iterator[av.VideoFrame]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        yield from container.decode(stream)

@@ -30,6 +30,7 @@ from deepfake.pipelines.train import compare
 from tests import running
 from tests.pipelines.evaluate.faces import two_classes, write
 from tests.processes import wait_until
+from tests.small_network import list_small_model_words
 from tests.stored_crops import write_crops
 
 
@@ -58,7 +59,7 @@ def meet(words: list[str], output: Path, cwd: Path) -> str:
     return second.stderr
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow
 def test_of_two_preprocess_jobs_one_works_and_no_crop_is_there_twice(
     ffpp_small: Path, tmp_path: Path
 ) -> None:
@@ -75,13 +76,12 @@ def test_of_two_preprocess_jobs_one_works_and_no_crop_is_there_twice(
     assert pd.read_parquet(output / "_manifest.parquet")["faces"].sum() == len(keys)
 
 
-@pytest.mark.slow(120)
+@pytest.mark.slow
 def test_of_two_trainings_one_works_and_keeps_its_checkpoints(small_crops_here: Path, tmp_path: Path) -> None:
     output = tmp_path / "model"
     words = running.command(
-        "train", "--input", small_crops_here, "--output", output, "--model.weights", "none",
+        "train", "--input", small_crops_here, "--output", output, *list_small_model_words(),
         "--training.epochs", 1, "--training.head_epochs", 1, "--training.global_batch", 8,
-        "--ray.num_cpus", 2,
     )  # fmt: skip
     meet(words, output, tmp_path)
     assert (output / "bundle.json").exists() and not (output / "_checkpoints").exists()

@@ -20,7 +20,7 @@ from deepfake.io.tables import Status
 from deepfake.video.decoder import VideoFile, open_local
 from deepfake.video.errors import VideoError
 from deepfake.video.packets import find_needed_packets
-from tests.clips import decode_everything, picture, write_clip
+from tests.clips import decode_and_convert, decode_everything, picture, write_clip
 
 CODECS = {
     "h264": {"codec": "libx264"},
@@ -86,6 +86,11 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return write_clip(folder / f"clip{how.pop('suffix', '.mp4')}", **how)
 
 
+@pytest.fixture(scope="module")
+def everything(clip: Path) -> list[np.ndarray]:
+    return decode_everything(clip)
+
+
 @pytest.mark.parametrize(
     "sampling",
     [
@@ -98,8 +103,9 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ],
     ids=lambda config: f"{config.policy}-{config.every_n}",
 )
-def test_pixels_are_those_of_decoding_everything(clip: Path, sampling: SamplingConfig) -> None:
-    everything = decode_everything(clip)
+def test_pixels_are_those_of_decoding_everything(
+    clip: Path, everything: list[np.ndarray], sampling: SamplingConfig
+) -> None:
     with open_local(clip, sampling) as video:
         sampled = [(frame.index, frame.to_rgb()) for frame in video.sample()]
     assert sampled, "no frame came out"
@@ -114,12 +120,14 @@ def test_pixels_of_every_real_clip_are_those_of_decoding_everything(data: Path) 
     clips = sorted([*data.glob("ffpp/**/*.mp4"), *data.glob("videos/*/*.m*")])
     assert len(clips) == 76
     for path in clips:
-        everything = decode_everything(path)
+        everything = decode_and_convert(path, 30)
         with open_local(path, SamplingConfig()) as video:
             sampled = {frame.index: frame.to_rgb() for frame in video.sample()}
         assert sorted(sampled) == list(range(0, len(everything), 30)), path
         for index, rgb in sampled.items():
-            np.testing.assert_array_equal(rgb, everything[index], err_msg=f"{path} frame {index}")
+            expected = everything[index]
+            assert expected is not None
+            np.testing.assert_array_equal(rgb, expected, err_msg=f"{path} frame {index}")
 
 
 def test_frame_times_are_presentation_times_at_a_variable_frame_rate(tmp_path: Path) -> None:
