@@ -10,7 +10,6 @@ several clips come from one upload, and some of those are in two splits. Nothing
 """
 
 import fnmatch
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -86,14 +85,12 @@ def read_official(folder: str, storage: Storage) -> dict[str, dict[str, int]]:
     for index, name in enumerate(SPLITS):
         uri = join(folder, f"{name}.json")
         try:
-            listed = json.loads(storage.read_text(uri))
+            listed = storage.read_json(uri)
         except FileNotFoundError:
             raise UsageError(
                 f"catalog.splits_dir: {uri} does not exist; the folder must have "
                 f"{', '.join(f'{split}.json' for split in SPLITS)}"
             ) from None
-        except ValueError as error:
-            raise UsageError(f"{uri}: not valid JSON: {error}") from None
         for pair in listed if isinstance(listed, list) else [listed]:
             if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, str) for i in pair)):
                 raise UsageError(

@@ -143,10 +143,8 @@ class Output:
 
     def read_all(self, name: str) -> pa.Table:
         """A whole table of the finished output, strings as dictionaries: see ``tables.decode_strings``."""
-        found = []
-        for uri in list_part_files(self.root, self.storage, self.folders[name]):
-            with self.storage.open(uri) as file:
-                found.append(tables.read_encoded(file, name, path=uri))
+        files = list_part_files(self.root, self.storage, self.folders[name])
+        found = [tables.read_encoded(self.storage, uri, name) for uri in files]
         return pa.concat_tables(found).unify_dictionaries().combine_chunks()
 
     def read_rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
@@ -156,8 +154,7 @@ class Output:
         """
         found = [tables.from_rows(name, []).select(columns or tables.list_columns(name))]
         for uri in list_part_files(self.root, self.storage, self.folders[name]):
-            with self.storage.open(uri) as file:
-                found += tables.read_rows_of_videos(file, name, video_ids, columns, path=uri)
+            found += tables.read_rows_of_videos(self.storage, uri, name, video_ids, columns)
         return pa.concat_tables(found)
 
     def list_parts(self, name: str, unit_ids: Sequence[str]) -> list[Part]:

@@ -42,24 +42,14 @@ class Archive(NamedTuple):
 
 
 def list_local(root: Path) -> Iterator[FileInfo]:
+    """Every file below a folder; links to folders are not followed."""
     for folder, folders, names in os.walk(root, onerror=log_unlisted):
         folders.sort()
         for name in names:
-            path = Path(folder, name)
-            try:
-                status = path.stat()
-            except OSError:  # a dangling or looping link: listed, so that it gets a status
-                status = None
-            if status is not None and not stat.S_ISREG(status.st_mode):
-                continue  # a pipe or a device: opening one may wait for ever
-            relative = make_readable(path.relative_to(root).as_posix())
-            yield FileInfo(
-                relative,
-                make_local_uri(str(path)),
-                status.st_size if status else 0,
-                datetime.fromtimestamp(status.st_mtime, UTC) if status else None,
-                is_link=path.is_symlink(),
-            )
+            place = Path(folder, name)
+            path = place.relative_to(root).as_posix()
+            if (info := _describe_file(str(place), path, place.is_symlink())) is not None:
+                yield info
 
 
 def list_local_archive(root: str, follow_links: bool) -> Archive:
@@ -96,7 +86,7 @@ def list_local_archive(root: str, follow_links: bool) -> Archive:
                 left_out.append(make_readable(path))
             elif is_folder:
                 (links if is_link else folders).append(path)
-            elif (info := _describe_entry(entry, path)) is not None:
+            elif (info := _describe_file(entry.path, path, is_link)) is not None:
                 files.append(info)
     return Archive(sorted(files, key=lambda info: info.path), sorted(left_out), is_empty)
 
@@ -107,17 +97,16 @@ def _leads_inside(link: str, inside: str) -> bool:
     return f"{real}/".startswith(inside) or not os.path.exists(real)  # noqa: PTH110
 
 
-def _describe_entry(entry: os.DirEntry[str], path: str) -> FileInfo | None:
-    """A file; None for a pipe or a device, opening which may wait for ever."""
+def _describe_file(place: str, path: str, is_link: bool) -> FileInfo | None:
+    """The file at ``place``, listed as ``path``; None for pipes and devices, which may never answer."""
+    name, uri = make_readable(path), make_local_uri(place)
     try:
-        status = entry.stat()
+        status = os.stat(place)  # noqa: PTH116 (keeps odd bytes)
     except OSError:  # a dangling or looping link: listed, so that it gets a status
-        return FileInfo(make_readable(path), make_local_uri(entry.path), 0, None, is_link=True)
+        return FileInfo(name, uri, 0, None, is_link=is_link)
     if not stat.S_ISREG(status.st_mode):
         return None
-    modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    uri = make_local_uri(entry.path)
-    return FileInfo(make_readable(path), uri, status.st_size, modified, is_link=entry.is_symlink())
+    return FileInfo(name, uri, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), is_link=is_link)
 
 
 @lru_cache(maxsize=256)

@@ -64,5 +64,4 @@ def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection])
 
 def write_record(root: str, storage: Storage, record: Mapping[str, Any]) -> None:
     """Leave the record in an output folder, with the ``ROWS_VERSION`` of its rows."""
-    text = json.dumps({"rows_version": ROWS_VERSION, **record}, indent=2)
-    storage.write_text(join(root, RECORD_FILE), text + "\n")
+    storage.write_json(join(root, RECORD_FILE), {"rows_version": ROWS_VERSION, **record})

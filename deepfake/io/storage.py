@@ -6,6 +6,7 @@ Listing is sorted, so that two runs see the same archive in the same order.
 
 import errno
 import io
+import json
 import os
 import secrets
 import tempfile
@@ -117,6 +118,14 @@ class Storage:
         except UnicodeDecodeError as error:
             raise UsageError(f"{uri}: is not in UTF-8; save it as UTF-8") from error
 
+    def read_json(self, uri: str) -> Any:
+        """The value in a JSON file; ``UsageError`` where it is none."""
+        text = self.read_text(uri)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{uri}: not valid JSON: {error}") from None
+
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""
         with self._reaching(uri) as (filesystem, path):
@@ -213,6 +222,10 @@ class Storage:
     def write_text(self, uri: str, text: str) -> None:
         """Write a UTF-8 file whole or not at all."""
         self.write_bytes(uri, text.encode("utf-8"))
+
+    def write_json(self, uri: str, value: Any) -> None:
+        """Write a JSON file for people and programs, whole or not at all."""
+        self.write_text(uri, json.dumps(value, indent=2) + "\n")
 
     def read_versioned(self, uri: str) -> tuple[bytes, str]:
         """The content of an S3 object and the ETag of that very content."""

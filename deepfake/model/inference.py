@@ -236,7 +236,7 @@ def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) ->
     for place in _list_places(bundle):
         try:
             storage.write_bytes(f"{place}.zip", graph)
-            storage.write_text(f"{place}.json", json.dumps(made, indent=2) + "\n")
+            storage.write_json(f"{place}.json", made)
         except (OSError, UsageError, JobError) as error:
             log.debug("%s: not kept there: %s", place, error)
             continue

@@ -14,22 +14,31 @@ import pytest
 
 from deepfake import __version__
 from deepfake.io import tables
+from deepfake.io.storage import Storage
 from deepfake.io.tables import SCHEMAS, TableError
 from tests.rows import catalog_row, crop_row, video_row
+
+
+def _write(table: pa.Table, path: Path, row_group_rows: int = 65536) -> None:
+    tables.write_table(Storage(), str(path), table, row_group_rows)
+
+
+def _read(path: Path, name: str, columns: list[str] | None = None) -> pa.Table:
+    return tables.read_table(Storage(), str(path), name, columns)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_column_is_documented_and_survives_a_file(name: str, tmp_path: Path) -> None:
     assert all(field.metadata and field.metadata[b"doc"] for field in SCHEMAS[name])
     path = tmp_path / f"{name}.parquet"
-    tables.write_file(tables.from_rows(name, []), path)
-    assert tables.read_file(path, name).schema.equals(SCHEMAS[name])
+    _write(tables.from_rows(name, []), path)
+    assert _read(path, name).schema.equals(SCHEMAS[name])
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_file_carries_its_table_versions_and_configuration(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"{name}.parquet"
-    tables.write_file(tables.from_rows(name, [], config_sha256="c0ffee"), path)
+    _write(tables.from_rows(name, [], config_sha256="c0ffee"), path)
     metadata = {k: v for k, v in pq.read_schema(path).metadata.items() if k.startswith(b"deepfake.")}
     assert metadata == {
         b"deepfake.table": name.encode(),
@@ -41,8 +50,8 @@ def test_a_file_carries_its_table_versions_and_configuration(name: str, tmp_path
 
 def test_rows_come_back_as_they_were_and_absent_columns_are_null(tmp_path: Path) -> None:
     rows = [crop_row("a", label=1, landmarks=[1.0] * 10), crop_row("ü\n", 3)]
-    tables.write_file(tables.from_rows("crops", rows), tmp_path / "t.parquet")
-    found = tables.read_file(tmp_path / "t.parquet", "crops").to_pylist()
+    _write(tables.from_rows("crops", rows), tmp_path / "t.parquet")
+    found = _read(tmp_path / "t.parquet", "crops").to_pylist()
     assert [{k: v for k, v in row.items() if v is not None} for row in found] == rows
 
 
@@ -87,23 +96,21 @@ def test_a_file_of_another_shape_is_refused_by_file_and_column(
     path = tmp_path / "t.parquet"
     pq.write_table(changed(tables.from_rows("catalog", [catalog_row("a", label=1)]), change), path)
     with pytest.raises(TableError) as caught:
-        tables.read_file(path, "catalog")
+        _read(path, "catalog")
     assert message in str(caught.value)
 
 
 def test_a_file_of_another_table_is_refused(tmp_path: Path) -> None:
-    tables.write_file(tables.from_rows("videos", [video_row("a")]), tmp_path / "t.parquet")
+    _write(tables.from_rows("videos", [video_row("a")]), tmp_path / "t.parquet")
     with pytest.raises(TableError, match=r"t\.parquet: this is a videos table, expected crops"):
-        tables.read_file(tmp_path / "t.parquet", "crops")
+        _read(tmp_path / "t.parquet", "crops")
 
 
 def test_a_table_that_other_software_wrote_is_read_if_its_columns_fit(tmp_path: Path) -> None:
     table = tables.from_rows("catalog", [catalog_row("a")]).replace_schema_metadata(None)
     extra = table.append_column("comment", pa.array(["x"]))
     pq.write_table(extra, tmp_path / "t.parquet")
-    assert tables.read_file(tmp_path / "t.parquet", "catalog", ["video_id"]).to_pylist() == [
-        {"video_id": "a"}
-    ]
+    assert _read(tmp_path / "t.parquet", "catalog", ["video_id"]).to_pylist() == [{"video_id": "a"}]
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet at all", None])
@@ -112,18 +119,16 @@ def test_a_file_that_is_no_whole_parquet_file_is_refused_by_name(
 ) -> None:
     path = tmp_path / "t.parquet"
     if content is None:  # cut off in the middle
-        tables.write_file(tables.from_rows("crops", [crop_row("a")]), path)
+        _write(tables.from_rows("crops", [crop_row("a")]), path)
         content = path.read_bytes()[:-100]
     path.write_bytes(content)
     with pytest.raises(TableError, match=r"t\.parquet: not a whole Parquet file"):
-        tables.read_file(path, "crops")
+        _read(path, "crops")
 
 
 def test_encoded_images_are_stored_as_they_are_and_all_else_is_compressed(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    tables.write_file(
-        tables.from_rows("crops", [crop_row(f"v{i}", landmarks=[1.0] * 10) for i in range(9)]), path
-    )
+    _write(tables.from_rows("crops", [crop_row(f"v{i}", landmarks=[1.0] * 10) for i in range(9)]), path)
     group = pq.ParquetFile(path).metadata.row_group(0)
     chunks = [group.column(i) for i in range(group.num_columns)]
     assert {c.compression for c in chunks if c.path_in_schema == "crop"} == {"UNCOMPRESSED"}
@@ -133,7 +138,7 @@ def test_encoded_images_are_stored_as_they_are_and_all_else_is_compressed(tmp_pa
 def test_a_file_opens_in_pandas_and_in_duckdb(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     rows = [crop_row("a", 0, label=0), crop_row("b", 1, label=1), crop_row("b", 2, label=1)]
-    tables.write_file(tables.from_rows("crops", rows), path)
+    _write(tables.from_rows("crops", rows), path)
     frame = pd.read_parquet(path)
     assert frame.groupby("video_id")["label"].agg(["count", "max"]).values.tolist() == [[1, 0], [2, 1]]
     assert frame["crop"][0] == rows[0]["crop"]
@@ -146,5 +151,5 @@ def test_a_file_opens_in_pandas_and_in_duckdb(tmp_path: Path) -> None:
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
     rows = [crop_row(f"v{i}", i, grey=int(g)) for i, g in enumerate(np.arange(0, 250, 50))]
     for name in ("one", "two"):
-        tables.write_file(tables.from_rows("crops", rows), tmp_path / name)
+        _write(tables.from_rows("crops", rows), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -102,8 +102,7 @@ def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path
     ]
     assert loaded.info.training["epochs_run"] == EPOCHS
     assert [row["phase"] for row in history(output)] == ["head"] * HEAD_EPOCHS + ["fine_tune"] * 3
-    with (output / "history.parquet").open("rb") as file:
-        assert tables.read_file(file, "history").num_rows == EPOCHS
+    assert tables.read_table(Storage(), str(output / "history.parquet"), "history").num_rows == EPOCHS
     assert len((output / "history.csv").read_text().splitlines()) == EPOCHS + 1
     for name in ("accuracy", "loss", "accuracy-dark", "loss-dark"):
         assert (output / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -9,7 +9,6 @@ A fake shares the identity of its original, which may lie in another part. Who t
 the same actors appear in many originals: a split by these identities keeps clips apart, not people.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,10 +47,7 @@ def describe_dfdc(
 
 def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
     """The entries that give a label; none where the file is of another kind."""
-    try:
-        content = json.loads(storage.read_text(uri))
-    except ValueError as error:
-        raise UsageError(f"{uri}: not valid JSON: {error}") from None
+    content = storage.read_json(uri)
     if not isinstance(content, dict):
         return {}
     return {

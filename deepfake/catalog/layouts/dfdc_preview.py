@@ -6,7 +6,6 @@ dataset.json    {"method_B/...mp4": {"label": "fake", "set": "train", "target_id
                                      "swapped_id": 1255229, "augmentations": []}, ...}
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,10 +56,7 @@ def _name_person(number: object) -> str:
 
 
 def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
-    try:
-        content = json.loads(storage.read_text(uri))
-    except ValueError as error:
-        raise UsageError(f"{uri}: not valid JSON: {error}") from None
+    content = storage.read_json(uri)
     entries = content.items() if isinstance(content, dict) else ()
     return {path: entry for path, entry in entries if isinstance(entry, dict) and "label" in entry}
 

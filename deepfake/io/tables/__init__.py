@@ -1,7 +1,7 @@
 """Every Parquet schema of the project, column by column.
 
 Nothing else in the project spells out a table's columns. Each file carries in its metadata the table's
-name, the schema version, the hash of the configuration that made it and the package version; ``read_file``
+name, the schema version, the hash of the configuration that made it and the package version; ``read_table``
 refuses a file of another table or version.
 """
 
@@ -23,17 +23,14 @@ from deepfake.io.tables.files import (
     from_rows,
     list_columns,
     make_schema,
-    open_file,
     open_table,
     open_writer,
     read_encoded,
-    read_file,
     read_rows_of_videos,
     read_table,
     stamp,
     to_ipc,
     write_csv,
-    write_file,
     write_table,
 )
 from deepfake.io.tables.videos import relabel, select_relabelled

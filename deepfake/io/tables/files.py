@@ -161,12 +161,6 @@ def open_writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(sink, table_schema, compression=compression, use_dictionary=dictionary)
 
 
-def write_file(table: pa.Table, sink: Any, row_group_rows: int = 65536) -> None:
-    """Write one Parquet file to a path or an open binary file."""
-    with open_writer(sink, table.schema) as file:
-        file.write_table(table, row_group_size=row_group_rows)
-
-
 def _list_leaves(arrow_schema: pa.Schema) -> list[str]:
     names: list[str] = []
     for field in arrow_schema:
@@ -179,23 +173,17 @@ def _list_leaves(arrow_schema: pa.Schema) -> list[str]:
     return names
 
 
-def read_file(source: Any, name: str, columns: Sequence[str] | None = None, path: str = "") -> pa.Table:
+def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with open_file(source, name, path or str(source)) as file:
+    with open_table(storage, uri, name) as file:
         threads = file.metadata.num_rows > FEW_ROWS
         return file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
 
 
-def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with storage.open(uri) as file:
-        return read_file(file, name, columns, path=uri)
-
-
 def write_table(storage: Storage, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
     """Write one Parquet file whole or not at all."""
-    with storage.writing(uri) as path:
-        write_file(table, path, row_group_rows)
+    with storage.writing(uri) as path, open_writer(path, table.schema) as file:
+        file.write_table(table, row_group_size=row_group_rows)
 
 
 def write_csv(storage: Storage, uri: str, table: pa.Table) -> None:
@@ -204,15 +192,16 @@ def write_csv(storage: Storage, uri: str, table: pa.Table) -> None:
         pyarrow.csv.write_csv(table, path)
 
 
-def read_encoded(source: Any, name: str, path: str = "") -> pa.Table:
+def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:
     """One Parquet file of table ``name`` with its strings as dictionaries, for tables whose values repeat.
 
-    Half the memory of ``read_file`` for a table of scores; ``decode_strings`` makes its rows what they were.
-    Raises ``TableError`` as ``read_file`` does.
+    Half the memory of ``read_table`` for a table of scores; ``decode_strings`` makes its rows what they were.
+    Raises ``TableError`` as ``read_table`` does.
     """
     strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
     with (
-        open_file(source, name, path or str(source)) as file,
+        storage.open(uri) as source,
+        _open_file(source, name, uri) as file,
         pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
     ):
         return encoded.read()
@@ -225,15 +214,15 @@ def decode_strings(name: str, rows: pa.Table) -> pa.Table:
 
 
 def read_rows_of_videos(
-    source: Any, name: str, video_ids: pa.Array, columns: Sequence[str] | None = None, path: str = ""
+    storage: Storage, uri: str, name: str, video_ids: pa.Array, columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
     """The rows of some videos in one Parquet file of table ``name``, in its order, some at a time.
 
     Row groups without any of them are read no further than their column ``video_id``; of the others one at a
-    time is in memory. Raises ``TableError`` as ``read_file`` does.
+    time is in memory. Raises ``TableError`` as ``read_table`` does.
     """
     wanted = list(columns) if columns is not None else None
-    with open_file(source, name, path or str(source)) as file:
+    with open_table(storage, uri, name) as file:
         for number in range(file.num_row_groups):
             names = file.read_row_group(number, columns=["video_id"])["video_id"]
             theirs = pc.is_in(names, video_ids)
@@ -244,13 +233,12 @@ def read_rows_of_videos(
 @contextmanager
 def open_table(storage: Storage, uri: str, name: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with storage.open(uri) as source, open_file(source, name, uri) as file:
+    with storage.open(uri) as source, _open_file(source, name, uri) as file:
         yield file
 
 
 @contextmanager
-def open_file(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
+def _open_file(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(source) as file:
             check_file(where, file.schema_arrow, name)

@@ -3,7 +3,6 @@
 In turn, because a machine is not equally fast all day: what is compared was measured side by side.
 """
 
-import json
 import logging
 import multiprocessing
 import tempfile
@@ -88,7 +87,7 @@ def _run(
         "warnings": doubts,
     }
     uri = join(config.output, "benchmark.json")
-    storage.write_text(uri, json.dumps(report, indent=2) + "\n")
+    storage.write_json(uri, report)
     summary = {
         "clips": len(clips),
         "left_out": len(left_out),

@@ -1,6 +1,5 @@
 """The evaluate job: faces in, scores by Ray, numbers, page. Chains the other modules and writes."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -210,7 +209,7 @@ def _write_all(
         "robustness_notes": extras.sweep_notes,
         "heat_maps": extras.heat.as_json() if extras.heat else None,
     }
-    storage.write_text(metrics_uri, json.dumps(whole, indent=2) + "\n")
+    storage.write_json(metrics_uri, whole)
     return [report, metrics_uri]
 
 

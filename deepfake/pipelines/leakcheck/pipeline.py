@@ -1,6 +1,5 @@
 """The leak check as a job: what is to be checked in, findings as JSON, tables and a page out."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -243,7 +242,7 @@ def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Sto
     tables.write_table(storage, join(config.output, "overlaps.parquet"), table)
     tables.write_csv(storage, join(config.output, "overlaps.csv"), table)
     uri = join(config.output, "leakcheck.json")
-    storage.write_text(uri, json.dumps(result_as_json(result, config), indent=2) + "\n")
+    storage.write_json(uri, result_as_json(result, config))
     rows = table.to_pylist()
     shown = thumbnails.make_thumbnails(
         rows, result.input, result.pictures, config.report.max_thumbnails, storage

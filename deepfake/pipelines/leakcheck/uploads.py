@@ -6,7 +6,6 @@ upload show the same person on the same day; the official lists nevertheless put
 """
 
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -59,11 +58,9 @@ def load_uploads(splits_dir: str | None, conversion_dict: str | None, storage: S
 def read_conversion_dict(uri: str, storage: Storage) -> dict[str, str]:
     """Clip -> upload, from ``conversion_dict.json``."""
     try:
-        found = json.loads(storage.read_text(uri))
+        found = storage.read_json(uri)
     except FileNotFoundError:
         raise UsageError(f"leakcheck.conversion_dict: {uri} does not exist") from None
-    except ValueError as error:
-        raise UsageError(f"{uri}: not valid JSON: {error}") from None
     if not isinstance(found, dict):
         raise UsageError(f'{uri}: expected an object such as {{"000": "upload 0"}}, found {found!r:.60}')
     uploads = {}

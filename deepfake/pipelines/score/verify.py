@@ -4,7 +4,6 @@ What an auditor runs: nothing of the earlier run is used but its tables, its con
 """
 
 import dataclasses
-import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -56,8 +55,7 @@ def run(config: VerifyJobConfig) -> Outcome:
     report = join(config.output, FILE)
     with lock.hold(config.output, storage):
         checks = _score_again(sampled, job, bundle, storage, config)
-        found = {"tolerance": config.tolerance, "videos": checks}
-        storage.write_text(report, json.dumps(found, indent=2) + "\n")
+        storage.write_json(report, {"tolerance": config.tolerance, "videos": checks})
     differing = [check for check in checks if check["differences"]]
     for check in differing:
         log.warning("%s: %s", check["video_id"], "; ".join(check["differences"]))

@@ -183,8 +183,8 @@ def test_both_recipes_are_trained_and_measured_and_a_second_start_only_shows_it(
     ]  # fmt: skip
     assert "- honest less seed, AUC of videos" in table
     assert found["without_looking"]["auc"] is not None
-    with (tmp_path / "out" / "seed" / "seed-1" / "validation_scores.parquet").open("rb") as file:
-        scores = tables.read_file(file, "validation_scores")
+    written = tmp_path / "out" / "seed" / "seed-1" / "validation_scores.parquet"
+    scores = tables.read_table(Storage(), str(written), "validation_scores")
     assert True in scores["turned"].to_pylist()
     assert all(name.startswith("train/") for name in scores["video_id"].to_pylist())
 
