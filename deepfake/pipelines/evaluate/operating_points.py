@@ -12,26 +12,19 @@ from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint
 
 @dataclass(frozen=True)
 class DecisionMetrics:
-    """``points``: a row for each threshold; ``band`` and ``coverage``: what abstaining costs and gains."""
+    """``operating_points``: a row for each threshold; what follows: what abstaining costs and gains."""
 
     prevalence: float | None = None
-    points: list[dict[str, Any]] = field(default_factory=list)
-    band: dict[str, Any] | None = None
+    unproven: str = ""  # why the bundle gives no verdict, and nothing promises a precision
+    operating_points: list[dict[str, Any]] = field(default_factory=list)
+    uncertain_band: dict[str, Any] | None = None
     coverage: list[dict[str, Any]] = field(default_factory=list)
     calibration: list[dict[str, Any]] = field(default_factory=list)
     probabilities: np.ndarray | None = None  # (n,) of the videos; None without a calibration
-    unproven: str = ""  # why the bundle gives no verdict, and nothing promises a precision
 
     def as_json(self) -> dict[str, Any]:
         """All but the arrays."""
-        return {
-            "prevalence": self.prevalence,
-            "unproven": self.unproven,
-            "operating_points": self.points,
-            "uncertain_band": self.band,
-            "coverage": self.coverage,
-            "calibration": self.calibration,
-        }
+        return {name: value for name, value in vars(self).items() if name != "probabilities"}
 
 
 def measure_decisions(
@@ -59,7 +52,7 @@ def measure_decisions(
     outside = metrics.measure_outside(labels, scores, band.low, band.high) if band else None
     coverage = metrics.measure_at_coverages(labels, scores, threshold)
     calibrated = _measure_calibration(labels, scores, decisions.calibration)
-    return DecisionMetrics(config.prevalence, points, outside, coverage, *calibrated, decisions.unproven)
+    return DecisionMetrics(config.prevalence, decisions.unproven, points, outside, coverage, *calibrated)
 
 
 def _measure_point(

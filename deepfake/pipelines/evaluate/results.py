@@ -170,16 +170,18 @@ def _measure_level(
     for rival, theirs in others.items():
         overall[rival] = compare_aucs(labels, scores, theirs, drawn, config)
     rows = []
-    for grouped_by, group, mask in _group_rows(table, labels):
-        y, s = labels[mask], scores[mask]
-        low, high = metrics.bootstrap_auc(y, s, drawn[mask], config.bootstrap, config.seed) or (None, None)
-        numbers = metrics.measure_binary(y, s, threshold)
-        del numbers["confusion"], numbers["eer_threshold"]
-        row: dict[str, Any] = {"level": name, "grouped_by": grouped_by, "group": group, **numbers}
-        row |= {"auc_low": low, "auc_high": high}
-        if (blind := others.get(WITHOUT_LOOKING)) is not None:
-            row |= _measure_blind(y, blind[mask], drawn[mask], config)
-        rows.append(row)
+    for grouped_by, masks in _group_rows(table, labels):
+        found = []
+        for group, mask in masks.items():
+            numbers = metrics.measure_binary(labels[mask], scores[mask], threshold)
+            del numbers["confusion"], numbers["eer_threshold"]
+            row = {"level": name, "grouped_by": grouped_by, "group": group, **numbers}
+            row |= measure_auc(labels[mask], scores[mask], drawn[mask], config)
+            if (blind := others.get(WITHOUT_LOOKING)) is not None:
+                row |= measure_auc(labels[mask], blind[mask], drawn[mask], config, "blind_auc")
+            found.append(row)
+        # worst first; those without an AUC (a single class) last
+        rows += sorted(found, key=lambda row: (row["auc"] is None, row["auc"] or 0.0, row["group"]))
     return Level(labels, scores, drawn, overall, rows)
 
 
@@ -202,13 +204,13 @@ def _replace_score(faces: pa.Table, column: str) -> pa.Table:
     return faces.set_column(faces.schema.get_field_index("score"), "score", faces[column])
 
 
-def _measure_blind(
-    labels: np.ndarray, scores: np.ndarray, drawn: np.ndarray, config: EvaluationConfig
+def measure_auc(
+    labels: np.ndarray, scores: np.ndarray, drawn: np.ndarray, config: EvaluationConfig, name: str = "auc"
 ) -> dict[str, float | None]:
-    """The AUC without looking of some items and its interval, as columns of ``group_metrics``."""
+    """The AUC of ``(n,)`` items and its interval, as columns: ``name``, ``name_low``, ``name_high``."""
     low, high = metrics.bootstrap_auc(labels, scores, drawn, config.bootstrap, config.seed) or (None, None)
     auc = metrics.measure_binary(labels, scores)["auc"]
-    return {"blind_auc": auc, "blind_auc_low": low, "blind_auc_high": high}
+    return {name: auc, f"{name}_low": low, f"{name}_high": high}
 
 
 def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dict[str, Any]]:
@@ -237,36 +239,20 @@ def _compare_aggregations(faces: pa.Table, config: EvaluationConfig) -> list[dic
         }
         if WITHOUT_LOOKING in faces.column_names:
             blind = aggregate(policy, by_track, WITHOUT_LOOKING)["score"].to_numpy()
-            row |= _measure_blind(labels, blind, drawn, config)
+            row |= measure_auc(labels, blind, drawn, config, "blind_auc")
         rows.append(row)
     return rows
 
 
-def _group_rows(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """``(grouped by, group, mask)``: everything, then each grouping."""
-    yield "all", "all", np.ones(labels.size, bool)
+def _group_rows(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """``(grouped by, masks by group)``: everything, then each grouping."""
+    yield "all", {"all": np.ones(labels.size, bool)}
     methods = _read_texts(table, "method")
-    yield from _sort_worst_first(
-        table, [("method", m, (labels == 0) | (methods == m)) for m in np.unique(methods[labels == 1])]
-    )
+    yield "method", {m: (labels == 0) | (methods == m) for m in np.unique(methods[labels == 1])}
     for column in ("compression", "dataset", slices.FACE_SIZE, slices.TRACK_LENGTH, slices.FRAMING):
         values = _read_texts(table, column)
         if np.unique(values).size > 1:
-            name = slices.WORDS.get(column, column)
-            yield from _sort_worst_first(table, [(name, v, values == v) for v in np.unique(values)])
-
-
-def _sort_worst_first(
-    table: pa.Table, groups: list[tuple[str, str, np.ndarray]]
-) -> list[tuple[str, str, np.ndarray]]:
-    """Groups by rising AUC; those without one (a single class) last."""
-    labels, scores = _read_labels(table), table["score"].to_numpy()
-
-    def key(group: tuple[str, str, np.ndarray]) -> tuple[bool, float, str]:
-        auc = metrics.measure_binary(labels[group[2]], scores[group[2]])["auc"]
-        return (auc is None, 0.0 if auc is None else auc, group[1])
-
-    return sorted(groups, key=key)
+            yield slices.WORDS.get(column, column), {v: values == v for v in np.unique(values)}
 
 
 def choose_bootstrap_units(table: pa.Table, over: str) -> tuple[np.ndarray, str]:

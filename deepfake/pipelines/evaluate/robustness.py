@@ -90,14 +90,11 @@ def make_robustness_row(
     videos = metrics.aggregate_videos(table, config.aggregation, config.top_k)
     labels, of_videos = videos["label"].to_numpy(), videos["score"].to_numpy()
     units, _ = results.choose_bootstrap_units(videos, config.bootstrap_over)
-    low, high = metrics.bootstrap_auc(labels, of_videos, units, config.bootstrap, config.seed) or (None, None)
     return {
         "kind": kind,
         "amount": float(amount),
         "videos": videos.num_rows,
         "crops": len(scores),
-        "auc": metrics.measure_binary(labels, of_videos)["auc"],
-        "auc_low": low,
-        "auc_high": high,
+        **results.measure_auc(labels, of_videos, units, config),
         "frame_auc": metrics.measure_binary(table["label"].to_numpy(), scores)["auc"],
     }

@@ -6,9 +6,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from deepfake.config import ThumbnailPageConfig
+from deepfake.config import LeakcheckJobConfig
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
+from deepfake.pipelines.leakcheck.probes import Probe
+from deepfake.pipelines.leakcheck.result import OK, LeakcheckResult, list_facts
 from deepfake.report import html, plots
 
 PAGE = "report.html"
@@ -83,67 +85,52 @@ KINDS: dict[str, FindingKind] = {
 }
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What the page shows."""
-
-    verdict: str
-    clean: bool  # whether it says that nothing was found
-    failing: Sequence[str]
-    warnings: Sequence[str]
-    counts: Mapping[str, int]  # findings about the input, by kind
-    not_looked_for: Sequence[str]  # kinds
-    rows: Sequence[Mapping[str, Any]]  # of table overlaps, in its order
-    probes: Sequence[Mapping[str, Any]]  # all features together first
-    pictures: Mapping[tuple[str, int | None], bytes]  # (video, frame) -> JPEG
-    facts: Mapping[str, object]
-    probe_auc: float
-
-
 def write_leakcheck_page(
-    output: str, storage: Storage, contents: Contents, config: ThumbnailPageConfig | None = None
+    result: LeakcheckResult,
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Mapping[tuple[str, int | None], bytes],
+    config: LeakcheckJobConfig,
+    storage: Storage,
 ) -> str:
-    """Write ``report.html`` and the plot of the probes below ``output``; returns the page's URI."""
+    """Write ``report.html`` and the plot of the probes below the output; returns the page's URI.
+
+    ``rows`` are those of table ``overlaps``, in its order; ``pictures`` are JPEGs by video and frame.
+    """
+    limit = config.leakcheck.probe_auc
     drawn: dict[str, bytes] = {}
-    if any(probe["auc"] is not None for probe in contents.probes):
+    if any(probe.auc is not None for probe in result.probes):
         drawn = {
-            theme.name: plots.render_png(draw_probes(contents.probes, contents.probe_auc, theme))
-            for theme in plots.THEMES
+            theme.name: plots.render_png(draw_probes(result.probes, limit, theme)) for theme in plots.THEMES
         }
-        storage.write_bytes(join(output, PLOT), drawn[plots.LIGHT.name])
+        storage.write_bytes(join(config.output, PLOT), drawn[plots.LIGHT.name])
     else:
-        storage.remove(join(output, PLOT))
-    title = (config and config.title) or "Leak check of a data set"
-    storage.write_text(join(output, PAGE), _render(contents, drawn, title))
-    return join(output, PAGE)
-
-
-def _render(contents: Contents, drawn: Mapping[str, bytes], title: str) -> str:
-    """The page's HTML; ``drawn`` holds the plot as theme -> PNG, or nothing."""
+        storage.remove(join(config.output, PLOT))
     sections = []
     for name, kind in KINDS.items():
         for scope in ("input", "official_split"):
-            rows = [row for row in contents.rows if row["kind"] == name and row["scope"] == scope]
-            if rows:
-                shown = [_add_pictures(row, contents.pictures) for row in rows[:_ROWS]]
+            found = [row for row in rows if row["kind"] == name and row["scope"] == scope]
+            if found:
+                shown = [_add_pictures(row, pictures) for row in found[:_ROWS]]
                 sections.append({"id": f"{name}-{scope}", "kind": kind, "scope": scope, "rows": shown,
                                  "pictures": any(row["picture_a"] for row in shown),
-                                 "keys": any(row["key"] for row in shown), "total": len(rows)})  # fmt: skip
-    unknown = dict.fromkeys(contents.not_looked_for)
-    return html.render_page(
+                                 "keys": any(row["key"] for row in shown), "total": len(found)})  # fmt: skip
+    unknown = dict.fromkeys(result.not_looked_for)
+    text = html.render_page(
         "leakcheck.html",
-        title=title,
-        verdict=contents.verdict,
-        failing=contents.failing,
-        warnings=contents.warnings,
-        tone="likely_fake" if contents.failing else "likely_real" if contents.clean else "uncertain",
-        counts=[(KINDS[name], contents.counts.get(name, unknown.get(name, 0))) for name in _CARDS],
+        title=config.report.title or "Leak check of a data set",
+        verdict=result.verdict,
+        failing=result.failing,
+        warnings=result.warnings,
+        tone="likely_fake" if result.failing else "likely_real" if result.verdict == OK else "uncertain",
+        counts=[(KINDS[name], result.counts.get(name, unknown.get(name, 0))) for name in _CARDS],
         sections=sections,
-        probes=contents.probes,
-        probe_auc=contents.probe_auc,
+        probes=result.probes,
+        probe_auc=limit,
         plot={name: html.make_data_uri(png, "image/png") for name, png in drawn.items()},
-        facts={label: value for label, value in contents.facts.items() if value is not None},
+        facts={label: value for label, value in list_facts(result, config).items() if value is not None},
     )
+    storage.write_text(join(config.output, PAGE), text)
+    return join(config.output, PAGE)
 
 
 _CARDS = ("identity", "upload", "duplicate_file", "duplicate_crop", "near_duplicate", "label_conflict")
@@ -157,22 +144,22 @@ def _add_pictures(row: Mapping[str, Any], pictures: Mapping[tuple[str, int | Non
     return {**row, **found}
 
 
-def draw_probes(probes: Sequence[Mapping[str, Any]], limit: float, theme: plots.Theme) -> Figure:
+def draw_probes(probes: Sequence[Probe], limit: float, theme: plots.Theme) -> Figure:
     """AUC of each probe with its interval, against chance and the warning limit."""
-    measured = [probe for probe in probes if probe["auc"] is not None]
+    measured = [probe for probe in probes if probe.auc is not None]
     figure, ax = plots.make_axes(
         theme, "What tells fakes without faces", "AUC", "", (6.4, 1.3 + 0.32 * len(measured))
     )
     ax.axvline(0.5, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)), label="chance")
     ax.axvline(limit, color=theme.series[1], linewidth=1.2, linestyle="--", label=f"warning above {limit:g}")
     for y, probe in enumerate(reversed(measured)):
-        warns = probe["verdict"] == "shortcut"
+        warns = probe.verdict == "shortcut"
         colour = theme.series[1] if warns else theme.series[0]
-        if probe["low"] is not None:
-            ax.plot([probe["low"], probe["high"]], [y, y], color=colour, linewidth=2.0)
-        ax.plot([probe["auc"]], [y], color=colour, marker="D" if warns else "o", linestyle="")
-    ax.set_yticks(range(len(measured)), [probe["group"] for probe in reversed(measured)], color=theme.ink)
-    lows = [probe["auc"] if probe["low"] is None else probe["low"] for probe in measured]
+        if probe.low is not None:
+            ax.plot([probe.low, probe.high], [y, y], color=colour, linewidth=2.0)
+        ax.plot([probe.auc], [y], color=colour, marker="D" if warns else "o", linestyle="")
+    ax.set_yticks(range(len(measured)), [probe.group for probe in reversed(measured)], color=theme.ink)
+    lows = [low for probe in measured for low in (probe.low, probe.auc) if low is not None]
     ax.set_xlim(min([0.4, *(low - 0.02 for low in lows)]), 1.02)
     ax.set_ylim(-0.7, len(measured) - 0.3)
     figure.legend(

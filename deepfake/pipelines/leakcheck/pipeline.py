@@ -3,16 +3,12 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from deepfake.catalog.identity_overlap import find_overlaps, names_people
-from deepfake.catalog.splits import rank_split
 from deepfake.config import LeakcheckJobConfig, hash_config
 from deepfake.errors import UsageError
 from deepfake.execution import session
@@ -35,45 +31,9 @@ from deepfake.pipelines.leakcheck import (
 from deepfake.pipelines.leakcheck.findings import Finding
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.pipelines.leakcheck.probes import Probe
+from deepfake.pipelines.leakcheck.result import LeakcheckResult, count_values, result_as_json
 
 log = logging.getLogger(__name__)
-
-OK, LEAKS = "no leak found", "splits overlap"
-IN_PART = "no leak found by the checks that were made"
-PERHAPS = "splits may overlap"  # pictures that are nearly the same
-CONFLICT = "copies contradict each other"
-SHORTCUT = "fakes can be told without faces"
-
-
-@dataclass(frozen=True)
-class LeakcheckResult:
-    """Everything that was found out."""
-
-    input: LeakcheckInput
-    findings: list[Finding]
-    probes: list[Probe]
-    uploads: uploads.Uploads | None
-    pictures: pa.Table
-    failing: list[str]  # what makes the job fail, in words
-    warnings: list[str]
-    not_looked_for: list[str]  # kinds of findings
-    counts: dict[str, int] = field(default_factory=dict)  # findings about the input, by kind
-
-    @property
-    def verdict(self) -> str:
-        """The worst of what was found, in few words, whether the job fails for it or not."""
-        if set(self.counts) - {"near_duplicate", "label_conflict"}:
-            return LEAKS
-        if self.counts:
-            return PERHAPS if "near_duplicate" in self.counts else CONFLICT
-        if probes.list_shortcuts(self.probes):
-            return SHORTCUT
-        return IN_PART if self.not_looked_for else OK
-
-    @property
-    def unreadable(self) -> int:
-        """Files of a catalog that could not be looked at."""
-        return int(pc.sum(self.pictures["problem"].is_valid()).as_py() or 0)
 
 
 def run(config: LeakcheckJobConfig) -> Outcome:
@@ -113,8 +73,8 @@ def describe_input(loaded: LeakcheckInput, known: uploads.Uploads | None) -> dic
         "input": loaded.uri,
         "checked_as": loaded.kind,
         "videos": loaded.videos.num_rows,
-        "by_split": _count_values(loaded.videos["split"]),
-        "by_label": _count_values(loaded.videos["label"]),
+        "by_split": count_values(loaded.videos["split"]),
+        "by_label": count_values(loaded.videos["label"]),
         "uploads_known": known.count if known else "no",
     }
 
@@ -232,11 +192,6 @@ def _require_own_output(config: LeakcheckJobConfig) -> None:
         raise UsageError(f"--output {config.output}: this is the input; give a folder of its own")
 
 
-def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    counted = Counter("none" if value is None else str(value) for value in column.to_pylist())
-    return dict(sorted(counted.items(), key=lambda item: rank_split(item[0])))
-
-
 def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
     table = findings.make_table(result.findings, hash_config(config))
     tables.write_table(storage, join(config.output, "overlaps.parquet"), table)
@@ -247,64 +202,5 @@ def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Sto
     shown = thumbnails.make_thumbnails(
         rows, result.input, result.pictures, config.report.max_thumbnails, storage
     )
-    contents = page.Contents(
-        verdict=result.verdict,
-        clean=result.verdict == OK,
-        failing=result.failing,
-        warnings=result.warnings,
-        counts=result.counts,
-        not_looked_for=result.not_looked_for,
-        rows=rows,
-        probes=[probe.as_json() for probe in result.probes],
-        pictures=shown,
-        facts=_list_facts(result, config),
-        probe_auc=config.leakcheck.probe_auc,
-    )
-    report = page.write_leakcheck_page(config.output, storage, contents, config.report)
+    report = page.write_leakcheck_page(result, rows, shown, config, storage)
     return [report, uri, join(config.output, "overlaps.csv")]
-
-
-def result_as_json(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, Any]:
-    """What ``leakcheck.json`` holds; the single findings are in table ``overlaps``."""
-    uploads_known = None
-    if (known := result.uploads) is not None:
-        in_two = [
-            {"upload": f.key, "clips": [f.video_a, f.video_b], "splits": [f.split_a, f.split_b]}
-            for f in result.findings
-            if f.scope == findings.OFFICIAL
-        ]
-        uploads_known = {
-            "clips": len(known.of_clip), "uploads": known.count, "in_two_official_splits": in_two,
-        }  # fmt: skip
-    return {
-        "verdict": result.verdict,
-        "failing": result.failing,
-        "warnings": result.warnings,
-        "input": result.input.uri,
-        "checked_as": result.input.kind,
-        "videos": result.input.videos.num_rows,
-        "pictures": result.pictures.num_rows,
-        "unreadable": result.unreadable,
-        "found": result.counts,
-        "not_looked_for": result.not_looked_for,
-        "uploads": uploads_known,
-        "probes": [probe.as_json() for probe in result.probes],
-        "config": config.leakcheck.model_dump(mode="json"),
-        "config_sha256": hash_config(config),
-    }
-
-
-def _list_facts(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, object]:
-    options, known, loaded = config.leakcheck, result.uploads, result.input
-    frames = np.array(result.pictures["thumbnail"].is_valid())
-    return {
-        "Data": loaded.uri,
-        "Checked as": "crops of jobs/preprocess.py" if loaded.kind == "crops" else "files as listed",
-        "Videos": ", ".join(f"{n:,} {s}" for s, n in _count_values(loaded.videos["split"]).items()),
-        "Pictures looked at": f"{len(frames):,}, of which {int((~frames).sum()):,} show nothing",
-        "Files that could not be looked at": result.unreadable or None,
-        "Near duplicates": f"at most {options.max_hash_distance} of 64 bits of the perceptual hash and "
-        f"{options.max_pixel_difference} of 1 - correlation apart, mirrored or not",
-        "Uploads": f"{len(known.of_clip):,} clips of {known.count:,} uploads" if known else None,
-        "Fails on": ", ".join(options.fail_on) or "nothing",
-    }

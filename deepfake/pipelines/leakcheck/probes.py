@@ -6,8 +6,8 @@ interval from resampling whole identity groups. 0.5 is what honest data give.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -45,10 +45,6 @@ class Probe:
     high: float | None = None
     features: tuple[Feature, ...] = ()  # most telling first
     reason: str = ""  # why nothing was measured
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
 
     def put_in_words(self) -> str:
         """What to tell people of a shortcut."""

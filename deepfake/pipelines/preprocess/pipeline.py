@@ -55,20 +55,16 @@ class PreprocessJob(UnitJob[PreprocessJobConfig]):
 
     @property
     def made_by(self) -> str:
-        """See ``UnitJob``."""
         return f"detector {self.config.detector.name}"
 
     def describe(self) -> dict[str, Any]:
-        """See ``UnitJob``."""
         sections = {"catalog", "sampling", "detector", "crop"}
         return {"input": self.config.input, **self.config.model_dump(mode="json", include=sections)}
 
     def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
-        """See ``UnitJob``."""
         return long_videos.share_pieces(waiting, extraction, self.config.ray, self.output)
 
     def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
-        """See ``UnitJob``."""
         assert extraction is not None
         extract = ExtractCrops(extraction, self.storage, self.output.config_sha256)
         blocks = [runner.make_block(unit) for unit in units]
@@ -76,11 +72,9 @@ class PreprocessJob(UnitJob[PreprocessJobConfig]):
         return runner.run_on_workers(blocks, MakeUnit, {"extract": extract, "output": self.output}, workers)
 
     def make_tables_of_copies(self, copies: pa.Table) -> Mapping[str, pa.Table]:
-        """See ``UnitJob``."""
         return {"crops": tables.from_rows("crops", [], self.output.config_sha256)}
 
     def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
-        """See ``UnitJob``."""
         videos = self.output.read_finished_videos()
         assert videos is not None
         write_yield(videos, self.output, self.config.detector.name)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +15,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
-from deepfake.metrics import Interval, bound_precision, predict_precision
+from deepfake.metrics import bound_precision, predict_precision
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import video_page
 from deepfake.report import html
@@ -140,28 +139,23 @@ def _sort_most_first(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-@dataclass(frozen=True)
-class Alarms:
-    """How many of those called fake are fakes, where ``prevalence`` of all videos are."""
+def predict_alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[dict[str, Any]]:
+    """How many of those called fake are fakes, where ``prevalence`` of all videos are.
 
-    prevalence: float
-    right: float | None
-    interval: Interval | None  # 95 %: what so few validation videos can show
-
-
-def predict_alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[Alarms]:
-    """One for each prevalence; empty where the error rates are not known."""
+    ``prevalence, right`` (the share), ``interval`` (95 %: what so few validation videos can show) for each of
+    several; empty where the error rates are not known.
+    """
     if point is None or point.measured is None:
         return []
     seen = point.measured
     hits, fakes = seen.effective_fakes or (round(seen.tpr * seen.fake_videos), seen.fake_videos)
     false_alarms, reals = seen.effective_reals or (round(seen.fpr * seen.real_videos), seen.real_videos)
     return [
-        Alarms(
-            share,
-            predict_precision(seen.tpr, seen.fpr, share),
-            bound_precision(hits, fakes, false_alarms, reals, share),
-        )
+        {
+            "prevalence": share,
+            "right": predict_precision(seen.tpr, seen.fpr, share),
+            "interval": bound_precision(hits, fakes, false_alarms, reals, share),
+        }
         for share in prevalence
     ]
 

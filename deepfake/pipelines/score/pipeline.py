@@ -96,28 +96,23 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
 
     @property
     def made_by(self) -> str:
-        """See ``UnitJob``."""
         return self.network.made_with
 
     def list_videos(self) -> pa.Table:
-        """See ``UnitJob``."""
         if self.kept is None:
             return super().list_videos()
         return self.kept.videos.slice(0, self.config.limit)
 
     @property
     def needs_workers(self) -> bool:
-        """See ``UnitJob``."""
         return self.config.scoring.use_gpu
 
     def estimate_core_seconds(self, listed: pa.Table) -> float:
-        """See ``UnitJob``."""
         if self.kept is None:
             return super().estimate_core_seconds(listed)
         return stored_crops.SECONDS_PER_CROP * sum(listed["faces"].to_pylist())
 
     def describe_plan(self, listed: pa.Table) -> dict[str, Any]:
-        """See ``UnitJob``."""
         if self.kept is None:
             return super().describe_plan(listed)
         rest = planning.select_missing(
@@ -136,7 +131,6 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         }
 
     def describe(self) -> dict[str, Any]:
-        """See ``UnitJob``."""
         sections = self.config.model_dump(mode="json", include=set(self.config.row_sections))
         return {
             "input": self.config.input,
@@ -168,17 +162,16 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         self.always: frozenset[str] | None = None  # units that are done however short the time is
 
     def make_extraction(self) -> ExtractConfig | None:
-        """See ``UnitJob``."""
         return super().make_extraction() if self.kept is None else None
 
     def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
-        """See ``UnitJob``; not where there is a first pass, for which this would come too late."""
+        """Not where there is a first pass, for which this would come too late."""
         if self.config.scoring.first_pass:
             return waiting
         return long_videos.share_pieces(waiting, extraction, self.config.ray, self.output, self.deadline)
 
     def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
-        """See ``UnitJob``. Past the deadline only the first units are done, one a worker that has a place."""
+        """Past the deadline only the first units are done, one a worker that has a place."""
         scoring, sha256 = self.config.scoring, self.output.config_sha256
         make: MakeCrops = ReadCrops(self.storage, sha256)
         first: ExtractCrops | None = None
@@ -207,7 +200,6 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         return runner.run_on_workers(blocks, CutAndScoreUnit, arguments, workers)
 
     def cut_to_what_is_done(self, work: Todo) -> Todo:
-        """See ``UnitJob``."""
         finished = self.output.list_finished_units()
         done = [unit for unit in work.units if unit.unit_id in finished]
         if len(done) == len(work.units):
@@ -227,7 +219,6 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         return {**score_tables(copies, no_crops, np.empty(0), self.judgement), **kept}
 
     def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
-        """See ``UnitJob``."""
         config, output = self.config, self.output
         videos = output.read_all("video_scores")
         made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"

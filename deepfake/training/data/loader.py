@@ -78,13 +78,11 @@ class LoaderThread:
     """Reads and decodes in the thread of its ``BatchStream``, which works while TensorFlow does."""
 
     def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[pa.Table]:
-        """See ``Feeder``."""
         reader = worker.WindowReader(source.files, source.storage, source.is_framed)
         for first, stop in share.windows:
             yield from reader.read_tables(worker.list_crops(source.rows, plan, share.positions[first:stop]))
 
     def decode(self, decoder: CropDecoder, stored: Iterator[pa.Table]) -> Iterator[DecodedCrops]:
-        """See ``Feeder``."""
         return map(decoder.decode, stored)
 
 
@@ -102,7 +100,6 @@ class LoaderWorkers:
         self._actors = [actor.remote() for _ in range(resources.data_tasks)]
 
     def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[ray.ObjectRef[pa.Table]]:
-        """See ``Feeder``."""
         task = ray.remote(worker.read_window).options(
             num_cpus=0,
             max_retries=-1,
@@ -128,7 +125,6 @@ class LoaderWorkers:
     def decode(
         self, decoder: CropDecoder, stored: Iterator[ray.ObjectRef[pa.Table]]
     ) -> Iterator[DecodedCrops]:
-        """See ``Feeder``."""
         shared = ray.put(decoder)
         turns = itertools.cycle(self._actors)
         pending: deque[ray.ObjectRef[DecodedCrops]] = deque()

@@ -226,14 +226,14 @@ def test_the_thresholds_of_validation_are_tried_on_these_videos() -> None:
     threshold = chosen.operating_points[0].threshold
     measured = results.measure_faces(table(*two_classes(videos=20)), CONFIG, threshold, chosen)
     decisions = measured.decisions
-    assert [point["name"] for point in decisions.points] == ["balanced", "fpr_0.01", "fpr_0.001"]
-    balanced = decisions.points[0]
+    assert [point["name"] for point in decisions.operating_points] == ["balanced", "fpr_0.01", "fpr_0.001"]
+    balanced = decisions.operating_points[0]
     assert balanced["tpr"] == measured.video.overall["recall"]
     assert balanced["fpr"] == pytest.approx(1 - measured.video.overall["specificity"])
     low, high = balanced["precision_interval"]
     assert low <= balanced["precision"] <= high
-    assert decisions.points[1]["note"] and "40 real validation videos" in decisions.points[1]["note"]
-    assert decisions.band is not None and decisions.band["n"] == 40
+    assert "40 real validation videos" in (decisions.operating_points[1]["note"] or "")
+    assert decisions.uncertain_band is not None and decisions.uncertain_band["n"] == 40
     assert decisions.coverage[0]["accuracy"] == measured.video.overall["accuracy"]
     assert [row["name"] for row in decisions.calibration] == [
         "score",
@@ -245,14 +245,15 @@ def test_the_thresholds_of_validation_are_tried_on_these_videos() -> None:
 def test_what_a_bundle_without_proof_promises_is_not_repeated() -> None:
     chosen = choose_decisions().model_copy(update={"unproven": "it guesses"})
     found = results.measure_faces(table(*two_classes(videos=20)), CONFIG, 0.5, chosen).decisions
-    assert {point["precision"] for point in found.points} == {None} and found.points[0]["tpr"] is not None
-    assert (found.band, found.unproven) == (None, "it guesses")
+    assert {point["precision"] for point in found.operating_points} == {None}
+    assert found.operating_points[0]["tpr"] is not None
+    assert (found.uncertain_band, found.unproven) == (None, "it guesses")
 
 
 def test_without_a_bundle_only_the_threshold_in_force_is_tried() -> None:
     decisions = results.measure_faces(table(*two_classes()), CONFIG, 0.5).decisions
-    assert [point["name"] for point in decisions.points] == ["in force"]
-    assert decisions.band is None and decisions.calibration == []
+    assert [point["name"] for point in decisions.operating_points] == ["in force"]
+    assert decisions.uncertain_band is None and decisions.calibration == []
 
 
 def test_everything_measured_is_json() -> None:

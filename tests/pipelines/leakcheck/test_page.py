@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from deepfake.config import LeakcheckJobConfig
+from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.pipelines.leakcheck import findings
+from deepfake.pipelines.leakcheck import findings, scan
 from deepfake.pipelines.leakcheck.findings import Finding
-from deepfake.pipelines.leakcheck.page import Contents, write_leakcheck_page
+from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
+from deepfake.pipelines.leakcheck.page import write_leakcheck_page
 from deepfake.pipelines.leakcheck.probes import Feature, Probe
+from deepfake.pipelines.leakcheck.result import LeakcheckResult
 from tests.pipelines.leakcheck.made import face, png
 
 Opener = Callable[..., Page]
@@ -39,20 +43,21 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Probe("colour", "none", 0.52, 0.44, 0.6, (feature,)),
         Probe("codec", "not measured", reason="not known, or the same everywhere"),
     ]
-    contents = Contents(
-        verdict="splits overlap",
-        clean=False,
+    videos = tables.from_rows("videos", [])
+    result = LeakcheckResult(
+        LeakcheckInput("crops", "s3://bucket/crops", videos),
+        found,
+        probes,
+        uploads=None,
+        pictures=scan.PICTURES.empty_table(),
         failing=["1 identity is in two splits"],
         warnings=[probes[1].put_in_words()],
-        counts={"identity": 1, "near_duplicate": 3},
         not_looked_for=["upload"],
-        rows=rows,
-        probes=[probe.as_json() for probe in probes],
-        pictures={("b.mp4", 0): png(face(1)), (f"{'long/' * 12}1.mp4", 30): png(face(2))},
-        facts={"Data": "s3://bucket/crops", "Nothing": None},
-        probe_auc=0.6,
+        counts={"identity": 1, "near_duplicate": 3},
     )
-    return Path(write_leakcheck_page(str(tmp_path_factory.mktemp("page")), Storage(), contents))
+    pictures = {("b.mp4", 0): png(face(1)), (f"{'long/' * 12}1.mp4", 30): png(face(2))}
+    config = LeakcheckJobConfig(input="s3://bucket/crops", output=str(tmp_path_factory.mktemp("page")))
+    return Path(write_leakcheck_page(result, rows, pictures, config, Storage()))
 
 
 @pytest.mark.browser
