@@ -1,6 +1,7 @@
 """The ways a job ends early, besides a bug."""
 
 import signal
+from collections.abc import Iterator
 
 
 class UsageError(ValueError):
@@ -35,3 +36,11 @@ class Stopped(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
+
+
+def list_causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised for, in Python's or in Ray's words, the first cause last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "cause", None) or cause.__cause__

@@ -34,7 +34,6 @@ _COLUMNS = (
     "video_id", "frame_index", "face_index", "box", "frame_width", "frame_height", "sharpness",
     "dataset", "label", "method", "compression", "split", "target_id", "source_id", "group_id",
 )  # fmt: skip
-_TEXT = ("dataset", "method", "compression", "split", "target_id", "source_id", "group_id")
 _HASHED = ("video_id", "frame_index", "face_index", "box", "sharpness", "label", "method", "split")
 _READERS = 8  # files whose footers and key columns are fetched at once; matters on S3 only
 
@@ -109,11 +108,7 @@ class Rows:
 def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
     """Index a crops folder; ``limit`` keeps the crops of the first so many videos."""
     files = list_part_files(uri, storage)
-    table = index_rows(files, "crops", _COLUMNS, storage)
-    for column in _TEXT:
-        place = table.schema.get_field_index(column)
-        table = table.set_column(place, column, table[column].cast(pa.string()))
-    table = table.combine_chunks()
+    table = index_rows(files, "crops", _COLUMNS, storage).combine_chunks()
     require_distinct(table, uri)
     if limit is not None:
         videos = pc.unique(table["video_id"])[:limit]

@@ -232,19 +232,6 @@ def _measure_exit(start: np.ndarray, direction: np.ndarray, box: tuple[float, fl
     return float(max(0.0, distance.min()))
 
 
-def _outline_face(axes: _Axes) -> list[np.ndarray]:
-    return [np.array(axes.contour(_JAW) + axes.contour(_BROWS))]
-
-
-def _outline_extended(axes: _Axes) -> list[np.ndarray]:
-    return [np.array(axes.contour(_JAW) + axes.contour(_FOREHEAD, forehead=True))]
-
-
-def _outline_raised(axes: _Axes) -> list[np.ndarray]:
-    """To the middle of the forehead."""
-    return [np.array(axes.contour(_JAW) + axes.contour(_RAISED, forehead=True))]
-
-
 def _outline_sectors(axes: _Axes) -> list[np.ndarray]:
     """The two halves of the face and the nose, which leave out what is between the brows."""
     sides = axes.contour(_JAW) + axes.contour(_BROWS)
@@ -254,10 +241,11 @@ def _outline_sectors(axes: _Axes) -> list[np.ndarray]:
     return [*halves, np.array([*axes.landmarks[:2], nose, chin])]
 
 
+# The convex outlines that make up a region; ``raised`` goes to the middle of the forehead.
 _REGIONS: dict[str, Callable[[_Axes], list[np.ndarray]]] = {
-    "face": _outline_face,
-    "extended": _outline_extended,
-    "raised": _outline_raised,
+    "face": lambda axes: [np.array(axes.contour(_JAW) + axes.contour(_BROWS))],
+    "extended": lambda axes: [np.array(axes.contour(_JAW) + axes.contour(_FOREHEAD, forehead=True))],
+    "raised": lambda axes: [np.array(axes.contour(_JAW) + axes.contour(_RAISED, forehead=True))],
     "sectors": _outline_sectors,
 }
 

@@ -88,17 +88,11 @@ def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.T
     [entry] = block.to_pylist()
     survey_id = entry.pop("survey_id")
 
-    def survey(attempt: Attempt) -> pa.Table:
-        if attempt.begin(entry["video_id"]):
-            found = get_extractor(fit_to_machine(config), output.storage).survey(
-                entry, config.sampling.piece_seconds
-            )
-        else:
-            found = make_left_out(entry, "packets")
-        attempt.rest()
-        return _stage(survey_id, "packets", found, output)
+    def survey() -> ExtractionResult:
+        extractor = get_extractor(fit_to_machine(config), output.storage)
+        return extractor.survey(entry, config.sampling.piece_seconds)
 
-    return attempt_unit(survey_id, survey)
+    return _attempt(survey_id, entry, "packets", survey, output)
 
 
 def look_at_piece(
@@ -110,24 +104,27 @@ def look_at_piece(
     [entry] = block.to_pylist()
     survey_id, name, first, stop = (entry.pop(key) for key in ("survey_id", "piece_id", "first", "stop"))
 
-    def look(attempt: Attempt) -> pa.Table:
+    def look() -> ExtractionResult:
         packets = tables.read_table(output.storage, output.locate_unit("packets", survey_id), "packets")
-        if attempt.begin(entry["video_id"]):
-            found = get_extractor(fit_to_machine(config), output.storage).look(entry, (first, stop), packets)
-        else:
-            found = make_left_out(entry, "pieces")
+        return get_extractor(fit_to_machine(config), output.storage).look(entry, (first, stop), packets)
+
+    return _attempt(name, entry, "pieces", look, output)
+
+
+def _attempt(
+    unit_id: str, entry: dict[str, Any], table: str, look: Callable[[], ExtractionResult], output: Output
+) -> pa.Table:
+    """Have a video or a piece looked at, unless workers have died of it, and staged; its ``videos`` row."""
+
+    def work(attempt: Attempt) -> pa.Table:
+        found = look() if attempt.begin(entry["video_id"]) else make_left_out(entry, table)
         attempt.rest()
-        return _stage(name, "pieces", found, output)
+        require_readable(unit_id, [found.video], output.storage)
+        row = tables.from_rows("videos", [found.video], output.config_sha256)
+        output.write_unit(unit_id, {table: found.table, "videos": row})
+        return make_answer(row)
 
-    return attempt_unit(name, look)
-
-
-def _stage(unit_id: str, table: str, found: ExtractionResult, output: Output) -> pa.Table:
-    """Write what was found in a video or a piece; its ``videos`` row."""
-    require_readable(unit_id, [found.video], output.storage)
-    row = tables.from_rows("videos", [found.video], output.config_sha256)
-    output.write_unit(unit_id, {table: found.table, "videos": row})
-    return make_answer(row)
+    return attempt_unit(unit_id, work)
 
 
 def _survey(

@@ -8,6 +8,7 @@ import functools
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -40,9 +41,7 @@ class PrivateName:
     def exists(self) -> bool:
         """Whether the installed Ray has it."""
         try:
-            found: Any = importlib.import_module(self.module)
-            for name in self.path.split("."):
-                found = getattr(found, name)
+            pkgutil.resolve_name(f"{self.module}:{self.path}")
         except (ImportError, AttributeError):
             return False
         return True

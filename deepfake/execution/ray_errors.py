@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError, UsageError, list_causes
 from deepfake.io.tables import TableError
 
 RETRIES = "\nFailed to apply UDF transform after"  # what Ray Data adds to a message
@@ -26,14 +26,6 @@ def raise_user_errors(work: str | None = None) -> Iterator[None]:
         if work is None:
             raise
         raise JobError(f"{work} stopped: {error.cause or error}") from error
-
-
-def list_causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised for, the first cause last."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
 
 
 def unwrap(error: BaseException) -> BaseException:

@@ -58,16 +58,14 @@ def run_on_workers(
     if not session.workers_exist():
         yield from _do_here(worker(**arguments), blocks)
         return
-    results = ray.data.from_blocks(list(blocks)).map_batches(
+    yield from _run_stage(
+        blocks,
         worker,
         fn_constructor_kwargs=dict(arguments),
-        batch_size=None,  # a block is a unit
-        batch_format="pyarrow",
         compute=pools.make_actor_pool(workers, at_once),
         num_cpus=demand.get("CPU", 0),
         num_gpus=demand.get("GPU"),
     )
-    yield from stream_answers(pools.tune_for_one_stage(results))
 
 
 def run_tasks(
@@ -80,13 +78,14 @@ def run_tasks(
     if not session.workers_exist():
         yield from _do_here(partial(function, **arguments), blocks)
         return
+    compute = pools.make_task_pool(pools.await_workers(config, len(blocks)))
+    yield from _run_stage(blocks, function, fn_kwargs=dict(arguments), compute=compute, num_cpus=1)
+
+
+def _run_stage(blocks: Sequence[pa.Table], work: Callable[..., Any], **options: Any) -> Answers:
+    """What Ray Data's workers answer for blocks in one stage; a block is a unit, which goes whole to one."""
     results = ray.data.from_blocks(list(blocks)).map_batches(
-        function,
-        fn_kwargs=dict(arguments),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=pools.make_task_pool(pools.await_workers(config, len(blocks))),
-        num_cpus=1,
+        work, batch_size=None, batch_format="pyarrow", **options
     )
     yield from stream_answers(pools.tune_for_one_stage(results))
 

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from botocore import exceptions as boto
 
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import JobError, UsageError, list_causes
 
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role; "
@@ -34,6 +34,7 @@ _THROTTLED = {"SlowDown", "503", "Throttling", "ThrottlingException", "RequestLi
 _BROKEN = {"InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "504"}
 _UNMET = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey"}
 _UNKNOWN = {"NotImplemented", "501", "InvalidArgument", "InvalidRequest"}
+_CUT_OFF = (aiohttp.ClientError, IncompleteRead, ConnectionError, TimeoutError)
 _GO_ON = "run the same command again to go on"
 
 
@@ -67,10 +68,10 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
         )
     if code in _BROKEN:
         return JobError(f"{uri}: the S3 server failed ({code}); {_GO_ON}")
-    if code is None and _is_any(error, (aiohttp.ClientError, IncompleteRead, ConnectionError, TimeoutError)):
+    if code is None and any(isinstance(one, _CUT_OFF) for one in list_causes(error)):
         return JobError(f"{uri}: the connection to the S3 server was cut off, each time; {_GO_ON}")
     if code in {"403", "400"}:
-        code = _find_code(_probe_failure(probe, bucket)) or code
+        code = _probe_code(probe, bucket) or code
     if code in _REFUSED:
         return UsageError(f"{uri}: bucket {bucket!r} refuses these credentials: {_REFUSED[code]}")
     if code == "NoSuchBucket" or (code == "404" and uri.rstrip("/") == f"s3://{bucket}"):
@@ -92,27 +93,15 @@ def is_unknown_request(error: BaseException) -> bool:
     return _find_code(error) in _UNKNOWN
 
 
-def _find_code(error: BaseException | None) -> str | None:
+def _find_code(error: BaseException) -> str | None:
     """S3's code for an error, or for what it was raised from."""
-    while error is not None:
-        if isinstance(error, boto.ClientError):
-            return str(error.response.get("Error", {}).get("Code"))
-        error = error.__cause__
-    return None
+    told = [one for one in list_causes(error) if isinstance(one, boto.ClientError)]
+    return str(told[0].response.get("Error", {}).get("Code")) if told else None
 
 
-def _is_any(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Whether an error, or what it was raised from, is of one of these kinds."""
-    while error is not None:
-        if isinstance(error, kinds):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _probe_failure(probe: Callable[[str], Any], bucket: str) -> BaseException | None:
+def _probe_code(probe: Callable[[str], Any], bucket: str) -> str | None:
     try:
         probe(bucket)
     except (OSError, boto.BotoCoreError, boto.ClientError) as error:
-        return error
+        return _find_code(error)
     return None

@@ -17,9 +17,9 @@ from ray.train.backend import Backend, BackendConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import TrainingConfig
-from deepfake.errors import JobError
+from deepfake.errors import JobError, list_causes
 from deepfake.execution import nodes, ray_compat, session, waiting
-from deepfake.execution.ray_errors import list_causes, raise_user_errors
+from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import split_uri

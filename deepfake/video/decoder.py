@@ -92,6 +92,7 @@ class VideoFile:
         self._container: Any = None
         self.damage: str | None = None  # the first that was found on the way, in words
         self._lost = self._asked = 0  # frames
+        self.passes = self.seeks = self.missed = 0  # goes at decoding, jumps over gaps, goes led astray
         self._turn: Orientation | None = None  # what the stream last said
         head = file.read(16)
         file.seek(0)
@@ -251,6 +252,7 @@ class VideoFile:
             try:
                 yield from self._decode_needed(needed, index_of, seek=True)
             except SeekMissed:
+                self.missed += 1
                 yield from self._decode_needed(needed, index_of, seek=False)
         except CannotStart:
             pass
@@ -262,6 +264,7 @@ class VideoFile:
 
     def _decode_needed(self, needed: np.ndarray, index_of: dict[int, int], seek: bool) -> Iterator[Frame]:
         """Send the needed packets; frames whose stamp is in ``index_of`` come out, and leave it."""
+        self.passes += 1
         stream = self._open_stream()
         self._fetch_only(needed)
         context = stream.codec_context
@@ -336,6 +339,7 @@ class VideoFile:
 
     def _seek(self, stream: Any, first: int) -> tuple[int, Iterator[Any]]:
         """Go to packet ``first`` or before it: which comes next, and the packets from there."""
+        self.seeks += 1
         target = int(self._packets.stamps[first])
         if self._container.format.name == "mpegts":  # sought by time of decoding, which is earlier
             target -= round(TS_LEAD_SECONDS / self._packets.time_base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from deepfake.config import SamplingConfig
 from deepfake.io.ranged_file import RangedFile, merge_ranges
 from deepfake.video import decoder
-from deepfake.video.decoder import SeekMissed, VideoFile
+from deepfake.video.decoder import VideoFile
 from deepfake.video.mp4 import MediaFile, find_media_ranges, subtract_ranges
 from deepfake.video.packets import Packets, choose_cuts, find_needed_packets, find_run_starts, find_runs
 from tests.clips import decode_everything, write_clip
@@ -97,37 +98,9 @@ def everything(clip: Path) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def always_seek(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Every gap is sought over; whether each seek found what was listed."""
+def always_seek(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every gap is sought over."""
     monkeypatch.setattr(decoder, "SEEK_BYTES", -1)
-    found: list[bool] = []
-    plain = VideoFile._seek
-
-    def seek(self: VideoFile, *args: Any) -> Any:
-        try:
-            answer = plain(self, *args)
-        except SeekMissed:
-            found.append(False)
-            raise
-        found.append(True)
-        return answer
-
-    monkeypatch.setattr(VideoFile, "_seek", seek)
-    return found
-
-
-@pytest.fixture
-def decoding_passes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """One entry for each time that the file is gone through for decoding."""
-    found: list[bool] = []
-    plain = VideoFile._decode_needed
-
-    def decode(self: VideoFile, *args: Any, **how: Any) -> Any:
-        found.append(how["seek"])
-        return plain(self, *args, **how)
-
-    monkeypatch.setattr(VideoFile, "_decode_needed", decode)
-    return found
 
 
 def in_memory(content: bytes) -> RangedFile:
@@ -151,12 +124,7 @@ POLICIES = [
 @pytest.mark.parametrize("sampling", POLICIES, ids=lambda config: f"{config.policy}-{config.every_n}")
 @pytest.mark.parametrize("where", ["local", "remote"])
 def test_pixels_are_those_of_decoding_everything_also_where_gaps_are_sought_over(
-    clip: Path,
-    everything: list[np.ndarray],
-    always_seek: list[bool],
-    decoding_passes: list[bool],
-    where: str,
-    sampling: SamplingConfig,
+    clip: Path, everything: list[np.ndarray], always_seek: None, where: str, sampling: SamplingConfig
 ) -> None:
     file = clip.open("rb") if where == "local" else in_memory(clip.read_bytes())
     with file, VideoFile(file, sampling) as source:
@@ -169,22 +137,22 @@ def test_pixels_are_those_of_decoding_everything_also_where_gaps_are_sought_over
     for index, rgb in sampled.items():
         np.testing.assert_array_equal(rgb, everything[index], err_msg=f"frame {index}")
     if clip.suffix in (".mp4", ".mkv", ".webm"):
-        assert all(always_seek)
+        assert source.missed == 0
     if "intra-refresh" not in clip.parent.name and clip.suffix != ".ts":
-        assert len(decoding_passes) == 1, "no frame had to be decoded again"
+        assert source.passes == 1, "no frame had to be decoded again"
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 def test_a_transport_stream_is_sought_in_by_time_of_decoding(
-    tmp_path: Path, always_seek: list[bool], decoding_passes: list[bool], codec: str
+    tmp_path: Path, always_seek: None, codec: str
 ) -> None:
     options = {"x264-params": X264} if codec == "libx264" else {"bf": "2", "g": "12"}
     clip = write_clip(tmp_path / "clip.ts", frames=500, codec=codec, options=options)
     everything = decode_everything(clip)
     with clip.open("rb") as file, VideoFile(file, SamplingConfig(policy="count", count=4)) as source:
         sampled = {frame.index: frame.to_rgb() for frame in source.sample()}
-    assert always_seek == [True] * 4
-    assert decoding_passes == [True], "no frame had to be decoded again"
+    assert (source.seeks, source.missed) == (4, 0)
+    assert source.passes == 1, "no frame had to be decoded again"
     assert len(sampled) == 4
     for index, rgb in sampled.items():
         np.testing.assert_array_equal(rgb, everything[index])
@@ -205,7 +173,7 @@ def test_frames_of_an_intra_refresh_are_not_taken_from_a_start_in_its_middle(
 
 
 def test_any_frame_alone_has_the_pixels_of_decoding_everything(
-    clip: Path, everything: list[np.ndarray], always_seek: list[bool]
+    clip: Path, everything: list[np.ndarray], always_seek: None
 ) -> None:
     with clip.open("rb") as file, VideoFile(file, SamplingConfig()) as source:
         for index in range(source.info.frames_total):
@@ -256,23 +224,17 @@ def test_of_a_long_remote_file_little_more_than_the_wanted_frames_is_fetched(tmp
     assert remote.requests < 12
 
 
-def test_a_seek_that_leads_astray_costs_time_and_no_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_seek_that_does_not_find_what_was_listed_costs_time_and_no_frame(
+    tmp_path: Path, always_seek: None
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4", options={"x264-params": X264})
-    monkeypatch.setattr(decoder, "SEEK_BYTES", -1)
-    sought: list[int] = []
-
-    def astray(self: VideoFile, stream: Any, first: int) -> Any:
-        sought.append(first)
-        self._container.seek(int(self._packets.stamps[-1]), stream=stream)
-        return first, self._demux(stream)
-
-    monkeypatch.setattr(VideoFile, "_seek", astray)
-    everything = decode_everything(clip)
-    with clip.open("rb") as file, VideoFile(file, SamplingConfig(every_n=25)) as source:
+    everything, sampling = decode_everything(clip), SamplingConfig(every_n=25)
+    with clip.open("rb") as file, VideoFile(file, sampling) as source:
+        listing = source.list_packets()
+    astray = replace(listing, packets=replace(listing.packets, sizes=listing.packets.sizes + 1))
+    with clip.open("rb") as file, VideoFile(file, sampling, listing=astray) as source:
         sampled = {frame.index: frame.to_rgb() for frame in source.sample()}
-    assert sought
+    assert source.seeks > 0 and source.missed == 1
     assert sorted(sampled) == [0, 25, 50]
     for index, rgb in sampled.items():
         np.testing.assert_array_equal(rgb, everything[index])
@@ -280,17 +242,16 @@ def test_a_seek_that_leads_astray_costs_time_and_no_frame(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_real_clips_sought_in_have_the_pixels_of_decoding_everything(
-    data: Path, always_seek: list[bool]
-) -> None:
-    clips = sorted([*data.glob("ffpp/**/*.mp4"), *data.glob("videos/*/*.m*")])[::6]
+def test_real_clips_sought_in_have_the_pixels_of_decoding_everything(data: Path, always_seek: None) -> None:
+    clips, seeks = sorted([*data.glob("ffpp/**/*.mp4"), *data.glob("videos/*/*.m*")])[::6], 0
     for path in clips:
         everything = decode_everything(path)
         sampling = SamplingConfig(policy="count", count=4)
         with path.open("rb") as file, VideoFile(file, sampling) as source:
             for frame in source.sample():
                 np.testing.assert_array_equal(frame.to_rgb(), everything[frame.index], err_msg=str(path))
-    assert always_seek
+        seeks += source.seeks
+    assert seeks
 
 
 # Packets.

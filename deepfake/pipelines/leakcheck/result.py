@@ -43,7 +43,9 @@ class LeakcheckResult:
             return LEAKS
         if self.counts:
             return PERHAPS if "near_duplicate" in self.counts else CONFLICT
-        return SHORTCUT if probes.list_shortcuts(self.probes) else OK
+        if probes.list_shortcuts(self.probes):
+            return SHORTCUT
+        return IN_PART if self.not_looked_for else OK
 
     @property
     def unreadable(self) -> int:
