@@ -7,7 +7,6 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,6 @@ from deepfake.io.tables.videos import CATALOG, make_video_row
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """What a catalog holds twice."""
-
-    rest: pa.Table  # catalog rows to work on, in their order
-    skipped: pa.Table  # table ``videos``: a row for each copy left out
 
 
 def list_suspects(listed: pa.Table, earlier: pa.Table | None) -> pa.Table:
@@ -85,8 +76,10 @@ def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
 
 def separate_duplicates(
     listed: pa.Table, earlier: pa.Table | None, hashes: Mapping[str, str | None]
-) -> Duplicates:
+) -> tuple[pa.Table, pa.Table]:
     """Leave out every row whose content another row of the same label stands for.
+
+    The other catalog rows, in their order; and table ``videos``: a row for each copy left out.
 
     The first in the catalog's order stands for the others, a video of an earlier run before all. Equal
     bytes under different labels are both kept, with a warning: one of the labels is wrong.
@@ -128,7 +121,7 @@ def separate_duplicates(
                 }
             )
     made.append(tables.from_rows("videos", skipped))
-    return Duplicates(listed.filter(pa.array(keep)), pa.concat_tables(made))
+    return listed.filter(pa.array(keep)), pa.concat_tables(made)
 
 
 def require_no_duplicates(manifest: pa.Table, splits: Sequence[str]) -> None:

@@ -85,8 +85,7 @@ def choose_units(
                 kept = kept.filter(stay)
                 rest = drop_videos(videos, kept).slice(0, most)
                 hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
-        found = duplicates.separate_duplicates(rest, kept, hashes)
-        rest, copies = found.rest, found.skipped
+        rest, copies = duplicates.separate_duplicates(rest, kept, hashes)
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
     if gone is not None:

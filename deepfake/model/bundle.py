@@ -26,7 +26,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
-from deepfake.model.thresholds import Calibration, OperatingPoint, UncertainBand
+from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint, UncertainBand
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class BundleInfo(BaseModel):
     crop: CropConfig | None = None
     rows_version: int = ROWS_VERSION  # of the crops that it was trained with
     crops_config_sha256: str | None = None
-    threshold: float = Field(ge=0.0, le=1.0)
+    threshold: float = Field(ge=0.0, le=1.0)  # scores at or above it are called fake; chosen on validation
     threshold_rule: str = ""
     # what a video is judged by, each by the way of aggregating: mean, median, max, top_k, frame_max
     operating_points: dict[str, tuple[OperatingPoint, ...]] = Field(default_factory=dict)
@@ -83,6 +83,14 @@ class BundleInfo(BaseModel):
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+
+    def look_up_decisions(self, aggregation: str) -> Decisions:
+        """What validation chose for videos whose score is aggregated so; nothing where it chose none."""
+        return Decisions(
+            operating_points=self.operating_points.get(aggregation, ()),
+            uncertain=self.uncertain.get(aggregation),
+            calibration=(self.calibration or {}).get(aggregation),
+        )
 
     def compute_identity(self) -> str:
         """Hash of everything that decides a score."""
@@ -128,28 +136,15 @@ class Bundle:
         """Identity of everything that decides a score: network, input contract, threshold, calibration."""
         return self.info.sha256
 
-    @property
-    def threshold(self) -> float:
-        """Scores at or above this are called fake; chosen on validation."""
-        return self.info.threshold
-
-    def list_operating_points(self, aggregation: str = "mean") -> tuple[OperatingPoint, ...]:
-        """Thresholds on the video score that is aggregated so; empty where validation gave none."""
-        return self.info.operating_points.get(aggregation, ())
-
     def find_operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
-        """One of them by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
-        found = {point.name: point for point in self.list_operating_points(aggregation)}
+        """A threshold by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
+        found = {point.name: point for point in self.info.look_up_decisions(aggregation).operating_points}
         if name not in found:
             there = ", ".join(found) or "none; train the bundle again with this version"
             raise UsageError(
                 f"{self.uri}: no operating point {name!r} for aggregation {aggregation}; there are: {there}"
             )
         return found[name]
-
-    def find_uncertain_band(self, aggregation: str = "mean") -> UncertainBand | None:
-        """The video scores that are better left undecided; None where validation gave no band."""
-        return self.info.uncertain.get(aggregation)
 
     @cached_property
     def network(self) -> Any:

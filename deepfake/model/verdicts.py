@@ -90,18 +90,17 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         aggregation = f"{config.over_tracks} of tracks"
     elif config.aggregation == "top_k" and config.top_k != TOP_K:
         aggregation = f"top {config.top_k}"
-    band = bundle.find_uncertain_band(aggregation)
-    calibration = (bundle.info.calibration or {}).get(aggregation)
-    measured = None
+    decisions = bundle.info.look_up_decisions(aggregation)
+    band, measured = decisions.uncertain, None
     if config.threshold is not None:
         name, threshold = "scoring.threshold", config.threshold
         band = None
-    elif config.operating_point != "default" or bundle.list_operating_points(aggregation):
+    elif config.operating_point != "default" or decisions.operating_points:
         wanted = "balanced" if config.operating_point == "default" else config.operating_point
         measured = bundle.find_operating_point(wanted, aggregation)
         name, threshold = measured.name, measured.threshold
     else:
-        name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.threshold
+        name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.info.threshold
     if unproven := explain_unproven(bundle.info):
         return VerdictRule(name, threshold, 0.0, float(np.nextafter(1.0, 2.0)), unproven=unproven)
     if config.uncertain is not None or band is None:
@@ -110,4 +109,4 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
     else:
         low, high = band.low, band.high
     band_low, band_high = max(0.0, min(low, threshold)), max(high, threshold)
-    return VerdictRule(name, threshold, band_low, band_high, measured, calibration)
+    return VerdictRule(name, threshold, band_low, band_high, measured, decisions.calibration)

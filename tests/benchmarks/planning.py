@@ -51,7 +51,7 @@ def steps(path: Path) -> dict[str, Callable[[dict[str, Any]], Any]]:
         "catalog": lambda _: load_catalog(str(path), CatalogConfig(), Storage()),
         "missing": lambda made: planning.select_missing(made["catalog"], None),
         "suspects": lambda made: duplicates.list_suspects(made["missing"], None),
-        "separate": lambda made: duplicates.separate_duplicates(made["missing"], None, {}).rest,
+        "separate": lambda made: duplicates.separate_duplicates(made["missing"], None, {})[0],
         "units": lambda made: work_units.plan_units(made["separate"], "0" * 64),
     }
 

@@ -35,7 +35,7 @@ def _catalog(folder: Path, contents: dict[str, bytes], labels: dict[str, int] | 
     )
 
 
-def _separate(catalog: pa.Table, earlier: pa.Table | None = None) -> duplicates.Duplicates:
+def _separate(catalog: pa.Table, earlier: pa.Table | None = None) -> tuple[pa.Table, pa.Table]:
     hashed = duplicates.hash_rows(duplicates.list_suspects(catalog, earlier), Storage())
     pairs = zip(hashed["video_id"].to_pylist(), hashed["content_sha256"].to_pylist(), strict=True)
     return duplicates.separate_duplicates(catalog, earlier, dict(pairs))
@@ -47,9 +47,9 @@ def test_only_files_of_equal_size_are_read(tmp_path: Path) -> None:
 
 
 def test_the_first_of_equal_files_stands_for_the_others(tmp_path: Path) -> None:
-    found = _separate(_catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"same"}))
-    assert found.rest["video_id"].to_pylist() == ["a", "b"]
-    assert [(row["video_id"], row["duplicate_of"], row["status"]) for row in found.skipped.to_pylist()] == [
+    rest, copies = _separate(_catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"same"}))
+    assert rest["video_id"].to_pylist() == ["a", "b"]
+    assert [(row["video_id"], row["duplicate_of"], row["status"]) for row in copies.to_pylist()] == [
         ("c", "a", "skipped_duplicate"),
         ("d", "a", "skipped_duplicate"),
     ]
@@ -60,8 +60,8 @@ def test_equal_bytes_under_two_labels_are_kept_and_told(
 ) -> None:
     catalog = _catalog(tmp_path, {"fake.mp4": b"same", "real.mp4": b"same"}, {"fake.mp4": 1, "real.mp4": 0})
     with caplog.at_level(logging.WARNING):
-        found = _separate(catalog)
-    assert found.rest.num_rows == 2
+        rest, _ = _separate(catalog)
+    assert rest.num_rows == 2
     assert "real.mp4" in caplog.text
 
 
@@ -70,8 +70,8 @@ def test_a_copy_of_a_video_of_an_earlier_run_is_left_out(tmp_path: Path) -> None
     [digest] = duplicates.hash_rows(catalog, Storage())["content_sha256"].to_pylist()
     row = {"video_id": "old", "uri": "old", "status": "ok", "content_sha256": digest, "size_bytes": 4}
     counts = {"frames_sampled": 1, "frames_with_face": 1, "faces": 1}
-    found = _separate(catalog, tables.from_rows("videos", [row | counts]))
-    assert [row["duplicate_of"] for row in found.skipped.to_pylist()] == ["old"]
+    _, copies = _separate(catalog, tables.from_rows("videos", [row | counts]))
+    assert [row["duplicate_of"] for row in copies.to_pylist()] == ["old"]
 
 
 def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> 
     catalog = _catalog(tmp_path, {"new": b"same", "other": b"else", "longer": b"longer"})
     row = {"video_id": "old", "uri": str(tmp_path / "old"), "status": "ok", "size_bytes": 4}
     counts = {"frames_sampled": 1, "frames_with_face": 1, "faces": 1}
-    found = _separate(catalog, tables.from_rows("videos", [row | counts]))
-    assert [row["duplicate_of"] for row in found.skipped.to_pylist()] == ["old"]
-    assert found.rest["video_id"].to_pylist() == ["longer", "other"]
+    rest, copies = _separate(catalog, tables.from_rows("videos", [row | counts]))
+    assert [row["duplicate_of"] for row in copies.to_pylist()] == ["old"]
+    assert rest["video_id"].to_pylist() == ["longer", "other"]
 
 
 def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path, ray_session: None) -> None:

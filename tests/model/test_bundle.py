@@ -108,7 +108,7 @@ def test_only_uint8_crops_are_scored(loaded: Bundle, crops: np.ndarray) -> None:
 
 
 def test_it_knows_how_its_crops_were_made(loaded: Bundle) -> None:
-    assert loaded.threshold == 0.4
+    assert loaded.info.threshold == 0.4
     assert loaded.info.crop == CropConfig(margin=0.2)
     assert loaded.info.detector == DetectorConfig(name="haar")
     assert loaded.info.versions["keras"]
@@ -226,9 +226,9 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
     shutil.copy(written / bundle.MODEL_FILE, tmp_path)
     found = Bundle.load(str(tmp_path), Storage())
     assert found.sha256 != Bundle.load(str(written), Storage()).sha256
-    assert found.list_operating_points("max") == chosen["max"].operating_points
+    assert found.info.look_up_decisions("max").operating_points == chosen["max"].operating_points
     assert found.find_operating_point("fpr_0.01") == chosen["mean"].operating_points[1]
-    assert found.find_uncertain_band() == chosen["mean"].uncertain
+    assert found.info.look_up_decisions("mean").uncertain == chosen["mean"].uncertain
     scores = np.array([0.3, 0.5, 0.7])
     calibration = found.info.calibration["mean"]
     assert calibration(scores) == pytest.approx(chosen["mean"].calibration(scores))
@@ -238,6 +238,6 @@ def test_what_validation_decided_comes_back_from_the_file(written: Path, tmp_pat
 
 
 def test_a_bundle_without_decisions_is_uncalibrated(loaded: Bundle) -> None:
-    assert loaded.list_operating_points() == ()
-    assert loaded.find_uncertain_band() is None
+    assert loaded.info.look_up_decisions("mean").operating_points == ()
+    assert loaded.info.look_up_decisions("mean").uncertain is None
     assert loaded.info.calibration is None

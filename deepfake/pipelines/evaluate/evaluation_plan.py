@@ -77,7 +77,7 @@ def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPl
     elif bundle is not None:
         decisions = look_up_decisions(bundle, config)
         points = decisions.operating_points if decisions else ()
-        threshold = points[0].threshold if points else bundle.threshold
+        threshold = points[0].threshold if points else bundle.info.threshold
         source = f"the bundle's ({bundle.info.threshold_rule or 'rule unknown'})"
     else:
         threshold, source = 0.5, "by default, for no bundle was given"
@@ -200,10 +200,4 @@ def look_up_decisions(bundle: Bundle | None, config: EvaluateJobConfig) -> Decis
     unproven = explain_unproven(bundle.info)
     if policy == "top_k" and config.evaluation.top_k != thresholds.TOP_K:
         return Decisions(unproven=unproven)
-    calibration = (bundle.info.calibration or {}).get(policy)
-    return Decisions(
-        operating_points=bundle.list_operating_points(policy),
-        uncertain=bundle.find_uncertain_band(policy),
-        calibration=calibration,
-        unproven=unproven,
-    )
+    return bundle.info.look_up_decisions(policy).model_copy(update={"unproven": unproven})

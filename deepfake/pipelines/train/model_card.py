@@ -134,7 +134,8 @@ def _describe_numbers(info: BundleInfo) -> str:
 
 
 def _describe_points(info: BundleInfo, aggregation: str) -> str:
-    points = info.operating_points.get(aggregation, ())
+    decisions = info.look_up_decisions(aggregation)
+    points, band = decisions.operating_points, decisions.uncertain
     reason = explain_unproven(info)
     text = f"**This bundle gives scores and no verdicts**: {reason}.\n\n" if reason else ""
     if not points:
@@ -153,7 +154,6 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
     notes = [f"\n- {point.note}" for point in points if point.note]
     if notes:
         text += "\n" + "".join(notes)
-    band = info.uncertain.get(aggregation)
     if band is not None and band.low < band.high:
         text += (
             f"\n\nBetween {band.low:.4f} and {band.high:.4f} a video is better left undecided: at most "
@@ -163,7 +163,7 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
 
 
 def _describe_calibration(info: BundleInfo, aggregation: str) -> str:
-    found = (info.calibration or {}).get(aggregation)
+    found = info.look_up_decisions(aggregation).calibration
     if found is None:
         return "None."
     if found.note:
