@@ -22,7 +22,7 @@ from deepfake.catalog.media import (
     is_unread,
     remove_extension,
 )
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
@@ -77,7 +77,7 @@ def _list_videos(uri: str, config: CatalogConfig, storage: Storage, notes: dict[
         log.warning(words, uri, len(unread), count_extensions(unread), unread[0])
         notes["not_read"] = f"{len(unread)} files: {count_extensions(unread)}"
     footage = gather_frames(footage, config.frame_folders, root_name)
-    known = registry.describe_known(config.layout, files, footage, root, storage)
+    known = registry.describe_known(config.layout, FolderListing(files, footage, root, storage))
     if config.layout in registry.LAYOUTS and not known:
         raise UsageError(
             f"{uri}: not laid out as {config.layout}: looked for {registry.LOOKED_FOR[config.layout]}; "
@@ -110,8 +110,8 @@ def _leave_out_rest(
     """
     rest = [info for info in footage if info.path not in known]
     if config.layout != "ffpp":
-        rest = [info for info in rest if ffpp.is_in_tree(f"{root}/{info.path}")]
-    told = [info for info in rest if not ffpp.is_beside_footage(f"{root}/{info.path}")]
+        rest = [info for info in rest if ffpp.IN_TREE.search(f"{root}/{info.path}")]
+    told = [info for info in rest if not ffpp.BESIDE_FOOTAGE.search(f"{root}/{info.path}")]
     if told:
         words = "%s: left out %d files that are no FaceForensics++ clips, such as %s"
         log.warning(words, uri, len(told), told[0].path)

@@ -1,6 +1,10 @@
-"""What a path says of a clip, as one plain value; how paths are read is the layouts' business."""
+"""What layouts are asked, and what a path says of a clip, as plain values; how paths are read is theirs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from deepfake.io.listing import FileInfo
+from deepfake.io.storage import Storage
 
 REAL, FAKE = 0, 1
 
@@ -17,3 +21,17 @@ class Provenance:
     split: str | None = None
     source_id: str | None = None
     group_id: str | None = None  # what a split should keep together although nobody is known
+
+
+@dataclass(frozen=True)
+class FolderListing:
+    """What lies in a folder."""
+
+    files: Sequence[FileInfo]
+    footage: Sequence[FileInfo]  # those of the files that are videos or pictures, or stand for some
+    root: str  # path of the folder
+    storage: Storage
+
+    def locate(self, info: FileInfo) -> str:
+        """The whole path of a file."""
+        return f"{self.root}/{info.path}"

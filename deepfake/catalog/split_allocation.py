@@ -22,7 +22,8 @@ def allocate(names: Sequence[str], counts: np.ndarray, fractions: Sequence[float
     """
     shares = np.asarray(fractions, np.float64)
     splits = np.flatnonzero(shares > 0)
-    keys = np.array([_hash_name(seed, name) for name in names], np.uint64)
+    hashes = [hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest() for name in names]
+    keys = np.array([int.from_bytes(value, "big") for value in hashes], np.uint64)
     sizes = counts.sum(axis=1)
     totals = np.maximum(counts.sum(axis=0), 1)
     chosen = np.full(len(names), -1, np.int8)
@@ -61,7 +62,3 @@ def _serve_both_classes(
     yield from zip(mixed[:by_mixed].tolist(), served[:by_mixed].tolist(), strict=True)
     for split, *groups in zip(served[by_mixed:].tolist(), real.tolist(), fake.tolist(), strict=False):
         yield from ((group, split) for group in groups)
-
-
-def _hash_name(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "big")

@@ -108,11 +108,6 @@ def await_gpus(config: RayConfig, option: str, units: int) -> Workers:
     return await_workers(config.model_copy(update={"workers": None}), units, ONE_GPU)
 
 
-def make_streaming_pool(some: Workers) -> ray.data.ActorPoolStrategy:
-    """Workers of one of several stages that stream into each other, which Ray Data grows together."""
-    return ray.data.ActorPoolStrategy(min_size=1, initial_size=some.now, max_size=some.most)
-
-
 def make_task_pool(some: Workers) -> ray.data.TaskPoolStrategy:
     """Workers that have nothing to load."""
     return ray.data.TaskPoolStrategy(size=min(some.most, TASKS_AT_ONCE))

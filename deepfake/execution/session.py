@@ -187,11 +187,6 @@ def require_gpus(config: RayConfig, option: str, wanted: int = 1) -> int:
     return max(found, wanted)
 
 
-def count_cluster_workers(config: RayConfig) -> int:
-    """Parallel workers of a cluster that does not grow: as configured, else one for each of its CPUs."""
-    return config.workers or max(1, int(nodes.sum_resource("CPU")))
-
-
 def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small: bool) -> list[Any]:
     """The answers to calls of a function, in their order, worked at in parallel.
 

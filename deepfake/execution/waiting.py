@@ -69,11 +69,8 @@ class Room:
 
     def is_possible(self, demand: Resources) -> bool:
         """Whether a node that is up will ever have that much: more than drivers leave of it."""
-        return any(_holds(self.subtract_drivers(node), demand) for node in self.nodes)
-
-    def subtract_drivers(self, node: Node) -> Resources:
-        """What a node has beside what jobs' own processes hold."""
-        return _subtract(node, (holder for holder in self.holders if holder.drives))
+        drivers = [holder for holder in self.holders if holder.drives]
+        return any(_holds(_subtract(node, drivers), demand) for node in self.nodes)
 
     def subtract_others(self, node: Node) -> Resources:
         """What a node has beside what other jobs' processes, and all drivers, hold."""
@@ -111,7 +108,7 @@ def wait_for_room(demand: Resources, most: int) -> None:
     asked = ray.remote(
         num_cpus=demand.get("CPU", 0), num_gpus=demand.get("GPU", 0), resources=rest,
         label_selector=nodes.get_nodes().make_selector(),
-    )(_nothing)  # fmt: skip
+    )(lambda: None)  # fmt: skip
     # Those that find no place in time take one for a moment later. They are not cancelled: Ray 2.60 may end
     # the whole process where a task is cancelled just as it ends.
     places = [asked.remote() for _ in range(most)]
@@ -225,10 +222,6 @@ def _subtract(node: Node, holders: Iterable[Holder]) -> Resources:
         if holder.node_id == node.node_id:
             left.subtract(holder.held)
     return left
-
-
-def _nothing() -> None:
-    """What takes a place, to see that there is one."""
 
 
 def _holds(has: Resources, demand: Resources) -> bool:

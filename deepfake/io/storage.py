@@ -194,9 +194,8 @@ class Storage:
         modified = found.get("LastModified")
         if modified is None and "mtime" in found:
             modified = datetime.fromtimestamp(found["mtime"], UTC)
-        return FileInfo(
-            PurePosixPath(path).name, uri, int(found["size"]), modified, _unquote(found.get("ETag"))
-        )
+        etag = (found.get("ETag") or "").strip('"') or None
+        return FileInfo(PurePosixPath(path).name, uri, int(found["size"]), modified, etag)
 
     @contextmanager
     def writing(self, uri: str) -> Iterator[Path]:
@@ -321,10 +320,6 @@ class _RemoteFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _unquote(etag: str | None) -> str | None:
-    return etag.strip('"') if etag else None
 
 
 def make_folder(folder: Path) -> None:

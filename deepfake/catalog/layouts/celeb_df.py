@@ -10,12 +10,11 @@ person is in both. The leak check says so, and refuses to train and test on them
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepfake.catalog.media import drop_level, remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.errors import UsageError
-from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
 
 TEST_LIST = "List_of_testing_videos.txt"
@@ -33,18 +32,21 @@ def parse_people(name: str) -> tuple[str, str | None] | None:
     return f"celeb/{match[1]}", f"celeb/{match[2]}" if match[2] else None
 
 
-def describe_celeb_df(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_celeb_df(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips in the three folders, by path; nothing where only YouTube-real is there."""
     placed = {
         info.path: parts
-        for info in footage
-        if (parts := _split_path(drop_level(f"{root}/{info.path}"))) is not None
+        for info in listing.footage
+        if (parts := _split_path(drop_level(listing.locate(info)))) is not None
     }
     if not any(folder.startswith("celeb") for _, folder, _ in placed.values()):
         return {}
-    lists = _read_test_lists(files, root, storage)
+    places = ((listing.locate(info).rpartition("/"), info) for info in listing.files)
+    lists = {
+        above: _read_test_list(info.uri, listing.storage)
+        for (above, _, name), info in places
+        if name == TEST_LIST
+    }
     found = {}
     for path, (above, folder, name) in placed.items():
         label = FOLDERS[folder]
@@ -74,17 +76,8 @@ def _split_path(path: str) -> tuple[str, str, str] | None:
     return (above, folder.lower(), name) if folder.lower() in FOLDERS else None
 
 
-def _read_test_lists(files: Sequence[FileInfo], root: str, storage: Storage) -> dict[str, dict[str, int]]:
-    """By the data set's folder: ``folder/name`` in lower case, without extension -> label."""
-    found = {}
-    for info in files:
-        above, _, name = f"{root}/{info.path}".rpartition("/")
-        if name == TEST_LIST:
-            found[above] = _read_test_list(info.uri, storage)
-    return found
-
-
 def _read_test_list(uri: str, storage: Storage) -> dict[str, int]:
+    """``folder/name`` in lower case, without extension -> label."""
     listed = {}
     for number, line in enumerate(storage.read_text(uri).splitlines(), 1):
         words = line.split(maxsplit=1)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from deepfake.catalog.media import drop_level, remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.config import SPLITS
 from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
@@ -29,14 +29,12 @@ _LIST = re.compile(r"(?:^|/)lists/splits/(train|val|test)\.txt\Z")
 log = logging.getLogger(__name__)
 
 
-def describe_deeperforensics(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_deeperforensics(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips, by path."""
     found: dict[str, Provenance] = {}
     fakes: dict[str, re.Match[str]] = {}
-    for info in footage:
-        path = drop_level(remove_extension(f"{root}/{info.path}"))
+    for info in listing.footage:
+        path = drop_level(remove_extension(listing.locate(info)))
         if (fake := _FAKE.search(path)) is not None:
             fakes[info.path] = fake
         elif (actor := _ACTOR.search(path)) is not None:
@@ -46,7 +44,7 @@ def describe_deeperforensics(
             "%d recordings of actors, such as %s, count as real; DeeperForensics' authors advise against that"
         )
         log.warning(words, len(found), next(iter(found)))
-    splits = _read_lists(files, storage) if fakes else {}
+    splits = _read_lists(listing.files, listing.storage) if fakes else {}
     for path, match in fakes.items():
         found[path] = Provenance(
             dataset=DATASET,

@@ -9,13 +9,12 @@ The real videos of the others are those of FaceForensics++ and Celeb-DF, which l
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepfake.catalog.layouts.celeb_df import parse_people
 from deepfake.catalog.media import is_image_name, remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.io.listing import FileInfo
-from deepfake.io.storage import Storage
 
 DATASET = "DF40"
 METHODS = frozenset(
@@ -39,14 +38,11 @@ _FFPP = re.compile(r"(\d{3})(?:_(\d{3}))?\Z")
 _YOUTUBE = re.compile(r"\d{5}\Z")
 
 
-def describe_df40(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_df40(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips and pictures of its methods, by path."""
-    del files, storage
     found = {}
-    for info in footage:
-        path = f"{root}/{info.path}"
+    for info in listing.footage:
+        path = listing.locate(info)
         for pattern in _PLACES:
             match = pattern.search(path)
             if match is not None and re.sub(r"[\W_]", "", match["method"].lower()) in METHODS:

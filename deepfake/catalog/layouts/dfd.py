@@ -7,13 +7,11 @@ In FaceForensics++'s tree the same names are read by ``ffpp``, to the same ident
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepfake.catalog.layouts.ffpp import normalise_compression
 from deepfake.catalog.media import remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.listing import FileInfo
-from deepfake.io.storage import Storage
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 
 DATASET, METHOD = "actors", "DeepFakeDetection"
 
@@ -22,23 +20,20 @@ _FAKE = re.compile(r"(\d{2})_(\d{2})__[a-z_]+__[A-Z0-9]{8}\Z")
 _COMPRESSION = re.compile(r"(?:^|/)(raw|c0|c23|c40)(?:/|\Z)")
 
 
-def describe_dfd(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_dfd(listing: FolderListing) -> Mapping[str, Provenance]:
     """What the names tell, by path; nothing unless a clip has a fake's name, which nothing else has.
 
     Where only the originals are listed, the folder must say so: a name such as ``01__walking`` is too common.
     """
-    del files, storage
-    fakes = {info.path: match for info in footage if (match := _FAKE.match(_get_stem(info.path))) is not None}
-    if not fakes and "dfd" not in root.rpartition("/")[2].lower():
+    fakes = {info.path: match for info in listing.footage if (match := _FAKE.match(_get_stem(info.path)))}
+    if not fakes and "dfd" not in listing.root.rpartition("/")[2].lower():
         return {}
     found = {}
-    for info in footage:
+    for info in listing.footage:
         fake, real = fakes.get(info.path), _REAL.match(_get_stem(info.path))
         if fake is None and real is None:
             continue
-        stated = _COMPRESSION.search(f"{root}/{info.path}".rpartition("/")[0])
+        stated = _COMPRESSION.search(listing.locate(info).rpartition("/")[0])
         match = fake or real
         assert match is not None
         found[info.path] = Provenance(

@@ -9,12 +9,12 @@ A fake shares the identity of its original, which may lie in another part. Who t
 the same actors appear in many originals: a split by these identities keeps clips apart, not people.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.media import drop_level, remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
@@ -24,20 +24,18 @@ DATASET = METHOD = "DFDC"
 _LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
 
 
-def describe_dfdc(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_dfdc(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips that lie beside a ``metadata.json`` of this kind, by path."""
-    del root
     by_folder: dict[str, list[FileInfo]] = {}
-    for info in footage:
+    for info in listing.footage:
         by_folder.setdefault(drop_level(info.path).rpartition("/")[0], []).append(info)
     found: dict[str, Provenance] = {}
-    for info in files:
+    for info in listing.files:
         folder, _, name = info.path.rpartition("/")
         if name != FILE or folder not in by_folder:
             continue
-        told = {remove_extension(clip): entry for clip, entry in _read_entries(info.uri, storage).items()}
+        entries = _read_entries(info.uri, listing.storage)
+        told = {remove_extension(clip): entry for clip, entry in entries.items()}
         for clip in by_folder[folder]:
             entry = told.get(remove_extension(clip.path.rpartition("/")[2]))
             if entry is not None:

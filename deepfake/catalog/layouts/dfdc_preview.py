@@ -7,14 +7,13 @@ dataset.json    {"method_B/...mp4": {"label": "fake", "set": "train", "target_id
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.media import drop_level
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.errors import UsageError
-from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
 
 DATASET = "DFDC-preview"
@@ -28,23 +27,21 @@ _FAKE = re.compile(
 _LABELS = {"real": REAL, "fake": FAKE}
 
 
-def describe_dfdc_preview(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_dfdc_preview(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips, by path."""
     found = {}
-    for info in footage:
-        path = drop_level(f"{root}/{info.path}")
+    for info in listing.footage:
+        path = drop_level(listing.locate(info))
         if (fake := _FAKE.search(path)) is not None:
             people = (_name_person(fake["target"]), _name_person(fake["source"]))
             found[info.path] = Provenance(DATASET, people[0], FAKE, fake["method"], source_id=people[1])
         elif (real := _REAL.search(path)) is not None:
             found[info.path] = Provenance(DATASET, _name_person(real["target"]), REAL, "real")
-    clips = {info.path for info in footage}
-    for info in files if found else ():
+    clips = {info.path for info in listing.footage}
+    for info in listing.files if found else ():
         above, _, name = info.path.rpartition("/")
         if name == FILE:
-            for path, entry in _read_entries(info.uri, storage).items():
+            for path, entry in _read_entries(info.uri, listing.storage).items():
                 whole = f"{above}/{path}" if above else path
                 if whole in clips:
                     found[whole] = _make_provenance(path, entry, info.uri)

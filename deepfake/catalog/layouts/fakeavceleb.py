@@ -10,12 +10,10 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepfake.catalog.media import remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.listing import FileInfo
-from deepfake.io.storage import Storage
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 
 DATASET = "FakeAVCeleb"
 TABLE = "meta_data.csv"
@@ -32,17 +30,13 @@ _METHODS = {"wavtolip": "wav2lip"}  # as file names have it, and as the table do
 log = logging.getLogger(__name__)
 
 
-def describe_fakeavceleb(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_fakeavceleb(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips, by path."""
-    matches = {
-        info.path: match for info in footage if (match := _CLIP.search(f"{root}/{info.path}")) is not None
-    }
+    matches = {info.path: match for info in listing.footage if (match := _CLIP.search(listing.locate(info)))}
     told: dict[tuple[str, str, str], tuple[str, str]] = {}
-    for info in files if matches else ():
+    for info in listing.files if matches else ():
         if info.path.rpartition("/")[2] == TABLE:
-            told |= _read_table(storage.read_text(info.uri))
+            told |= _read_table(listing.storage.read_text(info.uri))
     found = {path: _make_provenance(match, told) for path, match in matches.items()}
     if sound := [path for path, match in matches.items() if match["type"].lower() == "realvideo-fakeaudio"]:
         words = "%d clips count as real, since only their sound is fake, such as %s"

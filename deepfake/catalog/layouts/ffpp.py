@@ -19,22 +19,21 @@ Frames that were taken out of the clips stand in folders, one a clip, as ``frame
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS, read_label
 from deepfake.catalog.media import drop_level, is_image_name, remove_extension
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.io.listing import FileInfo
-from deepfake.io.storage import Storage
 
 log = logging.getLogger(__name__)
 
 ORIGINALS = ("youtube", "actors")
 METHODS = ("Deepfakes", "DeepFakeDetection", "Face2Face", "FaceSwap", "FaceShifter", "NeuralTextures")
 
-_IN_TREE = re.compile(r"(?:^|/)(?:original|manipulated)_sequences/")
-_BESIDE_FOOTAGE = re.compile(
+IN_TREE = re.compile(r"(?:^|/)(?:original|manipulated)_sequences/")
+BESIDE_FOOTAGE = re.compile(  # the tree's masks and models
     r"(?:^|/)(?:original|manipulated)_sequences/[^/]+/(?:(?:raw|c\d+)/)?(?:masks|models)/"
 )
 _CLIP = re.compile(
@@ -62,19 +61,16 @@ _NAMES = {  # (dataset, label) -> target, and source of a fake
 }
 
 
-def describe_ffpp(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_ffpp(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips of the tree, and of flat copies of it, by path."""
-    del files, storage
-    paths = {info.path: f"{root}/{put_frames_for_videos(info)}" for info in footage}
+    paths = {info.path: f"{listing.root}/{put_frames_for_videos(info)}" for info in listing.footage}
     found = {path: clip for path, whole in paths.items() if (clip := parse_path(whole)) is not None}
     if len(found) < len(paths):
         found = _describe_flat(paths) | found
     unnamed = [path for path, clip in found.items() if not follows_scheme(clip, path)]
     if unnamed:
         words = "%s: %d clips have names that tell no identities, such as %s"
-        log.warning(words, root, len(unnamed), unnamed[0])
+        log.warning(words, listing.root, len(unnamed), unnamed[0])
     return found
 
 
@@ -159,16 +155,6 @@ def _find_copy(match: re.Match[str], kind: str) -> str:
     return above
 
 
-def is_in_tree(path: str) -> bool:
-    """Whether the path lies below ``original_sequences`` or ``manipulated_sequences``."""
-    return _IN_TREE.search(path) is not None
-
-
-def is_beside_footage(path: str) -> bool:
-    """Whether the path is one of the tree's masks or models, which are no footage."""
-    return _BESIDE_FOOTAGE.search(path) is not None
-
-
 def parse_path(path: str) -> Provenance | None:
     """What the path of a clip says; None where it is no clip of the tree.
 
@@ -187,7 +173,8 @@ def _make_provenance(
     label: int, name: str, stem: str, compression: str | None, split: str | None = None
 ) -> Provenance:
     """``name`` is the dataset's, or the method's, or that of neither."""
-    dataset = name if label == REAL and name in ORIGINALS else _choose_dataset(name, label, stem)
+    is_actors = name == "DeepFakeDetection" or _NAMES["actors", label].match(stem)
+    dataset = name if label == REAL and name in ORIGINALS else "actors" if is_actors else "youtube"
     ids = _parse_identities(dataset, label, stem)
     return Provenance(
         dataset=dataset,
@@ -219,10 +206,6 @@ def _get_stem(name: str, label: int) -> str:
 def normalise_compression(name: str | None) -> str | None:
     """The present name of a compression: ``c0`` is what ``raw`` was called before."""
     return "raw" if name == "c0" else name
-
-
-def _choose_dataset(method: str, label: int, stem: str) -> str:
-    return "actors" if method == "DeepFakeDetection" or _NAMES["actors", label].match(stem) else "youtube"
 
 
 def _parse_identities(dataset: str | None, label: int, stem: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ One module a data set; each tells of the clips that it knows and is silent about
 data sets may lie in one folder.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from deepfake.catalog.layouts import (
     celeb_df,
@@ -17,14 +17,9 @@ from deepfake.catalog.layouts import (
     ffpp,
     wilddeepfake,
 )
-from deepfake.catalog.provenance import Provenance
-from deepfake.io.listing import FileInfo
-from deepfake.io.storage import Storage
+from deepfake.catalog.provenance import FolderListing, Provenance
 
-# all files, those that are footage, the path of the listed folder
-Describe = Callable[[Sequence[FileInfo], Sequence[FileInfo], str, Storage], Mapping[str, Provenance]]
-
-LAYOUTS: Mapping[str, Describe] = {
+LAYOUTS: Mapping[str, Callable[[FolderListing], Mapping[str, Provenance]]] = {
     "df40": df40.describe_df40,  # before FaceForensics++, whose methods it has too
     "ffpp": ffpp.describe_ffpp,
     "celeb_df": celeb_df.describe_celeb_df,
@@ -51,12 +46,10 @@ LOOKED_FOR = {
 }
 
 
-def describe_known(
-    layout: str, files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> dict[str, Provenance]:
+def describe_known(layout: str, listing: FolderListing) -> dict[str, Provenance]:
     """What the data sets' own names and tables say of each clip, by its path; ``auto`` asks all of them."""
     asked = LAYOUTS if layout == "auto" else {layout: LAYOUTS[layout]} if layout in LAYOUTS else {}
     known: dict[str, Provenance] = {}
     for tell in asked.values():
-        known = {**tell(files, footage, root, storage), **known}
+        known = {**tell(listing), **known}
     return known

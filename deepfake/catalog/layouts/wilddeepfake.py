@@ -7,11 +7,9 @@ Who is on a video is not told; all sequences of one are one identity.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from deepfake.catalog.provenance import FAKE, REAL, Provenance
-from deepfake.io.listing import FileInfo
-from deepfake.io.storage import Storage
+from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 
 DATASET = "WildDeepfake"
 
@@ -21,14 +19,11 @@ _SEQUENCE = re.compile(
 )
 
 
-def describe_wilddeepfake(
-    files: Sequence[FileInfo], footage: Sequence[FileInfo], root: str, storage: Storage
-) -> Mapping[str, Provenance]:
+def describe_wilddeepfake(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the sequences, by path."""
-    del files, storage
     found = {}
-    for info in footage:
-        match = _SEQUENCE.search(f"{root}/{info.path}")
+    for info in listing.footage:
+        match = _SEQUENCE.search(listing.locate(info))
         if match is not None:
             label = REAL if match["label"] == "real" else FAKE
             video = f"wilddeepfake/{match['part']}/{match['video']}"

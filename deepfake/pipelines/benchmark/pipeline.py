@@ -17,7 +17,7 @@ import ray
 from deepfake.catalog.load import load_catalog
 from deepfake.config import BenchmarkJobConfig, DetectorConfig
 from deepfake.errors import UsageError
-from deepfake.execution import session
+from deepfake.execution import nodes, session
 from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import lock
 from deepfake.io.storage import Storage
@@ -57,7 +57,7 @@ def _run(
             )
         with session.open_session(config.ray):
             require_one_machine()
-            workers = session.count_cluster_workers(config.ray)
+            workers = config.ray.workers or max(1, int(nodes.sum_resource("CPU")))
             # Not forked: a copy of a process in which Ray's and FFmpeg's threads run may hang.
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
                 bench = Bench(config, processes, workers, Path(name))
@@ -105,9 +105,9 @@ def _run(
 
 def require_one_machine() -> None:
     """Processes of this machine cannot be compared with the workers of several."""
-    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-    if nodes > 1:
-        raise UsageError(f"the benchmark measures one machine; this Ray cluster has {nodes} nodes")
+    alive = sum(bool(node["Alive"]) for node in ray.nodes())
+    if alive > 1:
+        raise UsageError(f"the benchmark measures one machine; this Ray cluster has {alive} nodes")
 
 
 def choose_detectors(config: DetectorConfig, storage: Storage) -> list[DetectorConfig]:

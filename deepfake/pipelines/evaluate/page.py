@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from deepfake import metrics
 from deepfake.config import PageConfig
 from deepfake.io.storage import Storage
@@ -102,6 +100,10 @@ def write_evaluation_page(
     drawn = {theme.name: _draw_plots(results, extras.sweep, theme) for theme in plots.THEMES}
     for name, png in drawn[plots.LIGHT.name].items():
         storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
+    sources = {
+        name: [html.make_data_uri(pngs[name], "image/png") for pngs in drawn.values()]  # of each theme
+        for name in drawn[plots.LIGHT.name]
+    }
     text = html.render_page(
         "evaluation.html",
         title=(config and config.title) or "Evaluation of a deepfake detector",
@@ -113,7 +115,7 @@ def write_evaluation_page(
         difference=put_difference_in_words,
         facts_in_words=WORDS,
         group_words=GROUP_WORDS,
-        plots=[(name, ALT_TEXTS[name], *_make_sources(drawn, name)) for name in drawn[plots.LIGHT.name]],
+        plots=[(name, ALT_TEXTS[name], *sources[name]) for name in sources],
         facts={label: value for label, value in (facts or {}).items() if value is not None},
         sweep=_group_by_kind(extras.sweep),
         sweep_notes=extras.sweep_notes,
@@ -174,11 +176,6 @@ def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plo
 
 def _name_curve(what: str, level: Level) -> str:
     return f"{what}, AUC {html.format_decimal(level.overall['auc'])}"
-
-
-def _make_sources(drawn: Mapping[str, Mapping[str, bytes]], name: str) -> tuple[Markup, Markup]:
-    light, dark = (html.make_data_uri(drawn[theme.name][name], "image/png") for theme in plots.THEMES)
-    return light, dark
 
 
 def _group_by_kind(

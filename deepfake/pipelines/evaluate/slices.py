@@ -70,19 +70,15 @@ def _tell_edge(faces: pa.Table) -> np.ndarray:
     return np.where(known, (padded > 0) | (shift > 0) | (shrink < 1), np.nan)
 
 
-def _name_edges(edge: np.ndarray) -> pa.Array:
-    names = pa.array([WHOLE, AT_EDGE])
-    return names.take(pa.array((edge > 0.5).astype(np.int8), mask=np.isnan(edge)))
-
-
 def _add_names(table: pa.Table, side: np.ndarray, length: np.ndarray, edge: np.ndarray) -> pa.Table:
+    framing = pa.array([WHOLE, AT_EDGE]).take(pa.array((edge > 0.5).astype(np.int8), mask=np.isnan(edge)))
     return (
         table.append_column(_SIDE, pa.array(side, pa.float64()))
         .append_column(_FACES, pa.array(length, pa.int64()))
         .append_column(FACE_SIZE, _name_bins(side, _SIZES, "px"))
         .append_column(_EDGE, pa.array(edge, pa.float64()))
         .append_column(TRACK_LENGTH, _name_bins(length, _LENGTHS, "faces"))
-        .append_column(FRAMING, _name_edges(edge))
+        .append_column(FRAMING, framing)
     )
 
 

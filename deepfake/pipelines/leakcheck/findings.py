@@ -58,10 +58,9 @@ class Finding:
 def make_table(findings: Iterable[Finding], config_sha256: str | None = None) -> pa.Table:
     """Table ``overlaps``, in the order of the kinds, sorted within each."""
     kinds = list(FAILS_AS)
-    ordered = sorted(findings, key=lambda f: (kinds.index(f.kind), f.scope, *_make_sort_key(f)))
-    return tables.from_rows("overlaps", [asdict(finding) for finding in ordered], config_sha256)
 
+    def rank(f: Finding) -> tuple[Any, ...]:
+        splits = rank_split(f.split_a), rank_split(f.split_b)
+        return (kinds.index(f.kind), f.scope, *splits, f.pixel_difference or 0.0, f.video_a, f.video_b)
 
-def _make_sort_key(finding: Finding) -> tuple[Any, ...]:
-    alike = finding.pixel_difference if finding.pixel_difference is not None else 0.0
-    return (rank_split(finding.split_a), rank_split(finding.split_b), alike, finding.video_a, finding.video_b)
+    return tables.from_rows("overlaps", map(asdict, sorted(findings, key=rank)), config_sha256)

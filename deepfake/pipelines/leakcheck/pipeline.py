@@ -42,7 +42,8 @@ def run(config: LeakcheckJobConfig) -> Outcome:
     config = config.model_copy(
         update={"input": make_absolute(config.input), "output": make_absolute(config.output)}
     )
-    _require_own_output(config)
+    if config.input.rstrip("/") == config.output.rstrip("/"):
+        raise UsageError(f"--output {config.output}: this is the input; give a folder of its own")
     loaded = inputs.load_input(config, storage)
     splits_dir = config.catalog.splits_dir or loaded.splits_dir
     known = uploads.load_uploads(splits_dir, config.leakcheck.conversion_dict, storage)
@@ -185,11 +186,6 @@ def _add_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
         values = pc.coalesce(pictures[name].take(place), videos[name])
         videos = videos.set_column(index, videos.schema.field(index), values)
     return videos
-
-
-def _require_own_output(config: LeakcheckJobConfig) -> None:
-    if config.input.rstrip("/") == config.output.rstrip("/"):
-        raise UsageError(f"--output {config.output}: this is the input; give a folder of its own")
 
 
 def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:

@@ -49,9 +49,10 @@ class Probe:
     def put_in_words(self) -> str:
         """What to tell people of a shortcut."""
         best = self.features[0]
+        interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
         return (
-            f"fakes can be told from reals by {self.group} alone: AUC {_format_auc(self)}. Most telling: "
-            f"{best.name} ({best.meaning}), higher in {best.higher_in}, AUC {best.auc:.2f} by itself"
+            f"fakes can be told from reals by {self.group} alone: AUC {self.auc:.2f}{interval}. Most "
+            f"telling: {best.name} ({best.meaning}), higher in {best.higher_in}, AUC {best.auc:.2f} by itself"
         )
 
 
@@ -61,7 +62,12 @@ def run_probes(samples: Samples, config: LeakcheckConfig) -> list[Probe]:
     groups = [(ALL, tuple(name for names in GROUPS.values() for name in names)), *GROUPS.items()]
     if few:
         return [Probe(group, "not measured", reason=few) for group, _ in groups]
-    folds = _make_folds(samples, config.seed)
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=config.seed)
+    folds = [
+        (learn, ask)
+        for learn, ask in splitter.split(samples.label, samples.label, samples.group)
+        if len(np.unique(samples.label[learn])) == 2
+    ]
     return [_run_probe(group, names, samples, folds, config) for group, names in groups]
 
 
@@ -70,11 +76,6 @@ def list_shortcuts(probes: Sequence[Probe]) -> list[Probe]:
     found = [probe for probe in probes if probe.verdict == "shortcut"]
     single = [probe for probe in found if probe.group != ALL]
     return sorted(single or found, key=lambda probe: -(probe.auc or 0.0))
-
-
-def _format_auc(probe: Probe) -> str:
-    interval = "" if probe.low is None else f" ({probe.low:.2f} to {probe.high:.2f})"
-    return f"{probe.auc:.2f}{interval}"
 
 
 def _explain_too_few(samples: Samples, wanted: int) -> str:
@@ -91,12 +92,6 @@ def _explain_too_few(samples: Samples, wanted: int) -> str:
             "are needed to keep identities apart"
         )
     return ""
-
-
-def _make_folds(samples: Samples, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    found = splitter.split(samples.label, samples.label, samples.group)
-    return [(learn, ask) for learn, ask in found if len(np.unique(samples.label[learn])) == 2]
 
 
 def _run_probe(

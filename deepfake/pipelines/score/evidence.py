@@ -47,18 +47,15 @@ def choose_faces(faces: Sequence[Row], segments: Sequence[Row], count: int) -> l
     by_score = sorted(faces, key=lambda face: (-face["score"], face["frame_index"]))
     order: list[Row] = []
     for segment in sorted(segments, key=lambda row: (-row["mean_score"], row["start_s"])):
-        order += [face for face in by_score if _in_segment(face, segment)][:1]
+        start, end = segment["start_s"], segment["end_s"]
+        of_track = (face for face in by_score if face["track_id"] == segment["track_id"])
+        order += [face for face in of_track if start <= face["time_s"] <= end][:1]
     chosen: dict[int, Row] = {}
     for face in [*order, *by_score]:
         if len(chosen) == count:
             break
         chosen.setdefault(face["frame_index"], face)
     return [chosen[index] for index in sorted(chosen)]
-
-
-def _in_segment(face: Row, segment: Row) -> bool:
-    same = face["track_id"] == segment["track_id"]
-    return bool(same and segment["start_s"] <= face["time_s"] <= segment["end_s"])
 
 
 def show_faces(

@@ -106,6 +106,7 @@ def render_index(
     """
     scores = totals["score"].drop_null().to_numpy()
     by_status, by_verdict = _count(totals["status"]), _count(totals["verdict"])
+    most_first = sorted(by_status, key=lambda status: (-by_status[status], status))
     data = _collect_data(rows, thumbnails, links)
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
     return html.render_page(
@@ -119,7 +120,7 @@ def render_index(
         held=rows.num_rows,
         scored=int(scores.size),
         failed=sum(n for status, n in by_status.items() if status in FAILURES),
-        statuses=[(STATUS_WORDS.get(s, s), s, n) for s, n in _sort_most_first(by_status)],
+        statuses=[(STATUS_WORDS.get(s, s), s, by_status[s]) for s in most_first],
         verdicts=[(words, v, by_verdict[v]) for v, words in VERDICT_WORDS.items()],
         threshold=thresholds[0] if len(thresholds) == 1 else None,
         histogram=_compute_histogram(scores),
@@ -133,10 +134,6 @@ def render_index(
 def _count(column: pa.ChunkedArray) -> Counter[str]:
     counted = pc.value_counts(column.drop_null())
     return Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
-
-
-def _sort_most_first(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def predict_alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[dict[str, Any]]:

@@ -312,7 +312,7 @@ def score_on_gpus(
         batch_size=UNITS_AT_ONCE,
         batch_format="pyarrow",
         num_cpus=0,
-        compute=pools.make_streaming_pool(gpus),
+        compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=gpus.now, max_size=gpus.most),
     )
     return scored.map_batches(
         write_units,

@@ -120,7 +120,12 @@ def run(config: TrainJobConfig) -> Outcome:
         text = format_comparison(recipes, found, split, names_people(crops.table))
         text += format_differences(differences, blind) + format_seeds(trained)
         whole = comparison_as_json(recipes, found, split) | {
-            "seeds": [row for runs in trained.values() for one in runs for row in _list_rows(one)],
+            "seeds": [
+                {"seed": one.seed, **vars(row)}
+                for runs in trained.values()
+                for one in runs
+                for row in one.by_split.values()
+            ],
             "differences": differences,
             "without_looking": blind,
         }
@@ -287,10 +292,6 @@ def format_seeds(trained: Mapping[str, Sequence[Trained]]) -> str:
         words = [f"{min(s):.3f} to {max(s):.3f}" if s else "-" for s in spreads]
         lines.append(f"| {name} | {len(rows)} seeds | {' | '.join(words)} |")
     return "\n".join(lines)
-
-
-def _list_rows(one: Trained) -> list[dict[str, Any]]:
-    return [{"seed": one.seed, **vars(row)} for row in one.by_split.values()]
 
 
 def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str, named: bool) -> str:

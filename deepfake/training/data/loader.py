@@ -100,7 +100,7 @@ class LoaderWorkers:
         self._actors = [actor.remote() for _ in range(resources.data_tasks)]
 
     def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[ray.ObjectRef[pa.Table]]:
-        task = ray.remote(worker.read_window).options(
+        task = ray.remote(worker.WindowReader.read_tables).options(
             num_cpus=0,
             max_retries=-1,
             scheduling_strategy=_stay_on_this_node(),

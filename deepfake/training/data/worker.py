@@ -114,11 +114,6 @@ class WindowReader:
         return units
 
 
-def read_window(reader: WindowReader, window: pa.Table) -> Iterator[pa.Table]:
-    """``reader.read_tables(window)``, as a Ray task takes it."""
-    yield from reader.read_tables(window)
-
-
 class CropDecoder:
     """Decodes, blends and augments stored crops; the result depends on the crop and the epoch alone."""
 

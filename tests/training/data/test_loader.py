@@ -137,7 +137,7 @@ def test_a_stream_that_is_left_early_leaves_nothing_running(make_crops) -> None:
         np.testing.assert_array_equal(first(workers).positions, share.positions[:16])
     assert running.ray_workers(os.getpid(), "_LoaderWorker")
     del workers
-    for running_code in ("_LoaderWorker", "read_window"):
+    for running_code in ("_LoaderWorker", "read_tables"):
         wait_until(lambda code=running_code: not running.ray_workers(os.getpid(), code))
 
 

@@ -15,7 +15,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.training import faults
 from deepfake.training.data.epoch_plan import EpochPlan, plan_validation
-from deepfake.training.data.worker import CropDecoder, WindowReader, list_crops, read_window
+from deepfake.training.data.worker import CropDecoder, WindowReader, list_crops
 
 AS_STORED = CropDecoder(None, seed=0, epoch=0, cut=None)
 
@@ -29,7 +29,7 @@ def opened(folder: Path) -> tuple[WindowReader, Rows, EpochPlan]:
 def test_a_window_comes_in_the_order_in_which_it_is_asked_for(make_crops) -> None:
     reader, rows, plan = opened(make_crops((("train", 0, 5, 10), ("train", 1, 5, 10))))
     asked = np.random.default_rng(0).permutation(len(plan))[:70]
-    found = [AS_STORED.decode(table) for table in read_window(reader, list_crops(rows, plan, asked))]
+    found = [AS_STORED.decode(table) for table in reader.read_tables(list_crops(rows, plan, asked))]
     assert [len(part.positions) for part in found] == [64, 6]
     np.testing.assert_array_equal(np.concatenate([part.positions for part in found]), asked)
     assert all(part.crops.shape[1:] == (224, 224, 3) and part.crops.dtype == np.uint8 for part in found)
