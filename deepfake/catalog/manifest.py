@@ -22,7 +22,6 @@ import logging
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import BinaryIO
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -115,16 +114,12 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
     try:
         if storage.is_folder(uri):
             chosen, table = _read_folder(uri, storage)
+        elif uri.lower().endswith(".parquet"):
+            with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
+                chosen = _choose(uri, parquet.schema_arrow.names)
+                table = parquet.read(columns=sorted(set(chosen.values())))
         else:
-            separator = ","
-            if not uri.lower().endswith(".parquet"):
-                with storage.open(uri) as file:
-                    separator = _find_separator(uri, file.read(2**16))
-            with storage.open(uri) as file:
-                names = _read_header(uri, file, separator)
-            chosen = _choose(uri, names)
-            with storage.open(uri) as file:
-                table = _read(uri, file, names, sorted(set(chosen.values())), separator)
+            chosen, table = _read_csv(uri, storage)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
     except pa.ArrowException as error:
@@ -149,6 +144,23 @@ def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
     return chosen, parts.to_table(columns=sorted(set(chosen.values())))
 
 
+def _read_csv(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
+    """Our name -> column, and the table, of a CSV file, all of it text."""
+    with storage.open(uri) as file:
+        separator = _find_separator(uri, file.read(2**16))
+    parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    with storage.open(uri) as file, pyarrow.csv.open_csv(file, parse_options=parse) as reader:
+        names = reader.schema.names
+    chosen = _choose(uri, names)
+    as_text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        include_columns=sorted(set(chosen.values())),
+        strings_can_be_null=False,
+    )
+    with storage.open(uri) as file:
+        return chosen, pyarrow.csv.read_csv(file, parse_options=parse, convert_options=as_text)
+
+
 def _holds_parquet(uri: str, storage: Storage) -> bool:
     return any(info.path.lower().endswith(".parquet") for info in storage.list_files(uri))
 
@@ -161,17 +173,6 @@ def _find_separator(uri: str, start: bytes) -> str:
         raise UsageError(f'{uri}: is in UTF-16 (Excel\'s "Unicode text"); save it as "CSV UTF-8"')
     header = start.splitlines()[0].decode(errors="replace") if start else ""
     return max(",;\t", key=header.count)
-
-
-def _parse_as(separator: str) -> pyarrow.csv.ParseOptions:
-    return pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-
-
-def _read_header(uri: str, file: BinaryIO, separator: str) -> list[str]:
-    if uri.lower().endswith(".parquet"):
-        return list(pq.ParquetFile(file).schema_arrow.names)
-    with pyarrow.csv.open_csv(file, parse_options=_parse_as(separator)) as reader:
-        return list(reader.schema.names)
 
 
 def _choose(uri: str, names: Sequence[str]) -> dict[str, str]:
@@ -192,15 +193,6 @@ def _choose(uri: str, names: Sequence[str]) -> dict[str, str]:
     if ignored := [name for name in names if name not in chosen.values()]:
         log.info("%s: columns that are not used: %s", uri, ", ".join(ignored))
     return chosen
-
-
-def _read(uri: str, file: BinaryIO, names: Sequence[str], wanted: list[str], separator: str) -> pa.Table:
-    if uri.lower().endswith(".parquet"):
-        return pq.ParquetFile(file).read(columns=wanted)
-    as_text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), include_columns=wanted, strings_can_be_null=False
-    )
-    return pyarrow.csv.read_csv(file, parse_options=_parse_as(separator), convert_options=as_text)
 
 
 def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -70,6 +70,15 @@ def read_crops(
     return found
 
 
+def read_indexed(
+    table: pa.Table, files: Sequence[str], storage: Storage, with_faces: bool = False
+) -> list[StoredCrop]:
+    """The crops of the rows of an index over some files, in their order."""
+    places = list_places(table, files)
+    found = read_crops(places, storage, with_faces)
+    return [found[place] for place in places]
+
+
 def read_rows(
     uri: str, row_groups: Mapping[int, Sequence[int]], storage: Storage, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, pa.Table]]:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from deepfake import __version__
 from deepfake.errors import UsageError
+from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.parts import PARTS_KEY, list_part_files, read_part_names
 from deepfake.io.run_record import read_record, write_record
@@ -92,6 +93,11 @@ class Output:
     def list_finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""
         return self.list_staged_units("videos")
+
+    def select_waiting(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those units that are not complete."""
+        finished = self.list_finished_units()
+        return [unit for unit in units if unit.unit_id not in finished]
 
     def list_staged_units(self, name: str) -> set[str]:
         """Ids of the units that have left a file of a table."""

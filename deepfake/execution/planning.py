@@ -160,11 +160,8 @@ def describe_plan(
     videos: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output, identity: str
 ) -> dict[str, Any]:
     """What a run would do, for ``--dry-run``; how long, from working through a few videos here."""
-    whole = plan_units(
-        select_missing(videos, output.read_finished_videos(EARLIER), config.retry_failed), identity
-    )
-    finished = output.list_finished_units()
-    waiting = [unit for unit in whole if unit.unit_id not in finished]
+    rest = select_missing(videos, output.read_finished_videos(EARLIER), config.retry_failed)
+    waiting = output.select_waiting(plan_units(rest, identity))
     workers = count_workers(config, len(waiting))
     seconds = _expected_core_seconds(waiting, config, output)
     times = [f"{seconds / count:.0f} s on {count} cores" for count in sorted({workers.now, workers.most})]

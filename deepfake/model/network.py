@@ -45,7 +45,11 @@ def build_network(
     keras = keras_runtime.start_keras()
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
-    image = _add_faults(keras, crop, faults or FaultsConfig())
+    image, faults = crop, faults or FaultsConfig()
+    if faults.bgr:
+        image = keras.ops.flip(image, axis=-1)
+    if faults.divide_by_255:
+        image = layers.Rescaling(1 / 255, name=FAULT_PREFIX + "divide_by_255")(image)
     backbone = _make_backbone(keras, scale_input(keras, image, config), config, storage or Storage())
     x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = _add_hidden_layers(keras, x, config)
@@ -79,15 +83,6 @@ def _add_hidden_layers(keras: Any, x: Any, config: ModelConfig) -> Any:
 def list_backbone_layers(network: Any) -> list[Any]:
     """The backbone's layers, from what scales its input to the last activation."""
     return [layer for layer in network.layers if not layer.name.startswith((HEAD_PREFIX, FAULT_PREFIX))]
-
-
-def _add_faults(keras: Any, crop: Any, faults: FaultsConfig) -> Any:
-    """What the backbone is given: the crop itself, but for mistakes that are made on purpose."""
-    if faults.bgr:
-        crop = keras.ops.flip(crop, axis=-1)
-    if faults.divide_by_255:
-        crop = keras.layers.Rescaling(1 / 255, name=FAULT_PREFIX + "divide_by_255")(crop)
-    return crop
 
 
 def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int = 0) -> None:

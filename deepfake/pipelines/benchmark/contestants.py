@@ -98,9 +98,9 @@ def _measure_decode(bench: Bench, clips: Sequence[LocalClip]) -> tuple[Sample, .
 def _measure_stages(bench: Bench, clips: Sequence[LocalClip], detector: DetectorConfig) -> tuple[Sample, ...]:
     extract = ExtractConfig(bench.config.sampling, detector, bench.config.crop)
     calls = [(clip.path, extract, bench.config.storage) for clip in clips]
-    spent = call_each(bench.processes, extract_clip, calls, alone=True)
-    tally = sum((one.tally for one in spent), Tally())
-    return (sum(one.detect for one in spent), tally), (sum(one.crop for one in spent), tally)
+    tallies, detect, crop = zip(*call_each(bench.processes, extract_clip, calls, alone=True), strict=True)
+    tally = sum(tallies, Tally())
+    return (sum(detect), tally), (sum(crop), tally)
 
 
 def call_each(

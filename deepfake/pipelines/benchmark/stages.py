@@ -1,7 +1,6 @@
 """Single stages of the job, one clip at a time. A process that runs them imports this and no Ray."""
 
 import functools
-from dataclasses import dataclass
 
 import cv2
 
@@ -14,29 +13,18 @@ from deepfake.pipelines.benchmark.baselines import Tally
 from deepfake.video.decoder import open_local
 
 
-@dataclass(frozen=True)
-class StageSeconds:
-    """Where the time of one clip went, from opening it to encoded crops."""
-
-    tally: Tally
-    detect: float
-    crop: float
-
-
 def decode_clip(path: str, sampling: SamplingConfig) -> Tally:
     """Open a clip and decode the frames that the sampling keeps; nothing is converted."""
     with open_local(path, sampling) as video:
         return Tally(sum(1 for _ in video.sample()))
 
 
-def extract_clip(path: str, config: ExtractConfig, storage: StorageConfig) -> StageSeconds:
-    """A clip to crops as the job does it, with the seconds that the ``videos`` table records."""
+def extract_clip(path: str, config: ExtractConfig, storage: StorageConfig) -> tuple[Tally, float, float]:
+    """A clip to crops as the job does it; the seconds spent in finding faces, and in cutting them."""
     cv2.setNumThreads(0)  # as in the job
     detector = _load_detector(config.detector, storage)
     video = extract({"video_id": path, "uri": path}, config, detector, Storage()).video
-    return StageSeconds(
-        Tally(video["frames_sampled"], video["faces"]), video["detect_seconds"], video["crop_seconds"]
-    )
+    return Tally(video["frames_sampled"], video["faces"]), video["detect_seconds"], video["crop_seconds"]
 
 
 @functools.lru_cache(maxsize=2)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig
-from deepfake.crops.reader import StoredCrop, decode_crop, list_places, read_crops
+from deepfake.crops.reader import decode_crop, read_indexed
 from deepfake.crops.self_blending import locate_face
 from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
@@ -54,7 +54,7 @@ def make_heat_maps(
     """Heat maps of the worst ``errors`` among the faces, by ``scores`` ``(n,)``, and of known blendings."""
     table, maps = faces.table, grad_cam.HeatMaps(bundle)
     worst = find_worst_errors(table, scores, threshold, errors)
-    stored = _read_crops(faces, worst, storage)
+    stored = read_indexed(table.take(pa.array(worst)), faces.files, storage)
     crops = [decode_crop(one.encoded, one.sample_id) for one in stored]
     cells = []
     for place, crop in zip(worst.tolist(), crops, strict=True):
@@ -84,7 +84,7 @@ def _measure_blended(
 ) -> grad_cam.BlendHeat:
     reals = np.flatnonzero(labelled.table["label"].to_numpy() == 0)
     chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
-    stored = _read_crops(labelled, chosen, storage, with_faces=True)
+    stored = read_indexed(labelled.table.take(pa.array(chosen)), labelled.files, storage, with_faces=True)
     crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
     faces = [
         locate_face(one.box, one.landmarks, one.frame_size, cut)
@@ -92,12 +92,3 @@ def _measure_blended(
         if one.box is not None and one.frame_size is not None
     ]
     return grad_cam.measure_blend_heat(maps, crops, faces)
-
-
-def _read_crops(
-    faces: LabelledFaces, places: np.ndarray, storage: Storage, with_faces: bool = False
-) -> list[StoredCrop]:
-    """The stored crops at some places ``(k,) int64`` of the table, in their order."""
-    lying = list_places(faces.table.take(pa.array(places)), faces.files)
-    stored = read_crops(lying, storage, with_faces)
-    return [stored[place] for place in lying]

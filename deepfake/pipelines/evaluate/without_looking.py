@@ -16,7 +16,7 @@ from deepfake import metrics
 from deepfake.config import EvaluateJobConfig
 from deepfake.crops.dataset import select_labelled
 from deepfake.crops.facts import choose_evenly, collect_facts
-from deepfake.crops.reader import list_places, read_crops
+from deepfake.crops.reader import read_indexed
 from deepfake.execution import runner
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io.storage import Storage
@@ -91,7 +91,5 @@ def _collect_facts(crops: LabelledFaces, storage: Storage, config: EvaluateJobCo
 
 def _measure_bytes(window: pa.Table, files: tuple[str, ...], storage: Storage) -> pa.Table:
     """``position, bytes`` of the stored crops of a window."""
-    places = list_places(window, files)
-    stored = read_crops(places, storage)
-    sizes = pa.array([len(stored[place].encoded) for place in places], pa.int64())
+    sizes = pa.array([len(one.encoded) for one in read_indexed(window, files, storage)], pa.int64())
     return pa.table({"position": window["position"], "bytes": sizes})

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.crops.reader import decode_crop, list_places, read_crops
+from deepfake.crops.reader import decode_crop, read_indexed
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck import scan
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
@@ -39,9 +39,9 @@ def make_thumbnails(
         index.setdefault((video, None), number)
     known = [key for key in dict.fromkeys(wanted) if key in index]
     if loaded.kind == "crops":
-        places = list_places(pictures.take(pa.array([index[key] for key in known], pa.int64())), loaded.files)
-        stored = read_crops(places, storage)
-        crops = [decode_crop(stored[place].encoded, size=None) for place in places]
+        rows = pictures.take(pa.array([index[key] for key in known], pa.int64()))
+        stored = read_indexed(rows, loaded.files, storage)
+        crops = [decode_crop(one.encoded, size=None) for one in stored]
         return {key: _shrink(crop) for key, crop in zip(known, crops, strict=True)}
     uris = dict(zip(loaded.videos["video_id"].to_pylist(), loaded.videos["uri"].to_pylist(), strict=True))
     found: dict[Key, bytes] = {}

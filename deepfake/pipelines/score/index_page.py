@@ -69,47 +69,12 @@ def write_index(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: storage.write_bytes(join(output, paths[name]), thumbnails[name]), shown))
     totals = tables.decode_strings("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
-    uri = join(output, PAGE)
-    storage.write_text(uri, render_index(totals, rows, paths, config, facts, links, point))
-    return uri
-
-
-def most_suspicious_first(videos: pa.Table) -> pa.Array:
-    """Row numbers: scored videos from the highest score down, then the others by status; ties by name."""
-    given = tables.decode_strings("video_scores", videos.select(["video_id", "score", "status"]))
-    unscored = pc.is_null(given["score"])
-    keys = {
-        "unscored": (pc.cast(unscored, pa.int8()), "ascending"),
-        "score": (given["score"], "descending"),
-        "status": (pc.if_else(unscored, given["status"], ""), "ascending"),
-        "video_id": (given["video_id"], "ascending"),
-    }
-    return pc.sort_indices(
-        pa.table({name: key for name, (key, _) in keys.items()}),
-        sort_keys=[(name, way) for name, (_, way) in keys.items()],
-    )
-
-
-def render_index(
-    totals: pa.Table,
-    rows: pa.Table,
-    thumbnails: Mapping[str, str],
-    config: ReportConfig,
-    facts: Mapping[str, object],
-    links: Mapping[str, str],
-    point: VerdictRule | None,
-) -> str:
-    """The page's HTML.
-
-    ``totals`` has columns ``score, status, verdict, threshold`` of all videos; ``rows`` are those that the
-    table shows, in its order; ``thumbnails`` and ``links`` are paths by ``video_id``.
-    """
     scores = totals["score"].drop_null().to_numpy()
     by_status, by_verdict = _count(totals["status"]), _count(totals["verdict"])
     most_first = sorted(by_status, key=lambda status: (-by_status[status], status))
-    data = _collect_data(rows, thumbnails, links)
+    data = _collect_data(rows, paths, links)
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
-    return html.render_page(
+    text = html.render_page(
         "scores.html",
         title=config.title or "Deepfake scores",
         script=html.read_asset("scores.js"),
@@ -128,6 +93,24 @@ def render_index(
         point=point,
         alarms=predict_alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
+    )
+    storage.write_text(join(output, PAGE), text)
+    return join(output, PAGE)
+
+
+def most_suspicious_first(videos: pa.Table) -> pa.Array:
+    """Row numbers: scored videos from the highest score down, then the others by status; ties by name."""
+    given = tables.decode_strings("video_scores", videos.select(["video_id", "score", "status"]))
+    unscored = pc.is_null(given["score"])
+    keys = {
+        "unscored": (pc.cast(unscored, pa.int8()), "ascending"),
+        "score": (given["score"], "descending"),
+        "status": (pc.if_else(unscored, given["status"], ""), "ascending"),
+        "video_id": (given["video_id"], "ascending"),
+    }
+    return pc.sort_indices(
+        pa.table({name: key for name, (key, _) in keys.items()}),
+        sort_keys=[(name, way) for name, (_, way) in keys.items()],
     )
 
 

@@ -118,9 +118,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         rest = planning.select_missing(
             listed, self.output.read_finished_videos(planning.EARLIER), self.config.retry_failed
         )
-        units = stored_crops.plan_kept_units(rest, self.identity)
-        finished = self.output.list_finished_units()
-        waiting = [unit for unit in units if unit.unit_id not in finished]
+        waiting = self.output.select_waiting(stored_crops.plan_kept_units(rest, self.identity))
         return {
             "videos": listed.num_rows,
             "videos_to_do": sum(unit.rows.num_rows for unit in waiting),
