@@ -93,16 +93,11 @@ class Rows:
 
         ``flag`` is ``turned`` or ``blended``. Without their originals.
         """
-        copies = self.take(chosen)
-        names = ("file", "row_group", "row", "method", "room")
-        arrays = {
-            name: np.concatenate([getattr(self, name), getattr(copies, name)])
-            for name in names
-            if getattr(self, name) is not None
-        }
-        label = np.concatenate([self.label, np.ones(len(copies), self.label.dtype)])
-        flags = np.concatenate([np.zeros(len(self), bool), np.ones(len(copies), bool)])
-        return Rows(**arrays, label=label, methods=self.methods, **{flag: flags})
+        both = self.take(np.concatenate([np.arange(len(self)), chosen]))
+        is_copy = np.arange(len(both)) >= len(self)
+        label = np.where(is_copy, both.label.dtype.type(1), both.label)
+        changed: dict[str, Any] = {"label": label, flag: is_copy}
+        return replace(both, **changed)
 
 
 def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:

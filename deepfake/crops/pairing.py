@@ -26,16 +26,11 @@ def find_originals(table: pa.Table) -> np.ndarray:
     begin, end = (np.searchsorted(frame[reals], frame[fakes], side) for side in ("left", "right"))
     single = end - begin == 1
     found[fakes[single]] = reals[begin[single]]
-    centres = _measure_centres(table)
+    box = table["box"].combine_chunks()
+    x, y, w, h = (np.asarray(pc.struct_field(box, name).to_numpy(zero_copy_only=False)) for name in "xywh")
+    centres = np.column_stack([x + w / 2, y + h / 2])  # in the frame's pixels
     for several in np.flatnonzero(end - begin > 1):
         candidates = reals[begin[several] : end[several]]
         distance = np.linalg.norm(centres[candidates] - centres[fakes[several]], axis=1)
         found[fakes[several]] = candidates[int(distance.argmin())]
     return found
-
-
-def _measure_centres(table: pa.Table) -> np.ndarray:
-    """``(n, 2)``: middles of the boxes, in the frame's pixels."""
-    box = table["box"].combine_chunks()
-    x, y, w, h = (np.asarray(pc.struct_field(box, name).to_numpy(zero_copy_only=False)) for name in "xywh")
-    return np.column_stack([x + w / 2, y + h / 2])

@@ -198,12 +198,9 @@ def begin_session(cluster: bool) -> None:
     _current = Nodes()
     if not cluster:
         return
-    check = Check(code_sha256(), str(_FOLDER))
-    if (held := lock.get_held_lock()) is not None:
-        check = replace(
-            check, lock_uri=held.uri, owner=held.owner, storage=held.storage.config.model_dump_json()
-        )
-    _current.check = check
+    held = lock.get_held_lock()
+    place = (held.uri, held.owner, held.storage.config.model_dump_json()) if held is not None else ()
+    _current.check = check = Check(code_sha256(), str(_FOLDER), *place)
     ray_compat.put_value(_CHECK, json.dumps(asdict(check)).encode())
     _current.examine()
     _warn_of_an_output_of_one_machine(check)

@@ -22,7 +22,7 @@ from deepfake import __version__
 from deepfake.errors import UsageError
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
-from deepfake.io.parts import PARTS_KEY, list_part_files, read_part_names
+from deepfake.io.parts import PARTS_KEY, list_part_files, read_manifest, read_part_names
 from deepfake.io.run_record import read_record, write_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -87,8 +87,7 @@ class Output:
 
     def read_finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
         """The manifest of an earlier, finished run; None where there is none."""
-        uri = join(self.root, "_manifest.parquet")
-        return tables.read_table(self.storage, uri, "videos", columns) if self.storage.exists(uri) else None
+        return read_manifest(self.root, self.storage, columns)
 
     def list_finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""

@@ -15,6 +15,12 @@ from deepfake.io.uri import join
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
 
 
+def read_manifest(root: str, storage: Storage, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """The videos of a finished output, from its manifest; None where there is none."""
+    uri = join(root, "_manifest.parquet")
+    return tables.read_table(storage, uri, "videos", columns) if storage.exists(uri) else None
+
+
 def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
     """File names of each table that finished runs wrote, from the manifest; empty where there is none."""
     uri = join(root, "_manifest.parquet")

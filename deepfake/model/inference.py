@@ -154,7 +154,8 @@ def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_
     graph = _read_cached(bundle, storage)
     if graph is None:
         graph = export_network(bundle)
-        difference = measure_difference(bundle, graph)
+        probes = make_probes()
+        difference = float(np.max(np.abs(OpenVinoScorer(graph).score(probes) - bundle.score(probes))))
         if difference > TOLERANCE:
             words = f"OpenVINO's scores differ from TensorFlow's by up to {difference:.2g}"
             if wanted == "openvino":
@@ -187,13 +188,6 @@ def export_network(bundle: Bundle) -> bytes:
         for name in (_GRAPH, _WEIGHTS):
             archive.write(Path(folder, name), name)
     return packed.getvalue()
-
-
-def measure_difference(bundle: Bundle, graph: bytes) -> float:
-    """Largest difference between OpenVINO's and TensorFlow's scores over the probes."""
-    crops = make_probes()
-    found = OpenVinoScorer(graph).score(crops)
-    return float(np.max(np.abs(found - bundle.score(crops))))
 
 
 def make_probes() -> np.ndarray:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray.train
@@ -69,8 +69,7 @@ class TrainingTask:
     callbacks: MakeCallbacks | None = None  # the user's own
 
 
-@dataclass(frozen=True)
-class PhaseState:
+class PhaseState(NamedTuple):
     """What is in memory for the phase that is being trained."""
 
     learner: Learner

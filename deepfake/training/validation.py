@@ -119,7 +119,9 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.aggregate_videos(scored, AGGREGATION)
     of_videos = _measure(videos, threshold)
-    of_videos["identities"] = _count_identities(videos) if people_named else None
+    units, labels = choose_resampling_units(videos)[0], videos["label"].to_numpy()
+    people = {name: np.unique(units[labels == label]).size for label, name in enumerate(("real", "fake"))}
+    of_videos["identities"] = people if people_named else None
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
@@ -130,11 +132,6 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
         "metrics": {"val": _measure(scored, threshold), "val_video": of_videos},
         "unproven": NO_FAKES if is_made else verdicts.find_missing_proof(of_videos),
     }
-
-
-def _count_identities(videos: pa.Table) -> dict[str, int]:
-    labels, units = videos["label"].to_numpy(), choose_resampling_units(videos)[0]
-    return {name: np.unique(units[labels == label]).size for label, name in enumerate(("real", "fake"))}
 
 
 def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:

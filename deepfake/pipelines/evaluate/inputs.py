@@ -15,7 +15,7 @@ from deepfake.crops import facts
 from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.parts import list_part_files
+from deepfake.io.parts import list_part_files, read_manifest
 from deepfake.io.run_record import read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -61,9 +61,8 @@ def load_faces(uri: str, storage: Storage) -> LabelledFaces:
     table = index_rows(files, kind, columns, storage)
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
     require_distinct(table, folder)
-    return LabelledFaces(
-        kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=_read_videos(uri, storage)
-    )
+    videos = read_manifest(uri, storage, _VIDEO_COLUMNS)
+    return LabelledFaces(kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=videos)
 
 
 def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> LabelledFaces:
@@ -116,10 +115,3 @@ def _tell_kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
         f"{uri}: neither crops nor face scores (columns {', '.join(sorted(names)[:6])}, ...); give the "
         "crops folder of jobs/preprocess.py, or the output of jobs/score.py on labelled videos"
     )
-
-
-def _read_videos(uri: str, storage: Storage) -> pa.Table | None:
-    manifest = join(uri, "_manifest.parquet")
-    if not storage.exists(manifest):
-        return None
-    return tables.read_table(storage, manifest, "videos", list(_VIDEO_COLUMNS))

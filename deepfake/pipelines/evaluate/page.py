@@ -10,7 +10,9 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.thresholds import POINT_NAMES
 from deepfake.pipelines.evaluate.heat_maps import HeatFindings
+from deepfake.pipelines.evaluate.recompression import AS_IT_IS
 from deepfake.pipelines.evaluate.results import WITHOUT_LOOKING, Level, Results
+from deepfake.pipelines.evaluate.robustness import CRF, FRAMES
 from deepfake.pipelines.evaluate.without_looking import WORDS
 from deepfake.report import html, plots
 
@@ -187,13 +189,10 @@ def _group_by_kind(
     for row in sweep:
         if row["kind"] != "none":
             found.setdefault(row["kind"], []).append(row)
-    result = []
-    for kind, rows in found.items():
-        base = unchanged
-        if kind == "video CRF":
-            base = next((row for row in rows if not row["amount"]), None)
-            rows = [row for row in rows if row["amount"]]
-        elif kind == "frames a video":
-            base = None
-        result.append((kind, base, rows))
-    return result
+    as_it_is = next((row for row in found.get(CRF, ()) if row["amount"] == AS_IT_IS), None)
+    bases = {FRAMES: None, CRF: as_it_is}
+    return [
+        (kind, base, [row for row in rows if row is not base])
+        for kind, rows in found.items()
+        for base in [bases.get(kind, unchanged)]
+    ]

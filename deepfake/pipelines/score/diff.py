@@ -45,12 +45,8 @@ def list_changes(before: pa.Table, after: pa.Table, config_sha256: str | None = 
 
 def count_changes(changes: pa.Table) -> dict[str, Any]:
     """How many videos changed, and how."""
-    turned: Counter[str] = Counter()
-    for old, new in zip(
-        changes["verdict_before"].to_pylist(), changes["verdict_after"].to_pylist(), strict=True
-    ):
-        if old is not None and new is not None and old != new:
-            turned[f"{old} -> {new}"] += 1
+    verdicts = zip(*(changes[f"verdict_{when}"].to_pylist() for when in ("before", "after")), strict=True)
+    turned = Counter(f"{old} -> {new}" for old, new in verdicts if None not in (old, new) and old != new)
     largest = pc.max(pc.abs(changes["difference"])).as_py()
     return {
         "only_before": changes["status_after"].null_count,

@@ -11,7 +11,8 @@ import dataclasses
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -187,10 +188,8 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         blocks = [runner.make_block(unit) for unit in units]
         if scoring.use_gpu:
             gpus = pools.await_gpus(self.config.ray, "scoring.use_gpu", math.ceil(len(units) / UNITS_AT_ONCE))
-            cut = {"make": make, "budgeted": budgeted}
-            return runner.stream_answers(
-                score_on_gpus(ray.data.from_blocks(blocks), cut, network, writer, workers, gpus)
-            )
+            cut = partial(cut_unit, make=make, budgeted=budgeted)
+            return runner.stream_answers(score_on_gpus(blocks, cut, network, writer, workers, gpus))
         arguments = {
             "make": make, "first": first, "budgeted": budgeted, "network": network, "writer": writer,
             "threads": 1 if session.workers_exist() else None,
@@ -284,8 +283,8 @@ def resolve_config(
 
 
 def score_on_gpus(
-    blocks: ray.data.Dataset,
-    cut: dict[str, Any],
+    blocks: Sequence[pa.Table],
+    cut: Callable[[pa.Table], pa.Table],
     network: bytes,
     writer: Writer,
     cutters: pools.Workers,
@@ -295,28 +294,19 @@ def score_on_gpus(
 
     The first takes CPUs and the second GPUs, so that neither takes from the other however unequal they are.
     """
-    crops = blocks.map_batches(
-        cut_unit,
-        fn_kwargs=cut,
-        num_cpus=1,
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=pools.make_task_pool(cutters),
+    whole = {"batch_size": None, "batch_format": "pyarrow"}  # a block is a unit
+    crops = ray.data.from_blocks(list(blocks)).map_batches(
+        cut, num_cpus=1, compute=pools.make_task_pool(cutters), **whole
     )
     scored = crops.map_batches(
         ScoreOnGpu,
         fn_constructor_kwargs={"network": network},
         num_gpus=1,
+        num_cpus=0,
         batch_size=UNITS_AT_ONCE,
         batch_format="pyarrow",
-        num_cpus=0,
         compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=gpus.now, max_size=gpus.most),
     )
-    return scored.map_batches(
-        write_units,
-        fn_kwargs={"writer": writer},
-        num_cpus=0,  # short tasks: a CPU that is set aside for them would be one less that decodes
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=gpus.most * WRITERS),
-    )
+    # short tasks: a CPU that is set aside for them would be one less that decodes
+    writers = ray.data.TaskPoolStrategy(size=gpus.most * WRITERS)
+    return scored.map_batches(partial(write_units, writer=writer), num_cpus=0, compute=writers, **whole)

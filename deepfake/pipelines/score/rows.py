@@ -79,7 +79,10 @@ def score_tables(
         answer = _video(video, found, judged, judgement)
         rows["video_scores"].append({**answer, "passes": passes.get(video["video_id"]), **stamp})
         if scored:
-            rows["evidence"].append(_evidence(_worst(found)))
+            worst = _worst(found)
+            thumbnail = images.fit_side(decode_image(worst["crop"]), THUMBNAIL_SIDE)
+            image = images.encode_jpeg(thumbnail, 85)
+            rows["evidence"].append({**_only(worst, "evidence"), "image": image})
     return {name: tables.from_rows(name, rows[name], judgement.config_sha256) for name in TABLES}
 
 
@@ -203,11 +206,6 @@ def _quality(faces: Sequence[Row]) -> dict[str, float | None]:
 def _worst(faces: Sequence[Row]) -> Row:
     """The face with the highest score, the earliest of several."""
     return max(faces, key=lambda face: face["score"])
-
-
-def _evidence(face: Row) -> dict[str, Any]:
-    thumbnail = images.fit_side(decode_image(face["crop"]), THUMBNAIL_SIDE)
-    return {**_only(face, "evidence"), "image": images.encode_jpeg(thumbnail, 85)}
 
 
 def _only(row: Row, table: str) -> dict[str, Any]:

@@ -53,18 +53,17 @@ class Recipe:
 
     def list_runs(self) -> list[TrainJobConfig]:
         """Its trainings: one, or one for each of ``training.seeds`` in a folder of its own."""
-        config = self.config.model_copy(update={"compare": []})
-        plain = config.training.model_copy(update={"seeds": []})
-        if not self.config.training.seeds:
-            return [config.model_copy(update={"training": plain})]
+        training, output = self.config.training, self.config.output
+        runs = [(seed, join(output, f"seed-{seed}")) for seed in training.seeds] or [(training.seed, output)]
         return [
-            config.model_copy(
+            self.config.model_copy(
                 update={
-                    "training": plain.model_copy(update={"seed": seed}),
-                    "output": join(config.output, f"seed-{seed}"),
+                    "compare": [],
+                    "training": training.model_copy(update={"seeds": [], "seed": seed}),
+                    "output": folder,
                 }
             )
-            for seed in self.config.training.seeds
+            for seed, folder in runs
         ]
 
 
