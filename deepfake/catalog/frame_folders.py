@@ -25,7 +25,7 @@ from deepfake.catalog.layouts.folders import (
     read_label,
     split_words,
 )
-from deepfake.catalog.media import FRAMES, drop_level, is_image_name, remove_extension
+from deepfake.catalog.media import FRAMES, drop_level, get_stem, is_image_name, remove_extension
 from deepfake.catalog.provenance import REAL
 from deepfake.io.listing import FileInfo
 
@@ -84,7 +84,7 @@ def gather_frames(
         if drop_level(folder.path) in videos and not _CAMERA.match(folder.skeleton)
     }
     rest = [folder for folder in folders if folder.path not in doubled]
-    chosen = rest if how == "always" else _choose(rest, pictures, root_name)
+    chosen = rest if how == "always" else _choose_folders(rest, pictures, root_name)
     if not (chosen or doubled):
         return list(footage)
     if doubled:
@@ -102,17 +102,17 @@ def _find_skeleton(path: str, pictures: Sequence[FileInfo]) -> str | None:
     words = split_words(name)
     if any(info.is_link for info in pictures) or (words and words <= _NO_VIDEO and not _DIGITS.search(name)):
         return None
-    stem = remove_extension(pictures[0].path.rpartition("/")[2])
+    stem = get_stem(pictures[0].path)
     skeleton = _DIGITS.sub("#", stem)
     if "#" not in skeleton:
         return None
-    alike = (
-        _DIGITS.sub("#", remove_extension(info.path.rpartition("/")[2])) == skeleton for info in pictures
-    )
+    alike = (_DIGITS.sub("#", get_stem(info.path)) == skeleton for info in pictures)
     return skeleton if all(alike) else None
 
 
-def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], root_name: str) -> list[_Folder]:
+def _choose_folders(
+    folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], root_name: str
+) -> list[_Folder]:
     """The folders that hold frames, as far as names tell.
 
     Below a folder that says ``frames`` they do. Real videos have no methods: numbered pictures in folders
@@ -137,7 +137,7 @@ def _choose(folders: Sequence[_Folder], pictures: dict[str, list[FileInfo]], roo
         above = folder.path.rpartition("/")[0]
         level = above.rpartition("/")[2]
         where = placed[folder.path]
-        single = _CAMERA.match(remove_extension(folder.pictures[0].path.rpartition("/")[2])) is not None
+        single = _CAMERA.match(get_stem(folder.pictures[0].path)) is not None
         if FRAMES.fullmatch(level) and level.lower().startswith("frames"):
             sure.append(folder)
         elif above in shards or len(folder.pictures) > _MOST:

@@ -116,7 +116,7 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
             chosen, table = _read_folder(uri, storage)
         elif uri.lower().endswith(".parquet"):
             with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
-                chosen = _choose(uri, parquet.schema_arrow.names)
+                chosen = _choose_columns(uri, parquet.schema_arrow.names)
                 table = parquet.read(columns=sorted(set(chosen.values())))
         else:
             chosen, table = _read_csv(uri, storage)
@@ -140,7 +140,7 @@ def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
     from pyarrow.dataset import dataset  # here, for it imports pandas
 
     parts = dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
-    chosen = _choose(uri, parts.schema.names)
+    chosen = _choose_columns(uri, parts.schema.names)
     return chosen, parts.to_table(columns=sorted(set(chosen.values())))
 
 
@@ -151,7 +151,7 @@ def _read_csv(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
     parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
     with storage.open(uri) as file, pyarrow.csv.open_csv(file, parse_options=parse) as reader:
         names = reader.schema.names
-    chosen = _choose(uri, names)
+    chosen = _choose_columns(uri, names)
     as_text = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         include_columns=sorted(set(chosen.values())),
@@ -175,7 +175,7 @@ def _find_separator(uri: str, start: bytes) -> str:
     return max(",;\t", key=header.count)
 
 
-def _choose(uri: str, names: Sequence[str]) -> dict[str, str]:
+def _choose_columns(uri: str, names: Sequence[str]) -> dict[str, str]:
     """Our name -> the manifest's column."""
     known: dict[str, str] = {}
     for name in names:

@@ -50,6 +50,11 @@ def drop_level(path: str) -> str:
     return f"{outer}/{name}" if outer else name
 
 
+def get_stem(path: str) -> str:
+    """The name of a file less its extension."""
+    return remove_extension(path.rpartition("/")[2])
+
+
 def get_extension(path: str) -> str:
     """The extension in lower case with its dot, or an empty string."""
     name = path[path.rfind("/") + 1 :]

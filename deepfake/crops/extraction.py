@@ -163,7 +163,7 @@ def make_crop_rows(
     if not kept:
         raise VideoError(Status.DECODE_ERROR, incomplete or "no frame could be decoded")
     video["height"], video["width"] = kept[0].size
-    rows = [_make_crop_row(video, *face, config.crop) for face in _choose(kept, config.detector)]
+    rows = [_make_crop_row(video, *face, config.crop) for face in _choose_faces(kept, config.detector)]
     video["frames_with_face"] = len({row["frame_index"] for row in rows})
     video["faces"] = len(rows)
     video["status"] = Status.OK if rows else Status.NO_FACE
@@ -255,7 +255,7 @@ def _encode_face(cut: cropping.CutFace, config: ExtractConfig) -> EncodedFace:
     return EncodedFace(crop, cropping.measure_sharpness(cut.crop), surround)
 
 
-def _choose(kept: list[SampledFrame], config: DetectorConfig) -> list[tuple[SampledFrame, int, int]]:
+def _choose_faces(kept: list[SampledFrame], config: DetectorConfig) -> list[tuple[SampledFrame, int, int]]:
     """``(frame, face_index, track_id)`` of the faces that the policy keeps."""
     faces = [frame.faces for frame in kept]
     numbers = tracking.assign_tracks(faces)

@@ -96,13 +96,13 @@ def self_blend(crop: np.ndarray, face: Face, seed: int, epoch: int, sample_id: s
     of a single colour or with a box beside it, gets an ellipse in its middle of another colour.
     """
     for attempt in range(_ATTEMPTS):
-        pair = _attempt(crop, face, make_random(seed, epoch, sample_id, f"self-blend {attempt}"))
+        pair = _blend_once(crop, face, make_random(seed, epoch, sample_id, f"self-blend {attempt}"))
         if _is_visible(pair):
             return pair
     return _blend_plainly(crop, make_random(seed, epoch, sample_id, "self-blend plainly"))
 
 
-def _attempt(crop: np.ndarray, face: Face, random: np.random.Generator) -> Pair:
+def _blend_once(crop: np.ndarray, face: Face, random: np.random.Generator) -> Pair:
     mask, shape = draw_outline(crop.shape[:2], face, random)
     changed = _change_colours(crop, random)
     source, target = (changed, crop) if random.random() < 0.5 else (crop, changed)

@@ -92,7 +92,7 @@ def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.T
         extractor = get_extractor(fit_to_machine(config), output.storage)
         return extractor.survey(entry, config.sampling.piece_seconds)
 
-    return _attempt(survey_id, entry, "packets", survey, output)
+    return _look_and_stage(survey_id, entry, "packets", survey, output)
 
 
 def look_at_piece(
@@ -108,10 +108,10 @@ def look_at_piece(
         packets = tables.read_table(output.storage, output.locate_unit("packets", survey_id), "packets")
         return get_extractor(fit_to_machine(config), output.storage).look(entry, (first, stop), packets)
 
-    return _attempt(name, entry, "pieces", look, output)
+    return _look_and_stage(name, entry, "pieces", look, output)
 
 
-def _attempt(
+def _look_and_stage(
     unit_id: str, entry: dict[str, Any], table: str, look: Callable[[], ExtractionResult], output: Output
 ) -> pa.Table:
     """Have a video or a piece looked at, unless workers have died of it, and staged; its ``videos`` row."""

@@ -12,7 +12,7 @@ MAX_GAP = 3  # sampled frames that a person may be missing from
 
 
 @dataclass
-class _Track:
+class _OpenTrack:
     number: int
     last: Detection
     last_frame: int
@@ -24,7 +24,7 @@ def assign_tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
     Numbers count up from 0 in order of first appearance. In each frame the pairing of open tracks and
     detections that maximises the summed overlap is taken, pairs below ``MIN_OVERLAP`` excepted.
     """
-    tracks: list[_Track] = []
+    tracks: list[_OpenTrack] = []
     started = 0
     result: list[list[int]] = []
     for position, detections in enumerate(frames):
@@ -39,7 +39,7 @@ def assign_tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
         for column, detection in enumerate(detections):
             if numbers[column] < 0:
                 numbers[column] = started
-                tracks.append(_Track(started, detection, position))
+                tracks.append(_OpenTrack(started, detection, position))
                 started += 1
         result.append(numbers)
     return result

@@ -16,14 +16,14 @@ def format_epoch(row: Mapping[str, Any], epochs: int) -> str:
     """One epoch in one line."""
     usual = ("loss", "accuracy", "precision", "recall", "auc")
     names = (*usual, *(f"val_{name}" for name in (*usual, "balanced_loss", "video_auc")))
-    shown = "  ".join(f"{name} {_format_number(row[name])}" for name in names)
+    shown = "  ".join(f"{name} {_format_metric(row[name])}" for name in names)
     seconds = row["train_seconds"] + row["val_seconds"]
     best = "  best so far" if row["best"] else ""
     rate = f"lr {row['learning_rate']:.3g}  {row['phase']}"
     return f"epoch {row['epoch']}/{epochs}  {shown}  {rate}  {seconds:.0f} s{best}"
 
 
-def _format_number(value: float | None) -> str:
+def _format_metric(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 

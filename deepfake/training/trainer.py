@@ -264,7 +264,7 @@ class Trainer:
         return {
             "steps": steps,
             "crops": shown,
-            **_measure(plan.label[:shown], self.collective.sum(scores)[:shown]),
+            **_measure_epoch(plan.label[:shown], self.collective.sum(scores)[:shown]),
             "penalty": float(sum(float(loss) for loss in learner.network.losses)),
             "train_seconds": seconds,
             "input_wait_seconds": stream.wait_seconds,
@@ -279,7 +279,7 @@ class Trainer:
             scores = self._score_validation(current.learner.score)
             choosing = self.task.val_videos >= 0
             labels, chosen_by = self.val_labels[choosing], scores[choosing]
-            row: dict[str, Any] = {"epoch": state.epoch + 1, **_measure(labels, chosen_by, "val_")}
+            row: dict[str, Any] = {"epoch": state.epoch + 1, **_measure_epoch(labels, chosen_by, "val_")}
             row |= measure_evenly(labels, chosen_by, self.task.val_videos[choosing])
             rank = rank_epoch(self.settings.select, row)
             row["best"] = all(rank > rank_epoch(self.settings.select, past) for past in state.history)
@@ -362,7 +362,7 @@ class Trainer:
         return result
 
 
-def _measure(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[str, float | None]:
+def _measure_epoch(labels: np.ndarray, scores: np.ndarray, prefix: str = "") -> dict[str, float | None]:
     """Metrics of labels and scores ``(n,)``; raises ``NotFiniteError`` where a score is not finite."""
     if not np.isfinite(scores).all():
         raise NotFiniteError(

@@ -118,7 +118,7 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
     chosen = thresholds.choose_decisions(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.aggregate_videos(scored, AGGREGATION)
-    of_videos = _measure(videos, threshold)
+    of_videos = _measure_with_intervals(videos, threshold)
     units, labels = choose_resampling_units(videos)[0], videos["label"].to_numpy()
     people = {name: np.unique(units[labels == label]).size for label, name in enumerate(("real", "fake"))}
     of_videos["identities"] = people if people_named else None
@@ -129,12 +129,12 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
             field: {name: getattr(found, field) for name, found in chosen.items()}
             for field in ("operating_points", "uncertain", "calibration")
         },
-        "metrics": {"val": _measure(scored, threshold), "val_video": of_videos},
+        "metrics": {"val": _measure_with_intervals(scored, threshold), "val_video": of_videos},
         "unproven": NO_FAKES if is_made else verdicts.find_missing_proof(of_videos),
     }
 
 
-def _measure(table: pa.Table, threshold: float) -> dict[str, Any]:
+def _measure_with_intervals(table: pa.Table, threshold: float) -> dict[str, Any]:
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     units, _ = choose_resampling_units(table)
     intervals = metrics.bootstrap_metrics(labels, scores, units, threshold, _RESAMPLES, _SEED)

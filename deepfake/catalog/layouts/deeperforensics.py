@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 
-from deepfake.catalog.media import drop_level, remove_extension
+from deepfake.catalog.media import drop_level, get_stem, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.config import SPLITS
 from deepfake.io.listing import FileInfo
@@ -63,5 +63,5 @@ def _read_lists(files: Sequence[FileInfo], storage: Storage) -> dict[str, str]:
     for info in files:
         if (match := _LIST.search(info.path)) is not None and match[1] in SPLITS:
             for line in storage.read_text(info.uri).split():
-                splits[remove_extension(line.rpartition("/")[2])] = match[1]
+                splits[get_stem(line)] = match[1]
     return splits

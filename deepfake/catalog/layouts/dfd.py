@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from deepfake.catalog.layouts.ffpp import normalise_compression
-from deepfake.catalog.media import remove_extension
+from deepfake.catalog.media import get_stem
 from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 
 DATASET, METHOD = "actors", "DeepFakeDetection"
@@ -25,12 +25,12 @@ def describe_dfd(listing: FolderListing) -> Mapping[str, Provenance]:
 
     Where only the originals are listed, the folder must say so: a name such as ``01__walking`` is too common.
     """
-    fakes = {info.path: match for info in listing.footage if (match := _FAKE.match(_get_stem(info.path)))}
+    fakes = {info.path: match for info in listing.footage if (match := _FAKE.match(get_stem(info.path)))}
     if not fakes and "dfd" not in listing.root.rpartition("/")[2].lower():
         return {}
     found = {}
     for info in listing.footage:
-        fake, real = fakes.get(info.path), _REAL.match(_get_stem(info.path))
+        fake, real = fakes.get(info.path), _REAL.match(get_stem(info.path))
         if fake is None and real is None:
             continue
         stated = _COMPRESSION.search(listing.locate(info).rpartition("/")[0])
@@ -45,7 +45,3 @@ def describe_dfd(listing: FolderListing) -> Mapping[str, Provenance]:
             source_id=f"{DATASET}/{fake[2]}" if fake is not None else None,
         )
     return found
-
-
-def _get_stem(path: str) -> str:
-    return remove_extension(path.rpartition("/")[2])

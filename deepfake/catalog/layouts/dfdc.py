@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
-from deepfake.catalog.media import drop_level, remove_extension
+from deepfake.catalog.media import drop_level, get_stem, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.errors import UsageError
 from deepfake.io.listing import FileInfo
@@ -34,24 +34,23 @@ def describe_dfdc(listing: FolderListing) -> Mapping[str, Provenance]:
         folder, _, name = info.path.rpartition("/")
         if name != FILE or folder not in by_folder:
             continue
-        entries = _read_entries(info.uri, listing.storage)
+        entries = read_entries(info.uri, listing.storage, "label", "is_fake")
         told = {remove_extension(clip): entry for clip, entry in entries.items()}
         for clip in by_folder[folder]:
-            entry = told.get(remove_extension(clip.path.rpartition("/")[2]))
+            entry = told.get(get_stem(clip.path))
             if entry is not None:
                 found[clip.path] = _make_provenance(clip.path, entry, info.uri)
     return found
 
 
-def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
-    """The entries that give a label; none where the file is of another kind."""
+def read_entries(uri: str, storage: Storage, *label_keys: str) -> dict[str, dict[str, Any]]:
+    """The entries that have one of these keys; none where the file is of another kind."""
     content = storage.read_json(uri)
-    if not isinstance(content, dict):
-        return {}
+    entries = content.items() if isinstance(content, dict) else ()
     return {
         name: entry
-        for name, entry in content.items()
-        if isinstance(entry, dict) and ("label" in entry or "is_fake" in entry)
+        for name, entry in entries
+        if isinstance(entry, dict) and not entry.keys().isdisjoint(label_keys)
     }
 
 

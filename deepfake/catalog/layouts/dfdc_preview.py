@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from deepfake.catalog.layouts.dfdc import read_entries
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.media import drop_level
 from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.errors import UsageError
-from deepfake.io.storage import Storage
 
 DATASET = "DFDC-preview"
 FILE = "dataset.json"
@@ -41,7 +41,7 @@ def describe_dfdc_preview(listing: FolderListing) -> Mapping[str, Provenance]:
     for info in listing.files if found else ():
         above, _, name = info.path.rpartition("/")
         if name == FILE:
-            for path, entry in _read_entries(info.uri, listing.storage).items():
+            for path, entry in read_entries(info.uri, listing.storage, "label").items():
                 whole = f"{above}/{path}" if above else path
                 if whole in clips:
                     found[whole] = _make_provenance(path, entry, info.uri)
@@ -50,12 +50,6 @@ def describe_dfdc_preview(listing: FolderListing) -> Mapping[str, Provenance]:
 
 def _name_person(number: object) -> str:
     return f"dfdc-preview/{number}"
-
-
-def _read_entries(uri: str, storage: Storage) -> dict[str, dict[str, Any]]:
-    content = storage.read_json(uri)
-    entries = content.items() if isinstance(content, dict) else ()
-    return {path: entry for path, entry in entries if isinstance(entry, dict) and "label" in entry}
 
 
 def _make_provenance(path: str, entry: Mapping[str, Any], uri: str) -> Provenance:

@@ -93,7 +93,7 @@ def _describe_flat(paths: Mapping[str, str]) -> dict[str, Provenance]:
         kind = _read_kind(match["name"]) if match is not None else None
         if match is not None and kind is not None:
             label = REAL if kind in ("original", *ORIGINALS) else FAKE
-            stem = _get_stem(match["file"], label)
+            stem = _take_stem(match["file"], label)
             clips.append(_FlatClip(path, label, kind, _find_copy(match, kind), stem, match))
     originals = {(clip.copy, clip.stem) for clip in clips if clip.label == REAL}
     copies: dict[str, str] = {}
@@ -191,10 +191,10 @@ def follows_scheme(clip: Provenance, path: str) -> bool:
     """Whether the clip's name was one of the two naming schemes."""
     if clip.label is None:
         return False
-    return bool(_parse_identities(clip.dataset, clip.label, _get_stem(path.rpartition("/")[2], clip.label)))
+    return bool(_parse_identities(clip.dataset, clip.label, _take_stem(path.rpartition("/")[2], clip.label)))
 
 
-def _get_stem(name: str, label: int) -> str:
+def _take_stem(name: str, label: int) -> str:
     """A clip's name less its extension; of a picture from it, less the number behind."""
     stem = remove_extension(name)
     shorter = _FRAME.sub("", stem) if is_image_name(name) else stem

@@ -42,10 +42,10 @@ def run(config: BenchmarkJobConfig) -> Outcome:
     if config.dry_run:
         return Outcome(_describe_plan(listed, config, detectors))
     with lock.hold(config.output, storage):
-        return _run(config, storage, listed, detectors)
+        return _run_benchmark(config, storage, listed, detectors)
 
 
-def _run(
+def _run_benchmark(
     config: BenchmarkJobConfig, storage: Storage, listed: pa.Table, detectors: Sequence[DetectorConfig]
 ) -> Outcome:
     machine = results.describe_machine()

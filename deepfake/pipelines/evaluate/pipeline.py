@@ -76,7 +76,7 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
         sweep, notes = _measure_robustness(planned, scored[0])
     decisions = look_up_decisions(planned.bundle, config)
     sections = [
-        _measure(one, table, planned, decisions, others)
+        _measure_data_set(one, table, planned, decisions, others)
         for one, table, others in zip(sets, scored, rivals, strict=True)
     ]
     heat = _make_heat_maps(planned, scored[0])
@@ -100,7 +100,7 @@ def _evaluate(planned: EvaluationPlan) -> Outcome:
     return Outcome(summary, look_at=look_at)
 
 
-def _measure(
+def _measure_data_set(
     one: DataSet,
     scored: pa.Table,
     planned: EvaluationPlan,

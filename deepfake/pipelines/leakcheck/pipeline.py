@@ -51,7 +51,7 @@ def run(config: LeakcheckJobConfig) -> Outcome:
         return Outcome(describe_input(loaded, known))
     with lock.hold(config.output, storage):
         result = run_checks(loaded, known, config, storage)
-        look_at = _write_all(result, config, storage)
+        look_at = _write_result(result, config, storage)
     summary = {
         **describe_input(loaded, known),
         "pictures": result.pictures.num_rows,
@@ -188,7 +188,7 @@ def _add_facts(videos: pa.Table, pictures: pa.Table) -> pa.Table:
     return videos
 
 
-def _write_all(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
+def _write_result(result: LeakcheckResult, config: LeakcheckJobConfig, storage: Storage) -> list[str]:
     table = findings.make_table(result.findings, hash_config(config))
     tables.write_table(storage, join(config.output, "overlaps.parquet"), table)
     tables.write_csv(storage, join(config.output, "overlaps.csv"), table)

@@ -58,7 +58,7 @@ class Probe:
 
 def run_probes(samples: Samples, config: LeakcheckConfig) -> list[Probe]:
     """One probe for all features together, then one for each group."""
-    few = _explain_too_few(samples, config.probe_min_videos)
+    few = _explain_few_samples(samples, config.probe_min_videos)
     groups = [(ALL, tuple(name for names in GROUPS.values() for name in names)), *GROUPS.items()]
     if few:
         return [Probe(group, "not measured", reason=few) for group, _ in groups]
@@ -78,7 +78,7 @@ def list_shortcuts(probes: Sequence[Probe]) -> list[Probe]:
     return sorted(single or found, key=lambda probe: -(probe.auc or 0.0))
 
 
-def _explain_too_few(samples: Samples, wanted: int) -> str:
+def _explain_few_samples(samples: Samples, wanted: int) -> str:
     reals, fakes = samples.count_videos(REAL), samples.count_videos(FAKE)
     if reals < wanted or fakes < wanted:
         return (

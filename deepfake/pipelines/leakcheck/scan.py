@@ -100,7 +100,7 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
         task = partial(_scan_crops, files=loaded.files, storage=storage)
         what, total = "crops looked at", sum(pc.sum(block["rows"]).as_py() for block in blocks)
     else:
-        blocks = _list_files(loaded.videos, pixels)
+        blocks = _list_scanned_files(loaded.videos, pixels)
         task = partial(_scan_files, pixels=pixels, storage=storage)
         what, total = "files looked at", sum(block.num_rows for block in blocks)
     if not blocks:
@@ -135,7 +135,7 @@ def _list_row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
     return [pa.Table.from_pylist(block) for block in blocks if block]
 
 
-def _list_files(videos: pa.Table, pixels: bool) -> list[pa.Table]:
+def _list_scanned_files(videos: pa.Table, pixels: bool) -> list[pa.Table]:
     """Blocks of files to look at; ``hash`` says whether a file's bytes may be another's."""
     sizes = videos["size_bytes"].to_pylist()
     counts = Counter(sizes)
@@ -195,14 +195,14 @@ def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.
                     if entry["hash"]:
                         row["content_sha256"] = hash_file(file)
             if pixels:
-                row |= _read_facts(entry["uri"], storage)
+                row |= _look_at_picture(entry["uri"], storage)
         except (VideoError, OSError) as error:
             row["problem"] = str(error)
             log.info("%s: %s", entry["video_id"], error)
         yield pa.Table.from_pylist([row], PICTURES)
 
 
-def _read_facts(uri: str, storage: Storage) -> dict[str, Any]:
+def _look_at_picture(uri: str, storage: Storage) -> dict[str, Any]:
     with open_frames(uri, storage, _ONE_KEY_FRAME) as source:
         info, frame = source.info, next(source.sample(), None)
     if frame is None:

@@ -73,7 +73,7 @@ def score_tables(
         found = faces.get(video["video_id"], [])
         rows["face_scores"] += [{**_only(face, "face_scores"), **stamp} for face in found]
         scored = video["status"] == Status.OK and len(found) >= judgement.scoring.min_faces
-        judged = [_Track.of(group, judgement) for group in _by_track(found)] if scored else []
+        judged = [_JudgedTrack.of(group, judgement) for group in _by_track(found)] if scored else []
         rows["track_scores"] += [{**track.row(), **stamp} for track in judged]
         rows["segments"] += [{**row, **stamp} for row in _segment_rows(judged, judgement)]
         answer = _video(video, found, judged, judgement)
@@ -87,7 +87,7 @@ def score_tables(
 
 
 @dataclass(frozen=True)
-class _Track:
+class _JudgedTrack:
     """One person's faces through a video, judged."""
 
     faces: Sequence[Row]
@@ -95,7 +95,7 @@ class _Track:
     found: Sequence[segments.Segment]
 
     @classmethod
-    def of(cls, faces: Sequence[Row], judgement: Judgement) -> _Track:
+    def of(cls, faces: Sequence[Row], judgement: Judgement) -> _JudgedTrack:
         scores, times = [face["score"] for face in faces], [face["time_s"] for face in faces]
         config = judgement.scoring
         smooth = segments.smooth_scores(times, scores, config.smooth_seconds)
@@ -126,7 +126,7 @@ def _by_track(faces: Sequence[Row]) -> list[list[Row]]:
     return [group for _, group in sorted(by_track.items())]
 
 
-def _segment_rows(judged: Sequence[_Track], judgement: Judgement) -> list[dict[str, Any]]:
+def _segment_rows(judged: Sequence[_JudgedTrack], judgement: Judgement) -> list[dict[str, Any]]:
     rows = []
     for track in judged:
         for segment in track.found:
@@ -150,7 +150,7 @@ def _segment_rows(judged: Sequence[_Track], judgement: Judgement) -> list[dict[s
 
 
 def _video(
-    video: Row, faces: Sequence[Row], judged: Sequence[_Track], judgement: Judgement
+    video: Row, faces: Sequence[Row], judged: Sequence[_JudgedTrack], judgement: Judgement
 ) -> dict[str, Any]:
     config, point = judgement.scoring, judgement.point
     row = {

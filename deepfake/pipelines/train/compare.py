@@ -269,7 +269,7 @@ def format_differences(differences: Sequence[Mapping[str, Any]], blind: Mapping[
         lines.append(f"{words}{put_difference_in_words(row)}.")
     if blind:
         low, high = blind["interval"] or (None, None)
-        words = _format_number(blind["auc"], low, high)
+        words = _format_with_ends(blind["auc"], low, high)
         lines.append(f"- without looking, by numbers of each crop and no pixel: AUC of crops {words}.")
     return "\n".join(lines)
 
@@ -283,7 +283,7 @@ def format_seeds(trained: Mapping[str, Sequence[Trained]]) -> str:
         rows = [(str(one.seed), one.by_split[IDENTITY]) for one in runs]
         for seed, row in rows:
             numbers = (row.accuracy, row.auc, row.video_auc)
-            lines.append(f"| {name} | {seed} | {' | '.join(map(_format_number, numbers))} |")
+            lines.append(f"| {name} | {seed} | {' | '.join(map(_format_with_ends, numbers))} |")
         spreads = (
             [getattr(row, key) for _, row in rows if getattr(row, key) is not None]
             for key in ("accuracy", "auc", "video_auc")
@@ -304,8 +304,8 @@ def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split
         name = "its own" if row.split == OWN else f"identity ({split})"
         lines.append(
             f"| {row.recipe} | {name} | {row.crops} | {row.videos} | "
-            f"{_format_number(row.accuracy, row.accuracy_low, row.accuracy_high)} | "
-            f"{_format_number(row.auc, row.auc_low, row.auc_high)} | {_format_number(row.video_auc)} |"
+            f"{_format_with_ends(row.accuracy, row.accuracy_low, row.accuracy_high)} | "
+            f"{_format_with_ends(row.auc, row.auc_low, row.auc_high)} | {_format_with_ends(row.video_auc)} |"
         )
     lines.append("")
     for recipe in recipes:
@@ -313,7 +313,7 @@ def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split
         own, honest = by_split[OWN], by_split[IDENTITY]
         faults = ", ".join(recipe.config.faults.list_names())
         made = f"made with {faults}" if faults else "made without known mistakes"
-        words = f"- {recipe.name}, {made}: AUC {_format_number(honest.auc)} on {unseen}"
+        words = f"- {recipe.name}, {made}: AUC {_format_with_ends(honest.auc)} on {unseen}"
         if faults and own.auc is not None and honest.auc is not None:
             words += f"; of the {own.auc:.3f} it reports itself, {own.auc - honest.auc:.3f} is leakage"
         no_verdicts = f" Its bundle gives no verdicts: {own.unproven}." if own.unproven else ""
@@ -321,7 +321,7 @@ def format_comparison(recipes: Sequence[Recipe], found: Sequence[Numbers], split
     return "\n".join(lines)
 
 
-def _format_number(value: float | None, low: float | None = None, high: float | None = None) -> str:
+def _format_with_ends(value: float | None, low: float | None = None, high: float | None = None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -126,7 +126,7 @@ def _describe_numbers(info: BundleInfo) -> str:
     rows = []
     for key, name, is_share in NUMBERS:
         values = [(m.get(key), (m.get("intervals") or {}).get(key)) for _, m in found]
-        rows.append((name, *(_format_number(*value, is_share) for value in values)))
+        rows.append((name, *(_format_interval(*value, is_share) for value in values)))
     table = _format_table(("", *(words for words, _ in found)), rows)
     text = f"{counts}. In brackets 95 % intervals over identities. "
     text += _HALVED if info.training.get("validation_halved") else _ONE_SPLIT
@@ -143,8 +143,8 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
         return f"{text}Threshold {info.threshold:.4f} ({rule}); no others."
     rows = []
     for point in points:
-        reals = f"{_format_number(point.fpr, point.fpr_interval)} of {point.real_videos:,}"
-        fakes = f"{_format_number(point.tpr, point.tpr_interval)} of {point.fake_videos:,}"
+        reals = f"{_format_interval(point.fpr, point.fpr_interval)} of {point.real_videos:,}"
+        fakes = f"{_format_interval(point.tpr, point.tpr_interval)} of {point.fake_videos:,}"
         rows.append((POINT_NAMES.get(point.name, point.name), f"{point.threshold:.4f}", reals, fakes))
     text += (
         f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
@@ -183,7 +183,7 @@ def _format_offset(offset: float) -> str:
     return f" {'-' if offset < 0 else '+'} {abs(offset):.4g}" if offset else ""
 
 
-def _format_number(value: float | None, interval: Sequence[float] | None, is_share: bool = True) -> str:
+def _format_interval(value: float | None, interval: Sequence[float] | None, is_share: bool = True) -> str:
     """A number, with the interval that it lies in where there is one."""
     form = html.format_percent if is_share else html.format_decimal
     words, *ends = map(form, (value, *(interval or ())))
