@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,12 +15,7 @@ import pyarrow.compute as pc
 from deepfake.catalog import manifest, splits
 from deepfake.catalog.frame_folders import gather_frames
 from deepfake.catalog.layouts import ffpp, folders, registry
-from deepfake.catalog.media import (
-    count_extensions,
-    is_footage,
-    is_unread,
-    remove_extension,
-)
+from deepfake.catalog.media import count_extensions, is_footage, is_unread, remove_extension
 from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 from deepfake.config import SPLITS, CatalogConfig
 from deepfake.errors import UsageError
@@ -53,11 +47,9 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
     _require_unique(uri, table)
     table = _apply_filters(uri, splits.assign_splits(table, config, storage), config)
     _log_counts(uri, table)
-    return (
-        table
-        if not notes
-        else table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES: json.dumps(notes)})
-    )
+    if notes:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES: json.dumps(notes)})
+    return table
 
 
 def read_notes(catalog: pa.Table) -> dict[str, str]:
@@ -196,10 +188,9 @@ def _apply_filters(uri: str, table: pa.Table, config: CatalogConfig) -> pa.Table
         wanted = getattr(config, option)
         if wanted is None:
             continue
-        wanted = (
-            [ffpp.normalise_compression(value) for value in wanted] if column == "compression" else wanted
-        )
-        present = _count_values(table[column].drop_null())
+        if column == "compression":
+            wanted = [ffpp.normalise_compression(value) for value in wanted]
+        present = tables.count_values(table[column].drop_null())
         absent = sorted(set(wanted) - set(present))
         if len(absent) == len(set(wanted)):
             known = ", ".join(f"{value} ({count})" for value, count in sorted(present.items()))
@@ -237,12 +228,8 @@ def _give_examples(files: Sequence[FileInfo]) -> str:
 
 
 def _log_counts(uri: str, table: pa.Table) -> None:
-    labels, in_splits = _count_values(table["label"]), _count_values(table["split"])
+    labels, in_splits = tables.count_values(table["label"]), tables.count_values(table["split"])
     spread = ", ".join(f"{name} {in_splits[name]}" for name in SPLITS if name in in_splits) or "none"
-    classes = [labels.get(label, 0) for label in (REAL, FAKE, None)]
+    classes = [labels[label] for label in (REAL, FAKE, None)]
     words = "%s: %d videos, %d real, %d fake, %d unlabelled; splits: %s"
     log.info(words, uri, len(table), *classes, spread)
-
-
-def _count_values(column: pa.ChunkedArray) -> dict[Any, int]:
-    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}

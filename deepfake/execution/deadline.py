@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from deepfake.execution.nodes import stay_here
 
 
 class Deadline:
@@ -17,9 +18,8 @@ class Deadline:
         self._until = time.monotonic() + seconds
         self._clock: Any = None  # there are no workers, and no other machine
         if ray.is_initialized():
-            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             clock = ray.remote(_Clock).options(
-                num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+                num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=stay_here()
             )
             self._clock = clock.remote()
 

@@ -184,6 +184,11 @@ class Nodes:
 _current = Nodes()
 
 
+def stay_here() -> NodeAffinitySchedulingStrategy:
+    """For what must run on this process's node. Ray then does not count it against the place of a worker."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 def get_nodes() -> Nodes:
     """Of the Ray session of this process."""
     return _current

@@ -79,10 +79,8 @@ def choose_units(
             moved = _list_moved(earlier, gone, rest, hashes)
             if len(moved):
                 _warn_of("%d files were moved or renamed, the first was %s; their rows of then leave", moved)
-                stay = pc.invert(
-                    pc.fill_null(pc.is_in(pc.coalesce(kept["duplicate_of"], kept["video_id"]), moved), False)
-                )
-                kept = kept.filter(stay)
+                stand_for = pc.coalesce(kept["duplicate_of"], kept["video_id"])
+                kept = kept.filter(pc.invert(pc.is_in(stand_for, moved)))
                 rest = drop_videos(videos, kept).slice(0, most)
                 hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
         rest, copies = duplicates.separate_duplicates(rest, kept, hashes)
@@ -115,9 +113,9 @@ def select_missing(videos: pa.Table, earlier: pa.Table | None, retry_failed: boo
 
 def drop_videos(videos: pa.Table, done: pa.Table | None) -> pa.Table:
     """The rows whose videos are not in another table."""
-    return (
-        videos if done is None else videos.filter(pc.invert(pc.is_in(videos["video_id"], done["video_id"])))
-    )
+    if done is None:
+        return videos
+    return videos.filter(pc.invert(pc.is_in(videos["video_id"], done["video_id"])))
 
 
 def _warn_of(words: str, video_ids: pa.Array) -> None:
@@ -139,10 +137,7 @@ def select_still_done(videos: pa.Table, earlier: pa.Table | None, retry_failed: 
         again = pc.and_(again, pc.fill_null(earlier["retry"], False))
     earlier = earlier.filter(pc.invert(again))
     changed = list_changed(videos, earlier)
-    stale = pc.or_(
-        pc.is_in(earlier["video_id"], changed),
-        pc.fill_null(pc.is_in(earlier["duplicate_of"], changed), False),
-    )
+    stale = pc.or_(pc.is_in(earlier["video_id"], changed), pc.is_in(earlier["duplicate_of"], changed))
     return earlier.filter(pc.invert(stale))
 
 

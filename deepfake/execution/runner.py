@@ -208,18 +208,14 @@ def require_sound_program(videos: int, config: ExtractConfig, output: Output) ->
 
     Where it does not, the job goes on: a few files that hit a bug stop no archive.
     """
-    ask: Callable[..., str | None] = canary.explain_failure
+    explain: Callable[..., Any] = canary.explain_failure
     if session.workers_exist():
+        place = nodes.get_nodes().make_selector()
         # A task without a CPU, since the workers hold them all.
-        task = ray.remote(num_cpus=0, label_selector=nodes.get_nodes().make_selector())(
-            canary.explain_failure
-        )
-
-        def ask(*arguments: Any) -> str | None:
-            found: str | None = ray.get(task.remote(*arguments))
-            return found
-
-    failure = ask(config, output.storage)
+        task = ray.remote(num_cpus=0, label_selector=place)(explain)
+        failure = ray.get(task.remote(config, output.storage))
+    else:
+        failure = explain(config, output.storage)
     if failure is None:
         log.warning("a clip of this job's own is decoded without the fault that ends all videos so far")
         return

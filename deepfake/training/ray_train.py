@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 from ray.train.backend import Backend, BackendConfig
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import TrainingConfig
 from deepfake.errors import JobError, list_causes
@@ -72,8 +71,7 @@ def run_workers(
     per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
     if nodes.get_nodes().of_a_cluster:
         waiting.wait_for_room(per_worker, training.workers)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=nodes.stay_here())
     answer = beside.remote(
         run, worker, settings, storage, per_worker, nodes.get_nodes().make_selector()
     ).future()

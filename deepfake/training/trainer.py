@@ -358,7 +358,6 @@ class Trainer:
             self.storage.write_bytes(join(self.task.config.output, bundle.MODEL_FILE), content)
             result["model_sha256"] = hashlib.sha256(content).hexdigest()
             result["val_scores"] = scores.tolist()
-            result["val_labels"] = self.val_labels.tolist()
         return result
 
 

@@ -25,7 +25,6 @@ EPOCH, THRESHOLDS, BOTH = "epoch", "thresholds", "both"  # what validation's fac
 SELF_BLENDED = "self-blended"  # the method of fakes that are made of validation's reals
 NO_FAKES = "its validation held no fake, and was of fakes made of its reals by self-blending"
 FEWEST_TO_HALVE = 40  # identities of each class
-_RESAMPLES, _SEED = 1000, 0
 
 
 def add_blended_copies(rows: Rows) -> Rows:
@@ -118,7 +117,7 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
     chosen = thresholds.choose_decisions(scored)
     threshold = chosen[AGGREGATION].operating_points[0].threshold
     videos = metrics.aggregate_videos(scored, AGGREGATION)
-    of_videos = _measure_with_intervals(videos, threshold)
+    of_videos = measure_with_intervals(videos, threshold)
     units, labels = choose_resampling_units(videos)[0], videos["label"].to_numpy()
     people = {name: np.unique(units[labels == label]).size for label, name in enumerate(("real", "fake"))}
     of_videos["identities"] = people if people_named else None
@@ -129,13 +128,14 @@ def derive_bundle_fields(scored: pa.Table, people_named: bool = True) -> dict[st
             field: {name: getattr(found, field) for name, found in chosen.items()}
             for field in ("operating_points", "uncertain", "calibration")
         },
-        "metrics": {"val": _measure_with_intervals(scored, threshold), "val_video": of_videos},
+        "metrics": {"val": measure_with_intervals(scored, threshold), "val_video": of_videos},
         "unproven": NO_FAKES if is_made else verdicts.find_missing_proof(of_videos),
     }
 
 
-def _measure_with_intervals(table: pa.Table, threshold: float) -> dict[str, Any]:
+def measure_with_intervals(table: pa.Table, threshold: float) -> dict[str, Any]:
+    """Metrics of a table with ``video_id``, ``label`` and ``score``, and the ``intervals`` of each."""
     labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
     units, _ = choose_resampling_units(table)
-    intervals = metrics.bootstrap_metrics(labels, scores, units, threshold, _RESAMPLES, _SEED)
+    intervals = metrics.bootstrap_metrics(labels, scores, units, threshold)
     return {**metrics.measure_binary(labels, scores, threshold), "intervals": intervals}

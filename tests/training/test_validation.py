@@ -133,7 +133,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
         "train_seconds": 1.0, "val_seconds": 1.0, "input_wait_seconds": 0.0,
     }  # fmt: skip
     result = {
-        "history": [epoch], "best_epoch": 1, "val_scores": scores.tolist(), "val_labels": labels.tolist(),
+        "history": [epoch], "best_epoch": 1, "val_scores": scores.tolist(),
         "model_sha256": hashlib.sha256(b"stands for the network").hexdigest(),
     }  # fmt: skip
     config = TrainJobConfig(input=str(small_crops), output=str(tmp_path))

@@ -11,6 +11,7 @@ from deepfake.io.tables.columns import (
     PROVENANCE_COLUMNS,
     Status,
     count_program_faults,
+    count_values,
 )
 from deepfake.io.tables.files import (
     SCHEMA_VERSION,

@@ -1,9 +1,12 @@
 """Columns that several tables share, and how a column is described."""
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 class Status(StrEnum):
@@ -29,6 +32,11 @@ PROGRAM_FAULT = "a fault of this program"
 def count_program_faults(details: Iterable[str | None]) -> int:
     """How many values of ``status_detail`` tell of a fault of this program."""
     return sum(detail is not None and detail.startswith(PROGRAM_FAULT) for detail in details)
+
+
+def count_values(column: pa.ChunkedArray) -> Counter[Any]:
+    """How often a column has each value."""
+    return Counter({entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()})
 
 
 BOX = pa.struct([(name, pa.float32()) for name in ("x", "y", "w", "h")])

@@ -31,7 +31,7 @@ from deepfake.pipelines.leakcheck import (
 from deepfake.pipelines.leakcheck.findings import Finding
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.pipelines.leakcheck.probes import Probe
-from deepfake.pipelines.leakcheck.result import LeakcheckResult, count_values, result_as_json
+from deepfake.pipelines.leakcheck.result import LeakcheckResult, count_in_order, result_as_json
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ def describe_input(loaded: LeakcheckInput, known: uploads.Uploads | None) -> dic
         "input": loaded.uri,
         "checked_as": loaded.kind,
         "videos": loaded.videos.num_rows,
-        "by_split": count_values(loaded.videos["split"]),
-        "by_label": count_values(loaded.videos["label"]),
+        "by_split": count_in_order(loaded.videos["split"]),
+        "by_label": count_in_order(loaded.videos["label"]),
         "uploads_known": known.count if known else "no",
     }
 

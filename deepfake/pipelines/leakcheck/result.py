@@ -53,7 +53,7 @@ class LeakcheckResult:
         return int(pc.sum(self.pictures["problem"].is_valid()).as_py() or 0)
 
 
-def count_values(column: pa.ChunkedArray) -> dict[str, int]:
+def count_in_order(column: pa.ChunkedArray) -> dict[str, int]:
     """How often a column of splits or labels has each value, splits in their order."""
     counted = Counter("none" if value is None else str(value) for value in column.to_pylist())
     return dict(sorted(counted.items(), key=lambda item: rank_split(item[0])))
@@ -96,7 +96,7 @@ def list_facts(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str,
     return {
         "Data": loaded.uri,
         "Checked as": "crops of jobs/preprocess.py" if loaded.kind == "crops" else "files as listed",
-        "Videos": ", ".join(f"{n:,} {s}" for s, n in count_values(loaded.videos["split"]).items()),
+        "Videos": ", ".join(f"{n:,} {s}" for s, n in count_in_order(loaded.videos["split"]).items()),
         "Pictures looked at": f"{len(frames):,}, of which {int((~frames).sum()):,} show nothing",
         "Files that could not be looked at": result.unreadable or None,
         "Near duplicates": f"at most {options.max_hash_distance} of 64 bits of the perceptual hash and "

@@ -1,6 +1,5 @@
 """The page of an archive's scores: what was looked at, what was found, which video to look at first."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -70,7 +69,7 @@ def write_index(
         list(pool.map(lambda name: storage.write_bytes(join(output, paths[name]), thumbnails[name]), shown))
     totals = tables.decode_strings("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
     scores = totals["score"].drop_null().to_numpy()
-    by_status, by_verdict = _count(totals["status"]), _count(totals["verdict"])
+    by_status, by_verdict = (tables.count_values(totals[name]) for name in ("status", "verdict"))
     most_first = sorted(by_status, key=lambda status: (-by_status[status], status))
     data = _collect_data(rows, paths, links)
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
@@ -103,20 +102,13 @@ def most_suspicious_first(videos: pa.Table) -> pa.Array:
     given = tables.decode_strings("video_scores", videos.select(["video_id", "score", "status"]))
     unscored = pc.is_null(given["score"])
     keys = {
-        "unscored": (pc.cast(unscored, pa.int8()), "ascending"),
-        "score": (given["score"], "descending"),
-        "status": (pc.if_else(unscored, given["status"], ""), "ascending"),
-        "video_id": (given["video_id"], "ascending"),
+        "unscored": pc.cast(unscored, pa.int8()),
+        "score": given["score"],
+        "status": pc.if_else(unscored, given["status"], ""),
+        "video_id": given["video_id"],
     }
-    return pc.sort_indices(
-        pa.table({name: key for name, (key, _) in keys.items()}),
-        sort_keys=[(name, way) for name, (_, way) in keys.items()],
-    )
-
-
-def _count(column: pa.ChunkedArray) -> Counter[str]:
-    counted = pc.value_counts(column.drop_null())
-    return Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
+    ways = {"score": "descending"}
+    return pc.sort_indices(pa.table(keys), [(name, ways.get(name, "ascending")) for name in keys])
 
 
 def predict_alarms(point: VerdictRule | None, prevalence: Sequence[float]) -> list[dict[str, Any]]:

@@ -210,16 +210,14 @@ def _score_identities(
 
 def measure_scores(recipe: str, split: str, table: pa.Table, threshold: float) -> Numbers:
     """The numbers of scored crops: a table with ``video_id``, ``label`` and ``score``."""
-    labels, scores = table["label"].to_numpy().astype(np.int8), table["score"].to_numpy()
-    of_crops = metrics.measure_binary(labels, scores, threshold)
-    intervals = metrics.bootstrap_metrics(labels, scores, choose_resampling_units(table)[0], threshold)
+    of_crops = validation.measure_with_intervals(table, threshold)
     videos = metrics.aggregate_videos(table)
     of_videos = metrics.measure_binary(videos["label"].to_numpy(), videos["score"].to_numpy())
     found: dict[str, Any] = {"video_auc": of_videos["auc"]}
     for name in ("accuracy", "auc"):
         found[name] = of_crops[name]
-        found[f"{name}_low"], found[f"{name}_high"] = intervals[name] or (None, None)
-    return Numbers(recipe, split, len(scores), videos.num_rows, **found)
+        found[f"{name}_low"], found[f"{name}_high"] = of_crops["intervals"][name] or (None, None)
+    return Numbers(recipe, split, table.num_rows, videos.num_rows, **found)
 
 
 def average_numbers(trained: Sequence[Trained], split: str) -> Numbers:

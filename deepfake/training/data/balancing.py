@@ -33,7 +33,7 @@ class Selection:
 
     rows: np.ndarray  # int64, index into Rows
     occurrence: np.ndarray  # int64, how often the row was already shown in this epoch
-    kind: np.ndarray  # int8, a Kind
+    kind: np.ndarray  # int8, a CropKind
     unit: np.ndarray  # int64, rises by one with each crop, or pair of crops that stay together
 
     def compute_labels(self, rows: Rows) -> np.ndarray:
@@ -192,11 +192,9 @@ def _take_turns(
     )
     taken = line[start - first * len(members) :][:size]
     order = np.argsort(taken, kind="stable")
-    ordered = taken[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    run = np.repeat(starts, np.diff(np.append(starts, size)))
+    counts = np.unique(taken, return_counts=True)[1]
     occurrence = np.empty(size, np.int64)
-    occurrence[order] = np.arange(size) - run
+    occurrence[order] = np.arange(size) - np.repeat(np.cumsum(counts) - counts, counts)
     return taken, occurrence
 
 

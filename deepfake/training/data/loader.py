@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops.dataset import Rows
 from deepfake.execution import ray_compat
+from deepfake.execution.nodes import stay_here
 from deepfake.io.storage import Storage
 from deepfake.model.network import INPUT_SIZE
 from deepfake.progress import warn_if_slow
@@ -95,7 +95,7 @@ class LoaderWorkers:
     def __init__(self, resources: WorkerResources) -> None:
         self.resources = resources
         actor = ray.remote(_LoaderWorker).options(
-            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=_stay_on_this_node()
+            num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=stay_here()
         )
         self._actors = [actor.remote() for _ in range(resources.data_tasks)]
 
@@ -103,7 +103,7 @@ class LoaderWorkers:
         task = ray.remote(worker.WindowReader.read_tables).options(
             num_cpus=0,
             max_retries=-1,
-            scheduling_strategy=_stay_on_this_node(),
+            scheduling_strategy=stay_here(),
             **ray_compat.streaming_options(_READ_AHEAD),
         )
         # without the index of all rows, which each task would otherwise load
@@ -134,11 +134,6 @@ class LoaderWorkers:
             pending.append(next(turns).decode.remote(shared, table))
         while pending:
             yield ray.get(pending.popleft())
-
-
-def _stay_on_this_node() -> NodeAffinitySchedulingStrategy:
-    """Named, it also keeps what is started out of the training worker's place, whose CPUs are its own."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 class _LoaderWorker:
