@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -189,19 +191,15 @@ def _read_frames(whole: Pieces, piece_id: str, storage: Storage) -> Iterator[Sam
     """The frames of a piece, their crops still to come."""
     names = [name for name in tables.list_columns("pieces") if name not in _PIXELS]
     table = tables.read_table(storage, join(whole.folder, "pieces", f"{piece_id}.parquet"), "pieces", names)
-    frame: SampledFrame | None = None
-    for row in table.to_pylist():
-        if frame is None or row["frame_index"] != frame.index:
-            if frame is not None:
-                yield frame
-            size = (row["frame_height"], row["frame_width"])
-            frame = SampledFrame(row["frame_index"], row["time_s"], size, [], {})
-        if row["face_index"] is not None:
-            points = None if row["landmarks"] is None else tuple(row["landmarks"])
-            frame.faces.append(Detection(row["x"], row["y"], row["w"], row["h"], row["score"], points))
-            if row["sharpness"] is not None:
-                frame.images[row["face_index"]] = EncodedFace(b"", row["sharpness"])
-    if frame is not None:
+    whose = itemgetter("frame_index", "time_s", "frame_height", "frame_width")
+    for (index, time_s, *size), rows in groupby(table.to_pylist(), whose):
+        frame = SampledFrame(index, time_s, tuple(size), [], {})
+        for row in rows:
+            if row["face_index"] is not None:
+                points = None if row["landmarks"] is None else tuple(row["landmarks"])
+                frame.faces.append(Detection(row["x"], row["y"], row["w"], row["h"], row["score"], points))
+                if row["sharpness"] is not None:
+                    frame.images[row["face_index"]] = EncodedFace(b"", row["sharpness"])
         yield frame
 
 

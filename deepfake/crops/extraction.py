@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -191,16 +192,14 @@ def make_face_finder(
 
     ``indices`` ``(k,)`` integers are the frames that will be looked at; default: whatever is sampled.
     """
-    original = entry.get("original_uri")
+    original, detect = entry.get("original_uri"), partial(detect_faces, detector=detector)
     if config.detector.boxes == "own" or original is None:
-        return lambda frame: detect_faces(frame, detector)
+        return detect
     with open_frames(original, storage, config.sampling) as source:
-        wanted = (
-            source.choose_frames() if indices is None else np.intersect1d(source.choose_frames(), indices)
-        )
-        looked = find_faces(
-            source.decode_frames(wanted), config, lambda frame: detect_faces(frame, detector), clock
-        )
+        wanted = source.choose_frames()
+        if indices is not None:
+            wanted = np.intersect1d(wanted, indices)
+        looked = find_faces(source.decode_frames(wanted), config, detect, clock)
         found = {kept.index: (kept.size, kept.faces) for kept in looked}
 
     def look(frame: Frame) -> list[Detection]:

@@ -81,8 +81,10 @@ def function_with_maps(network: Any) -> Any | None:
         keras.layers.UnitNormalization,
     )  # fmt: skip
     pooling, *rest = network.layers[names.index(POOL_LAYER) :]
+    piecewise_linear = (None, keras.activations.relu, keras.activations.linear)
     if not isinstance(pooling, keras.layers.GlobalAveragePooling2D) or not all(
-        isinstance(layer, kinds) and _is_piecewise_linear(keras, layer) for layer in rest[:-1]
+        isinstance(layer, kinds) and getattr(layer, "activation", None) in piecewise_linear
+        for layer in rest[:-1]
     ):
         return None
     both = keras.Model(network.inputs, [network.output, network.get_layer(POOL_LAYER).input])
@@ -120,12 +122,6 @@ def function_with_maps(network: Any) -> Any | None:
 
     signature = [tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")]
     return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
-
-
-def _is_piecewise_linear(keras: Any, layer: Any) -> bool:
-    if isinstance(layer, keras.layers.Dense):
-        return layer.activation in (keras.activations.relu, keras.activations.linear)
-    return True
 
 
 def enlarge(coarse: np.ndarray) -> np.ndarray:

@@ -44,9 +44,8 @@ class Level:
     labels: np.ndarray  # (n,) int8
     scores: np.ndarray  # (n,) float64
     drawn: np.ndarray  # (n,) int64, what the bootstrap draws: codes of identities, or of videos
-    overall: dict[
-        str, Any
-    ]  # metrics.measure_binary, and intervals as name -> [low, high] or None, and what they come from
+    # metrics.measure_binary, and intervals as name -> [low, high] or None, and what they come from
+    overall: dict[str, Any]
     groups: list[dict[str, Any]]  # rows of the table group_metrics; within each grouping worst first
 
 

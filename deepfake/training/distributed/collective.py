@@ -22,7 +22,8 @@ class Collective:
         # reads TF_CONFIG, which Ray Train sets; NCCL between GPUs, a gRPC ring between CPUs
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy() if world > 1 else None
         self._sums: dict[int, Any] = {}
-        self._present: Any = 1.0
+        # what synchronised layers multiply this worker's rows by: see ``counting``
+        self.present: Any = 1.0
 
     def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Call ``function`` where it may use ``add`` and synchronised layers. For use inside a trace."""
@@ -37,11 +38,6 @@ class Collective:
         # identity gives a constant the device that the strategy asks for
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(vector))
 
-    @property
-    def present(self) -> Any:
-        """What synchronised layers multiply this worker's rows by; see ``counting``."""
-        return self._present
-
     @contextmanager
     def counting(self, present: Any) -> Iterator[None]:
         """Trace layers whose sums over all rows count this worker's rows ``present`` times: a scalar, 1 or 0.
@@ -49,11 +45,11 @@ class Collective:
         0 is for a row that only takes the place of an empty slice (``step.fill_empty_slice``). Keras, which
         calls the layers, hands them no argument of this kind, so they ask the collective.
         """
-        before, self._present = self._present, present
+        before, self.present = self.present, present
         try:
             yield
         finally:
-            self._present = before
+            self.present = before
 
     def prepare(self, *lengths: int) -> None:
         """Trace ``sum`` for vectors of these lengths, in this order; also a barrier."""

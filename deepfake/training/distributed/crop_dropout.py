@@ -45,13 +45,13 @@ class Masks:
 def follow_crops(network: Any, masks: Masks) -> Any:
     """The network with the masks of its dropout from ``masks``."""
     keras = keras_runtime.start_keras()
-    layer_class = _make_layer_class(keras, masks)
+    layer_class = _make_dropout_class(keras, masks)
     return rebuild_network(
         network, lambda layer: layer_class if type(layer) is keras.layers.Dropout else type(layer)
     )
 
 
-def _make_layer_class(keras: Any, masks: Masks) -> Any:
+def _make_dropout_class(keras: Any, masks: Masks) -> Any:
     import tensorflow as tf
 
     class CropDropout(keras.layers.Dropout):

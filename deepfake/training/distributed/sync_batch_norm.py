@@ -21,7 +21,7 @@ def synchronise_norms(network: Any, collective: Collective) -> Any:
     if collective.world == 1:
         return network
     keras = keras_runtime.start_keras()
-    layer_class = _make_layer_class(keras, collective)
+    layer_class = _make_norm_class(keras, collective)
 
     def kind(layer: Any) -> Any:
         learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
@@ -30,7 +30,7 @@ def synchronise_norms(network: Any, collective: Collective) -> Any:
     return rebuild_network(network, kind)
 
 
-def _make_layer_class(keras: Any, collective: Collective) -> Any:
+def _make_norm_class(keras: Any, collective: Collective) -> Any:
     import tensorflow as tf
 
     class SyncBatchNormalization(keras.layers.BatchNormalization):
