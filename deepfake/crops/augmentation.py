@@ -177,7 +177,7 @@ def recolour(
 
 
 def _mirror_edge(image: np.ndarray, edge: int, share: float) -> np.ndarray:
-    """With a strip along one edge mirrored from inside, as where a face leaves its frame."""
+    """The image with a strip along one edge mirrored from inside, as where a face leaves its frame."""
     turned = np.rot90(image, edge)
     width = round(share * len(turned))
     return np.ascontiguousarray(

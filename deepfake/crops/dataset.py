@@ -151,7 +151,7 @@ def index_rows(files: Sequence[str], name: str, columns: Sequence[str], storage:
 
 
 def select_labelled(table: pa.Table, split: str) -> pa.Table:
-    """Those rows of an index that are labelled and of a split, in the order that they have."""
+    """The labelled rows of one split of an index, in their order."""
     return table.filter(pc.and_(pc.equal(table["split"], split), pc.is_valid(table["label"])))
 
 

@@ -75,7 +75,7 @@ def describe_detector(config: DetectorConfig) -> str:
 
 
 def format_yield(rows: list[dict[str, Any]]) -> str:
-    """The table for people."""
+    """The table as text, for people."""
     head = (
         f"{'label':<11}{'method':<18}{'videos':>7}{'failed':>7}{'no face':>8}{'frames':>8}{'with face':>10}"
     )

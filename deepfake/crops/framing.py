@@ -50,9 +50,10 @@ def find_framing(
     cut: CropConfig,
     other_room: Sequence[float] | None = None,
 ) -> Framing:
-    """Of a crop, or of one with its surroundings, of ``size`` pixels, that was cut by ``cut`` of its frame.
+    """Where windows may be cut out of a crop of ``size`` pixels, with its surroundings or without.
 
-    ``other_room`` is a row of ``measure_rooms``: within it, too, lies what may be shown.
+    ``cut`` says how it was cut out of its frame. ``other_room`` is a row of ``measure_rooms``: what may be
+    shown lies within that, too.
     """
     x, y, w, h = box
     square = place_square(box, frame_size, cut, landmarks)

@@ -24,7 +24,7 @@ LEFT_OUT = (
 
 
 class Attempt:
-    """One worker's go at a unit; use as a context manager. Without Ray there is nobody to tell."""
+    """One worker's attempt at a unit; use as a context manager. Without Ray there is nobody to tell."""
 
     def __init__(self, unit_id: str) -> None:
         self._key = f"attempt/{unit_id}"

@@ -9,7 +9,7 @@ from deepfake.execution.nodes import stay_here
 
 
 class Deadline:
-    """So many seconds from now. Workers are given this object, and ask the driver's node.
+    """The time so many seconds from now. Workers are given this object, and ask the driver's node.
 
     Clocks of two machines are hours apart where nobody has set them.
     """

@@ -185,12 +185,12 @@ _current = Nodes()
 
 
 def stay_here() -> NodeAffinitySchedulingStrategy:
-    """For what must run on this process's node. Ray then does not count it against the place of a worker."""
+    """Keeps a task or actor on this process's node, and out of the place that Ray gave to a worker there."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def get_nodes() -> Nodes:
-    """Of the Ray session of this process."""
+    """The nodes of this process's Ray session."""
     return _current
 
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 READERS = 16  # small files read at once: on S3 each is mostly waiting
 PART_BYTES = 256 * 2**20
-EVERY_VIDEO = {"video_scores"}  # tables that have a row of each video, of one without faces too
+EVERY_VIDEO = {"video_scores"}  # tables with a row for every video, even one without faces
 DOUBT = "_in_doubt"  # beside what is staged: a run stopped for a fault of this program
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
@@ -183,7 +183,7 @@ class Output:
     def join_part(self, part: Part, known: pa.Table | None = None) -> int:
         """Write one final file from its units; memory holds one unit at a time. Returns its rows.
 
-        ``known`` is what is known by now, another thing, of some of the videos.
+        ``known`` has the provenance of videos that is another one by now: see ``tables.select_relabelled``.
         """
         rows = 0
         schema = tables.make_schema(part.table, self.config_sha256)
@@ -201,7 +201,7 @@ class Output:
     def rewrite(self, videos: pa.Table, known: pa.Table, parts: Sequence[Part]) -> dict[str, dict[str, str]]:
         """Write the files of an earlier run that have rows of ``videos``, rows of its manifest, without them.
 
-        So are those with rows of videos of which something else is known by now: see ``join_part``.
+        Files with rows of videos whose provenance is another one by now, ``known``, are rewritten as well.
         New file names by those of the files that they replace, by table; they come after the new ``parts``.
         """
         replaced: dict[str, dict[str, str]] = {}

@@ -24,7 +24,7 @@ ONE_GPU: Mapping[str, float] = {"GPU": 1.0}
 
 @dataclass(frozen=True)
 class Workers:
-    """Of one stage."""
+    """The workers of one stage."""
 
     now: int  # that have a place in the cluster as it is
     most: int

@@ -103,7 +103,7 @@ def list_jobs_and_actors() -> tuple[list[Any], list[Any]]:
 
 
 def list_node_groups() -> list[tuple[dict[str, float], int]]:
-    """Of each group that an autoscaler may start: a node's resources, and the most nodes."""
+    """Groups of nodes that an autoscaler may start: for each a node's resources, and the most nodes."""
     config = ray._private.state.state.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     return [(dict(group.resources), group.max_count) for group in groups]

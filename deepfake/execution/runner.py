@@ -123,7 +123,7 @@ class Followed:
     program_faults: int = 0
 
     def compute_rates(self, seconds: float) -> dict[str, Any]:
-        """Of this run, as its summary has them; None where it did nothing."""
+        """Frames and videos by time, as the run's summary has them; None where it did nothing."""
         return {
             "frames_per_second": round(self.frames / seconds, 2) if self.videos else None,
             "videos_per_hour": round(self.videos / seconds * 3600) if self.videos else None,
@@ -172,7 +172,7 @@ class Work:
         return self._found
 
     def _do_round(self, ids: set[str], make_round: MakeRound) -> set[str]:
-        """The units that came back."""
+        """Have the units worked through once; those that workers handed back."""
         returned: set[str] = set()
         try:
             with raise_user_errors(), closing(make_round(ids)) as batches:

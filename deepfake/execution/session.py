@@ -133,7 +133,7 @@ def _start(config: RayConfig) -> None:
 
 
 def _get_cluster_address(config: RayConfig) -> str | None:
-    """Of the cluster to join; None where Ray is to be embedded. ``UsageError`` where it is Ray Client's."""
+    """The address of the cluster to join, if any; ``UsageError`` where it is one for Ray Client."""
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         raise UsageError(

@@ -35,7 +35,7 @@ Config = TypeVar("Config", PreprocessJobConfig, ScoreJobConfig)
 
 @dataclass
 class Seconds:
-    """Of a run's parts."""
+    """How long the parts of a run took."""
 
     starting: float = 0.0  # until workers have all that they need and the first unit begins
     working: float = 0.0  # from there to the joined tables
@@ -53,7 +53,7 @@ class UnitJob(ABC, Generic[Config]):
 
     @property
     def storage(self) -> Storage:
-        """Of everything that the job reads and writes."""
+        """Reads and writes everything of the job."""
         return self.output.storage
 
     def run(self) -> Outcome:

@@ -28,7 +28,7 @@ WORD_SECONDS = 60.0
 GIVE_UP_SECONDS = 60.0
 
 _DRIVER = "_ray_internal_job_actor_"  # what a submitted job's own process is called, before the job's id
-_AMONG_NODES = 1e-6  # Ray counts in ten thousandths
+_ROUNDING = 1e-6  # Ray counts in ten thousandths
 
 Resources = Mapping[str, float]
 
@@ -156,7 +156,7 @@ def word_refusal(room: Room, demand: Resources) -> str:
     largest = max((node.total.get(name, 0.0) for node in room.nodes), default=0.0)
     words = f"a worker needs {_amounts(demand)}"
     drivers = [holder for holder in room.holders if holder.drives and holder.held.get(name)]
-    if largest + _AMONG_NODES >= demand[name] and drivers:
+    if largest + _ROUNDING >= demand[name] and drivers:
         who = "this job's own process" if any(holder.own for holder in drivers) else "jobs' own processes"
         held = sum(holder.held[name] for holder in drivers)
         return (
@@ -225,12 +225,12 @@ def _subtract(node: Node, holders: Iterable[Holder]) -> Resources:
 
 
 def _holds(has: Resources, demand: Resources) -> bool:
-    return all(has.get(name, 0.0) + _AMONG_NODES >= amount for name, amount in demand.items())
+    return all(has.get(name, 0.0) + _ROUNDING >= amount for name, amount in demand.items())
 
 
 def _same(one: Resources, other: Resources) -> bool:
     names = {*one, *other}
-    return all(abs(one.get(name, 0.0) - other.get(name, 0.0)) < _AMONG_NODES for name in names)
+    return all(abs(one.get(name, 0.0) - other.get(name, 0.0)) < _ROUNDING for name in names)
 
 
 def _scarce(demand: Resources) -> str:

@@ -46,7 +46,7 @@ class Backbone:
         return self.blocks[1] - self.blocks[0] + 1
 
     def list_top(self, names: Sequence[str], blocks: int) -> set[str]:
-        """Those layers, given in the network's order, that are of the last blocks or after them."""
+        """The layers of the last blocks and those after them, of layers in the network's order."""
         number, found = self.blocks[0] - 1, set()  # a layer without a number is of the block before it
         for name in names:
             match = re.match(self.block, name)

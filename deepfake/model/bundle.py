@@ -56,7 +56,7 @@ class InputContract(BaseModel):
 
 
 class BundleInfo(BaseModel):
-    """``bundle.json``."""
+    """What ``bundle.json`` says."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 DEGREES = 5.0
 VALIDATION_SHARE = 0.2
-_FRAME_SPLIT = 4  # what the random stream is for; others are in deepfake.training.data.epoch_plan
+_FRAME_SPLIT = 4  # what the random stream is for; others are in ``deepfake.training.data``
 
 WORDS = {
     "frame_split": "training and validation show the same videos",

@@ -48,7 +48,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         return float(np.asarray(self.optimizer.learning_rate))
 
     @learning_rate.setter

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 # Cores of a CPU worker that one process feeds: a crop of 70 kB is decoded and augmented in 2 ms, one of a
 # self-blended pair in 4 (virtual AMD EPYC), and a core learns from one in 70 or more.
 _CORES_FED = 8
-_OF_A_CORE = 0.9  # a job's own process, or whatever a machine needs besides, finds a place beside the workers
-_OF_A_SHARE = 0.45  # the same where half of the nodes have died, and Ray still counts them
+# What a worker asks for is less than its core, so that the job's own process finds a place beside it, and
+# less than half of its share of all CPUs: Ray still counts nodes that have died.
+_OF_A_CORE, _OF_A_SHARE = 0.9, 0.45
 
 
 @dataclass(frozen=True)

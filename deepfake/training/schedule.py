@@ -23,7 +23,7 @@ class Phase:
 
     @property
     def name(self) -> str:
-        """As the history calls it."""
+        """What the history calls the phase."""
         return "head" if self.trains == "head" else "fine_tune"
 
 

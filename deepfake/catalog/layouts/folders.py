@@ -198,7 +198,7 @@ def _make_provenance(info: FileInfo, placed: Placement, root_name: str, has_peop
 
 
 def _group_frames(files: Sequence[FileInfo], known: list[Provenance]) -> list[Provenance]:
-    """With a group for pictures of a folder whose names are alike but for their last number.
+    """The rows, where pictures of a folder whose names differ only in their last number get one group.
 
     Where there are many such groups, and many in each, they are frames of videos: ``aagfhgtpmv_12.png``.
     """
@@ -226,7 +226,7 @@ def _group_frames(files: Sequence[FileInfo], known: list[Provenance]) -> list[Pr
 def _join_namesakes(
     files: Sequence[FileInfo], known: list[Provenance], above: Sequence[str]
 ) -> list[Provenance]:
-    """With one group for what has one name below real and below fake: ``real/anna`` and ``fake/roop/anna``.
+    """The rows, where ``real/anna`` and ``fake/roop/anna``, one name below both classes, get one group.
 
     A few names may be alike by chance. A name is that of the folder that makes a group, else of the file,
     less the word for its class: ``real/0000`` and ``fake/0000_fake``. Splits that are given stand.

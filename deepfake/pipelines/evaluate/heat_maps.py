@@ -34,7 +34,7 @@ class HeatFindings:
     blended: grad_cam.BlendHeat | None  # None where it is not known where the faces are in the crops
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready values."""
+        """The findings for ``metrics.json``, less the sheet."""
         return {"errors_shown": self.errors, "blended": asdict(self.blended) if self.blended else None}
 
     def put_in_words(self) -> str | None:

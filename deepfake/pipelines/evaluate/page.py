@@ -142,7 +142,7 @@ def _put_in_words(auc: float | None, interval: metrics.Interval | None) -> str:
 
 
 def put_difference_in_words(compared: Mapping[str, Any]) -> str:
-    """By what an AUC exceeds a rival's (``results.compare_aucs``), and whether that is shown."""
+    """By how much an AUC exceeds a rival's (``results.compare_aucs``), and whether that is proven."""
     difference, interval = compared["difference"], compared["difference_interval"]
     if difference is None:
         return html.format_decimal(None)

@@ -93,7 +93,7 @@ def find_upload_overlaps(videos: pa.Table, uploads: Uploads) -> list[Finding]:
 def _find_overlaps(
     rows: Iterable[tuple[str, Mapping[str, Any]]], uploads: Uploads, scope: str
 ) -> list[Finding]:
-    """One finding for each pair of different clips of one upload in different splits; ``(clip, row)`` in."""
+    """A finding for each two clips of one upload in different splits, from pairs ``(clip, row)``."""
     examples: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = defaultdict(dict)
     for clip, row in sorted(rows, key=lambda item: item[1]["video_id"]):
         if upload := uploads.of_clip.get(clip):

@@ -237,7 +237,7 @@ def average_numbers(trained: Sequence[Trained], split: str) -> Numbers:
 
 
 def measure_differences(trained: Mapping[str, Sequence[Trained]]) -> list[dict[str, Any]]:
-    """By how much each recipe's AUC on the identity split exceeds that of those before; of seeds the mean."""
+    """Each two recipes: the difference of their AUCs on the identity split, of several seeds the mean."""
     found = []
     for (other, less), (recipe, runs) in itertools.combinations(trained.items(), 2):
         for level in ("videos", "crops"):
@@ -326,7 +326,7 @@ def _format_with_ends(value: float | None, low: float | None = None, high: float
 
 
 def comparison_as_json(recipes: Sequence[Recipe], found: Sequence[Numbers], split: str) -> dict[str, Any]:
-    """The same for programs."""
+    """The comparison for programs."""
     return {
         "identity_split": split,
         "recipes": {

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepfake.crops.dataset import Rows
 
-# What a random stream is for; ``epoch_plan`` has 2 and 3.
+# What a random stream is for; ``epoch_plan`` has 2, 3 and 6.
 _SELECT, _BLEND, _PARTNER = 1, 4, 5
 MOST_REPEATS = 3  # of one crop in an epoch
 

@@ -33,8 +33,8 @@ from deepfake.training.data.epoch_plan import EpochPlan, Share
 from deepfake.training.data.worker import CropDecoder, DecodedCrops
 from deepfake.training.resources import WorkerResources
 
-_READ_AHEAD = 4  # such tables of one window that lie ready
-_QUEUED = 2  # such tables that wait for a process
+_READ_AHEAD = 4  # tables of stored crops of one window that lie ready
+_QUEUED = 2  # tables of stored crops that wait for a process that decodes them
 _SLOW_SECONDS = 60.0  # a worker whose crops take longer says so: it may wait for what will never come
 _SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
 
