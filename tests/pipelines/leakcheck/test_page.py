@@ -120,9 +120,11 @@ def test_probes_that_measured_nothing_say_why(path: Path, open_page: Opener) -> 
 
 def test_what_keeps_every_probe_from_being_measured_is_said_once(tmp_path: Path) -> None:
     few = "3 real and 9 fake videos are too few to tell"
-    probes = [Probe(f"group {number}", "not measured", reason=few).as_json() for number in range(12)]
-    contents = Contents("none", False, [], [], {}, [], [], probes, {}, {}, 0.6)
-    page = Path(write_leakcheck_page(str(tmp_path), Storage(), contents)).read_text()
+    probes = [Probe(f"group {number}", "not measured", reason=few) for number in range(12)]
+    listed = LeakcheckInput("crops", "crops", tables.from_rows("videos", []))
+    result = LeakcheckResult(listed, [], probes, None, scan.PICTURES.empty_table(), [], [], ["probe"])
+    config = LeakcheckJobConfig(input="crops", output=str(tmp_path))
+    page = Path(write_leakcheck_page(result, [], {}, config, Storage())).read_text()
     assert page.count(few) == 1
     assert f"Not measured; {few}." in page
     assert "group 5" not in page
