@@ -142,7 +142,7 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     faces = validation.collect_faces(crops, rows, 0)
     videos = metrics.aggregate_videos(faces.append_column("score", pa.array(scores)))
     expected = metrics.choose_balanced_threshold(videos["label"].to_numpy(), videos["score"].to_numpy())
-    assert found.threshold == expected == found.find_operating_point("balanced").threshold
+    assert found.info.threshold == expected == found.find_operating_point("balanced").threshold
     assert found.find_operating_point("fpr_0.01", "max").real_videos == 2
     assert found.info.metrics["val"]["auc"] == pytest.approx(metrics.measure_binary(labels, scores)["auc"])
     assert found.info.metrics["val_video"]["n"] == 4
