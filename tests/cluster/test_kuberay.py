@@ -167,7 +167,7 @@ def test_what_the_workers_of_a_pod_may_take_together_is_less_than_it_has(tmp_pat
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     children = process.CHILDREN_SHARE * process.count_memory_mb(tmp_path)
-    workers = 300 * int(asked["cpu"])  # MiB of a worker beside its child, as measured
+    workers = 300 * int(asked["cpu"])  # MiB, an allowance for each worker beside its child
     assert children + workers < int(asked["memory"].removesuffix("Gi")) * 1024
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -59,3 +60,25 @@ def test_shown_command_lines_are_ones_that_the_jobs_understand(page: str, line: 
 def test_there_are_command_lines_for_every_job() -> None:
     shown = {Path(line.split()[0]).stem for _, line in command_lines()}
     assert shown == {name.split()[0] for name in MODELS} - {"demo"}
+
+
+def strings_of_the_code() -> str:
+    """Every string of the library on a line of its own, what is filled in as {}."""
+    found = []
+    for path in (ROOT / "deepfake").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "{}" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_what_troubleshooting_quotes_is_what_jobs_say() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    seen = [line.split("|")[1] for line in page.splitlines() if line.startswith("|")]
+    quoted = [words for cell in seen for words in re.findall(r'"([^"]+)"', cell)]
+    said = strings_of_the_code()
+    assert len(quoted) > 5
+    assert [words for words in quoted if words not in said] == []

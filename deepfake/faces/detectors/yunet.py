@@ -157,3 +157,8 @@ def _check_model(uri: str, model: bytes) -> None:
     found = hashlib.sha256(model).hexdigest()
     if found not in (SHA256, LATER_SHA256):
         raise UsageError(f"{uri}: sha256 {found[:12]}..., expected {SHA256[:12]}...; it is not {FILE_NAME}")
+
+
+if __name__ == "__main__":  # for the image: the file into the cache, unless there is nowhere to ask
+    if list_addresses():
+        locate_model(DetectorConfig(), Storage(), insist=True)
