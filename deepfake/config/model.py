@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from deepfake.config.base import Fraction, Section
 
@@ -19,7 +19,9 @@ class ModelConfig(Section):
         "with a quarter of the channels",
     )  # fmt: skip
     weights: str = Field(
-        "imagenet", description="imagenet, none, or the path of the backbone's .weights.h5 file (no top)"
+        "imagenet",
+        description="where training starts: imagenet (or pretrained), none, the backbone's .weights.h5 file "
+        "(no top), or the folder of a bundle, whose head is taken, too",
     )
     input_mode: Literal["own", "tf", "torch", "caffe"] = Field(
         "own",
@@ -41,3 +43,8 @@ class ModelConfig(Section):
         description="stochastic depth of the last block of an EfficientNet, which others have none of; off "
         "where the backbone is frozen",
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _one_word_for_what_keras_has(cls, value: str) -> str:
+        return "imagenet" if value == "pretrained" else value

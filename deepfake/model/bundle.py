@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +92,13 @@ class BundleInfo(BaseModel):
             uncertain=self.uncertain.get(aggregation),
             calibration=(self.calibration or {}).get(aggregation),
         )
+
+    def read_identities(self) -> dict[str, frozenset[str]] | None:
+        """Whom it was trained and chosen on, by split; None where that is not recorded."""
+        recorded = self.training.get("identities")
+        if not isinstance(recorded, Mapping):
+            return None
+        return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
 
     def compute_identity(self) -> str:
         """Hash of everything that decides a score."""

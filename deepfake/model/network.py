@@ -28,7 +28,8 @@ HEAD_PREFIX = "head_"
 SCORE_LAYER = HEAD_PREFIX + "score"  # the last layer
 FAULT_PREFIX = "fault_"
 POOL_LAYER = HEAD_PREFIX + "pool"  # takes the backbone's output, where heat maps look; gives one row a crop
-_WEIGHTS_SUFFIX = ".weights.h5"
+WEIGHTS_SUFFIX = ".weights.h5"
+NO_FILE = ("imagenet", "none")  # what model.weights may be besides a file or a bundle
 _NAME = "deepfake_"  # and the backbone's
 
 
@@ -230,8 +231,8 @@ def check_weights(config: ModelConfig, storage: Storage) -> None:
     if weights == "imagenet":
         _make_backbone(keras_runtime.start_keras(), None, config, storage)
         return
-    if not weights.endswith(_WEIGHTS_SUFFIX):
-        raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{_WEIGHTS_SUFFIX}")
+    if not weights.endswith(WEIGHTS_SUFFIX):
+        raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{WEIGHTS_SUFFIX}")
     if not storage.exists(weights):
         raise UsageError(f"model.weights {weights}: no such file; {_name_remedy(config)}")
 
@@ -266,7 +267,7 @@ def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage)
             ) from error
     check_weights(config, storage)
     with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / f"backbone{_WEIGHTS_SUFFIX}"
+        local = Path(folder) / f"backbone{WEIGHTS_SUFFIX}"
         local.write_bytes(storage.read_bytes(weights))
         try:
             return make(str(local))

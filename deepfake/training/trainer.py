@@ -30,7 +30,8 @@ from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import bundle, keras_runtime
-from deepfake.model.network import build_network, copy_for_inference
+from deepfake.model.network import copy_for_inference
+from deepfake.model.starting_point import build_starting_network
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks, rank_epoch
@@ -233,7 +234,7 @@ class Trainer:
         return self.phase_state
 
     def _build_network(self) -> Any:
-        return build_network(self.task.config.model, self.storage, self.task.config.faults)
+        return build_starting_network(self.task.config.model, self.storage, self.task.config.faults)
 
     def train_epoch(self, current: PhaseState) -> dict[str, Any]:
         """Learn from the next epoch's crops; its row of the history, as far as training fills it."""

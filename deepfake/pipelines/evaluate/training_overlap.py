@@ -27,7 +27,7 @@ def require_unseen(
         everything: all faces of the input, whatever their split; stands in where the bundle names nothing.
     """
     own, validation = set(list_identities(table)), read_split(info, "val_split")
-    trained, source = _read_identities(info.training) if info else None, "the bundle"
+    trained, source = info.read_identities() if info else None, "the bundle"
     if trained is None:
         source = "the input's own splits (the bundle's are not recorded)"
         trained = {name: frozenset(list_identities(everything, name)) for name in TRAINING_SPLITS}
@@ -66,7 +66,7 @@ def require_no_training_copies(
     """
     if videos is None:
         return []
-    recorded = _read_identities(info.training) if info else None
+    recorded = info.read_identities() if info else None
     found = []
     for name in TRAINING_SPLITS if recorded is None else recorded:
         here = set(list_identities(everything, name))
@@ -98,13 +98,6 @@ def list_crop_differences(info: BundleInfo, crops_config: Mapping[str, Any]) -> 
     if not found:
         return []
     return [f"The crops were made otherwise than those the model was trained on: {'; '.join(found)}."]
-
-
-def _read_identities(training: Mapping[str, Any]) -> dict[str, frozenset[str]] | None:
-    recorded = training.get("identities")
-    if not isinstance(recorded, Mapping):
-        return None
-    return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
 
 
 def read_split(info: BundleInfo | None, key: Literal["train_split", "val_split"]) -> str:

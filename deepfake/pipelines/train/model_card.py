@@ -71,6 +71,11 @@ def _describe_bundle(info: BundleInfo) -> str:
             f"`{model.get('backbone', 'efficientnetb0')}` of keras.applications with a small head, "
             "`improved_deepfake_model.keras`",
         ),
+        *(
+            [("started from", f"the detector of bundle `{info.training['started_from']}`")]
+            if info.training.get("started_from")
+            else []
+        ),
         ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
         ("bundle", f"`{info.sha256}`"),
         ("weights", f"`{info.model_sha256}`"),

@@ -45,10 +45,11 @@ from deepfake.io.uri import join, make_absolute
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
-from deepfake.model.network import INPUT_SIZE, check_weights
+from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
+from deepfake.model.starting_point import read_starting_bundle
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
-from deepfake.pipelines.train import model_card, plots
+from deepfake.pipelines.train import model_card, plots, starting_bundle
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE
@@ -86,6 +87,11 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     check_backbone(config.model, config.training.fine_tune_blocks)
     crops = dataset.open_crops(config.input, storage, config.limit)
     rows = select_checked_rows(crops, config)
+    start = read_starting_bundle(config.model, storage)
+    if start is not None and not config.training.allow_overlap:
+        starting_bundle.require_unseen(
+            start, crops.table, (config.training.train_split, config.training.val_split)
+        )
     plan = describe_training(rows, config)
     faults.warn_of_faults(config.faults)
     if config.model.weights == "none" and config.training.freeze_batch_norm:
@@ -96,7 +102,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     if config.dry_run:
         return Outcome(plan)
     with lock.hold(config.output, storage) as mine:
-        return _train(config, storage, crops, rows, plan, mine, callbacks)
+        return _train(config, storage, crops, rows, plan, mine, callbacks, start)
 
 
 def _train(
@@ -107,10 +113,12 @@ def _train(
     plan: dict[str, Any],
     mine: lock.Lock,
     callbacks: MakeCallbacks | None,
+    start: BundleInfo | None,
 ) -> Outcome:
     data_sha256 = crops.hash_crops()
     identity = hash_run(config, data_sha256)
-    check_weights(config.model, storage)
+    if start is None:
+        check_weights(config.model, storage)
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
         return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
@@ -136,7 +144,7 @@ def _train(
                 session.require_gpus(config.ray, "training.use_gpu", settings.workers)
             result = run_workers(run, train_worker, told, storage, mine)
     mine.check()
-    info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256)
+    info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256, start)
     storage.remove(join(config.output, CHECKPOINTS))
     plan["training_seconds"] = round(time.monotonic() - started, 1)
     return make_outcome(info, plan, config)
@@ -156,7 +164,7 @@ def estimate_core_seconds(
 def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:
     """Workers have another working directory."""
     update: dict[str, Any] = {"input": make_absolute(config.input), "output": make_absolute(config.output)}
-    if config.model.weights not in ("imagenet", "none"):
+    if config.model.weights not in NO_FILE:
         weights = make_absolute(config.model.weights)
         update["model"] = config.model.model_copy(update={"weights": weights})
     return config.model_copy(update=update)
@@ -311,10 +319,12 @@ def finish_bundle(
     plan: Mapping[str, Any],
     identity: str,
     data_sha256: str,
+    start: BundleInfo | None = None,
 ) -> BundleInfo:
     """Write the bundle beside the network that the workers left, with history, plots, scores and card.
 
-    ``validated`` are the rows that ``result``, what rank 0 returned, has the scores of.
+    ``validated`` are the rows that ``result``, what rank 0 returned, has the scores of; ``start`` is the
+    bundle that training started from.
     """
     history = result["history"]
     config_hash = hash_config(config)
@@ -346,7 +356,10 @@ def finish_bundle(
             "epochs_run": len(history),
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
-            "identities": {split: list_identities(crops.table, split) for split in splits},
+            "identities": starting_bundle.join_identities(
+                start, {split: list_identities(crops.table, split) for split in splits}, splits[0]
+            ),
+            "started_from": start.sha256 if start else None,
             "people_named": people_named,
             "validation_halved": validation.BOTH not in scored["role"].to_pylist(),
         },

@@ -1,0 +1,52 @@
+"""Where training starts: random weights, a backbone's, or a whole detector that one has, head included."""
+
+from typing import Any
+
+from deepfake.config import FaultsConfig, ModelConfig
+from deepfake.errors import UsageError
+from deepfake.io.storage import Storage
+from deepfake.model.bundle import Bundle, BundleInfo, read_bundle_info
+from deepfake.model.network import NO_FILE, WEIGHTS_SUFFIX, build_network
+
+
+def read_starting_bundle(config: ModelConfig, storage: Storage) -> BundleInfo | None:
+    """``bundle.json`` of the bundle that ``model.weights`` names; None where it names something else.
+
+    Raises ``UsageError`` where it is none, or is of another network than the other keys say.
+    """
+    if config.weights in NO_FILE or config.weights.endswith(WEIGHTS_SUFFIX):
+        return None
+    try:
+        info = read_bundle_info(config.weights, storage)
+    except UsageError as error:
+        raise UsageError(
+            f"model.weights {config.weights}: expected imagenet, none, a backbone's file *{WEIGHTS_SUFFIX}, "
+            f"or the folder of a bundle ({error})"
+        ) from None
+    built = info.training.get("config", {}).get("model", {})
+    for key, value in config.model_dump(mode="json").items():
+        if key in ("backbone", "head", "dense_units", "input_mode") and built.get(key, value) != value:
+            raise UsageError(
+                f"model.weights {config.weights}: its model.{key} is {built[key]}, here it is {value}; give "
+                f"--model.{key} {built[key]}"
+            )
+    return info
+
+
+def build_starting_network(config: ModelConfig, storage: Storage, faults: FaultsConfig | None = None) -> Any:
+    """A new network as ``build_network`` makes it, with the weights that ``model.weights`` names."""
+    if config.weights in NO_FILE or config.weights.endswith(WEIGHTS_SUFFIX):
+        return build_network(config, storage, faults)
+    network = build_network(config.model_copy(update={"weights": "none"}), storage, faults)
+    trained = {
+        layer.name: layer.get_weights() for layer in Bundle.load(config.weights, storage).network.layers
+    }
+    for layer in network.layers:
+        arrays, needed = trained.get(layer.name, []), [tuple(weight.shape) for weight in layer.weights]
+        if [array.shape for array in arrays] != needed:
+            raise UsageError(
+                f"model.weights {config.weights}: its layer {layer.name} does not fit; the keys of model "
+                "must be those it was trained with"
+            )
+        layer.set_weights(arrays)
+    return network
