@@ -22,6 +22,22 @@ JOBS = {name: model for name, (model, _) in __main__.JOBS.items()}
 NOTICE = "<!-- Written by docs/generate.py (make docs); edit the source, not this page. -->\n"
 
 
+WHERE = {  # of each table that people read
+    "crops": "`preprocess`: `part-*.parquet`; `score --scoring.keep_crops true`: `crops/`",
+    "videos": "`preprocess` and `score`: `_manifest.parquet`, a row for each video that was looked at",
+    "video_scores": "`score`: `video_scores/`, and as `video_scores.csv` and `.jsonl`",
+    "track_scores": "`score`: `track_scores/`",
+    "face_scores": "`score` and `evaluate`: `face_scores/`",
+    "segments": "`score`: `segments/`",
+    "evidence": "`score`: `evidence/`, the pictures of the page",
+    "changes": "`score --compare-with`: `changes.parquet`",
+    "group_metrics": "`evaluate`: `per_group.parquet` and `.csv`",
+    "history": "`train`: `history.parquet` and `.csv`",
+    "validation_scores": "`train`: `validation_scores.parquet`",
+    "overlaps": "`leakcheck`: `overlaps.parquet` and `.csv`",
+}
+
+
 def tables_page() -> str:
     """Every table, column by column."""
     lines = [
@@ -35,8 +51,22 @@ def tables_page() -> str:
         "A score is null unless `status` is `ok`. The other values of `status`: "
         + ", ".join(f"`{status.value}`" for status in tables.Status if status is not tables.Status.OK)
         + ".",
+        "",
+        "**Words.** `label` is 0 for real and 1 for fake in every table; pages and logs say the words. "
+        "`score` is the network's output in [0, 1], 1 for fake: of one face in `face_scores`, aggregated "
+        "over its faces for a track or a video. `track_id` is the number of a track on the pages too. "
+        "Seconds count from a video's first frame, pixels are those of its upright frames.",
+        "",
+        "| table | written by |",
+        "|---|---|",
+        *(f"| [{name}](#{name}) | {where} |" for name, where in WHERE.items()),
+        "",
+        "At the end stand the tables that jobs keep for themselves, in `_work/` or in memory: "
+        + ", ".join(f"`{name}`" for name in tables.SCHEMAS if name not in WHERE)
+        + ".",
     ]
-    for name, schema in tables.SCHEMAS.items():
+    for name in [*WHERE, *(name for name in tables.SCHEMAS if name not in WHERE)]:
+        schema = tables.SCHEMAS[name]
         lines += ["", f"## {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
         for field in schema:
             meaning = _cell(field.metadata[b"doc"].decode())

@@ -31,10 +31,11 @@ _NOTES = b"left_out"  # key of the table's metadata
 FILTERS = {"datasets": "dataset", "methods": "method", "compressions": "compression"}
 
 
-def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
+def load_catalog(uri: str, config: CatalogConfig, storage: Storage, invent: bool = True) -> pa.Table:
     """The catalog of ``uri``: the table ``catalog``, sorted by ``video_id``, which is unique.
 
     Splits are assigned before filters apply, so that a video is in the same split whatever else is kept.
+    Without ``invent`` what nothing says of a video stays null: a split, and who is seen.
     Raises ``UsageError`` saying what was looked for and what was found.
     """
     notes: dict[str, str] = {}
@@ -45,11 +46,21 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage) -> pa.Table:
         table = _list_videos(uri, config, storage, notes)
     table = table.sort_by("video_id")
     _require_unique(uri, table)
-    table = _apply_filters(uri, splits.assign_splits(table, config, storage), config)
+    table = splits.assign_splits(table, config, storage, deal=invent)
+    table = _apply_filters(uri, table if invent else _drop_file_names(table), config)
     _log_counts(uri, table)
     if notes:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES: json.dumps(notes)})
     return table
+
+
+def _drop_file_names(table: pa.Table) -> pa.Table:
+    """The table without persons who are only a file's own name."""
+    plain = pc.replace_substring_regex(table["video_id"], r"\.[A-Za-z0-9]+$", "")
+    made_up = pc.or_(pc.equal(table["target_id"], plain), pc.equal(table["target_id"], table["video_id"]))
+    known = pc.if_else(pc.fill_null(made_up, False), None, table["target_id"])
+    place = table.schema.get_field_index("target_id")
+    return table.set_column(place, table.schema.field(place), known)
 
 
 def read_notes(catalog: pa.Table) -> dict[str, str]:

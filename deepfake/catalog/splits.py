@@ -31,8 +31,11 @@ _NAMED = 10  # overlaps spelled out in a message
 OFFICIAL_DATASET = "youtube/"  # the official lists name clips of this dataset only
 
 
-def assign_splits(table: pa.Table, config: CatalogConfig, storage: Storage) -> pa.Table:
-    """The table with ``group_id`` and ``split`` filled in; splits that it has already stand."""
+def assign_splits(table: pa.Table, config: CatalogConfig, storage: Storage, deal: bool = True) -> pa.Table:
+    """The table with ``group_id`` and ``split`` filled in; splits that it has already stand.
+
+    ``deal``: labelled videos to which nothing gives a split are dealt to splits by their groups.
+    """
     groups = compute_group_ids(table)
     split = _encode_splits(table["split"])
     _assign_by_hand(table["video_id"], split, config.assign_splits)
@@ -41,7 +44,8 @@ def assign_splits(table: pa.Table, config: CatalogConfig, storage: Storage) -> p
         undecided = _assign_official(
             table, split, read_official(config.splits_dir, storage), config.splits_dir
         )
-    _assign_automatically(table, groups, split, undecided, config)
+    if deal:
+        _assign_automatically(table, groups, split, undecided, config)
     names = pa.array(SPLITS, pa.string()).take(pa.array(split, mask=split < 0))
     for name, column in (("group_id", groups), ("split", names)):
         index = table.schema.get_field_index(name)

@@ -41,7 +41,8 @@ PROBES = 3  # videos that --dry-run works through to tell how long the rest will
 
 def list_videos(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
     """The catalog of the job's input, as far as ``--limit`` goes."""
-    found = load_catalog(config.input, config.catalog, output.storage)
+    invent = not isinstance(config, ScoreJobConfig)  # an archive is no data set: it is not dealt out
+    found = load_catalog(config.input, config.catalog, output.storage, invent)
     if config.detector is not None and config.detector.boxes == "from_original":
         found = originals.attach_originals(found)
     return found if config.limit is None else found.slice(0, config.limit)

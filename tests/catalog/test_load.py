@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.catalog.load import read_notes
+from deepfake.catalog.load import load_catalog, read_notes
+from deepfake.config import CatalogConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
+from deepfake.io.storage import Storage
 
 
 def test_the_catalog_has_the_documented_schema_and_says_what_it_is(tree, load):
@@ -140,3 +142,15 @@ def test_pictures_and_videos_of_kinds_that_are_not_read_are_counted(tree, load, 
     assert f"5 files that may be or hold pictures or videos are not read: {kinds}" in said
     assert said.endswith("the first is b.CR2")
     assert read_notes(load(root)) == {"not_read": f"5 files: {kinds}"}
+
+
+def test_nothing_is_invented_of_a_scored_archive(tree) -> None:
+    files = ("real/a.mp4", "fake/b.mp4", "real/c/1.png", "test/real/d.mp4")
+    root = str(tree(*files))
+    dealt, left = (load_catalog(root, CatalogConfig(), Storage(), invent) for invent in (True, False))
+    assert dealt["split"].null_count == 0 and dealt["target_id"].null_count == 0
+    named = dict(zip(left["video_id"].to_pylist(), left["split"].to_pylist(), strict=True))
+    assert {name: split for name, split in named.items() if split} == {"test/real/d.mp4": "test"}
+    assert left["target_id"].null_count == len(left)
+    assert left["label"].to_pylist() == dealt["label"].to_pylist()
+    assert left["group_id"].to_pylist() == dealt["group_id"].to_pylist()

@@ -52,8 +52,12 @@ PROVENANCE = [
     column("label", pa.int8(), "0 real, 1 fake, null unknown"),
     column("method", pa.string(), "manipulation method; 'real' for originals; null unknown"),
     column("compression", pa.string(), "raw, c23, c40; null unknown"),
-    column("split", pa.string(), "train, val or test; null where nothing is labelled"),
-    column("target_id", pa.string(), "identity (clip) whose footage is shown"),
+    column(
+        "split",
+        pa.string(),
+        "train, val or test; null: not labelled, or of a scored archive that names none",
+    ),
+    column("target_id", pa.string(), "identity (clip) whose footage is shown; null: nothing says"),
     column("source_id", pa.string(), "identity whose face or expression was put in; null for originals"),
     column("group_id", pa.string(), "connected component of identities; never crosses a split"),
 ]

@@ -71,6 +71,9 @@ def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> 
     Raises ``UsageError`` that lists the splits with their counts where the split is absent or lacks a class.
     """
     table = faces.table
+    if split != ALL and len(table) and table["split"].null_count == len(table):
+        log.info("%s: no row has a split, so all are taken", faces.uri)
+        split = ALL
     if split == ALL:
         column = table.schema.get_field_index("split")
         everything = pa.array([ALL], pa.string()).take(pa.array(np.zeros(len(table), np.int32)))

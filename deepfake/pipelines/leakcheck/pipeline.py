@@ -75,7 +75,10 @@ def describe_input(loaded: LeakcheckInput, known: uploads.Uploads | None) -> dic
         "checked_as": loaded.kind,
         "videos": loaded.videos.num_rows,
         "by_split": count_in_order(loaded.videos["split"]),
-        "by_label": count_in_order(loaded.videos["label"]),
+        "by_label": {
+            {"0": "real", "1": "fake"}.get(label, label): n
+            for label, n in count_in_order(loaded.videos["label"]).items()
+        },
         "uploads_known": known.count if known else "no",
     }
 

@@ -1,6 +1,7 @@
 """What another bundle or configuration changes: two outputs of the score job, video by video."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +16,41 @@ FILE = "changes.parquet"
 _COLUMNS = ["video_id", "content_sha256", "status", "score", "verdict"]
 
 
-def write_changes(output: str, before: str, storage: Storage, config_sha256: str) -> dict[str, Any]:
-    """Write the table ``changes`` below ``output``; the numbers for the summary."""
+_SHOWN = 50  # of the largest changes on the page
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """This output beside an earlier one."""
+
+    before: str
+    uri: str  # of the table
+    changes: pa.Table
+
+    def summarize(self) -> dict[str, Any]:
+        """The numbers for the summary."""
+        return {"compared_with": self.before, "changes": self.uri, **count_changes(self.changes)}
+
+    def as_page_section(self) -> dict[str, Any]:
+        """What the page shows: the numbers, and the videos that changed most."""
+        changed = pc.or_kleene(
+            pc.greater(pc.fill_null(pc.abs(self.changes["difference"]), 0.0), 0.0),
+            pc.not_equal(
+                pc.fill_null(self.changes["status_before"], ""),
+                pc.fill_null(self.changes["status_after"], ""),
+            ),
+        )
+        rows = self.changes.filter(changed)
+        return {**self.summarize(), "changed": rows.num_rows, "rows": rows.slice(0, _SHOWN).to_pylist()}
+
+
+def write_changes(output: str, before: str, storage: Storage, config_sha256: str) -> Comparison:
+    """Write the table ``changes`` below ``output``."""
     earlier, now = (read_parts(root, storage, "video_scores", _COLUMNS) for root in (before, output))
     changes = list_changes(earlier, now, config_sha256)
     uri = join(output, FILE)
     tables.write_table(storage, uri, changes)
-    return {"compared_with": before, "changes": uri, **count_changes(changes)}
+    return Comparison(before, uri, changes)
 
 
 def list_changes(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:

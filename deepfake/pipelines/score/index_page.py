@@ -49,6 +49,7 @@ def write_index(
     facts: Mapping[str, object] = MappingProxyType({}),
     links: Mapping[str, str] = MappingProxyType({}),
     point: VerdictRule | None = None,
+    compared: Mapping[str, Any] | None = None,
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
@@ -60,6 +61,7 @@ def write_index(
         facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
         links: paths of the videos' own pages, relative to this one, by ``video_id``.
         point: the operating point in force, for what its error rates mean at the user's prevalence.
+        compared: what changed against another output, as ``diff.Comparison.as_page_section`` gives it.
     """
     rows = tables.decode_strings("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
     shown = [name for name in rows["video_id"].to_pylist() if name in thumbnails][: config.max_thumbnails]
@@ -90,6 +92,7 @@ def write_index(
         histogram=_compute_histogram(scores),
         facts={label: value for label, value in facts.items() if value is not None},
         point=point,
+        compared=compared,
         alarms=predict_alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
     )

@@ -219,8 +219,12 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         config, output = self.config, self.output
         videos = output.read_all("video_scores")
         made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"
+        compared = None
+        if config.compare_with is not None:
+            before = make_absolute(config.compare_with)
+            compared = diff.write_changes(config.output, before, self.storage, output.config_sha256)
         look_at = report.write_report(
-            videos, config, output, self.point, made_with, self.network, self.left_out
+            videos, config, output, self.point, made_with, self.network, self.left_out, compared
         )
         assert config.detector is not None
         counted = detection_rate.count_yield(videos)
@@ -238,10 +242,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         }
         if config.scoring.first_pass:
             numbers |= first_pass.count_savings(videos, config.sampling)
-        if config.compare_with is not None:
-            before = make_absolute(config.compare_with)
-            numbers |= diff.write_changes(config.output, before, self.storage, output.config_sha256)
-            look_at.append(numbers["changes"])
+        if compared is not None:
+            numbers |= compared.summarize()
+            look_at.append(compared.uri)
         if config.report.checksums:
             numbers["checksums"] = checksums.write_checksums(config.output, self.storage)
         return numbers, look_at

@@ -21,6 +21,7 @@ from deepfake.io.uri import join
 from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import evidence, index_page, video_page
+from deepfake.pipelines.score.diff import Comparison
 from deepfake.pipelines.score.evidence import Shown
 from deepfake.pipelines.score.heat_maps import CPUS, HeatPictures
 from deepfake.pipelines.score.video_page import Case, Picture
@@ -44,6 +45,7 @@ def write_report(
     bundle: str,
     network: Network,
     left_out: Mapping[str, str] = MappingProxyType({}),
+    compared: Comparison | None = None,
 ) -> list[str]:
     """Write everything; the URIs to look at.
 
@@ -65,7 +67,8 @@ def write_report(
         "Frames": describe_sampling(config.sampling),
         "Threshold": f"{point.threshold:.3f} ({point.name})",
     }
-    known = (thumbnails, config.report, facts, links, point)
+    section = None if compared is None else compared.as_page_section()
+    known = (thumbnails, config.report, facts, links, point, section)
     return [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
 
 
@@ -178,8 +181,7 @@ def _write_page(
         names = {what: f"{stem}-{number}-{what}.jpg" for what in contents}
         for what, content in contents.items():
             output.storage.write_bytes(join(output.root, video_page.FOLDER, names[what]), content)
-        track = video_page.number_track(shown.face["track_id"], case.tracks)
-        laid.append(Picture(shown.face, track, shown.width, shown.height, **names))
+        laid.append(Picture(shown.face, shown.width, shown.height, **names))
     html = video_page.render_video_page(
         replace(case, pictures=laid),
         config.scoring.smooth_seconds,

@@ -28,7 +28,6 @@ class Picture:
     """One face of the video as the page shows it. Paths are relative to the page."""
 
     face: Row  # of table face_scores
-    track: int  # its number on the page
     width: int  # of the source frame; the box is in its pixels
     height: int
     frame: str
@@ -73,10 +72,8 @@ def render_video_page(
         video=video,
         verdict=VERDICT_WORDS[video["verdict"]],
         facts=list_facts(video),
-        timelines=[
-            _timeline(number, track, case, smooth_seconds) for number, track in enumerate(case.tracks, 1)
-        ],
-        segments=[{**row, "track": number_track(row["track_id"], case.tracks)} for row in case.segments],
+        timelines=[_timeline(track, case, smooth_seconds) for track in case.tracks],
+        segments=case.segments,
         pictures=case.pictures,
         unseen=list_unseen(case, keep, sampling),
         record=list_record(video),
@@ -84,11 +81,6 @@ def render_video_page(
         drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
                  "plot_height": PLOT_HEIGHT},
     )  # fmt: skip
-
-
-def number_track(track_id: int, tracks: Sequence[Row]) -> int:
-    """A track's number on the page, counted from 1."""
-    return [track["track_id"] for track in tracks].index(track_id) + 1
 
 
 def list_facts(video: Row) -> dict[str, str]:
@@ -160,7 +152,7 @@ def find_gaps(times: Sequence[float], duration_s: float | None) -> list[tuple[fl
     ]
 
 
-def _timeline(number: int, track: Row, case: Case, smooth_seconds: float) -> dict[str, Any]:
+def _timeline(track: Row, case: Case, smooth_seconds: float) -> dict[str, Any]:
     """What the template draws of one track; positions in the drawing's units."""
     faces = [face for face in case.faces if face["track_id"] == track["track_id"]]
     times = [face["time_s"] for face in faces]
@@ -176,7 +168,6 @@ def _timeline(number: int, track: Row, case: Case, smooth_seconds: float) -> dic
     smooth = segments.smooth_scores(times, scores, smooth_seconds)
     video = case.video
     return {
-        "number": number,
         "track": track,
         "points": [(x(t), y(s), _clock(t), s) for t, s in zip(times, scores, strict=True)],
         "lines": [" ".join(f"{x(t)},{y(s)}" for t, s in run) for run in _unbroken(times, smooth.tolist())],

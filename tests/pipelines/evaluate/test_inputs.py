@@ -81,6 +81,12 @@ def test_all_takes_rows_of_every_split_and_of_none(tmp_path: Path) -> None:
     assert inputs.select_split(faces, "test").table.num_rows == 6
 
 
+def test_scores_of_an_archive_without_splits_are_taken_whole(tmp_path: Path) -> None:
+    rows = [scored(f"{label}.mp4", i, label, 0.5, split=None) for label in (0, 1) for i in range(3)]
+    faces = inputs.load_faces(write(tmp_path, "face_scores", rows), STORAGE)
+    assert inputs.select_split(faces, "test").table.num_rows == 6
+
+
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [*two_classes(), scored("unknown.mp4", 0, None, 0.5)]
     selected = inputs.select_split(inputs.load_faces(write(tmp_path, "face_scores", rows), STORAGE), "test")

@@ -243,6 +243,8 @@ def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
     ]
     np.testing.assert_allclose(changes["difference"], difference)
     assert numbers["largest_difference"] == pytest.approx(difference.abs().max())
+    page = (output / "report.html").read_text()
+    assert f"Against <bdi>{scored}</bdi>: " in page and "Videos that changed" in page
     # nothing is known of that bundle's validation, so it gives no verdict, and every page says why
     assert set(now["verdict"].dropna()) == {"uncertain"} == set(numbers["by_verdict"])
     assert numbers["unproven"] == "nothing is recorded of its validation"

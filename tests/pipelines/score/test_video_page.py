@@ -70,7 +70,7 @@ def write(folder: Path, made: Case, keep: str = "largest") -> Path:
 def picture(folder: Path, score: float = 0.9, height: int = 360, width: int = 640) -> Picture:
     for name, shape in (("frame.jpg", (height, width, 3)), ("face.jpg", (224, 224, 3))):
         cv2.imwrite(str(folder / name), np.full(shape, 120, np.uint8))
-    return Picture(face(3.0, score), 1, width, height, "frame.jpg", "face.jpg", "face.jpg")
+    return Picture(face(3.0, score), width, height, "frame.jpg", "face.jpg", "face.jpg")
 
 
 def test_what_was_not_looked_at_is_said() -> None:
