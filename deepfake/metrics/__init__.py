@@ -27,6 +27,11 @@ from deepfake.metrics.confidence_intervals import (
     bound_share,
     count_effectively,
 )
+from deepfake.metrics.likelihood_ratio import (
+    bound_log_ratios,
+    compute_log_ratios,
+    measure_cllr,
+)
 from deepfake.metrics.operating_points import (
     choose_balanced_threshold,
     choose_threshold_at_fpr,

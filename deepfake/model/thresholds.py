@@ -65,7 +65,23 @@ class Calibration(_Stored):
     offset: float
     share_of_fakes: float  # among the validation videos; the probability holds there
     log_loss: dict[str, float]  # cross-validated over identities, by method; empty where there were too few
+    # log10 likelihood ratios that validation supports, at most 0 and at least 0; None without calibration
+    ratio_bounds: tuple[float, float] | None = None
     note: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _keep_the_hash_of_older_bundles(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped = dict(dump(self))
+        return dumped if self.ratio_bounds else {k: v for k, v in dumped.items() if k != "ratio_bounds"}
+
+    def compute_log_ratios(self, scores: np.ndarray) -> np.ndarray | None:
+        """``(n,)`` log10 likelihood ratios of ``(n,)`` video scores, no further than validation supports.
+
+        None where the score is not calibrated.
+        """
+        if self.ratio_bounds is None:
+            return None
+        return np.clip(metrics.compute_log_ratios(self(scores), self.share_of_fakes), *self.ratio_bounds)
 
     def __call__(self, scores: np.ndarray, prevalence: float | None = None) -> np.ndarray:
         """``(n,)`` probabilities of ``(n,)`` video scores, where ``prevalence`` of all videos are fake."""
@@ -151,8 +167,11 @@ def _calibrate(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Ca
     curve, losses = calibrators.choose_curve(labels, scores, groups)
     fewest, share = calibrators.FEWEST_GROUPS, float(labels.mean())
     few = f"Not calibrated: that takes at least {fewest} identities of each class in validation."
-    note = None if losses else few
-    return Calibration(**vars(curve), share_of_fakes=share, log_loss=losses, note=note)
+    if not losses:
+        return Calibration(**vars(curve), share_of_fakes=share, log_loss=losses, note=few)
+    ratios = metrics.compute_log_ratios(curve(scores), share)
+    bounds = metrics.bound_log_ratios(labels, ratios, groups)
+    return Calibration(**vars(curve), share_of_fakes=share, log_loss=losses, ratio_bounds=bounds)
 
 
 POINT_NAMES = {

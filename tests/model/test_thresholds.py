@@ -76,6 +76,18 @@ def test_the_calibration_keeps_the_ranking_and_moves_with_the_prevalence() -> No
     assert calibration(scores, prevalence=0.5) == pytest.approx(here)
 
 
+def test_likelihood_ratios_go_no_further_than_the_validation_people_allow() -> None:
+    calibration = thresholds.choose_decisions(faces(per_person=4))["mean"].calibration
+    assert calibration is not None and calibration.ratio_bounds is not None
+    low, high = calibration.ratio_bounds
+    assert 10**high < 11 and 10**low > 1 / 11  # of ten people of each class
+    ratios = calibration.compute_log_ratios(np.array([0.0, 0.5, 1.0]))
+    assert ratios is not None and (ratios[0], ratios[2]) == (low, high) and low < ratios[1] < high
+    few = thresholds.choose_decisions(faces(videos=8))["mean"].calibration
+    assert few is not None and few.compute_log_ratios(np.array([0.5])) is None
+    assert "ratio_bounds" not in few.model_dump() and "ratio_bounds" in calibration.model_dump()
+
+
 def test_few_people_leave_the_score_as_it_is_and_say_so() -> None:
     calibration = thresholds.choose_decisions(faces(videos=8))["mean"].calibration
     assert calibration.method == "none"

@@ -20,6 +20,7 @@ class DecisionMetrics:
     uncertain_band: dict[str, Any] | None = None
     coverage: list[dict[str, Any]] = field(default_factory=list)
     calibration: list[dict[str, Any]] = field(default_factory=list)
+    likelihood_ratio: dict[str, Any] | None = None  # cllr, cllr_min, and bounds of its log10; None: none
     probabilities: np.ndarray | None = None  # (n,) of the videos; None without a calibration
 
     def as_json(self) -> dict[str, Any]:
@@ -51,8 +52,11 @@ def measure_decisions(
     band = None if decisions.unproven else decisions.uncertain
     outside = metrics.measure_outside(labels, scores, band.low, band.high) if band else None
     coverage = metrics.measure_at_coverages(labels, scores, threshold)
-    calibrated = _measure_calibration(labels, scores, decisions.calibration)
-    return DecisionMetrics(config.prevalence, decisions.unproven, points, outside, coverage, *calibrated)
+    calibration, probabilities = _measure_calibration(labels, scores, decisions.calibration)
+    ratio = None if decisions.unproven else _measure_ratio(labels, scores, decisions.calibration)
+    return DecisionMetrics(
+        config.prevalence, decisions.unproven, points, outside, coverage, calibration, ratio, probabilities
+    )
 
 
 def _measure_point(
@@ -91,6 +95,15 @@ def _measure_point(
         "precision": precision,
         "precision_interval": metrics.bound_precision(*of_fakes, *of_reals, prevalence),
     }
+
+
+def _measure_ratio(
+    labels: np.ndarray, scores: np.ndarray, calibration: Calibration | None
+) -> dict[str, Any] | None:
+    ratios = calibration.compute_log_ratios(scores) if calibration and labels.size else None
+    if calibration is None or ratios is None:
+        return None
+    return {**metrics.measure_cllr(labels, ratios), "bounds": calibration.ratio_bounds}
 
 
 def _measure_calibration(
