@@ -27,7 +27,7 @@ OTHER_PYTHON_TESTS := tests/pipelines/demo/test_whole_demo.py tests/video/test_d
 	tests/crops/test_extraction.py
 THAT_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: help install demo test test-fast test-python drill check lint format types lock docs clean
+.PHONY: help install demo test test-fast test-python drill check lint format types lock docs docs-site clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,16 @@ format: $(VENV)/.installed-dev ## Format the code and mend what lint can mend
 docs: $(VENV)/.installed-dev ## Write the generated pages of docs/ again
 	$(BIN)/python docs/generate.py
 
+# Its generator is in an environment of its own: the jobs and their tests have no use for it.
+docs-site: .venv-docs/.installed ## Build docs/ as a site in build/site; a link that leads nowhere fails
+	.venv-docs/bin/python docs/build_site.py
+
+.venv-docs/.installed: $(VENV)/.tools requirements-docs.lock
+	@[ -x .venv-docs/bin/python ] || $(PYTHON) -m venv .venv-docs
+	@$(UV_INDEX) $(BIN)/uv pip install -q --python .venv-docs/bin/python --require-hashes -r requirements-docs.lock \
+		|| .venv-docs/bin/python -m pip install -q --require-hashes -r requirements-docs.lock
+	@touch $@
+
 # Versions of the tools that install the rest: uv, and what builds the project itself.
 TOOLS := uv==0.13.9 hatchling editables
 # One version of a package for all Pythons, not the newest for each: what one of them tests holds on the others.
@@ -87,10 +97,11 @@ lock: $(VENV)/.installed ## Resolve the dependencies again and write the lock fi
 	$(COMPILE) pyproject.toml --extra cpu --extra s3 --extra aws --extra demo -c requirements-dev.lock -o requirements.lock
 	$(subst --universal,--python-platform x86_64-manylinux_2_28 --python-version 3.12,$(COMPILE)) pyproject.toml \
 		--extra gpu --extra s3 --extra aws -c requirements-dev.lock -o requirements-gpu.lock
+	echo zensical | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-docs.lock
 	printf '%s\n' $(TOOLS) | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-tools.lock
 
 clean: ## Remove .venv, the demo's output and every cache
-	rm -rf $(VENV) .venv-3.* demo_output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .venv-docs demo_output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.tools: requirements-tools.lock

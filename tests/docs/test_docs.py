@@ -82,3 +82,10 @@ def test_what_troubleshooting_quotes_is_what_jobs_say() -> None:
     said = strings_of_the_code()
     assert len(quoted) > 5
     assert [words for words in quoted if words not in said] == []
+
+
+def test_every_page_has_a_place_in_the_site() -> None:
+    groups = runpy.run_path(str(ROOT / "docs" / "build_site.py"))["GROUPS"]
+    placed = [page for pages in groups.values() for page in pages]
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"README"} | {"cluster/README"}
+    assert sorted(placed) == sorted(pages)
