@@ -8,6 +8,10 @@ class UsageError(ValueError):
     """The input, the configuration or the command line is wrong; the user can mend it (exit status 2)."""
 
 
+class AddressError(UsageError, OSError):
+    """A name that can be no file's address: of a row of a manifest, the row's own failure."""
+
+
 class JobError(RuntimeError):
     """The job could not do its work (exit status 1)."""
 

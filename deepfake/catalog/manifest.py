@@ -134,12 +134,15 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
 
 def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
     """Our name -> column, and the table, of a folder of Parquet files, perhaps in ``label=1/`` and so on."""
-    if not _holds_parquet(uri, storage):
+    if not (files := _list_parquet(uri, storage)):
         raise UsageError(f"{uri}: looked for a manifest; there are no Parquet files in this folder")
     filesystem, path = storage.get_arrow_filesystem(uri)
     from pyarrow.dataset import dataset  # here, for it imports pandas
 
-    parts = dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
+    parts = dataset(
+        [f"{path}/{name}" for name in files], filesystem=filesystem, format="parquet",
+        partitioning="hive", partition_base_dir=path,
+    )  # fmt: skip
     chosen = _choose_columns(uri, parts.schema.names)
     return chosen, parts.to_table(columns=sorted(set(chosen.values())))
 
@@ -162,7 +165,13 @@ def _read_csv(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
 
 
 def _holds_parquet(uri: str, storage: Storage) -> bool:
-    return any(info.path.lower().endswith(".parquet") for info in storage.list_files(uri))
+    return bool(_list_parquet(uri, storage))
+
+
+def _list_parquet(uri: str, storage: Storage) -> list[str]:
+    """Paths below a folder, but of what Spark hides; only of regular files: a pipe would be read for ever."""
+    names = [info.path for info in storage.list_files(uri) if info.path.lower().endswith(".parquet")]
+    return [name for name in names if not any(part.startswith(("_", ".")) for part in name.split("/"))]
 
 
 def _find_separator(uri: str, start: bytes) -> str:

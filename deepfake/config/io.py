@@ -14,3 +14,9 @@ class StorageConfig(Section):
     region: str | None = Field(None, description="S3 region (default: the standard chain)")
     anonymous: bool = Field(False, description="unsigned S3 requests, for public buckets")
     max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")
+    max_network_mb: int = Field(
+        512,
+        ge=1,
+        description="a bundle whose network is larger, in MiB and unpacked, is refused; the largest that "
+        "jobs/train.py makes has 100",
+    )

@@ -1,10 +1,13 @@
 """Which frames of a video are looked at, and the limits a video must keep."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from deepfake.config.base import Section
+
+# What protects the machine, and is its user's to say.
+LIMITS = ("max_pixels", "max_duration_seconds", "timeout_seconds", "isolate", "max_memory_mb")
 
 
 class SamplingConfig(Section):
@@ -42,3 +45,7 @@ class SamplingConfig(Section):
     piece_seconds: float = Field(
         600.0, gt=0, description="length of such a piece; it ends at the next key frame that allows it"
     )
+
+    def with_limits_of(self, own: Self) -> Self:
+        """The same frames within another's limits: those in a bundle or a table decide nothing."""
+        return self.model_copy(update={name: getattr(own, name) for name in LIMITS})

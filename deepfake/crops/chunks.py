@@ -47,7 +47,7 @@ SURVEYED = (
 )  # fmt: skip
 
 _PIXELS = ("crop", "surround")
-_LISTING_KEY = b"deepfake.listing"  # in the metadata of a ``packets`` table: what is no column of it
+LISTING_KEY = b"deepfake.listing"  # in the metadata of a ``packets`` table: what is no column of it
 
 
 @dataclass(frozen=True)
@@ -257,13 +257,13 @@ def make_packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
     columns = [packets.stamps, packets.keys, packets.shown, packets.offsets, packets.sizes]
     return pa.Table.from_arrays(
         [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],
-        schema=schema.with_metadata({**schema.metadata, _LISTING_KEY: json.dumps(rest)}),
+        schema=schema.with_metadata({**schema.metadata, LISTING_KEY: json.dumps(rest)}),
     )
 
 
 def read_packets(table: pa.Table) -> Listing:
     """The listing of what ``make_packets_table`` made."""
-    rest = json.loads(table.schema.metadata[_LISTING_KEY])
+    rest = json.loads(table.schema.metadata[LISTING_KEY])
     stamps, keys, shown, offsets, sizes = (column.to_numpy() for column in table.columns)
     base, last = Fraction(rest["time_base"]), Fraction(rest["last_seconds"])
     packets = Packets(stamps, keys, shown, offsets, sizes, rest["stamped"], base, last, rest["parts"])
@@ -273,5 +273,5 @@ def read_packets(table: pa.Table) -> Listing:
 def read_bounds(uri: str, storage: Storage) -> list[int]:
     """The bounds of a survey's pieces, without reading its packets; empty where it failed."""
     with storage.open(uri) as file:
-        rest = (pq.read_schema(file).metadata or {}).get(_LISTING_KEY)
+        rest = (pq.read_schema(file).metadata or {}).get(LISTING_KEY)
     return [] if rest is None else json.loads(rest)["bounds"]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.errors import UsageError
+from deepfake.errors import AddressError, UsageError
 from deepfake.faces import cropping, encoding, tracking
 from deepfake.faces.detectors.base import Detection, Detector, detect_faces
 from deepfake.io import tables
@@ -134,6 +134,8 @@ def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, An
         work(video, clock)
     except VideoError as error:
         video |= describe_failure(error.status, str(error), error.retry)
+    except AddressError as error:  # is one everywhere
+        video |= describe_failure(Status.UNREADABLE, str(error), retry=False)
     except OSError as error:
         video |= describe_failure(Status.UNREADABLE, _describe_error(error), retry=True)
     except (MemoryError, cv2.error) as error:

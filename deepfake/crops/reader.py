@@ -113,13 +113,13 @@ def decode_crop(encoded: bytes, where: str = "crop", size: int | None = 224) -> 
 
     Raises ``tables.TableError`` that names ``where`` for bytes that are no image or of another size.
     """
-    try:
-        image = decode_image(encoded)
-    except ValueError as error:
-        raise tables.TableError(f"{where}: the stored crop is not an image") from error
-    if size is not None and image.shape[:2] != (size, size):
+    announced = encoding.read_size(encoded)  # before anything is unpacked
+    if size is not None and announced is not None and announced != (size, size):
         raise tables.TableError(
-            f"{where}: the stored crop is {image.shape[1]}x{image.shape[0]}, expected {size}x{size}; "
+            f"{where}: the stored crop is {announced[1]}x{announced[0]}, expected {size}x{size}; "
             f"run jobs/preprocess.py with --crop.size {size}"
         )
-    return image
+    try:
+        return decode_image(encoded)
+    except ValueError as error:
+        raise tables.TableError(f"{where}: the stored crop is not an image ({error})") from error

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,13 +16,13 @@ import pyarrow.compute as pc
 from deepfake.catalog import duplicates, originals
 from deepfake.catalog.load import load_catalog
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, hash_json
-from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.sandbox import get_extractor
 from deepfake.execution import pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.process import count_cpus
 from deepfake.execution.unit_worker import read_unit_id
 from deepfake.execution.work_units import Todo, Unit, group_rows, plan_units
-from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.progress import Progress
 
@@ -192,12 +191,11 @@ def _expected_core_seconds(
     ordered = sorted(waiting, key=lambda unit: unit.seconds)
     picks = {int(i) for i in np.linspace(0, len(ordered) - 1, PROBES + 2)[1:-1]}
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
-    cv2.setNumThreads(0)  # as in the workers
-    detector = make_detector(config.detector, output.storage)
+    extractor = get_extractor(extraction, output.storage)
     tried = estimated = 0.0
     for unit in (ordered[i] for i in sorted(picks)):
         started = time.perf_counter()
-        extract(unit.rows.slice(0, 1).to_pylist()[0], extraction, detector, output.storage)
+        extractor.extract(unit.rows.slice(0, 1).to_pylist()[0])
         tried += time.perf_counter() - started
         estimated += unit.seconds / unit.rows.num_rows
     return sum(unit.seconds for unit in waiting) * tried / estimated

@@ -2,15 +2,13 @@
 
 import logging
 import math
-import multiprocessing
 import os
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -204,15 +202,15 @@ def spread(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], small
     return ray.get([remote(*arguments) for arguments in calls])
 
 
-def spread_isolated(
+def spread_in_order(
     function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], cpus: float
 ) -> Iterator[Any]:
-    """The answers to calls, in their order, from processes whose death is an answer as well: an exception.
+    """The answers to calls, in their order, from Ray's workers with so many ``cpus`` a call, or from here.
 
-    They are Ray's, with so many ``cpus`` a call, or one that is started for this.
+    A worker's death is an answer as well: an exception.
     """
     if not workers_exist():
-        yield from _in_a_process(function, calls)
+        yield from (function(*arguments) for arguments in calls)
         return
     place = nodes.get_nodes().make_selector()
     task = ray.remote(num_cpus=cpus, max_retries=0, label_selector=place)(function)
@@ -221,20 +219,6 @@ def spread_isolated(
             yield ray.get(answer)
         except ray.exceptions.RayError as error:
             yield error
-
-
-def _in_a_process(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """Not forked: a copy of a process in which other threads run may hang."""
-    left = list(calls)
-    while left:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            for answer in [process.submit(function, *arguments) for arguments in left]:
-                left.pop(0)
-                try:
-                    yield answer.result()
-                except BrokenProcessPool as error:  # of this call; the others go to another process
-                    yield error
-                    break
 
 
 def share(value: Any) -> Any:

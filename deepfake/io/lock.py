@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepfake.errors import JobError, UsageError
-from deepfake.io.storage import ConditionsUnknown, Storage, make_folder
+from deepfake.io.storage import ConditionsUnknown, Storage, make_folder, open_regular
 from deepfake.io.uri import join, split_uri
 from deepfake.progress import repeat
 
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 FILE = "_lock.json"
 BEAT_SECONDS = 5.0
 LOOK_SECONDS = 1.0  # a waiting job looks so often whether it has beaten
+MOST_BYTES = 2**16  # of a lock file, which has some hundred
 SILENCE_SECONDS = 20.0  # a lock that does not beat for so long belongs to nobody
 # Where the storage cannot refuse a second writer: longer than another job takes from reading to writing.
 SETTLE_SECONDS = 2.0
@@ -57,7 +58,7 @@ class LockContent:
         """What it says; nothing where it is being written, or damaged."""
         try:
             found = json.loads(self.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -85,9 +86,17 @@ class LocalFile:
     def read(self) -> LockContent | None:
         """See ``LockStore``."""
         try:
-            return LockContent(self.path.read_bytes())
+            with open_regular(self.path) as file:
+                data = file.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise OSError(errno.EFBIG, "it has more bytes than any")
+            return LockContent(data)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: is no lock file ({error.strerror}); remove it if no job writes this output"
+            ) from error
 
     def write(self, data: bytes, before: LockContent | None) -> bool:
         """See ``LockStore``."""
@@ -370,7 +379,7 @@ def _wait_for_silence(place: LockStore, uri: str, pause: Callable[[float], None]
 def _is_alive(holder: dict[str, Any]) -> bool | None:
     """Whether the holder's process is there; None where that cannot be seen from this machine."""
     pid = holder.get("pid")
-    if holder.get("host") != _name_host() or not isinstance(pid, int):
+    if holder.get("host") != _name_host() or type(pid) is not int or not 0 < pid < 2**31:
         return None
     try:
         os.kill(pid, 0)
@@ -404,10 +413,13 @@ def _name_host() -> str:
 
 
 def _word_refusal(uri: str, found: LockContent | None) -> str:
-    holder = found.content if found is not None else {}
+    told = found.content if found is not None else {}
+    holder = {name: str(told.get(name))[:100] for name in ("job", "pid", "host", "since")} if told else {}
+    holder = {name: "".join(filter(str.isprintable, value)) for name, value in holder.items()}
+    if holder:
+        holder["host"] = holder["host"].partition(" ")[0]
     words = (
-        f"{holder.get('job')}, process {holder.get('pid')} on {str(holder.get('host')).partition(' ')[0]}, "
-        f"since {holder.get('since')}"
+        "{job}, process {pid} on {host}, since {since}".format(**holder)
         if holder
         else "it has begun in this moment"
     )

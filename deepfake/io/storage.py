@@ -9,6 +9,7 @@ import io
 import json
 import os
 import secrets
+import stat
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from deepfake.errors import JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
 from deepfake.io.uri import join, make_local_uri, split_uri
 
+MOST_BYTES = 2**40  # of a local file that is opened
 KEYS_A_REQUEST = 1000  # that S3 deletes at once
 
 
@@ -97,13 +99,23 @@ class Storage:
     def open(self, uri: str) -> BinaryIO:
         """An open binary file, positioned at its start, that can seek."""
         with self._reaching(uri) as (filesystem, path):
+            if split_uri(uri)[0] == "file":
+                return open_regular(path)
             file: BinaryIO = filesystem.open(path, "rb")
-        return file if split_uri(uri)[0] == "file" else io.BufferedReader(_RemoteFile(file, self, uri))
+        return io.BufferedReader(_RemoteFile(file, self, uri))
 
     def read_bytes(self, uri: str) -> bytes:
         """The whole content of a file."""
         with self._reaching(uri), self.open(uri) as file:
             return file.read()
+
+    def read_at_most(self, uri: str, most: int) -> bytes:
+        """The whole content of a file; ``UsageError`` where it has more bytes than that."""
+        with self._reaching(uri), self.open(uri) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise UsageError(f"{uri}: larger than the {most / 2**20:.3g} MiB that such a file may have")
+        return data
 
     def read_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of several ``(start, stop)`` of a file, fetched at once; no others are read."""
@@ -285,6 +297,23 @@ class Storage:
                 )
                 for refused in answer.get("Errors", []):
                     raise UsageError(f"{uri}: {refused['Key']} is not removed: {refused.get('Message')}")
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """A local file, open; ``OSError`` where it is none (a pipe, a device), or larger than any video.
+
+    Reading a pipe or ``/dev/zero`` would take for ever, and a sparse file of exabytes as good as that.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
+        return file
+    file.close()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EFBIG, f"larger than {MOST_BYTES >> 40} TiB", str(path))
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 class _RemoteFile(io.RawIOBase):

@@ -1,11 +1,13 @@
 """URIs and local paths: their parts, joined, made absolute."""
 
 import os
+import re
 from urllib.parse import quote, unquote_to_bytes
 
-from deepfake.errors import UsageError
+from deepfake.errors import AddressError, UsageError
 
 SCHEMES = ("file", "s3")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")  # RFC 3986, 3.1
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -13,17 +15,21 @@ def split_uri(uri: str) -> tuple[str, str]:
     scheme, separator, rest = uri.partition("://")
     if not uri:
         raise UsageError("an empty path was given; name a file or a folder ('.' is the current one)")
-    if not separator:
+    if "\0" in uri:
+        raise AddressError(f"{uri!r}: holds a zero byte, which no name may")
+    if not separator or not _SCHEME.fullmatch(scheme):
         return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 (keeps odd bytes)
     if scheme == "file":
         path = os.fsdecode(unquote_to_bytes(rest.removeprefix("localhost")))
+        if "\0" in path:
+            raise AddressError(f"{uri!r}: holds a zero byte, which no name may")
         if not path.startswith("/"):
-            raise UsageError(f"{uri}: a file:// URI holds an absolute path, as in file:///data")
+            raise AddressError(f"{uri}: a file:// URI holds an absolute path, as in file:///data")
         return "file", os.path.abspath(path)  # noqa: PTH100 (keeps odd bytes)
     if scheme not in SCHEMES:
-        raise UsageError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
+        raise AddressError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
     if not rest.strip("/"):
-        raise UsageError(f"{uri}: names no bucket, as in s3://bucket/folder")
+        raise AddressError(f"{uri}: names no bucket, as in s3://bucket/folder")
     return scheme, rest.rstrip("/")
 
 

@@ -27,6 +27,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
+from deepfake.model.network_file import check_network_file
 from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint, UncertainBand
 
 log = logging.getLogger(__name__)
@@ -110,22 +111,27 @@ class BundleInfo(BaseModel):
 class Bundle:
     """A verified bundle. Light until the first ``score``, which starts TensorFlow."""
 
-    def __init__(self, info: BundleInfo, network_file: bytes, uri: str, batch_size: int = 32) -> None:
+    def __init__(
+        self, info: BundleInfo, network_file: bytes, uri: str, batch_size: int = 32, megabytes: int = 512
+    ) -> None:
+        """``megabytes``: the network is refused where it has more (MiB) once it is unpacked."""
         self.info = info
         self.uri = uri
         self.batch_size = batch_size
         self._network_file = network_file
+        self._megabytes = megabytes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Bundle, (self.info, self._network_file, self.uri, self.batch_size))
+        return (Bundle, (self.info, self._network_file, self.uri, self.batch_size, self._megabytes))
 
     @classmethod
     def load(cls, uri: str, storage: Storage | None = None, batch_size: int = 32) -> Bundle:
         """Read and verify a bundle; raises ``UsageError`` that names the folder and what to do."""
         storage = storage or Storage()
         info = read_bundle_info(uri, storage)
+        megabytes = storage.config.max_network_mb
         try:
-            network_file = storage.read_bytes(join(uri, info.model_file))
+            network_file = storage.read_at_most(join(uri, info.model_file), megabytes * 2**20)
         except FileNotFoundError:
             raise UsageError(f"{join(uri, info.model_file)}: missing; copy the whole bundle folder") from None
         found = hashlib.sha256(network_file).hexdigest()
@@ -137,7 +143,7 @@ class Bundle:
         if known := info.training.get("faults"):
             words = "%s: trained with known mistakes on purpose (%s); its scores are for comparison only"
             log.warning(words, uri, ", ".join(known))
-        return cls(info, network_file, uri, batch_size)
+        return cls(info, network_file, uri, batch_size, megabytes)
 
     @property
     def sha256(self) -> str:
@@ -158,24 +164,29 @@ class Bundle:
     def network(self) -> Any:
         """The ``keras.Model``, loaded in safe mode: nothing in the file can run code."""
         keras = keras_runtime.start_keras()
+        where = join(self.uri, MODEL_FILE)
         keras_runtime.require_float32()  # a score is the same on every kind of machine
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_FILE
             path.write_bytes(self._network_file)
             try:
+                check_network_file(self._network_file, where, self._megabytes)
                 network = keras.models.load_model(path, compile=False, safe_mode=True)
-            except (TypeError, ValueError) as error:
+            except UsageError:
+                raise
+            except Exception as error:  # a hostile file makes Keras raise anything
                 made_by = self.info.versions.get("keras", "")
                 if _read_release(made_by) > _read_release(keras.__version__):
                     raise UsageError(
-                        f"{join(self.uri, MODEL_FILE)}: saved by Keras {made_by}, this is Keras "
+                        f"{where}: saved by Keras {made_by}, this is Keras "
                         f"{keras.__version__}, which cannot read it; install keras>={made_by}"
                     ) from error
+                words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
                 raise UsageError(
-                    f"{join(self.uri, MODEL_FILE)}: not a network that loads in safe mode, in which a file "
-                    f"may carry no code ({str(error).strip().splitlines()[0]}); use a bundle of jobs/train.py"
+                    f"{where}: not a network that loads in safe mode, in which a file may carry no code "
+                    f"({words}); use a bundle of jobs/train.py"
                 ) from error
-        check_contract(network, join(self.uri, MODEL_FILE))
+        check_contract(network, where)
         return network
 
     @cached_property

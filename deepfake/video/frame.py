@@ -133,6 +133,20 @@ class Frame:
         part = _cut_planes(self._picture, x, y, w, h, across, down)
         return _convert(part, "rgb24")[top - y : bottom - y, left - x : right - x]
 
+    def to_picture(self, width: int, height: int) -> av.VideoFrame:
+        """The whole frame as an encoder of H.264 takes it, 4:2:0, of this size; by way of RGB if need be."""
+        stored = self._picture
+        if (
+            isinstance(stored, np.ndarray)
+            or self._shown != UPRIGHT
+            or not self._has_square_pixels
+            or not is_standard(stored.color_trc, stored.color_primaries)
+        ):
+            stored = av.VideoFrame.from_ndarray(self.to_rgb(), format="rgb24")
+        picture = stored.reformat(width, height, "yuv420p", threads=1)
+        picture.pict_type = 0  # the encoder's own choice of key frames
+        return picture
+
     def shrink_bgr(self, rows: int) -> tuple[np.ndarray, float]:
         """``(image, scale)``: (h', w', 3) uint8 BGR, its short side at most ``rows``; scale = h' / h."""
         return self._small(rows, "bgr24")

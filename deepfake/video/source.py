@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ SPOOL_BYTES = 64 * 2**20  # a remote file larger than this goes to a temporary f
 PARTIAL_BYTES = 64 * 2**20  # of a file larger than this, only a part may be read ...
 PARTIAL_SHARE = 0.5  # ... where that is less than this share of it
 
+NO_ROOM = "larger than half of what is free in {}, where it would be kept for a while"
 REPLACED = "it was replaced while it was read"
 
 
@@ -113,12 +115,16 @@ def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
         size = source.tell()
         source.seek(0)
         return source, digest, size
+    room = shutil.disk_usage(tempfile.gettempdir()).free
     hasher = hashlib.sha256()
     spool: Any = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 (the caller closes it)
     with source:
         while block := source.read(8 * 2**20):
             hasher.update(block)
             spool.write(block)
+            if spool.tell() > max(SPOOL_BYTES, room // 2):  # others need some too
+                spool.close()
+                raise VideoError(Status.UNSUPPORTED, NO_ROOM.format(tempfile.gettempdir()), retry=True)
     size = spool.tell()
     spool.seek(0)
     return spool, hasher.hexdigest(), size

@@ -17,6 +17,6 @@ def test_a_program_that_works_decodes_it() -> None:
 
 
 def test_where_no_video_can_be_opened_it_is_said_why() -> None:
-    child = "from deepfake.crops import sandbox; sandbox.serve(lambda *_: {}['options'])"
+    child = "from deepfake.crops import sandbox_server as s; s.serve({'extract': lambda *_: {}['options']})"
     found = canary.explain_failure(CONFIG, Storage(), (sys.executable, "-c", child))
     assert found is not None and found.startswith("a fault of this program: KeyError: 'options' (")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
@@ -33,6 +34,21 @@ CHILD = (sys.executable, str(ROOT / "tests" / "hostile_child.py"))
 CONFIG = ExtractConfig(
     SamplingConfig(timeout_seconds=3, max_memory_mb=1024), DetectorConfig(name="haar"), CropConfig()
 )
+
+# A server whose forks read nothing.
+DEAF = """
+import socket, os, struct, time
+from deepfake.crops.sandbox_messages import ENDED, Channel
+control = socket.socket(fileno=os.dup(0))
+channel = Channel(control)
+channel.receive()
+channel.send(b"ready")
+kept = []
+while (asked := socket.recv_fds(control, 1, 1))[0]:
+    kept.append(asked[1])
+    if asked[0] == b"e":
+        control.sendall(ENDED.pack(0))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +113,21 @@ def test_crops_that_are_not_kept_have_the_same_pixels(hostile: IsolatedExtractor
         ("other.mp4", Status.DECODE_ERROR, "no sensible answer (table crops: the columns are others)"),
         ("wild.mp4", Status.DECODE_ERROR, "no sensible answer (table crops: "),
         ("huge.mp4", Status.DECODE_ERROR, "no sensible answer (a message of 1125899906842624 bytes)"),
+        ("packed.mp4", Status.DECODE_ERROR, "no sensible answer (a table that is packed)"),
+        ("stop.mp4", Status.UNREADABLE, "cannot reach the file (the whole archive is to be given up)"),
+        ("id.mp4", Status.DECODE_ERROR, "no sensible answer (video_id is 'another.mp4')"),
+        ("uri.mp4", Status.DECODE_ERROR, "no sensible answer (uri is '/another.mp4')"),
+        ("label.mp4", Status.DECODE_ERROR, "no sensible answer (label is '1')"),
+        ("split.mp4", Status.DECODE_ERROR, "no sensible answer (split is 'train')"),
+        ("copy.mp4", Status.DECODE_ERROR, "no sensible answer (duplicate_of is 'another.mp4')"),
+        ("status.mp4", Status.DECODE_ERROR, "no sensible answer (status 'skipped_duplicate')"),
+        ("count.mp4", Status.DECODE_ERROR, "no sensible answer (1000 faces, "),
+        ("detail.mp4", Status.DECODE_ERROR, "no sensible answer (status_detail is too long)"),
+        ("duration.mp4", Status.DECODE_ERROR, "no sensible answer (duration_s is nan)"),
+        ("crop_id.mp4", Status.DECODE_ERROR, "no sensible answer (video_id of a crop is another)"),
+        ("crop_label.mp4", Status.DECODE_ERROR, "no sensible answer (label of a crop is another)"),
+        ("crop_again.mp4", Status.DECODE_ERROR, "no sensible answer (1 frames with a face)"),
+        ("crop_size.mp4", Status.DECODE_ERROR, "no sensible answer (a crop of (64, 64) pixels)"),
     ],
 )
 def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_fine(
@@ -129,14 +160,44 @@ def test_an_exception_of_our_own_is_a_fault_of_this_program_and_its_traceback_co
         assert video["status"] == Status.DECODE_ERROR
         assert re.fullmatch(
             r"a fault of this program: TypeError: a keyword that nobody knows: <Container> "
-            r"\(deepfake/crops/sandbox\.py:\d+\)",
+            r"\(deepfake/crops/sandbox_server\.py:\d+\)",
             video["status_detail"],
         )
     assert tables.count_program_faults(one.video["status_detail"] for one in found) == 2
     assert caplog.text.count("Traceback (most recent call last)") == 1
-    assert "hostile_child.py" in caplog.text and "_misbehave" in caplog.text
+    assert "hostile_child.py" in caplog.text and "misbehave" in caplog.text
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
     assert descendants(os.getpid()) == children, "something died"
+
+
+def test_a_child_that_a_video_took_over_does_not_see_the_next_one(
+    hostile: IsolatedExtractor, named: Any
+) -> None:
+    assert hostile.extract(named("taken.mp4")).video["status"] == "ok"
+    assert hostile.extract(named("good.mp4")).video["status"] == "ok"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a server forks on Linux only")
+def test_what_a_video_leaves_running_ends_with_it(hostile: IsolatedExtractor, named: Any) -> None:
+    hostile.extract(named("good.mp4"))
+    before = descendants(os.getpid())
+    assert hostile.extract(named("resident.mp4")).video["status"] == "ok"
+    assert descendants(os.getpid()) == before
+
+
+def test_a_child_that_stops_reading_is_given_up_like_one_that_stops_answering(
+    hostile: IsolatedExtractor, named: Any
+) -> None:
+    survey = hostile.survey(named("good.mp4"), 0.5)
+    many = pa.concat_tables([survey.table] * 100_000)  # more than a socket holds
+    entry = named("good.mp4")
+    program = (sys.executable, "-c", DEAF)
+    deaf = IsolatedExtractor(CONFIG, Storage(), program)
+    try:
+        found = deaf.look(entry, (0, 1), many.combine_chunks()).video
+    finally:
+        deaf.close()
+    assert found["status"] == Status.TIMEOUT
 
 
 def test_a_child_that_cannot_start_is_a_fault_of_this_machine(named: Any) -> None:

@@ -61,18 +61,19 @@ def test_ray_client_is_refused_in_words_that_name_what_to_use(monkeypatch: pytes
 
 
 def divide(number: int, test: int) -> tuple[int, bool]:
-    """Ends its process where the number is zero; whether that is another than the test's."""
-    if number == 0:
+    """Ends its process where the number is zero, if that is not the test's; whether it is another."""
+    if number == 0 and os.getpid() != test:
         os._exit(1)
     return 12 // number, os.getpid() != test
 
 
-@pytest.mark.parametrize("workers", [True, False])
-def test_a_call_that_ends_its_process_costs_no_other(
-    ray_session: None, monkeypatch: pytest.MonkeyPatch, workers: bool
-) -> None:
-    monkeypatch.setattr(session, "workers_exist", lambda: workers)
+def test_a_call_that_ends_its_worker_costs_no_other(ray_session: None) -> None:
     calls = [(number, os.getpid()) for number in (1, 0, 3)]
-    found = list(session.spread_isolated(divide, calls, cpus=0.5))
+    found = list(session.spread_in_order(divide, calls, cpus=0.5))
     assert found[0] == (12, True) and found[2] == (4, True)
     assert isinstance(found[1], Exception)
+
+
+def test_without_workers_calls_are_answered_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "workers_exist", lambda: False)
+    assert list(session.spread_in_order(divide, [(3, os.getpid())], cpus=0.5)) == [(4, False)]

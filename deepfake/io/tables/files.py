@@ -33,6 +33,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "hashes": videos.HASHES,
     "packets": videos.PACKETS,
     "pieces": videos.PIECES,
+    "pictures": videos.PICTURES,
 }
 
 

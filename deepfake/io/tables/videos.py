@@ -114,6 +114,19 @@ PIECES = pa.schema(
     ]
 )
 
+# Frames of a video that are wanted for people or fingerprints; from process to process only.
+PICTURES = pa.schema(
+    [
+        column("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),
+        column("frame_width", pa.int32(), "width of the upright source frame", False),
+        column("frame_height", pa.int32(), "height of the upright source frame", False),
+        column("width", pa.int32(), "width of the picture", False),
+        column("height", pa.int32(), "height of the picture", False),
+        column("rgb", pa.binary(), "its pixels, three bytes each, row by row", False),
+        column("crop", pa.binary(), "those of the crop of the face that was asked for; null: none was"),
+    ]
+)
+
 
 def make_video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A row of table ``videos`` before anything was read; its status is still to come."""

@@ -7,29 +7,25 @@ the source files, which the crops' manifest names; without them it says so and m
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from itertools import chain
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import av
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.config import CropConfig, DetectorConfig, EvaluationConfig, SamplingConfig
-from deepfake.crops.extraction import ExtractConfig, extract
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.reader import decode_crop
+from deepfake.crops.sandbox import get_extractor
 from deepfake.errors import UsageError
-from deepfake.faces.detectors.base import Detector
-from deepfake.faces.detectors.factory import forget_absent_model, make_detector, resolve_detector
-from deepfake.faces.encoding import decode_image
+from deepfake.faces.detectors.factory import forget_absent_model, resolve_detector
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
 from deepfake.model.inference import Scorer
 from deepfake.pipelines.evaluate import robustness
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
-from deepfake.video.frame import UPRIGHT, Frame, read_orientation
 
 CRFS = (23, 32, 40)
 MAX_SECONDS = 60.0  # longer videos are not taken
@@ -54,7 +50,7 @@ def measure_recompression(
     except KeyError:
         return [], ["Video compression was not varied: it is not recorded how these crops were made."]
     options = ExtractConfig(
-        SamplingConfig.model_validate(stored["sampling"]),
+        SamplingConfig.model_validate(stored["sampling"]).with_limits_of(SamplingConfig()),
         DetectorConfig.model_validate({**stored["detector"], "boxes": "own"}),
         CropConfig.model_validate(stored["crop"]),
     )
@@ -63,47 +59,16 @@ def measure_recompression(
     notes = []
     try:
         detector = resolve_detector(forget_absent_model(options.detector, storage), storage)
-        finder = make_detector(detector, storage)
+        options = replace(options, detector=detector)
     except UsageError as error:
         return [], [f"Video compression was not varied: {error}."]
-    cv2.setNumThreads(0)  # as where the crops were made
     for crf in CRFS:
-        found, lost = _score_recompressed(entries, crf, options, finder, scorer, storage)
+        found, lost = _score_recompressed(entries, crf, options, scorer, storage)
         if found is not None:
             rows.append(_make_row(found, crf, config))
         if lost:
             notes.append(f"At CRF {crf}, {lost} of {len(entries)} videos gave no face any more.")
     return rows, notes
-
-
-def recompress(source: Any, target: Path, crf: int) -> None:
-    """Write the first video stream of a file, a path or a binary file object, as H.264 with this CRF."""
-    with av.open(source) as original, av.open(str(target), "w") as copy:
-        stream = original.streams.video[0]
-        stream.thread_type = "AUTO"
-        rate = stream.average_rate or stream.guessed_rate or 25
-        frames = original.decode(stream)
-        first = next(frames)
-        encoded = copy.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
-        # phones turn the picture in the container, not the pixels; what that cannot say is written as shown
-        aspect = stream.sample_aspect_ratio
-        turn = read_orientation(first) or UPRIGHT
-        as_shown = turn.is_reflection or aspect not in (None, 0, 1)
-        height, width = Frame(0, 0.0, first, aspect).size if as_shown else (stream.height, stream.width)
-        # 4:2:0 needs even sides
-        encoded.width, encoded.height = width // 2 * 2, height // 2 * 2
-        encoded.pix_fmt = "yuv420p"
-        if first.rotation and not as_shown:
-            encoded.set_display_rotation(first.rotation)
-        for number, frame in enumerate(chain([first], frames)):
-            if as_shown:
-                shown = Frame(number, 0.0, frame, aspect, turn)
-                frame = av.VideoFrame.from_ndarray(shown.to_rgb(), format="rgb24")
-            plain = frame.reformat(encoded.width, encoded.height, "yuv420p")
-            plain.pts, plain.time_base = number, 1 / rate
-            plain.pict_type = 0  # the encoder's own choice of key frames
-            copy.mux(encoded.encode(plain))
-        copy.mux(encoded.encode())
 
 
 def _choose_videos(faces: LabelledFaces, storage: Storage, most: int) -> list[Mapping[str, Any]]:
@@ -131,23 +96,15 @@ def _choose_videos(faces: LabelledFaces, storage: Storage, most: int) -> list[Ma
 
 
 def _score_recompressed(
-    entries: list[Mapping[str, Any]],
-    crf: int,
-    options: ExtractConfig,
-    finder: Detector,
-    scorer: Scorer,
-    storage: Storage,
+    entries: list[Mapping[str, Any]], crf: int, options: ExtractConfig, scorer: Scorer, storage: Storage
 ) -> tuple[pa.Table | None, int]:
     """Face scores of the recompressed videos, and how many gave none."""
     rows: list[dict[str, Any]] = []
+    extractor = get_extractor(options, storage)
     with tempfile.TemporaryDirectory() as folder, Progress(f"videos at CRF {crf}", len(entries)) as progress:
         for entry in entries:
-            target = Path(folder) / "again.mp4"
-            with storage.open(entry["uri"]) as source:
-                recompress(source, target, crf)
-            found = extract({**entry, "uri": str(target)}, options, finder, storage)
-            if faces := found.rows:
-                images = np.stack([decode_image(face["crop"]) for face in faces])
+            if faces := extractor.recompress(entry, crf, folder).rows:
+                images = np.stack([decode_crop(face["crop"], size=options.crop.size) for face in faces])
                 for face, score in zip(faces, scorer.score(images), strict=True):
                     rows.append({**{name: face[name] for name in _KEY_COLUMNS}, "score": float(score)})
             progress.step()

@@ -14,23 +14,27 @@ from functools import partial
 from typing import Any
 
 import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.config import RayConfig, SamplingConfig
+from deepfake.config import CropConfig, DetectorConfig, RayConfig, SamplingConfig
+from deepfake.crops import pictures
+from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.facts import describe_boxes
 from deepfake.crops.reader import decode_crop
+from deepfake.crops.sandbox import get_extractor
 from deepfake.execution import runner
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
 from deepfake.io.frame_folder import hash_frames, list_frames
 from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
 from deepfake.pipelines.leakcheck.fingerprints import describe_picture
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.progress import Progress
 from deepfake.video.errors import VideoError
-from deepfake.video.source import open_frames
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +81,11 @@ HASH_BYTES_PER_SECOND = 500e6
 _WINDOW = 64  # crops held decoded or encoded at once by a task
 _TASK_ROWS = 512  # crops a task
 _TASK_FILES = 64  # files a task
-_ONE_KEY_FRAME = SamplingConfig(policy="keyframes", max_frames=1)
+# The detector is not asked; this one starts soonest.
+_ONE_KEY_FRAME = ExtractConfig(
+    SamplingConfig(policy="keyframes", max_frames=1), DetectorConfig(name="haar"), CropConfig()
+)
+_FACTS = ("codec", "width", "height", "duration_s", "frames_total")
 
 
 def estimate_core_seconds(loaded: LeakcheckInput, pixels: bool) -> float:
@@ -116,10 +124,19 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
     return found.sort_by(order).combine_chunks()
 
 
-def read_key_frame(uri: str, storage: Storage) -> Any:
-    """The frame of a file that was looked at, ``(h, w, 3) uint8 RGB``; raises ``VideoError``."""
-    with open_frames(uri, storage, _ONE_KEY_FRAME) as source:
-        return next(source.sample()).to_rgb()
+def read_key_frame(video_id: str, uri: str, storage: Storage) -> tuple[dict[str, Any], np.ndarray, int]:
+    """Facts of a file, the frame of it that is looked at, ``(h, w, 3) uint8 RGB``, and that frame's index.
+
+    Raises ``VideoError``.
+    """
+    found = get_extractor(_ONE_KEY_FRAME, storage).show({"video_id": video_id, "uri": uri})
+    video = found.video
+    if video["status"] != Status.OK:
+        raise VideoError(Status(video["status"]), video["status_detail"])
+    if not found.table.num_rows:
+        raise VideoError(Status.DECODE_ERROR, "no frame could be decoded")
+    (row,) = found.rows
+    return {name: video[name] for name in _FACTS}, pictures.read_picture(row), row["frame_index"]
 
 
 def _list_row_groups(files: Sequence[str], storage: Storage) -> list[pa.Table]:
@@ -195,18 +212,10 @@ def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.
                     if entry["hash"]:
                         row["content_sha256"] = hash_file(file)
             if pixels:
-                row |= _look_at_picture(entry["uri"], storage)
+                facts, picture, index = read_key_frame(entry["video_id"], entry["uri"], storage)
+                upright = {"height": picture.shape[0], "width": picture.shape[1], "frame_index": index}
+                row |= {**facts, **upright, **describe_picture(picture)}
         except (VideoError, OSError) as error:
             row["problem"] = str(error)
             log.info("%s: %s", entry["video_id"], error)
         yield pa.Table.from_pylist([row], PICTURES)
-
-
-def _look_at_picture(uri: str, storage: Storage) -> dict[str, Any]:
-    with open_frames(uri, storage, _ONE_KEY_FRAME) as source:
-        info, frame = source.info, next(source.sample(), None)
-    if frame is None:
-        return {"problem": "no frame could be decoded"}
-    picture = frame.to_rgb()
-    upright = {"height": picture.shape[0], "width": picture.shape[1], "frame_index": frame.index}
-    return {**vars(info), **upright, **describe_picture(picture)}

@@ -47,7 +47,8 @@ def make_thumbnails(
     found: dict[Key, bytes] = {}
     for key in known:
         try:
-            found[key] = _shrink(scan.read_key_frame(uris[key[0]], storage))
+            _, picture, _ = scan.read_key_frame(key[0], uris[key[0]], storage)
+            found[key] = _shrink(picture)
         except (VideoError, OSError):
             continue  # it was counted as unreadable when it was looked at
     return found

@@ -8,17 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
-from deepfake.config import CropConfig, SamplingConfig
-from deepfake.faces import cropping
-from deepfake.faces.detectors.base import Detection
+from deepfake.crops import pictures
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.sandbox import get_extractor
 from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
 from deepfake.report import images
-from deepfake.video.decoder import Frame
-from deepfake.video.errors import VideoError
-from deepfake.video.source import open_frames
 
 log = logging.getLogger(__name__)
 
@@ -58,29 +55,23 @@ def choose_faces(faces: Sequence[Row], segments: Sequence[Row], count: int) -> l
     return [chosen[index] for index in sorted(chosen)]
 
 
-def show_faces(
-    uri: str, faces: Sequence[Row], sampling: SamplingConfig, crop: CropConfig, storage: Storage
-) -> list[Shown]:
+def show_faces(video: Row, faces: Sequence[Row], extraction: ExtractConfig, storage: Storage) -> list[Shown]:
     """The pictures of some faces of one video; without those that cannot be had any more."""
-    wanted = {face["frame_index"]: face for face in faces}
-    try:
-        with open_frames(uri, storage, sampling) as source:
-            found = [
-                _show_face(wanted[frame.index], frame, crop) for frame in source.decode_frames(sorted(wanted))
-            ]
-    except (VideoError, OSError, cv2.error) as error:
-        log.warning("%s: its frames cannot be shown: %s", uri, error)
+    if not faces:
         return []
-    return sorted(found, key=lambda shown: shown.face["frame_index"])
-
-
-def _show_face(face: Row, frame: Frame, config: CropConfig) -> Shown:
-    box = face["box"]
-    points = face.get("landmarks")
-    landmarks = tuple(points) if points else None
-    found = Detection(box["x"], box["y"], box["w"], box["h"], score=1.0, landmarks=landmarks)
-    picture = frame.to_rgb()
-    height, width = picture.shape[:2]
-    small = images.fit_side(picture, min(FRAME_SIDE, max(height, width)))
-    crop = cropping.cut_face(frame, found, config).crop
-    return Shown(face, images.encode_jpeg(small, JPEG_QUALITY), width, height, crop)
+    found = get_extractor(extraction, storage).show(video, faces, FRAME_SIDE)
+    if found.video["status"] != Status.OK:
+        words = "%s: its frames cannot be shown: %s"
+        log.warning(words, video["video_id"], found.video["status_detail"])
+        return []
+    of_frame = {face["frame_index"]: face for face in faces}
+    return [
+        Shown(
+            of_frame[row["frame_index"]],
+            images.encode_jpeg(pictures.read_picture(row), JPEG_QUALITY),
+            row["frame_width"],
+            row["frame_height"],
+            pictures.read_crop(row, extraction.crop.size),
+        )
+        for row in sorted(found.rows, key=lambda row: row["frame_index"])
+    ]

@@ -259,7 +259,7 @@ def resolve_config(
     """
     trained = bundle.info
     if kept is not None:
-        config = config.model_copy(update={"sampling": kept.sampling})
+        config = config.model_copy(update={"sampling": kept.sampling.with_limits_of(config.sampling)})
         detector, crop = kept.detector, kept.crop
     else:
         crop = config.crop or trained.crop or CropConfig()

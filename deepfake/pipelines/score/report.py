@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from deepfake.config import SamplingConfig, ScoreJobConfig
+from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import session
 from deepfake.execution.output import Output
+from deepfake.faces.detectors.factory import carry_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -155,12 +157,16 @@ def _add_heat(
 
 def _show_cases(cases: Sequence[Case], config: ScoreJobConfig, storage: Storage) -> list[list[Shown]]:
     """The pictures of each video, decoded in parallel; none where a decoder crashes."""
+    assert config.detector is not None and config.crop is not None  # resolved
+    detector = carry_detector(config.detector, storage)
+    extraction = ExtractConfig(config.sampling, detector, config.crop, config.scoring.keep_crops)
     calls = []
     for case in cases:
         chosen = evidence.choose_faces(case.faces, case.segments, config.report.frames)
-        calls.append((case.video["uri"], chosen, config.sampling, config.crop, storage))
+        video = {name: case.video[name] for name in ("video_id", "uri")}
+        calls.append((video, chosen, extraction, storage))
     shown = []
-    answers = session.spread_isolated(evidence.show_faces, calls, CPUS)
+    answers = session.spread_in_order(evidence.show_faces, calls, CPUS)
     for case, pictures in zip(cases, answers, strict=True):
         if isinstance(pictures, Exception):
             log.warning("%s: its frames cannot be shown: %s", case.video["video_id"], pictures)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,7 +15,6 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.pipelines.evaluate import recompression
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
-from tests.clips import write_clip
 from tests.pipelines.evaluate.faces import scored
 
 STORAGE = Storage()
@@ -61,29 +59,6 @@ def test_a_few_videos_of_each_class_are_compressed_and_scored_anew(ffpp_small: P
     assert rows[0]["auc"] == 0.5  # as it is: the scores that were given
     assert rows[1]["crops"] == 6
     assert all("CRF" in note for note in notes)
-
-
-def test_a_higher_crf_makes_a_smaller_file_of_as_many_frames(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", frames=20)
-    sizes = {}
-    for crf in (18, 40):
-        target = tmp_path / f"{crf}.mp4"
-        with clip.open("rb") as source:
-            recompression.recompress(source, target, crf)
-        with av.open(str(target)) as container:
-            assert sum(1 for _ in container.decode(video=0)) == 20
-        sizes[crf] = target.stat().st_size
-    assert sizes[40] < sizes[18]
-
-
-def test_a_picture_turned_by_its_container_stays_turned(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", frames=3, rotation=90)
-    recompression.recompress(str(clip), tmp_path / "again.mp4", 23)
-    turned = []
-    for path in (clip, tmp_path / "again.mp4"):
-        with av.open(str(path)) as container:
-            turned.append(next(container.decode(video=0)).rotation)
-    assert turned[0] == turned[1] != 0
 
 
 def test_it_is_said_where_the_videos_or_their_recipe_cannot_be_reached(ffpp_small: Path) -> None:

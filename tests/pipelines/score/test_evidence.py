@@ -43,9 +43,8 @@ def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> 
         {"video_id": "a", "uri": str(clip)}, config, make_detector(config.detector, Storage()), Storage()
     )
     crops = made.rows[1:]
-    shown = evidence.show_faces(
-        str(clip), [{**crop, "score": 0.5} for crop in crops], config.sampling, config.crop, Storage()
-    )
+    video = {"video_id": "a", "uri": str(clip)}
+    shown = evidence.show_faces(video, [{**crop, "score": 0.5} for crop in crops], config, Storage())
     assert [picture.face["frame_index"] for picture in shown] == [crop["frame_index"] for crop in crops]
     for picture, crop in zip(shown, crops, strict=True):
         assert np.array_equal(picture.crop, decode_image(crop["crop"]))
@@ -54,5 +53,7 @@ def test_the_crop_that_is_shown_is_the_one_that_was_scored(ffpp_small: Path) -> 
 
 
 def test_a_file_that_is_gone_gives_no_pictures(tmp_path: Path) -> None:
-    gone = str(tmp_path / "gone.mp4")
-    assert evidence.show_faces(gone, [face(0, 0.9)], SamplingConfig(), CropConfig(), Storage()) == []
+    gone = {"video_id": "gone.mp4", "uri": str(tmp_path / "gone.mp4")}
+    config = ExtractConfig(SamplingConfig(every_n=20), DetectorConfig(name="haar"), CropConfig())
+    asked = {**face(0, 0.9), "box": {"x": 0.0, "y": 0.0, "w": 50.0, "h": 50.0}}
+    assert evidence.show_faces(gone, [asked], config, Storage()) == []

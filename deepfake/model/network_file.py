@@ -1,0 +1,102 @@
+"""What a ``.keras`` file would unpack to and build, known before Keras sees it.
+
+It is a zip archive (config.json, metadata.json, model.weights.h5), and seven megabytes of it may be gigabytes
+once they are unpacked, or a description of a network of terabytes.
+"""
+
+import io
+import json
+import math
+import zipfile
+from typing import Any
+
+from deepfake.errors import UsageError
+from deepfake.model import keras_runtime
+
+_WAITING = "uninitialized_variables"  # Keras' name for them
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG_BYTES = 16 * 2**20  # EfficientNetB4's has 0.6 MB
+MOST_LAYERS = 20_000
+LARGEST_OUTPUT = 2**26  # numbers that a layer may make of one crop; of EfficientNetB4 1.8 million
+
+
+def check_network_file(data: bytes, where: str, megabytes: int) -> None:
+    """Raise ``UsageError`` where a ``.keras`` file is too large unpacked, or any error where it is none."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        check_sizes(archive, where, megabytes)
+        config = json.loads(archive.read(CONFIG))
+        weights = archive.read(WEIGHTS)
+    _check_weights(weights, where, megabytes)
+    _check_network(config, where, megabytes)
+
+
+def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:
+    """Raise ``UsageError`` where a zip archive, by its directory, has more than so many MiB."""
+    members = archive.infolist()
+    size = sum(member.file_size for member in members)
+    if size > megabytes * 2**20:
+        raise _too_large(where, f"{size / 2**20:.0f} MiB once it is unpacked", megabytes)
+    names = [member.filename for member in members]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{where}: a name is there twice; copy the bundle again")
+    for member in members:
+        if member.filename == CONFIG and member.file_size > CONFIG_BYTES:
+            raise UsageError(f"{where}: {CONFIG} has {member.file_size} bytes; use a bundle of jobs/train.py")
+
+
+def _check_weights(data: bytes, where: str, megabytes: int) -> None:
+    """By the shapes that the HDF5 file names: what it holds may be packed, or be in other files."""
+    import h5py
+
+    total = 0
+
+    def visit(group: Any, depth: int) -> None:
+        nonlocal total
+        if depth > 100:
+            raise UsageError(f"{where}: {WEIGHTS} is too deep; use a bundle of jobs/train.py")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UsageError(f"{where}: {WEIGHTS} refers to other files; use a bundle of jobs/train.py")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                visit(item, depth + 1)
+            elif item.external or item.is_virtual:
+                raise UsageError(f"{where}: {WEIGHTS} refers to other files; use a bundle of jobs/train.py")
+            else:
+                total += item.nbytes
+                if total > megabytes * 2**20:
+                    raise _too_large(where, f"more than {total / 2**20:.0f} MiB of weights", megabytes)
+
+    with h5py.File(io.BytesIO(data), "r") as file:
+        visit(file, 0)
+
+
+def _check_network(config: Any, where: str, megabytes: int) -> None:
+    """By building it without any memory for its weights."""
+    keras = keras_runtime.start_keras()
+    layers = config["config"]["layers"]
+    if len(layers) > MOST_LAYERS:
+        raise UsageError(f"{where}: a network of {len(layers)} layers; use a bundle of jobs/train.py")
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute(_WAITING) or [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            network = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    finally:
+        global_state.set_global_attribute(_WAITING, waiting)  # it would make these weights later
+    size = sum(4 * math.prod(variable.shape) for variable in network.variables)
+    if size > megabytes * 2**20:
+        raise _too_large(where, f"{size / 2**20:.0f} MiB of weights", megabytes)
+    for layer in network.layers:
+        shape = [side or 1 for side in getattr(layer.output, "shape", ())]
+        if math.prod(shape) > LARGEST_OUTPUT:
+            raise UsageError(
+                f"{where}: layer {layer.name[:100]} makes {shape} of a crop; it is no network of ours"
+            )
+
+
+def _too_large(where: str, words: str, megabytes: int) -> UsageError:
+    return UsageError(
+        f"{where}: {words}, storage.max_network_mb is {megabytes}; raise it if you trust its maker"
+    )

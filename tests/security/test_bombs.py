@@ -1,0 +1,181 @@
+"""Small files that would unpack to gigabytes are refused before they do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import resource
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from deepfake.config import StorageConfig
+from deepfake.crops.reader import decode_crop
+from deepfake.errors import UsageError
+from deepfake.faces import encoding
+from deepfake.io.storage import Storage
+from deepfake.io.tables import TableError
+from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, write_bundle
+from deepfake.report import images
+from tests.small_bundle import save_untrained
+
+
+@pytest.fixture
+def small_memory() -> Iterator[None]:
+    """The test fails where this process took half a gigabyte more than it ever had."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # KiB
+
+
+def png(width: int, height: int, colour: int = 2) -> bytes:
+    """A PNG of zeros: a thousandth of what it unpacks to."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    packer = zlib.compressobj()
+    row = bytes(1 + 3 * width)
+    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_a_stored_crop_is_unpacked_only_where_its_header_says_the_size_of_a_crop() -> None:
+    bomb = png(20_000, 10_000)
+    assert len(bomb) < 2**20
+    for size in (224, None):
+        with pytest.raises(TableError, match="20000x10000"):
+            decode_crop(bomb, "crops/part-0.parquet, row 1", size)
+    with pytest.raises(ValueError, match="20000x10000"):
+        encoding.join_surround(np.zeros((224, 224, 3), np.uint8), bomb)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
+def test_the_header_of_each_kind_of_crop_is_read(suffix: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (57, 83, 3), np.uint8)
+    for options in ((), [64, 50], [64, 101]):  # of WebP: lossy, lossless
+        data = images.encode_file(picture, suffix, options if suffix == ".webp" else ())
+        assert encoding.read_size(data) == (57, 83)
+        assert encoding.decode_image(data).shape == picture.shape
+        assert all(encoding.read_size(data[:length]) in (None, (57, 83)) for length in range(len(data[:64])))
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".ppm", ".jp2"])
+def test_no_other_kind_of_picture_is_a_crop(suffix: str) -> None:
+    with pytest.raises(TableError, match="not an image"):
+        decode_crop(images.encode_file(np.zeros((224, 224, 3), np.uint8), suffix))
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What is in the network file of a good bundle."""
+    folder = tmp_path_factory.mktemp("good") / "model"
+    save_untrained(str(folder))
+    with zipfile.ZipFile(folder / MODEL_FILE) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def score_with(folder: Path, members: dict[str, bytes], **storage: Any) -> None:
+    """Make a bundle of a network file's members, its hashes right, and score with it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    store = Storage(StorageConfig(**storage))
+    store.write_bytes(str(folder / MODEL_FILE), packed.getvalue())
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    write_bundle(str(folder), store, BundleInfo(model_sha256=digest, threshold=0.5))
+    Bundle.load(str(folder), store).score(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def hdf5(shape: tuple[int, ...]) -> bytes:
+    """Weights of zeros, packed: chunks that were never written take no room at all."""
+    made = io.BytesIO()
+    with h5py.File(made, "w") as file:
+        file.create_dataset("layers/dense/vars/0", shape, np.float32, chunks=True, compression="gzip")
+    return made.getvalue()
+
+
+def widen(config: bytes, layer: str, **changes: Any) -> bytes:
+    network = json.loads(config)
+    found = next(one for one in network["config"]["layers"] if one["class_name"] == layer)
+    found["config"] |= changes
+    return json.dumps(network).encode()
+
+
+def test_a_network_file_that_unpacks_to_gigabytes_is_refused_by_its_directory(
+    tmp_path: Path, members: dict[str, bytes]
+) -> None:
+    with pytest.raises(UsageError, match=r"\.keras: 60\d MiB .*max_network_mb is 512"):
+        score_with(tmp_path, {**members, "model.weights.h5": bytes(600 * 2**20)})
+
+
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("weights", "MiB of weights, storage.max_network_mb is 512"),
+        ("config", "MiB of weights, storage.max_network_mb is 512"),
+        ("pictures", "of a crop; it is no network of ours"),
+        ("link", "refers to other files"),
+    ],
+)
+def test_a_network_that_would_be_too_large_is_refused_before_it_is_built(
+    tmp_path: Path, members: dict[str, bytes], name: str, words: str
+) -> None:
+    changed = dict(members)
+    if name == "weights":
+        changed["model.weights.h5"] = hdf5((2**30,))
+    elif name == "config":
+        changed["config.json"] = widen(
+            members["config.json"], "Conv2D", kernel_size=[30_000, 30_000], padding="same"
+        )
+    elif name == "pictures":
+        changed["config.json"] = widen(
+            members["config.json"], "ZeroPadding2D", padding=[[0, 10_000], [0, 10_000]]
+        )
+    else:
+        made = io.BytesIO()
+        with h5py.File(made, "w") as file:
+            file["layers"] = h5py.ExternalLink("/etc/passwd", "/")
+        changed["model.weights.h5"] = made.getvalue()
+    with pytest.raises(UsageError, match=words):
+        score_with(tmp_path, changed)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"[]",
+        b"null",
+        b"{}",
+        b"[" * 100_000,
+        b'{"module": 1}',
+        b'{"config": {"layers": [{"config": 7}]}}',
+        b"\xff",
+    ],
+)
+def test_a_network_file_whose_configuration_is_nonsense_is_refused_in_words(
+    tmp_path: Path, members: dict[str, bytes], config: bytes
+) -> None:
+    with pytest.raises(UsageError, match="not a network that loads in safe mode"):
+        score_with(tmp_path, {**members, "config.json": config})
+
+
+def test_a_key_raises_the_bound_and_lowers_it(tmp_path: Path, members: dict[str, bytes]) -> None:
+    with pytest.raises(UsageError, match="larger than the 1 MiB"):
+        score_with(
+            tmp_path, {**members, "model.weights.h5": np.random.default_rng(0).bytes(2**21)}, max_network_mb=1
+        )
