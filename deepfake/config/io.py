@@ -18,5 +18,5 @@ class StorageConfig(Section):
         512,
         ge=1,
         description="a bundle whose network is larger, in MiB and unpacked, is refused; the largest that "
-        "jobs/train.py makes has 100",
+        "a training makes has 100",
     )
