@@ -123,6 +123,38 @@ class Output:
                 self.storage.remove(self.locate_unit("videos", unit_id))
         self.storage.remove(mark)
 
+    def forget_strangers(self, planned: Mapping[str, pa.Table]) -> None:
+        """Remove finished units that are not of the videos that the plan has them for: they wait again.
+
+        ``planned`` has the units' catalog rows by their ids. What somebody put there would else be joined,
+        and the videos be missing without a word.
+        """
+
+        def is_of(unit_id: str) -> bool:
+            wanted = planned[unit_id]["video_id"].to_pylist()
+            try:
+                for name in self.folders:
+                    uri = self.locate_unit(name, unit_id)
+                    found = tables.read_table(self.storage, uri, name, ["video_id"])["video_id"].to_pylist()
+                    if name == "videos" or name in EVERY_VIDEO:
+                        fits = sorted(found) == sorted(wanted)
+                    else:
+                        fits = set(found) <= set(wanted)
+                    if not fits:
+                        return False
+            except (OSError, ValueError):  # no whole table
+                return False
+            return True
+
+        with ThreadPoolExecutor(READERS) as pool:
+            for unit_id, fits in zip(planned, list(pool.map(is_of, planned)), strict=True):
+                if not fits:
+                    log.warning(
+                        "%s: not of this run's videos; they are done again",
+                        self.locate_unit("videos", unit_id),
+                    )
+                    self.storage.remove(self.locate_unit("videos", unit_id))
+
     def write_unit(self, unit_id: str, unit_tables: Mapping[str, pa.Table]) -> None:
         """Write a unit's tables, all at once; ``videos``, which makes a unit complete, after the others.
 

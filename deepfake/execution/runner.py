@@ -106,6 +106,8 @@ def stream_answers(results: ray.data.Dataset) -> Answers:
 def list_waiting(units: list[Unit], output: Output) -> list[Unit]:
     """Units that are not complete yet, the costliest first, so that none of them is the tail."""
     output.forget_faults()
+    finished = output.list_finished_units()
+    output.forget_strangers({unit.unit_id: unit.rows for unit in units if unit.unit_id in finished})
     left = sorted(output.select_waiting(units), key=lambda unit: -unit.seconds)
     if len(left) < len(units):
         log.info("%d of %d units were finished before", len(units) - len(left), len(units))

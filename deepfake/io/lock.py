@@ -303,6 +303,10 @@ def hold(
     Raises ``UsageError`` where another job is at work on it.
     """
     uri = join(root, FILE)
+    if link := storage.find_link(root):
+        raise UsageError(
+            f"{link}: a link in an output leads its files elsewhere; remove it, or move the folder"
+        )
     with ExitStack() as own:
         stack, job = _kept.get() or (own, Lock.job)
         lock = Lock(uri, locate_lock(uri, storage, pause), storage, job=job)

@@ -25,7 +25,7 @@ import pyarrow.fs
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
-from deepfake.io.uri import join, make_local_uri, split_uri
+from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
 MOST_BYTES = 2**40  # of a local file that is opened
 KEYS_A_REQUEST = 1000  # that S3 deletes at once
@@ -198,6 +198,23 @@ class Storage:
             files = self.list_files(root)
             return Archive(files, [], not files)
         return list_local_archive(path, follow_links)
+
+    def find_link(self, root: str) -> str | None:
+        """A link in a local folder, or anywhere below one of its folders of bookkeeping (``_work``)."""
+        scheme, path = split_uri(root)
+        if scheme != "file" or not os.path.isdir(path):  # noqa: PTH112 (keeps odd bytes)
+            return None
+        folders = [path]
+        while folders:
+            with os.scandir(folders.pop()) as found:
+                for entry in found:
+                    if entry.is_symlink():
+                        return make_readable(entry.path)
+                    if entry.is_dir() and (
+                        entry.path != f"{path}/{entry.name}" or entry.name.startswith("_")
+                    ):
+                        folders.append(entry.path)
+        return None
 
     def get_info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 MODEL_FILE = "improved_deepfake_model.keras"
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
-# The keys that decide a score or what it is called; ``sha256`` covers exactly these.
+# What ``sha256`` covers of bundles that were sealed when it covered only what decides a score (``seal`` 1).
 _IDENTITY = (
     "format", "model_sha256", "input", "sampling", "detector", "crop", "rows_version",
     "threshold", "calibration",
 )  # fmt: skip
-# Keys that came later; a bundle without them keeps the hash that it was sealed with.
+# Keys that came later.
 _IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain", "unproven")
 
 
@@ -64,8 +64,11 @@ class BundleInfo(BaseModel):
 
     format: Literal[1] = 1
     sha256: str = ""
+    seal: Literal[1, 2] = 1  # 2: the hash covers every key
     model_file: Literal["improved_deepfake_model.keras"] = "improved_deepfake_model.keras"
     model_sha256: str
+    # the network as other runtimes take it: sha256 by the name of its file below ``runtimes/``
+    runtimes: dict[str, str] = Field(default_factory=dict)
     input: InputContract = Field(default_factory=InputContract)
     # how the training crops were made; None where that is not known
     sampling: SamplingConfig | None = None
@@ -102,7 +105,7 @@ class BundleInfo(BaseModel):
         return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
 
     def compute_identity(self) -> str:
-        """Hash of everything that decides a score."""
+        """Hash of everything that decides a score: the whole of a seal of 1."""
         dumped = self.model_dump(mode="json")
         keys = [*_IDENTITY, *(key for key in _IDENTITY_WHERE_PRESENT if dumped[key])]
         return hash_json({key: dumped[key] for key in keys})
@@ -145,9 +148,16 @@ class Bundle:
             log.warning(words, uri, ", ".join(known))
         return cls(info, network_file, uri, batch_size, megabytes)
 
+    @classmethod
+    def around(cls, network: Any, model_sha256: str, uri: str) -> Self:
+        """A network that was just made, before there is a bundle of it."""
+        made = cls(BundleInfo(model_sha256=model_sha256, threshold=0.5), b"", uri)
+        made.network = network
+        return made
+
     @property
     def sha256(self) -> str:
-        """Identity of everything that decides a score: network, input contract, threshold, calibration."""
+        """Identity of everything in it."""
         return self.info.sha256
 
     def find_operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
@@ -245,7 +255,7 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
         raise UsageError(
             f"{path}: {key} is {first['input']!r}: {first['msg']}; the bundle does not fit this version"
         ) from None
-    if info.sha256 != info.compute_identity():
+    if info.sha256 != (_hash_all(raw) if info.seal == 2 else info.compute_identity()):
         raise UsageError(
             f"{path}: sha256 does not fit its content, so it was changed by hand; copy the bundle again, "
             "or train it again"
@@ -253,9 +263,20 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
     return info
 
 
+def seal(info: BundleInfo) -> BundleInfo:
+    """The same with its identity hash, as it will be read."""
+    text = info.model_copy(update={"seal": 2}).model_dump_json()
+    return BundleInfo.model_validate_json(text).model_copy(update={"sha256": _hash_all(json.loads(text))})
+
+
+def _hash_all(raw: dict[str, Any]) -> str:
+    """Of ``bundle.json`` as it is written, so that keys which come later change no hash of before."""
+    return hash_json({key: value for key, value in raw.items() if key != "sha256"})
+
+
 def write_bundle(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
     """Write ``bundle.json``, sealed with its identity hash. Comes last: without it a folder is no bundle."""
-    sealed = info.model_copy(update={"sha256": info.compute_identity()})
+    sealed = seal(info)
     storage.write_text(join(uri, BUNDLE_FILE), sealed.model_dump_json(indent=2) + "\n")
     return sealed
 

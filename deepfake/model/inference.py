@@ -1,7 +1,8 @@
 """A bundle's network on the fastest runtime that this machine has for it.
 
 On CPUs that is OpenVINO, which needs neither TensorFlow nor Keras to score: the network is exported once,
-compared with TensorFlow, and kept beside the bundle or in the user's cache. On GPUs it is TensorFlow itself.
+compared with TensorFlow, and kept in the bundle, which names its hash, or in the user's cache. On GPUs it is
+TensorFlow itself.
 ``tests/benchmarks/runtimes.py`` measures them and their rivals.
 """
 
@@ -10,6 +11,7 @@ import importlib.util
 import io
 import json
 import logging
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,11 +31,13 @@ from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.model.grad_cam import Call, HeatMaps, enlarge, function_with_maps
 from deepfake.model.network import INPUT_SIZE, check_crops
+from deepfake.model.network_file import check_sizes
 
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3  # an exported network whose scores differ by more than this is not used
 FOLDER = "runtimes"
+LARGEST_GRAPH_MB = 4096  # unpacked; of those that are read ``storage.max_network_mb`` bounds the file
 PROBES = 24  # crops on which an export is compared with TensorFlow
 
 _GRAPH, _WEIGHTS = "network.xml", "network.bin"
@@ -124,6 +128,7 @@ def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> A
     """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
     core = _import_openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
+        check_sizes(archive, "the network for OpenVINO", LARGEST_GRAPH_MB)
         network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
     network.reshape([batch, INPUT_SIZE, INPUT_SIZE, 3])
     settings: dict[str, Any] = {
@@ -185,8 +190,8 @@ def export_network(bundle: Bundle) -> bytes:
         whole = Path(folder, "network.pb")
         whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
         openvino.save_model(openvino.Core().read_model(whole), Path(folder, _GRAPH), compress_to_fp16=False)
-        for name in (_GRAPH, _WEIGHTS):
-            archive.write(Path(folder, name), name)
+        for name in (_GRAPH, _WEIGHTS):  # of no date: the same network gives the same bytes
+            archive.writestr(zipfile.ZipInfo(name), Path(folder, name).read_bytes())
     return packed.getvalue()
 
 
@@ -202,41 +207,70 @@ def make_probes() -> np.ndarray:
     return np.stack(made)
 
 
-def _name_file(bundle: Bundle) -> str:
-    return f"openvino-{version('openvino')}-maps-{bundle.info.model_sha256[:16]}"
+def export_beside(network: Any, model_sha256: str, uri: str, storage: Storage) -> dict[str, str]:
+    """Export a network into its bundle's folder; sha256 by name, for ``bundle.json``.
+
+    Nothing where OpenVINO is not installed or scores otherwise.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        return {}
+    bundle = Bundle.around(network, model_sha256, uri)
+    with keras_runtime.exact_float32():
+        graph = export_network(bundle)
+        difference = measure_difference(bundle, graph)
+    if difference > TOLERANCE:
+        log.warning("OpenVINO's scores differ from TensorFlow's by up to %.2g: not exported", difference)
+        return {}
+    name = _name_file(model_sha256)
+    storage.write_bytes(join(uri, FOLDER, f"{name}.zip"), graph)
+    return {name: hashlib.sha256(graph).hexdigest()}
 
 
-def _list_places(bundle: Bundle) -> Iterator[str]:
-    yield join(bundle.uri, FOLDER, _name_file(bundle))
-    yield str(find_cache_folder() / FOLDER / _name_file(bundle))
+def _name_file(model_sha256: str) -> str:
+    return f"openvino-{version('openvino')}-maps-{model_sha256}"
 
 
 def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
-    """The graph as it was exported and verified before, if it is whole."""
-    for place in _list_places(bundle):
-        try:
-            made = json.loads(storage.read_text(f"{place}.json"))
-            graph = storage.read_bytes(f"{place}.zip")
-        except (OSError, ValueError):
-            continue
-        if hashlib.sha256(graph).hexdigest() == made.get("sha256"):
+    """The graph as it was exported and verified before, if it is whole.
+
+    Only what ``bundle.json`` names by its hash, and what this user's own cache has: whoever else put a
+    network beside the bundle may have put another there, and that they agree on the probes proves nothing.
+    """
+    name, most = _name_file(bundle.info.model_sha256), storage.config.max_network_mb
+    if (wanted := bundle.info.runtimes.get(name)) is not None:
+        place = join(bundle.uri, FOLDER, f"{name}.zip")
+        with contextlib.suppress(OSError):
+            graph = storage.read_at_most(place, most * 2**20)
+            if hashlib.sha256(graph).hexdigest() == wanted:
+                return graph
+            log.warning("%s: damaged, or not what bundle.json names; it is exported again", place)
+    kept = find_cache_folder() / FOLDER / f"{name}.zip"
+    try:
+        if not kept.with_suffix(".json").lstat().st_uid == kept.lstat().st_uid == os.getuid():
+            return None
+        made = json.loads(storage.read_at_most(str(kept.with_suffix(".json")), 2**16))
+        graph = storage.read_at_most(str(kept), most * 2**20)
+        if hashlib.sha256(graph).hexdigest() == made["sha256"]:
             return graph
-        log.warning("%s.zip: damaged; it is exported again", place)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        log.debug("%s: %s", kept, error)
+    log.warning("%s: damaged; it is exported again", kept)
     return None
 
 
 def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) -> None:
+    """Keep a graph in the user's cache."""
     made = {"sha256": hashlib.sha256(graph).hexdigest(), "largest_difference_from_tensorflow": difference}
-    for place in _list_places(bundle):
-        try:
-            storage.write_bytes(f"{place}.zip", graph)
-            storage.write_json(f"{place}.json", made)
-        except (OSError, UsageError, JobError) as error:
-            log.debug("%s: not kept there: %s", place, error)
-            continue
-        log.info("%s.zip: the network for OpenVINO; scores within %.1g of TensorFlow's", place, difference)
+    kept = find_cache_folder() / FOLDER / f"{_name_file(bundle.info.model_sha256)}.zip"
+    try:
+        storage.write_bytes(str(kept), graph)
+        storage.write_json(str(kept.with_suffix(".json")), made)
+    except (OSError, UsageError, JobError) as error:
+        log.warning("the network for OpenVINO is not kept, and exported again by the next job (%s)", error)
         return
-    log.warning("the network for OpenVINO could be kept nowhere, and is exported again by the next job")
+    log.info("%s: the network for OpenVINO; scores within %.1g of TensorFlow's", kept, difference)
 
 
 def _import_openvino() -> Any:

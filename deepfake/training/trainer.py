@@ -29,7 +29,7 @@ from deepfake.execution import session
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
-from deepfake.model import bundle, keras_runtime
+from deepfake.model import bundle, inference, keras_runtime
 from deepfake.model.network import copy_for_inference
 from deepfake.model.starting_point import build_starting_network
 from deepfake.progress import Progress
@@ -357,7 +357,11 @@ class Trainer:
         if self.collective.rank == 0:
             content = bundle.serialise_network(network)
             self.storage.write_bytes(join(self.task.config.output, bundle.MODEL_FILE), content)
-            result["model_sha256"] = hashlib.sha256(content).hexdigest()
+            digest = hashlib.sha256(content).hexdigest()
+            result["model_sha256"] = digest
+            result["runtimes"] = inference.export_beside(
+                network, digest, self.task.config.output, self.storage
+            )
             result["val_scores"] = scores.tolist()
         return result
 

@@ -132,7 +132,10 @@ def test_a_changed_network_is_refused(copied: Path) -> None:
         Bundle.load(str(copied), Storage())
 
 
-@pytest.mark.parametrize("key", ["threshold", "crop", "calibration", "uncertain"])
+@pytest.mark.parametrize(
+    "key",
+    ["threshold", "crop", "calibration", "uncertain", "training", "metrics", "runtimes", "threshold_rule"],
+)
 def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
     path = copied / "bundle.json"
     content = json.loads(path.read_text())
@@ -140,6 +143,8 @@ def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
     band = {"low": 0.1, "high": 0.9, "error": 0.05}
     changed = {
         "threshold": 0.9, "crop": None, "calibration": {"mean": curve}, "uncertain": {"mean": band},
+        "training": {"identities": {"train": []}}, "metrics": {"val": {"auc": 1.0}},
+        "runtimes": {"openvino": "0" * 64}, "threshold_rule": "none at all",
     }  # fmt: skip
     content[key] = changed[key]
     path.write_text(json.dumps(content))

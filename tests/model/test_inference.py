@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime
-from deepfake.model.bundle import Bundle
+from deepfake.model.bundle import Bundle, write_bundle
 from deepfake.model.grad_cam import HeatMaps
 from deepfake.model.network import POOL_LAYER, SCORE_LAYER, build_network
 from tests.small_bundle import save_bundle
@@ -114,10 +116,7 @@ def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(uri: st
     assert done.stderr == ""
 
 
-def test_an_exported_network_is_kept_beside_its_bundle_and_needs_no_tensorflow(
-    uri: str, network: inference.Network
-) -> None:
-    assert len(list(Path(uri, inference.FOLDER).glob("*.zip"))) == 1
+def test_an_exported_network_is_kept_and_needs_no_tensorflow(uri: str, network: inference.Network) -> None:
     code = (
         "import sys, numpy as np\n"
         "from deepfake.model import inference\n"
@@ -133,32 +132,66 @@ def test_an_exported_network_is_kept_beside_its_bundle_and_needs_no_tensorflow(
     assert imported == "[]"
 
 
-def test_where_the_bundle_cannot_be_written_the_users_cache_keeps_the_network(
+def test_a_bundle_carries_the_network_that_training_exported_and_a_start_exports_nothing(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = Bundle.load(uri)
+    folder = str(tmp_path / "model")
+    shutil.copytree(uri, folder)
+    loaded = Bundle.load(folder)
+    runtimes = inference.export_beside(loaded.network, loaded.info.model_sha256, folder, Storage())
+    write_bundle(folder, Storage(), loaded.info.model_copy(update={"runtimes": runtimes}))
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "file").touch()
-    bundle.uri = str(tmp_path / "file")  # nothing can be written below a file
-    graph = inference.prepare_network(bundle, Storage(), "openvino").graph
-    (kept,) = (tmp_path / "cache" / inference.FOLDER).glob("*.zip")
-    assert kept.read_bytes() == graph
-    monkeypatch.setattr(inference, "export_network", None)  # a second export would fail
-    assert inference.prepare_network(bundle, Storage(), "openvino").graph == graph
+    monkeypatch.setattr(inference, "export_network", None)  # another export would fail
+    found = inference.prepare_network(Bundle.load(folder), Storage(), "openvino")
+    (kept,) = Path(folder, inference.FOLDER).glob("*.zip")
+    assert kept.read_bytes() == found.graph
+    assert found.start_scorer(1).score(inference.make_probes()) == pytest.approx(
+        loaded.score(inference.make_probes()), abs=inference.TOLERANCE
+    )
 
 
-def test_a_damaged_export_is_made_again(uri: str, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_network_that_somebody_put_beside_a_bundle_is_not_believed(
+    uri: str, network: inference.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash beside it, right scores on the probes, as everybody knows them; the name is the right one."""
+    folder = tmp_path / "model"
+    shutil.copytree(uri, folder)
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
+    name = inference._name_file(Bundle.load(str(folder)).info.model_sha256)
+    planted = folder / inference.FOLDER / f"{name}.zip"
+    planted.parent.mkdir(exist_ok=True)
+    other = inference.export_network(Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4)))
+    planted.write_bytes(other)
+    digest = hashlib.sha256(other).hexdigest()
+    planted.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
+    found = inference.prepare_network(Bundle.load(str(folder)), Storage(), "openvino")
+    assert found.graph == network.graph != other
+    raw = json.loads((folder / "bundle.json").read_text())
+    raw["runtimes"] = {name: digest}
+    (folder / "bundle.json").write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match="sha256 does not fit its content"):
+        Bundle.load(str(folder))
+
+
+@pytest.mark.parametrize("damage", ["cut", "list", "deep", "no zip"])
+def test_a_damaged_export_is_made_again(
+    uri: str, network: inference.Network, caplog: pytest.LogCaptureFixture, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, damage: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(inference, "export_network", lambda bundle: network.graph)
     bundle = Bundle.load(uri)
-    whole = inference.prepare_network(bundle, Storage()).graph
-    (kept,) = Path(uri, inference.FOLDER).glob("*.zip")
-    kept.write_bytes(whole[:-1000])
+    inference.prepare_network(bundle, Storage())
+    (kept,) = (tmp_path / "cache" / inference.FOLDER).glob("*.zip")
+    if damage == "cut":
+        kept.write_bytes(network.graph[:-1000])
+    elif damage == "no zip":
+        kept.write_bytes(b"no zip")
+    else:
+        kept.with_suffix(".json").write_text({"list": "[]", "deep": "[" * 60_000}[damage])
     with caplog.at_level(logging.WARNING):
         again = inference.prepare_network(bundle, Storage()).graph
-    assert "damaged" in caplog.text
-    np.testing.assert_array_equal(
-        inference.OpenVinoScorer(again).score(inference.make_probes()),
-        inference.OpenVinoScorer(whole).score(inference.make_probes()),
-    )
+    assert "damaged" in caplog.text and again == network.graph == kept.read_bytes()
 
 
 def test_an_export_with_other_scores_is_refused_by_name_and_otherwise_not_used(

@@ -343,6 +343,7 @@ def finish_bundle(
     validation.write_scores(scored, config.output, storage, config_hash)
     info = BundleInfo(
         model_sha256=result["model_sha256"],
+        runtimes=result["runtimes"],
         sampling=parse_section(crops.config, "sampling", SamplingConfig),
         detector=parse_section(crops.config, "detector", DetectorConfig),
         crop=parse_section(crops.config, "crop", CropConfig),
@@ -366,7 +367,7 @@ def finish_bundle(
         versions=keras_runtime.list_versions(),
         **derived,
     )
-    card = model_card.render_card(info.model_copy(update={"sha256": info.compute_identity()}))
+    card = model_card.render_card(bundle.seal(info))
     storage.write_text(join(config.output, model_card.FILE), card)
     return bundle.write_bundle(config.output, storage, info)
 
