@@ -6,6 +6,7 @@ TensorFlow itself.
 ``tests/benchmarks/runtimes.py`` measures them and their rivals.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -14,7 +15,7 @@ import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
