@@ -62,6 +62,7 @@ LABELS: dict[str, int | None] = {
 }
 SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, **dict.fromkeys(NOTHING, None)}
 
+LONGEST = 4096  # letters of a path or an id, as of Linux' paths
 _PACKED = (b"PK\x03\x04", b"\x1f\x8b")  # ZIP, of which Excel's workbooks are some, and gzip
 _TRIED = 100  # names that are not all ASCII, of which one must be absent before all are looked for
 _SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
@@ -278,6 +279,15 @@ def _resolve_locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Paths with ``.`` and ``..`` resolved where they are relative; URIs and absolute paths as they are."""
     if column.null_count:
         raise UsageError(f"{uri}: row {_find_first(pc.is_null(column))}: no path")
+    secret = pc.match_substring_regex(column, r"^[A-Za-z][A-Za-z0-9+.\-]*://[^/]*@")
+    if pc.any(secret).as_py():
+        raise UsageError(
+            f"{uri}: row {_find_first(secret)}: an address holds no password, which would be stored and "
+            "shown; credentials come from the environment or ~/.aws"
+        )
+    long = pc.greater(pc.utf8_length(column), LONGEST)
+    if pc.any(long).as_py():
+        raise UsageError(f"{uri}: row {_find_first(long)}: a path of more than {LONGEST} letters")
     has_scheme = pc.match_substring_regex(column, _SCHEME)
     if pc.any(has_scheme).as_py():
         schemes = pc.unique(pc.replace_substring_regex(column.filter(has_scheme), r"(?s)://.*", ""))

@@ -1,11 +1,18 @@
 """What every section of a configuration is made from."""
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SPLITS = ("train", "val", "test")
+_SECRET = re.compile(r"(?<=://)[^/?#\s@]*:[^/?#\s@]*@")  # RFC 3986, 3.2.1
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def hide_secrets(text: str) -> str:
+    """Text in which addresses such as ``http://user:password@host`` do not show who they let in."""
+    return _SECRET.sub("***@", text)
 
 
 class Section(BaseModel):

@@ -1,8 +1,8 @@
 """How storage is reached."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from deepfake.config.base import Section
+from deepfake.config.base import Section, hide_secrets
 
 
 class StorageConfig(Section):
@@ -13,6 +13,17 @@ class StorageConfig(Section):
     )
     region: str | None = Field(None, description="S3 region (default: the standard chain)")
     anonymous: bool = Field(False, description="unsigned S3 requests, for public buckets")
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _require_no_secret(cls, value: str | None) -> str | None:
+        if value is not None and hide_secrets(value) != value:
+            raise ValueError(
+                "holds a password, which would be stored and shown; leave it out: credentials come from the "
+                "environment or ~/.aws"
+            )
+        return value
+
     max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")
     max_network_mb: int = Field(
         512,

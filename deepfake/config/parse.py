@@ -7,6 +7,7 @@ and wrong types are errors that name the key and the nearest valid one. Nothing 
 
 import argparse
 import difflib
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
@@ -15,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
+from deepfake.config.base import hide_secrets
 from deepfake.config.jobs import JobConfig
 from deepfake.errors import UsageError
 
@@ -80,6 +82,17 @@ def list_recipes() -> list[str]:
     return sorted(f"{RECIPE}{path.stem}" for path in _RECIPES.glob("*.yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a few hundred bytes of them stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            words = "an alias (*name) is not taken here; write the value out"
+            raise yaml.composer.ComposerError(None, None, words, event.start_mark)
+        return super().compose_node(parent, index)
+
+
 def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
     """A YAML file, or a recipe by its name, as a dict; raises ``UsageError`` that names the file."""
     if path.startswith(RECIPE):
@@ -87,11 +100,13 @@ def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
             raise UsageError(f"{path}: no such recipe; there are {', '.join(list_recipes())}")
         path, read_text = str(_RECIPES / f"{path.removeprefix(RECIPE)}.yaml"), read_local
     try:
-        loaded = yaml.safe_load(read_text(path))
+        loaded = yaml.load(read_text(path), _Loader)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a readable configuration file: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply to be a configuration") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {error}") from None
     if loaded is None:
@@ -193,8 +208,8 @@ def _explain(error: ValidationError, valid: set[str]) -> str:
             lines.append(f"--{name} is required")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{name or 'configuration'}: {message} (got {item['input']!r})")
-    return "\n  ".join(lines)
+            lines.append(f"{name or 'configuration'}: {message} (got {reprlib.repr(item['input'])})")
+    return hide_secrets("\n  ".join(lines))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -15,11 +15,11 @@ def raise_user_errors(work: str | None = None) -> Iterator[None]:
 
     Anything else stays Ray's error, or is a ``JobError`` that says which ``work`` stopped.
     """
-    from ray.exceptions import RayTaskError  # here: the command line is read without Ray
+    from ray.exceptions import RayTaskError, UserCodeException  # here: the command line is read without Ray
 
     try:
         yield
-    except RayTaskError as error:
+    except (RayTaskError, UserCodeException) as error:
         for cause in list_causes(error):
             if isinstance(cause, UsageError | JobError | TableError) and not isinstance(cause, RayTaskError):
                 raise type(cause)(str(cause).partition(RETRIES)[0]) from None

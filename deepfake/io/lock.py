@@ -310,7 +310,10 @@ def hold(
     with ExitStack() as own:
         stack, job = _kept.get() or (own, Lock.job)
         lock = Lock(uri, locate_lock(uri, storage, pause), storage, job=job)
-        lock.take(_wait_for_silence(lock.place, uri, pause))
+        left = _wait_for_silence(lock.place, uri, pause)
+        lock.take(left)
+        if left is not None and (count := storage.remove_temporaries(root)):
+            log.info("%s: %d files that a killed job was writing are removed", root, count)
         stack.enter_context(_keep_beating(lock, beat_seconds))
         token = _current.set(lock)
         try:

@@ -1,6 +1,7 @@
 """The files of a finished output, as its manifest lists them."""
 
 import json
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from deepfake.io.run_record import RECORD_FILE
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
+_PART = re.compile(r"[^/\0]+\.parquet")
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
 
 
@@ -31,7 +33,15 @@ def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
             metadata = pq.read_schema(file).metadata or {}
     except pa.ArrowInvalid as error:
         raise UsageError(f"{uri}: not a whole Parquet file ({error}); make that output again") from None
-    return json.loads(metadata.get(PARTS_KEY, b"{}"))
+    try:
+        found = json.loads(metadata.get(PARTS_KEY, b"{}"))
+        if not all(_PART.fullmatch(name) for names in found.values() for name in names):
+            raise ValueError("a file of another name")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{uri}: its list of files makes no sense ({error}); make that output again"
+        ) from None
+    return dict(found)
 
 
 def list_part_files(root: str, storage: Storage, folder: str = "") -> list[str]:

@@ -4,8 +4,11 @@ Hashes of configuration and bundle, the input's URI, the version, and the sectio
 """
 
 import json
+import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from deepfake.config import ROWS_VERSION, Section
 from deepfake.errors import UsageError
@@ -26,7 +29,7 @@ def read_record(root: str, storage: Storage) -> dict[str, Any] | None:
         found = json.loads(storage.read_text(uri))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{uri}: not valid JSON ({error}); make that output again, into another folder"
         ) from None
@@ -57,9 +60,18 @@ def read_score_record(root: str, storage: Storage) -> dict[str, Any]:
 
 
 def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection]) -> SomeSection | None:
-    """One section of a record; None where it does not say."""
+    """One section of a record; None where it does not say, ``UsageError`` where it makes no sense."""
     found = record.get(name)
-    return kind.model_validate(found) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, (name, *first["loc"])))
+        raise UsageError(
+            f"{RECORD_FILE}: {key} is {reprlib.repr(first['input'])}: {first['msg']}; make that output again"
+        ) from None
 
 
 def write_record(root: str, storage: Storage, record: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -27,6 +28,7 @@ from deepfake.errors import JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
 from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # see ``_replacing``
 MOST_BYTES = 2**40  # of a local file that is opened
 KEYS_A_REQUEST = 1000  # that S3 deletes at once
 
@@ -215,6 +217,18 @@ class Storage:
                     ):
                         folders.append(entry.path)
         return None
+
+    def remove_temporaries(self, root: str) -> int:
+        """Remove what a job that was killed was writing below a local folder; how many files."""
+        scheme, path = split_uri(root)
+        found = 0
+        for folder, _, names in os.walk(path) if scheme == "file" else ():
+            for name in names:
+                if _TEMPORARY.fullmatch(name):
+                    with suppress(OSError):
+                        os.unlink(f"{folder}/{name}")  # noqa: PTH108 (keeps odd bytes)
+                        found += 1
+        return found
 
     def get_info(self, uri: str) -> FileInfo:
         """Size and time of one file; raises ``FileNotFoundError``."""

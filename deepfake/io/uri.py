@@ -4,6 +4,7 @@ import os
 import re
 from urllib.parse import quote, unquote_to_bytes
 
+from deepfake.config.base import hide_secrets
 from deepfake.errors import AddressError, UsageError
 
 SCHEMES = ("file", "s3")
@@ -17,6 +18,11 @@ def split_uri(uri: str) -> tuple[str, str]:
         raise UsageError("an empty path was given; name a file or a folder ('.' is the current one)")
     if "\0" in uri:
         raise AddressError(f"{uri!r}: holds a zero byte, which no name may")
+    if hide_secrets(uri) != uri:
+        raise AddressError(
+            f"{hide_secrets(uri)}: an address holds no password, which would be stored and shown; leave it "
+            "out: credentials come from the environment or ~/.aws"
+        )
     if not separator or not _SCHEME.fullmatch(scheme):
         return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 (keeps odd bytes)
     if scheme == "file":

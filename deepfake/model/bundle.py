@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import re
+import reprlib
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 MODEL_FILE = "improved_deepfake_model.keras"
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
+MOST_BYTES = 64 * 2**20  # of bundle.json, which names everybody in the training
 # What ``sha256`` covers of bundles that were sealed when it covered only what decides a score (``seal`` 1).
 _IDENTITY = (
     "format", "model_sha256", "input", "sampling", "detector", "crop", "rows_version",
@@ -235,25 +237,28 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
     """``bundle.json`` of a bundle, verified as far as that is possible without reading the network."""
     path = join(uri, BUNDLE_FILE)
     try:
-        text = storage.read_text(path)
+        text = storage.read_at_most(path, MOST_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         what = "holds no " + BUNDLE_FILE if storage.exists(uri) else "does not exist"
         raise UsageError(
             f"{uri}: not a model bundle, {what}; give the folder that jobs/train.py wrote"
         ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not in UTF-8; copy the bundle again") from None
     try:
         raw = json.loads(text)
         if raw.get("format") != FORMAT:
             raise UsageError(f"{path}: bundle format {raw.get('format')!r}, this version reads {FORMAT}")
         require_rows_version(raw, path, "train it again on crops of this version")
         info = BundleInfo.model_validate(raw)
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: not valid JSON ({error}); copy the bundle again") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{path}: {key} is {first['input']!r}: {first['msg']}; the bundle does not fit this version"
+            f"{path}: {key} is {reprlib.repr(first['input'])}: {first['msg']}; the bundle does not fit this "
+            "version"
         ) from None
     if info.sha256 != (_hash_all(raw) if info.seal == 2 else info.compute_identity()):
         raise UsageError(

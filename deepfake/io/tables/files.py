@@ -14,6 +14,8 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
 
 SCHEMA_VERSION = 5
+LONGEST_NAME = 2**16  # bytes
+_FORMULA = r"^('*[=+\-@\t\r\n])"
 FEW_ROWS = 10_000  # one thread reads so many in half the time that several take to share them
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -178,7 +180,23 @@ def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | N
     """One Parquet file of table ``name``; raises ``TableError`` where it is something else."""
     with open_table(storage, uri, name) as file:
         threads = file.metadata.num_rows > FEW_ROWS
-        return file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
+        table = file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
+    return check_rows(path or str(source), table)
+
+
+def check_rows(path: str, table: pa.Table) -> pa.Table:
+    """The same table; ``TableError`` where text is none, a name is longer than any, or a label no label."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_string(column.type):
+            try:
+                column.validate(full=True)
+            except pa.ArrowException:
+                raise TableError(f"{path}: column {name!r} holds bytes that are no UTF-8") from None
+            if name in ("video_id", "uri") and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_NAME:
+                raise TableError(f"{path}: column {name!r} holds a name of more than {LONGEST_NAME} bytes")
+        if name == "label" and (other := set(pc.unique(column).to_pylist()) - {0, 1, None}):
+            raise TableError(f"{path}: label {min(other)}, expected 0 (real), 1 (fake) or null")
+    return table
 
 
 def write_table(storage: Storage, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
@@ -190,7 +208,16 @@ def write_table(storage: Storage, uri: str, table: pa.Table, row_group_rows: int
 def write_csv(storage: Storage, uri: str, table: pa.Table) -> None:
     """Write a table for spreadsheets, whole or not at all."""
     with storage.writing(uri) as path:
-        pyarrow.csv.write_csv(table, path)
+        pyarrow.csv.write_csv(quote_formulas(table), path)
+
+
+def quote_formulas(table: pa.Table) -> pa.Table:
+    """The table with ``'`` before each text that a spreadsheet would run as a formula (docs/formats.md)."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            quoted = pc.replace_substring_regex(table[field.name], _FORMULA, r"'\1")
+            table = table.set_column(place, field, quoted)
+    return table
 
 
 def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:

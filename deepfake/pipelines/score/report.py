@@ -86,7 +86,7 @@ def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
     ):
         for start in range(0, len(order), ROWS_AT_ONCE):
             rows = tables.decode_strings("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
-            csv_file.write_table(rows)
+            csv_file.write_table(tables.quote_formulas(rows))
             json_file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.to_pylist())
     return csv
 

@@ -3,6 +3,7 @@
 Everything in it is read off ``bundle.json``; nothing is measured here.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from deepfake.model.verdicts import explain_unproven
 from deepfake.report import html
 
 FILE = "model_card.md"
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!~<>&])")
 
 LEVELS = (("val_video", "videos"), ("val", "single crops"))
 NUMBERS: tuple[tuple[str, str, bool], ...] = (
@@ -65,6 +67,7 @@ fewer than 40 identities of a class. That flatters these numbers."""
 
 def _describe_bundle(info: BundleInfo) -> str:
     model = info.training.get("config", {}).get("model", {})  # earlier versions knew one backbone
+    versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     rows = [
         (
             "network",
@@ -79,7 +82,11 @@ def _describe_bundle(info: BundleInfo) -> str:
         ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
         ("bundle", f"`{info.sha256}`"),
         ("weights", f"`{info.model_sha256}`"),
-        ("made with", ", ".join(f"{name} {version}" for name, version in info.versions.items()) or "unknown"),
+        (
+            "made with",
+            ", ".join(f"{_plain(name)} {_plain(version)}" for name, version in info.versions.items())
+            or "unknown",
+        ),
     ]
     return _format_table(("", ""), rows)
 
@@ -91,7 +98,7 @@ def _describe_data(info: BundleInfo) -> str:
     for split in ("train", "val"):
         methods = crops.get(f"{split}_fake_methods", {})
         numbers = (crops.get(f"{split}_{word}_crops") for word in ("real", "fake"))
-        by_method = ", ".join(f"{name} {count:,}" for name, count in methods.items()) or "-"
+        by_method = ", ".join(f"{_plain(name)} {count:,}" for name, count in methods.items()) or "-"
         rows.append((split, *("-" if count is None else f"{count:,}" for count in numbers), by_method))
     text = _format_table(("split", "real crops", "fake crops", "fakes by method"), rows)
     if identities:
@@ -114,7 +121,7 @@ def _describe_recipe(info: BundleInfo) -> str:
     for section in RECIPE_KEYS:
         if values := config.get(section):
             words = ", ".join(
-                f"{key} {_format_value(value)}" for key, value in values.items() if value is not None
+                f"{key} {_plain(_format_value(value))}" for key, value in values.items() if value is not None
             )
             lines.append(f"- `{section}`: {words}")
     ran, best = info.training.get("epochs_run"), info.training.get("best_epoch")
@@ -142,21 +149,21 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
     decisions = info.look_up_decisions(aggregation)
     points, band = decisions.operating_points, decisions.uncertain
     reason = explain_unproven(info)
-    text = f"**This bundle gives scores and no verdicts**: {reason}.\n\n" if reason else ""
+    text = f"**This bundle gives scores and no verdicts**: {_plain(reason)}.\n\n" if reason else ""
     if not points:
-        rule = info.threshold_rule or "rule not recorded"
+        rule = _plain(info.threshold_rule) or "rule not recorded"
         return f"{text}Threshold {info.threshold:.4f} ({rule}); no others."
     rows = []
     for point in points:
         reals = f"{_format_interval(point.fpr, point.fpr_interval)} of {point.real_videos:,}"
         fakes = f"{_format_interval(point.tpr, point.tpr_interval)} of {point.fake_videos:,}"
-        rows.append((POINT_NAMES.get(point.name, point.name), f"{point.threshold:.4f}", reals, fakes))
+        rows.append((POINT_NAMES.get(point.name, _plain(point.name)), f"{point.threshold:.4f}", reals, fakes))
     text += (
         f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
         "score at or above the threshold is called fake.\n\n"
     )
     text += _format_table(("chosen for", "threshold", "reals called fake", "fakes called fake"), rows)
-    notes = [f"\n- {point.note}" for point in points if point.note]
+    notes = [f"\n- {_plain(point.note)}" for point in points if point.note]
     if notes:
         text += "\n" + "".join(notes)
     if band is not None and band.low < band.high:
@@ -172,7 +179,7 @@ def _describe_calibration(info: BundleInfo, aggregation: str) -> str:
     if found is None:
         return "None."
     if found.note:
-        return found.note
+        return _plain(found.note)
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in found.log_loss.items())
     curve = f"sigmoid({found.slope:.4g} x logit(score){_format_offset(found.offset)})"
     if found.method == "none":
@@ -204,6 +211,11 @@ def _format_value(value: Any) -> str:
 def _format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_format_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """What others wrote, as CommonMark shows it letter by letter; a bar is escaped with its cell."""
+    return _MARKUP.sub(r"\\\1", html.make_visible(str(text)))
 
 
 def _format_cell(text: str) -> str:

@@ -1,0 +1,145 @@
+"""What makes no sense is refused in one sentence, secrets are not repeated, and markup stays text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepfake.catalog.load import load_catalog
+from deepfake.config import CatalogConfig, PreprocessJobConfig, SamplingConfig
+from deepfake.config.parse import load_config
+from deepfake.errors import UsageError
+from deepfake.io import lock, tables
+from deepfake.io.parts import PARTS_KEY, list_part_files
+from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
+from deepfake.io.storage import Storage
+from deepfake.io.tables import TableError
+from deepfake.model.bundle import BundleInfo, read_bundle_info
+from deepfake.pipelines.train.model_card import render_card
+from tests.rows import video_row
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "[" * 100_000, "7", "{"])
+def test_a_record_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / RECORD_FILE).write_text(text)
+    with pytest.raises(UsageError, match=RECORD_FILE):
+        read_record(str(tmp_path), Storage())
+    (tmp_path / "bundle.json").write_text(text)
+    with pytest.raises(UsageError, match=r"bundle\.json"):
+        read_bundle_info(str(tmp_path), Storage())
+
+
+def test_a_section_of_a_record_that_makes_no_sense_is_refused_without_repeating_all_of_it() -> None:
+    with pytest.raises(UsageError, match=r"sampling\.every_n is") as raised:
+        parse_section({"sampling": {"every_n": "x" * 10**7}}, "sampling", SamplingConfig)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "listed", [b"[]", b'{"crops": ["../../secret.parquet"]}', b'{"crops": 7}', b"[" * 9999]
+)
+def test_a_list_of_files_that_leads_elsewhere_is_refused(tmp_path: Path, listed: bytes) -> None:
+    table = tables.from_rows("videos", [video_row("a.mp4")])
+    pq.write_table(table.replace_schema_metadata({PARTS_KEY: listed}), tmp_path / "_manifest.parquet")
+    with pytest.raises(UsageError, match="its list of files makes no sense"):
+        list_part_files(str(tmp_path), Storage())
+
+
+def raw_text(data: bytes) -> pa.Array:
+    """Bytes as a text column, whatever they are."""
+    offsets = pa.array([0, len(data)], pa.int32()).buffers()[1]
+    return pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("label", pa.array([7], pa.int8()), "label 7, expected 0"),
+        ("video_id", raw_text(b"\xff\xfe"), "'video_id' holds bytes that are no UTF-8"),
+        ("video_id", pa.array(["x" * 10**6]), "'video_id' holds a name of more than 65536 bytes"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(tmp_path: Path, name: str, values: pa.Array, words: str) -> None:
+    table = tables.from_rows("videos", [video_row("a.mp4")])
+    place = table.schema.get_field_index(name)
+    pq.write_table(table.set_column(place, table.schema.field(place), values), tmp_path / "t.parquet")
+    with pytest.raises(TableError, match=re.escape(words)):
+        tables.read_file(str(tmp_path / "t.parquet"), "videos")
+
+
+def test_a_manifest_with_a_name_of_megabytes_is_refused_by_its_row(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.mp4", "x" * 10**7]}), tmp_path / "m.parquet")
+    with pytest.raises(UsageError, match="row 2: a path of more than 4096 letters"):
+        load_catalog(str(tmp_path / "m.parquet"), CatalogConfig(), Storage())
+
+
+def test_yaml_that_stands_for_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+    )
+    for text in (bomb, "[" * 20_000, "input: " + "x" * 10**7 + "\nlimit: no number" + "y" * 10**7):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(UsageError) as raised:
+            load_config(PreprocessJobConfig, ["--config", str(tmp_path / "c.yaml")])
+        assert len(str(raised.value)) < 2000
+
+
+SECRETS = ("http://somebody:hunter2@host:9000", "s3://somebody:hunter2@bucket/archive")
+
+
+@pytest.mark.parametrize("where", ["endpoint", "input", "manifest"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(tmp_path: Path, where: str) -> None:
+    http, s3 = SECRETS
+    with pytest.raises(UsageError, match="credentials come from the environment") as raised:
+        if where == "endpoint":
+            load_config(
+                PreprocessJobConfig, ["--input", "a", "--output", "b", "--storage.endpoint_url", http]
+            )
+        elif where == "input":
+            load_catalog(s3, CatalogConfig(), Storage())
+        else:
+            (tmp_path / "m.csv").write_text(f"path\na.mp4\n{s3}/a.mp4\n")
+            load_catalog(str(tmp_path / "m.csv"), CatalogConfig(), Storage())
+    assert "hunter2" not in str(raised.value) and "somebody" not in str(raised.value)
+
+
+TEXTS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''+", "plain", "'quoted'", "a=b", "", "-"]
+
+
+def test_no_text_of_a_csv_file_is_a_formula_and_pandas_reads_it_back(tmp_path: Path) -> None:
+    rows = pa.table({"name": pa.array(TEXTS), "number": pa.array([-1.0] * len(TEXTS))})
+    tables.write_csv(Storage(), str(tmp_path / "t.csv"), rows)
+    read = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, lineterminator="\n")
+    assert not read["name"].str.match(r"[=+\-@\t\r]").any()
+    assert (read["number"] == -1.0).all()
+    back = read["name"].str.replace(r"^'(?='*[=+\-@\t\r\n])", "", regex=True)  # the rule in docs/formats.md
+    assert back.tolist() == TEXTS
+
+
+def test_what_others_wrote_is_no_markup_in_a_model_card() -> None:
+    evil = "<script>alert(1)</script> [x](http://evil) | ![i](http://evil)\n# big"
+    info = BundleInfo(
+        model_sha256="0" * 64, threshold=0.5, threshold_rule=evil, versions={"keras": evil},
+        training={"crops": {"train_fake_methods": {evil: 3}}, "config": {"model": {"weights": evil}}},
+    )  # fmt: skip
+    card = render_card(info)
+    assert "<script>" not in card.replace("\\<", "")
+    assert not re.search(r"(?<!\\)\]\(http", card) and "\n# big" not in card
+
+
+def test_what_a_killed_job_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / "_work" / "crops" / ".0123456789abcdef.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a table")
+    kept = left.with_name("my.tmp")
+    kept.touch()
+    dead: dict[str, Any] = {"owner": "x", "host": "elsewhere", "pid": 1}
+    (tmp_path / lock.FILE).write_text(str(dead).replace("'", '"'))
+    with lock.hold(str(tmp_path), Storage(), pause=lambda _: None):
+        assert not left.exists() and kept.exists()
