@@ -160,8 +160,7 @@ def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_
     graph = _read_cached(bundle, storage)
     if graph is None:
         graph = export_network(bundle)
-        probes = make_probes()
-        difference = float(np.max(np.abs(OpenVinoScorer(graph).score(probes) - bundle.score(probes))))
+        difference = _measure_difference(bundle, graph)
         if difference > TOLERANCE:
             words = f"OpenVINO's scores differ from TensorFlow's by up to {difference:.2g}"
             if wanted == "openvino":
@@ -196,6 +195,12 @@ def export_network(bundle: Bundle) -> bytes:
     return packed.getvalue()
 
 
+def _measure_difference(bundle: Bundle, graph: bytes) -> float:
+    """Largest difference between OpenVINO's and TensorFlow's scores over the probes."""
+    probes = make_probes()
+    return float(np.max(np.abs(OpenVinoScorer(graph).score(probes) - bundle.score(probes))))
+
+
 def make_probes() -> np.ndarray:
     """Pictures ``(PROBES, 224, 224, 3) uint8`` from flat to noisy, the same every time."""
     random = np.random.default_rng(0)
@@ -218,7 +223,7 @@ def export_beside(network: Any, model_sha256: str, uri: str, storage: Storage) -
     bundle = Bundle.around(network, model_sha256, uri)
     with keras_runtime.exact_float32():
         graph = export_network(bundle)
-        difference = measure_difference(bundle, graph)
+        difference = _measure_difference(bundle, graph)
     if difference > TOLERANCE:
         log.warning("OpenVINO's scores differ from TensorFlow's by up to %.2g: not exported", difference)
         return {}

@@ -70,7 +70,7 @@ def test_rows_that_cannot_be_are_refused(tmp_path: Path, name: str, values: pa.A
     place = table.schema.get_field_index(name)
     pq.write_table(table.set_column(place, table.schema.field(place), values), tmp_path / "t.parquet")
     with pytest.raises(TableError, match=re.escape(words)):
-        tables.read_file(str(tmp_path / "t.parquet"), "videos")
+        tables.read_table(Storage(), str(tmp_path / "t.parquet"), "videos")
 
 
 def test_a_manifest_with_a_name_of_megabytes_is_refused_by_its_row(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | N
     with open_table(storage, uri, name) as file:
         threads = file.metadata.num_rows > FEW_ROWS
         table = file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
-    return check_rows(path or str(source), table)
+    return check_rows(uri, table)
 
 
 def check_rows(path: str, table: pa.Table) -> pa.Table:

@@ -82,11 +82,7 @@ def _describe_bundle(info: BundleInfo) -> str:
         ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
         ("bundle", f"`{info.sha256}`"),
         ("weights", f"`{info.model_sha256}`"),
-        (
-            "made with",
-            ", ".join(f"{_plain(name)} {_plain(version)}" for name, version in info.versions.items())
-            or "unknown",
-        ),
+        ("made with", _plain(versions) or "unknown"),
     ]
     return _format_table(("", ""), rows)
 
