@@ -252,7 +252,11 @@ class IsolatedExtractor(Extractor):
         """Raise what ends the job where this process cannot reach a file either; a fork's word does not."""
         for uri in filter(None, (entry["uri"], entry.get("original_uri"))):
             with contextlib.suppress(OSError):
-                self._storage.exists(uri)
+                if uri.endswith("/"):  # frames
+                    self._storage.exists(uri)
+                else:
+                    with self._storage.open(uri) as file:
+                        file.read(1)
 
     def _require_fork(self) -> Channel:
         """What looks at the next video."""
