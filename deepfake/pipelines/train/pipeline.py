@@ -343,7 +343,7 @@ def finish_bundle(
     validation.write_scores(scored, config.output, storage, config_hash)
     info = BundleInfo(
         model_sha256=result["model_sha256"],
-        runtimes=result["runtimes"],
+        runtimes=result.get("runtimes", {}),
         sampling=parse_section(crops.config, "sampling", SamplingConfig),
         detector=parse_section(crops.config, "detector", DetectorConfig),
         crop=parse_section(crops.config, "crop", CropConfig),
