@@ -12,8 +12,8 @@ BUILD = ROOT / "build"
 PAGES = BUILD / "site-pages"  # laid out so that links between docs/ and cluster/ hold
 GROUPS = {  # every page once; a test holds that
     "Begin": ["quickstart", "results", "troubleshooting", "glossary"],
-    "Jobs": ["preprocessing", "formats", "training", "self_blended_images", "evaluation", "leakcheck",
-             "scoring", "explain"],
+    "Jobs": ["preprocessing", "detectors", "formats", "training", "self_blended_images", "evaluation",
+             "leakcheck", "scoring", "explain"],
     "Judge": ["enough_data", "cookbook", "wording"],
     "Run": ["cluster/README", "sizing", "scale", "faults", "threat_model", "benchmark"],
     "Look up": ["configuration", "tables", "architecture"],

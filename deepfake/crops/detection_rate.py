@@ -65,7 +65,7 @@ def explain_difference(rows: list[dict[str, Any]], detector: str) -> str | None:
 
 
 def describe_detector(config: DetectorConfig) -> str:
-    """Which detector finds the faces, and what that costs, in a line; measured: docs/preprocessing.md."""
+    """Which detector finds the faces, and what that costs, in a line; measured: docs/detectors.md."""
     if config.name == "yunet":
         return "faces are found by yunet, in about 4 ms a frame"
     return (
