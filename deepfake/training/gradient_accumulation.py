@@ -17,19 +17,11 @@ import numpy as np
 from deepfake.model import keras_runtime
 from deepfake.model.network import POOL_LAYER
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.losses import Objective
-from deepfake.training.step import (
-    StepOptions,
-    Update,
-    fill_empty_slice,
-    make_drawing_signature,
-    make_signature,
-    trace,
-)
+from deepfake.training.step import StepOptions, TrainStep, make_signature, trace
 
 
-class AccumulatedStep:
-    """Called like ``step.TrainStep``; each worker's slice is taken in ``parts`` near-equal parts."""
+class AccumulatedStep(TrainStep):
+    """The same step; each worker's slice is taken in ``parts`` near-equal parts."""
 
     def __init__(
         self,
@@ -40,52 +32,40 @@ class AccumulatedStep:
         parts: int,
         options: StepOptions = StepOptions(),  # noqa: B008 - frozen
     ) -> None:
+        self._parts = parts
+        super().__init__(network, variables, optimizer, collective, options)
+
+    def _trace(self, options: StepOptions) -> None:
         import tensorflow as tf
 
-        keras = keras_runtime.start_keras()
-        self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
-        self._optimizer, self._collective, self._parts = optimizer, collective, parts
-        pooled = network.get_layer(POOL_LAYER).output
-        self._backbone = keras.Model(network.inputs, pooled)
-        self._objective = Objective(network, pooled, collective, options.masks.batch, **options.loss)
-        self._update = Update(variables, optimizer, collective, options.average)
+        pooled = self._network.get_layer(POOL_LAYER).output
+        self._backbone = keras_runtime.start_keras().Model(self._network.inputs, pooled)
+        self._objective = self._make_objective(pooled, options)
         in_backbone = {id(variable) for variable in self._backbone.trainable_variables}
         self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) not in in_backbone]
         self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) in in_backbone]
-        self._masks = options.masks
-        crops, labels = make_signature()
+        crops, labels, scalar, *drawing = make_signature()
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))
-        scalar = tf.TensorSpec([], tf.float32)
-
-        drawing = make_drawing_signature()
-
         xla = options.jit_compile
         self._features = trace(self._run_features, [crops, *drawing], xla)
         self._learn_head = trace(self._run_head, [features, labels, scalar, *drawing], xla)
         self._learn_backbone = trace(self._run_backbone, [crops, features, *drawing], xla)
         self._finish = trace(self._run_update, [scalar, scalar], xla)
 
-    def __call__(
-        self, crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None = None, step: int = 0
-    ) -> np.ndarray:
-        """As ``TrainStep``: learn from this worker's slice, give its scores ``(n,) float32``."""
+    def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any]:
         import tensorflow as tf
 
-        crops, labels, places, present = fill_empty_slice(crops, labels, places)
+        *_, now, places = rest
         size = -(-len(crops) // self._parts)
-        now, there = tf.constant(step, tf.int64), tf.constant(places, tf.int64)
         cuts = [slice(start, start + size) for start in range(0, len(crops), size)]
-        parts = [(tf.constant(crops[cut]), now, there[cut]) for cut in cuts]
+        parts = [(tf.constant(crops[cut]), now, places[cut]) for cut in cuts]
         features = tf.concat([self._features(*part) for part in parts], 0)
-        upstream, count, loss, scores = self._learn_head(
-            features, tf.constant(labels, tf.float32), tf.constant(float(present)), now, there
-        )
+        upstream, count, loss, scores = self._learn_head(features, *rest)
         if self._of_backbone:
             for cut, (part, *drawing) in zip(cuts, parts, strict=True):
                 self._learn_backbone(part, upstream[cut], *drawing)
-        self.loss = float(self._finish(count, loss))
-        return scores.numpy()[: len(crops) if present else 0]
+        return scores, self._finish(count, loss)
 
     def _run_features(self, part: Any, step: Any, places: Any) -> Any:
         with self._masks.drawing(step, places):
@@ -95,17 +75,12 @@ class AccumulatedStep:
         """Leave the head's gradients; what it sends back, and size, loss and scores of the slice."""
         return self._collective.run(self._local_head, arguments)
 
-    def _local_head(
-        self, features: Any, labels: Any, present: Any, step: Any, places: Any
-    ) -> tuple[Any, Any, Any, Any]:
+    def _local_head(self, features: Any, *rest: Any) -> tuple[Any, Any, Any, Any]:
         import tensorflow as tf
 
-        count = tf.cast(tf.shape(features)[0], tf.float32) * present
-        drawing = self._masks.drawing(step, places)
-        with drawing, self._collective.counting(present), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             tape.watch(features)
-            logits, loss, whole = self._objective(features, labels, present, places)
-            whole = self._optimizer.scale_loss(whole)
+            whole, count, loss, logits = self._compute_loss(features, *rest)
         learn = [self._update.variables[i].value for i in self._of_head]
         gradients, upstream = tape.gradient(whole, (learn, features))
         for i, gradient in zip(self._of_head, gradients, strict=True):

@@ -38,12 +38,9 @@ class Learner:
         self._average = WeightAverage(averaged, settings.ema) if settings.ema else None
         loss = {name: getattr(settings, name) for name in ("label_smoothing", "uniformity", "alignment")}
         options = StepOptions(masks, loss, settings.jit_compile, self._average)
-        self.train: TrainStep | AccumulatedStep
-        if settings.accumulate > 1:
-            parts = settings.accumulate
-            self.train = AccumulatedStep(self.network, variables, self.optimizer, collective, parts, options)
-        else:
-            self.train = TrainStep(self.network, variables, self.optimizer, collective, options)
+        known = (self.network, variables, self.optimizer, collective)
+        parts = settings.accumulate
+        self.train = AccumulatedStep(*known, parts, options) if parts > 1 else TrainStep(*known, options)
         self.score = ScoreStep(self.network)
 
     @property

@@ -53,7 +53,7 @@ class Update:
         return total[:-2], total[-2], total[-1]
 
     def apply(self, gradients: Any, count: Any) -> None:
-        """Change the weights by what ``total`` gave. For use inside a trace, outside ``collective.run``."""
+        """Change the weights by what ``sum_up`` gave. For use inside a trace, outside ``collective.run``."""
         import tensorflow as tf
 
         if self._collective.world > 1:
@@ -89,15 +89,19 @@ class TrainStep:
         collective: Collective,
         options: StepOptions = StepOptions(),
     ) -> None:
-        import tensorflow as tf
-
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
-        self._optimizer, self._collective = optimizer, collective
+        self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
         self._masks = options.masks
-        self._objective = Objective(network, network.inputs, collective, options.masks.batch, **options.loss)
-        signature = [*make_signature(), tf.TensorSpec([], tf.float32), *make_drawing_signature()]
-        self._step = trace(self._run, signature, options.jit_compile)
+        self._trace(options)
+
+    def _trace(self, options: StepOptions) -> None:
+        """Make the graphs."""
+        self._objective = self._make_objective(self._network.inputs, options)
+        self._step = trace(self._run, make_signature(), options.jit_compile)
+
+    def _make_objective(self, inputs: Any, options: StepOptions) -> Objective:
+        return Objective(self._network, inputs, self._collective, options.masks.batch, **options.loss)
 
     def __call__(
         self, crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None = None, step: int = 0
@@ -112,31 +116,43 @@ class TrainStep:
         import tensorflow as tf
 
         crops, labels, places, present = fill_empty_slice(crops, labels, places)
-        scores, loss = self._step(
-            tf.constant(crops), tf.constant(labels, tf.float32), tf.constant(float(present)),
-            tf.constant(step, tf.int64), tf.constant(places, tf.int64),
-        )  # fmt: skip
+        drawing = tf.constant(step, tf.int64), tf.constant(places, tf.int64)
+        scores, loss = self._learn(
+            crops, tf.constant(labels, tf.float32), tf.constant(float(present)), *drawing
+        )
         self.loss = float(loss)
         return scores.numpy()[: len(crops) if present else 0]
+
+    def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any]:
+        """Scores and loss of a slice; ``rest``: labels, whether it counts, the step and the crops' places."""
+        import tensorflow as tf
+
+        return self._step(tf.constant(crops), *rest)
 
     def _run(self, *arguments: Any) -> Any:
         gradients, count, loss, scores = self._collective.run(self._local, arguments)
         self._update.apply(gradients, count)
         return scores, loss / count
 
-    def _local(
-        self, crops: Any, labels: Any, present: Any, step: Any, places: Any
-    ) -> tuple[Any, Any, Any, Any]:
+    def _local(self, *arguments: Any) -> tuple[Any, Any, Any, Any]:
         """Gradients summed over the global batch, its size, its summed loss, and this slice's scores."""
         import tensorflow as tf
 
-        count = tf.cast(tf.shape(crops)[0], tf.float32) * present
-        drawing = self._masks.drawing(step, places)
-        with drawing, self._collective.counting(present), tf.GradientTape() as tape:
-            logits, loss, whole = self._objective(crops, labels, present, places)
-            whole = self._optimizer.scale_loss(whole)
+        with tf.GradientTape() as tape:
+            whole, count, loss, logits = self._compute_loss(*arguments)
         gradients = tape.gradient(whole, [variable.value for variable in self._update.variables])
         return *self._update.sum_up(gradients, count, loss), tf.sigmoid(logits)
+
+    def _compute_loss(
+        self, inputs: Any, labels: Any, present: Any, step: Any, places: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        """What is to be lowered, as the optimizer scales it; the slice's size, cross-entropy and logits."""
+        import tensorflow as tf
+
+        count = tf.cast(tf.shape(inputs)[0], tf.float32) * present
+        with self._masks.drawing(step, places), self._collective.counting(present):
+            logits, loss, whole = self._objective(inputs, labels, present, places)
+        return self._optimizer.scale_loss(whole), count, loss, logits
 
 
 class ScoreStep:
@@ -153,18 +169,12 @@ class ScoreStep:
 
 
 def make_signature() -> list[Any]:
-    """Of traced functions that take crops and labels."""
+    """What a step is traced for: crops, labels, whether they count, its number, the crops' places."""
     import tensorflow as tf
 
-    crops = tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8)
-    return [crops, tf.TensorSpec([None], tf.float32)]
-
-
-def make_drawing_signature() -> list[Any]:
-    """Of traced functions that take the number of the step and the crops' places in the global batch."""
-    import tensorflow as tf
-
-    return [tf.TensorSpec([], tf.int64), tf.TensorSpec([None], tf.int64)]
+    shapes: tuple[list[int | None], ...] = ([None, INPUT_SIZE, INPUT_SIZE, 3], [None], [], [], [None])
+    kinds = (tf.uint8, tf.float32, tf.float32, tf.int64, tf.int64)
+    return list(map(tf.TensorSpec, shapes, kinds))
 
 
 def fill_empty_slice(
