@@ -1,9 +1,11 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log, a warning where there is none."""
+"""What a job shows of its progress: a bar, a line now and then, warnings. What libraries add is kept off."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -77,3 +79,23 @@ def repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+@contextmanager
+def hide_lines(*words: bytes) -> Iterator[None]:
+    """Keep lines with any of these words off the error output, whatever of this process writes them.
+
+    Libraries' compiled parts write there too. All other lines of the block come at its end.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if not any(one in line for one in words)))

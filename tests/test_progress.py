@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 import pytest
 
-from deepfake.progress import Progress, warn_if_slow
+from deepfake.progress import Progress, hide_lines, warn_if_slow
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +52,11 @@ def test_work_that_goes_on_says_nothing(caplog: pytest.LogCaptureFixture) -> Non
     with warn_if_slow("waiting", 3600):
         pass
     assert not caplog.records and threading.active_count() == before
+
+
+def test_what_a_library_says_of_itself_is_kept_off_the_error_output_and_all_else_is_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with hide_lines(b"on by default", b"greetings"):
+        os.write(2, b"a library's greetings\nan error\nan option is on by default\na warning\n")
+    assert capfd.readouterr().err == "an error\na warning\n"

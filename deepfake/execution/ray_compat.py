@@ -9,8 +9,6 @@ import importlib
 import json
 import os
 import pkgutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 from ray.experimental import internal_kv
+
+from deepfake.progress import hide_lines
 
 _TRAINER = "ray.train.v2.api.data_parallel_trainer"
 _CONSTANTS = "ray.train.v2._internal.constants"
@@ -188,7 +188,7 @@ def quiet_driver() -> Iterator[None]:
         mine = _LEVEL not in os.environ
         os.environ.setdefault(_LEVEL, "fatal")  # read once, by this process's core; Ray's others have started
         try:
-            with _without_line(_LEVEL.encode()):  # it says that it has read it
+            with hide_lines(_LEVEL.encode()):  # it says that it has read it
                 return connect(*arguments, **named)
         finally:
             if mine:
@@ -202,23 +202,6 @@ def quiet_driver() -> Iterator[None]:
 
 
 _LEVEL = "RAY_BACKEND_LOG_LEVEL"
-
-
-@contextmanager
-def _without_line(words: bytes) -> Iterator[None]:
-    """Keep lines with these words from the screen, whoever in this process writes them; others come late."""
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(screen, 2)
-            os.close(screen)
-            held.seek(0)
-            os.write(2, b"".join(line for line in held if words not in line))
 
 
 def _without_wanted_deaths(show: Callable[..., None]) -> Callable[..., None]:

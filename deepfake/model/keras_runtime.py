@@ -7,13 +7,16 @@ import gc
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
+
+from deepfake.progress import hide_lines
 
 log = logging.getLogger(__name__)
 
+# What TensorFlow says at its first import, some of it before its logging is set up and so whatever
+# ``TF_CPP_MIN_LOG_LEVEL`` is.
 _GREETINGS = (b"All log messages before absl::InitializeLog()", b"oneDNN custom operations are on")
 
 
@@ -36,7 +39,8 @@ def start_keras(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _keep_memory()
     silence_tensorflow()
-    with _hide_greetings(), _import_lean():
+    first = "tensorflow" not in sys.modules
+    with hide_lines(*_GREETINGS) if first else nullcontext(), _import_lean():
         import keras
         import tensorflow as tf
 
@@ -136,29 +140,6 @@ def hide_modules(*names: str) -> Iterator[None]:
                 sys.modules.pop(name, None)
             else:
                 sys.modules[name] = module
-
-
-@contextmanager
-def _hide_greetings() -> Iterator[None]:
-    """Keep what TensorFlow says of itself at its first import off the error output; all else comes later.
-
-    It says some of it before its logging is set up, so ``TF_CPP_MIN_LOG_LEVEL`` does not reach that.
-    """
-    if "tensorflow" in sys.modules:
-        yield
-        return
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(before, 2)
-            os.close(before)
-            said.seek(0)
-            os.write(2, b"".join(line for line in said if not any(words in line for words in _GREETINGS)))
 
 
 def list_versions() -> dict[str, str]:
