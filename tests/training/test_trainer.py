@@ -25,7 +25,9 @@ from tests.small_network import small_network
 @pytest.fixture(autouse=True)
 def build_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is built in a moment, in place of EfficientNetB0."""
-    monkeypatch.setattr(trainer, "build_network", lambda *_: small_network(keras_runtime.start_keras()))
+    monkeypatch.setattr(
+        trainer, "build_starting_network", lambda *_: small_network(keras_runtime.start_keras())
+    )
 
 
 def begin(

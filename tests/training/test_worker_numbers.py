@@ -37,7 +37,7 @@ from deepfake.training.validation import collect_faces, number_choosing_videos
 from tests.small_network import small_network
 
 if small:
-    trainer.build_network = lambda *_: small_network(keras)
+    trainer.build_starting_network = lambda *_: small_network(keras)
 model = ModelConfig(backbone="mobilenet025", weights="none", dense_units=16)
 config = TrainJobConfig(input=crops, output=folder, model=model, training=TrainingConfig(**options))
 opened = dataset.open_crops(crops, Storage())
