@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,35 @@ def test_it_is_a_script_with_options_of_sbatch_and_wants_a_command() -> None:
     assert {"nodes", "ntasks-per-node", "cpus-per-task", "time", "signal"} <= set(options)
     done = subprocess.run(["bash", str(SBATCH)], text=True, capture_output=True, check=False)
     assert done.returncode == 2 and "usage: sbatch" in done.stderr
+
+
+@pytest.mark.parametrize(("signum", "status"), [(None, 3), (signal.SIGTERM, 143)], ids=["ends", "is stopped"])
+def test_the_job_s_exit_status_is_the_script_s_also_after_slurm_s_signal(
+    tmp_path: Path, signum: signal.Signals | None, status: int
+) -> None:
+    """With nodes that do nothing, and a job that says so when it is told to stop."""
+    for name, text in {
+        "srun": "#!/bin/sh\nexec sleep 60\n",
+        "python": "#!/bin/sh\ncat >/dev/null\n",  # that waits for the nodes
+        "job": "#!/bin/bash\ntrap 'echo in order; kill $!; exit 143' TERM\necho begun\n"
+        "sleep $1 & wait $!\nexit 3\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    slurm = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_NNODES": "2",
+        "SLURMD_NODENAME": "127.0.0.1",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
+    command = ["bash", str(SBATCH), "job", "0.1" if signum is None else "60"]
+    script = subprocess.Popen(command, env=os.environ | slurm, text=True, stdout=subprocess.PIPE)
+    assert script.stdout is not None and script.stdout.readline() == "begun\n"
+    if signum is not None:
+        script.send_signal(signum)
+    printed, _ = script.communicate(timeout=running.HANGS_SECONDS)
+    assert script.returncode == status
+    assert ("in order" in printed) == (signum is not None)
 
 
 @pytest.mark.slow
