@@ -25,6 +25,10 @@ from tests.jobs import Job
 from tests.small_network import list_small_model_words
 
 TIMES = ("_seconds", "_per_second", "_per_hour")
+STAGES = {
+    "evaluate": ("planning", "starting", "scoring", "measuring", "report"),
+    "leakcheck": ("planning", "starting", "scanning", "comparing", "report"),
+}
 OPTIONS = ("--detector.name", "haar", "--sampling.every_n", "15", "--limit", "6")
 
 
@@ -100,9 +104,10 @@ def test_both_ways_evaluate_and_check_for_leaks_alike(ffpp_small: Path, tmp_path
     options = {
         "evaluate": (
             "--bundle", tmp_path / "bundle", "--evaluation.bootstrap", "20", "--evaluation.split", "all",
-            "--evaluation.robustness", "true", "--evaluation.allow_overlap", "true",
+            "--evaluation.robustness", "true", "--evaluation.robustness_videos", "4",
+            "--evaluation.allow_overlap", "true",
         ),
-        "leakcheck": (),
+        "leakcheck": ("--leakcheck.bootstrap", "20"),
     }  # fmt: skip
     for job, more in options.items():
         for start in ("never", "always"):
@@ -112,6 +117,8 @@ def test_both_ways_evaluate_and_check_for_leaks_alike(ffpp_small: Path, tmp_path
             done = subprocess.run(command, env=running.environment(), capture_output=True, text=True)
             assert done.returncode == 0 or job == "leakcheck", done.stderr
             assert ("is done in this process" in done.stderr) == (start == "never")
+            told = json.loads((tmp_path / job / start / "_summary.json").read_text())
+            assert sum(told[f"{stage}_seconds"] for stage in STAGES[job]) <= told["wall_seconds"]
     found = [
         json.loads((tmp_path / f"evaluate/{start}/metrics.json").read_text()) for start in ("never", "always")
     ]

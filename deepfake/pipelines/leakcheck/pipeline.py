@@ -15,7 +15,7 @@ from deepfake.execution import session
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
-from deepfake.outcome import Outcome
+from deepfake.outcome import Outcome, StageSeconds
 from deepfake.pipelines.leakcheck import (
     duplicates,
     findings,
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 def run(config: LeakcheckJobConfig) -> Outcome:
     """Do the whole job; the outcome's problem is what ``leakcheck.fail_on`` names."""
+    stages = StageSeconds()
     storage = Storage(config.storage)
     config = config.model_copy(
         update={"input": make_absolute(config.input), "output": make_absolute(config.output)}
@@ -50,8 +51,10 @@ def run(config: LeakcheckJobConfig) -> Outcome:
     if config.dry_run:
         return Outcome(describe_input(loaded, known))
     with lock.hold(config.output, storage):
-        result = run_checks(loaded, known, config, storage)
+        stages.end("planning")
+        result = run_checks(loaded, known, config, storage, stages)
         look_at = _write_result(result, config, storage)
+        stages.end("report")
     summary = {
         **describe_input(loaded, known),
         "pictures": result.pictures.num_rows,
@@ -61,6 +64,7 @@ def run(config: LeakcheckJobConfig) -> Outcome:
         "probes": {probe.group: probe.verdict for probe in result.probes},
         "warnings": result.warnings,
         "verdict": result.verdict,
+        **stages.found,
     }
     if result.unreadable:
         summary["unreadable"] = result.unreadable
@@ -84,7 +88,11 @@ def describe_input(loaded: LeakcheckInput, known: uploads.Uploads | None) -> dic
 
 
 def run_checks(
-    loaded: LeakcheckInput, known: uploads.Uploads | None, config: LeakcheckJobConfig, storage: Storage
+    loaded: LeakcheckInput,
+    known: uploads.Uploads | None,
+    config: LeakcheckJobConfig,
+    storage: Storage,
+    stages: StageSeconds,
 ) -> LeakcheckResult:
     """Run every check."""
     options = config.leakcheck
@@ -96,7 +104,9 @@ def run_checks(
     if options.pixels or loaded.kind == "catalog":
         core_seconds = scan.estimate_core_seconds(loaded, options.pixels)
         with session.open_session(config.ray, core_seconds):
+            stages.end("starting")
             pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
+            stages.end("scanning")
     if loaded.kind == "catalog":
         videos = _add_facts(videos, pictures)
     found += duplicates.find_duplicate_files(videos)
@@ -128,6 +138,7 @@ def run_checks(
         not_looked_for.append("probe")
     for text in [*failing, *warnings]:
         log.warning(text)
+    stages.end("comparing")
     return LeakcheckResult(
         loaded, found, probed, known, pictures, failing, warnings, not_looked_for,
         {kind: counts[kind] for kind in findings.FAILS_AS if counts[kind]},

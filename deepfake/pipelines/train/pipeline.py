@@ -7,7 +7,6 @@ job is unfinished; started again with the same output and configuration, it goes
 import json
 import logging
 import math
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +47,7 @@ from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
 from deepfake.model.starting_point import read_starting_bundle
 from deepfake.model.verdicts import explain_unproven
-from deepfake.outcome import Outcome
+from deepfake.outcome import Outcome, StageSeconds
 from deepfake.pipelines.train import model_card, plots, starting_bundle
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
@@ -82,6 +81,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     ``callbacks`` makes Keras callbacks of the caller's own, anew on each worker. They see global values. Of
     their attributes, numbers and strings outlive a restart.
     """
+    stages = StageSeconds()
     storage = Storage(config.storage)
     config = _make_uris_absolute(config)
     check_backbone(config.model, config.training.fine_tune_blocks)
@@ -102,7 +102,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     if config.dry_run:
         return Outcome(plan)
     with lock.hold(config.output, storage) as mine:
-        return _train(config, storage, crops, rows, plan, mine, callbacks, start)
+        return _train(config, storage, crops, rows, plan, mine, callbacks, start, stages)
 
 
 def _train(
@@ -114,6 +114,7 @@ def _train(
     mine: lock.Lock,
     callbacks: MakeCallbacks | None,
     start: BundleInfo | None,
+    stages: StageSeconds,
 ) -> Outcome:
     data_sha256 = crops.hash_crops()
     identity = hash_run(config, data_sha256)
@@ -123,7 +124,6 @@ def _train(
         log.info("%s: this very training is finished already", config.output)
         return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
     prepare_environment()
-    started = time.monotonic()
     settings = config.training
     run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
     cut = parse_section(crops.config, "crop", CropConfig)
@@ -131,7 +131,9 @@ def _train(
     videos = validation.number_choosing_videos(faces)
     task = TrainingTask(config, crops.files, rows["train"], rows["val"], videos, cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
+    stages.end("planning")
     with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings), SMALL_SECONDS):
+        stages.end("starting")
         if not session.workers_exist():
             if settings.workers > 1 or settings.use_gpu:
                 raise UsageError(
@@ -143,11 +145,12 @@ def _train(
             if settings.use_gpu:
                 session.require_gpus(config.ray, "training.use_gpu", settings.workers)
             result = run_workers(run, train_worker, told, storage, mine)
+        stages.end("training")
     mine.check()
     info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256, start)
     storage.remove(join(config.output, CHECKPOINTS))
-    plan["training_seconds"] = round(time.monotonic() - started, 1)
-    return make_outcome(info, plan, config)
+    stages.end("report")
+    return make_outcome(info, plan | stages.found, config)
 
 
 def estimate_core_seconds(
