@@ -134,7 +134,7 @@ def from_ipc(data: bytes | bytearray) -> pa.Table:
 def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
     """Raise ``TableError`` unless a Parquet file's schema is that of table ``name``."""
     metadata = {
-        key.decode(): value.decode()
+        key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in (file_schema.metadata or {}).items()
         if key.startswith(b"deepfake.")
     }
@@ -271,5 +271,15 @@ def _open_file(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(source) as file:
             check_file(where, file.schema_arrow, name)
             yield file
-    except pa.ArrowInvalid as error:
-        raise TableError(f"{where}: not a whole Parquet file: {error}") from None
+    except pa.ArrowException as error:
+        raise TableError(f"{where}: not a whole Parquet file: {_read_first_line(error)}") from None
+    except OSError as error:
+        if (
+            type(error) is not OSError or error.errno is not None
+        ):  # Arrow's own, of damaged pages, has no number
+            raise
+        raise TableError(f"{where}: not a whole Parquet file: {_read_first_line(error)}") from None
+
+
+def _read_first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
