@@ -33,6 +33,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["DEEPFAKE_YUNET_URLS"] = ""  # no job of a test fetches anything, whatever the machine can reach
 os.environ.update(running.FAIR)
 
+_ray = ExitStack()
+
 SLOW_SECONDS = 20  # of a test marked slow that does not say how slow
 
 # What makes a test too long for `--fast`: its marks, the fixtures it asks for, what its module imports.
@@ -92,7 +94,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for mark in item.iter_markers("slow"):
             slow[item.path] += mark.args[0] if mark.args else SLOW_SECONDS
-    items.sort(key=lambda item: -slow[item.path])
+    # Within a file those that ask for Ray come last, so that it is started once.
+    items.sort(
+        key=lambda item: (-slow[item.path], item.path, "ray_session" in getattr(item, "fixturenames", ()))
+    )
     if DATA.is_dir():
         return
     skip = pytest.mark.skip(reason=f"no real clips at {DATA}; set DEEPFAKE_TEST_DATA to have this run")
@@ -126,14 +131,32 @@ def cases() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """One embedded Ray of two CPUs for the whole test session."""
-    from deepfake.config import RayConfig
-    from deepfake.execution.session import open_session
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Ray runs for a test that asks for it, and on for those that come next and ask as well.
 
-    with open_session(RayConfig(address=None, num_cpus=2, object_store_mb=256)):
-        yield
+    Jobs of the others do their work in this process, as they do for whoever starts no Ray.
+    """
+    if "ray_session" not in getattr(item, "fixturenames", ()):
+        _ray.close()
+    elif not _ray_runs():
+        from deepfake.config import RayConfig
+        from deepfake.execution.session import open_session
+
+        _ray.enter_context(open_session(RayConfig(address=None, num_cpus=2, object_store_mb=256)))
+
+
+def pytest_sessionfinish() -> None:
+    _ray.close()
+
+
+def _ray_runs() -> bool:
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> None:
+    """One embedded Ray of two CPUs, whose workers do the work; see ``pytest_runtest_setup``."""
+    assert _ray_runs()
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def test_a_copy_of_a_video_that_was_read_in_part_is_left_out(tmp_path: Path) -> 
     assert rest["video_id"].to_pylist() == ["longer", "other"]
 
 
-def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path, ray_session: None) -> None:
+def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path) -> None:
     catalog = _catalog(tmp_path, {"a": b"same", "b": b"else", "c": b"same", "d": b"alone"})
     config = PreprocessJobConfig(input=str(tmp_path), output=str(tmp_path / "out"))
     output = Output(config.output, Storage(), "0" * 64, {"videos": "", "crops": ""})
@@ -97,9 +97,7 @@ def test_a_run_that_starts_again_reads_no_file_twice(tmp_path: Path, ray_session
 
 
 @pytest.mark.slow
-def test_the_job_decodes_copies_once_and_lists_them_in_the_manifest(
-    ffpp_small: Path, tmp_path: Path, ray_session: None
-) -> None:
+def test_the_job_decodes_copies_once_and_lists_them_in_the_manifest(ffpp_small: Path, tmp_path: Path) -> None:
     clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0].read_bytes()
     archive = tmp_path / "archive"
     archive.mkdir()

@@ -73,7 +73,7 @@ def test_five_hundred_broken_files_each_get_a_status(
 
 
 def test_scoring_gives_each_of_them_the_status_that_preprocessing_gave(
-    broken: tuple[Path, list[str]], preprocessed: pd.DataFrame, tmp_path: Path, ray_session: None
+    broken: tuple[Path, list[str]], preprocessed: pd.DataFrame, tmp_path: Path
 ) -> None:
     bundle = red_is_fake(str(tmp_path / "bundle"))
     settings = _settings(broken[0], tmp_path / "scores") | {

@@ -29,9 +29,7 @@ NAMES = [
 ]
 
 
-def test_no_name_of_a_video_leads_out_of_the_output_or_onto_its_own_files(
-    tmp_path: Path, ray_session: None
-) -> None:
+def test_no_name_of_a_video_leads_out_of_the_output_or_onto_its_own_files(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     with (folder / "videos.csv").open("w", newline="") as file:

@@ -46,9 +46,7 @@ def test_the_worst_errors_are_one_of_each_video_worst_first(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_an_evaluation_shows_its_worst_errors_and_how_much_heat_is_on_the_blending(
-    tmp_path: Path, ray_session: None
-) -> None:
+def test_an_evaluation_shows_its_worst_errors_and_how_much_heat_is_on_the_blending(tmp_path: Path) -> None:
     """A network that looks for red is wrong about red reals and blue fakes, and the maps show why."""
     rows = [
         coloured(video, frame, label, colour)

@@ -183,7 +183,7 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
 
 
 @pytest.mark.slow
-def test_worse_crops_are_scored_and_other_data_sets_stand_beside(tmp_path: Path, ray_session: None) -> None:
+def test_worse_crops_are_scored_and_other_data_sets_stand_beside(tmp_path: Path) -> None:
     bundle = str(tmp_path / "bundle")
     small_bundle.red_is_fake(bundle, crop=CropConfig())
     uri = write(tmp_path / "in", "crops", crops())

@@ -52,7 +52,7 @@ def clean() -> list[dict[str, Any]]:
 
 
 def test_a_clean_data_set_ends_with_0_and_says_what_it_could_not_tell(
-    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri, out = write(tmp_path / "in", clean()), tmp_path / "out"
     assert leakcheck("--input", uri, "--output", out) == cli.DONE
@@ -70,7 +70,7 @@ def test_a_clean_data_set_ends_with_0_and_says_what_it_could_not_tell(
 
 
 def test_every_kind_of_overlap_is_found_and_the_job_ends_with_1(
-    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = clean()
     rows += [
@@ -101,7 +101,7 @@ def test_every_kind_of_overlap_is_found_and_the_job_ends_with_1(
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("[]", cli.DONE), ('["near_duplicate"]', cli.FAILED)])
-def test_what_fails_is_the_users_choice(tmp_path: Path, ray_session: None, fail_on: str, status: int) -> None:
+def test_what_fails_is_the_users_choice(tmp_path: Path, fail_on: str, status: int) -> None:
     rows = [*clean(), crop("test/nearly.mp4", cv2.GaussianBlur(face(0), (0, 0), 1.0), 1, split="test")]
     uri = write(tmp_path / "in", rows)
     assert leakcheck("--input", uri, "--output", tmp_path / "out", "--leakcheck.fail_on", fail_on) == status
@@ -112,7 +112,7 @@ def test_what_fails_is_the_users_choice(tmp_path: Path, ray_session: None, fail_
 
 
 def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
-    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = []
     for i in range(60):
@@ -132,7 +132,7 @@ def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
     assert leakcheck("--input", uri, "--output", out, "--leakcheck.fail_on", '["probe"]') == cli.FAILED
 
 
-def test_the_same_crops_in_other_files_give_the_same_findings(tmp_path: Path, ray_session: None) -> None:
+def test_the_same_crops_in_other_files_give_the_same_findings(tmp_path: Path) -> None:
     rows = [*clean(), crop("test/nearly.mp4", cv2.GaussianBlur(face(0), (0, 0), 1.0), 1, split="test")]
     write(tmp_path / "a" / "in", rows)
     write(tmp_path / "b" / "in", rows[5:] + rows[:5])
@@ -183,9 +183,7 @@ def test_crops_that_are_there_twice_are_refused_before_any_is_looked_at(
     assert "3 faces are there twice" in capsys.readouterr().err
 
 
-def test_files_that_are_no_pictures_are_counted_and_cost_the_error_budget(
-    tmp_path: Path, ray_session: None
-) -> None:
+def test_files_that_are_no_pictures_are_counted_and_cost_the_error_budget(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / "in" / "real").mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "in" / "real" / f"{i}.png"), face(i))
@@ -197,9 +195,7 @@ def test_files_that_are_no_pictures_are_counted_and_cost_the_error_budget(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_the_copies_between_the_labelled_faces_train_and_val_are_found(
-    tmp_path: Path, ray_session: None, data: Path
-) -> None:
+def test_the_copies_between_the_labelled_faces_train_and_val_are_found(tmp_path: Path, data: Path) -> None:
     by_content: dict[str, list[str]] = defaultdict(list)
     for path in sorted((data / "faces").rglob("*.jpg")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -220,7 +216,7 @@ def test_the_copies_between_the_labelled_faces_train_and_val_are_found(
 @pytest.mark.data
 @pytest.mark.slow
 def test_subjects_in_two_splits_of_the_real_clips_are_found_and_so_are_their_near_copies(
-    tmp_path: Path, ray_session: None, data: Path
+    tmp_path: Path, data: Path
 ) -> None:
     listed = list(csv.DictReader((data / "videos" / "videos.csv").open()))
     split = {row["path"]: ("train", "val", "test")[i % 3] for i, row in enumerate(listed)}

@@ -116,9 +116,7 @@ def test_another_configuration_never_mixes_with_old_rows(made: Path, ffpp_small:
         pipeline.run(_config(ffpp_small, made, sampling={"every_n": 7}))
 
 
-def test_new_videos_are_added_and_the_old_ones_left_alone(
-    ffpp_small: Path, tmp_path: Path, ray_session: None
-) -> None:
+def test_new_videos_are_added_and_the_old_ones_left_alone(ffpp_small: Path, tmp_path: Path) -> None:
     clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[:3]
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -135,7 +133,7 @@ def test_new_videos_are_added_and_the_old_ones_left_alone(
 
 
 def test_a_file_that_could_not_be_read_is_tried_again_and_a_broken_one_only_where_that_is_asked_for(
-    ffpp_small: Path, tmp_path: Path, ray_session: None
+    ffpp_small: Path, tmp_path: Path
 ) -> None:
     clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[:3]
     archive, output = tmp_path / "archive", tmp_path / "crops"
@@ -292,9 +290,7 @@ def test_the_command_line_says_what_was_done(ffpp_small: Path, tmp_path: Path) -
 
 
 @pytest.mark.data
-def test_genuine_ffpp_clips_give_the_frames_and_faces_that_are_there(
-    data: Path, tmp_path: Path, ray_session: None
-) -> None:
+def test_genuine_ffpp_clips_give_the_frames_and_faces_that_are_there(data: Path, tmp_path: Path) -> None:
     config = _config(data / "ffpp", tmp_path / "crops", catalog={"splits_dir": str(data / "ffpp_splits")})
     outcome = pipeline.run(config)
     summary, sheets = outcome.summary, outcome.look_at

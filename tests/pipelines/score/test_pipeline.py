@@ -73,7 +73,7 @@ def archive(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scored(archive: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+def scored(archive: Path, bundle: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("scored") / "scores"
     pipeline.run(_config(archive, bundle, output, report={"heat_maps": True}))
     return output
@@ -199,7 +199,7 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_frames_are_scored_as_their_video_and_what_is_not_read_is_counted(
-    bundle: str, ffpp_small: Path, tmp_path: Path, ray_session: None
+    bundle: str, ffpp_small: Path, tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive"
     (archive / "frames/clip").mkdir(parents=True)
@@ -290,7 +290,7 @@ def test_verification_finds_scores_and_files_that_were_changed(
 
 @pytest.mark.parametrize("budget", ["2 videos", "0.001s"])
 def test_a_budget_leaves_whole_tables_and_the_same_command_goes_on(
-    archive: Path, bundle: str, scored: Path, tmp_path: Path, ray_session: None, budget: str
+    archive: Path, bundle: str, scored: Path, tmp_path: Path, budget: str
 ) -> None:
     output = tmp_path / "scores"
     numbers = pipeline.run(_config(archive, bundle, output, budget=budget)).summary
@@ -320,7 +320,7 @@ def test_an_output_that_another_job_writes_is_refused(archive: Path, bundle: str
 
 @pytest.mark.slow
 def test_a_video_that_is_done_again_has_one_row_in_every_table(
-    archive: Path, bundle: str, scored: Path, tmp_path: Path, ray_session: None
+    archive: Path, bundle: str, scored: Path, tmp_path: Path
 ) -> None:
     mine, output = tmp_path / "archive", tmp_path / "scores"
     mine.mkdir()
@@ -351,7 +351,7 @@ def test_a_video_that_is_done_again_has_one_row_in_every_table(
 
 @pytest.mark.slow
 def test_new_videos_are_scored_and_the_others_left_as_they_are(
-    archive: Path, bundle: str, ffpp_small: Path, tmp_path: Path, ray_session: None
+    archive: Path, bundle: str, ffpp_small: Path, tmp_path: Path
 ) -> None:
     mine, output = tmp_path / "archive", tmp_path / "scores"
     mine.mkdir()
