@@ -112,15 +112,17 @@ def _import_lean() -> Iterator[None]:
 
     That is half of the import's time: wrappers for scikit-learn, galleries of pictures with Matplotlib, what
     takes batches of pandas or of SciPy. Keras does without them where they are missing. A sixth is for
-    collecting garbage among what stays for good.
+    collecting garbage among what stays for good. Not beside Ray, whose threads import when they like, and not
+    what is there already: nobody else may miss a module meanwhile.
     """
-    if "keras" in sys.modules:
+    if "keras" in sys.modules or "ray" in sys.modules:
         yield
         return
     collects = gc.isenabled()
     gc.disable()
     try:
-        with hide_modules("matplotlib", "pandas", "scipy", "sklearn"):
+        extras = ("matplotlib", "pandas", "scipy", "sklearn")
+        with hide_modules(*(name for name in extras if name not in sys.modules)):
             yield
     finally:
         if collects:
