@@ -112,10 +112,11 @@ def _import_lean() -> Iterator[None]:
 
     That is half of the import's time: wrappers for scikit-learn, galleries of pictures with Matplotlib, what
     takes batches of pandas or of SciPy. Keras does without them where they are missing. A sixth is for
-    collecting garbage among what stays for good. Not beside Ray, whose threads import when they like, and not
-    what is there already: nobody else may miss a module meanwhile.
+    collecting garbage among what stays for good. Not where Ray runs, whose threads import when they like, and
+    not what is there already: nobody else may miss a module meanwhile.
     """
-    if "keras" in sys.modules or "ray" in sys.modules:
+    ray = sys.modules.get("ray")
+    if "keras" in sys.modules or (ray is not None and ray.is_initialized()):
         yield
         return
     collects = gc.isenabled()
