@@ -17,11 +17,13 @@ from deepfake.config import (
     BenchmarkJobConfig,
     DemoJobConfig,
     EvaluateJobConfig,
+    ExportJobConfig,
     JobConfig,
     LeakcheckJobConfig,
     PreprocessJobConfig,
     ScoreJobConfig,
     TrainJobConfig,
+    VerdictsJobConfig,
     VerifyJobConfig,
 )
 from deepfake.config.completion import write_completion
@@ -72,6 +74,20 @@ def verify(config: VerifyJobConfig) -> Outcome:
     return verify.run(config)
 
 
+def verdicts(config: VerdictsJobConfig) -> Outcome:
+    """Verdicts made again from a finished output's face scores, under another rule."""
+    from deepfake.pipelines.score import verdicts
+
+    return verdicts.run(config)
+
+
+def export(config: ExportJobConfig) -> Outcome:
+    """A bundle's network for services and phones: ONNX, OpenVINO, LiteRT or SavedModel."""
+    from deepfake.pipelines.export import pipeline
+
+    return pipeline.run(config)
+
+
 def leakcheck(config: LeakcheckJobConfig) -> Outcome:
     """What the splits share, and what gives fakes away without looking at faces."""
     from deepfake.pipelines.leakcheck import pipeline
@@ -102,6 +118,8 @@ JOBS: Mapping[str, tuple[type[JobConfig], Callable[[Any], Outcome]]] = {
     "evaluate": (EvaluateJobConfig, evaluate),
     "score": (ScoreJobConfig, score),
     "score --verify": (VerifyJobConfig, verify),
+    "verdicts": (VerdictsJobConfig, verdicts),
+    "export": (ExportJobConfig, export),
     "benchmark": (BenchmarkJobConfig, benchmark),
     "demo": (DemoJobConfig, demo),
 }

@@ -417,7 +417,7 @@ def test_what_the_command_does_not_know_is_named_and_answered_with_2(argv, said)
 
 def test_a_recipe_is_a_file_of_the_package_with_a_name():
     needed = ["--input", "crops", "--output", "model"]
-    assert list_recipes() == ["recipe:honest", "recipe:sbi", "recipe:seed"]
+    assert {"recipe:honest", "recipe:sbi", "recipe:seed"} <= set(list_recipes())
     found = load_config(TrainJobConfig, [*needed, "--config", "recipe:sbi", "--training.epochs", "3"])
     assert (found.augment.fakes, found.training.epochs) == ("sbi", 3)
 

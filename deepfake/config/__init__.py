@@ -18,16 +18,18 @@ from deepfake.config.jobs import (
     BenchmarkJobConfig,
     DemoJobConfig,
     EvaluateJobConfig,
+    ExportJobConfig,
     JobConfig,
     LeakcheckJobConfig,
     PreprocessJobConfig,
     ScoreJobConfig,
     TrainJobConfig,
+    VerdictsJobConfig,
     VerifyJobConfig,
 )
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
-from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig
-from deepfake.config.scoring import InferenceConfig, ScoringConfig
+from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig, UndecodedReportConfig
+from deepfake.config.scoring import InferenceConfig, ScoringConfig, VerdictConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig

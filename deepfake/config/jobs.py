@@ -17,8 +17,8 @@ from deepfake.config.faces import CropConfig, DetectorConfig
 from deepfake.config.io import StorageConfig
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
-from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig
-from deepfake.config.scoring import InferenceConfig, ScoringConfig
+from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig, UndecodedReportConfig
+from deepfake.config.scoring import InferenceConfig, ScoringConfig, VerdictConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
 
@@ -218,6 +218,56 @@ class VerifyJobConfig(JobConfig):
     def _output_beside_what_is_verified(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("verify") and not values.get("output"):
             return {**values, "output": f"{str(values['verify']).rstrip('/')}/verification"}
+        return values
+
+
+class VerdictsJobConfig(JobConfig):
+    """Verdicts made again from the stored face scores of a finished output; nothing is decoded or scored.
+
+    Keys of the section scoring that are not given stay as that output has them.
+    """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "scoring.operating_point",
+        "scoring.threshold",
+        "scoring.uncertain",
+        "scoring.aggregation",
+        "scoring.over_tracks",
+        "report.pages",
+    )
+
+    input: str = Field(..., description="URI of a finished output of the score job")
+    bundle: str | None = Field(
+        None,
+        description="URI of a bundle of the same network, with other thresholds or another calibration "
+        "(default: that of the input)",
+    )
+    scoring: VerdictConfig = Field(default_factory=VerdictConfig)
+    report: UndecodedReportConfig = Field(default_factory=UndecodedReportConfig)
+
+
+class ExportJobConfig(JobConfig):
+    """A bundle's network for services and phones, compared with the bundle before it is left anywhere."""
+
+    common: ClassVar[tuple[str, ...]] = ()
+
+    bundle: str = Field(..., description="URI of the model bundle")
+    format: Literal["onnx", "openvino", "litert", "saved_model"] = Field(
+        "onnx", description="what is written; onnx takes the extra 'export'"
+    )
+    output: str = Field("", description="URI of the folder that is written (default: BUNDLE/export/FORMAT)")
+    input: str | None = Field(
+        None, description="URI of a crops folder to compare on (default: made pictures, which are no faces)"
+    )
+    split: str = Field("val", description="the split whose crops are compared on")
+    crops: int = Field(64, ge=1, description="how many of them")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _output_beside_the_bundle(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("bundle") and not values.get("output"):
+            where = f"{str(values['bundle']).rstrip('/')}/export/{values.get('format', 'onnx')}"
+            return {**values, "output": where}
         return values
 
 

@@ -39,3 +39,12 @@ class ReportConfig(ThumbnailPageConfig):
         [0.5, 0.1, 0.01, 0.001],
         description="shares of fakes among all videos for which the page says how many alarms are right",
     )
+
+
+class UndecodedReportConfig(ReportConfig):
+    """The pages and plots written for people, without pictures that videos are decoded for."""
+
+    frames: int = Field(
+        0, ge=0, description="frames shown on such a page, for which its video is decoded once more"
+    )
+    heat_maps: bool = Field(False, description="and where in their faces the network looked")

@@ -23,14 +23,9 @@ class InferenceConfig(Section):
         return self.batch_size or (256 if self.use_gpu else 32)
 
 
-class ScoringConfig(InferenceConfig):
-    """How an archive is scored."""
+class VerdictConfig(Section):
+    """What makes the scores of faces into tracks, videos and verdicts."""
 
-    runtime: Literal["auto", "tensorflow", "openvino"] = Field(
-        "auto",
-        description="what computes the scores; auto: OpenVINO on CPUs where it gives TensorFlow's scores, "
-        "TensorFlow on GPUs",
-    )
     aggregation: Literal["mean", "median", "max", "top_k", "frame_max"] = Field(
         "mean",
         description="how the scores of faces become a track's and a video's; frame_max: the highest of each "
@@ -59,6 +54,16 @@ class ScoringConfig(InferenceConfig):
         3.0, ge=0, description="window over which a track's scores are averaged to find its segments"
     )
     min_faces: int = Field(1, ge=1, description="fewer faces than this give status too_short")
+
+
+class ScoringConfig(InferenceConfig, VerdictConfig):
+    """How an archive is scored."""
+
+    runtime: Literal["auto", "tensorflow", "openvino"] = Field(
+        "auto",
+        description="what computes the scores; auto: OpenVINO on CPUs where it gives TensorFlow's scores, "
+        "TensorFlow on GPUs",
+    )
     first_pass: int = Field(
         0,
         ge=0,

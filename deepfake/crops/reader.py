@@ -80,15 +80,19 @@ def read_indexed(
 
 
 def read_rows(
-    uri: str, row_groups: Mapping[int, Sequence[int]], storage: Storage, columns: Sequence[str] | None = None
+    uri: str,
+    row_groups: Mapping[int, Sequence[int]],
+    storage: Storage,
+    columns: Sequence[str] | None = None,
+    table: str = "crops",
 ) -> Iterator[tuple[int, pa.Table]]:
-    """``(row group, its chosen rows in the order given)`` of one crops file, all columns or some.
+    """``(row group, its chosen rows in the order given)`` of one file of a table, all columns or some.
 
     Raises ``UsageError`` where the file is gone.
     """
     wanted = list(columns) if columns is not None else None
     try:
-        with tables.open_table(storage, uri, "crops") as file:
+        with tables.open_table(storage, uri, table) as file:
             for group, rows in row_groups.items():
                 yield group, file.read_row_group(group, columns=wanted).take(pa.array(rows, pa.int64()))
     except FileNotFoundError:

@@ -127,7 +127,7 @@ class OpenVinoScorer:
 
 def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
     """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
-    core = _import_openvino().Core()
+    core = import_openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
         check_sizes(archive, "the network for OpenVINO", LARGEST_GRAPH_MB)
         network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
@@ -182,7 +182,7 @@ def export_network(bundle: Bundle) -> bytes:
     keras_runtime.start_keras()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    openvino = _import_openvino()
+    openvino = import_openvino()
     function = function_with_maps(bundle.network) or bundle.make_concrete_function(None)
     frozen = convert_variables_to_constants_v2(function)
     packed = io.BytesIO()
@@ -279,7 +279,7 @@ def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) ->
     log.info("%s: the network for OpenVINO; scores within %.1g of TensorFlow's", kept, difference)
 
 
-def _import_openvino() -> Any:
+def import_openvino() -> Any:
     """The module, imported so that it reports its use to nobody."""
     with keras_runtime.hide_modules("openvino_telemetry"):
         import openvino

@@ -69,7 +69,7 @@ def test_of_two_preprocess_jobs_one_works_and_no_crop_is_there_twice(
         "--catalog.splits_dir", ffpp_small / "splits", "--detector.name", "haar", "--ray.num_cpus", 2,
     )  # fmt: skip
     refusal = meet(words, output, tmp_path)
-    assert f"{output}: another job is writing this output (preprocess.py, process" in refusal
+    assert f"{output}: another job is writing this output (jobs/preprocess.py, process" in refusal
     assert " UTC); wait until it has finished, or give another --output" in refusal
     keys = pd.read_parquet(output)[["video_id", "frame_index", "face_index"]]
     assert len(keys) > 12 and not keys.duplicated().any()

@@ -97,7 +97,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
 
     @property
     def made_by(self) -> str:
-        return self.network.made_with
+        return self.judgement.made_with or "stored scores"
 
     def list_videos(self) -> pa.Table:
         if self.kept is None:
@@ -119,7 +119,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         rest = planning.select_missing(
             listed, self.output.read_finished_videos(planning.EARLIER), self.config.retry_failed
         )
-        waiting = self.output.select_waiting(stored_crops.plan_kept_units(rest, self.identity))
+        waiting = self.output.select_waiting(self.plan_kept_units(rest))
         return {
             "videos": listed.num_rows,
             "videos_to_do": sum(unit.rows.num_rows for unit in waiting),
@@ -129,12 +129,17 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             "output": self.output.root,
         }
 
+    def plan_kept_units(self, rest: pa.Table) -> list[Unit]:
+        """Units of videos whose crops were kept."""
+        return stored_crops.plan_kept_units(rest, self.identity)
+
     def describe(self) -> dict[str, Any]:
         sections = self.config.model_dump(mode="json", include=set(self.config.row_sections))
         return {
             "input": self.config.input,
             "bundle": self.config.bundle,
             "bundle_sha256": self.bundle.sha256,
+            "model_sha256": self.bundle.info.model_sha256,
             **sections,
         }
 
@@ -144,7 +149,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             return planning.choose_units(listed, self.config, self.output, self.identity, self.budget.videos)
         earlier = self.output.read_finished_videos(planning.EARLIER)
         rest = planning.select_missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
-        units = stored_crops.plan_kept_units(rest, self.identity)
+        units = self.plan_kept_units(rest)
         return Todo(units, tables.from_rows("videos", []), "", earlier, listed=listed)
 
     def prepare(self) -> None:
@@ -153,9 +158,10 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         assert self.config.detector is not None
         if self.kept is None:
             log.info("%s", detection_rate.describe_detector(self.config.detector))
-        self.network = inference.prepare_network(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
+        network = inference.prepare_network(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
+        self.network: inference.Network | None = network
         self.judgement = Judgement(
-            scoring, self.point, self.bundle.sha256, self.output.config_sha256, self.network.made_with
+            scoring, self.point, self.bundle.sha256, self.output.config_sha256, network.made_with
         )
         self.deadline = None if self.budget.seconds is None else Deadline(self.budget.seconds)
         self.always: frozenset[str] | None = None  # units that are done however short the time is

@@ -45,14 +45,14 @@ def write_report(
     output: Output,
     point: VerdictRule,
     bundle: str,
-    network: Network,
+    network: Network | None,
     left_out: Mapping[str, str] = MappingProxyType({}),
     compared: Comparison | None = None,
 ) -> list[str]:
     """Write everything; the URIs to look at.
 
     ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words,
-    whose ``network`` draws heat maps.
+    whose ``network`` draws heat maps, where they are wanted.
     """
     order = index_page.most_suspicious_first(videos)
     csv = write_tables(videos, order, output)
@@ -96,7 +96,7 @@ def write_pages(
     order: pa.Array,
     config: ScoreJobConfig,
     output: Output,
-    network: Network,
+    network: Network | None,
     unproven: str = "",
 ) -> dict[str, str]:
     """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
@@ -129,7 +129,7 @@ def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, 
 
 
 def illustrate(
-    cases: Sequence[Case], config: ScoreJobConfig, storage: Storage, network: Network
+    cases: Sequence[Case], config: ScoreJobConfig, storage: Storage, network: Network | None
 ) -> Iterator[tuple[Case, Illustrations]]:
     """Each video with its pictures and their heat maps, some videos at a time.
 

@@ -64,13 +64,27 @@ def score_tables(
     ``scores`` are (n,) float64, one for each crop. A video with fewer faces than ``scoring.min_faces``
     gets status ``too_short`` and no score. ``passes`` is the column of that name, by video_id.
     """
-    faces: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    faces: dict[str, list[Row]] = defaultdict(list)
     for row, score in zip(crops.to_pylist(), scores, strict=True):
         faces[row["video_id"]].append({**row, "score": float(score)})
+    return judge_faces(videos, faces, judgement, _evidence, passes)
+
+
+def judge_faces(
+    videos: pa.Table,
+    faces: Mapping[str, Sequence[Row]],
+    judgement: Judgement,
+    show: Callable[[Row], Row],
+    passes: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, pa.Table]:
+    """The tables named in ``TABLES`` from the scored faces of each video, by video_id.
+
+    ``show`` makes a row of ``evidence`` of the face that speaks most against its video.
+    """
     stamp = judgement.stamp
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[str, list[Row]] = defaultdict(list)
     for video in videos.to_pylist():
-        found = faces.get(video["video_id"], [])
+        found = faces.get(video["video_id"], ())
         rows["face_scores"] += [{**_only(face, "face_scores"), **stamp} for face in found]
         scored = video["status"] == Status.OK and len(found) >= judgement.scoring.min_faces
         judged = [_JudgedTrack.of(group, judgement) for group in _by_track(found)] if scored else []
@@ -79,10 +93,7 @@ def score_tables(
         answer = _video(video, found, judged, judgement)
         rows["video_scores"].append({**answer, "passes": passes.get(video["video_id"]), **stamp})
         if scored:
-            worst = _worst(found)
-            thumbnail = images.fit_side(decode_image(worst["crop"]), THUMBNAIL_SIDE)
-            image = images.encode_jpeg(thumbnail, 85)
-            rows["evidence"].append({**_only(worst, "evidence"), "image": image})
+            rows["evidence"].append(show(_worst(found)))
     return {name: tables.from_rows(name, rows[name], judgement.config_sha256) for name in TABLES}
 
 
@@ -206,6 +217,11 @@ def _quality(faces: Sequence[Row]) -> dict[str, float | None]:
 def _worst(faces: Sequence[Row]) -> Row:
     """The face with the highest score, the earliest of several."""
     return max(faces, key=lambda face: face["score"])
+
+
+def _evidence(face: Row) -> dict[str, Any]:
+    thumbnail = images.fit_side(decode_image(face["crop"]), THUMBNAIL_SIDE)
+    return {**_only(face, "evidence"), "image": images.encode_jpeg(thumbnail, 85)}
 
 
 def _only(row: Row, table: str) -> dict[str, Any]:

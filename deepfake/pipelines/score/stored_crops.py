@@ -54,7 +54,7 @@ def find_kept_crops(uri: str, storage: Storage) -> KeptCrops | None:
     folder = "crops" if storage.is_folder(join(uri, "crops")) else ""
     places: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
     for part in list_part_files(uri, storage, folder):
-        for name, group, first, rows in _runs(part, storage):
+        for name, group, first, rows in list_runs(part, "crops", storage):
             places[name].append((part, group, first, rows))
     videos = tables.read_table(storage, manifest, "videos")
     _require_once(videos, places, uri)
@@ -80,16 +80,18 @@ def _require_once(
             )
 
 
-def plan_kept_units(videos: pa.Table, identity: str) -> list[Unit]:
-    """Units of consecutive videos with some ``UNIT_CROPS`` crops together."""
+def plan_kept_units(
+    videos: pa.Table, identity: str, crops: int = UNIT_CROPS, seconds: float = SECONDS_PER_CROP
+) -> list[Unit]:
+    """Units of consecutive videos with some ``crops`` crops together, each of which takes ``seconds``."""
     made: list[Unit] = []
     faces = np.array(videos["faces"].to_pylist(), np.int64) + 1
-    group = (np.cumsum(faces) - 1) // UNIT_CROPS
+    group = (np.cumsum(faces) - 1) // crops
     starts = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
     for start, stop in zip(starts, [*starts[1:], len(group)], strict=True):
         rows = videos.slice(start, stop - start)
         key = [identity, rows["video_id"].to_pylist(), rows["content_sha256"].to_pylist()]
-        made.append(Unit(hash_json(key)[:16], rows, float(faces[start:stop].sum()) * SECONDS_PER_CROP))
+        made.append(Unit(hash_json(key)[:16], rows, float(faces[start:stop].sum()) * seconds))
     return made
 
 
@@ -105,16 +107,8 @@ class ReadCrops:
 
     def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
         """``{"unit_id", "videos", "crops"}`` of a unit of ``plan_kept_units``, as by ``ExtractCrops``."""
-        runs = sorted(tuple(run) for text in block[PLACES].to_pylist() for run in json.loads(text))
-        wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for part, group, first, rows in runs:
-            wanted[part][group] += range(first, first + rows)
-        found = [
-            table for part, groups in wanted.items() for _, table in read_rows(part, groups, self.storage)
-        ]
-        crops = pa.concat_tables(found) if found else tables.from_rows("crops", [])
-        place = pc.index_in(crops["video_id"], block["video_id"].combine_chunks()).to_numpy()
-        crops = crops.take(np.argsort(place, kind="stable"))  # as the videos are ordered
+        runs = [run for text in block[PLACES].to_pylist() for run in json.loads(text)]
+        crops = read_runs(runs, "crops", block["video_id"], self.storage)
         videos = block.select(tables.list_columns("videos"))
         return {
             UNIT_ID: read_unit_id(block),
@@ -123,9 +117,24 @@ class ReadCrops:
         }
 
 
-def _runs(part: str, storage: Storage) -> Iterator[tuple[str, int, int, int]]:
-    """``(video_id, row group, first row, rows)`` of the stretches of one video in a file, in its order."""
-    index = index_rows([part], "crops", ["video_id"], storage).combine_chunks()
+def read_runs(
+    runs: Sequence[Sequence[Any]], table: str, video_ids: pa.ChunkedArray, storage: Storage
+) -> pa.Table:
+    """The rows of stretches ``(part's URI, row group, first row, rows)``, ordered as their videos are."""
+    wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for part, group, first, rows in sorted(map(tuple, runs)):
+        wanted[part][group] += range(first, first + rows)
+    found = [
+        one for part, groups in wanted.items() for _, one in read_rows(part, groups, storage, table=table)
+    ]
+    joined = pa.concat_tables(found) if found else tables.from_rows(table, [])
+    place = pc.index_in(joined["video_id"], video_ids.combine_chunks()).to_numpy()
+    return joined.take(np.argsort(place, kind="stable"))
+
+
+def list_runs(part: str, table: str, storage: Storage) -> Iterator[tuple[str, int, int, int]]:
+    """``(video_id, row group, first row, rows)`` of the stretches of one video in a table's file."""
+    index = index_rows([part], table, ["video_id"], storage).combine_chunks()
     names = index["video_id"].combine_chunks().dictionary_encode()
     codes, groups = names.indices.to_numpy(zero_copy_only=False), index["row_group"].to_numpy()
     starts = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(groups, prepend=-1) != 0)).tolist()

@@ -1,0 +1,1 @@
+"""A bundle's network for services and phones, compared with the bundle before it is left anywhere."""
