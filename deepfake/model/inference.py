@@ -190,7 +190,7 @@ def export_network(bundle: Bundle) -> bytes:
         whole = Path(folder, "network.pb")
         whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
         openvino.save_model(openvino.Core().read_model(whole), Path(folder, _GRAPH), compress_to_fp16=False)
-        for name in (_GRAPH, _WEIGHTS):  # of no date: the same network gives the same bytes
+        for name in (_GRAPH, _WEIGHTS):  # of no date
             archive.writestr(zipfile.ZipInfo(name), Path(folder, name).read_bytes())
     return packed.getvalue()
 
