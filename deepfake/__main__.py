@@ -141,11 +141,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in JOBS:
         return run_job(name, f"deepfake {name}", rest)
     if name == "--version":
-        print(describe_versions())
+        cli.say(describe_versions())
     elif name == "completion" and rest == ["bash"]:
-        print(write_completion({name: model for name, (model, _) in JOBS.items()}))
+        cli.say(write_completion({name: model for name, (model, _) in JOBS.items()}))
     elif name in ("-h", "--help"):
-        print(describe_commands())
+        cli.say(describe_commands())
     else:
         close = difflib.get_close_matches(name, JOBS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -47,7 +48,7 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     started = time.monotonic()
     try:
         if asked := set(argv) & set(ASKS):
-            print(format_help(model, program, "--help-all" in asked))
+            say(format_help(model, program, "--help-all" in asked))
             return DONE
         config = load_config(model, argv, Storage().read_text)
         require_lasting(config.output)
@@ -77,6 +78,14 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
     if outcome.problem:
         print(f"{program}: {outcome.problem}", file=sys.stderr)
     return int(summary["exit_status"])
+
+
+def say(text: str) -> None:
+    """Print for a reader who may stop reading before the end, as ``head`` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
 
 
 def _make_summary(config: JobConfig, outcome: Outcome, program: str, seconds: float) -> dict[str, Any]:

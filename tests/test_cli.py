@@ -399,6 +399,21 @@ def test_one_command_has_every_job_and_says_the_versions_that_matter():
     assert {"keras", "openvino", "av"} <= set(versions.split())
 
 
+@pytest.mark.parametrize("words", [["--help"], ["score", "--help"], ["completion", "bash"]])
+def test_a_reader_may_stop_before_the_end(words):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "deepfake", *words],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
