@@ -17,7 +17,7 @@ from deepfake.execution import process
 from deepfake.execution.process import count_cpus
 from tests.running import ROOT
 
-JOB = "from deepfake import cli, config, outcome; cli.run(config.JobConfig, lambda _: outcome.Outcome(), {})"
+JOB = "from deepfake import cli, config, outcome; cli.run(config.JobConfig, lambda _: outcome.Outcome(), ['--dry-run'])"
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ JOB = "from deepfake import cli, config, outcome; cli.run(config.JobConfig, lamb
     [
         ("0", False),
         ("from deepfake.execution import process; process.skip_final_gc(); process.skip_final_gc()", True),
-        (JOB.format("None"), True),
-        (JOB.format("['--dry-run']"), False),
+        ("from deepfake.__main__ import run_job; run_job('score', 'deepfake score', ['--help'])", True),
+        (JOB, False),
     ],
     ids=["as ever", "asked for", "a job's program", "a job inside another program"],
 )
