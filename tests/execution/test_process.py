@@ -17,7 +17,10 @@ from deepfake.execution import process
 from deepfake.execution.process import count_cpus
 from tests.running import ROOT
 
-JOB = "from deepfake import cli, config, outcome; cli.run(config.JobConfig, lambda _: outcome.Outcome(), ['--dry-run'])"
+JOB = (
+    "from deepfake import cli, config, outcome; "
+    "cli.run(config.JobConfig, lambda _: outcome.Outcome(), ['--dry-run'])"
+)
 
 
 @pytest.mark.parametrize(

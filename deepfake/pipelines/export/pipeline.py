@@ -31,8 +31,8 @@ def run(config: ExportJobConfig) -> Outcome:
     the exported network gives other scores; then nothing is left of it.
     """
     storage = Storage(config.storage)
-    export.require_modules(config.format)
     bundle = Bundle.load(make_absolute(config.bundle), storage, batch_size=1)
+    export.require_modules(config.format)
     crops, compared_on = choose_crops(config, storage)
     output = make_absolute(config.output)
     plan: dict[str, Any] = {

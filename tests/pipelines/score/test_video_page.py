@@ -111,7 +111,7 @@ def test_a_reader_sees_verdict_timeline_segments_and_frames(tmp_path: Path, open
     assert page.locator("svg.timeline").first.locator("circle").count() == 10
     assert page.locator("svg.timeline").first.locator(".segment").count() == 1
     assert page.locator(".stretches tbody th").all_inner_texts() == ["0:02.5 to 0:06.5"]
-    assert page.locator(".stretches td").all_inner_texts() == ["1", "4", "0.900", "0.900"]
+    assert page.locator(".stretches td").all_inner_texts() == ["7", "4", "0.900", "0.900"]
     expect(page.locator(".shot img").first).to_have_js_property("naturalWidth", 640)
     box, image = page.locator(".boxed rect").bounding_box(), page.locator(".boxed img").bounding_box()
     assert box is not None and image is not None
