@@ -1,6 +1,7 @@
 """A bundle's network in the formats that services and phones run, and how each is run here to be compared.
 
-Written by Keras' own export. Every format takes crops ``(n, 224, 224, 3) uint8 RGB``, gives scores.
+Written by Keras' own export, but for OpenVINO's. Each takes crops ``(n, 224, 224, 3) uint8 RGB``, gives
+scores.
 """
 
 import importlib.util
@@ -13,6 +14,7 @@ import numpy as np
 
 from deepfake.errors import UsageError
 from deepfake.model.bundle import Bundle
+from deepfake.model.inference import import_openvino, write_openvino
 from deepfake.model.network import INPUT_SIZE
 
 Run = Callable[[np.ndarray], np.ndarray]  # crops (n, 224, 224, 3) uint8 to scores (n,)
@@ -27,8 +29,6 @@ def _run_onnx(path: Path) -> Run:
 
 
 def _run_openvino(path: Path) -> Run:
-    from deepfake.model.inference import import_openvino
-
     model = import_openvino().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda crops: np.asarray(model(crops)[0])[:, 0]
 
@@ -59,9 +59,9 @@ def _run_saved_model(path: Path) -> Run:
 
 @dataclass(frozen=True)
 class Format:
-    """One of Keras' export formats."""
+    """One format."""
 
-    keras_name: str
+    keras_name: str  # of Keras' own export
     file: str  # or folder, in the output
     start: Callable[[Path], Run]
     modules: tuple[str, ...] = ()  # what writes and runs it, beside TensorFlow
@@ -85,6 +85,9 @@ def require_modules(name: str) -> None:
 def export_network(bundle: Bundle, name: str, folder: Path) -> Path:
     """Write the network into a folder; the path of what is loaded. ``name`` is one of ``FORMATS``."""
     path = folder / FORMATS[name].file
+    if name == "openvino":
+        write_openvino(bundle.make_concrete_function(None), path)
+        return path
     bundle.network(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))  # ONNX takes one that has been called
     bundle.network.export(str(path), format=FORMATS[name].keras_name, verbose=False)
     return path

@@ -175,24 +175,31 @@ def export_network(bundle: Bundle) -> bytes:
     """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32.
 
     Its outputs are the scores and, for a head that is known, the raw heat maps.
+    """
+    keras_runtime.start_keras()
+    function = function_with_maps(bundle.network) or bundle.make_concrete_function(None)
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
+        write_openvino(function, Path(folder, _GRAPH))
+        for name in (_GRAPH, _WEIGHTS):  # of no date
+            archive.writestr(zipfile.ZipInfo(name), Path(folder, name).read_bytes())
+    return packed.getvalue()
+
+
+def write_openvino(function: Any, path: Path) -> None:
+    """Write a concrete function as ``path``, ``*.xml``, and its weights beside it, in float32.
 
     By way of a frozen graph in a file: Keras' own export hands OpenVINO Python objects, which its converter
     (2026.4) cannot take under Python 3.13.
     """
-    keras_runtime.start_keras()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     openvino = import_openvino()
-    function = function_with_maps(bundle.network) or bundle.make_concrete_function(None)
     frozen = convert_variables_to_constants_v2(function)
-    packed = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
+    with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "network.pb")
         whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
-        openvino.save_model(openvino.Core().read_model(whole), Path(folder, _GRAPH), compress_to_fp16=False)
-        for name in (_GRAPH, _WEIGHTS):  # of no date
-            archive.writestr(zipfile.ZipInfo(name), Path(folder, name).read_bytes())
-    return packed.getvalue()
+        openvino.save_model(openvino.Core().read_model(whole), path, compress_to_fp16=False)
 
 
 def _measure_difference(bundle: Bundle, graph: bytes) -> float:
