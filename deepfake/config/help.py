@@ -26,7 +26,7 @@ def format_help(model: type[JobConfig], program: str, everything: bool) -> str:
     lines = [
         f"usage: {program} {needed} [--section.key value ...]".replace("  ", " "),
         "",
-        *_wrap(model.__doc__ or "", ""),
+        *_wrap(" ".join((model.__doc__ or "").split()), ""),
         "",
         "[...] is the value of a key that is not given.",
         "",
