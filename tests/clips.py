@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -69,6 +70,9 @@ def write_clip(
         container.mux(stream.encode(None))
         if noise is not None:
             container.mux(noise.encode(None))
+    if hasattr(os, "sched_setscheduler"):
+        # Run by root, SVT-AV1 gives this thread real-time priority, and what it starts later inherits that.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
