@@ -7,7 +7,7 @@ of one person under different identities are not found here.
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,11 @@ def list_identities(table: pa.Table, split: str | None = None) -> list[str]:
     """Every identity shown or used, in a split or in all; of videos without one the group, else the video."""
     rows = table if split is None else table.filter(pc.equal(table["split"], split))
     return sorted(set(_list_keys(rows)["key"].to_pylist()))
+
+
+def name_some(names: Collection[str], most: int = 5) -> str:
+    """The first few of some names, in words."""
+    return ", ".join(sorted(names)[:most]) + (", ..." if len(names) > most else "")
 
 
 def read_identity_groups(table: pa.Table) -> np.ndarray:

@@ -6,13 +6,12 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from deepfake.catalog.duplicates import require_no_duplicates
-from deepfake.catalog.identity_overlap import list_identities
+from deepfake.catalog.identity_overlap import list_identities, name_some
 from deepfake.config import TrainingConfig
 from deepfake.errors import UsageError
 from deepfake.model.bundle import BundleInfo
 
 TRAINING_SPLITS = ("train", "val")
-_NAMED = 5
 
 
 def require_unseen(
@@ -36,7 +35,7 @@ def require_unseen(
         shared = own & seen
         if not shared:
             continue
-        words = f"{len(shared)} of {len(own)} identities, by {source}: {_name_some(shared)}"
+        words = f"{len(shared)} of {len(own)} identities, by {source}: {name_some(shared)}"
         if name == split == validation:
             found.append(
                 "This split was used to choose the model and its threshold, which flatters its numbers."
@@ -104,8 +103,3 @@ def read_split(info: BundleInfo | None, key: Literal["train_split", "val_split"]
     """The split that a bundle was trained on, or that it and its threshold were chosen on."""
     recorded = info.training.get("config", {}).get("training", {}) if info else {}
     return str(recorded.get(key, TrainingConfig.model_fields[key].default))
-
-
-def _name_some(found: set[str]) -> str:
-    names = sorted(found)
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

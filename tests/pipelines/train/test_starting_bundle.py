@@ -55,7 +55,7 @@ def test_a_training_starts_with_the_whole_detector_and_hands_on_whom_it_has_seen
 
 
 def test_a_detector_that_knows_the_people_it_would_be_validated_on_is_refused(
-    small_crops: Path, tmp_path: Path
+    small_crops: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = dataset.open_crops(str(small_crops), Storage()).table
     ours, others = list_identities(table, "train"), list_identities(table, "val")
@@ -64,6 +64,9 @@ def test_a_detector_that_knows_the_people_it_would_be_validated_on_is_refused(
     known = save_trained_on(tmp_path / "known", train=others, val=ours)
     with pytest.raises(UsageError, match=f"was trained on {len(others)} people of split 'val': {others[0]}"):
         run(job(small_crops, tmp_path / "model", known))
+    silent = save_trained_on(tmp_path / "silent")
+    run(job(small_crops, tmp_path / "model", silent).model_copy(update={"dry_run": True}))
+    assert "does not say whom it was trained on" in caplog.text
 
 
 def test_what_is_no_start_is_named_with_what_would_be(small_crops: Path, tmp_path: Path) -> None:
