@@ -1,9 +1,9 @@
-"""Follows a Containerfile in the root it is started in, which becomes the image; then tries it as the image's user.
+"""Follows a Containerfile in the root that it is started in, then tries the result as the image's user.
 
 python3 .ci/rehearse_image.py CONTAINERFILE STAGE ARGUMENT=VALUE...
 
-For a throw-away root only (.ci/bare-debian): what RUN does is done here. All stages that the wanted one is made of share
-this root, so ``COPY --from`` only sets owners, and every stage must write where the image has it. Needs no package.
+For a throw-away root only (.ci/bare-debian), since it becomes the image. All stages share this root, so
+``COPY --from`` only sets owners, and every stage must write where the image has it. Needs no package.
 """
 
 import os
@@ -15,6 +15,11 @@ import sys
 from pathlib import Path
 
 CONTEXT = Path.cwd()  # the repository, as the engine's build context
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"image: {text}\n")
+    sys.stdout.flush()
 
 
 def read_stages(path: Path) -> dict[str, list[tuple[str, str]]]:
@@ -46,14 +51,14 @@ def follow(stage: list[tuple[str, str]], arguments: dict[str, str]) -> tuple[dic
     told: dict[str, str] = {}
     folder, user = "/", 0
     for word, rest in stage:
-        print(f"image: {word} {rest}", flush=True)
+        say(f"{word} {rest}")
         if word == "ENV":
             told |= dict(item.split("=", 1) for item in shlex.split(rest))
         elif word == "ARG":
             told[rest] = arguments[rest]
         elif word == "WORKDIR":
             folder = rest
-            os.makedirs(folder, exist_ok=True)
+            Path(folder).mkdir(parents=True, exist_ok=True)
         elif word == "USER":
             user = int(rest.split(":")[0])
         elif word == "RUN":
@@ -85,7 +90,7 @@ def copy(words: list[str], folder: str) -> None:
 
 def main(path: str, wanted: str, *arguments: str) -> None:
     stages = read_stages(Path(path))
-    # What the base image has and Debian has not: `python`, and packages that pip may write beside Debian's own.
+    # What the base image has and Debian has not: `python`, and a folder that installers may write to.
     Path("/usr/local/bin/python").symlink_to("/usr/bin/python3")
     os.environ |= {"UV_BREAK_SYSTEM_PACKAGES": "1", "PIP_BREAK_SYSTEM_PACKAGES": "1"}
     subprocess.run([sys.executable, "-m", "venv", "/asked"], check=True)
@@ -95,12 +100,12 @@ def main(path: str, wanted: str, *arguments: str) -> None:
         os.environ.setdefault("UV_DEFAULT_INDEX", index)
     told: dict[str, str] = {}
     for name in list_needed(stages, wanted):
-        print(f"image: stage {name}", flush=True)
+        say(f"stage {name}")
         own, folder, user = follow(stages[name], dict(item.split("=", 1) for item in arguments))
         told |= own if name in ("runtime", wanted) else {}
-    print(f"image: as user {user} in {folder}, with {' '.join(told)}", flush=True)
+    say(f"as user {user} in {folder}, with {' '.join(told)}")
     for command in TRIED:
-        print(f"image: $ {command}", flush=True)
+        say(f"$ {command}")
         subprocess.run(
             ["bash", "-lc", command], cwd="/opt/deepfake", user=user, group=user, extra_groups=[], check=True,
             env={"HOME": "/home/ray", "LANG": "C.UTF-8", "PATH": os.environ["PATH"], **told},
@@ -114,8 +119,8 @@ TRIED = (
     "mkdir -p /tmp/in/real && python -c 'import cv2, numpy\n"
     'cv2.imwrite("/tmp/in/real/a.png", numpy.zeros((240, 320, 3), "u1"))\'',
     "python jobs/preprocess.py --input /tmp/in --output /tmp/out --ray.start always --detector.name haar",
-    "cd /tmp && python -m deepfake score --help >/dev/null && test ! -w /opt/deepfake/deepfake && test -w $DEEPFAKE_CACHE",
-    "ls -l $DEEPFAKE_CACHE",
+    "cd /tmp && python -m deepfake score --help >/dev/null",
+    "test ! -w /opt/deepfake/deepfake && test -w $DEEPFAKE_CACHE && ls -l $DEEPFAKE_CACHE",
 )
 
 if __name__ == "__main__":

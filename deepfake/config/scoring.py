@@ -19,7 +19,7 @@ class InferenceConfig(Section):
 
     @property
     def crops_at_once(self) -> int:
-        """``batch_size``, or its default; an H200 is 1.6 times as fast by 256 as by 32 (docs/scoring.md)."""
+        """``batch_size``, or its default; an H200 is 1.6 times as fast with 256 (docs/benchmark.md)."""
         return self.batch_size or (256 if self.use_gpu else 32)
 
 

@@ -67,7 +67,7 @@ def _keep_memory() -> None:
     """Let TensorFlow keep host memory from one operation to the next. Call it before the first.
 
     Otherwise large activations are mapped anew and given back at each operation, and a third of a step's time
-    on CPUs is the kernel's, zeroing pages (docs/training.md, "Speed"). Where TensorFlow has oneDNN on, as on
+    on CPUs is the kernel's, zeroing pages (docs/benchmark.md). Where TensorFlow has oneDNN on, as on
     processors with AVX-512 VNNI, oneDNN's allocator keeps memory anyway, and this changes nothing. The bound,
     64 GiB where none is set, is the machine's memory here. TensorFlow's ``common_runtime/process_state.cc``
     reads both variables.

@@ -32,11 +32,20 @@ def test_generated_pages_are_up_to_date(name: str, monkeypatch: pytest.MonkeyPat
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages[name](), "run: make docs"
 
 
+def list_anchors(page: Path) -> set[str]:
+    """What may stand after ``#`` in a link to a page: its headings, as GitHub writes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
-    assert not missing
+    text = page.read_text(encoding="utf-8")
+    for target, _, anchor in (t.partition("#") for t in re.findall(r"\]\(([^)]+)\)", text) if "://" not in t):
+        found = page.parent / target if target else page
+        assert found.exists(), target
+        assert not anchor or anchor in list_anchors(found), f"{target}#{anchor}"
 
 
 def command_lines() -> list[tuple[str, str]]:

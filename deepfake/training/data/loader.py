@@ -6,7 +6,7 @@ no more than a few tables, however large the data set. ``epoch_plan`` decides wh
 ``worker`` is the code of thread, tasks and actors.
 
 Ray Data is not in between: its scheduler would run in the worker's own process, where it takes from the
-training step what time Python has (docs/training.md has the measurement).
+training step what time Python has (docs/benchmark.md has the measurement).
 """
 
 import itertools
