@@ -116,13 +116,15 @@ def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> No
         if isinstance(value, list):  # sentences, a line each
             value = f"\n{'':<25}".join(value) or "none"
         if isinstance(value, Mapping):
-            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-        if isinstance(value, float):
-            value = f"{value:.4g}"
-        print(f"  {key.replace('_', ' '):<22} {'-' if value is None else value}")
+            value = ", ".join(f"{k} {_format(v)}" for k, v in value.items()) or "none"
+        print(f"  {key.replace('_', ' '):<22} {_format(value)}")
     for uri in look_at:
         print(f"  {'look at':<22} {uri}")
     sys.stdout.flush()
+
+
+def _format(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _raise_stopped(signum: int, _frame: Any) -> NoReturn:
