@@ -27,7 +27,7 @@ OTHER_PYTHON_TESTS := tests/pipelines/demo/test_whole_demo.py tests/video/test_d
 	tests/crops/test_extraction.py
 THAT_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: help install demo test test-fast test-python drill check lint format types lock docs docs-site clean
+.PHONY: help install demo test test-fast test-python drill image check lint format types lock docs docs-site clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ tests-under-it: $(VENV)/.installed-dev
 
 drill: $(VENV)/.installed-dev ## Break a cluster on this machine on purpose; a table of what became of the jobs
 	$(BIN)/python -m tests.drill $(ARGS)
+
+image: $(VENV)/.installed ## Rehearse the build of the container image without an engine; root, a few minutes
+	.ci/image
 
 check: lint types ## Lint, formatting and types only
 
