@@ -39,9 +39,9 @@ def read_stages(path: Path) -> dict[str, list[tuple[str, str]]]:
 def list_needed(stages: dict[str, list[tuple[str, str]]], wanted: str) -> list[str]:
     """The stages that ``wanted`` is made of, itself last."""
     needed: list[str] = []
-    for _, rest in stages[wanted]:
-        for name in re.findall(r"(?:^|--from=)([\w-]+)", rest):
-            if name in stages and name != wanted:
+    for word, rest in stages[wanted]:
+        for name in rest.split()[:1] if word == "FROM" else re.findall(r"--from=([\w-]+)", rest):
+            if name in stages:
                 needed += [one for one in list_needed(stages, name) if one not in needed]
     return [*needed, wanted]
 
