@@ -94,7 +94,8 @@ def read_rows(
     try:
         with tables.open_table(storage, uri, table) as file:
             for group, rows in row_groups.items():
-                yield group, file.read_row_group(group, columns=wanted).take(pa.array(rows, pa.int64()))
+                found = file.read_row_group(group, columns=wanted).take(pa.array(rows, pa.int64()))
+                yield group, tables.add_later_columns(table, found, wanted)
     except FileNotFoundError:
         raise UsageError(f"{uri}: gone since this job began; run it again") from None
 

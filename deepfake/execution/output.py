@@ -82,6 +82,12 @@ class Output:
                         f"{self.root}: holds rows of another {what} ({words}); give another --output, or "
                         "remove that folder first"
                     )
+            if "video_scores" in self.folders and found.get("schema_version", 5) < tables.SCHEMA_VERSION:
+                raise UsageError(
+                    f"{self.root}: was made by an earlier version, whose rows have no likelihood ratio. Give "
+                    "another --output, or, where it is finished, go on with what jobs/verdicts.py makes of "
+                    "it, which decodes nothing"
+                )
             return
         write_record(self.root, self.storage, mine)
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from deepfake.config import ROWS_VERSION, Section
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
+from deepfake.io.tables.files import SCHEMA_VERSION
 from deepfake.io.uri import join
 
 RECORD_FILE = "_config.json"
@@ -76,4 +77,5 @@ def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection])
 
 def write_record(root: str, storage: Storage, record: Mapping[str, Any]) -> None:
     """Leave the record in an output folder, with the ``ROWS_VERSION`` of its rows."""
-    storage.write_json(join(root, RECORD_FILE), {"rows_version": ROWS_VERSION, **record})
+    versions = {"rows_version": ROWS_VERSION, "schema_version": SCHEMA_VERSION}
+    storage.write_json(join(root, RECORD_FILE), {**versions, **record})

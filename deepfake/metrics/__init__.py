@@ -28,9 +28,11 @@ from deepfake.metrics.confidence_intervals import (
     count_effectively,
 )
 from deepfake.metrics.likelihood_ratio import (
+    SUPPORT,
     bound_log_ratios,
     compute_log_ratios,
     measure_cllr,
+    name_support,
 )
 from deepfake.metrics.operating_points import (
     choose_balanced_threshold,

@@ -3,12 +3,24 @@
 All ratios are log10 likelihood ratios: 2 is a hundred times as probable where it is a fake.
 """
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepfake.metrics.validation import Labels, has_both_classes, validate
+
+# ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015, its example of a verbal scale: what a
+# ratio from here on is called, up to the next. It names 1 and from 2 on; what lies between supports neither.
+SUPPORT = ("weak", "moderate", "moderately strong", "strong", "very strong", "extremely strong")
+_SUPPORT_FROM = (float(np.log10(2)), 1.0, 2.0, 3.0, 4.0, 6.0)
+
+
+def name_support(log_ratio: float) -> str | None:
+    """How strongly it supports what it favours, as ENFSI says; None: neither. On an edge the weaker word."""
+    size = abs(log_ratio)
+    return None if size < _SUPPORT_FROM[0] else SUPPORT[max(0, bisect_left(_SUPPORT_FROM, size) - 1)]
 
 
 def compute_log_ratios(probabilities: ArrayLike, share_of_fakes: float) -> NDArray[np.float64]:
@@ -27,8 +39,8 @@ def bound_log_ratios(labels: ArrayLike, log_ratios: ArrayLike, groups: ArrayLike
 
     Empirical lower and upper bound of Vergeer et al., "Numerical likelihood ratios outputted by LR systems
     are often based on extrapolation: when to stop extrapolating?", 2016: as far as deciding by the ratios
-    costs less than deciding without them, with one more misleading ratio supposed just where the decision
-    falls. Items of one of ``groups`` ``(n,)``, a person's videos, count as one together. Raises
+    costs less than deciding without them, with one more misleading ratio supposed in each class, however
+    far out. Items of one of ``groups`` ``(n,)``, a person's videos, count as one together. Raises
     ``ValueError`` unless both classes are there.
     """
     y, x = _check(labels, log_ratios)
@@ -53,13 +65,13 @@ def _find_bound(
     favoured_weights: NDArray[np.float64],
     favoured_count: int,
 ) -> float:
-    """From 0 up, how far log ratios may go before those ``against``, one more than seen, cost too much."""
+    """From 0 up, how far log ratios may go before misleading ones, one of each class more, cost too much."""
     start = 0.0
     places = np.unique(np.concatenate([against, favoured]))
     for end in [*places[places > 0], np.inf]:
         middle = start + 1.0 if np.isinf(end) else (start + end) / 2
         misleading = (against_weights[against >= middle].sum() + 1.0) / (against_count + 1.0)
-        missed = favoured_weights[favoured < middle].sum() / favoured_count
+        missed = (favoured_weights[favoured < middle].sum() + 1.0) / (favoured_count + 1.0)
         # deciding costs ratio * misleading + missed; not looking costs 1
         furthest = float(np.log10((1.0 - missed) / misleading)) if missed < 1.0 else -np.inf
         if furthest < end:

@@ -84,7 +84,10 @@ class Calibration(_Stored):
         return np.clip(metrics.compute_log_ratios(self(scores), self.share_of_fakes), *self.ratio_bounds)
 
     def __call__(self, scores: np.ndarray, prevalence: float | None = None) -> np.ndarray:
-        """``(n,)`` probabilities of ``(n,)`` video scores, where ``prevalence`` of all videos are fake."""
+        """``(n,)`` probabilities of ``(n,)`` video scores, where ``prevalence`` of all videos are fake.
+
+        They go as far as the curve does, which may be further than validation supports.
+        """
         found = calibrators.Curve(self.method, self.slope, self.offset)(scores)
         if prevalence is None:
             return found

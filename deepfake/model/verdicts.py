@@ -1,5 +1,7 @@
 """From a score to a verdict: the operating point in force, and the band in which nothing is said.
 
+Beside it, from the same calibrated score, a likelihood ratio: a verdict is a decision, a ratio is evidence.
+
 A bundle whose validation shows no more than guessing gives no verdict: then every score is in that band.
 """
 
@@ -33,6 +35,7 @@ class VerdictRule:
     measured: OperatingPoint | None = None
     calibration: Calibration | None = None
     unproven: str = ""  # why there is no verdict, whatever the score
+    no_ratio: str = "nothing is recorded of its calibration"  # why there is no likelihood ratio; "": there is
 
     def judge(self, score: float) -> str:
         """``likely_fake`` from the top of the band, ``likely_real`` below it, else ``uncertain``."""
@@ -45,6 +48,14 @@ class VerdictRule:
         if self.calibration is None or not self.calibration.log_loss:
             return None
         return float(self.calibration(np.array([score]))[0])
+
+    def describe_ratio(self, score: float) -> dict[str, Any]:
+        """The columns of a video's log10 likelihood ratio, with why there is none where there is none."""
+        ratios = self.calibration.compute_log_ratios(np.array([score])) if self.calibration else None
+        if ratios is None or self.calibration is None or self.calibration.ratio_bounds is None:
+            return {"no_ratio": self.no_ratio}
+        low, high = self.calibration.ratio_bounds
+        return {"log10_lr": float(ratios[0]), "log10_lr_low": low, "log10_lr_high": high}
 
 
 def find_missing_proof(videos: Mapping[str, Any]) -> str:
@@ -102,11 +113,23 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
     else:
         name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.info.threshold
     if unproven := explain_unproven(bundle.info):
-        return VerdictRule(name, threshold, 0.0, float(np.nextafter(1.0, 2.0)), unproven=unproven)
+        most = float(np.nextafter(1.0, 2.0))
+        return VerdictRule(name, threshold, 0.0, most, unproven=unproven, no_ratio=unproven)
     if config.uncertain is not None or band is None:
         width = DEFAULT_WIDTH if config.uncertain is None else config.uncertain
         low, high = threshold - width, threshold + width
     else:
         low, high = band.low, band.high
     band_low, band_high = max(0.0, min(low, threshold)), max(high, threshold)
-    return VerdictRule(name, threshold, band_low, band_high, measured, decisions.calibration)
+    calibration, no_ratio = decisions.calibration, _explain_no_ratio(decisions.calibration, aggregation)
+    return VerdictRule(name, threshold, band_low, band_high, measured, calibration, no_ratio=no_ratio)
+
+
+def _explain_no_ratio(calibration: Calibration | None, aggregation: str) -> str:
+    if calibration is None:
+        return f"the bundle has no calibration for scores that are aggregated by {aggregation}"
+    if calibration.note:
+        return f"the bundle is not calibrated, which takes {FEWEST_PEOPLE} people of each class in validation"
+    if calibration.ratio_bounds is None:
+        return "the bundle was made before it was recorded how large a ratio its validation supports"
+    return ""

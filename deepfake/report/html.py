@@ -91,6 +91,15 @@ def format_percent(share: float | None, places: int = 1) -> str:
     return f"{nearest:.{places}f} %"
 
 
+def format_ratio(log_ratio: float | None) -> str:
+    """``14``, or ``1/14`` below 1, to two digits, from its log10; a dash for None."""
+    if log_ratio is None:
+        return "\u2013"
+    size = float(f"{10.0 ** abs(log_ratio):.2g}")
+    words = f"{size:,.0f}" if size >= 10 or size.is_integer() else f"{size:.1f}"
+    return words if log_ratio >= 0 or size == 1 else f"1/{words}"
+
+
 def format_clock(tenths: int | None) -> str:
     """``1:02:03.4`` or ``2:03.4`` from tenths of a second; a dash for None."""
     if tenths is None:
@@ -116,6 +125,7 @@ def _make_environment() -> Environment:
         "decimal": format_decimal,
         "percent": format_percent,
         "clock": format_clock,
+        "ratio": format_ratio,
     }
     environment.globals |= {"asset": read_asset, "places_apart": count_places}
     return environment

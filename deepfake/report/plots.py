@@ -135,6 +135,28 @@ def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]], theme: T
     return figure
 
 
+def draw_tippett(labels: np.ndarray, log_ratios: np.ndarray, theme: Theme) -> Figure:
+    """Shares of the reals and of the fakes ``(n,)`` with at least each log10 likelihood ratio.
+
+    Left of 0 a fake's ratio misleads, right of it a real's.
+    """
+    figure, ax = make_axes(
+        theme, "Tippett plot", "log10 likelihood ratio", "share of the class at least there"
+    )
+    ends = min(0.0, float(log_ratios.min())) - 0.1, max(0.0, float(log_ratios.max())) + 0.1
+    for i, (name, label) in enumerate((("real", 0), ("fake", 1))):
+        own = np.sort(log_ratios[labels == label])
+        if own.size:
+            places = np.concatenate([[ends[0]], own, [ends[1]]])
+            shares = 1.0 - np.searchsorted(own, places, side="left") / own.size
+            ax.step(places, shares, where="pre", **_style_line(theme, i), label=f"{name} ({own.size:,})")
+    ax.axvline(0.0, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 4)))
+    ax.set_xlim(*ends)
+    ax.set_ylim(-0.01, 1.01)
+    add_legend(ax, theme, loc="upper right")
+    return figure
+
+
 def draw_sweeps(
     kinds: Sequence[tuple[str, Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]], theme: Theme
 ) -> Figure:

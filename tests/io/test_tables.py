@@ -16,6 +16,7 @@ from deepfake import __version__
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import SCHEMAS, TableError
+from tests.pipelines.score.score_tables import video_row as score_row
 from tests.rows import catalog_row, crop_row, video_row
 
 
@@ -98,6 +99,23 @@ def test_a_file_of_another_shape_is_refused_by_file_and_column(
     with pytest.raises(TableError) as caught:
         _read(path, "catalog")
     assert message in str(caught.value)
+
+
+def test_what_an_earlier_version_wrote_is_read_and_its_later_columns_are_null(tmp_path: Path) -> None:
+    rows = tables.from_rows("video_scores", [score_row("a", 0.9), score_row("b", 0.1)])
+    later = frozenset().union(*tables.ADDED.values())
+    earlier = rows.select([name for name in rows.column_names if name not in later])
+    metadata = {**rows.schema.metadata, b"deepfake.schema_version": b"5"}
+    path = tmp_path / "t.parquet"
+    _write(earlier.replace_schema_metadata(metadata), path)
+    assert _read(path, "video_scores").equals(rows)
+    asked = ["video_id", "log10_lr"]
+    assert _read(path, "video_scores", asked).column_names == asked
+    (found,) = tables.read_rows_of_videos(Storage(), str(path), "video_scores", pa.array(["b"]))
+    assert found.equals(rows.slice(1))
+    _write(earlier, path)  # as of this version
+    with pytest.raises(TableError, match=r"column 'log10_lr' is missing"):
+        _read(path, "video_scores")
 
 
 def test_a_file_of_another_table_is_refused(tmp_path: Path) -> None:

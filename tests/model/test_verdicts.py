@@ -92,6 +92,47 @@ def test_the_probability_rises_with_the_score(chosen: dict[str, thresholds.Decis
     assert found == sorted(found) and found[0] < 0.2 < 0.8 < found[-1]  # type: ignore[type-var, operator]
 
 
+def test_the_ratio_rises_with_the_score_as_far_as_validation_supports(
+    chosen: dict[str, thresholds.Decisions],
+) -> None:
+    rule = choose_verdict_rule(bundle(chosen), ScoringConfig())
+    found = [rule.describe_ratio(score) for score in (0.0, 0.1, 0.45, 0.5, 0.9, 1.0)]
+    ratios = [one["log10_lr"] for one in found]
+    low, high = found[0]["log10_lr_low"], found[0]["log10_lr_high"]
+    assert ratios == sorted(ratios) and (ratios[0], ratios[-1]) == (low, high) and low < ratios[2] < high
+    assert 10**high <= 40 and 10**-low <= 40  # of forty videos of each class
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"over_tracks": "max"}, "no calibration for scores that are aggregated by max of tracks"),
+        ({"aggregation": "top_k", "top_k": 3}, "aggregated by top 3"),
+    ],
+)
+def test_scores_that_are_not_calibrated_have_no_ratio_and_say_why(
+    chosen: dict[str, thresholds.Decisions], other: dict[str, Any], words: str
+) -> None:
+    found = choose_verdict_rule(bundle(chosen), ScoringConfig(**other)).describe_ratio(0.9)
+    assert list(found) == ["no_ratio"] and words in found["no_ratio"]
+
+
+def test_a_bundle_with_few_people_or_of_before_has_no_ratio_and_says_why(
+    chosen: dict[str, thresholds.Decisions],
+) -> None:
+    calibration = chosen["mean"].calibration
+    assert calibration is not None
+    for change, words in (
+        ({"note": "Not calibrated.", "log_loss": {}, "ratio_bounds": None}, "takes 10 people of each class"),
+        ({"ratio_bounds": None}, "made before it was recorded"),
+    ):
+        made = {"mean": calibration.model_copy(update=change)}
+        (reason,) = (
+            choose_verdict_rule(bundle(calibration=made), ScoringConfig()).describe_ratio(0.9).values()
+        )
+        assert words in reason
+
+
 @pytest.mark.parametrize(
     ("score", "verdict"), [(0.39, "likely_real"), (0.4, "uncertain"), (0.6, "likely_fake")]
 )
@@ -131,6 +172,7 @@ def test_a_bundle_without_proof_leaves_every_score_undecided_and_promises_nothin
         rule = choose_verdict_rule(guessing, ScoringConfig.model_validate(asked))
         assert {rule.judge(score) for score in (0.0, rule.threshold, 1.0)} == {"uncertain"}
         assert (rule.measured, rule.compute_probability(0.9), rule.unproven) == (None, None, "it guesses")
+        assert rule.describe_ratio(0.9) == {"no_ratio": "it guesses"}
 
 
 def test_what_a_bundle_does_not_say_of_its_proof_follows_from_its_metrics() -> None:

@@ -14,9 +14,11 @@ from deepfake.io.tables.columns import (
     count_values,
 )
 from deepfake.io.tables.files import (
+    ADDED,
     SCHEMA_VERSION,
     SCHEMAS,
     TableError,
+    add_later_columns,
     check_file,
     check_rows,
     check_table,

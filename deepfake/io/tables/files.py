@@ -13,7 +13,10 @@ from deepfake import __version__
 from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
+# Columns by the version that they came with. A file of an earlier one is read, and they are null.
+ADDED: dict[int, frozenset[str]] = {6: frozenset({"log10_lr", "log10_lr_low", "log10_lr_high", "no_ratio"})}
+_READ_VERSIONS = [str(version) for version in (min(ADDED) - 1, *ADDED)]
 LONGEST_NAME = 2**16  # bytes
 _FORMULA = r"^('*[=+\-@\t\r\n])"
 FEW_ROWS = 10_000  # one thread reads so many in half the time that several take to share them
@@ -142,17 +145,39 @@ def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
     if found is not None and found != name:
         raise TableError(f"{path}: this is a {found} table, expected {name}")
     version = metadata.get("deepfake.schema_version")
-    if version is not None and version != str(SCHEMA_VERSION):
+    if version is not None and version not in _READ_VERSIONS:
         raise TableError(
             f"{path}: schema {version}, this version reads {SCHEMA_VERSION}; write it again with this version"
         )
+    later = _list_later(version)
     for field in SCHEMAS[name]:
         index = file_schema.get_field_index(field.name)
+        if index < 0 and field.name in later:
+            continue
         if index < 0:
             raise TableError(f"{path}: column {field.name!r} is missing; is it a {name} table?")
         kind = file_schema.field(index).type
         if kind != field.type:
             raise TableError(f"{path}: column {field.name!r} is {kind}, expected {field.type}")
+
+
+def _list_later(version: str | None) -> frozenset[str]:
+    """Columns that came after a file was written."""
+    return frozenset().union(*(names for since, names in ADDED.items() if version and since > int(version)))
+
+
+def add_later_columns(name: str, table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of a file of table ``name`` with columns, all or some, that it is too old to have: null."""
+    wanted = [column for column in SCHEMAS[name].names if columns is None or column in columns]
+    if all(column in table.column_names for column in wanted):
+        return table
+    for column in wanted:
+        if column not in table.column_names:
+            table = table.append_column(
+                SCHEMAS[name].field(column), pa.nulls(len(table), SCHEMAS[name].field(column).type)
+            )
+    metadata = {**(table.schema.metadata or {}), b"deepfake.schema_version": str(SCHEMA_VERSION)}
+    return table.select(columns or wanted).replace_schema_metadata(metadata)
 
 
 def open_writer(sink: Any, table_schema: pa.Schema) -> pq.ParquetWriter:
@@ -181,7 +206,7 @@ def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | N
     with open_table(storage, uri, name) as file:
         threads = file.metadata.num_rows > FEW_ROWS
         table = file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
-    return check_rows(uri, table)
+    return check_rows(uri, add_later_columns(name, table, columns))
 
 
 def check_rows(path: str, table: pa.Table) -> pa.Table:
@@ -232,7 +257,7 @@ def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:
         _open_file(source, name, uri) as file,
         pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
     ):
-        return encoded.read()
+        return add_later_columns(name, encoded.read())
 
 
 def decode_strings(name: str, rows: pa.Table) -> pa.Table:
@@ -255,7 +280,8 @@ def read_rows_of_videos(
             names = file.read_row_group(number, columns=["video_id"])["video_id"]
             theirs = pc.is_in(names, video_ids)
             if pc.any(theirs).as_py():
-                yield file.read_row_group(number, columns=wanted).filter(theirs)
+                rows = file.read_row_group(number, columns=wanted).filter(theirs)
+                yield add_later_columns(name, rows, wanted)
 
 
 @contextmanager

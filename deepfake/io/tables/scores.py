@@ -73,9 +73,18 @@ VIDEO_SCORES = pa.schema(
         column(
             "probability",
             pa.float64(),
-            "calibrated probability of a fake, where as many videos are fake as in the bundle's validation; "
-            "null where the bundle could not be calibrated",
+            "calibrated probability of a fake, where as many videos are fake as in the bundle's validation, "
+            "however few bear it out; null where the bundle could not be calibrated",
         ),
+        column(
+            "log10_lr",
+            pa.float64(),
+            "log10 of the likelihood ratio: how much more probable such a score is for a fake than for a "
+            "real video like those of validation, no further than they support",
+        ),
+        column("log10_lr_low", pa.float64(), "the lowest that validation supports"),
+        column("log10_lr_high", pa.float64(), "the highest that validation supports"),
+        column("no_ratio", pa.string(), "why there is a score and no likelihood ratio"),
         column("threshold", pa.float64(), "score that divides real from fake"),
         column("operating_point", pa.string(), "how that threshold was chosen"),
         column("uncertain_from", pa.float64(), "lower scores are likely_real"),

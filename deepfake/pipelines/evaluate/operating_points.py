@@ -20,12 +20,15 @@ class DecisionMetrics:
     uncertain_band: dict[str, Any] | None = None
     coverage: list[dict[str, Any]] = field(default_factory=list)
     calibration: list[dict[str, Any]] = field(default_factory=list)
-    likelihood_ratio: dict[str, Any] | None = None  # cllr, cllr_min, and bounds of its log10; None: none
+    # cllr, cllr_min, bounds of its log10, and how many it misleads about; None: none
+    likelihood_ratio: dict[str, Any] | None = None
+    log_ratios: np.ndarray | None = None  # (n,) log10 of the videos; None where there are none
     probabilities: np.ndarray | None = None  # (n,) of the videos; None without a calibration
 
     def as_json(self) -> dict[str, Any]:
         """All but the arrays."""
-        return {name: value for name, value in vars(self).items() if name != "probabilities"}
+        arrays = ("probabilities", "log_ratios")
+        return {name: value for name, value in vars(self).items() if name not in arrays}
 
 
 def measure_decisions(
@@ -53,10 +56,15 @@ def measure_decisions(
     outside = metrics.measure_outside(labels, scores, band.low, band.high) if band else None
     coverage = metrics.measure_at_coverages(labels, scores, threshold)
     calibration, probabilities = _measure_calibration(labels, scores, decisions.calibration)
-    ratio = None if decisions.unproven else _measure_ratio(labels, scores, decisions.calibration)
+    ratio, ratios = None, None
+    if decisions.calibration and labels.size and not decisions.unproven:
+        ratios = decisions.calibration.compute_log_ratios(scores)
+    if decisions.calibration and ratios is not None:
+        ratio = _measure_ratios(labels, ratios, decisions.calibration)
     return DecisionMetrics(
-        config.prevalence, decisions.unproven, points, outside, coverage, calibration, ratio, probabilities
-    )
+        config.prevalence, decisions.unproven, points, outside, coverage, calibration, ratio, ratios,
+        probabilities,
+    )  # fmt: skip
 
 
 def _measure_point(
@@ -97,13 +105,13 @@ def _measure_point(
     }
 
 
-def _measure_ratio(
-    labels: np.ndarray, scores: np.ndarray, calibration: Calibration | None
-) -> dict[str, Any] | None:
-    ratios = calibration.compute_log_ratios(scores) if calibration and labels.size else None
-    if calibration is None or ratios is None:
-        return None
-    return {**metrics.measure_cllr(labels, ratios), "bounds": calibration.ratio_bounds}
+def _measure_ratios(labels: np.ndarray, ratios: np.ndarray, calibration: Calibration) -> dict[str, Any]:
+    return {
+        **metrics.measure_cllr(labels, ratios),
+        "bounds": calibration.ratio_bounds,
+        "misleading_reals": int((ratios[labels == 0] > 0).sum()),
+        "misleading_fakes": int((ratios[labels == 1] < 0).sum()),
+    }
 
 
 def _measure_calibration(

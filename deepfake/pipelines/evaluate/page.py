@@ -42,6 +42,7 @@ ALT_TEXTS = {
     "histogram": "Video scores of reals and of fakes, with the threshold",
     "reliability": "Share of fakes against mean score",
     "confusion": "Confusion matrix of the videos",
+    "tippett": "Tippett plot: share of reals and of fakes with at least this likelihood ratio",
     "robustness": "AUC of the videos against each way of making them worse",
 }
 LEVELS = (("video", "videos"), ("track", "tracks"), ("frame", "faces"))
@@ -170,6 +171,8 @@ def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plo
         "reliability": plots.draw_reliability(bins, theme),
         "confusion": plots.draw_confusion(video.overall["confusion"], theme, "videos"),
     }
+    if (ratios := results.decisions.log_ratios) is not None:
+        figures["tippett"] = plots.draw_tippett(video.labels, ratios, theme)
     kinds = [(kind, base, rows) for kind, base, rows in _group_by_kind(sweep) if rows]
     if kinds:
         figures["robustness"] = plots.draw_sweeps(kinds, theme)

@@ -16,7 +16,7 @@ from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
 from deepfake.metrics import bound_precision, predict_precision
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
-from deepfake.pipelines.score import video_page
+from deepfake.pipelines.score import findings, video_page
 from deepfake.report import html
 
 PAGE = "report.html"
@@ -24,7 +24,7 @@ THUMBNAILS = "thumbnails"
 PAGE_ROWS = 100  # rows that the table shows at once, and all that it shows without JavaScript
 BINS = 20
 COLUMNS = ["video_id", "score", "status", "status_detail", "verdict", "frames_sampled", "frames_with_face",
-           "faces", "worst_time_s", "label"]  # fmt: skip
+           "faces", "worst_time_s", "label", "log10_lr"]  # fmt: skip
 
 STATUS_WORDS: dict[str, str] = {
     Status.OK: "scored",
@@ -95,6 +95,7 @@ def write_index(
         compared=compared,
         alarms=predict_alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
+        rated=bool(data["ratioWords"]),
     )
     storage.write_text(join(output, PAGE), text)
     return join(output, PAGE)
@@ -142,6 +143,9 @@ def _collect_data(
     status, verdict = videos["status"].to_pylist(), videos["verdict"].to_pylist()
     names, status_words = videos["video_id"].to_pylist(), sorted(set(status))
     detail = enumerate(videos["status_detail"].to_pylist())
+    rated = [findings.phrase_ratio(ratio) for ratio in videos["log10_lr"].to_pylist()]
+    ratios = list(dict.fromkeys(words for words in rated if words))
+    numbers = {words: number for number, words in enumerate(ratios)}
     return {
         "name": [html.make_visible(name) for name in names],
         "score": [None if s is None else round(s, 3) for s in videos["score"].to_pylist()],
@@ -156,6 +160,8 @@ def _collect_data(
         "faces": videos["faces"].to_pylist(),
         "worst": [None if t is None else round(10 * t) for t in videos["worst_time_s"].to_pylist()],
         "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
+        "ratio": [None if one is None else numbers[one] for one in rated],
+        "ratioWords": ratios,
         "detail": {str(row): html.make_visible(text) for row, text in detail if text},
         "thumbnail": {str(row): thumbnails[name] for row, name in enumerate(names) if name in thumbnails},
         "page": {str(row): links[name] for row, name in enumerate(names) if name in links},
@@ -164,13 +170,14 @@ def _collect_data(
 
 
 def _select_row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
-    verdict = data["verdict"][i]
+    verdict, ratio = data["verdict"][i], data["ratio"][i]
     return {
         **{
             name: data[name][i] for name in ("name", "score", "frames", "withFace", "faces", "worst", "label")
         },
         "verdict_key": None if verdict is None else data["verdictKeys"][verdict],
         "verdict": None if verdict is None else data["verdictWords"][verdict],
+        "ratio": None if ratio is None else data["ratioWords"][ratio],
         "status": data["statusWords"][data["status"][i]],
         "detail": data["detail"].get(str(i)),
         "thumbnail": data["thumbnail"].get(str(i)),

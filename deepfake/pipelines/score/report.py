@@ -56,7 +56,7 @@ def write_report(
     """
     order = index_page.most_suspicious_first(videos)
     csv = write_tables(videos, order, output)
-    links = write_pages(videos, order, config, output, network, point.unproven)
+    links = write_pages(videos, order, config, output, network, point)
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
     seen = output.read_rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
@@ -97,7 +97,7 @@ def write_pages(
     config: ScoreJobConfig,
     output: Output,
     network: Network | None,
-    unproven: str = "",
+    point: VerdictRule,
 ) -> dict[str, str]:
     """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
     output.storage.remove(join(output.root, video_page.FOLDER))
@@ -115,7 +115,7 @@ def write_pages(
         for name, video in zip(names.to_pylist(), chosen, strict=True)
     ]
     return {
-        case.video["video_id"]: _write_page(case, pictures, config, output, unproven)
+        case.video["video_id"]: _write_page(case, pictures, config, output, point)
         for case, pictures in illustrate(cases, config, output.storage, network)
     }
 
@@ -175,7 +175,7 @@ def _show_cases(cases: Sequence[Case], config: ScoreJobConfig, storage: Storage)
 
 
 def _write_page(
-    case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output, unproven: str
+    case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output, point: VerdictRule
 ) -> str:
     """Write a video's page and pictures; its path relative to the output."""
     assert config.detector is not None  # resolved
@@ -194,7 +194,8 @@ def _write_page(
         config.detector.keep,
         describe_sampling(config.sampling),
         f"../{index_page.PAGE}",
-        unproven,
+        point,
+        config.report.prevalence,
     )
     path = f"{video_page.FOLDER}/{stem}.html"
     output.storage.write_text(join(output.root, path), html)

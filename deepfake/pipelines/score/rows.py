@@ -190,6 +190,7 @@ def _video(
         "score": score,
         "verdict": point.judge(score),
         "probability": point.compute_probability(score),
+        **point.describe_ratio(score),
         "worst_track_id": max(judged, key=lambda track: track.score).faces[0]["track_id"],
         "worst_frame_index": worst["frame_index"],
         "worst_time_s": worst["time_s"],

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from deepfake.metrics import segments
-from deepfake.model.verdicts import VERDICT_WORDS
+from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
+from deepfake.pipelines.score import findings
 from deepfake.report import html
 
 FOLDER = "video_pages"
@@ -52,7 +53,13 @@ def name_file(video_id: str) -> str:
 
 
 def render_video_page(
-    case: Case, smooth_seconds: float, keep: str, sampling: str, back: str, unproven: str = ""
+    case: Case,
+    smooth_seconds: float,
+    keep: str,
+    sampling: str,
+    back: str,
+    point: VerdictRule | None = None,
+    prevalence: Sequence[float] = (),
 ) -> str:
     """The page's HTML.
 
@@ -62,7 +69,8 @@ def render_video_page(
         keep: ``detector.keep``.
         sampling: which frames were looked at, in words.
         back: relative path of the index page.
-        unproven: why the bundle gives no verdict.
+        point: the operating point in force.
+        prevalence: shares of fakes before the video was looked at, for which the page says what is after.
     """
     video = case.video
     return html.render_page(
@@ -77,7 +85,9 @@ def render_video_page(
         pictures=case.pictures,
         unseen=list_unseen(case, keep, sampling),
         record=list_record(video),
-        unproven=unproven,
+        unproven=point.unproven if point else "",
+        finding=findings.describe_ratio(video, prevalence),
+        propositions=findings.PROPOSITIONS,
         drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
                  "plot_height": PLOT_HEIGHT},
     )  # fmt: skip

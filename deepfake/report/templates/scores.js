@@ -7,7 +7,8 @@
   const byId = (id) => document.getElementById(id);
   const body = byId("rows");
   const labelled = document.querySelector("th[data-sort=label]") !== null;
-  const columns = labelled ? 8 : 7;
+  const rated = data.ratioWords.length > 0;
+  const columns = 7 + labelled + rated;
   const orders = {
     score: ["most suspicious first", -1], name: ["name", 1], worst: ["time to look at", 1],
     frames: ["frames with a face, fewest first", 1], faces: ["faces, fewest first", 1],
@@ -120,6 +121,8 @@
     }
     const verdict = data.verdict[i];
     cell(row, verdict === null ? "empty" : data.verdictKeys[verdict], verdict === null ? "–" : data.verdictWords[verdict]);
+    const ratio = data.ratio[i];
+    if (rated) cell(row, ratio === null ? "ratio empty" : "ratio", ratio === null ? "–" : data.ratioWords[ratio], "Likelihood ratio");
     const worst = data.worst[i];
     cell(row, worst === null ? "number empty" : "number", worst === null ? "–" : clock(worst), "Look at");
     cell(row, "number", `${grouped(data.withFace[i])} of ${grouped(data.frames[i])}`, "Frames with a face");

@@ -60,6 +60,16 @@ def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_s
     assert table["video_id"].take(order).to_pylist() == expected
 
 
+def test_ratios_are_shown_where_there_are_any_and_else_it_is_said_why(tmp_path: Path) -> None:
+    rows = [video_row("a", 0.9, log10_lr=1.15), video_row("b", 0.4, log10_lr=-0.8), video_row("c", None)]
+    page = write(tmp_path / "1", *rows).read_text()
+    assert ">14, moderate for fake</td>" in page and ">1/6.3, weak for real</td>" in page
+    assert '"ratio":[0,1,null]' in page
+    point = VerdictRule("balanced", 0.5, 0.4, 0.6, no_ratio="too few")
+    page = write(tmp_path / "2", video_row("a", 0.9), point=point).read_text()
+    assert "There are no likelihood ratios: too few." in page and 'class="ratio"' not in page
+
+
 def test_every_status_and_verdict_has_words() -> None:
     assert set(index_page.STATUS_WORDS) == set(Status)
     assert set(VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}

@@ -15,10 +15,13 @@ from deepfake.execution.output import Output
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.inference import Network
+from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import index_page, report, video_page
 from deepfake.report.images import decode_file
 from tests.clips import write_clip
 from tests.pipelines.score.score_tables import video_row
+
+POINT = VerdictRule("balanced", 0.5, 0.5, 0.5)
 
 STAMP = {"bundle_sha256": "ab" * 32, "config_sha256": "cd" * 32}
 BOX = {"x": 60.0, "y": 40.0, "w": 50.0, "h": 50.0}
@@ -86,7 +89,7 @@ def test_suspicious_videos_have_pages_with_pictures_and_those_that_are_gone_page
     stale.parent.mkdir()
     stale.write_text("")
 
-    links = report.write_pages(*order_of(output), configure(folder), output, cast(Network, None))
+    links = report.write_pages(*order_of(output), configure(folder), output, cast(Network, None), POINT)
 
     assert set(links) == {"fake.mp4", "gone.mp4"} and not stale.exists()
     pictures = sorted(path.name for path in stale.parent.glob("*.jpg"))
@@ -100,7 +103,9 @@ def test_suspicious_videos_have_pages_with_pictures_and_those_that_are_gone_page
 
 def test_where_nothing_is_suspicious_there_are_no_pages(tmp_path: Path) -> None:
     output = write_output(tmp_path, video_scores=[video_row("real.mp4", 0.1)])
-    assert report.write_pages(*order_of(output), configure(tmp_path), output, cast(Network, None)) == {}
+    assert (
+        report.write_pages(*order_of(output), configure(tmp_path), output, cast(Network, None), POINT) == {}
+    )
 
 
 @pytest.mark.parametrize(

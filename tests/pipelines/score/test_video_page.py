@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import video_page
 from deepfake.pipelines.score.video_page import Case, Picture, find_gaps, list_unseen
 from deepfake.report import html
@@ -44,6 +45,10 @@ def case(name: str = "a.mp4", pictures: tuple[Picture, ...] = (), **video: Any) 
         "face_size_px": 180.0,
         "sharpness": 300.0,
         "segments_s": 4.0,
+        "log10_lr": 1.15,
+        "log10_lr_low": -1.4,
+        "log10_lr_high": 1.6,
+        "no_ratio": None,
         **video,
     }
     tracks = [
@@ -59,6 +64,9 @@ def case(name: str = "a.mp4", pictures: tuple[Picture, ...] = (), **video: Any) 
         "highest_score": 0.9,
     }
     return Case(row, tracks, faces, [segment], pictures)
+
+
+GUESSING = VerdictRule("balanced", 0.5, 0.0, 1.1, unproven="it guesses", no_ratio="it guesses")
 
 
 def write(folder: Path, made: Case, keep: str = "largest") -> Path:
@@ -93,10 +101,41 @@ def test_gaps_are_stretches_much_longer_than_the_usual_step() -> None:
 
 def test_without_proof_the_page_says_why_and_calls_nothing_fake(tmp_path: Path) -> None:
     made = case(verdict="uncertain", segments_s=None)
-    page = video_page.render_video_page(replace(made, segments=[]), 0.0, "all", "x", "y", "it guesses")
+    page = video_page.render_video_page(replace(made, segments=[]), 0.0, "all", "x", "y", GUESSING)
     assert "for nothing shows that the model does more than guess: it guesses." in page
     assert "None are named without a verdict." in page
     assert not any(words in page for words in ("the line is drawn", "Looks fake for", "threshold looks fake"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "not_there"),
+    [
+        (
+            {"log10_lr": 1.15},
+            ["<b>14</b>", "1/25 to 40", "moderate support for the first proposition"],
+            "note",
+        ),
+        ({"log10_lr": 1.6}, ["at that bound"], "note"),
+        (
+            {"log10_lr": -0.8, "verdict": "likely_real"},
+            ["<b>1/6.3</b>", "weak support for the second proposition", "6.3 times as probable for a real"],
+            "note",
+        ),
+        ({"log10_lr": 0.1, "verdict": "uncertain"}, ["supports neither proposition"], "note"),
+        ({"log10_lr": 1.15, "verdict": "uncertain"}, ["The verdict is uncertain all the same"], "moderately"),
+        ({"log10_lr": -0.8}, ["says likely fake, the ratio supports real", "for undecided"], "all the same"),
+        ({"log10_lr": 0.1}, ["says likely fake, the ratio supports neither"], "all the same"),
+        ({"log10_lr": None, "no_ratio": "few <b>"}, ["no likelihood ratio: few &lt;b&gt;."], "ENFSI"),
+    ],
+)
+def test_the_ratio_is_worded_for_both_propositions_and_beside_the_verdict(
+    given: dict[str, Any], words: list[str], not_there: str
+) -> None:
+    page = video_page.render_video_page(case(**given), 0.0, "all", "x", "y", prevalence=[0.01])
+    section = page[page.index('id="finding"') : page.index('id="rests"')]
+    assert all(one in section for one in words) and not_there not in section
+    if given["log10_lr"] == 1.15:  # 0.01 / 0.99 * 14.1
+        assert "Where 1.0 % of all videos are fakes, 12.5 % of those with such a score are" in section
 
 
 def test_the_same_case_gives_the_same_page(tmp_path: Path) -> None:
