@@ -13,7 +13,7 @@ from deepfake.report import html
 Row = Mapping[str, Any]
 PROPOSITIONS = {
     "fake": "a face in the video was swapped or reenacted, as in the fake videos of validation",
-    "real": "none was, as in the real videos of validation",
+    "real": "no face in it was, as in the real videos of validation",
 }
 _ROUNDING = 1e-9
 
