@@ -34,10 +34,10 @@ def format_help(model: type[JobConfig], program: str, everything: bool) -> str:
     shown = options if everything else [*own, *model.common]
     for name in own:
         lines += _explain_option(name, options[name])
-    lines += _explain(
+    lines += _format_option(
         "--config FILE", "YAML file with any of the keys, or recipe:NAME; may be given more than once"
     )
-    lines += _explain("-h, --help; --help-all", "the most used keys; every key")
+    lines += _format_option("-h, --help; --help-all", "the most used keys; every key")
     section = ""
     for name in shown:
         if "." in name:
@@ -57,10 +57,10 @@ _EVERY_JOB = {info.alias or name for name, info in JobConfig.model_fields.items(
 def _explain_option(name: str, info: FieldInfo) -> list[str]:
     kind = "" if info.annotation is bool else f" {name_type(info.annotation)}"
     value = "required" if info.is_required() else format_default(info).strip("[]")
-    return _explain(f"--{name}{kind}", f"{info.description or ''}{f' [{value}]' if value else ''}")
+    return _format_option(f"--{name}{kind}", f"{info.description or ''}{f' [{value}]' if value else ''}")
 
 
-def _explain(option: str, meaning: str) -> list[str]:
+def _format_option(option: str, meaning: str) -> list[str]:
     """An option's name and meaning, side by side where they fit."""
     lines = _wrap(meaning, " " * _COLUMN)
     if len(option) + 4 <= _COLUMN:

@@ -127,7 +127,7 @@ def find_piece_faces(
 
     def work(video: dict[str, Any], clock: StageClock) -> None:
         with clock.on("decode"):
-            listing = read_packets(packets)
+            listing = read_packets_table(packets)
             source = open_listed(entry["uri"], storage, config.sampling, listing)
         with source:
             video |= list_source_facts(source)
@@ -261,7 +261,7 @@ def make_packets_table(listing: Listing, bounds: Sequence[int]) -> pa.Table:
     )
 
 
-def read_packets(table: pa.Table) -> Listing:
+def read_packets_table(table: pa.Table) -> Listing:
     """The listing of what ``make_packets_table`` made."""
     rest = json.loads(table.schema.metadata[LISTING_KEY])
     stamps, keys, shown, offsets, sizes = (column.to_numpy() for column in table.columns)

@@ -100,7 +100,7 @@ def read_rows(
         raise UsageError(f"{uri}: gone since this job began; run it again") from None
 
 
-def join_surround(crop: np.ndarray, surround: bytes, where: str = "crop") -> np.ndarray:
+def decode_wide_crop(crop: np.ndarray, surround: bytes, where: str = "crop") -> np.ndarray:
     """The ``(n, n, 3) uint8 RGB`` picture with a crop in its middle and its encoded surroundings about it.
 
     Raises ``tables.TableError`` that names ``where`` where these are no image, or of another crop.

@@ -22,7 +22,7 @@ from deepfake import __version__
 from deepfake.errors import UsageError
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
-from deepfake.io.parts import PARTS_KEY, list_part_files, read_manifest, read_part_names
+from deepfake.io.parts import PARTS_KEY, list_part_files, read_output_manifest, read_part_names
 from deepfake.io.run_record import read_record, write_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -93,7 +93,7 @@ class Output:
 
     def read_finished_videos(self, columns: list[str] | None = None) -> pa.Table | None:
         """The manifest of an earlier, finished run; None where there is none."""
-        return read_manifest(self.root, self.storage, columns)
+        return read_output_manifest(self.root, self.storage, columns)
 
     def list_finished_units(self) -> set[str]:
         """Ids of the units that are complete, from one listing."""

@@ -17,7 +17,9 @@ _PART = re.compile(r"[^/\0]+\.parquet")
 PARTS_KEY = b"deepfake.parts"  # in the manifest's metadata: file names by table
 
 
-def read_manifest(root: str, storage: Storage, columns: Sequence[str] | None = None) -> pa.Table | None:
+def read_output_manifest(
+    root: str, storage: Storage, columns: Sequence[str] | None = None
+) -> pa.Table | None:
     """The videos of a finished output, from its manifest; None where there is none."""
     uri = join(root, "_manifest.parquet")
     return tables.read_table(storage, uri, "videos", columns) if storage.exists(uri) else None

@@ -60,7 +60,7 @@ class Network:
 
     runtime: Runtime
     bundle: Bundle
-    graph: bytes = b""  # see ``export_network``; TensorFlow takes the bundle's own file
+    graph: bytes = b""  # see ``export_openvino``; TensorFlow takes the bundle's own file
 
     def start_scorer(self, threads: int | None = None) -> Scorer:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
@@ -159,7 +159,7 @@ def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_
         return Network("tensorflow", bundle)
     graph = _read_cached(bundle, storage)
     if graph is None:
-        graph = export_network(bundle)
+        graph = export_openvino(bundle)
         difference = _measure_difference(bundle, graph)
         if difference > TOLERANCE:
             words = f"OpenVINO's scores differ from TensorFlow's by up to {difference:.2g}"
@@ -171,7 +171,7 @@ def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_
     return Network("openvino", bundle, graph)
 
 
-def export_network(bundle: Bundle) -> bytes:
+def export_openvino(bundle: Bundle) -> bytes:
     """The network as OpenVINO stores it, both of its files in one zip archive; weights in float32.
 
     Its outputs are the scores and, for a head that is known, the raw heat maps.
@@ -229,7 +229,7 @@ def export_beside(network: Any, model_sha256: str, uri: str, storage: Storage) -
         return {}
     bundle = Bundle.around(network, model_sha256, uri)
     with keras_runtime.exact_float32():
-        graph = export_network(bundle)
+        graph = export_openvino(bundle)
         difference = _measure_difference(bundle, graph)
     if difference > TOLERANCE:
         log.warning("OpenVINO's scores differ from TensorFlow's by up to %.2g: not exported", difference)

@@ -15,7 +15,7 @@ from av.stream import Discard, Disposition
 from deepfake.io.tables import Status
 from deepfake.video.errors import VideoError
 from deepfake.video.mp4 import MediaFile
-from deepfake.video.packets import Packets, join_parts
+from deepfake.video.packets import Packets, join_timestamps
 
 # Demuxers that read one self-contained file. Playlists, concat lists, image sequences and devices,
 # which make FFmpeg open other files or connections, are not among them.
@@ -161,7 +161,7 @@ def list_packets(opened: Any, stream: Any, check_time: Callable[[], None]) -> tu
     if timed:
         jump = RESETTABLE_JUMP if opened.format.flags & Flags.ts_discont.value else JUMP
         usable = np.array(stamps, np.int64) if told else clock
-        usable, parts = join_parts(usable, clock, is_shown, round(STEP_BACK / base), round(jump / base))
+        usable, parts = join_timestamps(usable, clock, is_shown, round(STEP_BACK / base), round(jump / base))
     else:
         usable = np.arange(len(stamps))
     packets = Packets(

@@ -107,7 +107,7 @@ class Packets:
         return int(order[found]) if found < len(ordered) and ordered[found] == stamp else None
 
 
-def join_parts(
+def join_timestamps(
     stamps: np.ndarray, clock: np.ndarray, shown: np.ndarray, back: int, jump: int
 ) -> tuple[np.ndarray, int]:
     """Stamps of a stream whose clock is set anew on the way, as of recordings that were joined.

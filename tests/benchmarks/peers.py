@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loaded = inputs.load_faces(uri, storage)
         selected = inputs.select_split(loaded, chosen.split)
         for bundle in bundles:
-            for warning in training_overlap.require_unseen(
+            for warning in training_overlap.check_training_overlap(
                 selected.table, bundle.info, loaded.table, chosen.split, allowed=True
             ):
                 print(f"{bundle.uri} on {uri}: {warning}")

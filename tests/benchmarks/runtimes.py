@@ -42,7 +42,7 @@ def tensorflow(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
 
 def openvino(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
     """As the project uses it, and with larger batches."""
-    graph = inference.export_network(bundle)
+    graph = inference.export_openvino(bundle)
     yield "OpenVINO, 1", inference.OpenVinoScorer(graph, threads).score
     for batch in (8, 32):
         yield f"OpenVINO, {batch}", batched(openvino_request(graph, threads, batch), batch)

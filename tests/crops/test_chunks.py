@@ -178,7 +178,7 @@ def test_a_listing_comes_back_from_its_table(clips: Path) -> None:
     entry = {"video_id": "open.mp4", "uri": str(clips / "open.mp4")}
     config = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig())
     survey = chunks.survey_packets(entry, 1.0, config, Crowd(), Storage())
-    listing = chunks.read_packets(survey.table)
+    listing = chunks.read_packets_table(survey.table)
     assert chunks.make_packets_table(listing, [0, 4]).equals(survey.table)
     assert listing.info.frames_total == 120
     assert listing.packets.times[-1] == pytest.approx(119 / 25)

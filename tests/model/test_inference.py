@@ -103,7 +103,7 @@ def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> N
 def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(uri: str) -> None:
     code = (
         "import sys; from deepfake.model import bundle, inference; "
-        "print(len(inference.export_network(bundle.Bundle.load(sys.argv[1]))))"
+        "print(len(inference.export_openvino(bundle.Bundle.load(sys.argv[1]))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, uri],
@@ -141,7 +141,7 @@ def test_a_bundle_carries_the_network_that_training_exported_and_a_start_exports
     runtimes = inference.export_beside(loaded.network, loaded.info.model_sha256, folder, Storage())
     write_bundle(folder, Storage(), loaded.info.model_copy(update={"runtimes": runtimes}))
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(inference, "export_network", None)  # another export would fail
+    monkeypatch.setattr(inference, "export_openvino", None)  # another export would fail
     found = inference.prepare_network(Bundle.load(folder), Storage(), "openvino")
     (kept,) = Path(folder, inference.FOLDER).glob("*.zip")
     assert kept.read_bytes() == found.graph
@@ -160,7 +160,7 @@ def test_a_network_that_somebody_put_beside_a_bundle_is_not_believed(
     name = inference._name_file(Bundle.load(str(folder)).info.model_sha256)
     planted = folder / inference.FOLDER / f"{name}.zip"
     planted.parent.mkdir(exist_ok=True)
-    other = inference.export_network(Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4)))
+    other = inference.export_openvino(Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4)))
     planted.write_bytes(other)
     digest = hashlib.sha256(other).hexdigest()
     planted.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
@@ -181,7 +181,7 @@ def test_a_damaged_export_is_made_again(
     monkeypatch: pytest.MonkeyPatch, damage: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(inference, "export_network", lambda bundle: network.graph)
+    monkeypatch.setattr(inference, "export_openvino", lambda bundle: network.graph)
     bundle = Bundle.load(uri)
     inference.prepare_network(bundle, Storage())
     (kept,) = (tmp_path / "cache" / inference.FOLDER).glob("*.zip")
@@ -201,8 +201,8 @@ def test_an_export_with_other_scores_is_refused_by_name_and_otherwise_not_used(
 ) -> None:
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
     other = Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4))
-    wrong = inference.export_network(Bundle.load(uri))
-    monkeypatch.setattr(inference, "export_network", lambda bundle: wrong)
+    wrong = inference.export_openvino(Bundle.load(uri))
+    monkeypatch.setattr(inference, "export_openvino", lambda bundle: wrong)
     with pytest.raises(UsageError, match="differ from TensorFlow's"):
         inference.prepare_network(other, Storage(), "openvino")
     with caplog.at_level(logging.WARNING):

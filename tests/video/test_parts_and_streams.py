@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deepfake.config import SamplingConfig
 from deepfake.video.decoder import open_local
-from deepfake.video.packets import join_parts
+from deepfake.video.packets import join_timestamps
 from tests.clips import decode_everything, picture, write_clip
 
 SHORT_GROUPS = {"x264-params": "keyint=12:bframes=3"}
@@ -74,7 +74,7 @@ def test_stamps_of_parts_keep_the_order_of_parts_and_within_them(lengths: list[i
     stamps = 3600 * np.concatenate(parts)
     clock = 3600 * np.concatenate([np.arange(length) for length in lengths]) - 7200
     clock += np.repeat([-50_000 * i for i in range(len(lengths))], lengths)  # each begins before the last
-    joined, count = join_parts(stamps, clock, np.ones(len(stamps), bool), 9000, 900_000)
+    joined, count = join_timestamps(stamps, clock, np.ones(len(stamps), bool), 9000, 900_000)
     assert count == len(lengths)
     edges = np.cumsum([0, *lengths])
     expected = np.concatenate([part + start for part, start in zip(parts, edges, strict=False)])
@@ -85,7 +85,7 @@ def test_stamps_of_parts_keep_the_order_of_parts_and_within_them(lengths: list[i
 
 def test_stamps_with_long_gaps_stay_where_all_are_long() -> None:
     stamps = np.arange(20) * 15  # a frame each 15 s
-    joined, count = join_parts(stamps, stamps, np.ones(20, bool), 1, 10)
+    joined, count = join_timestamps(stamps, stamps, np.ones(20, bool), 1, 10)
     np.testing.assert_array_equal(joined, stamps)
     assert count == 1
 

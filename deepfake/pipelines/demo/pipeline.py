@@ -53,7 +53,7 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
         started = time.monotonic()
         _print_heading(number, len(tour) + 1, f"{step.name}: {step.says}")
         print(f"$ {format_command(command)}", flush=True)
-        status = run_job(command)
+        status = run_command(command)
         if status != 0:
             print(f"\n{step.name} ended with exit status {status}; the demo stops here", file=sys.stderr)
             raise SystemExit(status)
@@ -63,7 +63,7 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
     return Outcome({"took": seconds}, look_at=found)
 
 
-def run_job(command: Sequence[str]) -> int:
+def run_command(command: Sequence[str]) -> int:
     """Run one job with its output going where ours goes; its exit status. A stop is passed on to it once."""
     # A stop while the job is being started would otherwise leave a process that nobody knows.
     came: list[int] = []

@@ -146,7 +146,7 @@ def _check_training(
     """What the page must say of a bundle's training beside these faces; raises ``UsageError``."""
     info, allowed = bundle.info if bundle else None, config.evaluation.allow_overlap
     try:
-        warnings = training_overlap.require_unseen(selected.table, info, loaded.table, split, allowed)
+        warnings = training_overlap.check_training_overlap(selected.table, info, loaded.table, split, allowed)
         warnings += training_overlap.require_no_training_copies(
             loaded.videos, info, loaded.table, split, allowed
         )

@@ -15,7 +15,7 @@ from deepfake.crops import facts
 from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
 from deepfake.io import tables
-from deepfake.io.parts import list_part_files, read_manifest
+from deepfake.io.parts import list_part_files, read_output_manifest
 from deepfake.io.run_record import read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -61,7 +61,7 @@ def load_faces(uri: str, storage: Storage) -> LabelledFaces:
     table = index_rows(files, kind, columns, storage)
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY])).combine_chunks()
     require_distinct(table, folder)
-    videos = read_manifest(uri, storage, _VIDEO_COLUMNS)
+    videos = read_output_manifest(uri, storage, _VIDEO_COLUMNS)
     return LabelledFaces(kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=videos)
 
 

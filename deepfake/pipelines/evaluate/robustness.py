@@ -26,7 +26,7 @@ FRAME_COUNTS = (1, 2, 4, 8)
 Score = Callable[[LabelledFaces, Sequence[Corruption]], np.ndarray]  # (changes, crops)
 
 
-def choose_crops(faces: LabelledFaces, crops: int) -> LabelledFaces:
+def choose_balanced_crops(faces: LabelledFaces, crops: int) -> LabelledFaces:
     """At most so many crops: up to eight of a video, spread over it, of as many real as fake videos.
 
     Which videos is decided by their names' hashes, so another run takes the same.
@@ -52,7 +52,7 @@ def choose_crops(faces: LabelledFaces, crops: int) -> LabelledFaces:
 
 def measure_robustness(faces: LabelledFaces, score: Score, config: EvaluationConfig) -> list[dict[str, Any]]:
     """Rows of the unchanged crops and of every change; none where there are no crops to take."""
-    some = choose_crops(faces, config.robustness_crops)
+    some = choose_balanced_crops(faces, config.robustness_crops)
     if not some.table.num_rows:
         return []
     measured = zip(CORRUPTIONS, score(some, CORRUPTIONS), strict=True)

@@ -14,7 +14,7 @@ from deepfake.model.bundle import BundleInfo
 TRAINING_SPLITS = ("train", "val")
 
 
-def require_unseen(
+def check_training_overlap(
     table: pa.Table, info: BundleInfo | None, everything: pa.Table, split: str, allowed: bool
 ) -> list[str]:
     """What the page must say of the overlap with training; raises ``UsageError`` unless ``allowed``.

@@ -33,7 +33,7 @@ def run(config: ExportJobConfig) -> Outcome:
     storage = Storage(config.storage)
     bundle = Bundle.load(make_absolute(config.bundle), storage, batch_size=1)
     export.require_modules(config.format)
-    crops, compared_on = choose_crops(config, storage)
+    crops, compared_on = choose_comparison_crops(config, storage)
     output = make_absolute(config.output)
     plan: dict[str, Any] = {
         "bundle": bundle.uri,
@@ -67,7 +67,7 @@ def run(config: ExportJobConfig) -> Outcome:
     return Outcome({**plan, "file": path.name, **measured}, look_at=[join(output, FILE)])
 
 
-def choose_crops(config: ExportJobConfig, storage: Storage) -> tuple[np.ndarray, str]:
+def choose_comparison_crops(config: ExportJobConfig, storage: Storage) -> tuple[np.ndarray, str]:
     """``(n, 224, 224, 3) uint8`` crops to compare on, and what they are.
 
     Evenly taken from the labelled ones of a split; without an input pictures made for it, which are no faces.

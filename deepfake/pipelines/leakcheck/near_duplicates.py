@@ -56,7 +56,7 @@ def find_near_duplicates(pictures: pa.Table, max_distance: int, max_difference: 
         for flipped, query in ((False, hashes), (True, mirrored)):
             for i, j in find_candidates(query[left], hashes[right], max_distance):
                 a, b = left[i], right[j]
-                difference = measure_differences(thumbnails[a], thumbnails[b], flipped)
+                difference = measure_pixel_differences(thumbnails[a], thumbnails[b], flipped)
                 near = difference <= max_difference
                 a, b, difference = a[near], b[near], difference[near]
                 distance = np.bitwise_count(query[a] ^ hashes[b])
@@ -95,7 +95,7 @@ def find_candidates(
                     yield i[new], j[new]
 
 
-def measure_differences(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> np.ndarray:
+def measure_pixel_differences(a: np.ndarray, b: np.ndarray, mirrored: bool = False) -> np.ndarray:
     """``1 - correlation`` of two ``(n, 256) uint8`` stacks of thumbnails, row by row: ``(n,)`` in [0, 2]."""
     if mirrored:
         side = int(np.sqrt(a.shape[1]))

@@ -10,7 +10,7 @@ from deepfake.config import LeakcheckJobConfig
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.pipelines.leakcheck.probes import Probe
-from deepfake.pipelines.leakcheck.result import OK, LeakcheckResult, list_facts
+from deepfake.pipelines.leakcheck.result import OK, LeakcheckResult, describe_check
 from deepfake.report import html, plots
 
 PAGE = "report.html"
@@ -127,7 +127,7 @@ def write_leakcheck_page(
         probes=result.probes,
         probe_auc=limit,
         plot={name: html.make_data_uri(png, "image/png") for name, png in drawn.items()},
-        facts={label: value for label, value in list_facts(result, config).items() if value is not None},
+        facts={label: value for label, value in describe_check(result, config).items() if value is not None},
     )
     storage.write_text(join(config.output, PAGE), text)
     return join(config.output, PAGE)

@@ -89,7 +89,7 @@ def result_as_json(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[
     }
 
 
-def list_facts(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, object]:
+def describe_check(result: LeakcheckResult, config: LeakcheckJobConfig) -> dict[str, object]:
     """What the page says of what was checked, as label -> value."""
     options, known, loaded = config.leakcheck, result.uploads, result.input
     frames = np.array(result.pictures["thumbnail"].is_valid())

@@ -79,7 +79,7 @@ def render_video_page(
         back=back,
         video=video,
         verdict=VERDICT_WORDS[video["verdict"]],
-        facts=list_facts(video),
+        facts=describe_video(video),
         timelines=[_timeline(track, case, smooth_seconds) for track in case.tracks],
         segments=case.segments,
         pictures=case.pictures,
@@ -93,7 +93,7 @@ def render_video_page(
     )  # fmt: skip
 
 
-def list_facts(video: Row) -> dict[str, str]:
+def describe_video(video: Row) -> dict[str, str]:
     """What the score rests on, as label -> words."""
     made = {
         "Frames looked at": html.format_count(video["frames_sampled"]),

@@ -114,7 +114,7 @@ def run(config: TrainJobConfig) -> Outcome:
                 pipeline.run(one)
                 trained[recipe.name].append(measure_training(recipe.name, one, split, storage))
         found = [average_numbers(runs, name) for runs in trained.values() for name in (OWN, IDENTITY)]
-        differences = measure_differences(trained)
+        differences = measure_auc_differences(trained)
         blind = trained[recipes[0].name][0].blind
         text = format_comparison(recipes, found, split, names_people(crops.table))
         text += format_differences(differences, blind) + format_seeds(trained)
@@ -236,7 +236,7 @@ def average_numbers(trained: Sequence[Trained], split: str) -> Numbers:
     return replace(rows[0], **means, unproven=next((row.unproven for row in rows if row.unproven), ""))
 
 
-def measure_differences(trained: Mapping[str, Sequence[Trained]]) -> list[dict[str, Any]]:
+def measure_auc_differences(trained: Mapping[str, Sequence[Trained]]) -> list[dict[str, Any]]:
     """Each two recipes: the difference of their AUCs on the identity split, of several seeds the mean."""
     found = []
     for (other, less), (recipe, runs) in itertools.combinations(trained.items(), 2):

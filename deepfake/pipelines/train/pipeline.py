@@ -37,7 +37,7 @@ from deepfake.execution import session
 from deepfake.execution.output import describe_changes
 from deepfake.execution.process import count_cpus
 from deepfake.io import lock
-from deepfake.io.parts import read_manifest
+from deepfake.io.parts import read_output_manifest
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
@@ -228,7 +228,7 @@ def select_checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Row
 def require_no_copies(crops_uri: str, storage: Storage, splits: tuple[str, str]) -> None:
     """Refuse the same bytes in both splits, where the crops' manifest knows the bytes."""
     columns = ["video_id", "split", "label", "status", "content_sha256"]
-    if (videos := read_manifest(crops_uri, storage, columns)) is not None:
+    if (videos := read_output_manifest(crops_uri, storage, columns)) is not None:
         require_no_duplicates(videos, list(splits))
 
 

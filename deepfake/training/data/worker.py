@@ -15,7 +15,7 @@ from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, self_blending
 from deepfake.crops.dataset import Rows
 from deepfake.crops.framing import find_framing
-from deepfake.crops.reader import decode_crop, join_surround, list_places, read_crops
+from deepfake.crops.reader import decode_crop, decode_wide_crop, list_places, read_crops
 from deepfake.io.storage import Storage
 from deepfake.model.network import INPUT_SIZE
 from deepfake.training import faults
@@ -136,7 +136,7 @@ class CropDecoder:
             else:
                 picture = decode_crop(crop["encoded"], crop["where"])
                 if crop["surround"] is not None and not crop["turned"]:
-                    picture = join_surround(picture, crop["surround"], crop["where"])
+                    picture = decode_wide_crop(picture, crop["surround"], crop["where"])
             if crop["turned"]:
                 picture = faults.turn_crop(picture)
             if crop["kind"] in (CropKind.TARGET, CropKind.MADE):

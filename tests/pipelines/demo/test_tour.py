@@ -56,7 +56,7 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
         return 3 if "train.py" in command[1] else 0
 
     monkeypatch.setattr(pipeline, "make_dataset", lambda *_, **__: made)
-    monkeypatch.setattr(pipeline, "run_job", fails_in_training)
+    monkeypatch.setattr(pipeline, "run_command", fails_in_training)
     with pytest.raises(SystemExit) as stopped:
         pipeline.run(config.DemoJobConfig(output=str(tmp_path)))
     assert stopped.value.code == 3
@@ -82,7 +82,7 @@ def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch,
     told = signal.set_wakeup_fd(arriving.fileno())
     try:
         with signals, arriving, pytest.raises(Stopped):
-            pipeline.run_job([sys.executable, "-c", child])
+            pipeline.run_command([sys.executable, "-c", child])
     finally:
         signal.set_wakeup_fd(told)
         signal.signal(signal.SIGTERM, before)

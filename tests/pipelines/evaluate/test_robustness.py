@@ -28,14 +28,14 @@ def faces(tmp_path: Path) -> inputs.LabelledFaces:
 def test_the_crops_taken_are_few_spread_and_of_as_many_videos_of_each_class(
     faces: inputs.LabelledFaces,
 ) -> None:
-    table = robustness.choose_crops(faces, 40).table
+    table = robustness.choose_balanced_crops(faces, 40).table
     assert 0 < table.num_rows <= 40
     videos = table.group_by(["video_id", "label"]).aggregate([("frame_index", "count")]).to_pylist()
     assert sum(row["label"] for row in videos) * 2 == len(videos)
     assert max(row["frame_index_count"] for row in videos) == 8
     frames = table.filter(np.asarray(table["video_id"]) == videos[0]["video_id"])["frame_index"].to_pylist()
     assert frames[0] < 60 and frames[-1] > 270  # of 0, 30, ..., 330
-    assert robustness.choose_crops(faces, 40).table == table
+    assert robustness.choose_balanced_crops(faces, 40).table == table
 
 
 def test_a_change_that_blinds_the_model_shows_in_its_row(faces: inputs.LabelledFaces) -> None:

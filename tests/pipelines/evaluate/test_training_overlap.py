@@ -37,7 +37,7 @@ def table(*rows: tuple[str, str | None]) -> pa.Table:
 
 def check(rows: pa.Table, bundle: BundleInfo | None, split: str = "test", allowed: bool = False) -> list[str]:
     chosen = rows.filter(pc.equal(rows["split"], split))
-    return training_overlap.require_unseen(chosen, bundle, rows, split, allowed)
+    return training_overlap.check_training_overlap(chosen, bundle, rows, split, allowed)
 
 
 def test_identities_that_the_bundle_was_trained_on_stop_the_job_and_are_named() -> None:

@@ -104,7 +104,7 @@ WRONG = [0.6, 0.9, 0.7, 0.8, 0.4, 0.1, 0.2, 0.3]
 
 def test_two_recipes_differ_by_their_mean_aucs_with_an_interval_from_the_same_resamples() -> None:
     runs = {"bad": [trained(0, WRONG)], "good": [trained(0, RIGHT), trained(1, NEARLY)]}
-    rows = compare.measure_differences(runs)
+    rows = compare.measure_auc_differences(runs)
     assert [(row["recipe"], row["than"], row["level"]) for row in rows] == [
         ("good", "bad", "videos"),
         ("good", "bad", "crops"),
