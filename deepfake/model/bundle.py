@@ -30,6 +30,7 @@ from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
 from deepfake.model.network_file import check_network_file
 from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint, UncertainBand
+from deepfake.model.validation_data import ValidationData
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class BundleInfo(BaseModel):
     # why validation shows no more than guessing, so that there is no verdict; "": it shows more; None: not
     # recorded, see ``verdicts.explain_unproven``
     unproven: str | None = None
+    validated_on: ValidationData | None = None  # the videos of all that; None: not recorded
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

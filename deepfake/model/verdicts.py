@@ -5,6 +5,7 @@ Beside it, from the same calibrated score, a likelihood ratio: a verdict is a de
 A bundle whose validation shows no more than guessing gives no verdict: then every score is in that band.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from deepfake.config import ScoringConfig
 from deepfake.metrics.calibrators import FEWEST_GROUPS
 from deepfake.model.bundle import Bundle, BundleInfo
 from deepfake.model.thresholds import TOP_K, Calibration, OperatingPoint
+from deepfake.model.validation_data import ValidationData
 
 VERDICT_WORDS = {"likely_fake": "likely fake", "uncertain": "uncertain", "likely_real": "likely real"}
 DEFAULT_WIDTH = 0.05  # of the band to each side, where validation gave none
@@ -35,6 +37,7 @@ class VerdictRule:
     measured: OperatingPoint | None = None
     calibration: Calibration | None = None
     unproven: str = ""  # why there is no verdict, whatever the score
+    validated_on: ValidationData | None = None
     no_ratio: str = "nothing is recorded of its calibration"  # why there is no likelihood ratio; "": there is
 
     def judge(self, score: float) -> str:
@@ -114,7 +117,8 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         name, threshold = bundle.info.threshold_rule or "the bundle's threshold", bundle.info.threshold
     if unproven := explain_unproven(bundle.info):
         most = float(np.nextafter(1.0, 2.0))
-        return VerdictRule(name, threshold, 0.0, most, unproven=unproven, no_ratio=unproven)
+        rule = VerdictRule(name, threshold, 0.0, most, unproven=unproven, no_ratio=unproven)
+        return dataclasses.replace(rule, validated_on=bundle.info.validated_on)
     if config.uncertain is not None or band is None:
         width = DEFAULT_WIDTH if config.uncertain is None else config.uncertain
         low, high = threshold - width, threshold + width
@@ -122,7 +126,16 @@ def choose_verdict_rule(bundle: Bundle, config: ScoringConfig) -> VerdictRule:
         low, high = band.low, band.high
     band_low, band_high = max(0.0, min(low, threshold)), max(high, threshold)
     calibration, no_ratio = decisions.calibration, _explain_no_ratio(decisions.calibration, aggregation)
-    return VerdictRule(name, threshold, band_low, band_high, measured, calibration, no_ratio=no_ratio)
+    return VerdictRule(
+        name,
+        threshold,
+        band_low,
+        band_high,
+        measured,
+        calibration,
+        validated_on=bundle.info.validated_on,
+        no_ratio=no_ratio,
+    )
 
 
 def _explain_no_ratio(calibration: Calibration | None, aggregation: str) -> str:

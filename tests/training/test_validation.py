@@ -146,6 +146,9 @@ def test_training_ends_with_thresholds_of_videos_numbers_with_intervals_and_a_ca
     assert found.find_operating_point("fpr_0.01", "max").real_videos == 2
     assert found.info.metrics["val"]["auc"] == pytest.approx(metrics.measure_binary(labels, scores)["auc"])
     assert found.info.metrics["val_video"]["n"] == 4
+    known = found.info.validated_on
+    assert known is not None and (known.real_videos, known.fake_videos) == (2, 2)
+    assert known.ranges["faces"] == (4, 4) and "frame_side" in known.ranges
     assert found.info.unproven == "it was validated on 2 real and 2 fake videos, a verdict takes 20 of each"
     assert len(found.info.metrics["val"]["intervals"]["auc"]) == 2
     card = (tmp_path / "model_card.md").read_text()

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepfake.metrics import name_support
+from deepfake.model.thresholds import OperatingPoint
 from deepfake.model.verdicts import VERDICT_WORDS
 from deepfake.report import html
 
 Row = Mapping[str, Any]
+Interval = tuple[float, float]
 PROPOSITIONS = {
     "fake": "a face in the video was swapped or reenacted, as in the fake videos of validation",
     "real": "no face in it was, as in the real videos of validation",
@@ -67,6 +69,29 @@ def explain_beside_verdict(verdict: str, ratio: float) -> str:
         f"The verdict says {VERDICT_WORDS[verdict]}, the ratio {says}. The one goes by a threshold that was "
         "chosen for its error rates, the other by the calibrated score; so near the line they may differ. "
         "Take such a video for undecided."
+    )
+
+
+def describe_error_rates(point: OperatingPoint) -> list[str]:
+    """How often an operating point erred in validation, of each class, with counts and intervals."""
+    reals, fakes = point.real_videos, point.fake_videos
+    alarms, missed = point.fpr_interval, (1 - point.tpr_interval[1], 1 - point.tpr_interval[0])
+    return [
+        _word_rate(reals, "real", "reached the threshold", point.fpr, alarms, point.effective_reals),
+        _word_rate(fakes, "fake", "did not reach it", 1 - point.tpr, missed, point.effective_fakes),
+    ]
+
+
+def _word_rate(
+    videos: int, kind: str, what: str, rate: float, interval: Interval, effective: Interval | None
+) -> str:
+    low, high = (html.format_percent(end) for end in interval)
+    worth = ""
+    if effective and round(effective[1]) < videos:
+        worth = f", as of {effective[1]:.0f} independent ones, for some show the same people"
+    return (
+        f"Of {videos:,} {kind} videos {round(rate * videos):,} {what}: {html.format_percent(rate)} "
+        f"(95 % interval {low} to {high}{worth})."
     )
 
 

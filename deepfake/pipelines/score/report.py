@@ -110,14 +110,23 @@ def write_pages(
     tracks, faces, found = (
         _read_by_video(output, table, names) for table in ("track_scores", "face_scores", "segments")
     )
+    files = _read_files(output, names)
     cases = [
-        Case(video, tracks[name], faces[name], found[name])
+        Case({**video, **files.get(name, {})}, tracks[name], faces[name], found[name])
         for name, video in zip(names.to_pylist(), chosen, strict=True)
     ]
     return {
         case.video["video_id"]: _write_page(case, pictures, config, output, point)
         for case, pictures in illustrate(cases, config, output.storage, network)
     }
+
+
+def _read_files(output: Output, names: pa.Array) -> Mapping[str, Row]:
+    """What the manifest alone knows of some videos, by video_id."""
+    looked = output.read_finished_videos(["video_id", "codec", "width", "height"])
+    if looked is None:
+        return {}
+    return {row["video_id"]: row for row in looked.filter(pc.is_in(looked["video_id"], names)).to_pylist()}
 
 
 def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, list[Row]]:

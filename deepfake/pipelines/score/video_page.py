@@ -72,7 +72,7 @@ def render_video_page(
         point: the operating point in force.
         prevalence: shares of fakes before the video was looked at, for which the page says what is after.
     """
-    video = case.video
+    video, validated_on = case.video, point.validated_on if point else None
     return html.render_page(
         "video.html",
         title=str(video["video_id"]),
@@ -88,6 +88,10 @@ def render_video_page(
         unproven=point.unproven if point else "",
         finding=findings.describe_ratio(video, prevalence),
         propositions=findings.PROPOSITIONS,
+        rates=findings.describe_error_rates(point.measured) if point and point.measured else [],
+        rates_note=point.measured.note if point and point.measured else None,
+        validated_on=validated_on.put_in_words() if validated_on else None,
+        differences=validated_on.list_differences(video) if validated_on else [],
         drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
                  "plot_height": PLOT_HEIGHT},
     )  # fmt: skip
@@ -105,6 +109,7 @@ def describe_video(video: Row) -> dict[str, str]:
         "Sharpness (median)": f"{video['sharpness']:.0f}" if video["sharpness"] is not None else None,
         "Looks fake for": _seconds(video["segments_s"]),
         "Length": _seconds(video["duration_s"]),
+        "Picture": f"{video['width']} x {video['height']}, {video['codec']}" if video.get("width") else None,
     }
     return {label: words for label, words in made.items() if words is not None}
 

@@ -46,6 +46,7 @@ from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
 from deepfake.model.starting_point import read_starting_bundle
+from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome, StageSeconds
 from deepfake.pipelines.train import model_card, plots, starting_bundle
@@ -344,6 +345,7 @@ def finish_bundle(
     if config.faults.frame_split:
         derived["unproven"] = "it was validated on the videos that it was trained on (faults.frame_split)"
     validation.write_scores(scored, config.output, storage, config_hash)
+    measured = scored.filter(pc.not_equal(scored["role"], validation.EPOCH))
     info = BundleInfo(
         model_sha256=result["model_sha256"],
         runtimes=result.get("runtimes", {}),
@@ -368,6 +370,7 @@ def finish_bundle(
             "validation_halved": validation.BOTH not in scored["role"].to_pylist(),
         },
         versions=keras_runtime.list_versions(),
+        validated_on=describe_validation(measured, crops.table, read_manifest(crops.uri, storage)),
         **derived,
     )
     card = model_card.render_card(bundle.seal(info))

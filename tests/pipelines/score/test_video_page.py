@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from deepfake.model.thresholds import OperatingPoint
+from deepfake.model.validation_data import ValidationData
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import video_page
 from deepfake.pipelines.score.video_page import Case, Picture, find_gaps, list_unseen
@@ -136,6 +138,36 @@ def test_the_ratio_is_worded_for_both_propositions_and_beside_the_verdict(
     assert all(one in section for one in words) and not_there not in section
     if given["log10_lr"] == 1.15:  # 0.01 / 0.99 * 14.1
         assert "Where 1.0 % of all videos are fakes, 12.5 % of those with such a score are" in section
+
+
+MEASURED = OperatingPoint(
+    name="balanced", threshold=0.5, target_fpr=None, real_videos=120, fake_videos=100,
+    fpr=4 / 120, tpr=0.95, fpr_interval=(0.009, 0.083), tpr_interval=(0.887, 0.984),
+    effective_reals=(2.0, 60.0), effective_fakes=(95.0, 100.0), note="few <i>",
+)  # fmt: skip
+VALIDATED = ValidationData(
+    real_videos=120, fake_videos=100, counts={"codec": {"h264": 220}}, ranges={"face_size_px": (90, 300)}
+)
+
+
+def test_error_rates_are_counts_with_intervals_and_what_is_outside_of_them_is_said() -> None:
+    def write_rates(point: VerdictRule | None, **video: Any) -> str:
+        page = video_page.render_video_page(case(codec="h264", **video), 0.0, "all", "x", "y", point)
+        return page[page.index('id="rates"') : page.index('id="rests"')]
+
+    rule = VerdictRule("balanced", 0.5, 0.5, 0.5, measured=MEASURED, validated_on=VALIDATED)
+    within, outside = write_rates(rule), write_rates(rule, face_size_px=40.0)
+    for words in (
+        "Of 120 real videos 4 reached the threshold: 3.3 % (95 % interval 0.9 % to 8.3 %, as of 60 ",
+        "Of 100 fake videos 5 did not reach it: 5.0 % (95 % interval 1.6 % to 11.3 %).",
+        "few &lt;i&gt;",
+        "Validation: 120 real and 100 fake videos.",
+    ):
+        assert words in within and words in outside
+    assert "lies within what they had" in within and "outside" not in within
+    assert "outside of what was measured" in outside and "its faces are 40 pixels" in outside
+    assert "does not say what its validation videos were like" in write_rates(GUESSING)
+    assert "No error rates are known for this threshold" in write_rates(VerdictRule("x", 0.5, 0.5, 0.5))
 
 
 def test_the_same_case_gives_the_same_page(tmp_path: Path) -> None:
