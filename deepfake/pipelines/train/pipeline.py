@@ -370,7 +370,7 @@ def finish_bundle(
             "validation_halved": validation.BOTH not in scored["role"].to_pylist(),
         },
         versions=keras_runtime.list_versions(),
-        validated_on=describe_validation(measured, crops.table, read_manifest(crops.uri, storage)),
+        validated_on=describe_validation(measured, crops.table, read_output_manifest(crops.uri, storage)),
         **derived,
     )
     card = model_card.render_card(bundle.seal(info))
