@@ -46,10 +46,15 @@ def list_needed(stages: dict[str, list[tuple[str, str]]], wanted: str) -> list[s
     return [*needed, wanted]
 
 
-def follow(stage: list[tuple[str, str]], arguments: dict[str, str]) -> tuple[dict[str, str], str, int]:
-    """Do what a stage says. Returns its environment, working directory and user."""
+def follow(
+    stage: list[tuple[str, str]], arguments: dict[str, str], folder: str
+) -> tuple[dict[str, str], str, int]:
+    """Do what a stage says, from the working directory of the one it begins with.
+
+    Returns its environment, working directory and user.
+    """
     told: dict[str, str] = {}
-    folder, user = "/", 0
+    user = 0
     for word, rest in stage:
         say(f"{word} {rest}")
         if word == "ENV":
@@ -99,15 +104,19 @@ def main(path: str, wanted: str, *arguments: str) -> None:
     if index:
         os.environ.setdefault("UV_DEFAULT_INDEX", index)
     told: dict[str, str] = {}
+    folders = {"${BASE}": "/"}
     for name in list_needed(stages, wanted):
         say(f"stage {name}")
-        own, folder, user = follow(stages[name], dict(item.split("=", 1) for item in arguments))
+        base = stages[name][0][1].split()[0]
+        own, folders[name], user = follow(
+            stages[name], dict(item.split("=", 1) for item in arguments), folders[base]
+        )
         told |= own if name in ("runtime", wanted) else {}
-    say(f"as user {user} in {folder}, with {' '.join(told)}")
+    say(f"as user {user} in {folders[wanted]}, with {' '.join(told)}")
     for command in TRIED:
         say(f"$ {command}")
         subprocess.run(
-            ["bash", "-lc", command], cwd="/opt/deepfake", user=user, group=user, extra_groups=[], check=True,
+            ["bash", "-lc", command], cwd=folders[wanted], user=user, group=user, extra_groups=[], check=True,
             env={"HOME": "/home/ray", "LANG": "C.UTF-8", "PATH": os.environ["PATH"], **told},
         )  # fmt: skip
 
