@@ -53,7 +53,7 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
     """The server's life: settings in, then forks as they are asked for, until the socket closes."""
     control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     _prepare_process()
-    # From 3.12 on Python tells of any thread beside a fork. The one here is jemalloc's: it prepares for forks.
+    # From 3.12 on Python warns of any thread at a fork. The one here is jemalloc's, which prepares for it.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     channel = Channel(control)
     sys.meta_path.insert(0, _NoPandas)
