@@ -3,6 +3,7 @@
 python docs/generate.py
 """
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -44,35 +45,44 @@ def tables_page() -> str:
         "# Tables",
         "",
         NOTICE,
-        "Every Parquet file carries in its metadata `deepfake.table`, `deepfake.schema_version` "
-        f"(now {tables.SCHEMA_VERSION}), `deepfake.version` and, where a configuration decided its rows, "
-        "`deepfake.config_sha256`. A file of another table or version is refused when read.",
+        "The metadata of every Parquet file has `deepfake.table`, `deepfake.schema_version` (now "
+        f"{tables.SCHEMA_VERSION}) and `deepfake.version`. It also has `deepfake.config_sha256` if the rows "
+        "depend on a configuration. A job refuses to read a file of another table or schema version.",
         "",
         "A score is null unless `status` is `ok`. The other values of `status`: "
         + ", ".join(f"`{status.value}`" for status in tables.Status if status is not tables.Status.OK)
         + ".",
         "",
-        "**Words.** `label` is 0 for real and 1 for fake in every table; pages and logs say the words. "
-        "`score` is the network's output in [0, 1], 1 for fake: of one face in `face_scores`, aggregated "
-        "over its faces for a track or a video. `track_id` is the number of a track on the pages too. "
-        "Seconds count from a video's first frame, pixels are those of its upright frames.",
+        "**Words.** In every table `label` is 0 for real and 1 for fake. Pages and logs say real and fake. "
+        "`score` is the network's output in [0, 1], where 1 means fake. In `face_scores` it belongs to one "
+        "face; for a track or a video it is aggregated over the faces. `track_id` is the number of a track "
+        "on the pages. Seconds count from a video's first frame. Pixels are those of its upright frames.",
         "",
-        "| table | written by |",
+        "## Tables that jobs leave",
+        "",
+        "| table | where |",
         "|---|---|",
         *(f"| [{name}](#{name}) | {where} |" for name, where in WHERE.items()),
         "",
-        "At the end stand the tables that jobs keep for themselves, in `_work/` or in memory: "
-        + ", ".join(f"`{name}`" for name in tables.SCHEMAS if name not in WHERE)
-        + ".",
+        "Give pandas the folder, and DuckDB `FOLDER/part-*.parquet` ([examples](cookbook.md)).",
+        *(line for name in WHERE for line in _columns(name)),
+        "",
+        "## Internal tables",
+        "",
+        "Jobs keep these in `_work/` or in memory, and may change them in any version.",
+        *(line for name in tables.SCHEMAS if name not in WHERE for line in _columns(name)),
     ]
-    for name in [*WHERE, *(name for name in tables.SCHEMAS if name not in WHERE)]:
-        schema = tables.SCHEMAS[name]
-        lines += ["", f"## {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
-        for field in schema:
-            meaning = _cell(field.metadata[b"doc"].decode())
-            null = "yes" if field.nullable else "no"
-            lines.append(f"| `{field.name}` | `{field.type}` | {null} | {meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def _columns(name: str) -> list[str]:
+    """A table's own part of the page."""
+    lines = ["", f"### {name}", "", "| column | type | null | meaning |", "|---|---|---|---|"]
+    for field in tables.SCHEMAS[name]:
+        meaning = _cell(field.metadata[b"doc"].decode())
+        null = "yes" if field.nullable else "no"
+        lines.append(f"| `{field.name}` | `{field.type}` | {null} | {meaning} |")
+    return lines
 
 
 def configuration_page() -> str:
@@ -81,8 +91,8 @@ def configuration_page() -> str:
         "# Configuration",
         "",
         NOTICE,
-        "A job takes its values from the defaults below, then from `--config FILE.yaml` (which may be given "
-        "more than once), then from the command line: `--section.key value`, or in YAML",
+        "A job starts from the defaults below. `--config FILE.yaml` overrides them and may be given several "
+        "times. The command line overrides both, as `--section.key value`. In YAML the same looks like this:",
         "",
         "```yaml",
         "sampling:",
@@ -90,7 +100,7 @@ def configuration_page() -> str:
         "  per_second: 2",
         "```",
         "",
-        "A key that does not exist, or a value of the wrong type, ends the job with status 2 and names it. "
+        "If a key does not exist or a value has the wrong type, the job ends with status 2 and names it. "
         "`--dry-run` prints the resolved configuration.",
         "",
         "## Every job",
@@ -107,7 +117,7 @@ def configuration_page() -> str:
         taken = [f"`{k}`" for k, v in own.items() if _section(v.annotation)]
         lines += ["", f"## {job}", ""]
         if model.__doc__:
-            lines += [model.__doc__.strip(), ""]
+            lines += [inspect.cleandoc(model.__doc__), ""]
         if taken:
             lines += [f"Sections: {', '.join(taken)}.", ""]
         lines += [*_HEAD, *plain]
@@ -116,7 +126,7 @@ def configuration_page() -> str:
     for (name, section), jobs in sorted(sections.items(), key=lambda item: item[0][0] in common):
         where = "every job" if len(jobs) == len(JOBS) else ", ".join(jobs)
         heading = f"## Section {name}" + (f" of {where}" if names.count(name) > 1 else "")
-        lines += ["", heading, "", f"{(section.__doc__ or '').strip()} Used by: {where}.", ""]
+        lines += ["", heading, "", f"{inspect.cleandoc(section.__doc__ or '')} Used by: {where}.", ""]
         lines += _table(section, f"{name}.")
     return "\n".join(lines) + "\n"
 

@@ -31,10 +31,12 @@ class EvaluationConfig(Section):
     )
     also_split: str = Field("all", description="value of the split column to evaluate of the inputs in also")
     robustness: bool = Field(
-        False, description="also score crops made worse: JPEG, resizing, blur, noise, fewer frames, video CRF"
+        False, description="also score degraded copies: JPEG, resizing, blur, noise, fewer frames, video CRF"
     )
     robustness_crops: int = Field(
-        512, ge=2, description="crops that are made worse, at most 8 of a video, as many real as fake videos"
+        512,
+        ge=2,
+        description="crops that are degraded, at most 8 per video, from as many real as fake videos",
     )
     robustness_videos: int = Field(
         20, ge=0, description="videos compressed again at each CRF, where the files can be reached; 0: none"
@@ -43,8 +45,8 @@ class EvaluationConfig(Section):
     heat_maps: int = Field(
         0,
         ge=0,
-        description="show heat maps of so many of the worst errors, and measure how much of the heat falls "
-        "on a blending that is known; 0: none",
+        description="show heat maps of this many of the worst errors, and measure how much of the heat "
+        "falls on a known blending; 0: none",
     )
     allow_overlap: bool = Field(
         False, description="evaluate although the model was trained on the same identities (numbers will lie)"

@@ -47,13 +47,15 @@ class CropConfig(Section):
     """How a face box becomes a stored image."""
 
     size: int = Field(224, ge=32, le=1024, description="side of the square crop in pixels")
-    margin: float = Field(0.15, ge=0, le=2, description="added to each side, as a share of the box side")
+    margin: float = Field(
+        0.15, ge=0, le=2, description="what is added on each side, as a share of the box side"
+    )
     reach: float = Field(
         0.35,
         ge=0,
         le=2,
-        description="how far beyond the box the surroundings reach that are stored beside the crop, for the "
-        "training to move and zoom in; no more than margin: none",
+        description="how far beyond the box the stored surroundings reach, as a share of the box side; "
+        "training moves and zooms in them; no more than margin: none are stored",
     )
     align: Literal["none", "eyes"] = Field(
         "none",

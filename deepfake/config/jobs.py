@@ -45,8 +45,8 @@ class JobConfig(BaseModel):
 RETRY_FAILED: bool = Field(
     False,
     alias="retry-failed",
-    description="do all videos again that failed in an earlier run, and not only those whose failure may "
-    "be the machine's",
+    description="process all videos again that failed in an earlier run, not only those whose failure "
+    "may be the machine's",
 )
 
 
@@ -146,7 +146,8 @@ class EvaluateJobConfig(JobConfig):
     bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
     against: str | None = Field(
         None,
-        description="URI of another bundle, measured on the same faces: is the difference more than luck?",
+        description="URI of another bundle, measured on the same faces, to see whether the difference is "
+        "more than chance",
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     scoring: InferenceConfig = Field(default_factory=InferenceConfig)
@@ -177,13 +178,13 @@ class ScoreJobConfig(JobConfig):
     retry_failed: bool = RETRY_FAILED
     budget: str | None = Field(
         None,
-        description="stop after so much new work, as in 2h, 90m or '500 videos'; the tables then hold what "
-        "was done, and the same command goes on",
+        description="stop after this much new work, such as 2h, 90m or '500 videos'; the tables then "
+        "hold what was done, and the same command continues",
     )
     compare_with: str | None = Field(
         None,
         alias="compare-with",
-        description="URI of another output of this job; what changed against it is written and summed up",
+        description="URI of another output of this job; what changed since then is written and summarised",
     )
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
@@ -210,7 +211,7 @@ class VerifyJobConfig(JobConfig):
     bundle: str | None = Field(None, description="URI of the bundle (default: where it was then)")
     sample: int = Field(20, ge=1, description="videos to score again, chosen at random")
     seed: int = Field(0, ge=0, description="seed of that choice")
-    tolerance: float = Field(1e-3, ge=0, description="largest difference between two scores that is none")
+    tolerance: float = Field(1e-3, ge=0, description="largest difference between two scores that is accepted")
     runtime: Literal["auto", "tensorflow", "openvino"] = Field("auto", description="see scoring.runtime")
 
     @model_validator(mode="before")
@@ -259,8 +260,8 @@ class ExportJobConfig(JobConfig):
     input: str | None = Field(
         None, description="URI of a crops folder to compare on (default: made pictures, which are no faces)"
     )
-    split: str = Field("val", description="the split whose crops are compared on")
-    crops: int = Field(64, ge=1, description="how many of them")
+    split: str = Field("val", description="split of the crops that are compared")
+    crops: int = Field(64, ge=1, description="how many crops are compared")
 
     @model_validator(mode="before")
     @classmethod
@@ -303,7 +304,7 @@ class DemoJobConfig(JobConfig):
 
     output: str = Field("demo_output", description="local folder that the demo writes")
     seed: int = Field(0, ge=0, description="seed of the data set and of training")
-    identities: int = Field(4, ge=2, description="identities made out of each of the three people")
+    identities: int = Field(4, ge=2, description="identities made from each of the three people")
     every_n: int = Field(15, ge=1, description="distance in frames between the crops")
     epochs: int = Field(2, ge=1, description="most epochs trained")
     workers: int = Field(1, ge=1, description="training workers; 2 or more: processes of Ray Train")

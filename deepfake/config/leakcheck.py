@@ -20,10 +20,13 @@ class LeakcheckConfig(Section):
     )
     pixels: bool = Field(True, description="look at the pictures; false: tables and file hashes only")
     max_hash_distance: int = Field(
-        6, ge=0, le=7, description="bits of 64 in which the perceptual hashes of near duplicates may differ"
+        6,
+        ge=0,
+        le=7,
+        description="largest number of bits (of 64) in which the perceptual hashes of near duplicates differ",
     )
     max_pixel_difference: float = Field(
-        0.03, ge=0, le=2, description="and 1 - correlation of their 16x16 thumbnails, at most"
+        0.03, ge=0, le=2, description="largest 1 - correlation of their 16x16 thumbnails"
     )
     probe_auc: float = Field(
         0.6, ge=0.5, le=1, description="a probe with a higher AUC warns, if its interval is above 0.5"

@@ -29,9 +29,7 @@ class ReportConfig(ThumbnailPageConfig):
         description="videos with a page of their own: likely fake or uncertain, highest score first",
     )
     frames: int = Field(4, ge=0, description="frames shown on such a page")
-    heat_maps: bool = Field(
-        True, description="and where in the faces the network looked; takes TensorFlow's start"
-    )
+    heat_maps: bool = Field(True, description="show where in the faces the network looked")
     checksums: bool = Field(
         False, description="write SHA256SUMS of the output's files, for sha256sum --check and for signing"
     )

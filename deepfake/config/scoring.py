@@ -38,7 +38,7 @@ class VerdictConfig(Section):
         "scores, so that one faked person among several counts (with detector.keep all or track)",
     )
     threshold: Fraction | None = Field(
-        None, description="score that divides real from fake, in place of an operating point"
+        None, description="score from which a video is called fake, in place of an operating point"
     )
     operating_point: Literal["default", "balanced", "fpr_0.01", "fpr_0.001"] = Field(
         "default",
@@ -67,16 +67,16 @@ class ScoringConfig(InferenceConfig, VerdictConfig):
     first_pass: int = Field(
         0,
         ge=0,
-        description="look at so many key frames of each video first, and at the whole only where their score "
-        "is near the threshold; 0: always at the whole",
+        description="look at this many key frames of each video first, and process the whole video only "
+        "where their score is near the threshold; 0: always process the whole video",
     )
     first_pass_margin: Fraction = Field(
-        0.25, description="a first score further from the threshold than this stands"
+        0.25, description="a first score further from the threshold than this is final"
     )
     keep_crops: bool = Field(
         False,
-        description="write the crops too: the output can then be the --input of another bundle's job, "
-        "which decodes nothing",
+        description="also write the crops; the output can then be the --input of a job with another "
+        "bundle, which decodes nothing",
     )
 
     @model_validator(mode="after")

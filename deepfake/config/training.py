@@ -44,8 +44,8 @@ class TrainingConfig(Section):
     min_learning_rate: float = Field(1e-6, ge=0, description="the rate never falls below this")
     select: Literal["balanced_loss", "val_video_auc", "last"] = Field(
         "balanced_loss",
-        description="the epoch that is kept: of the lowest val_balanced_loss, which weighs the classes "
-        "equally; of the highest val_video_auc; or the last, whatever validation says",
+        description="which epoch is kept: the one with the lowest val_balanced_loss, which weighs the "
+        "classes equally; the one with the highest val_video_auc; or the last one",
     )
     early_stopping_patience: int | None = Field(
         None,
@@ -62,7 +62,7 @@ class TrainingConfig(Section):
     threads_per_worker: int | None = Field(
         None, ge=1, description="TensorFlow threads of a CPU worker (default: cores divided by workers)"
     )
-    global_batch: int = Field(32, ge=1, description="crops an update over all workers together")
+    global_batch: int = Field(32, ge=1, description="crops per update, of all workers together")
     accumulate: int = Field(
         1,
         ge=1,
@@ -75,7 +75,7 @@ class TrainingConfig(Section):
     uniformity: float = Field(
         0.0,
         ge=0,
-        description="weight of the loss that spreads features over the sphere; model.head sphere has them",
+        description="weight of the loss that spreads the features over the sphere; needs model.head sphere",
     )
     alignment: float = Field(
         0.0, ge=0, description="weight of the loss that brings features of one class together on the sphere"

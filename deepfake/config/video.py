@@ -37,13 +37,14 @@ class SamplingConfig(Section):
     max_memory_mb: int = Field(
         4096,
         ge=256,
-        description="memory of such a child for one video, in MiB; at most its share of the machine",
+        description="memory limit of such a child for one video, in MiB; never more than its share of "
+        "the machine",
     )
     long_video_mb: float = Field(
         256.0, gt=0, description="videos larger than this, in MB, are cut into pieces that workers share"
     )
     piece_seconds: float = Field(
-        600.0, gt=0, description="length of such a piece; it ends at the next key frame that allows it"
+        600.0, gt=0, description="length of such a piece; it ends at the next possible key frame"
     )
 
     def with_limits_of(self, own: Self) -> Self:

@@ -14,7 +14,7 @@ FACE_SCORES = pa.schema(
         *FACE_KEY,
         *FRAMING,
         column("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
-        column("score", pa.float64(), "probability-like score of fake in [0, 1]", False),
+        column("score", pa.float64(), "score of fake in [0, 1]; not a probability", False),
         *SCORED_BY,
         *PROVENANCE,
     ]
@@ -85,7 +85,7 @@ VIDEO_SCORES = pa.schema(
         column("log10_lr_low", pa.float64(), "the lowest that validation supports"),
         column("log10_lr_high", pa.float64(), "the highest that validation supports"),
         column("no_ratio", pa.string(), "why there is a score and no likelihood ratio"),
-        column("threshold", pa.float64(), "score that divides real from fake"),
+        column("threshold", pa.float64(), "score from which a video is called fake"),
         column("operating_point", pa.string(), "how that threshold was chosen"),
         column("uncertain_from", pa.float64(), "lower scores are likely_real"),
         column("uncertain_to", pa.float64(), "scores from here are likely_fake"),
