@@ -1,4 +1,4 @@
-"""The command line of the jobs: what it takes, what it refuses and how, and how a job ends."""
+"""The jobs as commands: what each answers, and how it ends."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from deepfake import __main__, cli
-from deepfake.config import JobConfig, PreprocessJobConfig, SamplingConfig, ScoreJobConfig, TrainJobConfig
-from deepfake.config.help import format_default, format_help
-from deepfake.config.parse import list_options, list_recipes, load_config
+from deepfake.config import JobConfig, ScoreJobConfig
+from deepfake.config.help import format_help
+from deepfake.config.parse import load_config
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import TableError
 from deepfake.outcome import Outcome
@@ -26,199 +25,6 @@ from tests.running import ROOT
 
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.py"))
 RunJob = Callable[..., subprocess.CompletedProcess[str]]
-IO = ("--input", "videos", "--output", "crops")
-
-
-def preprocess(*argv: str) -> PreprocessJobConfig:
-    return load_config(PreprocessJobConfig, [*IO, *argv])
-
-
-@pytest.fixture
-def yaml_file(tmp_path: Path) -> Callable[..., str]:
-    """``yaml_file(content, name=...)`` writes a configuration file and returns its path."""
-
-    def write(content: Any, name: str = "config.yaml") -> str:
-        text = content if isinstance(content, str) else yaml.safe_dump(content)
-        (tmp_path / name).write_text(text)
-        return str(tmp_path / name)
-
-    return write
-
-
-# Values.
-
-
-def test_defaults_yield_to_yaml_and_yaml_to_the_command_line(yaml_file):
-    path = yaml_file({"sampling": {"every_n": 10, "count": 7}, "crop": {"size": 256}, "limit": 5})
-    found = preprocess("--sampling.every_n", "3", "--config", path)
-    assert found.sampling == SamplingConfig(every_n=3, count=7)
-    assert (found.crop.size, found.crop.margin, found.limit) == (256, 0.15, 5)
-
-
-def test_a_later_file_goes_before_an_earlier_one_key_by_key(yaml_file):
-    first = yaml_file({"sampling": {"every_n": 10, "count": 7}}, "first.yaml")
-    second = yaml_file({"sampling": {"every_n": 20}}, "second.yaml")
-    assert preprocess("--config", first, "--config", second).sampling == SamplingConfig(every_n=20, count=7)
-
-
-def test_required_keys_may_stand_in_the_file(yaml_file):
-    found = load_config(PreprocessJobConfig, ["--config", yaml_file({"input": "a", "output": "b"})])
-    assert (found.input, found.output) == ("a", "b")
-
-
-def test_a_section_without_keys_keeps_its_defaults(yaml_file):
-    path = yaml_file("sampling:\n  # every_n: 3\ncrop:\n  size: 64\n")
-    assert preprocess("--config", path).sampling == SamplingConfig()
-
-
-def test_an_empty_file_changes_nothing(yaml_file):
-    assert preprocess("--config", yaml_file("# nothing yet\n")) == preprocess()
-
-
-@pytest.mark.parametrize("spelling", ["dry-run", "dry_run"])
-def test_hyphens_and_underscores_are_the_same_on_the_command_line_and_in_a_file(yaml_file, spelling):
-    assert preprocess(f"--{spelling}").dry_run
-    path = yaml_file({spelling: True, spelling.replace("dry", "max").replace("run", "failed"): 0.5})
-    assert preprocess("--config", path).dry_run
-    assert not preprocess("--config", path, "--dry-run", "false").dry_run
-    assert preprocess("--config", path, "--max-failed", "0.1").max_failed == 0.1
-
-
-@pytest.mark.parametrize(
-    ("argv", "value"),
-    [
-        (["--storage.anonymous"], True),
-        (["--storage.anonymous", "true"], True),
-        (["--storage.anonymous=yes"], True),
-        (["--no-storage.anonymous"], False),
-        (["--storage.anonymous", "False"], False),
-        (["--storage.anonymous=false"], False),
-    ],
-)
-def test_a_flag_is_given_bare_negated_or_with_a_value_like_any_key(yaml_file, argv, value):
-    path = yaml_file({"storage": {"anonymous": not value}})
-    assert preprocess("--config", path, *argv).storage.anonymous is value
-
-
-@pytest.mark.parametrize(
-    ("argv", "value"),
-    [
-        (["--catalog.methods", "A,B"], ["A", "B"]),
-        (["--catalog.methods", "A", "--catalog.methods", "B"], ["A", "B"]),
-        (["--catalog.methods", '["A", "B, C"]'], ["A", "B, C"]),
-        ([], None),
-    ],
-)
-def test_a_list_is_given_with_commas_by_repetition_or_as_json(argv, value):
-    assert preprocess(*argv).catalog.methods == value
-
-
-def test_a_mapping_is_given_as_json():
-    found = preprocess("--catalog.assign_splits", '{"real/a*": "val", "b": "test"}')
-    assert found.catalog.assign_splits == {"real/a*": "val", "b": "test"}
-
-
-@pytest.mark.parametrize(
-    "path", ["a b", "x,y", "[1]", '{"a": 1}', 'it\'s "so"', "=", "s3://b/k=v", "-3", "ü\n"]
-)
-def test_a_path_is_taken_as_it_is_typed(path):
-    assert load_config(PreprocessJobConfig, [f"--input={path}", "--output", path]).input == path
-
-
-def test_a_key_of_a_section_that_has_no_default_makes_the_section():
-    found = load_config(ScoreJobConfig, [*IO, "--bundle", "model", "--detector.name", "haar"])
-    assert (found.detector and found.detector.name, found.crop) == ("haar", None)
-
-
-# Refusals.
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--sampling.every", "3"], "unknown option --sampling.every; did you mean sampling.every_n?"),
-        (["--every_n", "3"], "unknown option --every_n; did you mean sampling.every_n?"),
-        (["--crop.every_n=3"], "unknown option --crop.every_n; did you mean sampling.every_n?"),
-        (["--inptu", "x"], "unknown option --inptu; did you mean input?"),
-        (["--in", "x"], "unknown option --in; did you mean input?"),
-        (["--zzzzzz", "x"], "unknown option --zzzzzz; --help lists every option"),
-        (["clip.mp4"], "unexpected 'clip.mp4'; options are written --section.key value"),
-        (["--limit"], "argument --limit: expected one argument"),
-    ],
-)
-def test_an_unknown_option_is_answered_with_the_nearest_one(argv, message):
-    with pytest.raises(UsageError) as caught:
-        preprocess(*argv)
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"sampling": {"every": 3}}, "unknown key sampling.every; did you mean sampling.every_n?"),
-        ({"every_n": 3}, "unknown key every_n; did you mean sampling.every_n?"),
-        ({"samplng": {"every_n": 3}}, "unknown key samplng; did you mean sampling?"),
-        ({"zzzzzz": 3}, "unknown key zzzzzz; --help lists every option"),
-    ],
-)
-def test_an_unknown_key_in_a_file_is_answered_with_the_nearest_one(yaml_file, content, message):
-    with pytest.raises(UsageError) as caught:
-        preprocess("--config", yaml_file(content))
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("sampling", "every_n", "often"),
-        ("sampling", "every_n", "2.5"),
-        ("sampling", "policy", "all"),
-        ("crop", "margin", "wide"),
-        ("storage", "anonymous", "maybe"),
-        ("catalog", "assign_splits", "{broken"),
-        ("catalog", "split_fractions", "half"),
-    ],
-)
-def test_a_value_of_the_wrong_type_names_its_key_wherever_it_stands(yaml_file, section, key, value):
-    for argv in (
-        [f"--{section}.{key}={value}"],
-        ["--config", yaml_file({section: {key: value}})],
-    ):
-        with pytest.raises(UsageError, match=re.escape(f"{section}.{key}")):
-            preprocess(*argv)
-
-
-def test_every_mistake_is_told_at_once():
-    with pytest.raises(UsageError) as caught:
-        load_config(PreprocessJobConfig, ["--output", "b", "--limit", "0", "--crop.size", "big"])
-    message = str(caught.value)
-    for part in (
-        "--input is required",
-        "limit: Input should be greater",
-        "crop.size: Input should be a valid int",
-    ):
-        assert part in message
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("- a\n", "expected 'section: ...' at the top, found a list"),
-        ("sampling: [\n", "not valid YAML"),
-        ("sampling: 3\n", "sampling: Input should be a valid dictionary"),
-    ],
-)
-def test_a_file_that_is_no_configuration_is_refused(yaml_file, content, message):
-    with pytest.raises(UsageError, match=re.escape(message)):
-        preprocess("--config", yaml_file(content))
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
-    for path in (tmp_path / "absent.yaml", tmp_path, tmp_path / "binary.yaml"):
-        with pytest.raises(UsageError, match=re.escape(str(path))):
-            preprocess("--config", str(path))
-
 
 # How a job ends.
 
@@ -278,12 +84,13 @@ def test_a_job_over_its_error_budget_answers_3_and_still_leaves_its_summary(run,
     assert run(lambda config: Outcome({"videos": 10}, failed_share=0.2), "--max-failed", "0.2") == 0
 
 
-def test_a_dry_run_prints_the_configuration_as_yaml_and_writes_nothing(run, tmp_path, capsys, yaml_file):
+def test_a_dry_run_prints_the_configuration_as_yaml_and_writes_nothing(run, tmp_path, capsys):
     assert run(lambda config: Outcome({"videos": 3}), "--dry-run", "--limit", "7") == 0
     printed = capsys.readouterr().out.partition("\nSummary")[0]
     assert yaml.safe_load(printed).items() >= {"limit": 7, "dry-run": True}.items()
     assert not (tmp_path / "out").exists()
-    again = load_config(EchoConfig, ["--config", yaml_file(printed)])
+    (tmp_path / "again.yaml").write_text(printed)
+    again = load_config(EchoConfig, ["--config", str(tmp_path / "again.yaml")])
     assert again == load_config(EchoConfig, ["--output", str(tmp_path / "out"), "--limit", "7", "--dry-run"])
 
 
@@ -365,23 +172,6 @@ def model_of(name: str) -> type[JobConfig]:
     return __main__.JOBS[name.removesuffix(".py")][0]
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_help_has_the_common_keys_and_help_all_every_one_with_its_default(name):
-    model = model_of(name)
-    said = format_help(model, f"jobs/{name}", everything=True)
-    assert not re.search("default.*default", said)
-    everything = " ".join(said.split())
-    for option, field in list_options(model):
-        default = "required" if field.is_required() else format_default(field).strip("[]")
-        words = f"{field.description} [{default}]" if default else field.description
-        assert re.search(rf" --{option} (\S+ )*?{re.escape(words)}", everything), option
-    short = format_help(model, f"jobs/{name}", everything=False)
-    assert short.count("\n") < 80
-    shown = re.findall(r"^  --(\S+)", short, re.M)
-    needed = [option for option, _ in list_options(model) if "." not in option]
-    assert sorted(shown) == sorted([*needed, *model.common, "config"])
-
-
 def command(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "deepfake", *argv], cwd=ROOT, capture_output=True, text=True)
 
@@ -428,32 +218,6 @@ def test_what_the_command_does_not_know_is_named_and_answered_with_2(argv, said)
     done = command(*argv)
     assert done.returncode == 2
     assert said in done.stderr
-
-
-def test_a_recipe_is_a_file_of_the_package_with_a_name():
-    needed = ["--input", "crops", "--output", "model"]
-    assert {"recipe:honest", "recipe:sbi", "recipe:seed"} <= set(list_recipes())
-    found = load_config(TrainJobConfig, [*needed, "--config", "recipe:sbi", "--training.epochs", "3"])
-    assert (found.augment.fakes, found.training.epochs) == ("sbi", 3)
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        (["s"], "score"),
-        (["score", "--scoring.oper"], "--scoring.operating_point"),
-        (["score", "--scoring.operating_point", "fpr_0.00"], "fpr_0.001"),
-        (["score", "--ver"], "--verify"),
-        (["train", "--config", "recipe:sb"], "recipe:sbi"),
-        (["train", "--scoring.oper"], ""),
-    ],
-)
-def test_bash_completes_jobs_keys_and_values(typed, offered):
-    script = f"{command('completion', 'bash').stdout}\n" + (
-        'COMP_WORDS=(deepfake "$@"); COMP_CWORD=$#; _deepfake; echo "${COMPREPLY[*]}"'
-    )
-    done = subprocess.run(["bash", "-c", script, "bash", *typed], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.stderr) == (offered, "")
 
 
 def test_help_is_answered_by_the_command_itself(run_job):

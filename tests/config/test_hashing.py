@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -19,28 +21,63 @@ def test_a_hash_is_that_of_the_plain_json_with_its_keys_in_order() -> None:
     )
 
 
-def preprocess(**options: Any) -> str:
-    return hash_config(PreprocessJobConfig.model_validate(PLACES | options))
+def preprocess(**keys: Any) -> str:
+    return hash_config(PreprocessJobConfig.model_validate(PLACES | keys))
+
+
+ELSEWHERE = [
+    {"output": "elsewhere"},
+    {"input": "elsewhere"},
+    {"limit": 3},
+    {"max-failed": 1.0},
+    {"dry-run": True},
+    {"ray": {"num_cpus": 7, "workers": 3}},
+    {"storage": {"region": "eu-central-1"}},
+    {"detector": {"yunet_model": "/models/face.onnx"}},
+    {"sampling": {"timeout_seconds": 5, "long_video_mb": 1}},
+]
+
+
+@pytest.mark.parametrize("keys", ELSEWHERE, ids=str)
+def test_where_and_how_fast_a_job_runs_is_not_in_its_hash(keys: dict[str, Any]) -> None:
+    assert preprocess(**keys) == preprocess()
 
 
 @pytest.mark.parametrize(
-    "options",
+    "keys",
     [
-        {"input": "elsewhere", "output": "there", "limit": 3},
-        {"ray": {"workers": 7}},
-        {"sampling": {"timeout_seconds": 5, "long_video_mb": 1}},
-        {"detector": {"yunet_model": "/another/place.onnx"}},
+        {"sampling": {"every_n": 29}},
+        {"sampling": {"max_frames": 4095}},
+        {"crop": {"margin": 0.31}},
+        {"crop": {"format": "webp"}},
+        {"detector": {"keep": "all"}},
+        {"detector": {"name": "haar"}},
+        {"catalog": {"split_seed": 1}},
+        {"catalog": {"methods": ["Deepfakes"]}},
     ],
+    ids=str,
 )
-def test_where_and_how_fast_a_job_runs_is_not_hashed(options: dict[str, Any]) -> None:
-    assert preprocess(**options) == preprocess()
+def test_whatever_decides_the_rows_is_in_the_hash(keys: dict[str, Any]) -> None:
+    assert preprocess(**keys) != preprocess()
 
 
-@pytest.mark.parametrize(
-    "options", [{"sampling": {"every_n": 7}}, {"crop": {"margin": 0.5}}, {"detector": {"min_face": 0.2}}]
-)
-def test_what_decides_the_rows_is_hashed(options: dict[str, Any]) -> None:
-    assert preprocess(**options) != preprocess()
+def test_values_written_otherwise_that_mean_the_same_have_the_same_hash() -> None:
+    plain = preprocess(sampling={"per_second": 2, "every_n": 30})
+    assert plain == preprocess(sampling={"per_second": "2.0"})
+
+
+def test_a_section_that_a_bundle_will_fill_in_is_hashed_once_it_is_filled() -> None:
+    empty = ScoreJobConfig.model_validate(PLACES | {"bundle": "c"})
+    filled = ScoreJobConfig.model_validate(PLACES | {"bundle": "c", "crop": {}})
+    assert empty.crop is None
+    assert hash_config(empty) != hash_config(filled)
+
+
+def test_a_hash_is_the_same_in_every_process_and_for_every_order_of_keys() -> None:
+    value = {"b": [1, 2.5, None, "ü"], "a": {"y": True, "x": "1"}}
+    code = f"from deepfake.config import hash_json; print(hash_json({dict(reversed(value.items()))!r}))"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == hash_json(value)
 
 
 def test_scores_of_another_batch_size_are_the_same_and_of_another_aggregation_are_not() -> None:
