@@ -103,28 +103,6 @@ def test_bad_usage_exits_with_2_and_says_what_would_do(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("output", ["in", "in/../in", "in/face_scores", "."])
-def test_an_output_that_would_replace_its_input_is_refused(tmp_path: Path, output: str) -> None:
-    uri = write(tmp_path / "in" / "face_scores", "face_scores", two_classes())
-    before = files(tmp_path)
-    assert evaluate("--input", uri, "--output", str(tmp_path / output)) == cli.BAD_USAGE
-    assert files(tmp_path) == before
-
-
-def test_crops_need_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    uri = write(tmp_path / "in", "crops", [crop("r", 0, 0), crop("f", 0, 1)])
-    assert evaluate("--input", uri, "--output", str(tmp_path / "out")) == cli.BAD_USAGE
-    assert "--bundle is required" in capsys.readouterr().err
-
-
-def test_scores_of_two_bundles_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = two_classes()
-    rows[0]["bundle_sha256"] = "00" * 32
-    uri = write(tmp_path / "in", "face_scores", rows)
-    assert evaluate("--input", uri, "--output", str(tmp_path / "out")) == cli.BAD_USAGE
-    assert "scores of 2 bundles are mixed" in capsys.readouterr().err
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """It names identity ``bob`` as trained on."""

@@ -11,10 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake.config import EvaluationConfig
 from deepfake.io import tables
-from deepfake.model import thresholds
-from deepfake.model.thresholds import Decisions
 from deepfake.pipelines.evaluate import results
-from tests.pipelines.evaluate.faces import scored, two_classes
+from tests.pipelines.evaluate.faces import decisions_of_validation, scored, two_classes
 
 CONFIG = EvaluationConfig(bootstrap=100)
 
@@ -209,55 +207,8 @@ def test_videos_are_grouped_by_the_size_of_their_faces_and_their_longest_track()
     assert {row["grouped_by"] for row in measured.find_weakest(2)} == {"face size", "track length"}
 
 
-def choose_decisions() -> Decisions:
-    random = np.random.default_rng(5)
-    labels = np.repeat([0, 1], 40)
-    faces = pa.table(
-        {
-            "video_id": [str(i) for i in range(80)], "frame_index": [0] * 80, "label": labels,
-            "score": np.clip(random.normal(0.35 + 0.3 * labels, 0.15), 0, 1),
-        }
-    )  # fmt: skip
-    return thresholds.choose_decisions(faces)["mean"]
-
-
-def test_the_thresholds_of_validation_are_tried_on_these_videos() -> None:
-    chosen = choose_decisions()
-    threshold = chosen.operating_points[0].threshold
-    measured = results.measure_faces(table(*two_classes(videos=20)), CONFIG, threshold, chosen)
-    decisions = measured.decisions
-    assert [point["name"] for point in decisions.operating_points] == ["balanced", "fpr_0.01", "fpr_0.001"]
-    balanced = decisions.operating_points[0]
-    assert balanced["tpr"] == measured.video.overall["recall"]
-    assert balanced["fpr"] == pytest.approx(1 - measured.video.overall["specificity"])
-    low, high = balanced["precision_interval"]
-    assert low <= balanced["precision"] <= high
-    assert "40 real validation videos" in (decisions.operating_points[1]["note"] or "")
-    assert decisions.uncertain_band is not None and decisions.uncertain_band["n"] == 40
-    assert decisions.coverage[0]["accuracy"] == measured.video.overall["accuracy"]
-    assert [row["name"] for row in decisions.calibration] == [
-        "score",
-        f"calibrated ({chosen.calibration.method})",
-    ]
-    assert decisions.calibration[1]["log_loss"] < decisions.calibration[0]["log_loss"]
-
-
-def test_what_a_bundle_without_proof_promises_is_not_repeated() -> None:
-    chosen = choose_decisions().model_copy(update={"unproven": "it guesses"})
-    found = results.measure_faces(table(*two_classes(videos=20)), CONFIG, 0.5, chosen).decisions
-    assert {point["precision"] for point in found.operating_points} == {None}
-    assert found.operating_points[0]["tpr"] is not None
-    assert (found.uncertain_band, found.unproven) == (None, "it guesses")
-
-
-def test_without_a_bundle_only_the_threshold_in_force_is_tried() -> None:
-    decisions = results.measure_faces(table(*two_classes()), CONFIG, 0.5).decisions
-    assert [point["name"] for point in decisions.operating_points] == ["in force"]
-    assert decisions.uncertain_band is None and decisions.calibration == []
-
-
 def test_everything_measured_is_json() -> None:
-    measured = results.measure_faces(table(*two_classes(videos=12)), CONFIG, 0.4, choose_decisions())
+    measured = results.measure_faces(table(*two_classes(videos=12)), CONFIG, 0.4, decisions_of_validation())
     numbers = json.loads(json.dumps(results.results_as_json(measured), allow_nan=False))
     assert {"video", "track", "frame", "aggregations", "operating_points", "weakest_groups"} <= set(numbers)
     assert numbers["operating_points"][0]["name"] == "in force"  # 0.4 is none of the bundle's
