@@ -17,7 +17,7 @@ from deepfake.catalog.splits import format_overlap, rank_split
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
-from deepfake.io.frame_folder import hash_frames, list_frames
+from deepfake.io.frame_files import hash_frames, list_frames
 from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.tables.videos import CATALOG, make_video_row

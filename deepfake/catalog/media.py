@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.io.frame_folder import IMAGE_EXTENSIONS
+from deepfake.io.frame_files import IMAGE_EXTENSIONS
 
 VIDEO_EXTENSIONS = frozenset(
     f".{name}"

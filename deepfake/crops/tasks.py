@@ -13,8 +13,8 @@ from deepfake.faces.detectors.base import Detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
-from deepfake.video.recompression import recompress
 from deepfake.video.source import open_frames
+from deepfake.video.transcoding import recompress
 
 Asked = Mapping[str, Any]
 # A catalog row, what is asked of it, a table that goes with that, and what every task gets.

@@ -234,12 +234,13 @@ def export_beside(network: Any, model_sha256: str, uri: str, storage: Storage) -
     if difference > TOLERANCE:
         log.warning("OpenVINO's scores differ from TensorFlow's by up to %.2g: not exported", difference)
         return {}
-    name = _name_file(model_sha256)
+    name = name_export(model_sha256)
     storage.write_bytes(join(uri, FOLDER, f"{name}.zip"), graph)
     return {name: hashlib.sha256(graph).hexdigest()}
 
 
-def _name_file(model_sha256: str) -> str:
+def name_export(model_sha256: str) -> str:
+    """What a network's export for the OpenVINO at hand is called, in a bundle and in the cache."""
     return f"openvino-{version('openvino')}-maps-{model_sha256}"
 
 
@@ -249,7 +250,7 @@ def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
     Only what ``bundle.json`` names by its hash, and what this user's own cache has: whoever else put a
     network beside the bundle may have put another there, and that they agree on the probes proves nothing.
     """
-    name, most = _name_file(bundle.info.model_sha256), storage.config.max_network_mb
+    name, most = name_export(bundle.info.model_sha256), storage.config.max_network_mb
     if (wanted := bundle.info.runtimes.get(name)) is not None:
         place = join(bundle.uri, FOLDER, f"{name}.zip")
         with contextlib.suppress(OSError):
@@ -276,7 +277,7 @@ def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
 def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) -> None:
     """Keep a graph in the user's cache."""
     made = {"sha256": hashlib.sha256(graph).hexdigest(), "largest_difference_from_tensorflow": difference}
-    kept = find_cache_folder() / FOLDER / f"{_name_file(bundle.info.model_sha256)}.zip"
+    kept = find_cache_folder() / FOLDER / f"{name_export(bundle.info.model_sha256)}.zip"
     try:
         storage.write_bytes(str(kept), graph)
         storage.write_json(str(kept.with_suffix(".json")), made)

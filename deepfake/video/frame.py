@@ -33,11 +33,6 @@ class Orientation(NamedTuple):
     mirrored: bool = False  # left and right
     upended: bool = False  # top and bottom
 
-    @property
-    def is_reflection(self) -> bool:
-        """Whether no turn gives it."""
-        return (self.mirrored == self.upended) == self.transposed
-
     def apply(self, image: np.ndarray) -> np.ndarray:
         """A stored picture (h, w, ...) as it is shown."""
         if self == UPRIGHT:

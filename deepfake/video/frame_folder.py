@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from deepfake.config import SamplingConfig
-from deepfake.io.frame_folder import list_frames, read_numbers
+from deepfake.io.frame_files import list_frames, read_numbers
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.video.decoder import VideoFile

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from deepfake.config import SamplingConfig
 from deepfake.io.checksums import hash_file
-from deepfake.io.frame_folder import hash_frames
+from deepfake.io.frame_files import hash_frames
 from deepfake.io.ranged_file import RangedFile
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status

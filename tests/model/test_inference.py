@@ -157,7 +157,7 @@ def test_a_network_that_somebody_put_beside_a_bundle_is_not_believed(
     folder = tmp_path / "model"
     shutil.copytree(uri, folder)
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
-    name = inference._name_file(Bundle.load(str(folder)).info.model_sha256)
+    name = inference.name_export(Bundle.load(str(folder)).info.model_sha256)
     planted = folder / inference.FOLDER / f"{name}.zip"
     planted.parent.mkdir(exist_ok=True)
     other = inference.export_openvino(Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4)))

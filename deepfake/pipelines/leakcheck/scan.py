@@ -28,7 +28,7 @@ from deepfake.execution import runner
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
-from deepfake.io.frame_folder import hash_frames, list_frames
+from deepfake.io.frame_files import hash_frames, list_frames
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.pipelines.leakcheck.fingerprints import describe_picture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.io.frame_folder import hash_frames, list_frames, read_numbers
+from deepfake.io.frame_files import hash_frames, list_frames, read_numbers
 from deepfake.io.storage import Storage
 
 STORAGE = Storage()

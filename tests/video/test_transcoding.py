@@ -10,7 +10,7 @@ import pytest
 from deepfake.config import SamplingConfig
 from deepfake.video.decoder import open_local
 from deepfake.video.errors import VideoError
-from deepfake.video.recompression import recompress
+from deepfake.video.transcoding import recompress
 from tests.clips import write_clip
 
 
