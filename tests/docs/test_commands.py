@@ -17,6 +17,9 @@ import pytest
 import skimage
 
 from deepfake.__main__ import run_job
+from deepfake.catalog.load import load_catalog
+from deepfake.config import CatalogConfig
+from deepfake.io.storage import Storage
 from deepfake.model import thresholds
 from tests.docs.test_docs import command_lines
 from tests.running import ROOT
@@ -137,3 +140,14 @@ def test_the_python_of_pages_does_what_it_says(folder: Path, monkeypatch: pytest
     assert run_python("explain.md", crops=crops)["shown"].shape == (224, 224, 3)
     (callback,) = run_python("training.md")["callbacks"]()
     assert callable(callback.on_epoch_end)
+
+
+def test_the_manifest_that_the_quickstart_shows_is_read(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```csv\n(.*?)```", (ROOT / "docs/quickstart.md").read_text(), re.S)
+    (tmp_path / "videos.csv").write_text(shown)
+    catalog = load_catalog(str(tmp_path / "videos.csv"), CatalogConfig(), Storage())
+    assert catalog["label"].to_pylist() == [0, 0, 1, 0, 1]
+    assert dict(zip(*(catalog[name].to_pylist() for name in ("group_id", "split")), strict=True)) == {
+        "anna": "train",
+        "carl": "test",
+    }
