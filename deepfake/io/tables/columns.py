@@ -57,9 +57,13 @@ PROVENANCE = [
         pa.string(),
         "train, val or test; null: not labelled, or of a scored archive that names none",
     ),
-    column("target_id", pa.string(), "identity (clip) whose footage is shown; null: nothing says"),
+    column("target_id", pa.string(), "identity (person or clip) whose footage is shown; null: not known"),
     column("source_id", pa.string(), "identity whose face or expression was put in; null for originals"),
-    column("group_id", pa.string(), "connected component of identities; never crosses a split"),
+    column(
+        "group_id",
+        pa.string(),
+        "connected component of identities, or the file itself where nobody is known; never crosses a split",
+    ),
 ]
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in PROVENANCE)
@@ -72,25 +76,23 @@ VIDEO_KEY = column(
 VIDEO_OUTCOME = [
     VIDEO_KEY,
     column("uri", pa.string(), "where the file is", False),
-    column("status", pa.string(), "a Status", False),
+    column("status", pa.string(), "ok, or why there is no result: see above", False),
     column("status_detail", pa.string(), "what went wrong, in words"),
     column(
         "retry",
         pa.bool_(),
-        "whether the failure may be the machine's: the same command does the video again; null: none",
+        "true if the failure may be the machine's: the same command tries the video again; null: no failure",
     ),
 ]
 
-NOTES = column(
-    "notes", pa.string(), "what was chosen where the file leaves a choice, in words: streams, parts"
-)
+NOTES = column("notes", pa.string(), "what was chosen if the file leaves a choice, in words: streams, parts")
 
 FACE_KEY = [
     VIDEO_KEY,
     column("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),
     column("time_s", pa.float64(), "presentation time in seconds from the first frame", False),
     column("face_index", pa.int16(), "index of the face in its frame, largest first", False),
-    column("track_id", pa.int32(), "one number for one person through the video"),
+    column("track_id", pa.int32(), "number of the track, from 0: one person followed through the video"),
     column("box", BOX, "x, y, w, h in source pixels, before the margin", False),
     column("detector", pa.string(), "detector that found the face", False),
     column("detector_score", pa.float32(), "the detector's confidence; its scale is the detector's"),
@@ -99,6 +101,6 @@ FACE_KEY = [
 # How near the face is to the edges of its frame, as its crop shows; null where that is not known.
 FRAMING = [
     column("padded", pa.float32(), "share of the crop that lies outside the frame, and is mirrored"),
-    column("shift", pa.float32(), "by which the crop was moved into the frame, in sides of the box"),
-    column("shrink", pa.float32(), "side of the crop, as a share of the side that the margin wants"),
+    column("shift", pa.float32(), "how far the crop was moved into the frame, in sides of the box"),
+    column("shrink", pa.float32(), "side of the crop, as a share of the side that the margin asks for"),
 ]

@@ -5,8 +5,8 @@ import pyarrow as pa
 from deepfake.io.tables.columns import FACE_KEY, FRAMING, NOTES, PROVENANCE, VIDEO_KEY, VIDEO_OUTCOME, column
 
 SCORED_BY = [
-    column("bundle_sha256", pa.string(), "the model bundle that gave the score", False),
-    column("config_sha256", pa.string(), "the configuration that gave the row", False),
+    column("bundle_sha256", pa.string(), "hash of the model bundle that gave the score", False),
+    column("config_sha256", pa.string(), "hash of the configuration that gave the row", False),
 ]
 
 FACE_SCORES = pa.schema(
@@ -23,14 +23,14 @@ FACE_SCORES = pa.schema(
 TRACK_SCORES = pa.schema(
     [
         VIDEO_KEY,
-        column("track_id", pa.int32(), "one number for one person through the video"),
+        column("track_id", pa.int32(), "number of the track, from 0: one person followed through the video"),
         column("score", pa.float64(), "aggregated over the track's faces", False),
         column("faces", pa.int32(), "faces of the track", False),
         column("first_s", pa.float64(), "time of the first face", False),
         column("last_s", pa.float64(), "time of the last face", False),
         column("face_size_px", pa.float32(), "median longer side of its boxes in source pixels", False),
         column("sharpness", pa.float32(), "median sharpness of its crops (variance of the Laplacian)"),
-        column("segments", pa.int32(), "stretches in which it looks fake (table segments)", False),
+        column("segments", pa.int32(), "number of its segments (table segments)", False),
         *SCORED_BY,
         *PROVENANCE,
     ]
@@ -40,7 +40,7 @@ TRACK_SCORES = pa.schema(
 SEGMENTS = pa.schema(
     [
         VIDEO_KEY,
-        column("track_id", pa.int32(), "one number for one person through the video"),
+        column("track_id", pa.int32(), "number of the track, from 0: one person followed through the video"),
         column("segment_index", pa.int32(), "counted from 0 in each video, by start", False),
         column("start_s", pa.float64(), "where the track's smoothed score reaches the threshold", False),
         column("end_s", pa.float64(), "where it leaves it", False),
@@ -49,8 +49,8 @@ SEGMENTS = pa.schema(
         column("highest_score", pa.float64(), "the highest of them", False),
         column("highest_frame_index", pa.int32(), "its frame", False),
         column("threshold", pa.float64(), "the threshold", False),
-        column("bundle_sha256", pa.string(), "the model bundle that gave the scores", False),
-        column("config_sha256", pa.string(), "the configuration that gave the row", False),
+        column("bundle_sha256", pa.string(), "hash of the model bundle that gave the scores", False),
+        column("config_sha256", pa.string(), "hash of the configuration that gave the row", False),
         *PROVENANCE,
     ]
 )
@@ -97,7 +97,7 @@ VIDEO_SCORES = pa.schema(
         column("worst_frame_index", pa.int32(), "frame of the highest face score"),
         column("worst_time_s", pa.float64(), "its presentation time in seconds"),
         column("worst_face_score", pa.float64(), "the highest face score"),
-        column("segments", pa.int32(), "stretches in which a track looks fake; null where nothing is proven"),
+        column("segments", pa.int32(), "number of segments; null if the bundle gives no verdicts"),
         column("segments_s", pa.float64(), "seconds that they cover together"),
         column("longest_track_s", pa.float64(), "from the first to the last face of the longest track"),
         column("face_size_px", pa.float32(), "median longer side of the face boxes in source pixels"),
@@ -105,7 +105,11 @@ VIDEO_SCORES = pa.schema(
         column("duration_s", pa.float64(), "duration in seconds"),
         column("frames_total", pa.int32(), "frames in the container's index"),
         NOTES,
-        column("passes", pa.int8(), "1: settled by the first look, 2: looked at whole; null: no first look"),
+        column(
+            "passes",
+            pa.int8(),
+            "1: settled by the first look, 2: processed as a whole; null: there was no first look",
+        ),
         column("content_sha256", pa.string(), "hash of all bytes; null where only a part was read"),
         column("size_bytes", pa.int64(), "size as read"),
         column("detector", pa.string(), "detector used"),

@@ -37,7 +37,11 @@ CROPS = pa.schema(
         column("sharpness", pa.float32(), "variance of the crop's Laplacian (8-bit grey)"),
         column("crop", pa.binary(), "encoded square image, RGB uint8 once decoded, never normalised", False),
         column("crop_format", pa.string(), "png, webp or jpeg", False),
-        column("surround", pa.binary(), "the same for a wider picture, black where the crop is; null: none"),
+        column(
+            "surround",
+            pa.binary(),
+            "the wider surroundings, encoded alike, black where the crop is; null: not stored",
+        ),
         *PROVENANCE,
     ]
 )
@@ -46,7 +50,7 @@ CROPS = pa.schema(
 VIDEOS = pa.schema(
     [
         *VIDEO_OUTCOME,
-        column("gone", pa.bool_(), "the input no longer had it when the output was last made; null: it did"),
+        column("gone", pa.bool_(), "true if the input no longer had the video at the last run; null: it did"),
         column("duplicate_of", pa.string(), "video_id of the same bytes, where status is skipped_duplicate"),
         column(
             "content_sha256",
