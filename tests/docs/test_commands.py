@@ -25,6 +25,8 @@ from tests.docs.test_docs import command_lines
 from tests.running import ROOT
 from tests.small_bundle import save_untrained
 
+pytestmark = pytest.mark.slow(60)
+
 # What stands for paths that a test cannot write to or reach.
 PLACES = {"s3://": "s3/", "/DATA/": "DATA/", "/SHARED/": "out/"}
 SHOWN = dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for _, line in command_lines())

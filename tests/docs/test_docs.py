@@ -71,6 +71,19 @@ def test_there_are_command_lines_for_every_job() -> None:
     assert shown == {name.split()[0] for name in MODELS} - {"demo"}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_benchmarks_and_make_targets_that_pages_name_are_there(page: Path) -> None:
+    text = " ".join(page.read_text(encoding="utf-8").replace("\\\n", " ").split())
+    for module, options in re.findall(r"python -m (tests[\w.]+)((?: [^`\s)]+)*)", text):
+        path = ROOT / f"{module.replace('.', '/')}.py"
+        source = path.read_text() if path.exists() else (path.with_suffix("") / "__main__.py").read_text()
+        assert [flag for flag in re.findall(r"--[\w-]+", options) if f'"{flag}"' not in source] == []
+    for path in re.findall(r"\btests/[\w/]+\.py", text):
+        assert (ROOT / path).exists(), path
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= set(targets)
+
+
 def strings_of_the_code() -> str:
     """Every string of the library on a line of its own, what is filled in as {}."""
     found = []
