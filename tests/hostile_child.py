@@ -21,6 +21,7 @@ from deepfake.crops.extraction import ExtractionResult
 from deepfake.crops.sandbox_server import serve
 from deepfake.crops.tasks import TASKS
 from deepfake.errors import JobError
+from deepfake.io import tables
 from deepfake.io.tables import Status
 from deepfake.report import images
 
@@ -46,6 +47,9 @@ def misbehave(entry: Mapping[str, Any], asked: Mapping[str, Any], *rest: Any) ->
         _find_channel().sendall(struct.pack("<q", 2**50))
     if name.startswith("packed"):  # a table of some kilobytes that unpacks to a quarter of a gigabyte
         _find_channel().sendall(_pack_zeros())
+    if name.startswith("short"):  # a table that ends too early
+        whole = tables.to_ipc(pa.table({"crop": [bytes(1000)]})).to_pybytes()
+        _find_channel().sendall(struct.pack("<q", len(whole) - 500) + whole[:-500])
     if name.startswith("chatty"):
         os.write(1, b"\xff" * 100)
     if name.startswith("resident") and os.fork() == 0:  # what stays behind answers for the videos that follow

@@ -27,7 +27,6 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from deepfake.catalog.layouts.folders import SPLIT_FOLDERS
 from deepfake.catalog.provenance import FAKE, REAL
@@ -116,7 +115,7 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
         if storage.is_folder(uri):
             chosen, table = _read_folder(uri, storage)
         elif uri.lower().endswith(".parquet"):
-            with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
+            with tables.open_table(storage, uri, None) as parquet:
                 chosen = _choose_columns(uri, parquet.schema_arrow.names)
                 table = parquet.read(columns=sorted(set(chosen.values())))
         else:

@@ -31,3 +31,8 @@ class StorageConfig(Section):
         description="a bundle whose network is larger, in MiB and unpacked, is refused; the largest that "
         "a training makes has 100",
     )
+    max_table_mb: int = Field(
+        8192,
+        ge=1,
+        description="a table whose file unpacks to more than its size and so many MiB is refused",
+    )

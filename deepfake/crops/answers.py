@@ -36,14 +36,17 @@ class Misfit(ValueError):
 
 
 def read_answer(data: bytes | bytearray, name: str) -> pa.Table:
-    """A table ``name`` from a child's Arrow stream; raises ``ValueError`` or ``pa.ArrowException``.
+    """A table ``name`` from a child's Arrow stream; ``ValueError`` or ``pa.ArrowException`` where it is none.
 
     Compressed buffers and dictionaries, which may unpack to any size, are not unpacked.
     """
-    for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(data)):
-        if message.type not in ("schema", "record batch") or _is_compressed(bytes(message.metadata)):
-            raise Misfit("a table that is packed")
-    return tables.check_table(name, tables.from_ipc(data))
+    try:
+        for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(data)):
+            if message.type not in ("schema", "record batch") or _is_compressed(bytes(message.metadata)):
+                raise Misfit("a table that is packed")
+        return tables.check_table(name, tables.from_ipc(data))
+    except (OSError, struct.error) as error:  # what Arrow raises of bytes that are no stream
+        raise Misfit(str(error)) from None
 
 
 def _is_compressed(message: bytes) -> bool:

@@ -208,7 +208,7 @@ def _fill(rows: list[dict[str, Any]], whole: Pieces, storage: Storage) -> None:
     waiting = {(row["frame_index"], row["face_index"]): row for row in rows}
     for piece_id in whole.piece_ids:
         uri = join(whole.folder, "pieces", f"{piece_id}.parquet")
-        with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
+        with tables.open_table(storage, uri, "pieces") as parquet:
             for batch in parquet.iter_batches(64, columns=["frame_index", "face_index", *_PIXELS]):
                 keys = zip(batch["frame_index"].to_pylist(), batch["face_index"].to_pylist(), strict=True)
                 for number, key in enumerate(keys):

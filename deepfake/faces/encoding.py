@@ -64,7 +64,7 @@ def read_size(data: bytes) -> tuple[int, int] | None:
             if struct.unpack_from("<I", data, 14)[0] < 40:
                 return None
             width, height = struct.unpack_from("<ii", data, 18)
-            return abs(height), width
+            return (abs(height), width) if width > 0 else None
         if data[:2] == b"\xff\xd8":
             return _read_jpeg_size(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

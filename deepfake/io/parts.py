@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from deepfake.errors import UsageError
 from deepfake.io import tables
@@ -30,11 +29,8 @@ def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
     uri = join(root, "_manifest.parquet")
     if not storage.exists(uri):
         return {}
-    try:
-        with storage.open(uri) as file:
-            metadata = pq.read_schema(file).metadata or {}
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"{uri}: not a whole Parquet file ({error}); make that output again") from None
+    with tables.open_table(storage, uri, "videos") as file:
+        metadata = file.schema_arrow.metadata or {}
     try:
         found = json.loads(metadata.get(PARTS_KEY, b"{}"))
         if not all(_PART.fullmatch(name) for names in found.values() for name in names):

@@ -25,10 +25,10 @@ def find_media_ranges(file: BinaryIO, max_boxes: int = MAX_BOXES) -> list[Range]
     position = 0
     found: list[Range] = []
     for number in range(max_boxes):
+        if size - position < 8:  # a hostile length leads further than a file can be long
+            return found if number else None
         file.seek(position)
         head = file.read(16)
-        if len(head) < 8:
-            return found if number else None
         length, kind = struct.unpack(">I4s", head[:8])
         if number == 0 and kind not in _FIRST_BOXES:
             return None

@@ -15,16 +15,20 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deepfake.config import StorageConfig
 from deepfake.crops.reader import decode_crop
 from deepfake.errors import UsageError
 from deepfake.faces import encoding
+from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.tables import TableError
+from deepfake.io.tables import TableError, bounded
 from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, write_bundle
 from deepfake.report import images
+from tests.rows import crop_row, video_row
 from tests.small_bundle import save_untrained
 
 
@@ -179,3 +183,71 @@ def test_a_key_raises_the_bound_and_lowers_it(tmp_path: Path, members: dict[str,
         score_with(
             tmp_path, {**members, "model.weights.h5": np.random.default_rng(0).bytes(2**21)}, max_network_mb=1
         )
+
+
+def write_videos(path: Path, rows: int, **columns: pa.Array) -> Path:
+    """A table ``videos`` of many equal rows but for some columns."""
+    one = tables.from_rows("videos", [video_row("a.mp4")])
+    made = {name: one[name].take(pa.array(np.zeros(rows, np.int8))) for name in one.column_names} | columns
+    pq.write_table(pa.table(made), path, row_group_size=rows, store_schema=False, compression="zstd")
+    return path
+
+
+def say_once(text: str, rows: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [text])
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_a_table_in_which_one_long_text_stands_for_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = write_videos(tmp_path / "t.parquet", 200_000, notes=say_once("x" * 60_000, 200_000))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(TableError, match=r"t\.parquet: unpacks to 11\d\d\d MiB, .*max_table_mb 8192"):
+        tables.read_table(Storage(), str(path), "videos")
+    with pytest.raises(TableError, match="unpacks"):
+        list(tables.read_rows_of_videos(Storage(), str(path), "videos", pa.array(["a.mp4"])))
+    assert tables.read_table(Storage(), str(path), "videos", ["video_id"]).num_rows == 200_000
+    assert tables.read_encoded(Storage(), str(path), "videos").num_rows == 200_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        (200_000, {"duration_s": pa.nulls(200_000, pa.float64())}),
+        (1, {"notes": pa.array(["\0" * 2**23])}),
+        (2**11, {"notes": say_once("x" * 2**12, 2**11)}),
+    ],
+    ids=["nulls", "zeros", "text"],
+)
+def test_what_a_table_unpacks_to_is_bounded_by_its_footer(
+    tmp_path: Path, rows: int, columns: dict[str, pa.Array]
+) -> None:
+    path = write_videos(tmp_path / "t.parquet", rows, **columns)
+    with pytest.raises(TableError, match=r"unpacks to .*max_table_mb 1; raise it"):
+        tables.read_table(Storage(StorageConfig(max_table_mb=1)), str(path), "videos")
+    assert tables.read_table(Storage(), str(path), "videos").num_rows == rows
+
+
+def test_texts_that_repeat_are_counted_as_long_as_they_are(tmp_path: Path) -> None:
+    words = pa.DictionaryArray.from_arrays(np.arange(2**10, dtype=np.int32) % 2, ["x" * 2**12, "y"])
+    path = write_videos(tmp_path / "t.parquet", 2**10, notes=words)
+    storage = Storage(StorageConfig(max_table_mb=3))
+    assert tables.read_table(storage, str(path), "videos")["notes"].nbytes > 2**21
+
+
+def test_a_landmark_list_without_end_is_bounded_too(tmp_path: Path) -> None:
+    row = tables.from_rows("crops", [crop_row("a.mp4", 0, 0)])
+    endless = pa.array([np.zeros(2**20, np.float32)], pa.list_(pa.float32()))
+    place = row.column_names.index("landmarks")
+    bomb, path = row.set_column(place, row.schema.field(place), endless), str(tmp_path / "c.parquet")
+    tables.write_table(Storage(), path, bomb)
+    with pytest.raises(TableError, match="unpacks to 4 MiB"):
+        tables.read_table(Storage(StorageConfig(max_table_mb=1)), path, "crops")
+
+
+def test_more_row_groups_than_any_table_has_are_refused(tmp_path: Path) -> None:
+    one = tables.from_rows("videos", [video_row("a.mp4")])
+    many = pa.concat_tables([one] * 10)
+    pq.write_table(many, tmp_path / "t.parquet", row_group_size=1)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TableError, match="10 row groups"):
+        patch.setattr(bounded, "MOST_CHUNKS", 9 * one.num_columns)
+        tables.read_table(Storage(), str(tmp_path / "t.parquet"), "videos")

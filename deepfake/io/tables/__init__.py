@@ -5,6 +5,7 @@ name, the schema version, the hash of the configuration that made it and the pac
 refuses a file of another table or version.
 """
 
+from deepfake.io.tables.bounded import BoundedFile, TableError
 from deepfake.io.tables.columns import (
     FAILURES,
     PROGRAM_FAULT,
@@ -17,7 +18,6 @@ from deepfake.io.tables.files import (
     ADDED,
     SCHEMA_VERSION,
     SCHEMAS,
-    TableError,
     add_later_columns,
     check_file,
     check_rows,

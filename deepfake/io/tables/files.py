@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from deepfake import __version__
 from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
+from deepfake.io.tables.bounded import BoundedFile, TableError
 
 SCHEMA_VERSION = 6
 # Columns by the version that they came with. A file of an earlier one is read, and they are null.
@@ -40,10 +41,6 @@ SCHEMAS: dict[str, pa.Schema] = {
     "pieces": videos.PIECES,
     "pictures": videos.PICTURES,
 }
-
-
-class TableError(ValueError):
-    """A Parquet file is not the table that was asked for."""
 
 
 def list_columns(name: str) -> list[str]:
@@ -254,9 +251,10 @@ def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:
     strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
     with (
         storage.open(uri) as source,
-        _open_file(source, name, uri) as file,
+        _open_file(source, name, uri, storage) as file,
         pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
     ):
+        file.require_bounded(range(file.num_row_groups), repeated=False)
         return add_later_columns(name, encoded.read())
 
 
@@ -285,19 +283,20 @@ def read_rows_of_videos(
 
 
 @contextmanager
-def open_table(storage: Storage, uri: str, name: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file of table ``name``; raises ``TableError`` where it is something else."""
-    with storage.open(uri) as source, _open_file(source, name, uri) as file:
+def open_table(storage: Storage, uri: str, name: str | None) -> Iterator[BoundedFile]:
+    """A Parquet file of table ``name``, or of any; raises ``TableError`` where it is something else."""
+    with storage.open(uri) as source, _open_file(source, name, uri, storage) as file:
         yield file
 
 
 @contextmanager
-def _open_file(source: Any, name: str, where: str) -> Iterator[pq.ParquetFile]:
+def _open_file(source: Any, name: str | None, where: str, storage: Storage) -> Iterator[BoundedFile]:
     try:
-        with pq.ParquetFile(source) as file:
-            check_file(where, file.schema_arrow, name)
+        with BoundedFile(source, where, storage.config.max_table_mb) as file:
+            if name is not None:
+                check_file(where, file.schema_arrow, name)
             yield file
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # the latter of a column's name
         raise TableError(f"{where}: not a whole Parquet file: {_read_first_line(error)}") from None
     except OSError as error:
         if (

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from deepfake.catalog.identity_overlap import require_both_classes
 from deepfake.crops import facts
@@ -108,7 +107,7 @@ def count_without_faces(faces: LabelledFaces, split: str) -> int | None:
 
 
 def _tell_kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:
-    with storage.open(uri) as source, pq.ParquetFile(source) as file:
+    with tables.open_table(storage, uri, None) as file:
         names = set(file.schema_arrow.names)
     if "crop" in names:
         return "crops"

@@ -1,0 +1,418 @@
+"""Real files with some bytes changed, for what reads foreign bytes by hand, and the lines that they reach.
+
+``python -m tests.security.fuzz SECONDS FOLDER`` goes on for so long; what crashed a reader, or hung it, is
+kept in the folder. An input that reaches a new line is changed further.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import av
+import cv2
+import h5py
+import numpy as np
+import pyarrow as pa
+
+from deepfake.crops import answers
+from deepfake.crops.reader import decode_crop
+from deepfake.errors import UsageError
+from deepfake.faces import encoding, png
+from deepfake.io import parts, tables
+from deepfake.io.storage import Storage
+from deepfake.io.tables import TableError, bounded, files
+from deepfake.model import bundle, network_file
+from deepfake.report import images
+from deepfake.video import h264, mp4
+from tests.clips import write_clip
+from tests.rows import crop_row, video_row
+
+HANG_SECONDS = 20  # of processor time
+NUMBERS = [b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"\0\0\0\0", b"\0\0\0\1", b"\xff" * 4]
+NUMBERS += [
+    b"\x7f\xff\xff\xff",
+    b"\xff" * 8,
+    b"\x7f" + b"\xff" * 7,
+    b"\0" * 8,
+    b"-1",
+    b"null",
+    b"[",
+    b"9" * 30,
+]
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What reads: ``read`` raises where it neither answers nor refuses in words. ``parsers`` are its code."""
+
+    seeds: Callable[[Path], list[bytes]]
+    read: Callable[[bytes, Path], None]
+    parsers: tuple[Callable[..., Any], ...]
+    files: int  # to be read in a test: about four seconds
+    mend: Callable[[bytes], bytes] = bytes  # what lets changed bytes past a checksum
+
+
+def read_boxes(data: bytes, folder: Path) -> None:
+    for start, stop in mp4.find_media_ranges(io.BytesIO(data), max_boxes=1000) or ():
+        assert start >= 0 and stop <= len(data)
+
+
+def make_clips(folder: Path) -> list[bytes]:
+    whole = write_clip(folder / "clip.mp4", frames=6, sound=True).read_bytes()
+    pieces = write_clip(folder / "pieces.mp4", frames=6, muxer={"movflags": "frag_keyframe+empty_moov"})
+    at = whole.index(b"mdat") - 4
+    long = whole[:at] + struct.pack(">I4sQ", 1, b"mdat", len(whole) - at + 8) + whole[at + 8 :]
+    many = whole[: whole.index(b"moov") - 4] + struct.pack(">I4s", 8, b"free") * 1001
+    far = whole[:at] + struct.pack(">I4sQ", 1, b"mdat", 2**63) + whole[at + 8 :]
+    return [whole, pieces.read_bytes(), long, many, far, whole[:at] + b"\0\0\0\0mdat" + whole[at + 8 :]]
+
+
+def make_packets(folder: Path) -> list[bytes]:
+    """Each: how long what says so is, that, and a packet."""
+    with av.open(str(write_clip(folder / "h264.mp4", frames=6))) as container:
+        stream = container.streams.video[0]
+        told = bytes(stream.codec_context.extradata)
+        some = [bytes(packet)[:4096] for packet in container.demux(stream) if packet.size]
+    payloads = (b"\6\5\x80\0\0", b"\xff\1\6\1\x40\x80", b"\6\1\0")
+    sei = [b"\0\0\1\x06" + payload + b"\0\0\1\x41\x9a" for payload in payloads]
+    return [bytes([len(told)]) + told + packet for packet in some] + [b"\0" + packet for packet in sei]
+
+
+def read_packet(data: bytes, folder: Path) -> None:
+    length = data[0] if data else 0
+    assert h264.can_start(data[1 + length :], data[1 : 1 + length]) in (True, False)
+
+
+def make_crops(folder: Path) -> list[bytes]:
+    made = [images.encode_file(PICTURE, suffix) for suffix in (".png", ".jpg", ".webp", ".bmp")]
+    lossy, lossless = (images.encode_file(PICTURE, ".webp", [cv2.IMWRITE_WEBP_QUALITY, q]) for q in (80, 101))
+    extended = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x3f\0\0\x3f\0\0" + lossless[12:]
+    filled = made[1][:2] + b"\xff\xff" + made[1][2:]
+    ours = png.encode_png(PICTURE)
+    at = ours.index(b"IDAT") + 4
+    no_pixels = mend_png(ours[:at] + b"\xff" * 8 + ours[at + 8 :])
+    wider = mend_png(ours[:19] + b"\x41" + ours[20:])
+    filtered = mend_png(ours[: at - 8] + png.encode_png(PICTURE[:, ::-1])[at - 8 :])
+    some = [ours, no_pixels, wider, filtered, png.encode_png(np.zeros((2, 2, 3), np.uint8))]
+    mirrored = made[3][:18] + struct.pack("<i", -64) + made[3][22:]
+    return [*some, mirrored, *made, lossy, lossless, extended, filled, made[3][:14] + b"\x0c", made[0][:20]]
+
+
+def read_crop(data: bytes, folder: Path) -> None:
+    size = encoding.read_size(data)
+    assert size is None or min(size) >= 0
+    with contextlib.suppress(TableError):
+        assert decode_crop(data, size=None).ndim == 3
+    ours = png.decode_png(data)
+    assert ours is None or ours.dtype == np.uint8
+
+
+def mend_png(data: bytes) -> bytes:
+    """With the checksums of chunks that these have."""
+    if data[:8] != png.SIGNATURE:
+        return data
+    position, made = 8, [data[:8]]
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        body = data[position : position + 8 + length]
+        made += [body, struct.pack(">I", zlib.crc32(body[4:]))]
+        position += 12 + length
+    return b"".join(made) + data[position:]
+
+
+def make_tables(folder: Path) -> list[bytes]:
+    crops = tables.from_rows("crops", [crop_row("a.mp4", i, 0) for i in range(4)], "0" * 64)
+    older = crops.replace_schema_metadata({b"deepfake.schema_version": b"1"})
+    typed = crops.set_column(0, "video_id", pa.array([1] * 4))
+    labelled = crops.set_column(crops.column_names.index("label"), "label", pa.array([7] * 4, pa.int8()))
+    named = crops.set_column(0, crops.schema.field(0), pa.array(["x" * 2**17] * 4))
+    broken = crops.set_column(0, crops.schema.field(0), pa.array([b"\xff"] * 4).view(pa.string()))
+    videos = tables.from_rows("videos", [video_row("a.mp4")])
+    listed = [
+        videos.replace_schema_metadata({**videos.schema.metadata, parts.PARTS_KEY: parts_of})
+        for parts_of in (b'{"crops": ["a.parquet"]}', b'{"crops": ["../a.parquet"]}', b"[")
+    ]
+    made, others = [], [older, typed, labelled, named, broken, crops.drop_columns(["box"])]
+    for number, table in enumerate([crops, *listed, *others]):
+        tables.write_table(Storage(), str(folder / f"{number}.parquet"), table)
+        made.append((folder / f"{number}.parquet").read_bytes())
+    no_name = made[0].replace(b"frame_index", b"frame_inde\xff")
+    no_footer = made[1][:-40] + b"\xff" * 32 + made[1][-8:]
+    return [*made, no_name, no_footer, b""]
+
+
+def read_parquet(data: bytes, folder: Path) -> None:
+    path = folder / "_manifest.parquet"
+    path.write_bytes(data)
+    for read in (
+        lambda: tables.read_table(Storage(), str(path), "crops"),
+        lambda: parts.read_part_names(str(folder), Storage()),
+        lambda: list(tables.read_rows_of_videos(Storage(), str(path), "crops", pa.array(["a.mp4"]))),
+    ):
+        try:
+            read()
+        except (TableError, UsageError) as error:
+            assert "_manifest.parquet" in str(error)
+
+
+def make_bundles(folder: Path) -> list[bytes]:
+    bundle.write_bundle(str(folder), Storage(), bundle.BundleInfo(model_sha256="0" * 64, threshold=0.5))
+    whole = (folder / "bundle.json").read_bytes()
+    raw = json.loads(whole)
+    changes = ({"format": 0}, {"rows_version": 0}, {"threshold": "x"}, {"threshold": 0.25})
+    return [
+        whole,
+        *(json.dumps(raw | one).encode() for one in changes),
+        b"",
+        b"\xff",
+        b"[]",
+        b"[" * 10_000,
+        b"{",
+    ]
+
+
+def read_bundle(data: bytes, folder: Path) -> None:
+    (folder / "bundle.json").write_bytes(data)
+    if not data:
+        (folder / "bundle.json").unlink()
+    try:
+        bundle.read_bundle_info(str(folder), Storage())
+    except UsageError as error:
+        assert "bundle.json" in str(error)
+
+
+def make_answers(folder: Path) -> list[bytes]:
+    crops = tables.from_rows("crops", [crop_row("a.mp4", i, 0) for i in range(4)])
+    made = [tables.to_ipc(crops).to_pybytes(), tables.to_ipc(crops.slice(0, 0)).to_pybytes()]
+    for options in (pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()):
+        sink = pa.BufferOutputStream()
+        words = crops if options.compression else pa.table({"a": pa.array(["x"]).dictionary_encode()})
+        with pa.ipc.new_stream(sink, words.schema, options=options) as stream:
+            stream.write_table(words)
+        made.append(sink.getvalue().to_pybytes())
+    return [*made, made[0][:-100], made[0][:4] + b"\0\0\0\x80" + made[0][8:]]
+
+
+def read_answer(data: bytes, folder: Path) -> None:
+    with contextlib.suppress(ValueError, pa.ArrowException):
+        assert answers.read_answer(data, "crops").schema == tables.SCHEMAS["crops"]
+
+
+def make_weights(folder: Path) -> list[bytes]:
+    made = []
+    for number in range(4):
+        sink = io.BytesIO()
+        with h5py.File(sink, "w") as file:
+            file.create_group("layers/dense/vars").create_dataset("0", data=np.zeros((4, 3), np.float32))
+            file.create_dataset("packed", data=np.zeros((64, 64), np.float32), compression="gzip")
+            if number == 1:
+                file["link"] = h5py.ExternalLink("/etc/passwd", "/")
+            if number == 2:
+                file.create_dataset("out", (4,), "f4", external=[("/etc/passwd", 0, 16)])
+            if number == 3:
+                file.create_group("/".join("d" * 102))
+        made.append(sink.getvalue())
+    return made
+
+
+def read_weights(data: bytes, folder: Path) -> None:
+    with contextlib.suppress(Exception):  # of any kind: whoever asks puts it in words
+        network_file._check_weights(data, "model.keras", 1)
+
+
+TARGETS = {
+    "mp4": Target(make_clips, read_boxes, (mp4.find_media_ranges,), 7000),
+    "h264": Target(
+        make_packets,
+        read_packet,
+        (
+            h264.can_start,
+            h264._split_units,
+            h264._read_recovery_frames,
+            h264._read_number,
+            h264._read_unsigned,
+        ),
+        60000,
+    ),
+    "crop": Target(
+        make_crops,
+        read_crop,
+        (
+            png.decode_png,
+            encoding.read_size,
+            encoding._read_jpeg_size,
+            encoding._read_webp_size,
+            encoding.decode_image,
+        ),
+        6000,
+        mend_png,
+    ),
+    "table": Target(
+        make_tables,
+        read_parquet,
+        (
+            files.read_table,
+            files.check_rows,
+            files.check_file,
+            files.open_table.__wrapped__,
+            files._open_file.__wrapped__,
+            files.read_rows_of_videos,
+            bounded.BoundedFile.require_bounded,
+            parts.read_part_names,
+        ),
+        1700,
+    ),
+    "bundle": Target(make_bundles, read_bundle, (bundle.read_bundle_info,), 7000),
+    "answer": Target(
+        make_answers,
+        read_answer,
+        (
+            answers.read_answer,
+            answers._is_compressed,
+            answers._find_field,
+        ),
+        40000,
+    ),
+    "weights": Target(make_weights, read_weights, (network_file._check_weights,), 1400),
+}
+
+
+class Fuzzer:
+    """Changes the bytes of a target's files, again and again; the same number gives the same bytes."""
+
+    def __init__(self, target: Target, folder: Path, seed: int = 0) -> None:
+        self._target, self._folder, self._random = target, folder, random.Random(seed)
+        self._codes = {code for parser in target.parsers for code in _list_codes(parser.__code__)}
+        self.lines = {(code, line) for code in self._codes for line in _list_lines(code)}
+        self.reached: set[tuple[CodeType, int]] = set()
+        self._pool = target.seeds(folder)
+        self._unread = list(self._pool)
+        self.data = b""
+
+    def choose(self) -> None:
+        """What to read next: first all that are whole, then changed ones."""
+        self.data = self._unread.pop() if self._unread else self._change(self._random.choice(self._pool))
+
+    def read(self) -> None:
+        """Read it; raises what the reader raises."""
+        before = len(self.reached)
+        with self._watching():
+            self._target.read(self.data, self._folder)
+        if len(self.reached) > before and len(self._pool) < 500:
+            self._pool.append(self.data)
+
+    def _change(self, data: bytes) -> bytes:
+        random = self._random
+        for _ in range(random.choice((1, 1, 2, 4))):
+            place = int(len(data) * random.choice((0.05, 1, 1)) * random.random())
+            if random.random() < 0.2:  # near the end, where Parquet has its footer
+                place = max(0, len(data) - random.randrange(1, 2000))
+            new, size = random.choice(NUMBERS), random.choice((1, 2, 4, 8, 64, 4096))
+            how = random.randrange(7)
+            if how < 2:
+                data = data[:place] + new + data[place + len(new) :]
+            elif how == 2:
+                data = data[:place] + new + data[place:]
+            elif how == 3:
+                data = data[:place] + data[place + size :]
+            elif how == 4:
+                data = data[:place] + data[place : place + size] + data[place:]
+            elif how == 5 and place < len(data):
+                data = data[:place] + bytes([data[place] ^ 1 << random.randrange(8)]) + data[place + 1 :]
+            elif random.random() < 0.3:
+                other = random.choice(self._pool)
+                data = data[:place] + other[place : place + size] + data[place + size :]
+        return self._target.mend(data) if random.random() < 0.5 else data
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        def on_call(frame: FrameType, event: str, argument: Any) -> Any:
+            return on_line if frame.f_code in self._codes else None
+
+        def on_line(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "line":
+                self.reached.add((frame.f_code, frame.f_lineno))
+            return on_line
+
+        earlier = sys.gettrace()
+        sys.settrace(on_call)
+        try:
+            yield
+        finally:
+            sys.settrace(earlier)
+
+
+def _list_codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _list_codes(constant)
+
+
+def _list_lines(code: CodeType) -> set[int]:
+    return {line for _, _, line in code.co_lines() if line is not None and line > code.co_firstlineno}
+
+
+def main(seconds: float, kept: Path) -> None:
+    """All targets in turn, in forks: a reader that takes the process down costs a fork."""
+    kept.mkdir(parents=True, exist_ok=True)
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for name in TARGETS:
+            number += 1
+            fork = os.fork()
+            if not fork:
+                os._exit(_run(name, number, kept, min(end, time.monotonic() + 30)))
+            _, status = os.waitpid(fork, 0)
+            if code := os.waitstatus_to_exitcode(status):
+                (kept / f"{name}.now").rename(kept / f"{name}-{number}.crash")
+                _say(f"{name} {number}: status {code}")
+
+
+def _run(name: str, number: int, kept: Path, until: float) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        fuzzer = Fuzzer(TARGETS[name], Path(folder), number)
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**32, mapped + 2**32))
+        files_read = 0
+        while time.monotonic() < until:
+            signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)  # its signal ends the process
+            fuzzer.choose()
+            (kept / f"{name}.now").write_bytes(fuzzer.data)
+            try:
+                fuzzer.read()
+            except BaseException as error:  # noqa: BLE001 - each is a find
+                _say(f"{name} {number}: {error!r}"[:500])
+                return 1
+            files_read += 1
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        share = len(fuzzer.reached & fuzzer.lines) / len(fuzzer.lines)
+        _say(f"{name} {number}: {files_read} files, {share:.1%} of the lines")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), Path(sys.argv[2]))
