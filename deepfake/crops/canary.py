@@ -4,7 +4,6 @@ It tells a program that cannot open videos at all from an archive whose files ha
 no face in it: what fails with a face only does not show.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import PROGRAM, IsolatedExtractor
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.video import made_clip
 
 
@@ -19,7 +19,7 @@ def explain_failure(config: ExtractConfig, storage: Storage, program: Sequence[s
     """Why a clip made here cannot be decoded by a child process as a worker's; None where it can."""
     extractor = IsolatedExtractor(config, storage, program, tell=False)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with make_temporary_folder() as folder:
             clip = Path(folder, "canary.mp4")
             made_clip.write_clip(clip)
             video = extractor.extract({"video_id": clip.name, "uri": str(clip), "label": None}).video

@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from deepfake.errors import JobError
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.video.made_clip import write_clip
 
 FORKS = sys.platform == "linux"
@@ -102,7 +102,7 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
 
 def _warm_up(rest: Any) -> None:
     """Have what every fork needs imported and laid out, by a clip of our own: it saves each 10 ms."""
-    with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
+    with contextlib.suppress(Exception), make_temporary_folder() as folder:
         clip = Path(folder, "warm.mp4")
         write_clip(clip)
         extract({"video_id": clip.name, "uri": str(clip)}, *rest)

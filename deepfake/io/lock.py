@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepfake.errors import JobError, UsageError
+from deepfake.io.cache import find_cache_folder
 from deepfake.io.storage import ConditionsUnknown, Storage, make_folder, open_regular
+from deepfake.io.temporary import remove_leftovers
 from deepfake.io.uri import join, split_uri
 from deepfake.progress import repeat
 
@@ -314,6 +316,7 @@ def hold(
         lock.take(left)
         if left is not None and (count := storage.remove_temporaries(root)):
             log.info("%s: %d files that a killed job was writing are removed", root, count)
+        remove_leftovers(find_cache_folder())
         stack.enter_context(_keep_beating(lock, beat_seconds))
         token = _current.set(lock)
         try:

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ import pyarrow.fs
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # see ``_replacing``
@@ -250,8 +250,8 @@ class Storage:
             with _replacing(target) as temporary:
                 yield temporary
             return
-        with tempfile.TemporaryDirectory(prefix="deepfake-") as folder:
-            local = Path(folder, "upload")
+        with make_temporary_folder() as folder:
+            local = folder / "upload"
             yield local
             with self._reaching(uri) as (filesystem, path):
                 filesystem.put_file(str(local), path)

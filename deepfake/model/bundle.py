@@ -12,10 +12,8 @@ import json
 import logging
 import re
 import reprlib
-import tempfile
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,6 +23,7 @@ from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig, SamplingCo
 from deepfake.errors import UsageError
 from deepfake.io.run_record import require_rows_version
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
@@ -180,8 +179,8 @@ class Bundle:
         keras = keras_runtime.start_keras()
         where = join(self.uri, MODEL_FILE)
         keras_runtime.require_float32()  # a score is the same on every kind of machine
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / MODEL_FILE
+        with make_temporary_folder() as folder:
+            path = folder / MODEL_FILE
             path.write_bytes(self._network_file)
             try:
                 check_network_file(self._network_file, where, self._megabytes)
@@ -290,7 +289,7 @@ def write_bundle(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
 
 def serialise_network(network: Any) -> bytes:
     """A network as the content of a ``.keras`` file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL_FILE
+    with make_temporary_folder() as folder:
+        path = folder / MODEL_FILE
         network.save(path)
         return path.read_bytes()

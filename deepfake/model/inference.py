@@ -13,7 +13,6 @@ import io
 import json
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 from deepfake.errors import JobError, UsageError
 from deepfake.io.cache import find_cache_folder
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
@@ -179,10 +179,10 @@ def export_openvino(bundle: Bundle) -> bytes:
     keras_runtime.start_keras()
     function = function_with_maps(bundle.network) or bundle.make_concrete_function(None)
     packed = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
-        write_openvino(function, Path(folder, _GRAPH))
+    with make_temporary_folder() as folder, zipfile.ZipFile(packed, "w") as archive:
+        write_openvino(function, folder / _GRAPH)
         for name in (_GRAPH, _WEIGHTS):  # of no date
-            archive.writestr(zipfile.ZipInfo(name), Path(folder, name).read_bytes())
+            archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
     return packed.getvalue()
 
 
@@ -196,8 +196,8 @@ def write_openvino(function: Any, path: Path) -> None:
 
     openvino = import_openvino()
     frozen = convert_variables_to_constants_v2(function)
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder, "network.pb")
+    with make_temporary_folder() as folder:
+        whole = folder / "network.pb"
         whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
         openvino.save_model(openvino.Core().read_model(whole), path, compress_to_fp16=False)
 

@@ -8,9 +8,7 @@ Files, hashes and thresholds are ``deepfake.model.bundle``; the training loop is
 ``deepfake.training.trainer``.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from deepfake.config import FaultsConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.model import keras_runtime
 from deepfake.model.backbones import BACKBONES, scale_input
 
@@ -266,8 +265,8 @@ def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage)
                 f"model.weights imagenet: could not be downloaded ({error}); {_name_remedy(config)}"
             ) from error
     check_weights(config, storage)
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / f"backbone{WEIGHTS_SUFFIX}"
+    with make_temporary_folder() as folder:
+        local = folder / f"backbone{WEIGHTS_SUFFIX}"
         local.write_bytes(storage.read_bytes(weights))
         try:
             return make(str(local))

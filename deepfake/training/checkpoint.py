@@ -6,7 +6,6 @@ Knows nothing of Keras or Ray: arrays and plain values in, the same out.
 """
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 
 FORMAT = 3
@@ -86,9 +86,9 @@ def newest_checkpoint(uri: str, storage: Storage) -> Iterator[Path | None]:
     if not names:
         yield None
         return
-    with tempfile.TemporaryDirectory() as folder:
-        storage.download_folder(join(uri, names[-1]), Path(folder))
-        yield Path(folder)
+    with make_temporary_folder() as folder:
+        storage.download_folder(join(uri, names[-1]), folder)
+        yield folder
 
 
 def select_plain_state(instance: Any) -> dict[str, Any]:

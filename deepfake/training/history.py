@@ -1,12 +1,13 @@
 """The course of a training run for people: one line an epoch, tables, TensorBoard."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from deepfake.io import tables
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, split_uri
 
 _NOT_SCALARS = ("epoch", "phase", "best")
@@ -44,8 +45,9 @@ class TensorBoardLog:
 
         self._tf, self._uri, self._storage = tf, uri, storage
         scheme, path = split_uri(uri)
-        self._folder = None if scheme == "file" else tempfile.TemporaryDirectory()
-        self._local = Path(path if self._folder is None else self._folder.name)
+        self._open = ExitStack()
+        self._is_remote = scheme != "file"
+        self._local = self._open.enter_context(make_temporary_folder()) if self._is_remote else Path(path)
         self._writer: Any = None
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -58,5 +60,5 @@ class TensorBoardLog:
                     group = "val/" if name.startswith("val_") else "train/"
                     self._tf.summary.scalar(group + name.removeprefix("val_"), float(value))
         self._writer.flush()
-        if self._folder is not None:
+        if self._is_remote:
             self._storage.upload_folder(self._local, self._uri)

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from deepfake.errors import JobError, UsageError
 from deepfake.execution import session
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import bundle, inference, keras_runtime
 from deepfake.model.network import copy_for_inference
@@ -90,7 +90,7 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
         trainer.restore_newest(settings["checkpoints"])
     else:
         with last.as_directory() as folder:
-            trainer.restore(Path(folder))
+            trainer.restore(folder)
     try:
         while trainer.has_more_epochs():
             report_epoch(trainer, trainer.run_epoch())
@@ -112,10 +112,10 @@ def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str
         while trainer.has_more_epochs():
             row = trainer.run_epoch()
             mine.check()
-            with tempfile.TemporaryDirectory() as folder:
-                trainer.save(Path(folder))
+            with make_temporary_folder() as folder:
+                trainer.save(folder)
                 kept = settings["checkpoints"]
-                checkpoint.keep_checkpoint(Path(folder), kept, row["epoch"], trainer.storage)
+                checkpoint.keep_checkpoint(folder, kept, row["epoch"], trainer.storage)
             trainer.publish(row)
         return trainer.finish()
     except (JobError, UsageError):
@@ -132,8 +132,8 @@ def report_epoch(trainer: Trainer, row: Mapping[str, Any]) -> None:
     if trainer.collective.rank != 0:
         ray.train.report(dict(row), checkpoint_dir_name=name)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        trainer.save(Path(folder))
+    with make_temporary_folder() as folder:
+        trainer.save(folder)
         saved = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(dict(row), checkpoint=saved, checkpoint_dir_name=name)
     trainer.publish(row)

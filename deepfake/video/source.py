@@ -115,16 +115,15 @@ def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
         size = source.tell()
         source.seek(0)
         return source, digest, size
-    room = shutil.disk_usage(tempfile.gettempdir()).free
-    hasher = hashlib.sha256()
+    hasher, folder = hashlib.sha256(), tempfile.gettempdir()
     spool: Any = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 (the caller closes it)
-    with source:
+    with source, _closed_on_error(spool):
         while block := source.read(8 * 2**20):
             hasher.update(block)
             spool.write(block)
-            if spool.tell() > max(SPOOL_BYTES, room // 2):  # others need some too
-                spool.close()
-                raise VideoError(Status.UNSUPPORTED, NO_ROOM.format(tempfile.gettempdir()), retry=True)
+            # As much stays free as this file takes: however many do so at once, the disk is never full.
+            if spool.tell() > SPOOL_BYTES and shutil.disk_usage(folder).free < spool.tell():
+                raise VideoError(Status.UNSUPPORTED, NO_ROOM.format(folder), retry=True)
     size = spool.tell()
     spool.seek(0)
     return spool, hasher.hexdigest(), size

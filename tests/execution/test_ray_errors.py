@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayTaskError, UserCodeException
 
 from deepfake.errors import JobError, UsageError
-from deepfake.execution.ray_errors import raise_user_errors
+from deepfake.execution.ray_errors import RETRIES, raise_user_errors
 from deepfake.io.s3_errors import AccessDenied
 from deepfake.io.tables import TableError
 
@@ -20,6 +20,18 @@ def fail(error: Exception) -> None:
 def test_what_a_task_raised_for_the_user_is_raised_as_itself(kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught, raise_user_errors("the work"):
         fail(kind("a.mp4: what is wrong"))
+    assert type(caught.value) is kind
+    assert str(caught.value) == "a.mp4: what is wrong"
+
+
+@pytest.mark.parametrize("kind", [UsageError, JobError, TableError, AccessDenied])
+def test_what_ray_data_calls_an_error_of_its_users_code_is_raised_as_itself(kind: type[Exception]) -> None:
+    """It wraps twice: the task's error in its own, and adds how often it tried."""
+    with pytest.raises(kind) as caught, raise_user_errors("the work"):
+        try:
+            fail(kind(f"a.mp4: what is wrong{RETRIES} 3 attempts"))
+        except RayTaskError as error:
+            raise UserCodeException("UDF failed to process a data block.") from error
     assert type(caught.value) is kind
     assert str(caught.value) == "a.mp4: what is wrong"
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,9 @@ from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.uri import join
+from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
-from deepfake.video.source import VideoSource, open_video
+from deepfake.video.source import VideoSource, open_video, read_whole
 from tests.clips import decode_everything, write_clip
 
 SPARSE = SamplingConfig(policy="count", count=3)
@@ -141,3 +145,33 @@ def test_an_object_replaced_while_parts_of_it_are_read_is_unreadable(clip: Path,
     row = extract(entry, config, NoFaces(lambda: storage.write_bytes(uri, bytes(other))), storage).video
     assert row["status"] == Status.UNREADABLE
     assert row["status_detail"] == "it was replaced while it was read"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """16 MiB for temporary files, as a disk of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a disk")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_what_is_fetched_whole_leaves_as_much_room_as_it_takes(
+    small_disk: Path, s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake.video.source.SPOOL_BYTES", 2**20)
+    for megabytes in (5, 12):
+        Storage().write_bytes(join(s3_root, f"{megabytes}.mov"), bytes(megabytes * 2**20))
+    file, digest, size = read_whole(join(s3_root, "5.mov"), Storage())
+    with file:
+        assert (digest, size) == (hashlib.sha256(bytes(size)).hexdigest(), 5 * 2**20)
+        with pytest.raises(VideoError, match="larger than half of what is free") as refused:
+            read_whole(join(s3_root, "12.mov"), Storage())
+    assert (refused.value.status, refused.value.retry) == (Status.UNSUPPORTED, True)
+    assert shutil.disk_usage(small_disk).used == 0

@@ -5,10 +5,8 @@ In turn, because a machine is not equally fast all day: what is compared was mea
 
 import logging
 import multiprocessing
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +19,7 @@ from deepfake.execution import nodes, session
 from deepfake.faces.detectors.factory import resolve_detector
 from deepfake.io import lock
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, make_absolute
 from deepfake.outcome import Outcome
 from deepfake.pipelines.benchmark import results
@@ -49,8 +48,8 @@ def _run_benchmark(
     config: BenchmarkJobConfig, storage: Storage, listed: pa.Table, detectors: Sequence[DetectorConfig]
 ) -> Outcome:
     machine = results.describe_machine()
-    with tempfile.TemporaryDirectory(prefix="deepfake-benchmark-") as name:
-        clips, left_out = copy_clips(listed, Path(name), config.sampling, storage)
+    with make_temporary_folder() as folder:
+        clips, left_out = copy_clips(listed, folder, config.sampling, storage)
         if not clips:
             raise UsageError(
                 f"{config.input}: none of its {listed.num_rows} files is a video to measure with"
@@ -60,7 +59,7 @@ def _run_benchmark(
             workers = config.ray.workers or max(1, int(nodes.sum_resource("CPU")))
             # Not forked: a copy of a process in which Ray's and FFmpeg's threads run may hang.
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
-                bench = Bench(config, processes, workers, Path(name))
+                bench = Bench(config, processes, workers, folder)
                 contestants = select_contestants(list_contestants(bench, detectors), config.benchmark.only)
                 warm_up(bench, sort_longest_first(clips))
                 measured = measure_contestants(contestants, clips, config)

@@ -5,7 +5,6 @@ the source files, which the crops' manifest names; without them it says so and m
 """
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from deepfake.errors import UsageError
 from deepfake.faces.detectors.factory import forget_absent_model, resolve_detector
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.model.inference import Scorer
 from deepfake.pipelines.evaluate import robustness
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
@@ -101,9 +101,9 @@ def _score_recompressed(
     """Face scores of the recompressed videos, and how many gave none."""
     rows: list[dict[str, Any]] = []
     extractor = get_extractor(options, storage)
-    with tempfile.TemporaryDirectory() as folder, Progress(f"videos at CRF {crf}", len(entries)) as progress:
+    with make_temporary_folder() as folder, Progress(f"videos at CRF {crf}", len(entries)) as progress:
         for entry in entries:
-            if faces := extractor.recompress(entry, crf, folder).rows:
+            if faces := extractor.recompress(entry, crf, str(folder)).rows:
                 images = np.stack([decode_crop(face["crop"], size=options.crop.size) for face in faces])
                 for face, score in zip(faces, scorer.score(images), strict=True):
                     rows.append({**{name: face[name] for name in _KEY_COLUMNS}, "score": float(score)})

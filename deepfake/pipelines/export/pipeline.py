@@ -2,9 +2,7 @@
 
 import json
 import logging
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from deepfake.crops import dataset, reader
 from deepfake.errors import JobError, UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import export, inference
 from deepfake.model.bundle import Bundle
@@ -44,15 +43,15 @@ def run(config: ExportJobConfig) -> Outcome:
     }
     if config.dry_run:
         return Outcome(plan)
-    with lock.hold(output, storage), tempfile.TemporaryDirectory(prefix="deepfake-export-") as name:
-        path = export.export_network(bundle, config.format, Path(name))
+    with lock.hold(output, storage), make_temporary_folder() as folder:
+        path = export.export_network(bundle, config.format, folder)
         measured = compare(bundle, export.FORMATS[config.format].start(path), crops)
         if (difference := measured["largest_difference"]) > inference.TOLERANCE:
             raise JobError(
                 f"{config.format}: scores differ from the bundle's by up to {difference:.2g}, more than "
                 f"{inference.TOLERANCE:g}; nothing is left of it"
             )
-        storage.upload_folder(Path(name), output)
+        storage.upload_folder(folder, output)
         facts = {
             **plan,
             "file": path.name,

@@ -1,0 +1,73 @@
+"""What is soon thrown away goes, even where the process that made it was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from deepfake.io import lock
+from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder, remove_leftovers
+from tests.running import ROOT
+
+MAKE = """
+import sys
+from deepfake.io.temporary import make_temporary_folder
+with make_temporary_folder() as folder:
+    (folder / "half").write_bytes(b"a network")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files of the test's own."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    (folder / "networks").mkdir(parents=True)
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(folder))
+    return folder
+
+
+def test_a_folder_is_there_while_its_process_lives_and_goes_after_it_was_killed(
+    temporary: Path, cache: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", MAKE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert folder.parent == temporary
+        assert remove_leftovers(cache) == 0
+        process.send_signal(signal.SIGKILL)
+    assert (folder / "half").exists()
+    others = temporary / "deepfake-archive"
+    others.mkdir()
+    with lock.hold(str(tmp_path / "out"), Storage()), make_temporary_folder() as mine:
+        assert not folder.exists()
+        assert remove_leftovers(cache) == 0 and mine.exists() and others.exists()
+    assert not mine.exists()
+
+
+def test_what_a_killed_job_was_writing_into_the_cache_goes_after_a_day(temporary: Path, cache: Path) -> None:
+    old, new = (cache / "networks" / f".{digit * 16}.tmp" for digit in "01")
+    for path in (old, new):
+        path.write_bytes(b"half a network")
+    os.utime(old, (0, 0))
+    assert remove_leftovers(cache) == 1
+    assert new.exists() and not old.exists()
