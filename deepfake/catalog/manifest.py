@@ -122,6 +122,8 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
             chosen, table = _read_csv(uri, storage)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
+    except tables.TableError as error:
+        raise UsageError(f"{error}; it cannot be read as a manifest") from None
     except pa.ArrowException as error:
         more = "; save it as UTF-8" if "UTF8" in str(error) else ""
         raise UsageError(f"{uri}: cannot be read as a manifest: {error}{more}") from None
