@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from deepfake.errors import UsageError
+from deepfake.model import openvino_graph
 from deepfake.model.bundle import Bundle
-from deepfake.model.inference import import_openvino, write_openvino
 from deepfake.model.network import INPUT_SIZE
 
 Run = Callable[[np.ndarray], np.ndarray]  # crops (n, 224, 224, 3) uint8 to scores (n,)
@@ -29,7 +29,7 @@ def _run_onnx(path: Path) -> Run:
 
 
 def _run_openvino(path: Path) -> Run:
-    model = import_openvino().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = openvino_graph.import_openvino().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda crops: np.asarray(model(crops)[0])[:, 0]
 
 
@@ -86,7 +86,7 @@ def export_network(bundle: Bundle, name: str, folder: Path) -> Path:
     """Write the network into a folder; the path of what is loaded. ``name`` is one of ``FORMATS``."""
     path = folder / FORMATS[name].file
     if name == "openvino":
-        write_openvino(bundle.make_concrete_function(None), path)
+        openvino_graph.save(openvino_graph.convert(bundle.make_concrete_function(None)), path)
         return path
     bundle.network(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))  # ONNX takes one that has been called
     bundle.network.export(str(path), format=FORMATS[name].keras_name, verbose=False)

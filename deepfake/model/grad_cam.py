@@ -6,17 +6,15 @@ gives the head, 7 x 7 places for 224 x 224 pixels. A map says where, not how muc
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import cv2
 import numpy as np
 
 from deepfake.crops.self_blending import Face, self_blend
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
+from deepfake.model.heat import Call, enlarge, measure_share_inside
 from deepfake.model.network import INPUT_SIZE, POOL_LAYER, SCORE_LAYER, check_crops
-
-Call = Literal["fake", "real"]
 
 
 class HeatMaps:
@@ -76,6 +74,8 @@ def function_with_maps(network: Any) -> Any | None:
 
     keras = keras_runtime.start_keras()
     names = [layer.name for layer in network.layers]
+    if POOL_LAYER not in names:
+        return None
     kinds = (
         keras.layers.Dense, keras.layers.BatchNormalization, keras.layers.Dropout,
         keras.layers.UnitNormalization,
@@ -122,30 +122,6 @@ def function_with_maps(network: Any) -> Any | None:
 
     signature = [tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")]
     return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
-
-
-def enlarge(coarse: np.ndarray) -> np.ndarray:
-    """Heat ``(224, 224) float32`` in [0, 1] of a map's few places, all of them at least 0."""
-    fine = cv2.resize(coarse.astype(np.float32), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
-    highest = float(fine.max())
-    return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)
-
-
-def overlay_heat(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The crop ``(h, w, 3) uint8 RGB`` under its heat ``(h, w)`` in [0, 1]; where cold, as it was."""
-    colours = cv2.applyColorMap(np.rint(255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    weight = 0.6 * heat[:, :, None]
-    return np.clip(np.rint((1 - weight) * crop + weight * colours), 0, 255).astype(np.uint8)
-
-
-def measure_share_inside(heat: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share ``(n,) float64`` of each map's heat that lies where its mask is above 0; nan without heat.
-
-    ``heat`` and ``masks`` are ``(n, h, w)``. Heat that is even everywhere has the mask's share of area.
-    """
-    inside = np.where(masks > 0, heat, 0.0).sum(axis=(1, 2), dtype=np.float64)
-    total = heat.sum(axis=(1, 2), dtype=np.float64)
-    return np.divide(inside, total, out=np.full(len(heat), np.nan), where=total > 0)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
-from deepfake.model import inference, keras_runtime
+from deepfake.model import inference, keras_runtime, openvino_graph
 from deepfake.model.backbones import BACKBONES, check_backbone
 from deepfake.model.bundle import Bundle
 from deepfake.model.grad_cam import HeatMaps
@@ -142,7 +142,7 @@ def test_a_bundle_of_another_backbone_scores_and_explains_alike_on_every_runtime
     expected = np.asarray(network(crops(), training=False))[:, 0]
     np.testing.assert_allclose(loaded.score(crops()), expected, atol=1e-6)
     exported = inference.prepare_network(loaded, Storage(), "openvino")  # compared with TensorFlow inside
-    scorer = inference.OpenVinoScorer(exported.graph)
+    scorer = openvino_graph.OpenVinoScorer(exported.graph)
     np.testing.assert_allclose(scorer.score(crops()), expected, atol=inference.TOLERANCE)
     assert scorer.has_maps
     np.testing.assert_allclose(scorer.draw_maps(crops()), HeatMaps(loaded)(crops()), atol=1e-3)

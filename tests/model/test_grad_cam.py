@@ -19,9 +19,8 @@ from deepfake.model.grad_cam import (
     BlendHeat,
     HeatMaps,
     measure_blend_heat,
-    measure_share_inside,
-    overlay_heat,
 )
+from deepfake.model.heat import measure_share_inside, overlay_heat
 from deepfake.model.network import INPUT_SIZE, POOL_LAYER, SCORE_LAYER, build_network
 from tests import small_bundle
 from tests.small_bundle import save_bundle

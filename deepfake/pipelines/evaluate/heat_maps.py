@@ -17,6 +17,7 @@ from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam
 from deepfake.model.bundle import Bundle
+from deepfake.model.heat import Call, overlay_heat
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.report import contact_sheet
 
@@ -58,11 +59,11 @@ def make_heat_maps(
     crops = [decode_crop(one.encoded, one.sample_id) for one in stored]
     cells = []
     for place, crop in zip(worst.tolist(), crops, strict=True):
-        called: grad_cam.Call = "fake" if scores[place] >= threshold else "real"
+        called: Call = "fake" if scores[place] >= threshold else "real"
         heat = maps(crop[None], called)[0]
         video, frame, label = (table[name][place].as_py() for name in ("video_id", "frame_index", "label"))
         cells.append((f"{video}\n{('real', 'fake')[label]}, score {scores[place]:.3f}", crop))
-        cells.append((f"frame {frame}\nwhat spoke for {called}", grad_cam.overlay_heat(crop, heat)))
+        cells.append((f"frame {frame}\nwhat spoke for {called}", overlay_heat(crop, heat)))
     sheet = contact_sheet.build_sheet(cells, _COLUMNS) if cells else None
     cut = parse_section(faces.config, "crop", CropConfig)
     blended = _measure_blended(maps, faces, storage, cut) if cut else None

@@ -13,7 +13,7 @@ import ray.exceptions
 
 from deepfake.execution import session
 from deepfake.execution.process import skip_final_gc
-from deepfake.model import grad_cam
+from deepfake.model.heat import overlay_heat
 from deepfake.model.inference import Network
 from deepfake.pipelines.score import evidence
 from deepfake.report import images
@@ -65,6 +65,6 @@ class _Painter:
 
     def draw(self, crops: np.ndarray) -> list[bytes]:
         return [
-            images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
+            images.encode_jpeg(overlay_heat(crop, heat), evidence.JPEG_QUALITY)
             for crop, heat in zip(crops, self._draw_maps(crops), strict=True)
         ]

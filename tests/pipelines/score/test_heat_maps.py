@@ -10,6 +10,7 @@ from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import grad_cam
 from deepfake.model.bundle import Bundle
+from deepfake.model.heat import overlay_heat
 from deepfake.model.inference import prepare_network
 from deepfake.model.network import INPUT_SIZE
 from deepfake.pipelines.score import evidence
@@ -31,7 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def expected(bundle: Bundle) -> list[bytes]:
     heats = grad_cam.HeatMaps(bundle)(CROPS)
     return [
-        images.encode_jpeg(grad_cam.overlay_heat(crop, heat), evidence.JPEG_QUALITY)
+        images.encode_jpeg(overlay_heat(crop, heat), evidence.JPEG_QUALITY)
         for crop, heat in zip(CROPS, heats, strict=True)
     ]
 
