@@ -14,6 +14,7 @@ from typing import Any
 
 from deepfake import __version__, cli
 from deepfake.config import (
+    AdoptJobConfig,
     BenchmarkJobConfig,
     DemoJobConfig,
     EvaluateJobConfig,
@@ -88,6 +89,13 @@ def export(config: ExportJobConfig) -> Outcome:
     return pipeline.run(config)
 
 
+def adopt(config: AdoptJobConfig) -> Outcome:
+    """A detector that was made elsewhere, from ONNX or Keras, to a bundle."""
+    from deepfake.pipelines.adopt import pipeline
+
+    return pipeline.run(config)
+
+
 def leakcheck(config: LeakcheckJobConfig) -> Outcome:
     """What the splits share, and what gives fakes away without looking at faces."""
     from deepfake.pipelines.leakcheck import pipeline
@@ -120,6 +128,7 @@ JOBS: Mapping[str, tuple[type[JobConfig], Callable[[Any], Outcome]]] = {
     "score --verify": (VerifyJobConfig, verify),
     "verdicts": (VerdictsJobConfig, verdicts),
     "export": (ExportJobConfig, export),
+    "adopt": (AdoptJobConfig, adopt),
     "benchmark": (BenchmarkJobConfig, benchmark),
     "demo": (DemoJobConfig, demo),
 }

@@ -12,9 +12,11 @@ from deepfake.config.catalog import CatalogConfig
 from deepfake.config.evaluation import EvaluationConfig
 from deepfake.config.execution import RayConfig
 from deepfake.config.faces import CropConfig, DetectorConfig
+from deepfake.config.foreign import ForeignConfig
 from deepfake.config.hashing import ROWS_VERSION, hash_config, hash_json
 from deepfake.config.io import StorageConfig
 from deepfake.config.jobs import (
+    AdoptJobConfig,
     BenchmarkJobConfig,
     DemoJobConfig,
     EvaluateJobConfig,

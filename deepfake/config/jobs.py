@@ -14,6 +14,7 @@ from deepfake.config.catalog import CatalogConfig
 from deepfake.config.evaluation import EvaluationConfig
 from deepfake.config.execution import RayConfig
 from deepfake.config.faces import CropConfig, DetectorConfig
+from deepfake.config.foreign import ForeignConfig
 from deepfake.config.io import StorageConfig
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
@@ -270,6 +271,47 @@ class ExportJobConfig(JobConfig):
             where = f"{str(values['bundle']).rstrip('/')}/export/{values.get('format', 'onnx')}"
             return {**values, "output": where}
         return values
+
+
+class AdoptJobConfig(JobConfig):
+    """A detector that was made elsewhere, an ONNX or Keras file, to a bundle that the other jobs take."""
+
+    common: ClassVar[tuple[str, ...]] = (
+        "foreign.values",
+        "foreign.order",
+        "foreign.mean",
+        "foreign.std",
+        "foreign.share",
+        "foreign.output",
+        "foreign.fake",
+        "crop.margin",
+    )
+
+    input: str = Field(..., description="URI of the detector: a file *.onnx, or *.keras without own layers")
+    calibrate: str | None = Field(
+        None,
+        description="URI of labelled crops, cut as the detector takes them, that thresholds, calibration and "
+        "the numbers of the model card come from (default: none, and no verdicts)",
+    )
+    split: str = Field("val", description="the split of calibrate")
+    known: str | None = Field(
+        None,
+        description="URI of crops of the videos that it was trained on, where one has them: evaluate then "
+        "refuses to test on these people",
+    )
+    foreign: ForeignConfig = Field(default_factory=ForeignConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    detector: DetectorConfig = Field(default_factory=DetectorConfig)
+    crop: CropConfig = Field(default_factory=CropConfig)
+
+    @model_validator(mode="after")
+    def _the_meaning_is_told(self) -> AdoptJobConfig:
+        missing = [name for name in ("values", "fake") if getattr(self.foreign, name) is None]
+        if missing:
+            raise ValueError(
+                f"no file tells foreign.{' and foreign.'.join(missing)}: see docs/adopt.md, and give it"
+            )
+        return self
 
 
 class LeakcheckJobConfig(JobConfig):

@@ -14,7 +14,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,12 +28,14 @@ from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
 from deepfake.model.network_file import check_network_file
+from deepfake.model.openvino_graph import OpenVinoScorer
 from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint, UncertainBand
 from deepfake.model.validation_data import ValidationData
 
 log = logging.getLogger(__name__)
 
-MODEL_FILE = "improved_deepfake_model.keras"
+MODEL_FILE: Final = "improved_deepfake_model.keras"
+GRAPH_FILE: Final = "network.openvino.zip"
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
 MOST_BYTES = 64 * 2**20  # of bundle.json, which names everybody in the training
@@ -67,7 +69,8 @@ class BundleInfo(BaseModel):
     format: Literal[1] = 1
     sha256: str = ""
     seal: Literal[1, 2] = 1  # 2: the hash covers every key
-    model_file: Literal["improved_deepfake_model.keras"] = "improved_deepfake_model.keras"
+    # the second of a detector that was adopted from an ONNX file
+    model_file: Literal["improved_deepfake_model.keras", "network.openvino.zip"] = MODEL_FILE
     model_sha256: str
     # the network as other runtimes take it: sha256 by the name of its file below ``runtimes/``
     runtimes: dict[str, str] = Field(default_factory=dict)
@@ -89,6 +92,8 @@ class BundleInfo(BaseModel):
     unproven: str | None = None
     validated_on: ValidationData | None = None  # the videos of all that; None: not recorded
     training: dict[str, Any] = Field(default_factory=dict)
+    # what its maker says of it, as ``ForeignConfig`` has it, and its file; None: trained here
+    adopted: dict[str, Any] | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 
@@ -124,11 +129,11 @@ class Bundle:
         self.info = info
         self.uri = uri
         self.batch_size = batch_size
-        self._network_file = network_file
+        self.network_file = network_file
         self._megabytes = megabytes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Bundle, (self.info, self._network_file, self.uri, self.batch_size, self._megabytes))
+        return (Bundle, (self.info, self.network_file, self.uri, self.batch_size, self._megabytes))
 
     @classmethod
     def load(cls, uri: str, storage: Storage | None = None, batch_size: int = 32) -> Bundle:
@@ -163,6 +168,16 @@ class Bundle:
         """Identity of everything in it."""
         return self.info.sha256
 
+    @property
+    def is_graph(self) -> bool:
+        """Whether its network is a graph of OpenVINO, which Keras does not know."""
+        return self.info.model_file == GRAPH_FILE
+
+    @property
+    def has_heat_maps(self) -> bool:
+        """Whether it can be told where in a crop the network looks: not of one that was made elsewhere."""
+        return self.info.adopted is None
+
     def find_operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
         """A threshold by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
         found = {point.name: point for point in self.info.look_up_decisions(aggregation).operating_points}
@@ -176,31 +191,22 @@ class Bundle:
     @cached_property
     def network(self) -> Any:
         """The ``keras.Model``, loaded in safe mode: nothing in the file can run code."""
-        keras = keras_runtime.start_keras()
-        where = join(self.uri, MODEL_FILE)
-        keras_runtime.require_float32()  # a score is the same on every kind of machine
-        with make_temporary_folder() as folder:
-            path = folder / MODEL_FILE
-            path.write_bytes(self._network_file)
-            try:
-                check_network_file(self._network_file, where, self._megabytes)
-                network = keras.models.load_model(path, compile=False, safe_mode=True)
-            except UsageError:
-                raise
-            except Exception as error:  # a hostile file makes Keras raise anything
-                made_by = self.info.versions.get("keras", "")
-                if _read_release(made_by) > _read_release(keras.__version__):
-                    raise UsageError(
-                        f"{where}: saved by Keras {made_by}, this is Keras "
-                        f"{keras.__version__}, which cannot read it; install keras>={made_by}"
-                    ) from error
-                words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-                raise UsageError(
-                    f"{where}: not a network that loads in safe mode, in which a file may carry no code "
-                    f"({words}); use a bundle of jobs/train.py"
-                ) from error
+        where = join(self.uri, self.info.model_file)
+        if self.is_graph:
+            raise UsageError(
+                f"{where}: was adopted from an ONNX file and is no network of Keras; it scores on CPUs, by "
+                "OpenVINO, and cannot be exported, trained on or looked into"
+            )
+        made_by = self.info.versions.get("keras", "")
+        network = load_keras_network(
+            self.network_file, where, self._megabytes, "use a bundle of jobs/train.py", made_by
+        )
         check_contract(network, where)
         return network
+
+    @cached_property
+    def _graph(self) -> OpenVinoScorer:
+        return OpenVinoScorer(self.network_file)
 
     @cached_property
     def _forward(self) -> Any:
@@ -223,11 +229,42 @@ class Bundle:
         Every batch has the one compiled shape (the last is padded and cut), so a crop's score does not
         depend on what else was scored with it. Any other input type or shape raises ``UsageError``.
         """
+        if self.is_graph:
+            return self._graph.score(crops)
         import tensorflow as tf
 
         return score_in_batches(
             crops, self.batch_size, lambda batch: self._forward(tf.constant(batch)).numpy()
         )
+
+
+def load_keras_network(data: bytes, where: str, megabytes: int, remedy: str, made_by: str = "") -> Any:
+    """The ``keras.Model`` of a ``.keras`` file's content, in safe mode: nothing in the file can run code.
+
+    Raises ``UsageError`` with the ``remedy`` where it is none, carries code or has more than ``megabytes``
+    (MiB) unpacked. ``made_by``: the version of Keras that saved it, where that is known.
+    """
+    keras = keras_runtime.start_keras()
+    keras_runtime.require_float32()  # a score is the same on every kind of machine
+    with make_temporary_folder() as folder:
+        path = folder / MODEL_FILE
+        path.write_bytes(data)
+        try:
+            check_network_file(data, where, megabytes)
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except UsageError:
+            raise
+        except Exception as error:  # a hostile file makes Keras raise anything
+            if _read_release(made_by) > _read_release(keras.__version__):
+                raise UsageError(
+                    f"{where}: saved by Keras {made_by}, this is Keras "
+                    f"{keras.__version__}, which cannot read it; install keras>={made_by}"
+                ) from error
+            words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise UsageError(
+                f"{where}: not a network that loads in safe mode, in which a file may carry no code "
+                f"({words}); {remedy}"
+            ) from error
 
 
 def _read_release(version: str) -> list[int]:

@@ -53,12 +53,12 @@ class Network:
 
     runtime: Runtime
     bundle: Bundle
-    graph: bytes = b""  # see ``export_openvino``; TensorFlow takes the bundle's own file
+    graph: bytes = b""  # see ``export_openvino``; b"": the bundle's own file
 
     def start_scorer(self, threads: int | None = None) -> Scorer:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
         if self.runtime == "openvino":
-            return OpenVinoScorer(self.graph, threads)
+            return OpenVinoScorer(self.graph or self.bundle.network_file, threads)
         keras_runtime.start_keras(threads=threads)
         return self.bundle
 
@@ -86,6 +86,15 @@ def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_
     ``auto``: TensorFlow on GPUs; on CPUs OpenVINO where it is installed and gives the same scores, else
     TensorFlow, with a warning. Raises ``UsageError`` where OpenVINO is asked for by name and cannot be had.
     """
+    if bundle.is_graph:
+        if use_gpu or wanted == "tensorflow":
+            raise UsageError(
+                f"{bundle.uri}: was adopted from an ONNX file and scores on CPUs, by OpenVINO; leave out "
+                "scoring.runtime and scoring.use_gpu"
+            )
+        if importlib.util.find_spec("openvino") is None:
+            raise UsageError(f"{bundle.uri}: takes OpenVINO, which is not installed; pip install openvino")
+        return Network("openvino", bundle)
     if use_gpu or wanted == "tensorflow":
         if wanted == "openvino":
             raise UsageError("scoring.runtime openvino scores on CPUs; leave out scoring.use_gpu")

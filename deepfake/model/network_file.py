@@ -8,6 +8,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from deepfake.errors import UsageError
@@ -88,12 +89,20 @@ def _check_network(config: Any, where: str, megabytes: int) -> None:
     size = sum(4 * math.prod(variable.shape) for variable in network.variables)
     if size > megabytes * 2**20:
         raise _too_large(where, f"{size / 2**20:.0f} MiB of weights", megabytes)
-    for layer in network.layers:
+    for layer in _list_layers(network):
         shape = [side or 1 for side in getattr(layer.output, "shape", ())]
         if math.prod(shape) > LARGEST_OUTPUT:
             raise UsageError(
                 f"{where}: layer {layer.name[:100]} makes {shape} of a crop; it is no network of ours"
             )
+
+
+def _list_layers(network: Any) -> Iterator[Any]:
+    """The layers of a network, and those of the networks among them."""
+    for layer in network.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _list_layers(layer)
 
 
 def _too_large(where: str, words: str, megabytes: int) -> UsageError:

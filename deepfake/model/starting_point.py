@@ -23,6 +23,8 @@ def read_starting_bundle(config: ModelConfig, storage: Storage) -> BundleInfo | 
             f"model.weights {config.weights}: expected imagenet, none, a backbone's file *{WEIGHTS_SUFFIX}, "
             f"or the folder of a bundle ({error})"
         ) from None
+    if info.adopted is not None:
+        raise UsageError(f"model.weights {config.weights}: was made elsewhere, not trained here")
     built = info.training.get("config", {}).get("model", {})
     for key, value in config.model_dump(mode="json").items():
         if key in ("backbone", "head", "dense_units", "input_mode") and built.get(key, value) != value:

@@ -21,7 +21,7 @@ from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.model.bundle import BundleInfo, read_bundle_info
-from deepfake.pipelines.train.model_card import render_card
+from deepfake.model.model_card import render_card
 from tests.rows import video_row
 
 

@@ -116,6 +116,8 @@ def _load_data_set(
     selected = inputs.select_split(loaded, split, config.limit)
     if loaded.kind == "crops" and bundle is None:
         raise UsageError(f"{uri}: these are crops, so --bundle is required to score them")
+    if config.evaluation.heat_maps and bundle is not None and not bundle.has_heat_maps:
+        raise UsageError(f"{bundle.uri}: --evaluation.heat_maps: a network that was made elsewhere has none")
     if loaded.kind == "face_scores":
         _require_one_bundle(selected, bundle)
         if config.evaluation.heat_maps and uri == config.input:

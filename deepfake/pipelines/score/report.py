@@ -145,6 +145,7 @@ def illustrate(
     While heat maps are drawn, the pictures of the next videos are decoded.
     """
     heated = config.report.heat_maps and config.report.frames > 0
+    heated = heated and network is not None and network.bundle.has_heat_maps
     heat = HeatPictures(network if heated else None)
     begun: Iterator[tuple[Case, Illustrations]] = iter(())
     for start in range(0, len(cases), VIDEOS_AT_ONCE):

@@ -140,7 +140,7 @@ class VerdictsJob(ScoreJob):
 
     def prepare(self) -> None:
         """The network is wanted for heat maps only."""
-        heated = self.config.report.heat_maps and self.config.report.frames > 0
+        heated = self.config.report.heat_maps and self.config.report.frames > 0 and self.bundle.has_heat_maps
         self.network = inference.prepare_network(self.bundle, self.storage) if heated else None
         self.judgement = Judgement(
             self.config.scoring, self.point, self.bundle.sha256, self.output.config_sha256

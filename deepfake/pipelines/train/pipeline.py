@@ -41,7 +41,7 @@ from deepfake.io.parts import read_output_manifest
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
-from deepfake.model import bundle, keras_runtime
+from deepfake.model import bundle, keras_runtime, model_card
 from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
@@ -49,7 +49,7 @@ from deepfake.model.starting_point import read_starting_bundle
 from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome, StageSeconds
-from deepfake.pipelines.train import model_card, plots, starting_bundle
+from deepfake.pipelines.train import plots, starting_bundle
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE

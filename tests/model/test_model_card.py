@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, TrainJobConfig
+from deepfake.model import model_card, pipeline
 from deepfake.model.bundle import BundleInfo
-from deepfake.pipelines.train import model_card, pipeline
 from deepfake.training import validation
 
 

@@ -4,7 +4,7 @@ Everything in it is read off ``bundle.json``; nothing is measured here.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deepfake.model.bundle import BundleInfo
@@ -61,6 +61,9 @@ _LIMITS = """- It looks for face swaps and facial reenactment. Fully generated v
 _HALVED = """They, the thresholds and the calibration are of one half of validation's identities, which had no
 say in anything else; the other half chose the epoch."""
 
+_CALIBRATED = """These videos chose the thresholds and the calibration, and nothing else. Whether the network
+was trained on them is for its maker to say."""
+
 _ONE_SPLIT = """**One split did all**: it chose the epoch, the thresholds and the calibration, because it has
 fewer than 40 identities of a class. That flatters these numbers."""
 
@@ -68,12 +71,11 @@ fewer than 40 identities of a class. That flatters these numbers."""
 def _describe_bundle(info: BundleInfo) -> str:
     model = info.training.get("config", {}).get("model", {})  # earlier versions knew one backbone
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
+    network = f"`{model.get('backbone', 'efficientnetb0')}` of keras.applications with a small head"
+    if info.adopted is not None:
+        network = f"made elsewhere: `{_plain(info.adopted['file'])}`, sha256 `{info.adopted['sha256']}`"
     rows = [
-        (
-            "network",
-            f"`{model.get('backbone', 'efficientnetb0')}` of keras.applications with a small head, "
-            "`improved_deepfake_model.keras`",
-        ),
+        ("network", f"{network}, `{info.model_file}`"),
         *(
             [("started from", f"the detector of bundle `{info.training['started_from']}`")]
             if info.training.get("started_from")
@@ -112,6 +114,8 @@ def _describe_data(info: BundleInfo) -> str:
 
 
 def _describe_recipe(info: BundleInfo) -> str:
+    if info.adopted is not None:
+        return _describe_adopted(info.adopted)
     config = info.training.get("config", {})
     lines = []
     for section in RECIPE_KEYS:
@@ -126,6 +130,15 @@ def _describe_recipe(info: BundleInfo) -> str:
     return "\n".join(lines) or "Not recorded."
 
 
+def _describe_adopted(adopted: Mapping[str, Any]) -> str:
+    """What its maker, or whoever adopted it, says; nothing of it was checked."""
+    lines = ["Not trained here. What follows is what was said when it was adopted:\n"]
+    for name, value in adopted.items():
+        if name not in ("file", "sha256") and value is not None:
+            lines.append(f"- {name.replace('_', ' ')}: {_plain(_format_value(value)) or '**not known**'}")
+    return "\n".join(lines)
+
+
 def _describe_numbers(info: BundleInfo) -> str:
     found = [(words, info.metrics[name]) for name, words in LEVELS if name in info.metrics]
     if not found:
@@ -137,7 +150,10 @@ def _describe_numbers(info: BundleInfo) -> str:
         rows.append((name, *(_format_interval(*value, is_share) for value in values)))
     table = _format_table(("", *(words for words, _ in found)), rows)
     text = f"{counts}. In brackets 95 % intervals over identities. "
-    text += _HALVED if info.training.get("validation_halved") else _ONE_SPLIT
+    if info.adopted is not None:
+        text += _CALIBRATED
+    else:
+        text += _HALVED if info.training.get("validation_halved") else _ONE_SPLIT
     return f"{text}\n\n{table}"
 
 

@@ -1,0 +1,1 @@
+"""A detector that was made elsewhere becomes a bundle, calibrated like a trained one."""
