@@ -30,19 +30,20 @@ def wrap_keras(data: bytes, where: str, config: ForeignConfig, megabytes: int) -
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3 or shapes[0][0] is not None:
         raise UsageError(f"{where}: takes {shapes}, expected pictures (None, side, side, 3)")
-    answer = tuple(network.output_shape) if not isinstance(network.output, list | dict) else None
-    if answer not in ((None, 1), (None, 2)):
-        raise UsageError(f"{where}: gives {network.output_shape}, expected one or two numbers a picture")
+    answers = [tuple(tensor.shape) for tensor in network.outputs]
+    if answers not in ([(None, 1)], [(None, 2)]):
+        raise UsageError(f"{where}: gives {answers}, expected one or two numbers a picture")
     side = _choose_side(shapes[0][1:3], config, where)
     x = crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
     if edge := _measure_edge(config):
         x = layers.Cropping2D(edge)(x)
-    x = layers.Resizing(side, side, interpolation="bilinear", dtype="float32")(x)
+    # Not layers.Resizing, which makes what follows train where nobody says whether it is to.
+    x = ops.image.resize(ops.cast(x, "float32"), (side, side), interpolation="bilinear")
     if config.order == "BGR":
         x = ops.flip(x, axis=-1)
     factors, offsets = config.compute_scale()
     x = network(layers.Rescaling(factors, offsets)(x))
-    if answer == (None, 2):
+    if answers == [(None, 2)]:
         x = layers.Softmax()(x) if config.output == "logit" else x
         x = x[:, 1:] if config.fake == 1 else x[:, :1]
     else:

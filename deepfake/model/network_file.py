@@ -98,11 +98,12 @@ def _check_network(config: Any, where: str, megabytes: int) -> None:
 
 
 def _list_layers(network: Any) -> Iterator[Any]:
-    """The layers of a network, and those of the networks among them."""
+    """The layers of a network; of a network among them its own."""
     for layer in network.layers:
-        yield layer
         if hasattr(layer, "layers"):
             yield from _list_layers(layer)
+        else:
+            yield layer
 
 
 def _too_large(where: str, words: str, megabytes: int) -> UsageError:

@@ -1,9 +1,10 @@
-"""Two small published detectors, Meso-4 and MesoInception-4, to measure beside our own.
+"""Small published detectors, Meso-4 and MesoInception-4, to measure beside our own.
 
 Written from the paper's description (Afchar, Nozick, Yamagishi and Echizen, MesoNet: a Compact Facial Video
 Forgery Detection Network, 2018); the published weights are read from the user's own copy, and fit or are
 refused. What has no weights, such as the slope of the last rectifier, follows the paper. They take 256x256
-RGB in [0, 1] and answer 1 for real; ``load`` turns that round.
+RGB. The authors' own take it in [0, 1] and answer 1 for real; those that others trained on FaceForensics++
+(files ``meso_*``, all MesoInception-4) in [-1, 1], and answer 1 for fake.
 """
 
 from __future__ import annotations
@@ -12,38 +13,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import h5py
 import numpy as np
 
-from deepfake.model import keras_runtime
+from deepfake.config import ForeignConfig
+from deepfake.model import foreign, keras_runtime
+from deepfake.model.bundle import Bundle, serialise_network
 
 SIDE = 256
-_BATCH = 32
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
-def load(path: Path) -> Scorer:
-    """A function of crops ``(n, h, w, 3) uint8 RGB`` to scores ``(n,) float64``, 1 for fake.
+def load(path: Path, share: float = 1.0) -> Scorer:
+    """A function of crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n,) float64``, 1 for fake.
+
+    It is shown the middle of each crop, of this share of its sides.
+    """
+    by_others = path.name.startswith("meso_")
+    told = ForeignConfig(values="signed" if by_others else "unit", fake=int(by_others), share=share)
+    network = foreign.wrap_keras(serialise_network(build(path)), str(path), told, megabytes=64)
+    return Bundle.around(network, "", str(path)).score
+
+
+def build(path: Path) -> Any:
+    """The ``keras.Model`` with a file's weights, as its makers run it.
 
     Which network it is follows from the file's name; raises ``ValueError`` where the weights do not fit it.
     """
-    network = _inception() if "inception" in path.name.lower() else _meso4()
+    name = path.name.lower()
+    network = _inception() if "inception" in name or name.startswith("meso_") else _meso4()
     _set_weights(network, path)
-
-    def score(crops: np.ndarray) -> np.ndarray:
-        scores = []
-        for start in range(0, len(crops), _BATCH):
-            batch = [
-                cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-                for crop in crops[start : start + _BATCH]
-            ]
-            answer = network(np.stack(batch).astype(np.float32) / 255.0, training=False)
-            scores.append(1.0 - np.asarray(answer, np.float64)[:, 0])
-        return np.clip(np.concatenate(scores), 0.0, 1.0) if scores else np.empty(0)
-
-    return score
+    return network
 
 
 def _meso4() -> Any:

@@ -47,11 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     bundles = [Bundle.load(uri, storage) for uri in chosen.bundle]
     scorers: dict[str, Scorer] = {f"ours, {Path(b.uri).name}": b.score for b in bundles}
     for path in sorted(chosen.mesonet.glob("*.h5")) if chosen.mesonet else []:
-        network = mesonet.load(path)
-        scorers[f"MesoNet, {path.stem}"] = network
-        scorers[f"MesoNet, {path.stem}, closer"] = lambda crops, network=network: network(
-            closer(crops, chosen.mesonet_crop)
-        )
+        scorers[f"MesoNet, {path.stem}"] = mesonet.load(path)
+        scorers[f"MesoNet, {path.stem}, closer"] = mesonet.load(path, chosen.mesonet_crop)
     found: dict[str, Any] = {}
     text = ""
     for uri in chosen.crops:
@@ -69,13 +66,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if chosen.output:
         chosen.output.write_text(text)
         chosen.output.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n")
-
-
-def closer(crops: np.ndarray, share: float) -> np.ndarray:
-    """The middle of crops ``(n, h, w, 3)``, of this share of their sides."""
-    side = round(crops.shape[1] * share)
-    start = (crops.shape[1] - side) // 2
-    return crops[:, start : start + side, start : start + side]
 
 
 def read(faces: inputs.LabelledFaces, storage: Storage) -> np.ndarray:

@@ -159,7 +159,8 @@ def _score_rivals(sets: Sequence[DataSet], planned: EvaluationPlan) -> list[dict
 def _prepare_network(bundle: Bundle, planned: EvaluationPlan) -> inference.Network:
     """The network on the runtime that it was trained and validated with, whatever scores archives fastest."""
     use_gpu = planned.config.scoring.use_gpu
-    return inference.prepare_network(bundle, planned.storage, "tensorflow", use_gpu)
+    runtime = "auto" if bundle.is_graph else "tensorflow"
+    return inference.prepare_network(bundle, planned.storage, runtime, use_gpu)
 
 
 def _measure_robustness(planned: EvaluationPlan, scored: pa.Table) -> tuple[list[dict[str, Any]], list[str]]:
