@@ -99,6 +99,8 @@ def _describe_data(info: BundleInfo) -> str:
         by_method = ", ".join(f"{_plain(name)} {count:,}" for name, count in methods.items()) or "-"
         rows.append((split, *("-" if count is None else f"{count:,}" for count in numbers), by_method))
     text = _format_table(("split", "real crops", "fake crops", "fakes by method"), rows)
+    if info.adopted is not None:
+        text = "Made elsewhere: what it was trained on is for its maker to say."
     if identities:
         counts = ", ".join(f"{len(names):,} in {split}" for split, names in identities.items())
         text += f"\n\nIdentities: {counts}. `bundle.json` names them, and evaluation refuses to test on them."

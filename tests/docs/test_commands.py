@@ -22,6 +22,7 @@ from deepfake.config import CatalogConfig
 from deepfake.io.storage import Storage
 from deepfake.model import thresholds
 from tests.docs.test_docs import command_lines
+from tests.model.test_foreign import make_onnx
 from tests.running import ROOT
 from tests.small_bundle import save_untrained
 
@@ -102,6 +103,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():  # fmt: skip
         (root / link).symlink_to(target)
     save_bundle(str(root / "out/model"))
+    told = {"output": "logit"}
+    (root / "detector.onnx").write_bytes(make_onnx("NCHW", 1, told).SerializeToString())
     for name in ("model2", "model_before"):
         shutil.copytree(root / "out/model", root / "out" / name)
     with pytest.MonkeyPatch.context() as patch:

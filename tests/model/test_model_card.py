@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, TrainJobConfig
-from deepfake.model import model_card, pipeline
+from deepfake.model import model_card
 from deepfake.model.bundle import BundleInfo
+from deepfake.pipelines.train import pipeline
 from deepfake.training import validation
 
 

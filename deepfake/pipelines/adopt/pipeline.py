@@ -49,7 +49,10 @@ def run(config: AdoptJobConfig) -> Outcome:
     kind = PurePosixPath(where).suffix.lower()
     if kind not in (".keras", ".onnx"):
         raise UsageError(f"{where}: expected a file *.onnx or *.keras; docs/adopt.md tells how to make one")
-    data = storage.read_at_most(where, config.storage.max_network_mb * 2**20)
+    try:
+        data = storage.read_at_most(where, config.storage.max_network_mb * 2**20)
+    except FileNotFoundError:
+        raise UsageError(f"{where}: no such file") from None
     plan: dict[str, Any] = {"detector": where, "bytes": len(data), "output": output}
     known = _list_known(config, storage)
     calibration = _open_calibration(config, known, storage) if config.calibrate else None
@@ -85,6 +88,7 @@ def _open_calibration(
     assert config.calibrate is not None
     crops = dataset.open_crops(make_absolute(config.calibrate), storage, config.limit)
     require_both_classes(crops.table, config.split)
+    _read_cut(crops, config)  # refuses crops that were cut otherwise
     if shared := (known or set()).intersection(list_identities(crops.table, config.split)):
         raise UsageError(
             f"{config.calibrate}: {len(shared)} people of split {config.split!r} are in {config.known}, "
