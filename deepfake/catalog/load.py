@@ -41,7 +41,7 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage, invent: bool
     notes: dict[str, str] = {}
     uri = storage.find_spelling(uri)
     if config.layout == "manifest" or (config.layout == "auto" and manifest.is_manifest(uri, storage)):
-        table = manifest.read_manifest(uri, storage)
+        table = manifest.read_manifest(uri, storage, config.groups)
     else:
         table = _list_videos(uri, config, storage, notes)
     table = table.sort_by("video_id")
@@ -101,7 +101,14 @@ def _make_layout_table(
         log.info(words, uri, len(others), others[0].path)
     frames = config.frame_folders != "never"
     named = iter(folders.describe_by_folders(others, root_name, alone=not known, frames=frames))
-    return _make_table(footage, [known.get(info.path) or next(named) for info in footage])
+    rows = [known.get(info.path) or next(named) for info in footage]
+    stated = sorted({name for row in rows for name in row.groups or ()})
+    if absent := [name for name in config.groups if name not in stated]:
+        words = f"its layout states {', '.join(stated)}" if stated else "its layout states no such labels"
+        raise UsageError(
+            f"{root_name}: catalog.groups {', '.join(absent)}: {words}; a manifest may have any column"
+        )
+    return _make_table(footage, rows, config.groups)
 
 
 def _leave_out_rest(
@@ -152,15 +159,21 @@ def _list_files(
     return [FileInfo(name, make_absolute(uri), info.size, info.modified)], path.rpartition("/")[0], ""
 
 
-def _make_table(files: Sequence[FileInfo], known: Sequence[Provenance]) -> pa.Table:
+def _make_table(files: Sequence[FileInfo], known: Sequence[Provenance], groups: Sequence[str]) -> pa.Table:
     columns = {
         "video_id": _make_distinct([info.path for info in files]),
         "uri": [info.uri for info in files],
         "size_bytes": [info.size for info in files],
         "modified": [info.modified for info in files],
         **{name: [getattr(row, name) for row in known] for name in Provenance.__dataclass_fields__},
+        "groups": [_dump_groups(row.groups or {}, groups) for row in known],
     }
     return pa.table(columns, schema=tables.make_schema("catalog"))
+
+
+def _dump_groups(stated: Mapping[str, str], wanted: Sequence[str]) -> str | None:
+    kept = {name: stated[name] for name in wanted if stated.get(name)}
+    return json.dumps(kept, ensure_ascii=False) if kept else None
 
 
 def _make_distinct(names: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ Columns, by any of these names, in any order; all but the first are optional and
 - ``label``, ``is_fake`` or ``class``: 0, real, original or false; 1, fake, deepfake or true; empty or unknown
   where it is not known
 - ``method`` or ``generator``, ``compression``, ``dataset``, ``size_bytes``
+- any that ``catalog.groups`` names, whose groups ``evaluate`` compares
 - ``split``: train, val or test; it wins over any other split but that of ``assign_splits``
 - ``target_id``, ``subject`` or ``identity`` (who is seen), and ``source_id``; 515.0, as pandas writes a whole
   number beside gaps, is 515, and 071 is 71 where both stand there; nan, none, n/a and the like are no id
@@ -18,6 +19,7 @@ The files themselves are neither listed nor opened, and columns are handled whol
 million rows.
 """
 
+import json
 import logging
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -61,6 +63,8 @@ LABELS: dict[str, int | None] = {
 }
 SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, **dict.fromkeys(NOTHING, None)}
 
+LONGEST_GROUP = 200  # letters of what a video is grouped by
+_GROUP = "group "  # before the name of such a column
 LONGEST = 4096  # letters of a path or an id, as of Linux' paths
 _PACKED = (b"PK\x03\x04", b"\x1f\x8b")  # ZIP, of which Excel's workbooks are some, and gzip
 _TRIED = 100  # names that are not all ASCII, of which one must be absent before all are looked for
@@ -75,9 +79,12 @@ def is_manifest(uri: str, storage: Storage) -> bool:
     return named and _holds_parquet(uri, storage)
 
 
-def read_manifest(uri: str, storage: Storage) -> pa.Table:
-    """The manifest as a catalog table, unsorted, with ``group_id`` null; raises ``UsageError``."""
-    raw = _read_columns(uri, storage)
+def read_manifest(uri: str, storage: Storage, groups: Sequence[str] = ()) -> pa.Table:
+    """The manifest as a catalog table, unsorted, with ``group_id`` null; raises ``UsageError``.
+
+    ``groups`` are columns of its own that go into the column of that name.
+    """
+    raw = _read_columns(uri, storage, groups)
     rows = raw.num_rows
     folder = make_absolute(uri).rpartition("/")[0]
     given = raw["video_id"]  # a name, unless it says where the video is
@@ -105,21 +112,45 @@ def read_manifest(uri: str, storage: Storage) -> pa.Table:
         "target_id": target,
         "source_id": source,
         "group_id": pa.nulls(rows, pa.string()),
+        "groups": _join_groups(uri, raw, groups),
     }
     return pa.table(values, schema=tables.make_schema("catalog"))
 
 
-def _read_columns(uri: str, storage: Storage) -> pa.Table:
+def _join_groups(uri: str, raw: pa.Table, groups: Sequence[str]) -> pa.ChunkedArray | pa.Array:
+    """What is stated of each video, as JSON by name; null where nothing is."""
+    if not groups:
+        return pa.nulls(raw.num_rows, pa.string())
+    parts = []
+    for name in groups:
+        column = raw[_GROUP + name]
+        values = pc.unique(column)
+        if (longest := pc.max(pc.utf8_length(values)).as_py() or 0) > LONGEST_GROUP:
+            raise UsageError(
+                f"{uri}: column {name!r} of catalog.groups has a value of {longest} letters; a group's name "
+                f"has at most {LONGEST_GROUP}"
+            )
+        pairs = [
+            "" if value is None else ", " + json.dumps({name: value}, ensure_ascii=False)[1:-1]
+            for value in values.to_pylist()
+        ]
+        parts.append(pc.take(pa.array(pairs, pa.string()), pc.index_in(column, values)))
+    joined = pc.binary_join_element_wise(*parts, "")
+    whole = pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(joined, 2), "}", "")
+    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), whole)
+
+
+def _read_columns(uri: str, storage: Storage, groups: Sequence[str]) -> pa.Table:
     """The columns we know, as strings under our names; what is empty or absent is null."""
     try:
         if storage.is_folder(uri):
-            chosen, table = _read_folder(uri, storage)
+            chosen, table = _read_folder(uri, storage, groups)
         elif uri.lower().endswith(".parquet"):
             with tables.open_table(storage, uri, None) as parquet:
-                chosen = _choose_columns(uri, parquet.schema_arrow.names)
+                chosen = _choose_columns(uri, parquet.schema_arrow.names, groups)
                 table = parquet.read(columns=sorted(set(chosen.values())))
         else:
-            chosen, table = _read_csv(uri, storage)
+            chosen, table = _read_csv(uri, storage, groups)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
     except tables.TableError as error:
@@ -131,10 +162,11 @@ def _read_columns(uri: str, storage: Storage) -> pa.Table:
         raise UsageError(f"{uri}: the manifest has no rows")
     nothing = pa.nulls(table.num_rows, pa.string())
     found = {name: _cast_to_text(uri, name, column, table[column]) for name, column in chosen.items()}
-    return pa.table({name: found.get(name, nothing) for name in ALIASES})
+    names = [*ALIASES, *(_GROUP + name for name in groups)]
+    return pa.table({name: found.get(name, nothing) for name in names})
 
 
-def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
+def _read_folder(uri: str, storage: Storage, groups: Sequence[str]) -> tuple[dict[str, str], pa.Table]:
     """Our name -> column, and the table, of a folder of Parquet files, perhaps in ``label=1/`` and so on."""
     if not (files := _list_parquet(uri, storage)):
         raise UsageError(f"{uri}: looked for a manifest; there are no Parquet files in this folder")
@@ -145,18 +177,18 @@ def _read_folder(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
         [f"{path}/{name}" for name in files], filesystem=filesystem, format="parquet",
         partitioning="hive", partition_base_dir=path,
     )  # fmt: skip
-    chosen = _choose_columns(uri, parts.schema.names)
+    chosen = _choose_columns(uri, parts.schema.names, groups)
     return chosen, parts.to_table(columns=sorted(set(chosen.values())))
 
 
-def _read_csv(uri: str, storage: Storage) -> tuple[dict[str, str], pa.Table]:
+def _read_csv(uri: str, storage: Storage, groups: Sequence[str]) -> tuple[dict[str, str], pa.Table]:
     """Our name -> column, and the table, of a CSV file, all of it text."""
     with storage.open(uri) as file:
         separator = _find_separator(uri, file.read(2**16))
     parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
     with storage.open(uri) as file, pyarrow.csv.open_csv(file, parse_options=parse) as reader:
         names = reader.schema.names
-    chosen = _choose_columns(uri, names)
+    chosen = _choose_columns(uri, names, groups)
     as_text = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         include_columns=sorted(set(chosen.values())),
@@ -186,7 +218,7 @@ def _find_separator(uri: str, start: bytes) -> str:
     return max(",;\t", key=header.count)
 
 
-def _choose_columns(uri: str, names: Sequence[str]) -> dict[str, str]:
+def _choose_columns(uri: str, names: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
     """Our name -> the manifest's column."""
     known: dict[str, str] = {}
     for name in names:
@@ -201,6 +233,11 @@ def _choose_columns(uri: str, names: Sequence[str]) -> dict[str, str]:
             f"{uri}: no column says where the videos are; looked for {', '.join(LOCATION)}; "
             f"found {', '.join(names) or 'no columns'}"
         )
+    if absent := [name for name in groups if name.strip().lower() not in known]:
+        raise UsageError(
+            f"{uri}: catalog.groups {', '.join(absent)}: no such column; found {', '.join(names)}"
+        )
+    chosen |= {_GROUP + name: known[name.strip().lower()] for name in groups}
     if ignored := [name for name in names if name not in chosen.values()]:
         log.info("%s: columns that are not used: %s", uri, ", ".join(ignored))
     return chosen

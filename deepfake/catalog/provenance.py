@@ -1,6 +1,6 @@
 """What layouts are asked, and what a path says of a clip, as plain values; how paths are read is theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deepfake.io.listing import FileInfo
@@ -21,6 +21,7 @@ class Provenance:
     split: str | None = None
     source_id: str | None = None
     group_id: str | None = None  # what a split should keep together although nobody is known
+    groups: Mapping[str, str] | None = None  # what the data set itself states, of which a catalog keeps some
 
 
 @dataclass(frozen=True)

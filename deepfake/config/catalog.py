@@ -56,6 +56,11 @@ class CatalogConfig(Section):
     datasets: list[str] | None = Field(None, description="keep only these FF++ datasets (youtube, actors)")
     methods: list[str] | None = Field(None, description="keep only these manipulation methods")
     compressions: list[str] | None = Field(None, description="keep only these compressions (raw, c23, c40)")
+    groups: list[str] = Field(
+        [],
+        description="columns of a manifest, or labels that a data set states itself (FakeAVCeleb: race, "
+        "gender), that crops and scores keep; evaluate compares their groups. None is ever guessed",
+    )
     dedupe: bool = Field(
         True, description="files with the same bytes are decoded once; copies get status skipped_duplicate"
     )

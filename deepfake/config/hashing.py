@@ -28,14 +28,19 @@ _NOT_IN_HASH = {
 }
 
 
+# Keys that came after outputs were made without them: left out where they are as then.
+_LATER: dict[str, dict[str, Any]] = {"catalog": {"groups": []}}
+
+
 def hash_config(config: JobConfig) -> str:
     """Hash of what decides which rows a job writes: ``ROWS_VERSION`` and sections of the configuration.
 
     Where or how fast the job runs is not in it.
     """
-    sections = {
-        name: section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
-        for name in config.row_sections
-        if (section := getattr(config, name)) is not None
-    }
+    sections = {}
+    for name in config.row_sections:
+        if (section := getattr(config, name)) is not None:
+            dumped = section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
+            later = _LATER.get(name, {})
+            sections[name] = {k: v for k, v in dumped.items() if k not in later or v != later[k]}
     return hash_json({"rows_version": ROWS_VERSION, **sections})

@@ -23,6 +23,7 @@ from deepfake.metrics.confidence_intervals import (
     bootstrap_auc,
     bootstrap_auc_difference,
     bootstrap_metrics,
+    bound_difference,
     bound_precision,
     bound_share,
     count_effectively,

@@ -14,7 +14,8 @@ from deepfake.metrics.validation import validate_scores
 POLICIES = ("mean", "median", "max", "top_k", "frame_max")
 
 # What a video's row keeps of its faces' rows; the same for all faces of one video.
-KEPT_COLUMNS = ("label", "method", "compression", "dataset", "split", "target_id", "source_id", "group_id")
+KEPT_COLUMNS = ("label", "method", "compression", "dataset", "split", "target_id", "source_id", "group_id",
+                "groups")  # fmt: skip
 
 
 def aggregate(

@@ -160,6 +160,33 @@ def bound_share(part: float, whole: float, level: float = LEVEL) -> Interval | N
     return Interval(float(low), float(high))
 
 
+def bound_difference(part: float, whole: float, other_part: float, other_whole: float) -> Interval | None:
+    """95 % interval of one share less another of other items; ``None`` where either has none.
+
+    From both shares' score intervals (Newcombe 1998, "Interval estimation for the difference between
+    independent proportions", method 10), which holds for few items and for shares of 0 and 1.
+    """
+    if not whole or not other_whole:
+        return None
+    share, low, high = _bound_by_score(part, whole)
+    other, other_low, other_high = _bound_by_score(other_part, other_whole)
+    difference = share - other
+    return Interval(
+        difference - float(np.hypot(share - low, other_high - other)),
+        difference + float(np.hypot(high - share, other - other_low)),
+    )
+
+
+def _bound_by_score(part: float, whole: float) -> tuple[float, float, float]:
+    """A share and the ends of its interval (Wilson 1927)."""
+    from scipy.special import ndtri
+
+    z, share = float(ndtri((1 + LEVEL) / 2)), part / whole
+    middle = (share + z**2 / (2 * whole)) / (1 + z**2 / whole)
+    reach = z / (1 + z**2 / whole) * float(np.sqrt(share * (1 - share) / whole + z**2 / (4 * whole**2)))
+    return share, max(0.0, middle - reach), min(1.0, middle + reach)
+
+
 def bound_precision(
     hits: float, fakes: float, alarms: float, reals: float, prevalence: float
 ) -> Interval | None:

@@ -91,6 +91,11 @@ def format_percent(share: float | None, places: int = 1) -> str:
     return f"{nearest:.{places}f} %"
 
 
+def format_points(difference: float | None) -> str:
+    """``+3.3`` from a difference of two shares, in points of a percent; a dash for None."""
+    return "\u2013" if difference is None else f"{100 * difference:+.1f}"
+
+
 def format_ratio(log_ratio: float | None) -> str:
     """``14``, or ``1/14`` below 1, to two digits, from its log10; a dash for None."""
     if log_ratio is None:
@@ -125,6 +130,7 @@ def _make_environment() -> Environment:
         "decimal": format_decimal,
         "percent": format_percent,
         "clock": format_clock,
+        "points": format_points,
         "ratio": format_ratio,
     }
     environment.globals |= {"asset": read_asset, "places_apart": count_places}

@@ -49,7 +49,7 @@ def collect_faces(crops: CropSet, rows: Rows, split_seed: int) -> pa.Table:
     if rows.blended is not None:
         table = _name_blended(table, rows.blended[chosen])
     return (
-        table.select(["video_id", "frame_index", "face_index", *KEPT_COLUMNS])
+        table.select(["video_id", "frame_index", "face_index", *(c for c in KEPT_COLUMNS if c != "groups")])
         .append_column("turned", pa.array(turned))
         .append_column("role", pa.array(_assign_roles(table, split_seed), pa.string()))
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 from collections import Counter
 from pathlib import Path
@@ -242,3 +243,22 @@ def test_an_id_that_lost_its_zeros_in_one_column_is_the_same_person(csv, load, c
     assert table["target_id"].to_pylist() == ["071", "x", "0054", "0054"]
     assert table["source_id"].to_pylist() == [None, None, "071", None]
     assert "2 ids are also written with zeros before them" in caplog.text
+
+
+def test_columns_that_are_asked_for_go_through_as_stated(csv, load):
+    path = csv('path,Camera,age,label\na.mp4, GoPro ,34,0\nb.mp4,"a ""b"", c",,1\nc.mp4,n/a,,1\n')
+    assert load(path)["groups"].to_pylist() == [None] * 3
+    found = load(path, groups=["camera", "age"])["groups"].to_pylist()
+    assert found[2] is None
+    assert [json.loads(text) for text in found[:2]] == [
+        {"camera": "GoPro", "age": "34"}, {"camera": 'a "b", c'},
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"catalog\.groups model: no such column; found path, Camera, age"):
+        load(path, groups=["model"])
+    with pytest.raises(UsageError, match="a value of 201 letters"):
+        load(csv(f"path,camera\na.mp4,{'x' * 201}\n"), groups=["camera"])
+
+
+def test_groups_come_from_parquet_as_well(load, tmp_path):
+    pq.write_table(pa.table({"path": ["a.mp4", "b.mp4"], "age": [3.0, None]}), tmp_path / "list.parquet")
+    assert load(tmp_path / "list.parquet", groups=["age"])["groups"].to_pylist() == ['{"age": "3"}', None]

@@ -80,6 +80,11 @@ def test_a_hash_is_the_same_in_every_process_and_for_every_order_of_keys() -> No
     assert other.stdout.strip() == hash_json(value)
 
 
+def test_a_key_that_came_later_changes_no_hash_until_it_is_used() -> None:
+    assert preprocess(catalog={"groups": []}) == preprocess()
+    assert preprocess(catalog={"groups": ["camera"]}) != preprocess()
+
+
 def test_scores_of_another_batch_size_are_the_same_and_of_another_aggregation_are_not() -> None:
     def score(**scoring: Any) -> str:
         return hash_config(ScoreJobConfig.model_validate(PLACES | {"bundle": "c", "scoring": scoring}))

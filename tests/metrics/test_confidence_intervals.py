@@ -10,6 +10,7 @@ from deepfake.metrics import (
     bootstrap_auc,
     bootstrap_auc_difference,
     bootstrap_metrics,
+    bound_difference,
     bound_precision,
     bound_share,
     count_effectively,
@@ -178,3 +179,28 @@ def test_the_difference_is_that_of_the_same_resamples_and_of_mean_aucs_where_the
 
 def test_there_is_no_difference_to_bound_where_a_class_has_one_group() -> None:
     assert bootstrap_auc_difference([0, 0, 1, 1], [0.5] * 4, [0.4] * 4, list("abcc"), n=20) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "ends"),
+    [
+        ((56, 70, 48, 80), (0.0524, 0.3339)),
+        ((9, 10, 3, 10), (0.1705, 0.8090)),
+        ((6, 7, 2, 7), (0.0582, 0.8062)),
+        ((5, 56, 0, 29), (-0.0381, 0.1926)),
+        ((0, 10, 0, 20), (-0.1611, 0.2775)),
+        ((10, 10, 0, 20), (0.6791, 1.0000)),
+        ((10, 10, 0, 10), (0.6075, 1.0000)),
+    ],
+)
+def test_a_difference_of_shares_is_bounded_as_published(
+    counts: tuple[int, int, int, int], ends: tuple[float, float]
+) -> None:
+    """Newcombe 1998, Statistics in Medicine 17, table II, method 10."""
+    assert bound_difference(*counts) == pytest.approx(ends, abs=1e-4)
+    low, high = bound_difference(*counts[2:], *counts[:2])
+    assert (-high, -low) == pytest.approx(ends, abs=1e-4)
+
+
+def test_a_difference_from_nothing_has_no_interval() -> None:
+    assert bound_difference(0, 0, 1, 2) is None

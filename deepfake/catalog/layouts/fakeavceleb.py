@@ -3,6 +3,7 @@
     RealVideo-RealAudio/African/men/id00076/00109.mp4                      a clip of person id00076
     FakeVideo-FakeAudio/African/men/id00076/00109_2_id01236_wavtolip.mp4   with the face or words of id01236
 
+The folders and the table state each person's race and gender, which ``catalog.groups`` may ask for.
 Only pictures are judged here: ``RealVideo-FakeAudio`` shows real people and counts as real.
 """
 
@@ -17,10 +18,11 @@ from deepfake.catalog.provenance import FAKE, REAL, FolderListing, Provenance
 
 DATASET = "FakeAVCeleb"
 TABLE = "meta_data.csv"
+GROUPS = ("race", "gender")  # as the data set itself states them
 
 _CLIP = re.compile(
-    r"(?:^|/)(?P<type>(?P<video>Real|Fake)Video-(?P<sound>Real|Fake)Audio)/(?:[^/]+/)*?"
-    r"(?P<person>id\d{5})/(?P<rest>.+)\Z",
+    r"(?:^|/)(?P<type>(?P<video>Real|Fake)Video-(?P<sound>Real|Fake)Audio)/"
+    r"(?:(?P<race>[^/]+)/(?P<gender>men|women)/|(?:[^/]+/)*?)(?P<person>id\d{5})/(?P<rest>.+)\Z",
     re.IGNORECASE,
 )
 _OTHER = re.compile(r"_(id\d{5})(?=_|\Z)")
@@ -33,7 +35,7 @@ log = logging.getLogger(__name__)
 def describe_fakeavceleb(listing: FolderListing) -> Mapping[str, Provenance]:
     """What is known of the clips, by path."""
     matches = {info.path: match for info in listing.footage if (match := _CLIP.search(listing.locate(info)))}
-    told: dict[tuple[str, str, str], tuple[str, str]] = {}
+    told: dict[tuple[str, str, str], Mapping[str, str]] = {}
     for info in listing.files if matches else ():
         if info.path.rpartition("/")[2] == TABLE:
             told |= _read_table(listing.storage.read_text(info.uri))
@@ -44,22 +46,24 @@ def describe_fakeavceleb(listing: FolderListing) -> Mapping[str, Provenance]:
     return found
 
 
-def _read_table(text: str) -> dict[tuple[str, str, str], tuple[str, str]]:
-    """``(type, person, file) -> (method, other person)``; the column "path" has the file's name."""
+def _read_table(text: str) -> dict[tuple[str, str, str], Mapping[str, str]]:
+    """``(type, person, file) -> row``; the column "path" has the file's name."""
     return {
-        (row["type"].lower(), row["source"], row["path"]): (row["method"], row["target1"])
+        (row["type"].lower(), row["source"], row["path"]): row
         for row in csv.DictReader(io.StringIO(text))
         if all(row.get(name) for name in ("type", "source", "path", "method", "target1"))
     }
 
 
 def _make_provenance(
-    match: re.Match[str], told: Mapping[tuple[str, str, str], tuple[str, str]]
+    match: re.Match[str], told: Mapping[tuple[str, str, str], Mapping[str, str]]
 ) -> Provenance:
     person, name = match["person"].lower(), match["rest"].partition("/")[0]  # the clip's, of frames too
     label = REAL if match["video"].lower() == "real" else FAKE
     stem = remove_extension(name)
-    method, other = told.get((match["type"].lower(), person, f"{stem}.mp4"), (None, None))
+    row = told.get((match["type"].lower(), person, f"{stem}.mp4"), {})
+    method, other = row.get("method"), row.get("target1")
+    stated = {name: row.get(name) or match[name] for name in GROUPS}  # a table's word before a folder's name
     if method is None and (said := _METHOD.search(stem)) is not None:
         method = _METHODS.get(said[1], said[1])
     if other is None or not other.startswith("id"):
@@ -71,4 +75,5 @@ def _make_provenance(
         label=label,
         method="real" if label == REAL else method or DATASET,
         source_id=f"fakeavceleb/{other}" if label == FAKE and other else None,
+        groups={name: value for name, value in stated.items() if value},
     )

@@ -64,6 +64,7 @@ PROVENANCE = [
         pa.string(),
         "connected component of identities, or the file itself where nobody is known; never crosses a split",
     ),
+    column("groups", pa.string(), "what catalog.groups names, as JSON by name; null: nothing is stated"),
 ]
 
 PROVENANCE_COLUMNS: tuple[str, ...] = tuple(field.name for field in PROVENANCE)

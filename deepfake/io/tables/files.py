@@ -16,7 +16,9 @@ from deepfake.io.tables.bounded import BoundedFile, TableError
 
 SCHEMA_VERSION = 6
 # Columns by the version that they came with. A file of an earlier one is read, and they are null.
-ADDED: dict[int, frozenset[str]] = {6: frozenset({"log10_lr", "log10_lr_low", "log10_lr_high", "no_ratio"})}
+ADDED: dict[int, frozenset[str]] = {
+    6: frozenset({"log10_lr", "log10_lr_low", "log10_lr_high", "no_ratio", "groups"})
+}
 _READ_VERSIONS = [str(version) for version in (min(ADDED) - 1, *ADDED)]
 LONGEST_NAME = 2**16  # bytes
 _FORMULA = r"^('*[=+\-@\t\r\n])"

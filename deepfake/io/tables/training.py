@@ -27,7 +27,7 @@ GROUP_METRICS = pa.schema(
         column(
             "grouped_by",
             pa.string(),
-            "all, method, compression, dataset, face size, track length or framing",
+            "all, method, compression, dataset, face size, track length, framing, or one of catalog.groups",
             False,
         ),
         column("group", pa.string(), "the group; a method's fakes stand against all reals", False),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from deepfake.config import EvaluateJobConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
@@ -32,8 +34,13 @@ class DataSet:
     faces: inputs.LabelledFaces
     split: str
     warnings: list[str]
-    missed: int | None  # labelled videos without a face; None: not known
+    faceless: pa.Table | None  # labelled videos without a face; None: not known
     lesson: Lesson  # what can be learnt from its training split without looking
+
+    @property
+    def missed(self) -> int | None:
+        """How many labelled videos have no face; None: not known."""
+        return None if self.faceless is None else self.faceless.num_rows
 
     @property
     def is_scored(self) -> bool:
@@ -132,10 +139,10 @@ def _load_data_set(
         warnings.append(f"{selected.unlabelled} faces without a label were left out.")
     for warning in warnings:
         log.warning("%s: %s", name, warning)
-    missed = inputs.count_without_faces(loaded, split) if config.limit is None else None
+    faceless = inputs.list_without_faces(loaded, split) if config.limit is None else None
     train_split = training_overlap.read_split(bundle.info if bundle else None, "train_split")
     lesson = without_looking.choose_lesson(loaded, split, train_split)
-    return DataSet(name, selected, split, warnings, missed, lesson)
+    return DataSet(name, selected, split, warnings, faceless, lesson)
 
 
 def _check_training(

@@ -26,7 +26,7 @@ _SCORE_COLUMNS = ("score", "bundle_sha256", "config_sha256")
 _KEY_COLUMNS = tuple(name for name in tables.list_columns("face_scores") if name not in _SCORE_COLUMNS)
 _VIDEO_COLUMNS = (
     "video_id", "uri", "split", "label", "status", "content_sha256", "duration_s",
-    "dataset", "method", "compression", "target_id", "source_id", "group_id",
+    "dataset", "method", "compression", "target_id", "source_id", "group_id", "groups",
 )  # fmt: skip
 
 
@@ -95,15 +95,14 @@ def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> 
     return replace(faces, table=labelled.combine_chunks(), unlabelled=unlabelled)
 
 
-def count_without_faces(faces: LabelledFaces, split: str) -> int | None:
+def list_without_faces(faces: LabelledFaces, split: str) -> pa.Table | None:
     """Labelled videos of a split that have no row, because no face was found in them; None: not known."""
     if faces.videos is None:
         return None
     videos = faces.videos.filter(pc.is_valid(faces.videos["label"]))
     if split != ALL:
         videos = videos.filter(pc.equal(videos["split"], split))
-    seen = pc.sum(pc.is_in(videos["video_id"], pc.unique(faces.table["video_id"]))).as_py()
-    return videos.num_rows - (seen or 0)  # the sum of nothing is null
+    return videos.filter(pc.invert(pc.is_in(videos["video_id"], pc.unique(faces.table["video_id"]))))
 
 
 def _tell_kind(uri: str, storage: Storage) -> Literal["crops", "face_scores"]:

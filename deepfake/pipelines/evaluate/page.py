@@ -76,6 +76,10 @@ class PageSection:
                 found.setdefault(by, []).append(both)
         return list(found.items())
 
+    def list_declared(self, grouping: str) -> list[dict[str, Any]]:
+        """The errors by stated groups of one kind; empty where it is of another sort."""
+        return [row for row in self.results.declared if row["grouped_by"] == grouping]
+
 
 @dataclass(frozen=True)
 class Extras:

@@ -115,7 +115,9 @@ def _measure_data_set(
     rivals: Mapping[str, np.ndarray],
 ) -> PageSection:
     """A data set with its numbers, and what a reader must know of them."""
-    found = results.measure_faces(scored, planned.config.evaluation, planned.threshold, decisions, rivals)
+    found = results.measure_faces(
+        scored, planned.config.evaluation, planned.threshold, decisions, rivals, one.faceless
+    )
     warnings = [*results.list_warnings(found), *one.warnings]
     if decisions is not None and decisions.unproven:
         warnings.insert(0, f"The bundle gives scores and no verdicts: {decisions.unproven}.")

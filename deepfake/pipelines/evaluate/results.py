@@ -15,6 +15,7 @@ from deepfake.catalog.identity_overlap import choose_resampling_units
 from deepfake.config import EvaluationConfig
 from deepfake.model.thresholds import Decisions
 from deepfake.pipelines.evaluate import slices
+from deepfake.pipelines.evaluate.declared_groups import compare_groups, read_groups
 from deepfake.pipelines.evaluate.operating_points import DecisionMetrics, measure_decisions
 
 LEVELS = ("video", "track", "frame")
@@ -59,6 +60,7 @@ class Results:
     threshold: float
     aggregations: list[dict[str, Any]] = field(default_factory=list)  # ways to a video's score, compared
     decisions: DecisionMetrics = field(default_factory=DecisionMetrics)
+    declared: list[dict[str, Any]] = field(default_factory=list)  # errors by stated groups: compare_groups
 
     def count_items(self) -> dict[str, int]:
         """How many videos and faces of each class were measured."""
@@ -88,6 +90,7 @@ def measure_faces(
     threshold: float,
     decisions: Decisions | None = None,
     rivals: Mapping[str, np.ndarray] = MappingProxyType({}),
+    faceless: pa.Table | None = None,
 ) -> Results:
     """Every number of labelled face scores.
 
@@ -96,6 +99,7 @@ def measure_faces(
         threshold: ``score >= threshold`` is called fake, on all levels.
         decisions: what the bundle's validation chose, where there is a bundle.
         rivals: scores ``(n,)`` of the same faces by ``RIVALS``, for their AUC beside.
+        faceless: labelled videos in which no face was found, where they are known.
     """
     for name, scores in rivals.items():
         faces = faces.append_column(name, pa.array(scores, pa.float64()))
@@ -103,11 +107,14 @@ def measure_faces(
     faces = slices.add_columns(faces.combine_chunks())
     levels = {name: _measure_level(name, faces, config, threshold, list(rivals)) for name in LEVELS}
     video = levels["video"]
+    videos = slices.aggregate_rows(faces, "video", config.aggregation, config.top_k)
+    band = decisions.uncertain if decisions and not decisions.unproven else None
     return Results(
         **levels,
         threshold=threshold,
         aggregations=_compare_aggregations(faces, config),
         decisions=measure_decisions(video.labels, video.scores, threshold, config, video.drawn, decisions),
+        declared=compare_groups(videos, threshold, band, faceless),
     )
 
 
@@ -252,6 +259,8 @@ def _group_rows(table: pa.Table, labels: np.ndarray) -> Iterator[tuple[str, dict
         values = _read_texts(table, column)
         if np.unique(values).size > 1:
             yield slices.WORDS.get(column, column), {v: values == v for v in np.unique(values)}
+    for name, values in read_groups(table).items():
+        yield name, {v: values == v for v in np.unique(values)}
 
 
 def choose_bootstrap_units(table: pa.Table, over: str) -> tuple[np.ndarray, str]:
@@ -276,5 +285,6 @@ def results_as_json(results: Results) -> Mapping[str, Any]:
         **{name: {"overall": level.overall, "groups": level.groups} for name, level in levels.items()},
         "weakest_groups": results.find_weakest(),
         "aggregations": results.aggregations,
+        "declared_groups": results.declared,
         **results.decisions.as_json(),
     }

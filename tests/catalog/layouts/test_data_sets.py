@@ -48,6 +48,12 @@ def test_fakeavceleb_is_labelled_by_its_pictures_and_grouped_by_person(tree: Mak
     (root / "FakeAVCeleb_v1.2/meta_data.csv").write_text(FAKEAV_TABLE)
     right[2] = (1, "faceswap", "fakeavceleb/id00076", "fakeavceleb/id00166")
     assert tell(load, root) == dict(zip(FAKEAV, right, strict=True))
+    stated = [json.loads(text) for text in load(root, groups=["gender", "race"])["groups"].to_pylist()]
+    assert {(row["race"], row["gender"]) for row in stated} >= {("African", "men")}
+    only = [json.loads(text) for text in load(root, groups=["gender"])["groups"].to_pylist()]
+    assert {tuple(row) for row in only} == {("gender",)}
+    with pytest.raises(UsageError, match=r"catalog\.groups age: its layout states gender, race; a manifest"):
+        load(root, groups=["race", "age"])
     frames = "FakeVideo-RealAudio/African/men/id00076/00109_3"
     table = tell(load, tree(*(f"frames/{frames}/{i:04d}.png" for i in (1, 2))))
     assert table[f"frames/{frames}"] == right[2]

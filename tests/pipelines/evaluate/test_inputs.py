@@ -114,5 +114,5 @@ def test_videos_without_a_face_are_counted_from_the_manifest(tmp_path: Path) -> 
     ]
     tables.write_table(STORAGE, str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
     faces = inputs.load_faces(str(tmp_path), STORAGE)
-    assert inputs.count_without_faces(faces, "test") == 1
-    assert inputs.count_without_faces(faces, "all") == 2
+    assert inputs.list_without_faces(faces, "test").num_rows == 1
+    assert inputs.list_without_faces(faces, "all").num_rows == 2

@@ -26,6 +26,8 @@ SWEEP = [{"kind": kind, "amount": amount, "videos": 9, "crops": 27, **AUC} for k
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [*two_classes(videos=6), *(scored(f"h{i}", 0, 1, 0.2, method="<b>Hard</b>") for i in range(3))]
+    for row in rows:
+        row["groups"] = '{"camera": "<i>phone</i>"}' if row["video_id"][-1] in "02" else None
     rivals = {name: np.full(len(rows), 0.5) for name in results.RIVALS}
     measured = results.measure_faces(
         tables.from_rows("face_scores", rows), EvaluationConfig(bootstrap=50), 0.5, rivals=rivals
@@ -109,3 +111,13 @@ def test_every_picture_has_words_and_every_table_heading_a_scope(path: Path, ope
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
     assert page.locator("th:not([scope])").count() == 0
     assert page.locator("h1").count() == 1
+
+
+@pytest.mark.browser
+def test_errors_of_stated_groups_stand_with_counts_and_gaps(path: Path, open_page: Opener) -> None:
+    page = open_page(path)
+    table = page.locator("section[aria-labelledby=by-camera] .declared")
+    assert table.locator("tbody tr").count() == 2
+    cells = table.locator("tbody tr").first.locator("td")
+    assert cells.count() == 6 and "of" in cells.first.inner_text()
+    assert "<i>phone</i>" in table.locator("th[scope=row]").all_inner_texts()
