@@ -70,7 +70,7 @@ def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> 
     Raises ``UsageError`` that lists the splits with their counts where the split is absent or lacks a class.
     """
     table = faces.table
-    if split != ALL and len(table) and table["split"].null_count == len(table):
+    if split != ALL and _has_no_split(table):
         log.info("%s: no row has a split, so all are taken", faces.uri)
         split = ALL
     if split == ALL:
@@ -95,12 +95,18 @@ def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> 
     return replace(faces, table=labelled.combine_chunks(), unlabelled=unlabelled)
 
 
+def _has_no_split(table: pa.Table) -> bool:
+    """Whether rows of a scored archive are taken whole."""
+    return len(table) > 0 and table["split"].null_count == len(table)
+
+
 def list_without_faces(faces: LabelledFaces, split: str) -> pa.Table | None:
     """Labelled videos of a split that have no row, because no face was found in them; None: not known."""
     if faces.videos is None:
         return None
-    videos = faces.videos.filter(pc.is_valid(faces.videos["label"]))
-    if split != ALL:
+    looked_at = pc.not_equal(faces.videos["status"], tables.Status.SKIPPED_DUPLICATE)
+    videos = faces.videos.filter(pc.and_(pc.is_valid(faces.videos["label"]), looked_at))
+    if split != ALL and not _has_no_split(faces.table):
         videos = videos.filter(pc.equal(videos["split"], split))
     return videos.filter(pc.invert(pc.is_in(videos["video_id"], pc.unique(faces.table["video_id"]))))
 

@@ -116,3 +116,17 @@ def test_videos_without_a_face_are_counted_from_the_manifest(tmp_path: Path) -> 
     faces = inputs.load_faces(str(tmp_path), STORAGE)
     assert inputs.list_without_faces(faces, "test").num_rows == 1
     assert inputs.list_without_faces(faces, "all").num_rows == 2
+
+
+def test_of_a_scored_archive_without_splits_all_videos_without_a_face_are_counted_copies_excepted(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "face_scores", two_classes(videos=1, split=None))
+    counts = {"frames_sampled": 1, "frames_with_face": 0, "faces": 0, "label": 1}
+    rows = [
+        {"video_id": name, "uri": name, "status": status, **counts}
+        for name, status in (("a.mp4", "no_face"), ("b.mp4", "unreadable"), ("c.mp4", "skipped_duplicate"))
+    ]
+    tables.write_table(STORAGE, str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
+    found = inputs.list_without_faces(inputs.load_faces(str(tmp_path), STORAGE), "test")
+    assert found["video_id"].to_pylist() == ["a.mp4", "b.mp4"]
