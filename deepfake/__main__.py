@@ -8,9 +8,9 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from deepfake import __version__, cli
 from deepfake.config import (
@@ -38,99 +38,19 @@ _VERSIONS = (
 )  # fmt: skip
 
 
-def preprocess(config: PreprocessJobConfig) -> Outcome:
-    """Videos to face crops."""
-    from deepfake.pipelines.preprocess import pipeline
-
-    return pipeline.run(config)
-
-
-def train(config: TrainJobConfig) -> Outcome:
-    """Crops to a model bundle, or several recipes side by side."""
-    if config.compare:
-        from deepfake.pipelines.train.compare import run
-    else:
-        from deepfake.pipelines.train.pipeline import run
-    return run(config)
-
-
-def evaluate(config: EvaluateJobConfig) -> Outcome:
-    """A bundle's numbers on labelled crops."""
-    from deepfake.pipelines.evaluate import pipeline
-
-    return pipeline.run(config)
-
-
-def score(config: ScoreJobConfig) -> Outcome:
-    """Scores for every video of an archive."""
-    from deepfake.pipelines.score import pipeline
-
-    return pipeline.run(config)
-
-
-def verify(config: VerifyJobConfig) -> Outcome:
-    """Some videos of a finished output scored again."""
-    from deepfake.pipelines.score import verify
-
-    return verify.run(config)
-
-
-def verdicts(config: VerdictsJobConfig) -> Outcome:
-    """Verdicts made again from a finished output's face scores, under another rule."""
-    from deepfake.pipelines.score import verdicts
-
-    return verdicts.run(config)
-
-
-def export(config: ExportJobConfig) -> Outcome:
-    """A bundle's network for services and phones: ONNX, OpenVINO, LiteRT or SavedModel."""
-    from deepfake.pipelines.export import pipeline
-
-    return pipeline.run(config)
-
-
-def adopt(config: AdoptJobConfig) -> Outcome:
-    """A detector that was made elsewhere, from ONNX or Keras, to a bundle."""
-    from deepfake.pipelines.adopt import pipeline
-
-    return pipeline.run(config)
-
-
-def leakcheck(config: LeakcheckJobConfig) -> Outcome:
-    """What the splits share, and what gives fakes away without looking at faces."""
-    from deepfake.pipelines.leakcheck import pipeline
-
-    return pipeline.run(config)
-
-
-def benchmark(config: BenchmarkJobConfig) -> Outcome:
-    """The rate of preprocessing beside the naive loop and the decoding floor."""
-    from deepfake.pipelines.benchmark import pipeline
-
-    logging.getLogger("deepfake").setLevel(logging.WARNING)  # what a job that is measured says is no news
-    logging.getLogger("deepfake.pipelines.benchmark").setLevel(logging.INFO)
-    return pipeline.run(config)
-
-
-def demo(config: DemoJobConfig) -> Outcome:
-    """Every job in turn, on a small data set made on the spot."""
-    from deepfake.pipelines.demo import pipeline
-
-    return pipeline.run(config)
-
-
-JOBS: Mapping[str, tuple[type[JobConfig], Callable[[Any], Outcome]]] = {
-    "preprocess": (PreprocessJobConfig, preprocess),
-    "leakcheck": (LeakcheckJobConfig, leakcheck),
-    "train": (TrainJobConfig, train),
-    "evaluate": (EvaluateJobConfig, evaluate),
-    "score": (ScoreJobConfig, score),
-    "score --verify": (VerifyJobConfig, verify),
-    "verdicts": (VerdictsJobConfig, verdicts),
-    "export": (ExportJobConfig, export),
-    "adopt": (AdoptJobConfig, adopt),
-    "benchmark": (BenchmarkJobConfig, benchmark),
-    "demo": (DemoJobConfig, demo),
+# Each job's configuration, and the module of ``deepfake.pipelines`` whose ``run(config) -> Outcome`` does it.
+JOBS: Mapping[str, tuple[type[JobConfig], str]] = {
+    "preprocess": (PreprocessJobConfig, "preprocess.pipeline"),
+    "leakcheck": (LeakcheckJobConfig, "leakcheck.pipeline"),
+    "train": (TrainJobConfig, "train.pipeline"),
+    "evaluate": (EvaluateJobConfig, "evaluate.pipeline"),
+    "score": (ScoreJobConfig, "score.pipeline"),
+    "score --verify": (VerifyJobConfig, "score.verify"),
+    "verdicts": (VerdictsJobConfig, "score.verdicts"),
+    "export": (ExportJobConfig, "export.pipeline"),
+    "adopt": (AdoptJobConfig, "adopt.pipeline"),
+    "benchmark": (BenchmarkJobConfig, "benchmark.pipeline"),
+    "demo": (DemoJobConfig, "demo.pipeline"),
 }
 
 
@@ -138,10 +58,20 @@ def run_job(name: str, program: str, argv: Sequence[str]) -> int:
     """Run one job as this process's whole task; its exit status."""
     if name == "score" and any(word.partition("=")[0] == "--verify" for word in argv):
         name = "score --verify"
-    model, job = JOBS[name]
+    model, module = JOBS[name]
     skip_final_gc()
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # no call starts a Ray by the way
-    return cli.run(model, job, argv, program)
+
+    def run(config: JobConfig) -> Outcome:
+        compares = isinstance(config, TrainJobConfig) and config.compare
+        if name == "benchmark":  # what a job that is measured says is no news
+            logging.getLogger("deepfake").setLevel(logging.WARNING)
+            logging.getLogger("deepfake.pipelines.benchmark").setLevel(logging.INFO)
+        pipeline = import_module(f"deepfake.pipelines.{'train.compare' if compares else module}")
+        outcome: Outcome = pipeline.run(config)
+        return outcome
+
+    return cli.run(model, run, argv, program)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -166,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def describe_commands() -> str:
     """What the command takes."""
-    lines = [f"  {name:<18} {job.__doc__}" for name, (_, job) in JOBS.items()]
+    lines = [f"  {name:<18} {(model.__doc__ or '').splitlines()[0]}" for name, (model, _) in JOBS.items()]
     return "\n".join(
         [
             "usage: deepfake JOB [--section.key value ...]",

@@ -40,6 +40,7 @@ def imports(names: set[str]) -> set[tuple[str, str]]:
     """``(importer, imported)`` among them, without those that a longer way implies."""
     graph = grimp.build_graph("deepfake", cache_dir=None)
     found: dict[str, set[str]] = {name: set() for name in names}
+    found["__main__"].add("pipelines")  # imported by its name, once a job is asked for
     for importer in graph.modules:
         for imported in graph.find_modules_directly_imported_by(importer):
             a, b = (module.split(".")[1] if "." in module else "" for module in (importer, imported))

@@ -73,7 +73,7 @@ class PreprocessJobConfig(JobConfig):
 
 
 class TrainJobConfig(JobConfig):
-    """Crops to a model bundle."""
+    """Crops to a model bundle, or several recipes side by side."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("model", "augment", "training", "faults")
     common: ClassVar[tuple[str, ...]] = (
@@ -205,7 +205,7 @@ class ScoreJobConfig(JobConfig):
 
 
 class VerifyJobConfig(JobConfig):
-    """Scores some videos of a finished output again, from the source files, and reports what differs."""
+    """Some videos of a finished output scored again, from the source files: what differs is reported."""
 
     verify: str = Field(..., description="URI of the score job's output to verify")
     output: str = Field("", description="URI of the folder for the report (default: VERIFY/verification)")
@@ -224,9 +224,9 @@ class VerifyJobConfig(JobConfig):
 
 
 class VerdictsJobConfig(JobConfig):
-    """Verdicts made again from the stored face scores of a finished output; nothing is decoded or scored.
+    """Verdicts made again from the face scores of a finished output, under another rule.
 
-    Keys of the section scoring that are not given stay as that output has them.
+    Nothing is decoded or scored. Keys of the section scoring that are not given stay as that output has them.
     """
 
     common: ClassVar[tuple[str, ...]] = (
@@ -249,7 +249,7 @@ class VerdictsJobConfig(JobConfig):
 
 
 class ExportJobConfig(JobConfig):
-    """A bundle's network for services and phones, compared with the bundle before it is left anywhere."""
+    """A bundle's network as ONNX, OpenVINO, LiteRT or SavedModel, compared with the bundle first."""
 
     common: ClassVar[tuple[str, ...]] = ()
 
