@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import read_identity_groups
-from deepfake.model.thresholds import UncertainBand
+from deepfake.model.thresholds import Decisions
 
 NOT_STATED = "not stated"
 _KEYS = ("video_id", "label", "target_id", "source_id", "group_id", "groups")
@@ -23,14 +23,14 @@ def read_groups(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def compare_groups(
-    videos: pa.Table, threshold: float, band: UncertainBand | None, faceless: pa.Table | None = None
+    videos: pa.Table, threshold: float, decisions: Decisions, faceless: pa.Table | None = None
 ) -> list[dict[str, Any]]:
     """For each stated group of videos its error rates, and how far they are from those of all others.
 
     Args:
         videos: labelled, with ``score`` and provenance.
         threshold: scores from here on are called fake.
-        band: scores in it get no verdict.
+        decisions: scores in their uncertain band get no verdict, and none where they are unproven.
         faceless: labelled videos without a score, with the same provenance.
 
     Returns:
@@ -42,7 +42,10 @@ def compare_groups(
     """
     scores, labels = videos["score"].to_numpy(), videos["label"].to_numpy().astype(np.int8)
     called = scores >= threshold
-    judged = np.ones(len(scores), bool) if band is None else (scores < band.low) | (scores >= band.high)
+    band = decisions.uncertain
+    judged = np.full(len(scores), not decisions.unproven)
+    if band is not None:
+        judged &= (scores < min(band.low, threshold)) | (scores >= max(band.high, threshold))
     keys = [name for name in _KEYS if name in videos.column_names]
     everyone = videos.select(keys)
     if faceless is not None:

@@ -108,13 +108,12 @@ def measure_faces(
     levels = {name: _measure_level(name, faces, config, threshold, list(rivals)) for name in LEVELS}
     video = levels["video"]
     videos = slices.aggregate_rows(faces, "video", config.aggregation, config.top_k)
-    band = decisions.uncertain if decisions and not decisions.unproven else None
     return Results(
         **levels,
         threshold=threshold,
         aggregations=_compare_aggregations(faces, config),
         decisions=measure_decisions(video.labels, video.scores, threshold, config, video.drawn, decisions),
-        declared=compare_groups(videos, threshold, band, faceless),
+        declared=compare_groups(videos, threshold, decisions or Decisions(), faceless),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from deepfake import metrics
 from deepfake.config import EvaluationConfig
 from deepfake.io import tables
-from deepfake.model.thresholds import UncertainBand
+from deepfake.model.thresholds import Decisions, UncertainBand
 from deepfake.pipelines.evaluate import results
 from deepfake.pipelines.evaluate.declared_groups import NOT_STATED, compare_groups
 
@@ -42,7 +42,7 @@ SHAPE = {
 
 
 def test_rates_are_counts_with_intervals_beside_all_others_worst_first() -> None:
-    rows = compare_groups(make_videos(SHAPE), 0.4, None)
+    rows = compare_groups(make_videos(SHAPE), 0.4, Decisions())
     assert [(row["grouped_by"], row["group"]) for row in rows] == [
         ("camera", "bad"), ("camera", "good"), ("camera", NOT_STATED),
     ]  # fmt: skip
@@ -60,7 +60,7 @@ def test_coverage_counts_the_band_and_videos_without_a_face() -> None:
     shape = {(None, 0): [0.0] * 2, ("good", 1): [0.0] * 20}
     faceless = make_videos(shape).append_column("status", pa.array(["no_face"] * 22))
     rows = {row["group"]: row for row in compare_groups(
-        make_videos(SHAPE), 0.4, UncertainBand(low=0.3, high=0.6, error=0.05), faceless
+        make_videos(SHAPE), 0.4, Decisions(uncertain=UncertainBand(low=0.45, high=0.6, error=0.05)), faceless
     )}  # fmt: skip
     assert (rows["bad"]["coverage_count"], rows["bad"]["coverage_of"]) == (15, 20)
     assert (rows["good"]["coverage_count"], rows["good"]["coverage_of"]) == (40, 60)
@@ -68,8 +68,13 @@ def test_coverage_counts_the_band_and_videos_without_a_face() -> None:
     assert rows["good"]["n_fake"] == 20 and rows["good"]["coverage_gap"] == pytest.approx(40 / 60 - 19 / 26)
 
 
+def test_without_proof_no_video_has_a_verdict() -> None:
+    rows = compare_groups(make_videos(SHAPE), 0.4, Decisions(unproven="it guesses"))
+    assert {row["coverage"] for row in rows} == {0.0}
+
+
 def test_videos_of_the_same_people_make_no_gap_more_certain() -> None:
-    alone, shared = (compare_groups(make_videos(SHAPE, people), 0.4, None)[0] for people in (0, 2))
+    alone, shared = (compare_groups(make_videos(SHAPE, people), 0.4, Decisions())[0] for people in (0, 2))
     assert alone["false_alarms_gap"] == shared["false_alarms_gap"]
     widths = [row["false_alarms_gap_interval"].high - row["false_alarms_gap_interval"].low
               for row in (alone, shared)]  # fmt: skip
@@ -77,7 +82,7 @@ def test_videos_of_the_same_people_make_no_gap_more_certain() -> None:
 
 
 def test_without_groups_there_is_nothing() -> None:
-    assert compare_groups(make_videos({(None, 0): [0.1], (None, 1): [0.9]}), 0.4, None) == []
+    assert compare_groups(make_videos({(None, 0): [0.1], (None, 1): [0.9]}), 0.4, Decisions()) == []
 
 
 def test_an_evaluation_has_them_among_its_groups_and_in_its_json() -> None:

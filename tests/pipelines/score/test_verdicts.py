@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from deepfake.config import ScoreJobConfig, ScoringConfig, VerdictsJobConfig
 from deepfake.crops import sandbox
 from deepfake.errors import UsageError
+from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import inference
 from deepfake.model.bundle import read_bundle_info, write_bundle
@@ -110,6 +112,26 @@ def test_a_bundle_of_the_same_network_brings_its_own_thresholds(
     assert set(remade["threshold"]) == {0.99}
     assert set(remade["bundle_sha256"]) == {sealed.sha256}
     assert set(remade["verdict"].dropna()) == {"likely_real"}
+
+
+def test_an_output_of_before_likelihood_ratios_gets_them_and_is_not_mixed_with_new_rows(
+    scored: Path, archive: Path, bundle: str, tmp_path: Path
+) -> None:
+    earlier = shutil.copytree(scored, tmp_path / "earlier")
+    later = frozenset().union(*tables.ADDED.values())
+    for path in earlier.rglob("*.parquet"):
+        table = pq.read_table(path)
+        metadata = {**table.schema.metadata, b"deepfake.schema_version": b"5"}
+        kept = table.select([name for name in table.column_names if name not in later])
+        pq.write_table(kept.replace_schema_metadata(metadata), path)
+    record = json.loads((earlier / "_config.json").read_text())
+    del record["schema_version"]
+    (earlier / "_config.json").write_text(json.dumps(record))
+    new, old = (remake(source, tmp_path / f"of {source.name}") for source in (scored, earlier))
+    pd.testing.assert_frame_equal(read(old, "video_scores"), read(new, "video_scores"))
+    assert read(old, "video_scores")["no_ratio"].notna().any()
+    with pytest.raises(UsageError, match=r"earlier version, whose rows have no likelihood ratio.*verdicts"):
+        score(archive, bundle, earlier, keep_crops=True)
 
 
 def test_a_bundle_of_another_network_is_refused(scored: Path, tmp_path: Path) -> None:
