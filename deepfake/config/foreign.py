@@ -12,10 +12,7 @@ RANGES: Mapping[Values, tuple[float, float]] = {"bytes": (0, 255), "unit": (0, 1
 
 
 class ForeignConfig(Section):
-    """How a crop becomes the detector's input, and its output a score.
-
-    Nothing can be read off the file that says so, and a wrong value gives scores that look sound.
-    """
+    """How a crop becomes a detector's input, and its output a score; a wrong value still gives scores."""
 
     values: Values | None = Field(
         None,
