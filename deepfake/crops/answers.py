@@ -42,27 +42,27 @@ def read_answer(data: bytes | bytearray, name: str) -> pa.Table:
     """
     try:
         for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(data)):
-            if message.type not in ("schema", "record batch") or _is_compressed(bytes(message.metadata)):
+            if message.type not in ("schema", "record batch") or is_compressed(bytes(message.metadata)):
                 raise Misfit("a table that is packed")
         return tables.check_table(name, tables.from_ipc(data))
     except (OSError, struct.error) as error:  # what Arrow raises of bytes that are no stream
         raise Misfit(str(error)) from None
 
 
-def _is_compressed(message: bytes) -> bool:
+def is_compressed(message: bytes) -> bool:
     """Whether a record batch's message, a FlatBuffer, has ``compression`` (format/Message.fbs of Arrow)."""
     root = struct.unpack_from("<I", message)[0]
-    kind = _find_field(message, root, _HEADER_TYPE)
+    kind = find_field(message, root, _HEADER_TYPE)
     if kind is None or message[kind] != _RECORD_BATCH:
         return False
-    header = _find_field(message, root, _HEADER)
+    header = find_field(message, root, _HEADER)
     if header is None:
         return False
     batch = header + struct.unpack_from("<I", message, header)[0]
-    return _find_field(message, batch, _COMPRESSION) is not None
+    return find_field(message, batch, _COMPRESSION) is not None
 
 
-def _find_field(message: bytes, table: int, number: int) -> int | None:
+def find_field(message: bytes, table: int, number: int) -> int | None:
     """Where a field of a FlatBuffer's table lies; None where it is absent."""
     fields = table - struct.unpack_from("<i", message, table)[0]
     if 4 + 2 * number >= struct.unpack_from("<H", message, fields)[0]:

@@ -133,7 +133,8 @@ class PlainExtractor(Extractor):
 
 
 @functools.lru_cache(maxsize=2)  # a first look has an extractor of its own
-def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Extractor:
+def keep_extractor(config: ExtractConfig, storage: StorageConfig) -> Extractor:
+    """This process's extractor of a configuration, made at the first call."""
     cv2.setNumThreads(0)  # there is a process for each core; OpenCV's own threads would fight over them
     if not config.sampling.isolate:
         try:
@@ -147,7 +148,7 @@ def _cached_extractor(config: ExtractConfig, storage: StorageConfig) -> Extracto
 
 def get_extractor(config: ExtractConfig, storage: Storage) -> Extractor:
     """What works on videos for this process, with its detector loaded once."""
-    return _cached_extractor(config, storage.config)
+    return keep_extractor(config, storage.config)
 
 
 class IsolatedExtractor(Extractor):

@@ -134,7 +134,7 @@ def _is_there(uri: str, storage: Storage) -> bool:
     return True  # as far as this node can tell
 
 
-def pack(unit: Mapping[str, Any]) -> pa.Table:
+def pack_unit(unit: Mapping[str, Any]) -> pa.Table:
     """A unit's tables, and what else there is, as a block of one row for Ray Data's next operator."""
     return pa.table(
         {
@@ -144,8 +144,8 @@ def pack(unit: Mapping[str, Any]) -> pa.Table:
     )
 
 
-def unpack(block: pa.Table) -> list[dict[str, Any]]:
-    """The units of a block that ``pack`` made (Ray may have joined several)."""
+def unpack_units(block: pa.Table) -> list[dict[str, Any]]:
+    """The units of a block that ``pack_unit`` made (Ray may have joined several)."""
     return [
         {key: tables.from_ipc(value) if isinstance(value, bytes) else value for key, value in row.items()}
         for row in block.to_pylist()

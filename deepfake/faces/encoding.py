@@ -66,15 +66,15 @@ def read_size(data: bytes) -> tuple[int, int] | None:
             width, height = struct.unpack_from("<ii", data, 18)
             return (abs(height), width) if width > 0 else None
         if data[:2] == b"\xff\xd8":
-            return _read_jpeg_size(data)
+            return read_jpeg_size(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _read_webp_size(data)
+            return read_webp_size(data)
     except struct.error:
         return None
     return None
 
 
-def _read_jpeg_size(data: bytes) -> tuple[int, int] | None:
+def read_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """From the frame header (ITU-T T.81, B.2.2), behind any number of other segments."""
     position = 2
     while True:
@@ -89,7 +89,7 @@ def _read_jpeg_size(data: bytes) -> tuple[int, int] | None:
         position += 2 + length
 
 
-def _read_webp_size(data: bytes) -> tuple[int, int] | None:
+def read_webp_size(data: bytes) -> tuple[int, int] | None:
     """From the first chunk (RFC 9649): VP8L as ``encode_crop`` writes it, VP8 or VP8X."""
     kind = data[12:16]
     if kind == b"VP8L" and data[20:21] == b"\x2f":

@@ -284,7 +284,7 @@ class Lock:
         content = {
             "owner": self.owner,
             "job": self.job,
-            "host": _name_host(),
+            "host": name_host(),
             "pid": os.getpid(),
             "started": _read_start(os.getpid()),
             "since": self.since,  # for people, by this machine's clock
@@ -389,7 +389,7 @@ def _wait_for_silence(place: LockStore, uri: str, pause: Callable[[float], None]
 def _is_alive(holder: dict[str, Any]) -> bool | None:
     """Whether the holder's process is there; None where that cannot be seen from this machine."""
     pid = holder.get("pid")
-    if holder.get("host") != _name_host() or type(pid) is not int or not 0 < pid < 2**31:
+    if holder.get("host") != name_host() or type(pid) is not int or not 0 < pid < 2**31:
         return None
     try:
         os.kill(pid, 0)
@@ -413,7 +413,7 @@ def _read_start(pid: int) -> int | None:
         return None
 
 
-def _name_host() -> str:
+def name_host() -> str:
     """This machine and, in a container, this space of process numbers."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())

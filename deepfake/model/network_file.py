@@ -27,7 +27,7 @@ def check_network_file(data: bytes, where: str, megabytes: int) -> None:
         check_sizes(archive, where, megabytes)
         config = json.loads(archive.read(CONFIG))
         weights = archive.read(WEIGHTS)
-    _check_weights(weights, where, megabytes)
+    check_weight_shapes(weights, where, megabytes)
     _check_network(config, where, megabytes)
 
 
@@ -45,7 +45,7 @@ def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:
             raise UsageError(f"{where}: {CONFIG} has {member.file_size} bytes; use a bundle of jobs/train.py")
 
 
-def _check_weights(data: bytes, where: str, megabytes: int) -> None:
+def check_weight_shapes(data: bytes, where: str, megabytes: int) -> None:
     """By the shapes that the HDF5 file names: what it holds may be packed, or be in other files."""
     import h5py
 

@@ -14,16 +14,16 @@ _START_CODE = re.compile(rb"\x00\x00\x01")
 
 def can_start(packet: bytes, extradata: bytes) -> bool:
     """Whether the packet has an IDR picture, or a recovery point that is reached at once."""
-    for unit in _split_units(packet, extradata):
+    for unit in split_units(packet, extradata):
         kind = unit[0] & 31
         if kind == _IDR_SLICE:
             return True
-        if kind == _SEI and _read_recovery_frames(unit[1:]) == 0:
+        if kind == _SEI and read_recovery_frames(unit[1:]) == 0:
             return True
     return False
 
 
-def _split_units(packet: bytes, extradata: bytes) -> Iterator[bytes]:
+def split_units(packet: bytes, extradata: bytes) -> Iterator[bytes]:
     """The NAL units of a packet, behind their lengths (where ``extradata`` says so) or start codes."""
     if len(extradata) > 4 and extradata[0] == 1:
         width = (extradata[4] & 3) + 1
@@ -41,20 +41,20 @@ def _split_units(packet: bytes, extradata: bytes) -> Iterator[bytes]:
             yield unit
 
 
-def _read_recovery_frames(payloads: bytes) -> int | None:
+def read_recovery_frames(payloads: bytes) -> int | None:
     """How many frames after it a recovery point is reached; None where there is none."""
     data = payloads.replace(b"\x00\x00\x03", b"\x00\x00")
     position = 0
     while position + 2 < len(data):
-        kind, position = _read_number(data, position)
-        size, position = _read_number(data, position)
+        kind, position = read_number(data, position)
+        size, position = read_number(data, position)
         if kind == _RECOVERY_POINT:
-            return _read_unsigned(data[position : position + size])
+            return read_unsigned(data[position : position + size])
         position += size
     return None
 
 
-def _read_number(data: bytes, position: int) -> tuple[int, int]:
+def read_number(data: bytes, position: int) -> tuple[int, int]:
     """A number made of bytes 255 and a last one, and where it ends."""
     total = 0
     while position < len(data) and data[position] == 255:
@@ -63,7 +63,7 @@ def _read_number(data: bytes, position: int) -> tuple[int, int]:
     return total + (data[position] if position < len(data) else 0), position + 1
 
 
-def _read_unsigned(data: bytes) -> int | None:
+def read_unsigned(data: bytes) -> int | None:
     """The first Exp-Golomb number ue(v) of some bits; None where they end before it does."""
     bits = "".join(f"{byte:08b}" for byte in data[:9])
     zeros = len(bits) - len(bits.lstrip("0"))

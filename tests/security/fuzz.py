@@ -234,7 +234,7 @@ def make_weights(folder: Path) -> list[bytes]:
 
 def read_weights(data: bytes, folder: Path) -> None:
     with contextlib.suppress(Exception):  # of any kind: whoever asks puts it in words
-        network_file._check_weights(data, "model.keras", 1)
+        network_file.check_weight_shapes(data, "model.keras", 1)
 
 
 TARGETS = {
@@ -244,10 +244,10 @@ TARGETS = {
         read_packet,
         (
             h264.can_start,
-            h264._split_units,
-            h264._read_recovery_frames,
-            h264._read_number,
-            h264._read_unsigned,
+            h264.split_units,
+            h264.read_recovery_frames,
+            h264.read_number,
+            h264.read_unsigned,
         ),
         60000,
     ),
@@ -257,8 +257,8 @@ TARGETS = {
         (
             png.decode_png,
             encoding.read_size,
-            encoding._read_jpeg_size,
-            encoding._read_webp_size,
+            encoding.read_jpeg_size,
+            encoding.read_webp_size,
             encoding.decode_image,
         ),
         6000,
@@ -272,7 +272,7 @@ TARGETS = {
             files.check_rows,
             files.check_file,
             files.open_table.__wrapped__,
-            files._open_file.__wrapped__,
+            files.open_parquet.__wrapped__,
             files.read_rows_of_videos,
             bounded.BoundedFile.require_bounded,
             parts.read_part_names,
@@ -285,12 +285,12 @@ TARGETS = {
         read_answer,
         (
             answers.read_answer,
-            answers._is_compressed,
-            answers._find_field,
+            answers.is_compressed,
+            answers.find_field,
         ),
         40000,
     ),
-    "weights": Target(make_weights, read_weights, (network_file._check_weights,), 1400),
+    "weights": Target(make_weights, read_weights, (network_file.check_weight_shapes,), 1400),
 }
 
 

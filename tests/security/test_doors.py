@@ -156,9 +156,9 @@ def hostile_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every decoder of this process does what a file's name says."""
     program = (sys.executable, str(ROOT / "tests" / "hostile_child.py"))
     monkeypatch.setattr(sandbox.IsolatedExtractor.__init__, "__defaults__", (program, True))
-    sandbox._cached_extractor.cache_clear()
+    sandbox.keep_extractor.cache_clear()
     yield
-    sandbox._cached_extractor.cache_clear()
+    sandbox.keep_extractor.cache_clear()
 
 
 @pytest.fixture

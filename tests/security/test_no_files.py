@@ -80,7 +80,7 @@ def test_a_lock_that_is_none_is_refused_or_taken_over_in_words(tmp_path: Path, w
     elif what == "pipe":
         os.mkfifo(place)
     else:
-        host = lock._name_host()
+        host = lock.name_host()
         content = {
             "pid": f'{{"owner": "x", "host": "{host}", "pid": 1{"0" * 30}}}',
             "deep": "[" * 60_000,

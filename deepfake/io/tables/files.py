@@ -253,7 +253,7 @@ def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:
     strings = [field.name for field in SCHEMAS[name] if pa.types.is_string(field.type)]
     with (
         storage.open(uri) as source,
-        _open_file(source, name, uri, storage) as file,
+        open_parquet(source, name, uri, storage) as file,
         pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
     ):
         file.require_bounded(range(file.num_row_groups), repeated=False)
@@ -287,12 +287,13 @@ def read_rows_of_videos(
 @contextmanager
 def open_table(storage: Storage, uri: str, name: str | None) -> Iterator[BoundedFile]:
     """A Parquet file of table ``name``, or of any; raises ``TableError`` where it is something else."""
-    with storage.open(uri) as source, _open_file(source, name, uri, storage) as file:
+    with storage.open(uri) as source, open_parquet(source, name, uri, storage) as file:
         yield file
 
 
 @contextmanager
-def _open_file(source: Any, name: str | None, where: str, storage: Storage) -> Iterator[BoundedFile]:
+def open_parquet(source: Any, name: str | None, where: str, storage: Storage) -> Iterator[BoundedFile]:
+    """A Parquet file that is open, as table ``name`` if that is said; ``TableError`` where it is none."""
     try:
         with BoundedFile(source, where, storage.config.max_table_mb) as file:
             if name is not None:

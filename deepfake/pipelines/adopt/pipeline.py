@@ -69,7 +69,7 @@ def run(config: AdoptJobConfig) -> Outcome:
         bundle = _make_bundle(data, where, config, known, storage)
         info = bundle.info
         if calibration is not None:
-            info = info.model_copy(update=_calibrate(bundle, *calibration, config, storage))
+            info = info.model_copy(update=_calibrate_bundle(bundle, *calibration, config, storage))
         storage.write_text(join(output, model_card.FILE), model_card.render_card(seal(info)))
         return _make_outcome(write_bundle(output, storage, info), plan, output)
 
@@ -128,7 +128,7 @@ def _make_bundle(
     return Bundle(info, content, output, megabytes=megabytes)
 
 
-def _calibrate(
+def _calibrate_bundle(
     bundle: Bundle, crops: CropSet, rows: Rows, config: AdoptJobConfig, storage: Storage
 ) -> dict[str, Any]:
     """Keys of ``BundleInfo`` that the calibration crops give; their scores are written beside the bundle."""

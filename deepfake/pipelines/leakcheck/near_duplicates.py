@@ -21,7 +21,7 @@ from deepfake.pipelines.leakcheck.findings import Finding
 MAX_DISTANCE = 7  # what the banding finds without a miss
 _BANDS, _BAND_BITS = 4, 16
 _MASKS = np.array([0, *(1 << bit for bit in range(_BAND_BITS))], np.uint64)
-_AT_ONCE = 1 << 21  # candidate pairs held in memory
+PAIRS_AT_ONCE = 1 << 21  # candidate pairs held in memory
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ def _is_seen_in_earlier_band(differing: np.ndarray, band: int, one_bit_off: bool
 
 
 def _cut_chunks(count: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that together have about ``_AT_ONCE`` pairs, or one row that has more."""
+    """Ranges of rows that together have about ``PAIRS_AT_ONCE`` pairs, or one row that has more."""
     before = np.concatenate([[0], np.cumsum(count)])
     start = 0
     while start < len(count):
-        stop = max(start + 1, int(np.searchsorted(before, before[start] + _AT_ONCE, "right")) - 1)
+        stop = max(start + 1, int(np.searchsorted(before, before[start] + PAIRS_AT_ONCE, "right")) - 1)
         if before[stop] > before[start]:
             yield start, stop
         start = stop

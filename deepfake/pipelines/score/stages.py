@@ -25,9 +25,9 @@ from deepfake.execution.unit_worker import (
     attempt_unit,
     make_answer,
     make_empty_answer,
-    pack,
+    pack_unit,
     read_unit_id,
-    unpack,
+    unpack_units,
 )
 from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
@@ -150,7 +150,7 @@ def _cut(block: pa.Table, make: MakeCrops, attempt: Attempt) -> pa.Table:
     pixels = (
         b"".join(decode_image(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
     )
-    packed = pack({**unit, SECONDS: time.monotonic() - began})
+    packed = pack_unit({**unit, SECONDS: time.monotonic() - began})
     return packed.append_column(PIXELS, pa.array([pixels], pa.large_binary()))
 
 
@@ -190,7 +190,7 @@ def _crops(pixels: pa.LargeBinaryScalar) -> np.ndarray | None:
 
 def write_units(block: pa.Table, writer: Writer) -> pa.Table:
     """Write the tables of units that have scores; answers their ``videos`` rows."""
-    began, units = time.monotonic(), unpack(block)
+    began, units = time.monotonic(), unpack_units(block)
     if not units:
         return make_empty_answer()
     videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in units]

@@ -94,4 +94,4 @@ def test_no_memory_is_taken_for_all_pairs_at_once() -> None:
     same = np.zeros(3000, np.uint64)
     sizes = [len(i) for i, _ in near_duplicates.find_candidates(same, same, 0)]
     assert sum(sizes) == 9_000_000
-    assert max(sizes) <= near_duplicates._AT_ONCE
+    assert max(sizes) <= near_duplicates.PAIRS_AT_ONCE

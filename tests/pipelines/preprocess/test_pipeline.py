@@ -266,9 +266,9 @@ def test_bad_files_are_rows_with_a_status_and_change_nothing_else(
 
 def test_every_block_is_one_unit_on_its_way_through_ray() -> None:
     made = {"unit_id": "abc", "videos": pa.table({"a": [1, 2]}), "crops": pa.table({"b": [b"x"]})}
-    packed = pa.concat_tables([unit_worker.pack(made), unit_worker.pack(made)])
-    assert [unit["unit_id"] for unit in unit_worker.unpack(packed)] == ["abc", "abc"]
-    assert unit_worker.unpack(packed)[1]["videos"].equals(made["videos"])
+    packed = pa.concat_tables([unit_worker.pack_unit(made), unit_worker.pack_unit(made)])
+    assert [unit["unit_id"] for unit in unit_worker.unpack_units(packed)] == ["abc", "abc"]
+    assert unit_worker.unpack_units(packed)[1]["videos"].equals(made["videos"])
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import ray
 
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.deadline import Deadline
-from deepfake.execution.unit_worker import UNIT_ID, read_unit_id, unpack
+from deepfake.execution.unit_worker import UNIT_ID, read_unit_id, unpack_units
 from deepfake.faces.encoding import decode_image
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
@@ -54,7 +54,7 @@ def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     assert [len(value or b"") for value in cut[stages.PIXELS].to_pylist()] == [2 * 224 * 224 * 3, 0, 0]
     assert cut[stages.PIXELS].null_count == 1
     reference = ray.put(inference.Network("tensorflow", bundle))
-    scored = unpack(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
+    scored = unpack_units(ScoreOnGpu(ray.cloudpickle.dumps(reference))(cut))
     assert [unit[UNIT_ID] for unit in scored] == list(CROPS)
     for unit in scored:
         crops = [decode_image(data) for data in unit["crops"]["crop"].to_pylist()]
