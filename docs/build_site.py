@@ -15,7 +15,8 @@ GROUPS = {  # every page once; a test holds that
     "Jobs": ["preprocessing", "detectors", "formats", "training", "self_blended_images", "evaluation",
              "leakcheck", "scoring", "export", "adopt", "explain"],
     "Judge": ["enough_data", "cookbook", "wording"],
-    "Run": ["cluster/README", "sizing", "scale", "faults", "threat_model", "benchmark"],
+    "Run": ["cluster/README", "sizing", "scale", "faults", "threat_model", "personal_data",
+            "benchmark"],
     "Look up": ["configuration", "tables", "architecture"],
 }  # fmt: skip
 

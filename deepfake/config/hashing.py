@@ -43,4 +43,6 @@ def hash_config(config: JobConfig) -> str:
             dumped = section.model_dump(mode="json", exclude=_NOT_IN_HASH.get(name))
             later = _LATER.get(name, {})
             sections[name] = {k: v for k, v in dumped.items() if k not in later or v != later[k]}
+    if not getattr(getattr(config, "report", None), "faces", True):  # the table evidence is empty
+        sections["report"] = {"faces": False}
     return hash_json({"rows_version": ROWS_VERSION, **sections})

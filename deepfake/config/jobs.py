@@ -196,6 +196,12 @@ class ScoreJobConfig(JobConfig):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
 
+    @model_validator(mode="after")
+    def _no_crops_without_faces(self) -> ScoreJobConfig:
+        if self.scoring.keep_crops and not self.report.faces:
+            raise ValueError("scoring.keep_crops keeps pictures of faces, which report.faces false refuses")
+        return self
+
     @field_validator("budget")
     @classmethod
     def _budget_is_understood(cls, text: str | None) -> str | None:

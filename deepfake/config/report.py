@@ -30,6 +30,11 @@ class ReportConfig(ThumbnailPageConfig):
     )
     frames: int = Field(4, ge=0, description="frames shown on such a page")
     heat_maps: bool = Field(True, description="show where in the faces the network looked")
+    faces: bool = Field(
+        True,
+        description="whether an output may hold pictures of people; false: no thumbnail, frame or heat map, "
+        "and the table evidence is empty",
+    )
     checksums: bool = Field(
         False, description="write SHA256SUMS of the output's files, for sha256sum --check and for signing"
     )
@@ -37,6 +42,11 @@ class ReportConfig(ThumbnailPageConfig):
         [0.5, 0.1, 0.01, 0.001],
         description="shares of fakes among all videos for which the page says how many alarms are right",
     )
+
+    @property
+    def pictured_frames(self) -> int:
+        """Frames shown on a video's page."""
+        return self.frames if self.faces else 0
 
 
 class UndecodedReportConfig(ReportConfig):

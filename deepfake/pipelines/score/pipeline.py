@@ -140,6 +140,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             "bundle": self.config.bundle,
             "bundle_sha256": self.bundle.sha256,
             "model_sha256": self.bundle.info.model_sha256,
+            "report": {"faces": self.config.report.faces},
             **sections,
         }
 
@@ -161,8 +162,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         network = inference.prepare_network(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
         self.network: inference.Network | None = network
         self.judgement = Judgement(
-            scoring, self.point, self.bundle.sha256, self.output.config_sha256, network.made_with
-        )
+            scoring, self.point, self.bundle.sha256, self.output.config_sha256, network.made_with,
+            self.config.report.faces,
+        )  # fmt: skip
         self.deadline = None if self.budget.seconds is None else Deadline(self.budget.seconds)
         self.always: frozenset[str] | None = None  # units that are done however short the time is
 

@@ -144,7 +144,7 @@ def illustrate(
 
     While heat maps are drawn, the pictures of the next videos are decoded.
     """
-    heated = config.report.heat_maps and config.report.frames > 0
+    heated = config.report.heat_maps and config.report.pictured_frames > 0
     heated = heated and network is not None and network.bundle.has_heat_maps
     heat = HeatPictures(network if heated else None)
     begun: Iterator[tuple[Case, Illustrations]] = iter(())
@@ -172,7 +172,7 @@ def _show_cases(cases: Sequence[Case], config: ScoreJobConfig, storage: Storage)
     extraction = ExtractConfig(config.sampling, detector, config.crop, config.scoring.keep_crops)
     calls = []
     for case in cases:
-        chosen = evidence.choose_faces(case.faces, case.segments, config.report.frames)
+        chosen = evidence.choose_faces(case.faces, case.segments, config.report.pictured_frames)
         video = {name: case.video[name] for name in ("video_id", "uri")}
         calls.append((video, chosen, extraction, storage))
     shown = []
@@ -205,7 +205,7 @@ def _write_page(
         describe_sampling(config.sampling),
         f"../{index_page.PAGE}",
         point,
-        config.report.prevalence,
+        config.report,
     )
     path = f"{video_page.FOLDER}/{stem}.html"
     output.storage.write_text(join(output.root, path), html)

@@ -35,6 +35,7 @@ class Judgement:
     bundle_sha256: str
     config_sha256: str
     made_with: str | None = None
+    pictures: bool = True  # whether the table evidence has any
 
     @property
     def stamp(self) -> dict[str, str]:
@@ -92,7 +93,7 @@ def judge_faces(
         rows["segments"] += [{**row, **stamp} for row in _segment_rows(judged, judgement)]
         answer = _video(video, found, judged, judgement)
         rows["video_scores"].append({**answer, "passes": passes.get(video["video_id"]), **stamp})
-        if scored:
+        if scored and judgement.pictures:
             rows["evidence"].append(show(_worst(found)))
     return {name: tables.from_rows(name, rows[name], judgement.config_sha256) for name in TABLES}
 

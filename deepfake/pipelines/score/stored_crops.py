@@ -3,6 +3,7 @@
 They come from preprocess, or from a score job with ``scoring.keep_crops``.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +89,7 @@ def plan_kept_units(
     faces = np.array(videos["faces"].to_pylist(), np.int64) + 1
     group = (np.cumsum(faces) - 1) // crops
     starts = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(group)], strict=True):
+    for start, stop in itertools.pairwise([*starts, len(group)]):
         rows = videos.slice(start, stop - start)
         key = [identity, rows["video_id"].to_pylist(), rows["content_sha256"].to_pylist()]
         made.append(Unit(hash_json(key)[:16], rows, float(faces[start:stop].sum()) * seconds))
@@ -138,6 +139,6 @@ def list_runs(part: str, table: str, storage: Storage) -> Iterator[tuple[str, in
     names = index["video_id"].combine_chunks().dictionary_encode()
     codes, groups = names.indices.to_numpy(zero_copy_only=False), index["row_group"].to_numpy()
     starts = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(groups, prepend=-1) != 0)).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(codes)], strict=True):
+    for start, stop in itertools.pairwise([*starts, len(codes)]):
         name = names.dictionary[int(codes[start])].as_py()
         yield name, int(groups[start]), index["row"][start].as_py(), stop - start

@@ -53,6 +53,10 @@ def run(config: VerdictsJobConfig) -> Outcome:
     record = read_score_record(source, storage)
     bundle = Bundle.load(make_absolute(config.bundle or record["bundle"]), storage)
     require_same_network(bundle, record, source)
+    scoring = merge_rule(config, _read(record, "scoring", ScoringConfig), source)
+    report = config.report
+    if not record.get("report", {}).get("faces", True):  # there is no picture to take over
+        report = report.model_copy(update={"faces": False})
     job = ScoreJobConfig(
         input=record["input"],
         output=make_absolute(config.output),
@@ -62,8 +66,8 @@ def run(config: VerdictsJobConfig) -> Outcome:
         sampling=_read(record, "sampling", SamplingConfig),
         detector=_read(record, "detector", DetectorConfig),
         crop=_read(record, "crop", CropConfig),
-        scoring=merge_rule(config, _read(record, "scoring", ScoringConfig), source),
-        report=config.report,
+        scoring=scoring,
+        report=report,
         **config.model_dump(include={"limit", "dry_run", "max_failed"}),
         storage=config.storage,
         ray=config.ray,
@@ -140,11 +144,13 @@ class VerdictsJob(ScoreJob):
 
     def prepare(self) -> None:
         """The network is wanted for heat maps only."""
-        heated = self.config.report.heat_maps and self.config.report.frames > 0 and self.bundle.has_heat_maps
+        report = self.config.report
+        heated = report.heat_maps and report.pictured_frames > 0 and self.bundle.has_heat_maps
         self.network = inference.prepare_network(self.bundle, self.storage) if heated else None
         self.judgement = Judgement(
-            self.config.scoring, self.point, self.bundle.sha256, self.output.config_sha256
-        )
+            self.config.scoring, self.point, self.bundle.sha256, self.output.config_sha256,
+            pictures=report.faces,
+        )  # fmt: skip
 
     def make_units(self, units: list[Unit], extraction: ExtractConfig | None) -> runner.Answers:
         blocks = [runner.make_block(unit) for unit in units]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.config import ReportConfig
 from deepfake.metrics import segments
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import findings
@@ -59,7 +60,7 @@ def render_video_page(
     sampling: str,
     back: str,
     point: VerdictRule | None = None,
-    prevalence: Sequence[float] = (),
+    config: ReportConfig = ReportConfig(),  # noqa: B008 - frozen
 ) -> str:
     """The page's HTML.
 
@@ -70,7 +71,7 @@ def render_video_page(
         sampling: which frames were looked at, in words.
         back: relative path of the index page.
         point: the operating point in force.
-        prevalence: shares of fakes before the video was looked at, for which the page says what is after.
+        config: the pages' section: shares of fakes among all videos, and whether frames are shown.
     """
     video, validated_on = case.video, point.validated_on if point else None
     return html.render_page(
@@ -83,10 +84,11 @@ def render_video_page(
         timelines=[_timeline(track, case, smooth_seconds) for track in case.tracks],
         segments=case.segments,
         pictures=case.pictures,
+        pictured=config.pictured_frames > 0,
         unseen=list_unseen(case, keep, sampling),
         record=list_record(video),
         unproven=point.unproven if point else "",
-        finding=findings.describe_ratio(video, prevalence),
+        finding=findings.describe_ratio(video, config.prevalence),
         propositions=findings.PROPOSITIONS,
         rates=findings.describe_error_rates(point.measured) if point and point.measured else [],
         rates_note=point.measured.note if point and point.measured else None,

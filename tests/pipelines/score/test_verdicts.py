@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -42,11 +43,13 @@ def archive(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def score(archive: Path, bundle: str, output: Path, **scoring: Any) -> Path:
+def score(
+    archive: Path, bundle: str, output: Path, report: dict[str, Any] | None = None, **scoring: Any
+) -> Path:
     values = {
         "input": str(archive), "output": str(output), "bundle": bundle, "max_failed": 1.0,
         "sampling": {"every_n": 10}, "detector": {"name": "haar", "keep": "all"}, "scoring": scoring,
-        "report": {"heat_maps": False, "frames": 0},
+        "report": report or {"heat_maps": False, "frames": 0},
     }  # fmt: skip
     pipeline.run(ScoreJobConfig.model_validate(values))
     return output
@@ -132,6 +135,40 @@ def test_an_output_of_before_likelihood_ratios_gets_them_and_is_not_mixed_with_n
     assert read(old, "video_scores")["no_ratio"].notna().any()
     with pytest.raises(UsageError, match=r"earlier version, whose rows have no likelihood ratio.*verdicts"):
         score(archive, bundle, earlier, keep_crops=True)
+
+
+def test_without_faces_no_picture_of_anybody_is_in_an_output(
+    scored: Path, archive: Path, bundle: str, tmp_path: Path
+) -> None:
+    def list_pictures(output: Path) -> list[str]:
+        files = [path.name for path in output.rglob("*") if path.suffix in (".jpg", ".png", ".webp")]
+        tables_ = [path.name for path in output.rglob("*.parquet") if read_pictures(path)]
+        pages = [path.name for path in output.rglob("*.html") if "data:image" in path.read_text()]
+        return files + tables_ + pages
+
+    def read_pictures(path: Path) -> bool:
+        table = pq.read_table(path)
+        kinds = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+        return any(table[name].null_count < len(table) for name in kinds)
+
+    assert list_pictures(scored)  # what is looked for is found where there is any
+    without = {"faces": False, "frames": 2, "heat_maps": True}
+    whole = score(archive, bundle, tmp_path / "whole", report=without)
+    remade = remake(scored, tmp_path / "remade", report={"faces": False})
+    again = remake(whole, tmp_path / "again")
+    for output in (whole, remade, again):
+        assert list_pictures(output) == [] and (output / "report.html").exists()
+        pd.testing.assert_frame_equal(
+            read(output, "face_scores").drop(columns="config_sha256"),
+            read(scored, "face_scores").drop(columns="config_sha256"),
+        )
+        assert json.loads((output / "_config.json").read_text())["report"] == {"faces": False}
+    page = next((whole / "video_pages").glob("*.html")).read_text()
+    assert "None are shown: this output was made without them." in page
+    with pytest.raises(UsageError, match="holds rows of another configuration"):
+        score(archive, bundle, whole)
+    with pytest.raises(ValueError, match="keeps pictures of faces"):
+        score(archive, bundle, tmp_path / "kept", report=without, keep_crops=True)
 
 
 def test_a_bundle_of_another_network_is_refused(scored: Path, tmp_path: Path) -> None:

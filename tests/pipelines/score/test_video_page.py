@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from deepfake.config import ReportConfig
 from deepfake.model.thresholds import OperatingPoint
 from deepfake.model.validation_data import ValidationData
 from deepfake.model.verdicts import VerdictRule
@@ -133,7 +134,9 @@ def test_without_proof_the_page_says_why_and_calls_nothing_fake(tmp_path: Path) 
 def test_the_ratio_is_worded_for_both_propositions_and_beside_the_verdict(
     given: dict[str, Any], words: list[str], not_there: str
 ) -> None:
-    page = video_page.render_video_page(case(**given), 0.0, "all", "x", "y", prevalence=[0.01])
+    page = video_page.render_video_page(
+        case(**given), 0.0, "all", "x", "y", config=ReportConfig(prevalence=[0.01])
+    )
     section = page[page.index('id="finding"') : page.index('id="rests"')]
     assert all(one in section for one in words) and not_there not in section
     if given["log10_lr"] == 1.15:  # 0.01 / 0.99 * 14.1
