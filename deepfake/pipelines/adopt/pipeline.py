@@ -14,6 +14,7 @@ from deepfake.crops import dataset, reader
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
 from deepfake.io import lock
+from deepfake.io.parts import read_output_manifest
 from deepfake.io.run_record import parse_section
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
@@ -28,6 +29,7 @@ from deepfake.model.bundle import (
     serialise_network,
     write_bundle,
 )
+from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
 from deepfake.training import validation
@@ -156,6 +158,7 @@ def _calibrate_bundle(
     return {
         **_read_cut(crops, config),
         "crops_config_sha256": crops.config.get("config_sha256"),
+        "validated_on": describe_validation(faces, crops.table, read_output_manifest(crops.uri, storage)),
         "training": {
             "identities": {**bundle.info.training.get("identities", {}), "val": people},
             "config": {"training": {"val_split": config.split}},

@@ -71,6 +71,8 @@ def test_it_is_calibrated_like_a_trained_one_and_evaluated(kind: str, crops: Pat
     assert info.detector is not None and info.detector.name == "haar"
     assert info.adopted is not None and info.adopted["file"] == path.name
     assert len(info.read_identities()["val"]) == 50
+    assert info.validated_on is not None
+    assert (info.validated_on.real_videos, info.validated_on.fake_videos) == (25, 25)
 
     found = pd.read_parquet(output / "validation_scores.parquet").set_index("video_id")
     stored = pd.read_parquet(crops).query("split == 'val'").set_index("video_id").loc[found.index]
