@@ -104,12 +104,15 @@ class LocalFile:
         """See ``LockStore``."""
         if before is None:
             return self._create(data)
-        with self._alone(before) as file:
-            if file is None:
-                return False
-            file.write(data)
-            file.truncate()
-            os.fsync(file.fileno())
+        try:
+            with self._alone(before) as file:
+                if file is None:
+                    return False
+                file.write(data)
+                file.truncate()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._refuse(error) from error
         return True
 
     def _create(self, data: bytes) -> bool:
@@ -120,11 +123,16 @@ class LocalFile:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise UsageError(f"{self.path.parent}: may not be written ({error.strerror})") from None
-            self.path.unlink(missing_ok=True)
-            raise JobError(f"{self.path}: cannot be written ({error.strerror})") from error
+            refusal = self._refuse(error)
+            if isinstance(refusal, JobError):
+                self.path.unlink(missing_ok=True)
+            raise refusal from error
         return True
+
+    def _refuse(self, error: OSError) -> UsageError | JobError:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return UsageError(f"{self.path.parent}: may not be written ({error.strerror})")
+        return JobError(f"{self.path}: cannot be written ({error.strerror})")
 
     def remove(self, before: LockContent) -> None:
         """See ``LockStore``."""
@@ -263,9 +271,12 @@ class Lock:
 
     def release(self) -> None:
         """Remove the lock, if it is still this process's."""
-        found = self.place.read()
-        if found is not None and found.content.get("owner") == self.owner:
-            self.place.remove(found)
+        try:
+            found = self.place.read()
+            if found is not None and found.content.get("owner") == self.owner:
+                self.place.remove(found)
+        except OSError as error:  # a read-only disk, say; without beats it holds nobody up
+            log.warning("%s: stays: %s", self.uri, error)
 
     def _mine(self) -> LockContent:
         found = self.place.read()

@@ -388,8 +388,9 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"{folder}: cannot be a folder, since a file is in its place") from None
-    except PermissionError:
-        raise UsageError(f"{folder}: this folder may not be made here (permission denied)") from None
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        raise UsageError(f"{folder}: this folder may not be made here ({words})") from None
 
 
 @contextmanager
@@ -406,6 +407,10 @@ def _replacing(target: Path) -> Iterator[Path]:
             raise JobError(
                 f"{target}: no space is left there; free some, and run the same command again to go on"
             ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            words = f"{target}: may not be written ({(error.strerror or str(error)).lower()})"
+            raise JobError(f"{words}; once it may, run the same command again to go on") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that has become read-only
+            temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 from deepfake.errors import JobError, UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
+from tests.disks import forbid_writing, mount_disk
 
 ATOMIC = ["local", pytest.param("seaweedfs", marks=pytest.mark.s3)]  # moto looks, then writes
 
@@ -226,3 +227,23 @@ def test_a_job_that_was_taken_for_dead_learns_it_and_leaves_the_others_lock(tmp_
         with pytest.raises(JobError, match="taken this output over"):
             mine.check()
     assert json.loads((tmp_path / lock.FILE).read_text())["owner"] == "other"
+
+
+def test_an_output_that_may_only_be_read_is_refused_and_one_that_becomes_so_ends_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Storage()
+    with mount_disk(tmp_path / "disk", 4) as disk:
+        (disk / "dead").mkdir()
+        (disk / "dead" / lock.FILE).write_text('{"owner": "x", "host": "elsewhere", "pid": 1}')
+        with lock.hold(str(disk / "out"), storage):
+            forbid_writing(disk)
+            with pytest.raises(JobError, match=r"out/a\.json: may not be written \(read-only"):
+                storage.write_text(str(disk / "out" / "a.json"), "{}")
+        assert f"{lock.FILE}: stays" in caplog.text
+        for folder, words in (("other", "may not be made here"), ("dead", "may not be written")):
+            with (
+                pytest.raises(UsageError, match=words),
+                lock.hold(str(disk / folder), storage, pause=lambda _: None),
+            ):
+                pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
 from deepfake.video.source import VideoSource, open_video, read_whole
 from tests.clips import decode_everything, write_clip
+from tests.disks import mount_disk
 
 SPARSE = SamplingConfig(policy="count", count=3)
 DENSE = SamplingConfig(every_n=1)
@@ -150,16 +150,9 @@ def test_an_object_replaced_while_parts_of_it_are_read_is_unreadable(clip: Path,
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """16 MiB for temporary files, as a disk of its own."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    try:
-        command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not mount a disk")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mount_disk(tmp_path / "small", 16) as folder:
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
 
 
 def test_what_is_fetched_whole_leaves_as_much_room_as_it_takes(
