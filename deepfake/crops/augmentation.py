@@ -143,7 +143,7 @@ def cut_window(
 
 
 def place_window(changes: DrawnChanges, size: int, framing: Framing) -> tuple[np.ndarray, float]:
-    """Centre ``(2,)`` and side of a window, in the picture's pixels; see ``cut_window``."""
+    """Centre ``(2,) float64`` and side of a window, in the picture's pixels; see ``cut_window``."""
     turn = np.deg2rad(changes.degrees)
     extent = float(abs(np.cos(turn)) + abs(np.sin(turn)))  # of the turned window, in its sides
     low, high = np.array(framing.room[:2]), np.array(framing.room[2:])

@@ -12,7 +12,7 @@ from deepfake.crops.sandbox import PROGRAM, IsolatedExtractor
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.temporary import make_temporary_folder
-from deepfake.video import made_clip
+from deepfake.video import sample_clip
 
 
 def explain_failure(config: ExtractConfig, storage: Storage, program: Sequence[str] = PROGRAM) -> str | None:
@@ -21,7 +21,7 @@ def explain_failure(config: ExtractConfig, storage: Storage, program: Sequence[s
     try:
         with make_temporary_folder() as folder:
             clip = Path(folder, "canary.mp4")
-            made_clip.write_clip(clip)
+            sample_clip.write_clip(clip)
             video = extractor.extract({"video_id": clip.name, "uri": str(clip), "label": None}).video
     finally:
         extractor.close()

@@ -33,7 +33,7 @@ from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
-from deepfake.video.made_clip import write_clip
+from deepfake.video.sample_clip import write_clip
 
 FORKS = sys.platform == "linux"
 # linux/prctl.h

@@ -119,5 +119,6 @@ def list_normal_forms(folder: str) -> dict[str, str]:
 
 
 def log_unlisted(error: OSError) -> None:
+    """Warn of a folder that is left out, unless it is simply gone."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         log.warning("%s: left out of the listing: %s", error.filename, error.strerror)

@@ -30,8 +30,8 @@ from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import bundle, inference, keras_runtime
+from deepfake.model.initialisation import build_starting_network
 from deepfake.model.network import copy_for_inference
-from deepfake.model.starting_point import build_starting_network
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks, rank_epoch

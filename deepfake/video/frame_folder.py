@@ -70,7 +70,7 @@ class FrameFolder(VideoFile):
         return self._places[chosen[choose_frames(self.times[chosen], self.keyframes[chosen], config)]]
 
     def decode_frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Frame]:
-        """The frames with these indices in the video, in order; one that is damaged is left out."""
+        """The frames with these indices ``(k,)`` in the video, in order; one that is damaged is left out."""
         for position in np.flatnonzero(np.isin(self._places, np.asarray(indices, np.int64))).tolist():
             self._check_time()
             self._asked += 1

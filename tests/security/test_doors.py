@@ -44,7 +44,7 @@ ALLOWED = {
     "deepfake/video/image.py Image.open": "the one that reads pictures, as the decoder does",
     "deepfake/video/image.py cv2.imdecode": "the same",
     "deepfake/video/image.py pi_heif.open_heif": "the same",
-    "deepfake/video/made_clip.py av.open": "writes",
+    "deepfake/video/sample_clip.py av.open": "writes",
     "deepfake/video/transcoding.py av.open": "writes",
     "deepfake/report/images.py cv2.imdecode": "stored crops, by their header, and what was encoded here",
     "deepfake/pipelines/benchmark/baselines.py av.open": "what other people write",

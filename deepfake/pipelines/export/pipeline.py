@@ -85,7 +85,7 @@ def choose_comparison_crops(config: ExportJobConfig, storage: Storage) -> tuple[
 
 
 def compare(bundle: Bundle, run: export.Run, crops: np.ndarray) -> dict[str, float]:
-    """The largest difference of a score, and both rates, one crop at a time in turn."""
+    """The largest difference of a score of crops ``(n, 224, 224, 3) uint8``, and both rates, in turn."""
     run(crops[:1]), bundle.score(crops[:1])  # what is made at the first call is no crop's cost
     ours, theirs = np.empty(len(crops)), np.empty(len(crops))
     seconds = [0.0, 0.0]

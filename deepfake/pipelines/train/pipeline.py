@@ -44,8 +44,8 @@ from deepfake.io.uri import join, make_absolute
 from deepfake.model import bundle, keras_runtime, model_card
 from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
+from deepfake.model.initialisation import read_starting_bundle
 from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
-from deepfake.model.starting_point import read_starting_bundle
 from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome, StageSeconds

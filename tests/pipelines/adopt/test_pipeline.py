@@ -23,7 +23,7 @@ from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import foreign, inference
 from deepfake.model.bundle import GRAPH_FILE, Bundle, serialise_network
-from deepfake.model.starting_point import read_starting_bundle
+from deepfake.model.initialisation import read_starting_bundle
 from deepfake.model.verdicts import explain_unproven
 from deepfake.pipelines.adopt import pipeline
 from deepfake.pipelines.evaluate import pipeline as evaluate

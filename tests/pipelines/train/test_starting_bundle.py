@@ -14,8 +14,8 @@ from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import Bundle, read_bundle_info
+from deepfake.model.initialisation import build_starting_network
 from deepfake.model.network import list_weights
-from deepfake.model.starting_point import build_starting_network
 from deepfake.pipelines.train.pipeline import run
 from tests.small_bundle import save_untrained
 from tests.small_network import make_small_model

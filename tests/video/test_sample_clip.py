@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake.video import made_clip
+from deepfake.video import sample_clip
 from tests.clips import decode_everything
 
 
 def test_it_is_a_second_of_a_grey_ramp_that_moves_by_a_pixel_a_frame(tmp_path: Path) -> None:
-    made_clip.write_clip(tmp_path / "clip.mp4")
+    sample_clip.write_clip(tmp_path / "clip.mp4")
     frames = decode_everything(tmp_path / "clip.mp4")
     assert len(frames) == 25
     for i, frame in enumerate(frames):
