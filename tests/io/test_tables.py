@@ -129,6 +129,12 @@ def test_a_table_that_other_software_wrote_is_read_if_its_columns_fit(tmp_path: 
     extra = table.append_column("comment", pa.array(["x"]))
     pq.write_table(extra, tmp_path / "t.parquet")
     assert _read(tmp_path / "t.parquet", "catalog", ["video_id"]).to_pylist() == [{"video_id": "a"}]
+    pq.write_table(table.drop_columns(["groups"]), tmp_path / "t.parquet")
+    assert (
+        _read(tmp_path / "t.parquet", "catalog")
+        .drop_columns(["groups"])
+        .equals(table.drop_columns(["groups"]))
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet at all", None])

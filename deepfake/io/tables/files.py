@@ -161,8 +161,10 @@ def check_file(path: str, file_schema: pa.Schema, name: str) -> None:
 
 
 def _list_later(version: str | None) -> frozenset[str]:
-    """Columns that came after a file was written."""
-    return frozenset().union(*(names for since, names in ADDED.items() if version and since > int(version)))
+    """Columns that a file need not have: those that came after it was written, or that others cannot know."""
+    return frozenset().union(
+        *(names for since, names in ADDED.items() if version is None or since > int(version))
+    )
 
 
 def add_later_columns(name: str, table: pa.Table, columns: Sequence[str] | None = None) -> pa.Table:
