@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -316,8 +317,11 @@ class Storage:
         """Remove a file or a whole folder; absent is fine."""
         with self._reaching(uri) as (filesystem, path):
             if split_uri(uri)[0] == "file":
-                if filesystem.exists(path):
-                    filesystem.rm(path, recursive=True)
+                # Not filesystem.rm, which asks for the working directory: a submitted job may have lost it.
+                if Path(path).is_dir() and not Path(path).is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    Path(path).unlink(missing_ok=True)
                 return
             # Not filesystem.rm, which takes [, ? and * in names for patterns.
             keys = sorted(key.partition("/")[2] for key in filesystem.find(path))

@@ -355,3 +355,15 @@ def test_nothing_is_left_in_the_temporary_folder_after_an_upload(s3_root, storag
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     storage.write_bytes(join(s3_root, "x"), b"1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_removed_though_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "out/_work").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    Storage().remove(str(tmp_path / "out/_work"))
+    Storage().remove(str(tmp_path / "out/absent"))
+    assert list((tmp_path / "out").iterdir()) == []
