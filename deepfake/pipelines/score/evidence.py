@@ -13,6 +13,7 @@ import numpy as np
 from deepfake.crops import pictures
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import get_extractor
+from deepfake.execution.process import fit_to_machine
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.report import images
@@ -59,7 +60,8 @@ def show_faces(video: Row, faces: Sequence[Row], extraction: ExtractConfig, stor
     """The pictures of some faces of one video; without those that cannot be had any more."""
     if not faces:
         return []
-    found = get_extractor(extraction, storage).show(video, faces, FRAME_SIDE)
+    # The very configuration that crops were cut with, so that a worker's server of then serves again.
+    found = get_extractor(fit_to_machine(extraction), storage).show(video, faces, FRAME_SIDE)
     if found.video["status"] != Status.OK:
         words = "%s: its frames cannot be shown: %s"
         log.warning(words, video["video_id"], found.video["status_detail"])
