@@ -152,7 +152,7 @@ def select_relabelled(rows: pa.Table, listed: pa.Table) -> pa.Table:
     Both have a row a video.
     """
     place = pc.index_in(rows["video_id"], listed["video_id"])
-    differs = pa.chunked_array([pa.array([False]).take(pa.array([0] * len(rows), pa.int8()))])
+    differs = pa.array([False] * len(rows), pa.bool_())
     for name in PROVENANCE_COLUMNS:
         said, new = rows[name], listed[name].take(place)
         other = pc.or_(pc.fill_null(pc.not_equal(said, new), False), pc.xor(said.is_null(), new.is_null()))
