@@ -22,6 +22,7 @@ FIGURES = {
         {"a": metrics.make_reliability_bins(LABELS, SCORES)}, theme
     ),
     "confusion": lambda theme: plots.draw_confusion({"tn": 3, "fp": 0, "fn": 1, "tp": 2}, theme, "videos"),
+    "tippett": lambda theme: plots.draw_tippett(LABELS, 4 * SCORES - 2, theme),
 }
 
 
@@ -75,6 +76,15 @@ def test_plots_drawn_by_several_threads_do_not_disturb_each_other() -> None:
 
 def test_a_class_without_items_leaves_an_empty_histogram() -> None:
     plots.render_png(plots.draw_histogram(np.ones(3), np.array([0.1, 0.2, 0.3]), 0.5, plots.LIGHT, "videos"))
+
+
+def test_a_tippett_plot_falls_behind_each_ratio_of_its_class() -> None:
+    figure = plots.draw_tippett(LABELS, np.array([-1.0, 0.5, 0.5, 0.5, 1.0, 2.0]), plots.LIGHT)
+    real, fake = figure.axes[0].lines[:2]
+    assert real.get_xdata() == pytest.approx([-1.1, -1.0, 0.5, 0.5, 2.1])
+    assert real.get_ydata() == pytest.approx([1, 1, 2 / 3, 2 / 3, 0])
+    assert fake.get_ydata() == pytest.approx([1, 1, 2 / 3, 1 / 3, 0])
+    plots.render_png(plots.draw_tippett(np.ones(1), np.array([0.3]), plots.LIGHT))
 
 
 def test_a_sweep_shows_each_kind_from_unchanged_to_worst_and_bears_a_missing_auc() -> None:

@@ -45,6 +45,11 @@ def test_abstention_and_calibration_of_validation_are_tried_too() -> None:
     method = f"calibrated ({chosen.calibration.method})"
     assert [row["name"] for row in found.calibration] == ["score", method]
     assert found.calibration[1]["log_loss"] < found.calibration[0]["log_loss"]
+    ratio, ratios = found.likelihood_ratio, found.log_ratios
+    assert ratio is not None and ratios is not None and 0 < ratio["cllr_min"] <= ratio["cllr"]
+    assert ratio["misleading_reals"] == (ratios[LABELS == 0] > 0).sum() > 0
+    assert ratio["misleading_fakes"] == (ratios[LABELS == 1] < 0).sum() > 0
+    assert "log_ratios" not in found.as_json()
     assert found.probabilities is not None and found.probabilities.shape == (VIDEOS,)
     assert "probabilities" not in found.as_json()
 
