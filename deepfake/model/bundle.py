@@ -157,9 +157,9 @@ class Bundle:
         return cls(info, network_file, uri, batch_size, megabytes)
 
     @classmethod
-    def around(cls, network: Any, model_sha256: str, uri: str) -> Self:
+    def around(cls, network: Any, model_sha256: str, uri: str, batch_size: int = 32) -> Self:
         """A network that was just made, before there is a bundle of it."""
-        made = cls(BundleInfo(model_sha256=model_sha256, threshold=0.5), b"", uri)
+        made = cls(BundleInfo(model_sha256=model_sha256, threshold=0.5), b"", uri, batch_size)
         made.network = network
         return made
 

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -146,22 +146,21 @@ def make_probes() -> np.ndarray:
     return np.stack(made)
 
 
-def export_beside(network: Any, model_sha256: str, uri: str, storage: Storage) -> dict[str, str]:
+def export_beside(bundle: Bundle, storage: Storage) -> dict[str, str]:
     """Export a network into its bundle's folder; sha256 by name, for ``bundle.json``.
 
     Nothing where OpenVINO is not installed or scores otherwise.
     """
     if importlib.util.find_spec("openvino") is None:
         return {}
-    bundle = Bundle.around(network, model_sha256, uri)
     with keras_runtime.exact_float32():
         graph = export_openvino(bundle)
         difference = _measure_difference(bundle, graph)
     if difference > TOLERANCE:
         log.warning("OpenVINO's scores differ from TensorFlow's by up to %.2g: not exported", difference)
         return {}
-    name = name_export(model_sha256)
-    storage.write_bytes(join(uri, FOLDER, f"{name}.zip"), graph)
+    name = name_export(bundle.info.model_sha256)
+    storage.write_bytes(join(bundle.uri, FOLDER, f"{name}.zip"), graph)
     return {name: hashlib.sha256(graph).hexdigest()}
 
 

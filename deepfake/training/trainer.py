@@ -12,13 +12,12 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import ray.train
 
 from deepfake import metrics
 from deepfake.config import AugmentConfig, CropConfig, TrainJobConfig
@@ -44,7 +43,6 @@ from deepfake.training.learner import Learner, assign_weights
 from deepfake.training.ray_train import FAILED, find_own_share
 from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
-from deepfake.training.step import ScoreStep
 from deepfake.training.validation import measure_evenly
 
 log = logging.getLogger(__name__)
@@ -79,6 +77,8 @@ class PhaseState(NamedTuple):
 
 def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Ray Train's entry: train, and on rank 0 save the network; returns what the driver needs."""
+    import ray.train
+
     configure_logging()
     context = ray.train.get_context()
     task: TrainingTask = settings["task"]
@@ -128,6 +128,8 @@ def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str
 
 def report_epoch(trainer: Trainer, row: Mapping[str, Any]) -> None:
     """Hand Ray Train the epoch's checkpoint; all workers wait here for each other."""
+    import ray.train
+
     name = checkpoint.name_epoch(row["epoch"])
     if trainer.collective.rank != 0:
         ray.train.report(dict(row), checkpoint_dir_name=name)
@@ -291,13 +293,13 @@ class Trainer:
         row["val_seconds"] = time.monotonic() - started
         return row
 
-    def _score_validation(self, step: ScoreStep) -> np.ndarray:
+    def _score_validation(self, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Scores ``(n_val,) float64`` of all validation crops, in plan order, the same on every worker."""
         plan = self.validation
         share = plan.cut_stretch(self.collective.rank, self.collective.world, _VALIDATION_BATCH)
         scores = np.zeros(len(plan), np.float32)
         for batch in self._stream(self.task.val, plan, share, 0, None):
-            scores[batch.positions] = step(batch.crops)
+            scores[batch.positions] = score(batch.crops)
         return self.collective.sum(scores).astype(np.float64)
 
     def _plan_epoch(self, epoch: int) -> EpochPlan:
@@ -351,17 +353,17 @@ class Trainer:
             network = self.phase_state.learner.network
         assign_weights(network, self.best_weights)
         network = copy_for_inference(network)
+        is_first, output = self.collective.rank == 0, self.task.config.output
+        content = bundle.serialise_network(network) if is_first else b""
+        digest = hashlib.sha256(content).hexdigest()
+        made = bundle.Bundle.around(network, digest, output, _VALIDATION_BATCH)
         with keras_runtime.exact_float32():
-            scores = self._score_validation(ScoreStep(network))
+            scores = self._score_validation(made.score)
         result: dict[str, Any] = {"history": self.state.history, "best_epoch": self.state.best_epoch}
-        if self.collective.rank == 0:
-            content = bundle.serialise_network(network)
-            self.storage.write_bytes(join(self.task.config.output, bundle.MODEL_FILE), content)
-            digest = hashlib.sha256(content).hexdigest()
+        if is_first:
+            self.storage.write_bytes(join(output, bundle.MODEL_FILE), content)
             result["model_sha256"] = digest
-            result["runtimes"] = inference.export_beside(
-                network, digest, self.task.config.output, self.storage
-            )
+            result["runtimes"] = inference.export_beside(made, self.storage)
             result["val_scores"] = scores.tolist()
         return result
 

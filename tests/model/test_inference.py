@@ -138,7 +138,7 @@ def test_a_bundle_carries_the_network_that_training_exported_and_a_start_exports
     folder = str(tmp_path / "model")
     shutil.copytree(uri, folder)
     loaded = Bundle.load(folder)
-    runtimes = inference.export_beside(loaded.network, loaded.info.model_sha256, folder, Storage())
+    runtimes = inference.export_beside(loaded, Storage())
     write_bundle(folder, Storage(), loaded.info.model_copy(update={"runtimes": runtimes}))
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(inference, "export_openvino", None)  # another export would fail

@@ -111,7 +111,8 @@ def _make_bundle(
     else:
         network = foreign.wrap_keras(data, where, config.foreign, megabytes)
         content, name = serialise_network(network), MODEL_FILE
-        runtimes = inference.export_beside(network, hashlib.sha256(content).hexdigest(), output, storage)
+        made = Bundle.around(network, hashlib.sha256(content).hexdigest(), output)
+        runtimes = inference.export_beside(made, storage)
     storage.write_bytes(join(output, name), content)
     said = config.foreign.model_dump(mode="json")
     info = BundleInfo(

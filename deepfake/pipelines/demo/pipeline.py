@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from deepfake.config import DemoJobConfig
@@ -15,8 +18,17 @@ from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.outcome import Outcome
 from deepfake.pipelines.demo.dataset import DISCLAIMER, Summary, make_archive, make_dataset
-from deepfake.pipelines.demo.tour import Step, format_command, list_steps, locate_archive, locate_data
+from deepfake.pipelines.demo.tour import (
+    Step,
+    format_command,
+    list_groups,
+    list_steps,
+    locate_archive,
+    locate_data,
+)
 
+FPS = 15  # of its clips, as of a cheap camera: fewer frames to make, and to decode, for as many crops
+LOOK_SECONDS = 0.2  # how often the words of a job that runs beside another are looked for
 JOBS = Path(__file__).resolve().parents[3] / "jobs"  # of the repository; not there where a wheel is installed
 
 
@@ -44,46 +56,91 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
     seconds: dict[str, str] = {}
     started = time.monotonic()
     _print_heading(1, len(tour) + 1, f"data: {DISCLAIMER}")
-    data = make_dataset(locate_data(config.output), config.seed, identities_per_person=config.identities)
+    data = make_dataset(
+        locate_data(config.output), config.seed, identities_per_person=config.identities, fps=FPS
+    )
     _print_data(data)
     make_archive(locate_archive(config.output), _list_held_out(data))
     seconds["data"] = f"{time.monotonic() - started:.0f} s"
 
-    for number, (step, command) in enumerate(zip(tour, commands, strict=True), start=2):
+    waiting = iter(zip(range(2, len(tour) + 2), tour, commands, strict=True))
+    for group in list_groups(tour):
+        some = list(islice(waiting, len(group)))
         started = time.monotonic()
-        _print_heading(number, len(tour) + 1, f"{step.name}: {step.says}")
-        print(f"$ {format_command(command)}", flush=True)
-        status = run_command(command)
-        if status != 0:
-            print(f"\n{step.name} ended with exit status {status}; the demo stops here", file=sys.stderr)
-            raise SystemExit(status)
-        seconds[step.name] = f"{time.monotonic() - started:.0f} s"
+        with start_jobs([command for _, _, command in some]) as jobs:
+            for (number, step, command), job in zip(some, jobs, strict=True):
+                began = ", begun with the one before" if step.beside else ""
+                _print_heading(number, len(tour) + 1, f"{step.name}: {step.says}{began}")
+                print(f"$ {format_command(command)}", flush=True)
+                status = job.finish()
+                if status != 0:
+                    said = f"\n{step.name} ended with exit status {status}; the demo stops here"
+                    print(said, file=sys.stderr)
+                    raise SystemExit(status)
+                seconds[step.name] = f"{time.monotonic() - started:.0f} s"
     print(f"\n{DISCLAIMER}")
     found = [str(Path(config.output, name)) for step in tour for name in step.look_at]
     return Outcome({"took": seconds}, look_at=found)
 
 
-def run_command(command: Sequence[str]) -> int:
-    """Run one job with its output going where ours goes; its exit status. A stop is passed on to it once."""
-    # A stop while the job is being started would otherwise leave a process that nobody knows.
+class Job:
+    """A job's process. What it says is shown at once, or by ``finish`` where it runs beside another."""
+
+    def __init__(self, command: Sequence[str], beside: bool) -> None:
+        self._said = tempfile.TemporaryFile() if beside else None  # noqa: SIM115 - finish() closes it
+        errors = subprocess.STDOUT if beside else None
+        self.process = subprocess.Popen(command, process_group=0, stdout=self._said, stderr=errors)
+
+    def finish(self) -> int:
+        """Wait for its end, and show what it says; its exit status."""
+        if self._said is None:
+            return self.process.wait()
+        with self._said:
+            shown, ended = 0, False
+            while not ended:
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(LOOK_SECONDS)
+                    ended = True  # all that it said is there
+                # at a place of our own: the file's position is that of the job's next word
+                while text := os.pread(self._said.fileno(), 2**16, shown):
+                    shown += len(text)
+                    sys.stdout.buffer.write(text)
+                sys.stdout.flush()
+        return self.process.returncode
+
+
+@contextmanager
+def start_jobs(commands: Sequence[Sequence[str]]) -> Iterator[list[Job]]:
+    """Jobs that run at the same time; the first speaks at once.
+
+    A stop is passed on to each once. Whoever still runs at the end of the block is stopped, and waited for.
+    """
+    # A stop while a job is being started would otherwise leave a process that nobody knows.
     came: list[int] = []
     before = {
         signum: signal.signal(signum, lambda number, _: came.append(number))
         for signum in (signal.SIGINT, signal.SIGTERM)
     }
+    jobs: list[Job] = []
     try:
-        child = subprocess.Popen(command, process_group=0)
+        for command in commands:
+            jobs.append(Job(command, beside=bool(jobs)))
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-    with child:
-        try:
-            if came:
-                raise Stopped(came[0])
-            return child.wait()
-        except Stopped as stop:
-            child.send_signal(stop.signum)
-            raise
+    ends_by = signal.SIGTERM
+    try:
+        if came:
+            raise Stopped(came[0])
+        yield jobs
+    except Stopped as stop:
+        ends_by = signal.Signals(stop.signum)
+        raise
+    finally:
+        for job in jobs:
+            job.process.send_signal(ends_by)  # nothing where it has ended
+        for job in jobs:
+            job.process.wait()
 
 
 def _print_heading(number: int, of: int, text: str) -> None:

@@ -18,6 +18,7 @@ class Step:
     says: str
     arguments: tuple[str, ...]
     look_at: tuple[str, ...]  # relative to the demo's output
+    beside: bool = False  # it needs nothing of the job before it, and runs at the same time
 
     def make_command(self, python: str, jobs: str | None) -> list[str]:
         """The command, with the interpreter and any folder of the jobs as the user would write them."""
@@ -66,6 +67,7 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
             f"a network from random weights, {config.epochs} short epochs",
             _make_options({"input": crops, "output": model, **recipe}),
             ("model/plots/accuracy.png", "model/plots/loss.png"),
+            beside=True,
         ),
         Step(
             "evaluate",
@@ -80,8 +82,17 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
             "an unlabelled archive, with a picture that shows nobody and a file that is no video",
             _make_options({"input": archive, "bundle": model, "output": scores, "max-failed": 0.2, **title}),
             ("scores/report.html", "scores/video_scores.csv"),
+            beside=True,
         ),
     ]
+
+
+def list_groups(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps in order, those together that run at the same time."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        groups[-1:] = [[*groups[-1], step]] if step.beside else [*groups[-1:], [step]]
+    return groups
 
 
 def format_command(command: Sequence[str]) -> str:

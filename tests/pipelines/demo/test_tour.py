@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -49,19 +51,21 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     made = Summary(ffpp_small, ffpp_small / "splits", originals=6, fakes=6, bytes=1, reused=True)
-    ran: list[str] = []
 
-    def fails_in_training(command: list[str]) -> int:
-        ran.append(Path(command[1]).name)
-        return 3 if "train.py" in command[1] else 0
+    def fails_in_training(step: tour.Step, *_: object) -> list[str]:
+        return [
+            sys.executable,
+            "-c",
+            f"print('ran {step.name}'); raise SystemExit({3 * (step.name == 'train')})",
+        ]
 
     monkeypatch.setattr(pipeline, "make_dataset", lambda *_, **__: made)
-    monkeypatch.setattr(pipeline, "run_command", fails_in_training)
+    monkeypatch.setattr(tour.Step, "make_command", fails_in_training)
     with pytest.raises(SystemExit) as stopped:
         pipeline.run(config.DemoJobConfig(output=str(tmp_path)))
     assert stopped.value.code == 3
-    assert ran == ["preprocess.py", "leakcheck.py", "train.py"]
     out, err = capfd.readouterr()
+    assert re.findall(r"^ran (.+)", out, re.MULTILINE) == ["preprocess", "leakcheck", "train"]
     assert "train ended with exit status 3" in err
     assert "mean nothing about real deepfakes" in out
 
@@ -74,6 +78,7 @@ def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch,
     arriving.setblocking(False)
     monkeypatch.setattr(pipeline.subprocess, "Popen", _Recorded)
     monkeypatch.setattr(_Recorded, "lasts_until", signals if starting else None)
+    monkeypatch.setattr(_Recorded, "made", [], raising=False)
 
     def stop(signum: int, _frame: object) -> None:
         raise Stopped(signum)
@@ -81,22 +86,52 @@ def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch,
     before = signal.signal(signal.SIGTERM, stop)
     told = signal.set_wakeup_fd(arriving.fileno())
     try:
-        with signals, arriving, pytest.raises(Stopped):
-            pipeline.run_command([sys.executable, "-c", child])
+        with (
+            signals,
+            arriving,
+            pytest.raises(Stopped),
+            pipeline.start_jobs([[sys.executable, "-c", child]] * 2) as jobs,
+        ):
+            jobs[0].finish()
     finally:
         signal.set_wakeup_fd(told)
         signal.signal(signal.SIGTERM, before)
-    assert _Recorded.made[-1].returncode == -signal.SIGTERM
+    assert [process.returncode for process in _Recorded.made] == [-signal.SIGTERM] * 2
+
+
+def test_jobs_that_run_at_the_same_time_speak_in_turn(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = (
+        "import sys, time, pathlib\nwhile not pathlib.Path('second').exists(): time.sleep(0.01)\nprint('1')"
+    )
+    second = (
+        "import pathlib, sys; print('2 says', flush=True); print('2 warns', file=sys.stderr, flush=True); "
+        "pathlib.Path('second').touch(); print('2' * 200_000); sys.exit(4)"
+    )
+    with (
+        contextlib.chdir(tmp_path),
+        pipeline.start_jobs([[sys.executable, "-c", code] for code in (first, second)]) as jobs,
+    ):
+        assert [job.finish() for job in jobs] == [0, 4]
+    assert capfd.readouterr().out.splitlines() == ["1", "2 says", "2 warns", "2" * 200_000]
+
+
+def test_a_job_that_still_runs_when_another_has_failed_is_stopped() -> None:
+    waits = [sys.executable, "-c", "import signal; signal.pause()"]
+    with pytest.raises(SystemExit), pipeline.start_jobs([[sys.executable, "-c", ""], waits]) as jobs:
+        raise SystemExit(jobs[0].finish())
+    assert jobs[1].process.returncode == -signal.SIGTERM
 
 
 class _Recorded(subprocess.Popen[bytes]):
     """A process that can be looked at after it ended; being started may last until a signal arrives."""
 
-    made: ClassVar[list[_Recorded]] = []
+    made: ClassVar[list[_Recorded]]
     lasts_until: ClassVar[socket.socket | None] = None
 
-    def __init__(self, command: list[str], process_group: int) -> None:
-        super().__init__(command, process_group=process_group)
+    def __init__(self, command: list[str], **options: Any) -> None:
+        super().__init__(command, **options)
         self.made.append(self)
         if self.lasts_until:
             self.lasts_until.recv(1)

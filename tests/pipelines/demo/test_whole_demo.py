@@ -15,7 +15,7 @@ from tests.running import ROOT
 
 def demo(output: Path) -> str:
     command = [sys.executable, "jobs/demo.py", "--output", str(output)]
-    command += ["--identities", "2", "--every_n", "30", "--epochs", "1"]
+    command += ["--identities", "2", "--every_n", "15", "--epochs", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
     return done.stdout
