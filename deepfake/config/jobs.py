@@ -310,15 +310,6 @@ class AdoptJobConfig(JobConfig):
     detector: DetectorConfig = Field(default_factory=DetectorConfig)
     crop: CropConfig = Field(default_factory=CropConfig)
 
-    @model_validator(mode="after")
-    def _the_meaning_is_told(self) -> AdoptJobConfig:
-        missing = [name for name in ("values", "fake") if getattr(self.foreign, name) is None]
-        if missing:
-            raise ValueError(
-                f"no file tells foreign.{' and foreign.'.join(missing)}: see docs/adopt.md, and give it"
-            )
-        return self
-
 
 class LeakcheckJobConfig(JobConfig):
     """What the splits of a data set share, and what gives fakes away without looking at faces."""

@@ -55,6 +55,9 @@ def run(config: AdoptJobConfig) -> Outcome:
         data = storage.read_at_most(where, config.storage.max_network_mb * 2**20)
     except FileNotFoundError:
         raise UsageError(f"{where}: no such file") from None
+    if missing := [name for name in ("values", "fake") if getattr(config.foreign, name) is None]:
+        told = " and ".join(f"--foreign.{name}" for name in missing)
+        raise UsageError(f"{where}: the file does not tell {told}; docs/adopt.md says where to find out")
     plan: dict[str, Any] = {"detector": where, "bytes": len(data), "output": output}
     known = _list_known(config, storage)
     calibration = _open_calibration(config, known, storage) if config.calibrate else None

@@ -149,8 +149,8 @@ def test_what_cannot_be_adopted_is_refused_before_anything_is_written(crops: Pat
             pipeline.run(adopt(tmp_path / name, output))
     with pytest.raises(UsageError, match="another section crop than the keys here say"):
         pipeline.run(adopt(path, output, calibrate=str(crops), crop={"margin": 0.1}))
-    with pytest.raises(ValueError, match=r"no file tells foreign\.values and foreign\.fake"):
-        AdoptJobConfig(input=str(path), output=str(output))
+    with pytest.raises(UsageError, match=r"does not tell --foreign\.values and --foreign\.fake"):
+        pipeline.run(AdoptJobConfig(input=str(path), output=str(output)))
     assert not output.exists()
     pipeline.run(adopt(path, output))
     with pytest.raises(UsageError, match="holds a bundle; give another --output"):
