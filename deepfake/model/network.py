@@ -30,6 +30,10 @@ POOL_LAYER = HEAD_PREFIX + "pool"  # takes the backbone's output, where heat map
 WEIGHTS_SUFFIX = ".weights.h5"
 NO_FILE = ("imagenet", "none")  # what model.weights may be besides a file or a bundle
 _NAME = "deepfake_"  # and the backbone's
+# Of the head's norms. Features move while the backbone learns, and Keras' own 0.99 remembers those of some
+# 200 batches ago: on a set of 5,000 crops validation's AUC was 0.43 after two such epochs, and 0.92 by the
+# statistics of the weights as they were.
+_NORM_MOMENTUM = 0.9
 
 
 def build_network(
@@ -68,7 +72,7 @@ def _add_hidden_layers(keras: Any, x: Any, config: ModelConfig) -> Any:
     layers = keras.layers
     if config.head == "sphere":
         return layers.UnitNormalization(name=HEAD_PREFIX + "unit", dtype="float32")(x)
-    x = layers.BatchNormalization(name=HEAD_PREFIX + "norm")(x)
+    x = layers.BatchNormalization(momentum=_NORM_MOMENTUM, name=HEAD_PREFIX + "norm")(x)
     x = layers.Dropout(config.dropout, name=HEAD_PREFIX + "dropout")(x)
     x = layers.Dense(
         config.dense_units,
@@ -76,7 +80,7 @@ def _add_hidden_layers(keras: Any, x: Any, config: ModelConfig) -> Any:
         kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
         name=HEAD_PREFIX + "dense",
     )(x)
-    x = layers.BatchNormalization(name=HEAD_PREFIX + "dense_norm")(x)
+    x = layers.BatchNormalization(momentum=_NORM_MOMENTUM, name=HEAD_PREFIX + "dense_norm")(x)
     return layers.Dropout(config.head_dropout, name=HEAD_PREFIX + "dense_dropout")(x)
 
 

@@ -105,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_bundle(str(root / "out/model"))
     told = {"output": "logit"}
     (root / "detector.onnx").write_bytes(make_onnx("NCHW", 1, told).SerializeToString())
-    for name in ("model2", "model_before"):
+    for name in ("model2", "model_before", "calibrated"):
         shutil.copytree(root / "out/model", root / "out" / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

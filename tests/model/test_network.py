@@ -125,6 +125,18 @@ def test_batch_norm_alone_can_be_frozen(keras: Any, network: Any) -> None:
     assert all(layer.trainable for layer in network.layers)
 
 
+def test_the_heads_norms_know_the_features_of_the_last_batches(keras: Any) -> None:
+    """Features move while the backbone learns; by those of 200 batches ago it would score as another network."""
+    network = build_network(ModelConfig(backbone="mobilenet025", weights="none"))
+    random = np.random.default_rng(0)
+    for name in ("head_norm", "head_dense_norm"):
+        norm = network.get_layer(name)
+        for _ in range(50):
+            norm(random.normal(3.0, 0.5, (32, norm.gamma.shape[0])).astype(np.float32), training=True)
+        np.testing.assert_allclose(norm.moving_mean.numpy(), 3.0, atol=0.2)
+        np.testing.assert_allclose(norm.moving_variance.numpy(), 0.25, atol=0.15)
+
+
 def test_the_last_blocks_can_learn_alone(keras: Any) -> None:
     tuned = build_network(UNTRAINED)
     set_trainable(tuned, "top", freeze_batch_norm=True, blocks=2)
