@@ -126,7 +126,7 @@ def test_batch_norm_alone_can_be_frozen(keras: Any, network: Any) -> None:
 
 
 def test_the_heads_norms_know_the_features_of_the_last_batches(keras: Any) -> None:
-    """By features of 200 batches ago, which the backbone no longer gives, it would score as another network."""
+    """By features of 200 batches ago, which the backbone gives no more, scores are of another network."""
     network = build_network(ModelConfig(backbone="mobilenet025", weights="none"))
     random = np.random.default_rng(0)
     for name in ("head_norm", "head_dense_norm"):
