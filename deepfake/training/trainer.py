@@ -90,7 +90,7 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
         trainer.restore_newest(settings["checkpoints"])
     else:
         with last.as_directory() as folder:
-            trainer.restore(folder)
+            trainer.restore(Path(folder))
     try:
         while trainer.has_more_epochs():
             report_epoch(trainer, trainer.run_epoch())

@@ -174,7 +174,7 @@ def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path
     said = running.run(command, tmp_path)
     lines = [line for line in said.splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
-    assert "deepfake.pipelines.score.pipeline" in imported
+    assert "deepfake.pipelines.score.stages" in imported
     slow = {"tensorflow", "keras", "ray.data", "scipy.stats", "sklearn", "matplotlib"}
     assert not imported & slow
     assert list((tmp_path / "second/video_pages").glob("*-heat.jpg"))
