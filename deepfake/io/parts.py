@@ -29,7 +29,7 @@ def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
     uri = join(root, "_manifest.parquet")
     if not storage.exists(uri):
         return {}
-    with tables.open_table(storage, uri, "videos") as file:
+    with tables.open_table(storage, uri, None) as file:
         metadata = file.schema_arrow.metadata or {}
     try:
         found = json.loads(metadata.get(PARTS_KEY, b"{}"))

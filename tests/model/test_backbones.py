@@ -54,7 +54,7 @@ def test_the_table_has_the_names_that_a_configuration_takes() -> None:
 
 
 def test_the_table_of_the_pages_says_what_the_code_does() -> None:
-    words = {"inside": "own", "tf": "-1 to 1", "torch": "by mean and deviation", "caffe": "BGR less mean"}
+    words = {"inside": "own", "tf": "-1 to 1", "torch": "by mean and deviation", "caffe": "BGR minus mean"}
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| `(\w+)` \| [\d.]+ \| (.+) \| (\d+) \|$", text, re.M)
     assert found == [(name, words[x.mode], str(x.count_blocks())) for name, x in BACKBONES.items()]
