@@ -202,6 +202,9 @@ def test_a_frame_is_seen_at_once_with_its_box_in_place_whatever_its_shape_and_th
 ) -> None:
     page = open_page(write(tmp_path, case(pictures=(picture(tmp_path, height=height, width=width),))))
     page.set_viewport_size({"width": screen, "height": 800})
+    for shown_image in page.locator("img").all():
+        shown_image.scroll_into_view_if_needed()  # below the screen they wait, and move others when they come
+    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
     expect(page.locator(".boxed img")).to_have_js_property("naturalWidth", width)
     box, image = page.locator(".boxed rect").bounding_box(), page.locator(".boxed img").bounding_box()
     assert box is not None and image is not None
