@@ -29,8 +29,11 @@ def read_part_names(root: str, storage: Storage) -> dict[str, list[str]]:
     uri = join(root, "_manifest.parquet")
     if not storage.exists(uri):
         return {}
-    with tables.open_table(storage, uri, None) as file:
-        metadata = file.schema_arrow.metadata or {}
+    try:
+        with tables.open_table(storage, uri, None) as file:
+            metadata = file.schema_arrow.metadata or {}
+    except tables.TableError as error:
+        raise UsageError(str(error)) from None
     try:
         found = json.loads(metadata.get(PARTS_KEY, b"{}"))
         if not all(_PART.fullmatch(name) for names in found.values() for name in names):

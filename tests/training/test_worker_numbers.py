@@ -85,8 +85,8 @@ def test_one_worker_goes_on_as_two_and_two_as_one_after_any_epoch(
             with np.load(tmp_path / f"{name}.npz") as found:
                 assert len(found.files) > 10
                 for key in set(undisturbed) - {UNDETERMINED}:
-                    # Statistics are of features, each of which adds up many weights that differ by so little.
-                    atol = 1e-4 if "/moving_" in key else 1e-5
+                    # A statistic takes a tenth of each batch's, of features that add up many weights each.
+                    atol = 5e-5 if "/moving_" in key else 1e-5
                     np.testing.assert_allclose(
                         found[key], undisturbed[key], atol=atol, rtol=0, err_msg=f"{name}: {key}"
                     )
