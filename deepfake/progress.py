@@ -21,10 +21,14 @@ log = logging.getLogger(__name__)
 class Progress:
     """Counts units of work; use as a context manager and call ``step`` as they finish."""
 
-    def __init__(self, what: str, total: int, every_seconds: float = 10.0) -> None:
+    def __init__(self, what: str, total: int, before: int = 0, every_seconds: float = 10.0) -> None:
+        """``before``: units that were done before."""
         self.what, self.total, self.every_seconds = what, total, every_seconds
-        self.done = 0
-        self._bar = tqdm(total=total, desc=what, unit="", smoothing=0.1) if sys.stderr.isatty() else None
+        self.done = self._before = before
+        self._bar = (
+            tqdm(total=total, initial=before, desc=what, unit="", smoothing=0.1)
+            if sys.stderr.isatty() else None
+        )  # fmt: skip
         self._started = self._last = time.monotonic()
 
     def step(self, units: int = 1, note: str = "") -> None:
@@ -38,7 +42,7 @@ class Progress:
         if now - self._last >= self.every_seconds or self.done == self.total:
             self._last = now
             elapsed = now - self._started
-            remaining = elapsed / max(self.done, 1) * (self.total - self.done)
+            remaining = elapsed / max(self.done - self._before, 1) * (self.total - self.done)
             log.info(
                 "%s %d/%d (%.0f %%), %.0f s left%s",
                 self.what, self.done, self.total, 100 * self.done / max(self.total, 1), remaining,

@@ -130,6 +130,9 @@ class TrainingConfig(Section):
     allow_overlap: bool = Field(
         False, description="train although identities are shared between the splits (numbers will lie)"
     )
+    checkpoint_minutes: float | None = Field(
+        10.0, ge=0, description="a checkpoint at least so often, within epochs, too; null: after each alone"
+    )
     max_failures: int = Field(3, ge=-1, description="worker failures survived before the job fails")
     resume: bool = Field(
         True, description="go on from the output's last checkpoint; false: replace what the output holds"

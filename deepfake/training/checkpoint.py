@@ -1,6 +1,7 @@
 """The state of a training run as a folder: ``state.json`` and ``arrays.npz``, nothing that can run code.
 
-Ray Train keeps the folders ``epoch-00001`` of a run; where it does not run, ``keep_checkpoint`` does.
+Ray Train keeps the folders ``epoch-00001`` or ``epoch-00001-step-0000200`` of a run; where it does not run,
+``keep_checkpoint`` does.
 
 Knows nothing of Keras or Ray: arrays and plain values in, the same out.
 """
@@ -28,7 +29,10 @@ class TrainingState:
     """How far a training run has come."""
 
     epoch: int = 0  # epochs that are complete
-    phase: int = 0  # number of the phase that the last of them was in
+    steps: int = 0  # of the epoch after them that are done
+    seconds: float = 0.0  # that those took
+    waited: float = 0.0  # of them for crops
+    phase: int = 0  # number of the phase that the last epoch, begun or complete, is in
     phase_start: int = 0  # epochs that were complete when it began
     stopped: bool = False  # a callback asked to stop the phase
     best_epoch: int | None = None
@@ -64,18 +68,18 @@ def load_checkpoint(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndar
         raise CheckpointError(f"{folder}: not a checkpoint of this version ({error})") from error
 
 
-def keep_checkpoint(folder: Path, uri: str, epoch: int, storage: Storage) -> None:
+def keep_checkpoint(folder: Path, uri: str, name: str, storage: Storage) -> None:
     """Put a checkpoint below a run's URI, in place of all that is there, Ray Train's own record included."""
-    name = name_epoch(epoch)
     storage.upload_folder(folder, join(uri, name))  # ``state.json`` comes last
     for info in storage.list_files(uri):
         if not info.path.startswith(f"{name}/"):
             storage.remove(info.uri)
 
 
-def name_epoch(epoch: int) -> str:
-    """The folder of a checkpoint after so many epochs."""
-    return f"epoch-{epoch:05d}"
+def name_checkpoint(state: TrainingState) -> str:
+    """The folder of a run's checkpoint; names sort as the run goes on."""
+    name = f"epoch-{state.epoch:05d}"
+    return f"{name}-step-{state.steps:07d}" if state.steps else name
 
 
 @contextmanager

@@ -48,6 +48,7 @@ from deepfake.training.validation import measure_evenly
 log = logging.getLogger(__name__)
 
 _VALIDATION_BATCH = 32
+_ASKED_EVERY = 4  # steps after which it is asked whether a checkpoint is due
 _METRICS = ("accuracy", "precision", "recall", "auc")
 
 
@@ -93,7 +94,9 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
             trainer.restore(Path(folder))
     try:
         while trainer.has_more_epochs():
-            report_epoch(trainer, trainer.run_epoch())
+            row = trainer.run_epoch(lambda: report(trainer, {}))
+            report(trainer, row)
+            trainer.publish(row)
         return trainer.finish()
     except NotFiniteError as error:  # on every worker, and again on those that would take their place
         return {FAILED: str(error)}
@@ -107,15 +110,19 @@ def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str
     task: TrainingTask = settings["task"]
     resources = divide_node(cpus, 1, task.config.training.threads_per_worker)
     trainer = Trainer(task, resources, 0, 1)
+
+    def keep() -> None:
+        mine.check()
+        with make_temporary_folder() as folder:
+            trainer.save(folder)
+            name = checkpoint.name_checkpoint(trainer.state)
+            checkpoint.keep_checkpoint(folder, settings["checkpoints"], name, trainer.storage)
+
     try:
         trainer.restore_newest(settings["checkpoints"])
         while trainer.has_more_epochs():
-            row = trainer.run_epoch()
-            mine.check()
-            with make_temporary_folder() as folder:
-                trainer.save(folder)
-                kept = settings["checkpoints"]
-                checkpoint.keep_checkpoint(folder, kept, row["epoch"], trainer.storage)
+            row = trainer.run_epoch(keep)
+            keep()
             trainer.publish(row)
         return trainer.finish()
     except (JobError, UsageError):
@@ -126,11 +133,11 @@ def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str
         trainer.keras.mixed_precision.set_global_policy("float32")  # of all that this process does after
 
 
-def report_epoch(trainer: Trainer, row: Mapping[str, Any]) -> None:
-    """Hand Ray Train the epoch's checkpoint; all workers wait here for each other."""
+def report(trainer: Trainer, row: Mapping[str, Any]) -> None:
+    """Hand Ray Train a checkpoint, and a complete epoch's row; all workers wait here for each other."""
     import ray.train
 
-    name = checkpoint.name_epoch(row["epoch"])
+    name = checkpoint.name_checkpoint(trainer.state)
     if trainer.collective.rank != 0:
         ray.train.report(dict(row), checkpoint_dir_name=name)
         return
@@ -138,7 +145,6 @@ def report_epoch(trainer: Trainer, row: Mapping[str, Any]) -> None:
         trainer.save(folder)
         saved = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(dict(row), checkpoint=saved, checkpoint_dir_name=name)
-    trainer.publish(row)
 
 
 def configure_logging() -> None:
@@ -174,25 +180,30 @@ class Trainer:
         self.feeder: loader.Feeder = (
             loader.LoaderWorkers(resources) if session.workers_exist() else loader.LoaderThread()
         )
-        self.collective.prepare(len(self._plan_epoch(0)), len(self.validation))
+        self.collective.prepare(len(self._plan_epoch(0)), len(self.validation), 1)
         self.board = (
             TensorBoardLog(join(task.config.output, "tensorboard"), self.storage) if rank == 0 else None
         )
         # what a checkpoint holds besides the learner
         self.state = TrainingState()
         self.best_weights: list[np.ndarray] = []  # as network.list_weights, of the best epoch so far
+        self.scores: list[np.ndarray] = []  # of all workers in an epoch that is begun: one ``(n,) float32``
         self.phase_state: PhaseState | None = None  # None before a phase begins
 
     def has_more_epochs(self) -> bool:
         """Whether there is another epoch to train."""
         return self.state.phase + 1 < len(self.phases) or not self._phase_is_over()
 
-    def run_epoch(self) -> dict[str, Any]:
-        """Train and validate one epoch and let the callbacks decide; the epoch's row of the history."""
+    def run_epoch(self, keep: Callable[[], None] | None = None) -> dict[str, Any]:
+        """Train and validate one epoch, or the rest of it; the epoch's row of the history.
+
+        ``keep`` is called on every worker within the epoch each ``training.checkpoint_minutes``: to ``save``.
+        """
         state, current = self.state, self._enter_phase()
         row: dict[str, Any] = {"epoch": state.epoch + 1, "phase": self.phases[state.phase].name}
-        current.callbacks.tell("on_epoch_begin", state.epoch)
-        row |= self.train_epoch(current)
+        if state.steps == 0:
+            current.callbacks.tell("on_epoch_begin", state.epoch)
+        row |= self.train_epoch(current, keep)
         row["learning_rate"] = current.learner.learning_rate
         row |= self.validate(current)
         state.stopped = current.callbacks.tell("on_epoch_end", state.epoch, **row)
@@ -238,17 +249,19 @@ class Trainer:
     def _build_network(self) -> Any:
         return build_starting_network(self.task.config.model, self.storage, self.task.config.faults)
 
-    def train_epoch(self, current: PhaseState) -> dict[str, Any]:
+    def train_epoch(self, current: PhaseState, keep: Callable[[], None] | None = None) -> dict[str, Any]:
         """Learn from the next epoch's crops; its row of the history, as far as training fills it."""
-        epoch, learner, rank = self.state.epoch, current.learner, self.collective.rank
-        plan, phase = self._plan_epoch(epoch), self.phases[self.state.phase]
+        state, learner, rank = self.state, current.learner, self.collective.rank
+        epoch, steps, seconds, waited = state.epoch, state.steps, state.seconds, state.waited
+        plan, phase = self._plan_epoch(epoch), self.phases[state.phase]
         scores = np.zeros(len(plan), np.float32)
-        before = (epoch - self.state.phase_start) * plan.steps  # updates of the phase
-        steps = 0
-        started = time.monotonic()
-        share = plan.cut_share(rank, self.collective.world)
+        if rank == 0 and self.scores:
+            scores += self.scores[0]
+        before = (epoch - state.phase_start) * plan.steps  # updates of the phase
+        started = kept = time.monotonic()
+        share = plan.cut_share(rank, self.collective.world).skip(steps)
         stream = self._stream(self.task.train, plan, share, epoch, self.task.config.augment)
-        with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps) as progress:
+        with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps, steps) as progress:
             for batch in stream:
                 rate = compute_learning_rate(self.settings, phase, before + steps, plan.steps)
                 if rate is not None:
@@ -262,7 +275,14 @@ class Trainer:
                     progress.step()
                 if stop:  # the same on every worker: the loss is that of the global batch
                     break
-        seconds = time.monotonic() - started
+                if keep is not None and steps < plan.steps and self._is_checkpoint_due(steps, kept):
+                    state.steps, self.scores = steps, [self.collective.sum(scores)]
+                    state.seconds = seconds + time.monotonic() - started
+                    state.waited = waited + stream.wait_seconds
+                    keep()
+                    kept = time.monotonic()
+        seconds += time.monotonic() - started
+        state.steps, state.seconds, state.waited, self.scores = 0, 0.0, 0.0, []
         shown = int(plan.cuts[steps])
         return {
             "steps": steps,
@@ -270,8 +290,16 @@ class Trainer:
             **_measure_epoch(plan.label[:shown], self.collective.sum(scores)[:shown]),
             "penalty": float(sum(float(loss) for loss in learner.network.losses)),
             "train_seconds": seconds,
-            "input_wait_seconds": stream.wait_seconds,
+            "input_wait_seconds": waited + stream.wait_seconds,
         }
+
+    def _is_checkpoint_due(self, steps: int, kept: float) -> bool:
+        """Whether the last checkpoint is old by rank 0's clock, which is asked every few steps."""
+        minutes = self.settings.checkpoint_minutes
+        if minutes is None or steps % _ASKED_EVERY:
+            return False
+        mine = self.collective.rank == 0 and time.monotonic() - kept >= 60 * minutes
+        return bool(self.collective.sum(np.array([mine], np.float32))[0])
 
     def validate(self, current: PhaseState) -> dict[str, Any]:
         """Score the validation crops; the rest of the epoch's row. Keeps the best weights."""
@@ -322,21 +350,22 @@ class Trainer:
         """Write the state, which is the same on every worker."""
         assert self.phase_state is not None, "an epoch was trained"
         self.state.callbacks = self.phase_state.callbacks.copy_state()
-        arrays = {**self.phase_state.learner.copy_state(), "best": self.best_weights}
+        arrays = {**self.phase_state.learner.copy_state(), "best": self.best_weights, "scores": self.scores}
         checkpoint.save_checkpoint(folder, self.state, arrays)
 
     def restore(self, folder: Path) -> None:
         """Go on, within the phase or before the next, from what a worker saved, of however many."""
         self.state, arrays = checkpoint.load_checkpoint(folder)
+        steps = self.state.steps
         if self.state.phase >= len(self.phases):
             raise CheckpointError(f"{folder}: a checkpoint of another recipe; train without it")
-        self.best_weights = arrays["best"]
+        self.best_weights, self.scores = arrays.get("best", []), arrays.get("scores", [])
         if not self._phase_is_over():
             current = self._begin_phase()
             current.learner.load(arrays)
             current.callbacks.load(self.state.callbacks)
         if self.collective.rank == 0:
-            log.info("going on after epoch %d", self.state.epoch)
+            log.info("going on after epoch %d%s", self.state.epoch, f", step {steps}" if steps else "")
 
     def restore_newest(self, uri: str) -> None:
         """Go on from the newest checkpoint below a URI, where there is one."""

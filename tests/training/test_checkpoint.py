@@ -14,7 +14,7 @@ from deepfake.training.checkpoint import (
     TrainingState,
     keep_checkpoint,
     load_checkpoint,
-    name_epoch,
+    name_checkpoint,
     newest_checkpoint,
     save_checkpoint,
     select_plain_state,
@@ -55,7 +55,7 @@ def test_the_newest_checkpoint_takes_the_place_of_all_others(tmp_path: Path) -> 
         save_checkpoint(tmp_path / name, TrainingState(epoch), {"network": [np.zeros(3)]})
     with newest_checkpoint(uri, storage) as folder:
         assert folder is not None and load_checkpoint(folder)[0].epoch == 1
-    keep_checkpoint(tmp_path / "made", uri, 2, storage)
+    keep_checkpoint(tmp_path / "made", uri, "epoch-00002", storage)
     files = {info.path for info in storage.list_files(uri)}
     assert files == {"epoch-00002/arrays.npz", "epoch-00002/state.json"}
     with newest_checkpoint(uri, storage) as folder:
@@ -64,11 +64,21 @@ def test_the_newest_checkpoint_takes_the_place_of_all_others(tmp_path: Path) -> 
 
 def test_a_checkpoint_that_was_not_written_to_its_end_does_not_count(tmp_path: Path) -> None:
     for epoch in (1, 2):
-        (tmp_path / name_epoch(epoch)).mkdir()
-        save_checkpoint(tmp_path / name_epoch(epoch), TrainingState(epoch), {})
-    (tmp_path / name_epoch(2) / "state.json").unlink()
+        (tmp_path / f"epoch-{epoch:05d}").mkdir()
+        save_checkpoint(tmp_path / f"epoch-{epoch:05d}", TrainingState(epoch), {})
+    (tmp_path / "epoch-00002" / "state.json").unlink()
     with newest_checkpoint(str(tmp_path), Storage()) as folder:
         assert folder is not None and load_checkpoint(folder)[0].epoch == 1
+
+
+def test_checkpoints_within_epochs_come_between_those_of_epochs(tmp_path: Path) -> None:
+    states = [TrainingState(epoch, steps) for epoch, steps in ((0, 4), (0, 12), (1, 0), (1, 4), (2, 0))]
+    for state in states:
+        folder = tmp_path / name_checkpoint(state)
+        folder.mkdir()
+        save_checkpoint(folder, state, {"best": [], "scores": []})
+        with newest_checkpoint(str(tmp_path), Storage()) as newest:
+            assert newest is not None and load_checkpoint(newest) == (state, {})
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:

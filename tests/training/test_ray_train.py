@@ -180,12 +180,15 @@ def test_a_finished_job_started_again_does_nothing(undisturbed: tuple[Path, str]
 def test_a_killed_worker_and_a_stopped_job_end_with_the_numbers_of_an_undisturbed_run(
     undisturbed: tuple[Path, str], small_crops: Path, tmp_path: Path, seed: int
 ) -> None:
-    """The worker dies between two epochs, or, where the seed is odd, somewhere within one."""
+    """The worker dies between two epochs, or, where the seed is odd, somewhere within one.
+
+    There are checkpoints within epochs, too; the undisturbed run has none.
+    """
     rng = random.Random(seed)
     rank, reached = (1, HEAD_EPOCHS) if seed == 0 else (rng.randrange(2), rng.randrange(2, EPOCHS - 1))
     expected, _ = undisturbed
     output = tmp_path / "model"
-    words = command(small_crops, output, 2)
+    words = [*command(small_crops, output, 2), "--training.checkpoint_minutes", "0"]
 
     first = Job(words, tmp_path)
     victim = first.wait_for(re.compile(rf"worker {rank} of 2: process (\d+)"))
@@ -201,7 +204,7 @@ def test_a_killed_worker_and_a_stopped_job_end_with_the_numbers_of_an_undisturbe
     assert first.finish() == 128 + stop, first.printed
     assert not (output / "bundle.json").exists()
 
-    printed = run(small_crops, output, 2)
+    printed = running.run(words, tmp_path)
     assert RESUMED_LINE.search(printed)
     assert history(output) == history(expected)
     for mine, theirs in zip(weights(output), weights(expected), strict=True):

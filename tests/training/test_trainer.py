@@ -86,6 +86,48 @@ def test_a_trainer_goes_on_from_a_checkpoint_as_if_nothing_had_been(
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("epoch", [0, 1, 2], ids=["the first", "the first of a phase", "within a phase"])
+def test_a_trainer_goes_on_within_an_epoch_as_if_nothing_had_been(
+    small_crops: Path, tmp_path: Path, epoch: int
+) -> None:
+    told: list[Any] = []
+
+    def make_callbacks() -> list[Any]:
+        class Told(keras_runtime.start_keras().callbacks.Callback):
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                told.append(epoch)
+
+            def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+                told.append((batch, float(self.model.optimizer.learning_rate)))
+
+        return [Told()]
+
+    first = begin(small_crops, tmp_path, callbacks=make_callbacks, checkpoint_minutes=0)
+    rows: list[dict[str, Any]] = []
+    reached = 0
+
+    def keep() -> None:
+        nonlocal reached
+        if len(rows) == epoch and reached == 0:
+            reached = len(told)
+            first.save(tmp_path)
+
+    while first.has_more_epochs():
+        rows.append(first.run_epoch(keep))
+    assert reached
+    undisturbed, told[:] = told[reached:], []
+
+    second = begin(small_crops, tmp_path, callbacks=make_callbacks, checkpoint_minutes=None)
+    second.restore(tmp_path)
+    again = []
+    while second.has_more_epochs():
+        again.append(second.run_epoch())
+    assert told == undisturbed
+    assert [without_times(row) for row in again] == [without_times(row) for row in rows[epoch:]]
+    for mine, theirs in zip(second.best_weights, first.best_weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def turn_round_after_two_epochs() -> list[Any]:
     """A callback after which what was called fake is called real."""
 

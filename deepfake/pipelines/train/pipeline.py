@@ -73,7 +73,10 @@ UNNAMED = (
     "in training and validation and flatter the numbers; a manifest with target_id says who it is"
 )
 # Where and how fast training runs, not what comes out; a run may go on with other values.
-_FREE_KEYS = ("workers", "use_gpu", "threads_per_worker", "max_failures", "resume", "allow_overlap")
+_FREE_KEYS = (
+    "workers", "use_gpu", "threads_per_worker", "checkpoint_minutes", "max_failures", "resume",
+    "allow_overlap",
+)  # fmt: skip
 
 
 def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outcome:

@@ -25,6 +25,12 @@ class Share:
     sizes: np.ndarray  # int64, one a step: how many of them belong to it; 0 where others have it all
     windows: tuple[tuple[int, int], ...]  # [start, stop) of positions: the pieces that are read at once
 
+    def skip(self, steps: int) -> "Share":
+        """What is left of it after so many steps."""
+        first = int(self.sizes[:steps].sum())
+        left = tuple((max(0, start - first), stop - first) for start, stop in self.windows if stop > first)
+        return Share(self.positions[first:], self.sizes[steps:], left)
+
 
 @dataclass(frozen=True)
 class EpochPlan:
