@@ -93,14 +93,23 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_yaml(path: str, read_text: ReadText = read_local) -> dict[str, Any]:
-    """A YAML file, or a recipe by its name, as a dict; raises ``UsageError`` that names the file."""
+class _WordLoader(_Loader):
+    """Each value as it is written: a date is no date, ``041`` no octal number, nothing is ``""``."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own name
+
+
+def read_yaml(path: str, read_text: ReadText = read_local, words: bool = False) -> dict[str, Any]:
+    """A YAML file, or a recipe by its name, as a dict; raises ``UsageError`` that names the file.
+
+    ``words``: every value is text.
+    """
     if path.startswith(RECIPE):
         if path not in list_recipes():
             raise UsageError(f"{path}: no such recipe; there are {', '.join(list_recipes())}")
         path, read_text = str(_RECIPES / f"{path.removeprefix(RECIPE)}.yaml"), read_local
     try:
-        loaded = yaml.load(read_text(path), _Loader)
+        loaded = yaml.load(read_text(path), _WordLoader if words else _Loader)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -38,6 +38,11 @@ class ReportConfig(ThumbnailPageConfig):
     checksums: bool = Field(
         False, description="write SHA256SUMS of the output's files, for sha256sum --check and for signing"
     )
+    case: str | None = Field(
+        None,
+        description="URI of a YAML file that names a case: case_report.html is written, an examiner's report "
+        "of its items, to be printed (docs/scoring.md)",
+    )
     prevalence: list[Fraction] = Field(
         [0.5, 0.1, 0.01, 0.001],
         description="shares of fakes among all videos for which the page says how many alarms are right",

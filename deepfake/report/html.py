@@ -30,6 +30,16 @@ def render_page(template: str, **values: Any) -> str:
     return _make_environment().get_template(template).render(policy=policy, version=__version__, **values)
 
 
+def render_part(template: str, **values: Any) -> Markup:
+    """A part of a page, to be put into one as it is; its values are escaped as a page's are."""
+    return Markup(_make_environment().get_template(template).render(**values))
+
+
+def quote_for_css(text: str) -> Markup:
+    """A string of CSS that shows the text, whatever is in it."""
+    return Markup('"' + "".join(f"\\{ord(c):x} " for c in make_visible(text)) + '"')
+
+
 @cache
 def read_asset(name: str) -> Markup:
     """A style sheet or script of our own, to be put into a page as it is."""
@@ -132,6 +142,7 @@ def _make_environment() -> Environment:
         "clock": format_clock,
         "points": format_points,
         "ratio": format_ratio,
+        "css": quote_for_css,
     }
     environment.globals |= {"asset": read_asset, "places_apart": count_places}
     return environment

@@ -94,6 +94,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"DATA/splits/{split}.json").write_text(json.dumps(listed))
     rows = [f"{root}/DATA/clips/{kind}/{name}.png,{kind}" for kind in ("real", "fake") for name in "abc"]
     (root / "videos.csv").write_text("\n".join(["path,label", *rows]))
+    (case,) = re.findall(r"```yaml\n(reference:.*?)```", (ROOT / "docs" / "scoring.md").read_text(), re.S)
+    (root / "CASE.yaml").write_text(case)
     for name in ("s3/data/Celeb-DF-v2", "s3/data/dfdc"):
         shutil.copytree(root / "DATA/clips", root / name)
     (root / "out").mkdir()

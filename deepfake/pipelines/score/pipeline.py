@@ -39,7 +39,7 @@ from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import choose_verdict_rule
 from deepfake.outcome import Outcome
-from deepfake.pipelines.score import diff, first_pass, report, stored_crops
+from deepfake.pipelines.score import case_report, diff, first_pass, report, stored_crops
 from deepfake.pipelines.score.rows import Judgement, score_tables
 from deepfake.pipelines.score.stages import (
     Budgeted,
@@ -90,6 +90,8 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         output = Output(config.output, storage, hash_config(config), folders)
         super().__init__(config, output, hash_json([output.config_sha256, bundle.sha256]))
         self.bundle, self.kept = bundle, kept
+        case = config.report.case
+        self.case = None if case is None else case_report.read_case(case, storage)
         self.budget = Budget.parse(config.budget) if config.budget else Budget()
         self.point = choose_verdict_rule(bundle, config.scoring)  # in force
         if self.point.unproven:
@@ -232,7 +234,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             before = make_absolute(config.compare_with)
             compared = diff.write_changes(config.output, before, self.storage, output.config_sha256)
         look_at = report.write_report(
-            videos, config, output, self.point, made_with, self.network, self.left_out, compared
+            videos, config, output, self.point, made_with, self.network, self.left_out, compared, self.case
         )
         assert config.detector is not None
         counted = detection_rate.count_yield(videos)

@@ -22,7 +22,8 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule
-from deepfake.pipelines.score import evidence, index_page, video_page
+from deepfake.pipelines.score import case_report, evidence, index_page, video_page
+from deepfake.pipelines.score.case_report import CaseFile
 from deepfake.pipelines.score.diff import Comparison
 from deepfake.pipelines.score.evidence import Shown
 from deepfake.pipelines.score.heat_maps import CPUS, HeatPictures
@@ -48,15 +49,19 @@ def write_report(
     network: Network | None,
     left_out: Mapping[str, str] = MappingProxyType({}),
     compared: Comparison | None = None,
+    case: CaseFile | None = None,
 ) -> list[str]:
     """Write everything; the URIs to look at.
 
     ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words,
-    whose ``network`` draws heat maps, where they are wanted.
+    whose ``network`` draws heat maps, where they are wanted. The items of a ``case`` have a report besides.
     """
     order = index_page.most_suspicious_first(videos)
     csv = write_tables(videos, order, output)
-    links = write_pages(videos, order, config, output, network, point)
+    items = case_report.choose_items(case, videos, config.report.pages) if case else []
+    also = list(case_report.find_rows(items, videos))
+    cases = write_pages(videos, order, config, output, network, point, also)
+    links = {name: video_page.locate_page(name) for name in cases}
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
     seen = output.read_rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
@@ -71,7 +76,13 @@ def write_report(
     }
     section = None if compared is None else compared.as_page_section()
     known = (thumbnails, config.report, facts, links, point, section)
-    return [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
+    look_at = [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
+    if case is None:
+        output.storage.remove(join(output.root, case_report.PAGE))  # of an earlier run
+        return look_at
+    sampling = describe_sampling(config.sampling)
+    about = (case, items, videos, cases, config, sampling, point, output.storage)
+    return [case_report.write_case_report(*about), *look_at]
 
 
 def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
@@ -98,12 +109,19 @@ def write_pages(
     output: Output,
     network: Network | None,
     point: VerdictRule,
-) -> dict[str, str]:
-    """A page for each of the most suspicious videos; paths relative to the output, by video_id."""
+    also: Sequence[str] = (),
+) -> dict[str, Case]:
+    """A page for each of the most suspicious videos, and for scored ones named in ``also``.
+
+    What the pages show, by video_id.
+    """
     output.storage.remove(join(output.root, video_page.FOLDER))
     verdicts = videos["verdict"].take(order).cast(pa.string())
-    suspicious = order.filter(pc.is_in(verdicts, pa.array(SUSPICIOUS)))[: config.report.pages]
-    chosen = tables.decode_strings("video_scores", videos.take(suspicious)).to_pylist()
+    rows = order.filter(pc.is_in(verdicts, pa.array(SUSPICIOUS)))[: config.report.pages]
+    ids = videos["video_id"].take(order).cast(pa.string())
+    named = order.filter(pc.and_(pc.is_in(ids, pa.array(also, pa.string())), verdicts.is_valid()))
+    rows = dict.fromkeys([*rows.to_pylist(), *named.to_pylist()])
+    chosen = tables.decode_strings("video_scores", videos.take(pa.array(rows, pa.int64()))).to_pylist()
     if not chosen:
         return {}
     names = pa.array([video["video_id"] for video in chosen], pa.string())
@@ -186,8 +204,8 @@ def _show_cases(cases: Sequence[Case], config: ScoreJobConfig, storage: Storage)
 
 def _write_page(
     case: Case, pictures: Illustrations, config: ScoreJobConfig, output: Output, point: VerdictRule
-) -> str:
-    """Write a video's page and pictures; its path relative to the output."""
+) -> Case:
+    """Write a video's page and pictures; what it shows."""
     assert config.detector is not None  # resolved
     stem = video_page.name_file(case.video["video_id"])
     laid = []
@@ -198,8 +216,9 @@ def _write_page(
         for what, content in contents.items():
             output.storage.write_bytes(join(output.root, video_page.FOLDER, names[what]), content)
         laid.append(Picture(shown.face, shown.width, shown.height, **names))
+    case = replace(case, pictures=laid)
     html = video_page.render_video_page(
-        replace(case, pictures=laid),
+        case,
         config.scoring.smooth_seconds,
         config.detector.keep,
         describe_sampling(config.sampling),
@@ -207,9 +226,8 @@ def _write_page(
         point,
         config.report,
     )
-    path = f"{video_page.FOLDER}/{stem}.html"
-    output.storage.write_text(join(output.root, path), html)
-    return path
+    output.storage.write_text(join(output.root, video_page.locate_page(case.video["video_id"])), html)
+    return case
 
 
 def describe_sampling(sampling: SamplingConfig) -> str:

@@ -53,6 +53,11 @@ def name_file(video_id: str) -> str:
     return hashlib.sha256(video_id.encode("utf-8")).hexdigest()[:24]
 
 
+def locate_page(video_id: str) -> str:
+    """Where a video's page lies, relative to the output."""
+    return f"{FOLDER}/{name_file(video_id)}.html"
+
+
 def render_video_page(
     case: Case,
     smooth_seconds: float,
@@ -62,41 +67,57 @@ def render_video_page(
     point: VerdictRule | None = None,
     config: ReportConfig = ReportConfig(),  # noqa: B008 - frozen
 ) -> str:
-    """The page's HTML.
+    """The page's HTML; ``back`` is the relative path of the index page, the rest as in ``explain_video``."""
+    known = explain_video(case, smooth_seconds, keep, sampling, point, config)
+    verdict = VERDICT_WORDS[case.video["verdict"]]
+    return html.render_page("video.html", title=known["name"], back=back, verdict=verdict, **known)
+
+
+def explain_video(
+    case: Case,
+    smooth_seconds: float,
+    keep: str,
+    sampling: str,
+    point: VerdictRule | None,
+    config: ReportConfig,
+    prefix: str = "",
+) -> dict[str, Any]:
+    """What ``video_sections.html`` says of one video.
 
     Args:
         case: the video.
         smooth_seconds: ``scoring.smooth_seconds``, as the segments were found with.
         keep: ``detector.keep``.
         sampling: which frames were looked at, in words.
-        back: relative path of the index page.
         point: the operating point in force.
         config: the pages' section: shares of fakes among all videos, and whether frames are shown.
+        prefix: of the sections' names, where they are a part of another page that lies beside ``FOLDER``.
     """
     video, validated_on = case.video, point.validated_on if point else None
-    return html.render_page(
-        "video.html",
-        title=str(video["video_id"]),
-        back=back,
-        video=video,
-        verdict=VERDICT_WORDS[video["verdict"]],
-        facts=describe_video(video),
-        timelines=[_timeline(track, case, smooth_seconds) for track in case.tracks],
-        segments=case.segments,
-        pictures=case.pictures,
-        pictured=config.pictured_frames > 0,
-        unseen=list_unseen(case, keep, sampling),
-        record=list_record(video),
-        unproven=point.unproven if point else "",
-        finding=findings.describe_ratio(video, config.prevalence),
-        propositions=findings.PROPOSITIONS,
-        rates=findings.describe_error_rates(point.measured) if point and point.measured else [],
-        rates_note=point.measured.note if point and point.measured else None,
-        validated_on=validated_on.put_in_words() if validated_on else None,
-        differences=validated_on.list_differences(video) if validated_on else [],
-        drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
-                 "plot_height": PLOT_HEIGHT},
-    )  # fmt: skip
+    return {
+        "prefix": prefix,
+        "level": 3 if prefix else 2,
+        "folder": f"{FOLDER}/" if prefix else "",
+        "name": str(video["video_id"]),
+        "video": video,
+        "facts": describe_video(video),
+        "timelines": [_timeline(track, case, smooth_seconds) for track in case.tracks],
+        "segments": case.segments,
+        "pictures": case.pictures,
+        "pictured": config.pictured_frames > 0,
+        "unseen": list_unseen(case, keep, sampling),
+        "record": list_record(video),
+        "unproven": point.unproven if point else "",
+        "finding": findings.describe_ratio(video, config.prevalence),
+        "propositions": findings.PROPOSITIONS,
+        "rates": findings.describe_error_rates(point.measured) if point and point.measured else [],
+        "rates_note": point.measured.note if point and point.measured else None,
+        "operating_point": video["operating_point"],
+        "validated_on": validated_on.put_in_words() if validated_on else None,
+        "differences": validated_on.list_differences(video) if validated_on else [],
+        "drawing": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
+                    "plot_height": PLOT_HEIGHT},
+    }  # fmt: skip
 
 
 def describe_video(video: Row) -> dict[str, str]:

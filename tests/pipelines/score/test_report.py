@@ -89,16 +89,16 @@ def test_suspicious_videos_have_pages_with_pictures_and_those_that_are_gone_page
     stale.parent.mkdir()
     stale.write_text("")
 
-    links = report.write_pages(*order_of(output), configure(folder), output, cast(Network, None), POINT)
+    cases = report.write_pages(*order_of(output), configure(folder), output, cast(Network, None), POINT)
 
-    assert set(links) == {"fake.mp4", "gone.mp4"} and not stale.exists()
+    assert set(cases) == {"fake.mp4", "gone.mp4"} and not stale.exists()
     pictures = sorted(path.name for path in stale.parent.glob("*.jpg"))
     stem = video_page.name_file("fake.mp4")
     assert pictures == [f"{stem}-{n}-{what}.jpg" for n in (1, 2) for what in ("crop", "frame")]
     assert decode_file((stale.parent / f"{stem}-1-frame.jpg").read_bytes()).shape == (144, 192, 3)
-    page = (folder / links["fake.mp4"]).read_text(encoding="utf-8")
+    page = (folder / video_page.locate_page("fake.mp4")).read_text(encoding="utf-8")
     assert all(name in page for name in pictures) and "frame 10" in page  # the two highest faces
-    assert ".jpg" not in (folder / links["gone.mp4"]).read_text(encoding="utf-8")
+    assert ".jpg" not in (folder / video_page.locate_page("gone.mp4")).read_text(encoding="utf-8")
 
 
 def test_where_nothing_is_suspicious_there_are_no_pages(tmp_path: Path) -> None:
