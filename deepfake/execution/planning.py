@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +24,7 @@ from deepfake.execution.unit_worker import read_unit_id
 from deepfake.execution.work_units import Todo, Unit, group_rows, plan_units
 from deepfake.io import tables
 from deepfake.progress import Progress
+from deepfake.video.sampling import spread_evenly
 
 log = logging.getLogger(__name__)
 
@@ -189,11 +189,10 @@ def _expected_core_seconds(
     if not waiting or config.detector is None or config.crop is None:
         return 0.0
     ordered = sorted(waiting, key=lambda unit: unit.seconds)
-    picks = {int(i) for i in np.linspace(0, len(ordered) - 1, PROBES + 2)[1:-1]}
     extraction = ExtractConfig(config.sampling, config.detector, config.crop)
     extractor = get_extractor(extraction, output.storage)
     tried = estimated = 0.0
-    for unit in (ordered[i] for i in sorted(picks)):
+    for unit in (ordered[i] for i in spread_evenly(len(ordered), PROBES)):
         started = time.perf_counter()
         extractor.extract(unit.rows.slice(0, 1).to_pylist()[0])
         tried += time.perf_counter() - started

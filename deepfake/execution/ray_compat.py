@@ -175,13 +175,13 @@ def quiet_driver() -> Iterator[None]:
     """While Ray starts: let it say nothing on this process's screen that is no error of the job.
 
     Of the core of this process, whose errors reach it as exceptions as well: at level E it tells of each pool
-    of workers that arguments which Ray Data itself hands out, and keeps, could be lost (ray issue 53727). And
-    that tasks of workers, which Ray Data ends on purpose when a job stops, would be tried again for ever.
+    of workers that arguments which Ray Data itself hands out, and keeps, could be lost (ray issue 53727). Of
+    Ray's other processes: ``_HARMLESS``.
     """
     worker = ray._private.worker
     connect = worker.connect
     if not hasattr(worker.print_to_stdstream, "__wrapped__"):
-        worker.print_to_stdstream = _without_wanted_deaths(worker.print_to_stdstream)
+        worker.print_to_stdstream = _without_harmless_lines(worker.print_to_stdstream)
 
     @functools.wraps(connect)
     def connect_quietly(*arguments: Any, **named: Any) -> Any:
@@ -204,11 +204,21 @@ def quiet_driver() -> Iterator[None]:
 _LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 
-def _without_wanted_deaths(show: Callable[..., None]) -> Callable[..., None]:
+_HARMLESS = (
+    # Tasks of workers that Ray Data ends on purpose when a job stops would be tried again for ever.
+    "it was killed by `ray.kill`",
+    # An actor that was to be ended had ended by itself.
+    "Failed to kill actor",
+    # Of Ray Train's own actors on a cluster with a dashboard; see ``quiet_driver``.
+    "has constructor arguments in the object store",
+)
+
+
+def _without_harmless_lines(show: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(show)
     def show_others(data: Any, *arguments: Any, **named: Any) -> None:
-        if not any("it was killed by `ray.kill`" in line for line in data.get("lines", ())):
-            show(data, *arguments, **named)
+        lines = [line for line in data.get("lines", ()) if not any(words in line for words in _HARMLESS)]
+        show({**data, "lines": lines}, *arguments, **named)
 
     return show_others
 

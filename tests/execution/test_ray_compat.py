@@ -8,6 +8,7 @@ import tomllib
 
 import pytest
 import ray
+from ray._private import worker
 
 from deepfake.execution import ray_compat
 from deepfake.execution.ray_compat import PRIVATE_NAMES, PrivateName
@@ -43,6 +44,23 @@ def test_ray_takes_the_private_options(ray_session: None) -> None:
     """Ray refuses options that it does not know when a task is made of them."""
     produce = ray.remote(lambda: (yield 7)).options(**ray_compat.streaming_options(2))
     assert [ray.get(one) for one in produce.remote()] == [7]
+
+
+def test_harmless_lines_of_ray_stay_off_the_screen_and_no_others(
+    ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ray_compat.quiet_driver():
+        pass
+    lines = [
+        "Actor with class name: 'PreemptionWatcher' has constructor arguments in the object store",
+        "out of memory",
+        "gcs_actor_scheduler.cc:538: Failed to kill actor 2fc3, return status: RpcError",
+    ]
+    worker.print_to_stdstream(
+        {"pid": "7", "ip": "1.2.3.4", "is_err": True, "lines": lines}, ignore_prefix=False
+    )
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert "out of memory" in shown
 
 
 def test_pyproject_allows_no_minor_version_of_ray_that_was_not_tried() -> None:

@@ -20,6 +20,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.heat import Call, overlay_heat
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.report import contact_sheet
+from deepfake.video.sampling import spread_evenly
 
 SHEET = "heat_maps.png"
 _BLENDED = 64  # reals that fakes are made of, at most
@@ -84,7 +85,7 @@ def _measure_blended(
     maps: grad_cam.HeatMaps, labelled: LabelledFaces, storage: Storage, cut: CropConfig
 ) -> grad_cam.BlendHeat:
     reals = np.flatnonzero(labelled.table["label"].to_numpy() == 0)
-    chosen = reals[np.unique(np.linspace(0, len(reals) - 1, min(_BLENDED, len(reals))).round().astype(int))]
+    chosen = reals[spread_evenly(len(reals), _BLENDED)]
     stored = read_indexed(labelled.table.take(pa.array(chosen)), labelled.files, storage, with_faces=True)
     crops = np.stack([decode_crop(one.encoded, one.sample_id) for one in stored])
     faces = [

@@ -17,6 +17,7 @@ from deepfake.io.uri import join, make_absolute
 from deepfake.model import export, inference
 from deepfake.model.bundle import Bundle
 from deepfake.outcome import Outcome
+from deepfake.video.sampling import spread_evenly
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def choose_comparison_crops(config: ExportJobConfig, storage: Storage) -> tuple[
     rows = dataset.select_labelled(found.table, config.split)
     if not len(rows):
         raise UsageError(f"{config.input}: no labelled crops of split {config.split!r}; see --split")
-    chosen = np.unique(np.linspace(0, len(rows) - 1, config.crops).astype(np.int64))
+    chosen = spread_evenly(len(rows), config.crops)
     places = reader.list_places(rows.take(chosen), found.files)
     stored = reader.read_crops(places, storage)
     pictures = [reader.decode_crop(stored[place].encoded, stored[place].sample_id) for place in places]

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from deepfake.crops.dataset import index_rows
 from deepfake.crops.reader import Place, decode_crop, read_crops
 from deepfake.io.parts import list_part_files
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.report import contact_sheet
+from deepfake.video.sampling import spread_evenly
 
 FOLDER = "_contact_sheets"
 THREADS = 4
@@ -38,8 +37,7 @@ def plan_sheets(root: str, storage: Storage) -> list[Sheet]:
         places[crop["split"] or "all", method].append(place)
     found = []
     for (split, method), crops in sorted(places.items()):
-        count = min(CROPS_A_SHEET, len(crops))
-        chosen = tuple(crops[int(i)] for i in np.linspace(0, len(crops) - 1, count).round())
+        chosen = tuple(crops[i] for i in spread_evenly(len(crops), CROPS_A_SHEET))
         found.append(Sheet(join(root, FOLDER, f"{_file_name(split)}-{_file_name(method)}.jpg"), chosen))
     return found
 
