@@ -68,13 +68,19 @@ def warn_if_slow(words: str, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
-    """Do something every so many seconds, in another thread, while the block runs; not at its start."""
+def repeat(seconds: float, action: Callable[[], Any], share: float = 1.0) -> Iterator[None]:
+    """Do something every so many seconds, in another thread, while the block runs; not at its start.
+
+    Where it takes more than this ``share`` of the time, it is done less often.
+    """
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(seconds):
+        pause = seconds
+        while not over.wait(pause):
+            began = time.monotonic()
             action()
+            pause = max(seconds, (time.monotonic() - began) * (1 / share - 1))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

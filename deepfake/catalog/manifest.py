@@ -117,6 +117,23 @@ def read_manifest(uri: str, storage: Storage, groups: Sequence[str] = ()) -> pa.
     return pa.table(values, schema=tables.make_schema("catalog"))
 
 
+def read_labels(uri: str, storage: Storage) -> pa.Table:
+    """``video_id`` and ``label``, 0, 1 or null (unsure), of a CSV file, such as a review of a page of scores.
+
+    Rows without a label are left out. ``UsageError`` where it is none, or names a video twice.
+    """
+    chosen, raw = _read_csv(uri, storage, ())
+    if absent := {"video_id", "label"} - chosen.keys():
+        raise UsageError(f"{uri}: no column {', '.join(sorted(absent))}; labels are rows of video_id,label")
+    raw = raw.filter(pc.not_equal(pc.utf8_trim_whitespace(raw[chosen["label"]]), ""))
+    meaning = {**LABELS, "unsure": None}
+    label = _map_values(uri, "label", raw[chosen["label"]], meaning, pa.int8(), "real, fake, unsure or empty")
+    names = tables.unquote_formulas(raw[chosen["video_id"]])
+    if len(pc.unique(names)) < len(names):
+        raise UsageError(f"{uri}: names a video twice; leave one row of each")
+    return pa.table({"video_id": names, "label": label})
+
+
 def _join_groups(uri: str, raw: pa.Table, groups: Sequence[str]) -> pa.ChunkedArray | pa.Array:
     """What is stated of each video, as JSON by name; null where nothing is."""
     if not groups:

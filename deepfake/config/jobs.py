@@ -150,6 +150,11 @@ class EvaluateJobConfig(JobConfig):
         description="URI of another bundle, measured on the same faces, to see whether the difference is "
         "more than chance",
     )
+    labels: str | None = Field(
+        None,
+        description="URI of a CSV file with video_id and label (real, fake, unsure) in place of the input's "
+        "labels, such as the review that a page of scores saves",
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     scoring: InferenceConfig = Field(default_factory=InferenceConfig)
     report: PageConfig = Field(default_factory=PageConfig)

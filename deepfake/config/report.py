@@ -43,6 +43,12 @@ class ReportConfig(ThumbnailPageConfig):
         description="URI of a YAML file that names a case: case_report.html is written, an examiner's report "
         "of its items, to be printed (docs/scoring.md)",
     )
+    live_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="while the job runs, write report.html of what is done so far every so many seconds, or "
+        "less often where that takes more than a hundredth of the time; 0: only at the end",
+    )
     prevalence: list[Fraction] = Field(
         [0.5, 0.1, 0.01, 0.001],
         description="shares of fakes among all videos for which the page says how many alarms are right",

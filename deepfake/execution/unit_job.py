@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -100,7 +101,9 @@ class UnitJob(ABC, Generic[Config]):
         preparing = time.monotonic()
         self.prepare()
         seconds.starting = time.monotonic() - preparing
-        followed = self._make(runner.list_waiting(work.units, self.output))
+        waiting = runner.list_waiting(work.units, self.output)
+        with self.show_so_far(listed.num_rows):
+            followed = self._make(waiting)
         seconds.starting += followed.starting
         mine.check()
         if work.nothing_new:
@@ -160,6 +163,10 @@ class UnitJob(ABC, Generic[Config]):
 
     def prepare(self) -> None:
         """Get ready what workers need, before the first of them starts."""
+
+    def show_so_far(self, videos: int) -> AbstractContextManager[None]:
+        """Show people, while the block works, what is done of so many videos."""
+        return nullcontext()
 
     def make_extraction(self) -> ExtractConfig | None:
         """How crops are cut; None where the input has them already. The detector's file travels in it."""

@@ -96,6 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "videos.csv").write_text("\n".join(["path,label", *rows]))
     (case,) = re.findall(r"```yaml\n(reference:.*?)```", (ROOT / "docs" / "scoring.md").read_text(), re.S)
     (root / "CASE.yaml").write_text(case)
+    (root / "review.csv").write_text("video_id,label,note\none.png,real,\ntwo.png,fake,\n")
     for name in ("s3/data/Celeb-DF-v2", "s3/data/dfdc"):
         shutil.copytree(root / "DATA/clips", root / name)
     (root / "out").mkdir()

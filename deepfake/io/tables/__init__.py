@@ -35,6 +35,7 @@ from deepfake.io.tables.files import (
     read_table,
     stamp,
     to_ipc,
+    unquote_formulas,
     write_csv,
     write_table,
 )

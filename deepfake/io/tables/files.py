@@ -246,6 +246,11 @@ def quote_formulas(table: pa.Table) -> pa.Table:
     return table
 
 
+def unquote_formulas(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts as they were before ``quote_formulas``, or its like on a page."""
+    return pc.replace_substring_regex(column, r"^'('*[=+\-@\t\r\n])", r"\1")
+
+
 def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:
     """One Parquet file of table ``name`` with its strings as dictionaries, for tables whose values repeat.
 

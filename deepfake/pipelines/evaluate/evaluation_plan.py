@@ -101,6 +101,7 @@ def describe_evaluation(planned: EvaluationPlan) -> dict[str, Any]:
         "input": planned.first.faces.uri,
         **({"also": also} if also else {}),
         "bundle": planned.bundle.uri if planned.bundle else "none, the input holds scores",
+        **({"labels": planned.config.labels} if planned.config.labels else {}),
         **({"against": planned.against.uri} if planned.against else {}),
         "videos": videos.num_rows,
         "real_videos": videos.num_rows - fakes,
@@ -120,6 +121,9 @@ def _load_data_set(
 ) -> DataSet:
     bundle, against = bundles
     loaded = inputs.load_faces(uri, storage)
+    reviewed = config.labels if uri == config.input else None
+    if reviewed:
+        loaded = inputs.label_videos(loaded, reviewed, storage)
     selected = inputs.select_split(loaded, split, config.limit)
     if loaded.kind == "crops" and bundle is None:
         raise UsageError(f"{uri}: these are crops, so --bundle is required to score them")
@@ -135,6 +139,11 @@ def _load_data_set(
     if against is not None:
         found = _check_training(against, loaded, selected, split, config)
         warnings += [f"The bundle compared with: {text}" for text in found]
+    if reviewed:
+        warnings.append(
+            f"Labels are those of {reviewed}. Where mostly high scores were reviewed, fakes with low ones "
+            "are not among them, and too few count as missed; review a random sample as well."
+        )
     if selected.unlabelled:
         warnings.append(f"{selected.unlabelled} faces without a label were left out.")
     for warning in warnings:

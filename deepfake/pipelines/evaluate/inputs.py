@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.catalog.identity_overlap import require_both_classes
+from deepfake.catalog.manifest import read_labels
+from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.crops import facts
 from deepfake.crops.dataset import KEY, index_rows, require_distinct
 from deepfake.errors import UsageError
@@ -62,6 +64,36 @@ def load_faces(uri: str, storage: Storage) -> LabelledFaces:
     require_distinct(table, folder)
     videos = read_output_manifest(uri, storage, _VIDEO_COLUMNS)
     return LabelledFaces(kind, folder, tuple(files), table, read_record(uri, storage) or {}, videos=videos)
+
+
+def label_videos(faces: LabelledFaces, uri: str, storage: Storage) -> LabelledFaces:
+    """The faces with the labels that a file, read by ``catalog.manifest.read_labels``, has of their videos.
+
+    Videos that it calls unsure have none then; those that it does not name keep theirs. Raises ``UsageError``
+    where it names none of them.
+    """
+    labels = read_labels(uri, storage)
+
+    def put(table: pa.Table) -> pa.Table:
+        place = pc.index_in(table["video_id"], labels["video_id"].combine_chunks())
+        named, told = pc.is_valid(place), labels["label"].combine_chunks().take(place)
+        method = pc.if_else(pc.equal(told, FAKE), "fake", pc.if_else(pc.equal(told, REAL), "real", None))
+        same = pc.fill_null(pc.equal(told, table["label"]), False)
+        for name, new, kept in (
+            ("label", told, pc.invert(named)),
+            ("method", method, pc.or_(same, pc.invert(named))),
+        ):
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.field(at), pc.if_else(kept, table[name], new))
+        return table
+
+    if not pc.any(pc.is_in(faces.table["video_id"], labels["video_id"].combine_chunks())).as_py():
+        raise UsageError(
+            f"{uri}: names no video of {faces.uri}; its column video_id is to be that of the scores"
+        )
+    log.info("%s: labels of %d videos", uri, labels.num_rows)
+    videos = None if faces.videos is None else put(faces.videos)
+    return replace(faces, table=put(faces.table), videos=videos)
 
 
 def select_split(faces: LabelledFaces, split: str, limit: int | None = None) -> LabelledFaces:

@@ -55,6 +55,7 @@ def run(config: EvaluateJobConfig) -> Outcome:
             "output": make_absolute(config.output),
             "bundle": make_absolute(config.bundle) if config.bundle else None,
             "against": make_absolute(config.against) if config.against else None,
+            "labels": make_absolute(config.labels) if config.labels else None,
         }
     )
     planned = plan_evaluation(config, storage)

@@ -16,9 +16,6 @@ FILE = "changes.parquet"
 _COLUMNS = ["video_id", "content_sha256", "status", "score", "verdict"]
 
 
-_SHOWN = 50  # of the largest changes on the page
-
-
 @dataclass(frozen=True)
 class Comparison:
     """This output beside an earlier one."""
@@ -26,31 +23,26 @@ class Comparison:
     before: str
     uri: str  # of the table
     changes: pa.Table
+    thresholds: tuple[float | None, float | None] = (None, None)  # before and now, where there is one
 
     def summarize(self) -> dict[str, Any]:
         """The numbers for the summary."""
         return {"compared_with": self.before, "changes": self.uri, **count_changes(self.changes)}
 
-    def as_page_section(self) -> dict[str, Any]:
-        """What the page shows: the numbers, and the videos that changed most."""
-        changed = pc.or_kleene(
-            pc.greater(pc.fill_null(pc.abs(self.changes["difference"]), 0.0), 0.0),
-            pc.not_equal(
-                pc.fill_null(self.changes["status_before"], ""),
-                pc.fill_null(self.changes["status_after"], ""),
-            ),
-        )
-        rows = self.changes.filter(changed)
-        return {**self.summarize(), "changed": rows.num_rows, "rows": rows.slice(0, _SHOWN).to_pylist()}
-
 
 def write_changes(output: str, before: str, storage: Storage, config_sha256: str) -> Comparison:
     """Write the table ``changes`` below ``output``."""
-    earlier, now = (read_parts(root, storage, "video_scores", _COLUMNS) for root in (before, output))
+    both = [read_parts(root, storage, "video_scores", [*_COLUMNS, "threshold"]) for root in (before, output)]
+    found = [pc.unique(one["threshold"]).drop_null().to_pylist() for one in both]
+    earlier, now = (one.select(_COLUMNS) for one in both)
     changes = list_changes(earlier, now, config_sha256)
     uri = join(output, FILE)
     tables.write_table(storage, uri, changes)
-    return Comparison(before, uri, changes)
+    return Comparison(before, uri, changes, (_get_only(found[0]), _get_only(found[1])))
+
+
+def _get_only(values: list[float]) -> float | None:
+    return values[0] if len(values) == 1 else None
 
 
 def list_changes(before: pa.Table, after: pa.Table, config_sha256: str | None = None) -> pa.Table:

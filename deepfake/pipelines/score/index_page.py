@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,8 @@ THUMBNAILS = "thumbnails"
 PAGE_ROWS = 100  # rows that the table shows at once, and all that it shows without JavaScript
 BINS = 20
 COLUMNS = ["video_id", "score", "status", "status_detail", "verdict", "frames_sampled", "frames_with_face",
-           "faces", "worst_time_s", "label", "log10_lr"]  # fmt: skip
+           "faces", "worst_time_s", "label", "log10_lr", "uri", "worst_track_id", "tracks", "segments_s",
+           "face_size_px"]  # fmt: skip
 
 STATUS_WORDS: dict[str, str] = {
     Status.OK: "scored",
@@ -39,6 +42,15 @@ STATUS_WORDS: dict[str, str] = {
 LABEL_WORDS = {0: "real", 1: "fake"}
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """What the page says while the job still runs."""
+
+    total: int  # videos that there will be
+    when: str  # it was written
+    pictures: set[str]  # names of the thumbnails that are there; those that are written join them
+
+
 def write_index(
     output: str,
     storage: Storage,
@@ -50,6 +62,8 @@ def write_index(
     links: Mapping[str, str] = MappingProxyType({}),
     point: VerdictRule | None = None,
     compared: Mapping[str, Any] | None = None,
+    archive: str = "",
+    unfinished: Unfinished | None = None,
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
@@ -62,18 +76,28 @@ def write_index(
         links: paths of the videos' own pages, relative to this one, by ``video_id``.
         point: the operating point in force, for what its error rates mean at the user's prevalence.
         compared: what changed against another output, as ``diff.Comparison.as_page_section`` gives it.
+        unfinished: while the job still runs.
+        archive: the input; a reader's own review is kept under it, whichever bundle scores it.
     """
     rows = tables.decode_strings("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
-    shown = [name for name in rows["video_id"].to_pylist() if name in thumbnails][: config.max_thumbnails]
-    paths = {name: f"{THUMBNAILS}/{video_page.name_file(name)}.jpg" for name in shown}
-    storage.remove(join(output, THUMBNAILS))
+    there = unfinished.pictures if unfinished else set()
+    names = [name for name in rows["video_id"].to_pylist() if there or name in thumbnails]
+    files = {name: f"{video_page.name_file(name)}.jpg" for name in names}
+    shown = [name for name in names if name in thumbnails or files[name] in there]
+    shown = shown[: config.max_thumbnails]
+    if not unfinished:
+        storage.remove(join(output, THUMBNAILS))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: storage.write_bytes(join(output, paths[name]), thumbnails[name]), shown))
+        new = [name for name in shown if name in thumbnails]
+        places = [join(output, THUMBNAILS, files[name]) for name in new]
+        list(pool.map(storage.write_bytes, places, [thumbnails[name] for name in new]))
+    there.update(files[name] for name in new)
+    paths = {name: f"{THUMBNAILS}/{files[name]}" for name in shown}
     totals = tables.decode_strings("video_scores", videos.select(["score", "status", "verdict", "threshold"]))
     scores = totals["score"].drop_null().to_numpy()
     by_status, by_verdict = (tables.count_values(totals[name]) for name in ("status", "verdict"))
     most_first = sorted(by_status, key=lambda status: (-by_status[status], status))
-    data = _collect_data(rows, paths, links)
+    data = {**_collect_data(rows, paths, links), "archive": archive}
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
     text = html.render_page(
         "scores.html",
@@ -93,6 +117,7 @@ def write_index(
         facts={label: value for label, value in facts.items() if value is not None},
         point=point,
         compared=compared,
+        unfinished=unfinished,
         alarms=predict_alarms(point, config.prevalence),
         labelled=any(label is not None for label in data["label"]),
         rated=bool(data["ratioWords"]),
@@ -162,6 +187,13 @@ def _collect_data(
         "label": [LABEL_WORDS.get(label) for label in videos["label"].to_pylist()],
         "ratio": [None if one is None else numbers[one] for one in rated],
         "ratioWords": ratios,
+        "track": videos["worst_track_id"].to_pylist(),
+        "tracks": videos["tracks"].to_pylist(),
+        "seconds": [None if s is None else round(s, 1) for s in videos["segments_s"].to_pylist()],
+        "facePx": [None if px is None else round(px) for px in videos["face_size_px"].to_pylist()],
+        "smallPx": video_page.SMALL_FACE_PX,
+        **_locate_files(names, videos["uri"].to_pylist()),
+        "id": {str(row): name for row, name in enumerate(names) if name != html.make_visible(name)},
         "detail": {str(row): html.make_visible(text) for row, text in detail if text},
         "thumbnail": {str(row): thumbnails[name] for row, name in enumerate(names) if name in thumbnails},
         "page": {str(row): links[name] for row, name in enumerate(names) if name in links},
@@ -169,8 +201,37 @@ def _collect_data(
     }
 
 
+def _locate_files(names: Sequence[str], uris: Sequence[str]) -> dict[str, Any]:
+    """Links to files that a browser can open: below ``folder`` by their names, and others ``elsewhere``.
+
+    The latter has by row what no name tells: another place, or None for none.
+    """
+    roots = (uri[: -len(name)] for name, uri in zip(names, uris, strict=True) if uri.endswith(f"/{name}"))
+    root = next((root for root in roots if video_page.locate_local(root)), None)
+    others = {
+        str(row): video_page.locate_local(uri)
+        for row, (name, uri) in enumerate(zip(names, uris, strict=True))
+        if root is None or uri != root + name or name != html.make_visible(name)
+    }
+    folder = root and f"{str(video_page.locate_local(root)).rstrip('/')}/"
+    return {"folder": folder, "elsewhere": others if root else {row: at for row, at in others.items() if at}}
+
+
+def explain_verdict(track: int | None, tracks: int, seconds: float | None, face_px: int | None) -> str:
+    """What a verdict rests on: the worst track, how long the video looks fake, how large the faces are."""
+    if face_px is None:
+        return ""
+    parts = [f"track {track} the worst of {tracks}"] if tracks > 1 else []
+    if seconds is not None:
+        parts.append(f"fake for {seconds:.1f} s" if seconds else "no stretch looks fake")
+    small = "small faces" if face_px < video_page.SMALL_FACE_PX else "faces"
+    return ", ".join([*parts, f"{small} of {face_px} px"])
+
+
 def _select_row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
-    verdict, ratio = data["verdict"][i], data["ratio"][i]
+    verdict, ratio, name, worst = (data[key][i] for key in ("verdict", "ratio", "name", "worst"))
+    file = data["elsewhere"].get(str(i), data["folder"] and data["folder"] + quote(name, safe="/!'()*~"))
+    at = "" if worst is None else f"#t={worst // 10}.{worst % 10}"
     return {
         **{
             name: data[name][i] for name in ("name", "score", "frames", "withFace", "faces", "worst", "label")
@@ -178,6 +239,8 @@ def _select_row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
         "verdict_key": None if verdict is None else data["verdictKeys"][verdict],
         "verdict": None if verdict is None else data["verdictWords"][verdict],
         "ratio": None if ratio is None else data["ratioWords"][ratio],
+        "reason": explain_verdict(*(data[key][i] for key in ("track", "tracks", "seconds", "facePx"))),
+        "file": file and file + at,
         "status": data["statusWords"][data["status"][i]],
         "detail": data["detail"].get(str(i)),
         "thumbnail": data["thumbnail"].get(str(i)),

@@ -12,6 +12,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.verdicts import choose_verdict_rule
 from deepfake.outcome import Outcome
 from deepfake.pipelines.score import case_report, diff, first_pass, report, stored_crops
+from deepfake.pipelines.score.live_page import LivePage
 from deepfake.pipelines.score.rows import Judgement, score_tables
 from deepfake.pipelines.score.stages import (
     Budgeted,
@@ -170,6 +172,16 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         self.deadline = None if self.budget.seconds is None else Deadline(self.budget.seconds)
         self.always: frozenset[str] | None = None  # units that are done however short the time is
 
+    def show_so_far(self, videos: int) -> AbstractContextManager[None]:
+        """The page is written anew while the job runs."""
+        facts = report.describe_run(self.config, self.point, self._bundle_in_words, self.left_out)
+        known = (self.config.report, facts, self.point, self.config.input)
+        return LivePage(self.output, videos, *known).keep_up()
+
+    @property
+    def _bundle_in_words(self) -> str:
+        return f"{self.config.bundle} ({self.bundle.sha256[:12]})"
+
     def make_extraction(self) -> ExtractConfig | None:
         return super().make_extraction() if self.kept is None else None
 
@@ -228,13 +240,20 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
     def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
         config, output = self.config, self.output
         videos = output.read_all("video_scores")
-        made_with = f"{config.bundle} ({self.bundle.sha256[:12]})"
         compared = None
         if config.compare_with is not None:
             before = make_absolute(config.compare_with)
             compared = diff.write_changes(config.output, before, self.storage, output.config_sha256)
         look_at = report.write_report(
-            videos, config, output, self.point, made_with, self.network, self.left_out, compared, self.case
+            videos,
+            config,
+            output,
+            self.point,
+            self._bundle_in_words,
+            self.network,
+            self.left_out,
+            compared,
+            self.case,
         )
         assert config.detector is not None
         counted = detection_rate.count_yield(videos)

@@ -18,12 +18,14 @@ from deepfake.execution import session
 from deepfake.execution.output import Output
 from deepfake.faces.detectors.factory import carry_detector
 from deepfake.io import tables
+from deepfake.io.run_record import read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.inference import Network
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import case_report, evidence, index_page, video_page
 from deepfake.pipelines.score.case_report import CaseFile
+from deepfake.pipelines.score.changes_page import write_changes_page
 from deepfake.pipelines.score.diff import Comparison
 from deepfake.pipelines.score.evidence import Shown
 from deepfake.pipelines.score.heat_maps import CPUS, HeatPictures
@@ -65,7 +67,39 @@ def write_report(
     first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
     seen = output.read_rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
-    facts = {
+    facts = describe_run(config, point, bundle, left_out)
+    section = None if compared is None else compared.summarize()
+    known = (thumbnails, config.report, facts, links, point, section, config.input)
+    look_at = [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
+    if compared is not None:
+        outputs = [describe_output(uri, output.storage) for uri in (compared.before, config.output)]
+        look_at.append(write_changes_page(config.output, output.storage, compared, outputs))
+    if case is None:
+        output.storage.remove(join(output.root, case_report.PAGE))  # of an earlier run
+        return look_at
+    sampling = describe_sampling(config.sampling)
+    about = (case, items, videos, cases, config, sampling, point, output.storage)
+    return [case_report.write_case_report(*about), *look_at]
+
+
+def describe_output(uri: str, storage: Storage) -> dict[str, Any]:
+    """One of ``write_changes_page``'s outputs."""
+    record = read_score_record(uri, storage)
+    rule = record.get("scoring") or {}
+    point = "given" if rule.get("threshold") is not None else rule.get("operating_point", "default")
+    return {
+        "output": uri,
+        "name": record.get("bundle", ""),
+        "sha256": record["bundle_sha256"],
+        "point": point,
+    }
+
+
+def describe_run(
+    config: ScoreJobConfig, point: VerdictRule, bundle: str, left_out: Mapping[str, str]
+) -> dict[str, object]:
+    """What the index page says of the run, as label -> value; the arguments are those of ``write_report``."""
+    return {
         "Archive": config.input,
         "Media files that are not read": left_out.get("not_read"),
         "Links out of it, not followed": left_out.get("links_left_out"),
@@ -74,15 +108,6 @@ def write_report(
         "Frames": describe_sampling(config.sampling),
         "Threshold": f"{point.threshold:.3f} ({point.name})",
     }
-    section = None if compared is None else compared.as_page_section()
-    known = (thumbnails, config.report, facts, links, point, section)
-    look_at = [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
-    if case is None:
-        output.storage.remove(join(output.root, case_report.PAGE))  # of an earlier run
-        return look_at
-    sampling = describe_sampling(config.sampling)
-    about = (case, items, videos, cases, config, sampling, point, output.storage)
-    return [case_report.write_case_report(*about), *look_at]
 
 
 def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:

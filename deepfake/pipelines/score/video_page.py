@@ -7,11 +7,13 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepfake.config import ReportConfig
+from deepfake.io.uri import split_uri
 from deepfake.metrics import segments
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import findings
@@ -58,6 +60,13 @@ def locate_page(video_id: str) -> str:
     return f"{FOLDER}/{name_file(video_id)}.html"
 
 
+def locate_local(uri: str) -> str | None:
+    """A link that opens a file of this machine in a browser; None for one that lies elsewhere."""
+    if "://" in uri and not uri.startswith("file://"):
+        return None
+    return Path(split_uri(uri)[1]).as_uri()
+
+
 def render_video_page(
     case: Case,
     smooth_seconds: float,
@@ -100,6 +109,7 @@ def explain_video(
         "folder": f"{FOLDER}/" if prefix else "",
         "name": str(video["video_id"]),
         "video": video,
+        "file": None if prefix else locate_local(video["uri"]),
         "facts": describe_video(video),
         "timelines": [_timeline(track, case, smooth_seconds) for track in case.tracks],
         "segments": case.segments,

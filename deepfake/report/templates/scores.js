@@ -8,11 +8,11 @@
   const body = byId("rows");
   const labelled = document.querySelector("th[data-sort=label]") !== null;
   const rated = data.ratioWords.length > 0;
-  const columns = 7 + labelled + rated;
+  const columns = 8 + labelled + rated;
   const orders = {
     score: ["most suspicious first", -1], name: ["name", 1], worst: ["time to look at", 1],
     frames: ["frames with a face, fewest first", 1], faces: ["faces, fewest first", 1],
-    verdict: ["verdict", 1], label: ["label", 1],
+    verdict: ["verdict", 1], seconds: ["longest looking fake first", -1], label: ["label", 1],
   };
   let sortKey = "score", direction = -1, page = 0;
   let order = Array.from({ length: total }, (_, i) => i); // every row, sorted
@@ -50,13 +50,14 @@
 
   function filter() {
     const words = byId("search").value.toLowerCase();
-    const status = byId("status").value, verdict = byId("verdict").value;
+    const status = byId("status").value, verdict = byId("verdict").value, mine = byId("reviewed").value;
     const least = parseFloat(byId("least").value);
     if (words && lowered === null) lowered = data.name.map((name) => name.toLowerCase());
     chosen = order.filter((i) =>
       (!words || lowered[i].includes(words)) &&
       (status === "" || data.status[i] === +status) &&
       (verdict === "" || data.verdict[i] === +verdict) &&
+      (mine === "" || (mine === "none" ? !kept.has(idOf(i)) : reviewOf(i).label === mine)) &&
       (Number.isNaN(least) || (data.score[i] !== null && data.score[i] >= least)));
     page = 0;
     show();
@@ -89,6 +90,7 @@
   function rowOf(i) {
     const row = element("tr");
     row.setAttribute("role", "row");
+    row.tabIndex = -1;
     const face = cell(row, data.thumbnail[i] ? "face" : "face empty");
     if (data.thumbnail[i]) {
       const image = element("img");
@@ -120,15 +122,142 @@
       number.append(bar);
     }
     const verdict = data.verdict[i];
-    cell(row, verdict === null ? "empty" : data.verdictKeys[verdict], verdict === null ? "–" : data.verdictWords[verdict]);
+    const judged = cell(row, verdict === null ? "empty" : "verdict", verdict === null ? "–" : undefined);
+    if (verdict !== null) judged.append(element("b", data.verdictKeys[verdict], data.verdictWords[verdict]), element("span", "why", reason(i)));
     const ratio = data.ratio[i];
     if (rated) cell(row, ratio === null ? "ratio empty" : "ratio", ratio === null ? "–" : data.ratioWords[ratio], "Likelihood ratio");
     const worst = data.worst[i];
-    cell(row, worst === null ? "number empty" : "number", worst === null ? "–" : clock(worst), "Look at");
+    const file = fileOf(i);
+    const look = cell(row, worst === null && !file ? "number empty" : "number", file ? undefined : worst === null ? "–" : clock(worst), "Look at");
+    if (file) {
+      const link = element("a", "file", worst === null ? "the file" : clock(worst));
+      Object.assign(link, { href: worst === null ? file : `${file}#t=${Math.floor(worst / 10)}.${worst % 10}`, target: "_blank", rel: "noopener" });
+      look.append(link);
+    }
     cell(row, "number", `${grouped(data.withFace[i])} of ${grouped(data.frames[i])}`, "Frames with a face");
     cell(row, "number", grouped(data.faces[i]), "Faces");
     if (labelled) cell(row, data.label[i] === null ? "label empty" : "label", data.label[i] === null ? "–" : data.label[i], "Label");
+    row.append(reviewCell(i));
     return row;
+  }
+
+  function reason(i) {
+    if (data.facePx[i] === null) return "";
+    const parts = data.tracks[i] > 1 ? [`track ${data.track[i]} the worst of ${data.tracks[i]}`] : [];
+    const seconds = data.seconds[i];
+    if (seconds !== null) parts.push(seconds ? `fake for ${seconds.toFixed(1)} s` : "no stretch looks fake");
+    return [...parts, `${data.facePx[i] < data.smallPx ? "small faces" : "faces"} of ${data.facePx[i]} px`].join(", ");
+  }
+
+  function fileOf(i) {
+    if (data.elsewhere[i] !== undefined) return data.elsewhere[i];
+    return data.folder && data.folder + data.name[i].split("/").map(encodeURIComponent).join("/");
+  }
+
+  // The reader's own review: label and note by video, kept by this browser under the archive's name.
+  const labels = { r: "real", f: "fake", u: "unsure" };
+  const place = `deepfake review of ${data.archive}`;
+  let kept = new Map(), lasting = true;
+  const idOf = (i) => data.id[i] ?? data.name[i];
+  const reviewOf = (i) => kept.get(idOf(i)) ?? {};
+
+  function recall() {
+    try {
+      kept = new Map(JSON.parse(localStorage.getItem(place) ?? "[]"));
+    } catch {
+      lasting = false;
+    }
+  }
+
+  function review(i, change) {
+    if (lasting) recall(); // another window may have gone on
+    const now = { ...reviewOf(i), ...change };
+    if (now.label || now.note) kept.set(idOf(i), now);
+    else kept.delete(idOf(i));
+    try {
+      localStorage.setItem(place, JSON.stringify([...kept]));
+    } catch {
+      lasting = false;
+    }
+    const row = body.rows[chosen.indexOf(i, page * data.pageRows) - page * data.pageRows];
+    row.querySelectorAll(".mine button").forEach((button) => button.setAttribute("aria-pressed", String(button.value === now.label)));
+    countReview();
+  }
+
+  const toggle = (i, label) => review(i, { label: reviewOf(i).label === label ? "" : label });
+
+  function reviewCell(i) {
+    const made = element("td", "mine"), mine = reviewOf(i);
+    made.setAttribute("role", "cell");
+    for (const [letter, label] of Object.entries(labels)) {
+      const button = element("button", "", label);
+      Object.assign(button, { type: "button", value: label, title: `key ${letter}` });
+      button.setAttribute("aria-pressed", String(mine.label === label));
+      button.addEventListener("click", () => toggle(i, label));
+      made.append(button);
+    }
+    const note = element("input");
+    Object.assign(note, { value: mine.note ?? "", placeholder: "note", maxLength: 1000 });
+    note.setAttribute("aria-label", `Note on ${data.name[i]}`);
+    note.addEventListener("change", () => review(i, { note: note.value.trim() }));
+    made.append(note);
+    return made;
+  }
+
+  function countReview() {
+    const counts = Object.values(labels).map((label) => [label, [...kept.values()].filter((one) => one.label === label).length]);
+    const said = counts.filter(([, n]) => n).map(([label, n]) => `${grouped(n)} ${label}`).join(", ");
+    byId("tally").textContent = `Your review: ${said || "none yet"}.` +
+      (lasting ? "" : " This browser keeps nothing: save it before you leave.");
+    byId("export").disabled = kept.size === 0;
+  }
+
+  function save() {
+    const safe = (text) => (/^'*[=+\-@\t\r\n]/.test(text) ? `'${text}` : text); // no formula for a spreadsheet
+    const quoted = (text) => `"${safe(text ?? "").replaceAll('"', '""')}"`;
+    const lines = [...kept].map(([id, one]) => [id, one.label, one.note].map(quoted).join(","));
+    const link = element("a");
+    link.download = "review.csv";
+    link.href = URL.createObjectURL(new Blob([["video_id,label,note", ...lines, ""].join("\n")], { type: "text/csv" }));
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href));
+  }
+
+  let current = null; // the row that keys work on
+
+  function choose(row) {
+    if (current) current.classList.remove("current");
+    current = row;
+    row.classList.add("current");
+  }
+
+  function step(by) {
+    const size = data.pageRows, before = current && current.isConnected ? current.sectionRowIndex : by > 0 ? -1 : 0;
+    const at = page * size + before + by;
+    if (at < 0 || at >= chosen.length) return;
+    if (Math.floor(at / size) !== page) {
+      page = Math.floor(at / size);
+      show();
+    }
+    choose(body.rows[at % size]);
+    current.focus();
+    current.scrollIntoView({ block: "nearest" });
+  }
+
+  function press(event) {
+    const typing = event.target.closest("input, select, textarea");
+    if (typing && typing.closest(".mine") && ["Enter", "Escape"].includes(event.key)) current.focus();
+    if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
+    if (!current || !current.isConnected || !chosen.length) return;
+    if (labels[event.key]) toggle(chosen[page * data.pageRows + current.sectionRowIndex], labels[event.key]);
+    if (event.key === "o") current.querySelector("a.file")?.click();
+    const own = current.querySelector(".name a");
+    if (event.key === "p" && own) window.open(own.href, "_blank", "noopener");
+    if (event.key === "n") {
+      event.preventDefault(); // or the letter would be the note's first
+      current.querySelector(".mine input").focus();
+    }
   }
 
   function describe() {
@@ -185,7 +314,19 @@
     byId("videos-heading").scrollIntoView();
   }));
 
+  options(byId("reviewed"), "any", [["none yet", "none"], ...Object.values(labels).map((label) => [label, label])]);
+  byId("reviewed").addEventListener("change", filter);
+  byId("export").addEventListener("click", save);
+  body.addEventListener("focusin", (event) => choose(event.target.closest("tr")));
+  document.addEventListener("keydown", press);
+  window.addEventListener("storage", () => { recall(); countReview(); });
+
   byId("first").hidden = true;
   document.querySelectorAll(".controls, .pager").forEach((part) => { part.hidden = total <= 1; });
-  describe();
+  byId("mine").hidden = document.querySelector(".review").hidden = total === 0;
+  if (total) { // the rows in the document have no place for a review
+    recall();
+    countReview();
+    show();
+  }
 })();

@@ -130,3 +130,34 @@ def test_of_a_scored_archive_without_splits_all_videos_without_a_face_are_counte
     tables.write_table(STORAGE, str(tmp_path / "_manifest.parquet"), tables.from_rows("videos", rows))
     found = inputs.list_without_faces(inputs.load_faces(str(tmp_path), STORAGE), "test")
     assert found["video_id"].to_pylist() == ["a.mp4", "b.mp4"]
+
+
+def test_a_review_labels_the_videos_that_it_names(tmp_path: Path) -> None:
+    rows = [scored(name, 0, None, 0.5) for name in ("=a.mp4", "b,c.mp4", "d.mp4")]
+    rows += [scored("known.mp4", 0, 1, 0.5), scored("corrected.mp4", 0, 1, 0.5)]
+    faces = inputs.load_faces(write(tmp_path, "face_scores", rows), STORAGE)
+    review = tmp_path / "review.csv"
+    said = ['"\'=a.mp4","fake","a note"', '"b,c.mp4","real",""', '"d.mp4","unsure",""', '"known.mp4","","?"']
+    review.write_text("\n".join(["video_id,label,note", *said, '"corrected.mp4","real",""', ""]))
+    table = inputs.label_videos(faces, str(review), STORAGE).table
+    found = {row["video_id"]: (row["label"], row["method"]) for row in table.to_pylist()}
+    assert found == {
+        "=a.mp4": (1, "fake"), "b,c.mp4": (0, "real"), "d.mp4": (None, None), "known.mp4": (1, "Swap"),
+        "corrected.mp4": (0, "real"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("video_id,label\nz.mp4,fake\n", "names no video of"),
+        ("video_id,label\na.mp4,fake\na.mp4,real\n", "names a video twice"),
+        ("video_id,label\na.mp4,perhaps\n", "'perhaps', expected real, fake, unsure"),
+        ("video_id,note\na.mp4,x\n", "no column label"),
+    ],
+)
+def test_labels_that_make_no_sense_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    faces = inputs.load_faces(write(tmp_path, "face_scores", [scored("a.mp4", 0, None, 0.5)]), STORAGE)
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        inputs.label_videos(faces, str(tmp_path / "labels.csv"), STORAGE)

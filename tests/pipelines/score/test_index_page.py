@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -117,22 +118,95 @@ def test_the_same_table_gives_the_same_page_whatever_its_order(tmp_path: Path) -
 def test_the_rows_in_the_document_are_those_that_the_script_makes(tmp_path: Path, open_page: Opener) -> None:
     rows = [
         *many(30),
+        video_row("two.mp4", 0.55, tracks=2, worst_track_id=1, segments_s=4.25, face_size_px=60.4),
+        video_row("one.mp4", 0.54, tracks=1, worst_track_id=0, segments_s=0.0, face_size_px=300.0),
         video_row("none.mp4", None, status_detail="moov <atom> missing"),
         video_row("labelled.mp4", 0.0625, label=1, worst_time_s=3700.25, faces=12345),
         video_row("picture.mp4", 0.99, label=0),
     ]
-    page = open_page(write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}, links={"v0001.mp4": "x.html"}))
-    written = page.locator("#rows").inner_html()
-    page.locator("#search").fill("x")
-    page.locator("#search").fill("")
-    tidy = [
-        re.sub(r"\s+|style=\"[^\"]*\"", "", html) for html in (written, page.locator("#rows").inner_html())
+    rows += [
+        video_row("it's (1) #2 é.mp4", 0.8, uri="/elsewhere/x.mp4"),
+        video_row("s3.mp4", 0.7, uri="s3://b/s3.mp4"),
     ]
+    rows += [video_row("a\nb.mp4", 0.6), video_row("(2)!*~' ü?.mp4", None)]
+    path = write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}, links={"v0001.mp4": "x.html"})
+    written = open_page(path, java_script_enabled=False).locator("#rows").inner_html()
+    made = open_page(path).locator("#rows").inner_html()
+    tidy = [re.sub(r"\s+|style=\"[^\"]*\"|tabindex=\"-1\"", "", one)
+            for one in (written, re.sub(r"<td class=\"mine\" role=\"cell\">.*?</td>", "", made))]  # fmt: skip
     assert _attributes_sorted(tidy[0]) == _attributes_sorted(tidy[1])
 
 
 def _attributes_sorted(html: str) -> list[str]:
     return ["".join(sorted(tag)) for tag in re.findall(r"<[^>]*>|[^<]+", html)]
+
+
+def test_each_verdict_has_its_reason_and_each_time_opens_the_file_there(tmp_path: Path) -> None:
+    rows = [
+        video_row("a b/x.mp4", 0.9, tracks=2, worst_track_id=7, segments_s=4.0, face_size_px=60.0),
+        video_row("y.mp4", 0.3, segments_s=0.0, face_size_px=300.0, uri="/other/y.mp4"),
+        video_row("z.mp4", 0.2, uri="s3://bucket/z.mp4"),
+        video_row("damaged.mp4", None),
+    ]
+    text = write(tmp_path, *rows).read_text()
+    assert "track 7 the worst of 2, fake for 4.0 s, small faces of 60 px<" in text
+    assert "no stretch looks fake, faces of 300 px<" in text
+    files = ["file:///archive/a%20b/x.mp4#t=3.5", "file:///other/y.mp4#t=3.5", "file:///archive/damaged.mp4"]
+    assert re.findall(r'class="file" href="([^"]*)"', text) == files
+
+
+@pytest.mark.browser
+def test_a_reader_reviews_with_the_keyboard_and_finds_it_again_under_another_bundle(
+    tmp_path: Path, open_page: Opener
+) -> None:
+    rows = [video_row("a.mp4", 0.9), video_row('b "2",\n=1.mp4', 0.8), video_row("=c.mp4", 0.7)]
+    page = open_page(write(tmp_path / "1", *rows, archive="/archive"))
+    for key in "jffjfnso so":  # fake and taken back, the next one fake with a note
+        page.keyboard.press({" ": "Space"}.get(key, key))
+    page.keyboard.press("Enter")
+    for key in "jrup":
+        page.keyboard.press(key)
+    assert page.locator("#tally").inner_text() == "Your review: 1 fake, 1 unsure."
+    assert page.locator("tr.current .name").inner_text() == "=c.mp4"
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save your review as CSV").click()
+    lines = list(csv.reader(Path(saved.value.path()).read_text().splitlines(keepends=True)))
+    assert lines == [
+        ["video_id", "label", "note"],
+        ['b "2",\n=1.mp4', "fake", "so so"],
+        ["'=c.mp4", "unsure", ""],
+    ]
+    page.goto(write(tmp_path / "2", *rows[::-1], archive="/archive").as_uri())
+    assert page.locator("#tally").inner_text() == "Your review: 1 fake, 1 unsure."
+    page.locator("#reviewed").select_option("none")
+    assert names(page) == ["a.mp4"]
+    page.locator("#reviewed").select_option("fake")
+    assert page.get_by_label("Note on").input_value() == "so so"
+    page.goto(write(tmp_path / "3", *rows, archive="/another").as_uri())
+    assert page.locator("#tally").inner_text() == "Your review: none yet."
+
+
+@pytest.mark.browser
+def test_j_goes_on_to_the_next_page_of_the_table(tmp_path: Path, open_page: Opener) -> None:
+    page = open_page(write(tmp_path, *many(150)))
+    for _ in range(101):
+        page.keyboard.press("j")
+    page.keyboard.press("f")
+    expect(page.locator("#rows tr")).to_have_count(50)
+    assert page.locator("#rows button[aria-pressed=true]").count() == 1
+    page.keyboard.press("k")
+    assert page.locator("tr.current").evaluate("row => row.sectionRowIndex") == 99
+
+
+@pytest.mark.browser
+def test_a_click_on_the_time_opens_the_video_there(tmp_path: Path, open_page: Opener) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"")
+    page = open_page(write(tmp_path / "out", video_row("v.mp4", 0.9, uri=str(tmp_path / "v.mp4"))))
+    with page.expect_popup() as opened:
+        page.keyboard.press("j")
+        page.keyboard.press("o")
+    assert opened.value.url == f"{(tmp_path / 'v.mp4').as_uri()}#t=3.5"
+    opened.value.close()
 
 
 @pytest.mark.browser
@@ -216,9 +290,13 @@ def test_without_javascript_the_first_rows_are_there_and_no_dead_controls(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 720, 900, 1280])
 def test_the_page_is_never_wider_than_the_screen(tmp_path: Path, open_page: Opener, width: int) -> None:
-    rows = [video_row("x" * 300 + ".mp4", 0.7), video_row("folder/" * 40, None, status_detail="y" * 300)]
+    whole = {"tracks": 3, "worst_track_id": 2, "segments_s": 100.0, "face_size_px": 80.0, "log10_lr": 1.15}
+    rows = [
+        video_row("x" * 300 + ".mp4", 0.7, label=1, **whole),
+        video_row("folder/" * 40, None, status_detail="y" * 300),
+    ]
     page = open_page(write(tmp_path, *rows), viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -238,7 +316,7 @@ def test_a_suspicious_video_leads_to_its_own_page_before_and_after_sorting(
     rows = [video_row("a", 0.9), video_row("b", 0.2)]
     page = open_page(write(tmp_path, *rows, links={"a": "pages/a.html"}))
     page.get_by_role("button", name="Video", exact=True).click()
-    assert page.locator("#rows a").all_inner_texts() == ["a"]
+    assert page.locator("#rows .name a").all_inner_texts() == ["a"]
     page.get_by_role("link", name="a", exact=True).focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/pages/a.html")
