@@ -49,6 +49,11 @@ RETRY_FAILED: bool = Field(
     description="process all videos again that failed in an earlier run, not only those whose failure "
     "may be the machine's",
 )
+REMOVE_GONE: bool = Field(
+    False,
+    alias="remove-gone",
+    description="remove what the output has of videos that the input no longer has: rows, crops and pages",
+)
 
 
 class PreprocessJobConfig(JobConfig):
@@ -66,6 +71,7 @@ class PreprocessJobConfig(JobConfig):
 
     input: str = Field(..., description="URI of an FF++ root, a folder, a bucket or a manifest")
     retry_failed: bool = RETRY_FAILED
+    remove_gone: bool = REMOVE_GONE
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     detector: DetectorConfig = Field(default_factory=DetectorConfig)
@@ -182,6 +188,7 @@ class ScoreJobConfig(JobConfig):
     )
     bundle: str = Field(..., description="URI of the model bundle")
     retry_failed: bool = RETRY_FAILED
+    remove_gone: bool = REMOVE_GONE
     budget: str | None = Field(
         None,
         description="stop after this much new work, such as 2h, 90m or '500 videos'; the tables then "

@@ -17,6 +17,7 @@ from deepfake.catalog.load import load_catalog
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig, hash_json
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.sandbox import get_extractor
+from deepfake.errors import UsageError
 from deepfake.execution import pools, runner, session
 from deepfake.execution.output import Output
 from deepfake.execution.process import count_cpus
@@ -40,6 +41,8 @@ PROBES = 3  # videos that --dry-run works through to tell how long the rest will
 
 def list_videos(config: PreprocessJobConfig | ScoreJobConfig, output: Output) -> pa.Table:
     """The catalog of the job's input, as far as ``--limit`` goes."""
+    if config.remove_gone and config.limit is not None:
+        raise UsageError("--remove-gone compares with the whole input: leave out --limit")
     invent = not isinstance(config, ScoreJobConfig)  # an archive is no data set: it is not dealt out
     found = load_catalog(config.input, config.catalog, output.storage, invent)
     if config.detector is not None and config.detector.boxes == "from_original":
@@ -66,33 +69,38 @@ def choose_units(
         if config.detector is not None and config.detector.boxes == "from_original":
             kept = kept.filter(pc.invert(pc.is_in(kept["video_id"], relabelled)))
     rest = drop_videos(videos, kept).slice(0, most)
-    gone = moved = None
+    gone = leaving = None
     if earlier is not None:
         _warn_of("%d files have changed since the output was made, the first is %s; they are done again",
                  list_changed(videos, earlier))  # fmt: skip
         if config.limit is None:
             gone = drop_videos(earlier, videos)["video_id"].combine_chunks()
+        if config.remove_gone:
+            leaving = gone
+            _warn_of("%d videos are no longer in the input and are removed, the first is %s", leaving)
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
         hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
         if earlier is not None and kept is not None and gone is not None:
-            moved = _list_moved(earlier, gone, rest, hashes)
-            if len(moved):
-                _warn_of("%d files were moved or renamed, the first was %s; their rows of then leave", moved)
+            if leaving is None:
+                leaving = _list_moved(earlier, gone, rest, hashes)
+                _warn_of("%d files were moved or renamed, the first was %s; their old rows leave", leaving)
+            if len(leaving):
                 stand_for = pc.coalesce(kept["duplicate_of"], kept["video_id"])
-                kept = kept.filter(pc.invert(pc.is_in(stand_for, moved)))
+                kept = kept.filter(pc.invert(pc.is_in(stand_for, leaving)))
                 rest = drop_videos(videos, kept).slice(0, most)
                 hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
         rest, copies = duplicates.separate_duplicates(rest, kept, hashes)
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
     if gone is not None:
-        gone = gone if moved is None else gone.filter(pc.invert(pc.is_in(gone, moved)))
+        gone = gone if leaving is None else gone.filter(pc.invert(pc.is_in(gone, leaving)))
         _warn_of(
-            "%d videos of this output are no longer in the input, the first is %s; their rows stay", gone
-        )
+            "%d videos of this output are no longer in the input, the first is %s; their rows stay without "
+            "--remove-gone", gone
+        )  # fmt: skip
     names = [identity, *copies["video_id"].to_pylist()]
-    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone, videos, moved)
+    return Todo(plan_units(rest, identity), copies, hash_json(names)[:16], earlier, gone, videos, leaving)
 
 
 def _list_moved(

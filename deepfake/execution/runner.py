@@ -247,8 +247,8 @@ def finish_output(
     again = None
     if earlier is not None:
         again = pc.is_in(earlier["video_id"], videos["video_id"].combine_chunks())
-        if work.moved is not None:
-            again = pc.or_(again, pc.is_in(earlier["video_id"], work.moved))
+        if work.leaving is not None:
+            again = pc.or_(again, pc.is_in(earlier["video_id"], work.leaving))
         videos = pa.concat_tables([earlier.filter(pc.invert(again)), videos])
     known = tables.select_relabelled(videos, videos if work.listed is None else work.listed)
     videos = tables.relabel(videos, known)

@@ -96,12 +96,14 @@ class Todo:
     earlier: pa.Table | None  # columns EARLIER of the manifest of an earlier finished run
     gone: pa.Array | None = None  # ids of its videos that the input has no longer; None: not looked at
     listed: pa.Table | None = None  # what is known today of each video, of those done too
-    moved: pa.Array | None = None  # ids of earlier videos whose files have another name now: their rows leave
+    leaving: pa.Array | None = None  # ids of earlier videos whose rows leave: moved, or to be removed
 
     @property
     def nothing_new(self) -> bool:
         """Whether an earlier run has done everything, and knows what is gone."""
         if self.earlier is None or self.units or self.copies.num_rows:
+            return False
+        if self.leaving is not None and len(self.leaving):
             return False
         if self.listed is not None and tables.select_relabelled(self.earlier, self.listed).num_rows:
             return False

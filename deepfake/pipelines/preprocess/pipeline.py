@@ -102,7 +102,8 @@ class MakeUnit:
 
 
 def write_sheets(output: Output) -> list[str]:
-    """The contact sheets; their URIs."""
+    """The contact sheets, in place of those of an earlier run; their URIs."""
+    output.storage.remove(join(output.root, contact_sheets.FOLDER))
     sheets = contact_sheets.plan_sheets(output.root, output.storage)
     size = sum(info.size for info in output.storage.list_files(output.root))
     if size <= runner.SMALL_BYTES:  # workers would take longer to start

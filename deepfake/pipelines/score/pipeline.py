@@ -155,7 +155,9 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         earlier = self.output.read_finished_videos(planning.EARLIER)
         rest = planning.select_missing(listed, earlier, self.config.retry_failed).slice(0, self.budget.videos)
         units = self.plan_kept_units(rest)
-        return Todo(units, tables.from_rows("videos", []), "", earlier, listed=listed)
+        gone = None if earlier is None else planning.drop_videos(earlier, listed)["video_id"].combine_chunks()
+        leaving = gone if self.config.remove_gone else None
+        return Todo(units, tables.from_rows("videos", []), "", earlier, listed=listed, leaving=leaving)
 
     def prepare(self) -> None:
         """Export the network for the workers, and start the clock of a budget in hours."""

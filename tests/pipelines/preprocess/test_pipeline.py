@@ -195,6 +195,30 @@ def test_a_file_that_changed_is_done_again_alone_and_one_that_is_gone_keeps_its_
     assert again.loc["a.mp4"].equals(after.loc["a.mp4"])
 
 
+def test_what_the_input_no_longer_has_is_removed_where_it_is_asked_for(
+    ffpp_small: Path, tmp_path: Path
+) -> None:
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
+    archive, output = tmp_path / "archive", tmp_path / "crops"
+    archive.mkdir()
+    for name, clip in zip(("a", "b", "copy"), (0, 1, 1), strict=True):
+        (archive / f"{name}.mp4").write_bytes(clips[clip].read_bytes())
+    pipeline.run(_config(archive, output))
+    (archive / "b.mp4").unlink()
+    with pytest.raises(UsageError, match="leave out --limit"):
+        pipeline.run(_config(archive, output, remove_gone=True, limit=1))
+    for _ in range(2):  # the second time there is nothing to do
+        summary = pipeline.run(_config(archive, output, remove_gone=True)).summary
+        assert (summary["videos"], summary["no_longer_in_input"]) == (2, 0)
+    pipeline.run(_config(archive, tmp_path / "without"))
+    untimed = [pd.read_parquet(folder / "_manifest.parquet").filter(regex="^(?!.*_seconds)")
+               for folder in (output, tmp_path / "without")]  # fmt: skip
+    pd.testing.assert_frame_equal(*untimed)
+    crops = [_rows(folder).sort_values(["video_id", "frame_index"], ignore_index=True)
+             for folder in (output, tmp_path / "without")]  # fmt: skip
+    pd.testing.assert_frame_equal(*crops)
+
+
 def test_a_file_that_was_moved_leaves_no_rows_where_it_was(ffpp_small: Path, tmp_path: Path) -> None:
     clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
     archive, output = tmp_path / "archive", tmp_path / "crops"

@@ -392,3 +392,25 @@ def test_a_detector_that_is_not_named_is_the_bundles(
 def test_a_folder_that_is_no_bundle_is_refused_by_name(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=str(tmp_path)):
         pipeline.run(_config(archive, str(tmp_path), tmp_path / "scores"))
+
+
+def test_a_video_that_is_to_be_removed_leaves_nothing_behind(
+    ffpp_small: Path, bundle: str, tmp_path: Path
+) -> None:
+    archive, output, again = tmp_path / "archive", tmp_path / "scores", tmp_path / "again"
+    archive.mkdir()
+    clips = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))
+    for name, clip in zip(("stays", "leaves"), clips, strict=False):
+        shutil.copy(clip, archive / f"{name}.mp4")
+    pipeline.run(_config(archive, bundle, output))
+    pipeline.run(_config(output, bundle, again))  # of the crops that were kept
+    (archive / "leaves.mp4").unlink()
+    pipeline.run(_config(archive, bundle, output, remove_gone=True))
+    pipeline.run(_config(output, bundle, again, remove_gone=True))
+    for folder in (output, again):
+        assert (folder / video_page.locate_page("stays.mp4")).exists()
+        assert not (folder / video_page.locate_page("leaves.mp4")).exists()
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        tables_left = [path for path in files if path.suffix == ".parquet"]
+        assert {id for path in tables_left for id in pd.read_parquet(path)["video_id"]} == {"stays.mp4"}
+        assert [path for path in files if b"leaves" in path.read_bytes()] == []
