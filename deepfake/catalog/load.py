@@ -31,11 +31,14 @@ _NOTES = b"left_out"  # key of the table's metadata
 FILTERS = {"datasets": "dataset", "methods": "method", "compressions": "compression"}
 
 
-def load_catalog(uri: str, config: CatalogConfig, storage: Storage, invent: bool = True) -> pa.Table:
+def load_catalog(
+    uri: str, config: CatalogConfig, storage: Storage, invent: bool = True, without: Sequence[str] = ()
+) -> pa.Table:
     """The catalog of ``uri``: the table ``catalog``, sorted by ``video_id``, which is unique.
 
     Splits are assigned before filters apply, so that a video is in the same split whatever else is kept.
-    Without ``invent`` what nothing says of a video stays null: a split, and who is seen.
+    Without ``invent`` what nothing says of a video stays null: a split, and who is seen. It is as if the
+    videos named in ``without`` were not there.
     Raises ``UsageError`` saying what was looked for and what was found.
     """
     notes: dict[str, str] = {}
@@ -46,6 +49,8 @@ def load_catalog(uri: str, config: CatalogConfig, storage: Storage, invent: bool
         table = _list_videos(uri, config, storage, notes)
     table = table.sort_by("video_id")
     _require_unique(uri, table)
+    if without:
+        table = table.filter(pc.invert(pc.is_in(table["video_id"], pa.array(without, pa.string()))))
     table = splits.assign_splits(table, config, storage, deal=invent)
     table = _apply_filters(uri, table if invent else _drop_file_names(table), config)
     _log_counts(uri, table)

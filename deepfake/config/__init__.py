@@ -24,6 +24,7 @@ from deepfake.config.jobs import (
     JobConfig,
     LeakcheckJobConfig,
     PreprocessJobConfig,
+    RemoveJobConfig,
     ScoreJobConfig,
     TrainJobConfig,
     VerdictsJobConfig,

@@ -266,6 +266,23 @@ class VerdictsJobConfig(JobConfig):
     report: UndecodedReportConfig = Field(default_factory=UndecodedReportConfig)
 
 
+class RemoveJobConfig(JobConfig):
+    """Some videos, or all of some people, taken out of a finished output of preprocess or score.
+
+    What stays is as a job on the rest would have made it. Files of the same bytes leave with a video.
+    """
+
+    common: ClassVar[tuple[str, ...]] = ()
+
+    output: str = Field(..., description="URI of the output that they are taken out of")
+    videos: list[str] = Field([], description="videos, by their video_id")
+    people: list[str] = Field(
+        [], description="identities: every video leaves that has one as its target_id or source_id"
+    )
+    bundles: list[str] = Field([], description="URIs of bundles that may have been trained on them")
+    report: ThumbnailPageConfig = Field(default_factory=ThumbnailPageConfig)
+
+
 class ExportJobConfig(JobConfig):
     """A bundle's network as ONNX, OpenVINO, LiteRT or SavedModel, compared with the bundle first."""
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -59,18 +59,11 @@ def write_report(
     whose ``network`` draws heat maps, where they are wanted. The items of a ``case`` have a report besides.
     """
     order = index_page.most_suspicious_first(videos)
-    csv = write_tables(videos, order, output)
     items = case_report.choose_items(case, videos, config.report.pages) if case else []
     also = list(case_report.find_rows(items, videos))
     cases = write_pages(videos, order, config, output, network, point, also)
-    links = {name: video_page.locate_page(name) for name in cases}
-    first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
-    seen = output.read_rows_of("evidence", first, ["video_id", "image"])
-    thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
-    facts = describe_run(config, point, bundle, left_out)
     section = None if compared is None else compared.summarize()
-    known = (thumbnails, config.report, facts, links, point, section, config.input)
-    look_at = [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
+    look_at = write_overview(videos, order, config, output, point, bundle, cases, left_out, section)
     if compared is not None:
         outputs = [describe_output(uri, output.storage) for uri in (compared.before, config.output)]
         look_at.append(write_changes_page(config.output, output.storage, compared, outputs))
@@ -80,6 +73,31 @@ def write_report(
     sampling = describe_sampling(config.sampling)
     about = (case, items, videos, cases, config, sampling, point, output.storage)
     return [case_report.write_case_report(*about), *look_at]
+
+
+def write_overview(
+    videos: pa.Table,
+    order: pa.Array,
+    config: ScoreJobConfig,
+    output: Output,
+    point: VerdictRule | None,
+    bundle: str,
+    paged: Iterable[str],
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    compared: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Write the index page, and the videos as CSV and JSON Lines; the URIs to look at.
+
+    ``order`` has rows of ``videos``, the most suspicious first; ``paged`` are the videos with a page.
+    """
+    csv = write_tables(videos, order, output)
+    links = {name: video_page.locate_page(name) for name in paged}
+    first = videos["video_id"].take(order[: config.report.max_thumbnails]).cast(pa.string()).combine_chunks()
+    seen = output.read_rows_of("evidence", first, ["video_id", "image"])
+    thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
+    facts = describe_run(config, point, bundle, left_out)
+    known = (thumbnails, config.report, facts, links, point, compared, config.input)
+    return [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
 
 
 def describe_output(uri: str, storage: Storage) -> dict[str, Any]:
@@ -96,7 +114,7 @@ def describe_output(uri: str, storage: Storage) -> dict[str, Any]:
 
 
 def describe_run(
-    config: ScoreJobConfig, point: VerdictRule, bundle: str, left_out: Mapping[str, str]
+    config: ScoreJobConfig, point: VerdictRule | None, bundle: str, left_out: Mapping[str, str]
 ) -> dict[str, object]:
     """What the index page says of the run, as label -> value; the arguments are those of ``write_report``."""
     return {
@@ -106,7 +124,7 @@ def describe_run(
         "Model bundle": bundle,
         "Detector": config.detector.name if config.detector else None,
         "Frames": describe_sampling(config.sampling),
-        "Threshold": f"{point.threshold:.3f} ({point.name})",
+        "Threshold": f"{point.threshold:.3f} ({point.name})" if point else None,
     }
 
 

@@ -1,0 +1,1 @@
+"""Videos and people taken out of what preprocess and score have left."""
