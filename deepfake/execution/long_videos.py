@@ -67,7 +67,7 @@ def share_pieces(
         ids = [chunks.make_piece_id(entry, output.config_sha256, *span) for span in spans]
         cut[entry["video_id"]] = Pieces(join(output.root, "_work"), survey_id, tuple(ids))
         left |= {
-            name: _block(row, survey_id=survey_id, piece_id=name, first=first, stop=stop)
+            name: _make_block(row, survey_id=survey_id, piece_id=name, first=first, stop=stop)
             for name, (first, stop) in zip(ids, spans, strict=True)
             if name not in finished
         }
@@ -80,7 +80,7 @@ def share_pieces(
         finished = output.list_finished_units()
         missing = {name for name, whole in cut.items() if not finished.issuperset(whole.piece_ids)}
         waiting = [unit for unit in waiting if missing.isdisjoint(unit.rows["video_id"].to_pylist())]
-    return [_with_pieces(unit, cut) for unit in waiting]
+    return [_add_pieces(unit, cut) for unit in waiting]
 
 
 def survey_video(block: pa.Table, config: ExtractConfig, output: Output) -> pa.Table:
@@ -133,7 +133,7 @@ def _survey(
     """The bounds of each video's pieces, by the id of its survey."""
     blocks = {_survey_id(row, config, output): row for row in rows}
     finished = output.list_finished_units()
-    left = {name: _block(row, survey_id=name) for name, row in blocks.items() if name not in finished}
+    left = {name: _make_block(row, survey_id=name) for name, row in blocks.items() if name not in finished}
     if left:
         work = {"config": config, "output": output}
         _work_through(left, survey_video, work, ray_config, Work(output, len(left), "surveys"))
@@ -171,13 +171,13 @@ def list_long_videos(rows: pa.Table, megabytes: float) -> list[pa.Table]:
     return [large.slice(i, 1) for i in range(large.num_rows) if not still[i]]
 
 
-def _block(row: pa.Table, **more: str | int) -> pa.Table:
+def _make_block(row: pa.Table, **more: str | int) -> pa.Table:
     for name, value in more.items():
         row = row.append_column(name, pa.array([value]))
     return row
 
 
-def _with_pieces(unit: Unit, cut: Mapping[str, Pieces]) -> Unit:
+def _add_pieces(unit: Unit, cut: Mapping[str, Pieces]) -> Unit:
     found = [cut.get(name) for name in unit.rows["video_id"].to_pylist()]
     rows = unit.rows
     for name, kind in PIECE_COLUMNS.items():

@@ -103,7 +103,7 @@ class Nodes:
         if self.check is None:
             return False
         asked = {}
-        for node_id in _working_nodes():
+        for node_id in _list_working_nodes():
             if node_id not in self._examined:
                 self._examined.add(node_id)
                 place = NodeAffinitySchedulingStrategy(node_id, soft=False)
@@ -152,7 +152,7 @@ class Nodes:
     def _settle(self, one: Returned, storage: Storage) -> None:
         """Whose fault it is that a unit came back."""
         self._returns[one.unit_id] += 1
-        gone = bool(one.unreadable) and not any(_readable(uri, storage) for _, uri in one.unreadable)
+        gone = bool(one.unreadable) and not any(_can_read(uri, storage) for _, uri in one.unreadable)
         # what the job sees is no fault of the files, however many nodes do not
         if gone or (not one.unseen and self._returns[one.unit_id] >= MOST_RETURNS):
             ray_compat.put_value(_ACCEPTED + one.unit_id, b"1")
@@ -169,7 +169,7 @@ class Nodes:
             log.warning("node %s gets no more work: %s", _describe_node(node_id), reason)
 
     def _require_any(self) -> None:
-        if not self.left_out or set(_working_nodes()) - self.left_out.keys():
+        if not self.left_out or set(_list_working_nodes()) - self.left_out.keys():
             return
         if len(self.left_out) < MOST_BAD_NODES and self.of_a_cluster and ray_compat.starts_nodes():
             return  # nodes that do nothing are given back, and others started in their place
@@ -205,7 +205,7 @@ def begin_session(cluster: bool) -> None:
         return
     held = lock.get_held_lock()
     place = (held.uri, held.owner, held.storage.config.model_dump_json()) if held is not None else ()
-    _current.check = check = Check(code_sha256(), str(_FOLDER), *place)
+    _current.check = check = Check(hash_code(), str(_FOLDER), *place)
     ray_compat.put_value(_CHECK, json.dumps(asdict(check)).encode())
     _current.examine()
     _warn_of_an_output_of_one_machine(check)
@@ -217,7 +217,7 @@ def _warn_of_an_output_of_one_machine(check: Check) -> None:
         return
     here = ray.get_runtime_context().get_node_id()
     others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-    see_it = _working_nodes().keys() - _current.left_out.keys() - {here}
+    see_it = _list_working_nodes().keys() - _current.left_out.keys() - {here}
     if not see_it and (others or ray_compat.starts_nodes()):
         log.warning(
             "%s is a path of this job's node, %s, and goes with that machine unless it lies on a file system "
@@ -269,7 +269,7 @@ def on_cluster() -> bool:
 
 def find_fault(check: Check) -> str | None:
     """Why the node of this process cannot work for the job; None where it can."""
-    if (mine := code_sha256()) != check.code_sha256:
+    if (mine := hash_code()) != check.code_sha256:
         return (
             f"it runs another version of the code ({_FOLDER}, {mine[:12]}; this job's: {check.code_folder}, "
             f"{check.code_sha256[:12]}): install the same on all, or submit the job with --working-dir"
@@ -296,7 +296,7 @@ def find_fault(check: Check) -> str | None:
 
 
 @cache
-def code_sha256() -> str:
+def hash_code() -> str:
     """Hash of the package's source files, as this process has them."""
     found = hashlib.sha256()
     for path in sorted(_FOLDER.rglob("*.py")):
@@ -330,7 +330,7 @@ def _make_probe() -> Callable[[str, Sequence[str]], str | None]:
     return examine_node
 
 
-def _working_nodes() -> dict[str, Mapping[str, float]]:
+def _list_working_nodes() -> dict[str, Mapping[str, float]]:
     """Resources of the nodes that may get work, by id."""
     return {
         node["NodeID"]: node["Resources"]
@@ -342,7 +342,7 @@ def _working_nodes() -> dict[str, Mapping[str, float]]:
 def sum_resource(resource: str) -> float:
     """Amount of a resource in the nodes that get work."""
     return sum(
-        has.get(resource, 0.0) for name, has in _working_nodes().items() if name not in _current.left_out
+        has.get(resource, 0.0) for name, has in _list_working_nodes().items() if name not in _current.left_out
     )
 
 
@@ -366,7 +366,7 @@ def _describe_node(node_id: str) -> str:
     return node_id
 
 
-def _readable(uri: str, storage: Storage) -> bool:
+def _can_read(uri: str, storage: Storage) -> bool:
     with suppress(OSError, UsageError, JobError):
         with storage.open(uri) as file:
             file.read(1)

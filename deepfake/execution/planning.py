@@ -80,7 +80,7 @@ def choose_units(
             _warn_of("%d videos are no longer in the input and are removed, the first is %s", leaving)
     copies = tables.from_rows("videos", [])
     if config.catalog.dedupe:
-        hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
+        hashes = _hash_files(duplicates.list_suspects(rest, kept), config, output)
         if earlier is not None and kept is not None and gone is not None:
             if leaving is None:
                 leaving = _list_moved(earlier, gone, rest, hashes)
@@ -89,7 +89,7 @@ def choose_units(
                 stand_for = pc.coalesce(kept["duplicate_of"], kept["video_id"])
                 kept = kept.filter(pc.invert(pc.is_in(stand_for, leaving)))
                 rest = drop_videos(videos, kept).slice(0, most)
-                hashes = _hashes(duplicates.list_suspects(rest, kept), config, output)
+                hashes = _hash_files(duplicates.list_suspects(rest, kept), config, output)
         rest, copies = duplicates.separate_duplicates(rest, kept, hashes)
         if copies.num_rows:
             log.info("%d videos are copies of others and are left out", copies.num_rows)
@@ -166,7 +166,7 @@ def describe_plan(
     rest = select_missing(videos, output.read_finished_videos(EARLIER), config.retry_failed)
     waiting = output.select_waiting(plan_units(rest, identity))
     workers = count_workers(config, len(waiting))
-    seconds = _expected_core_seconds(waiting, config, output)
+    seconds = _estimate_core_seconds(waiting, config, output)
     times = [f"{seconds / count:.0f} s on {count} cores" for count in sorted({workers.now, workers.most})]
     return {
         "videos": videos.num_rows,
@@ -190,7 +190,7 @@ def count_workers(config: PreprocessJobConfig | ScoreJobConfig, units: int) -> p
         return pools.plan_in_session(config.ray, units)
 
 
-def _expected_core_seconds(
+def _estimate_core_seconds(
     waiting: list[Unit], config: PreprocessJobConfig | ScoreJobConfig, output: Output
 ) -> float:
     """The plan's own estimate, scaled by what a few videos of typical cost really take."""
@@ -208,7 +208,7 @@ def _expected_core_seconds(
     return sum(unit.seconds for unit in waiting) * tried / estimated
 
 
-def _hashes(
+def _hash_files(
     rows: pa.Table, config: PreprocessJobConfig | ScoreJobConfig, output: Output
 ) -> dict[str, str | None]:
     """Content hashes by video_id of the files that ``duplicates.list_suspects`` names.

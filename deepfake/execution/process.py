@@ -55,14 +55,14 @@ def count_memory_mb(system: Path = Path("/")) -> int:
 
 
 @cache
-def _memory_mb_a_worker() -> int:
+def _share_memory_mb() -> int:
     has = count_memory_mb()
     return max(LEAST_MEMORY_MB, int(CHILDREN_SHARE * has / count_cpus())) if has else sys.maxsize
 
 
 def fit_to_machine(config: ExtractConfig) -> ExtractConfig:
     """The configuration with no more memory for a worker's child than its share of this machine's."""
-    most = min(config.sampling.max_memory_mb, _memory_mb_a_worker())
+    most = min(config.sampling.max_memory_mb, _share_memory_mb())
     return dataclasses.replace(config, sampling=config.sampling.model_copy(update={"max_memory_mb": most}))
 
 

@@ -142,26 +142,26 @@ def prefer_available(
 
 def put_value(key: str, value: bytes) -> None:
     """Let Ray's head keep a value of this job, for its workers and its own process."""
-    internal_kv._internal_kv_put(key, value, overwrite=True, namespace=_namespace())
+    internal_kv._internal_kv_put(key, value, overwrite=True, namespace=_make_namespace())
 
 
 def get_value(key: str) -> bytes | None:
     """A value of this job; None where there is none."""
-    found: bytes | None = internal_kv._internal_kv_get(key, namespace=_namespace())
+    found: bytes | None = internal_kv._internal_kv_get(key, namespace=_make_namespace())
     return found
 
 
 def delete_value(key: str) -> None:
     """Let Ray's head forget a value of this job."""
-    internal_kv._internal_kv_del(key, namespace=_namespace())
+    internal_kv._internal_kv_del(key, namespace=_make_namespace())
 
 
 def list_values(prefix: str) -> list[str]:
     """Keys of this job's values that begin so."""
-    return [key.decode() for key in internal_kv._internal_kv_list(prefix, namespace=_namespace())]
+    return [key.decode() for key in internal_kv._internal_kv_list(prefix, namespace=_make_namespace())]
 
 
-def _namespace() -> bytes:
+def _make_namespace() -> bytes:
     return b"deepfake-" + ray.get_runtime_context().get_job_id().encode()
 
 
@@ -223,7 +223,7 @@ def _without_harmless_lines(show: Callable[..., None]) -> Callable[..., None]:
     return show_others
 
 
-def embedded_options() -> dict[str, Any]:
+def make_embedded_options() -> dict[str, Any]:
     """Options of ``ray.init`` for a Ray without a dashboard: nobody reads its metrics and task events.
 
     They take 3 % of a core. ``_system_config`` is Ray's own for tests; seen in 2.60.0.
@@ -232,7 +232,7 @@ def embedded_options() -> dict[str, Any]:
     return {"include_dashboard": False, "_system_config": unread}
 
 
-def streaming_options(ahead: int) -> dict[str, Any]:
+def make_streaming_options(ahead: int) -> dict[str, Any]:
     """Options of a task that yields results, and waits while ``ahead`` of them lie unread; seen in 2.60.0."""
     return {"num_returns": "streaming", "_generator_backpressure_num_objects": ahead}
 

@@ -98,7 +98,7 @@ def _start(config: RayConfig) -> None:
                 ray.init(address=address, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
             raise JobError(
-                f"no Ray cluster answers at {address!r} ({_first_line(error)}); start one, or leave out "
+                f"no Ray cluster answers at {address!r} ({_take_first_line(error)}); start one, or leave out "
                 "--ray.address and RAY_ADDRESS to run on this machine"
             ) from error
         _warn_on_a_head_that_should_not_work()
@@ -111,7 +111,7 @@ def _start(config: RayConfig) -> None:
                     num_cpus=config.num_cpus or count_cpus(),
                     object_store_memory=config.object_store_mb * 2**20,
                     logging_level=logging.ERROR,
-                    **ray_compat.embedded_options(),
+                    **ray_compat.make_embedded_options(),
                 )
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
@@ -124,10 +124,10 @@ def _start(config: RayConfig) -> None:
                 ) from error
             if attempt == START_ATTEMPTS:
                 raise JobError(
-                    f"Ray did not start on this machine ({_first_line(error)}); it may be overloaded or out "
-                    "of memory: free some, or lower --ray.num_cpus and --ray.object_store_mb"
+                    f"Ray did not start on this machine ({_take_first_line(error)}); it may be overloaded or "
+                    "out of memory: free some, or lower --ray.num_cpus and --ray.object_store_mb"
                 ) from error
-            log.warning("Ray did not start (%s); trying once more", _first_line(error))
+            log.warning("Ray did not start (%s); trying once more", _take_first_line(error))
 
 
 def _get_cluster_address(config: RayConfig) -> str | None:
@@ -160,7 +160,7 @@ def _check_port(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
-def _first_line(error: BaseException) -> str:
+def _take_first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

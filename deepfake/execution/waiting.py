@@ -78,7 +78,7 @@ class Room:
 
     def put_in_words(self, demand: Resources) -> str:
         """Who holds what is wanted, and what is being started."""
-        name = _scarce(demand)
+        name = _choose_scarce(demand)
         total = sum(node.total.get(name, 0.0) for node in self.nodes)
         free = sum(node.free.get(name, 0.0) for node in self.nodes)
         held: Counter[str] = Counter()
@@ -126,7 +126,7 @@ def wait_for_room(demand: Resources, most: int) -> None:
         if hopeless_since is not None and (told or now - hopeless_since > GIVE_UP_SECONDS):
             raise JobError(word_refusal(room, demand))
         if now >= word:
-            log.warning("waiting for a worker's %s: %s", _amounts(demand), room.put_in_words(demand))
+            log.warning("waiting for a worker's %s: %s", _phrase_amounts(demand), room.put_in_words(demand))
             word = now + WORD_SECONDS
 
 
@@ -139,7 +139,9 @@ def tell_where_none_works(demand: Resources) -> Iterator[None]:
             room = look_at_cluster()
             mine = [holder for holder in room.holders if holder.own and not holder.drives]
             if not mine and not room.free_for(demand):
-                log.warning("waiting for a worker's %s: %s", _amounts(demand), room.put_in_words(demand))
+                log.warning(
+                    "waiting for a worker's %s: %s", _phrase_amounts(demand), room.put_in_words(demand)
+                )
 
     with repeat(WORD_SECONDS, tell):
         yield
@@ -152,9 +154,9 @@ def is_hopeless(room: Room, demand: Resources) -> bool:
 
 def word_refusal(room: Room, demand: Resources) -> str:
     """Why a demand can never be met, and what to do, in words."""
-    name = _scarce(demand)
+    name = _choose_scarce(demand)
     largest = max((node.total.get(name, 0.0) for node in room.nodes), default=0.0)
-    words = f"a worker needs {_amounts(demand)}"
+    words = f"a worker needs {_phrase_amounts(demand)}"
     drivers = [holder for holder in room.holders if holder.drives and holder.held.get(name)]
     if largest + _ROUNDING >= demand[name] and drivers:
         who = "this job's own process" if any(holder.own for holder in drivers) else "jobs' own processes"
@@ -191,10 +193,10 @@ def look_at_cluster() -> Room:
     starting.update(report.get("pending_launches") or {})
     starting.update(kind for _, kind, *_ in report.get("pending_nodes") or ())
     failing = failing or bool(report.get("failed_nodes"))
-    return Room(found, _holders(), dict(starting), refused, failing)
+    return Room(found, _list_holders(), dict(starting), refused, failing)
 
 
-def _holders() -> list[Holder]:
+def _list_holders() -> list[Holder]:
     """Actors that hold resources; of tasks Ray's head does not know whose they are."""
     listed, actors = ray_compat.list_jobs_and_actors()
     jobs = {data.job_id: data.entrypoint or "a process of its own" for data in listed}
@@ -233,12 +235,12 @@ def _same(one: Resources, other: Resources) -> bool:
     return all(abs(one.get(name, 0.0) - other.get(name, 0.0)) < _ROUNDING for name in names)
 
 
-def _scarce(demand: Resources) -> str:
+def _choose_scarce(demand: Resources) -> str:
     """The resource that a demand is about."""
     return next((name for name in ("GPU", "CPU") if demand.get(name)), next(iter(demand)))
 
 
-def _amounts(demand: Resources) -> str:
+def _phrase_amounts(demand: Resources) -> str:
     return " and ".join(
         f"{amount:g} {name}{'s' * (amount != 1)}" for name, amount in demand.items() if amount
     )

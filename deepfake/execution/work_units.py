@@ -57,7 +57,7 @@ def group_rows(rows: pa.Table, seconds: np.ndarray, target: float, key: str) -> 
     """
     units = []
     rows = rows.combine_chunks()  # a slice of many chunks would look through all of them
-    for start, stop in _cuts(seconds, target):
+    for start, stop in _find_cuts(seconds, target):
         some = rows.slice(start, stop - start)
         named = some.select(["video_id", "size_bytes", "modified"]).to_pydict()
         identity = [key, *([str(value) for value in column] for column in named.values())]
@@ -75,7 +75,7 @@ def estimate_seconds(catalog: pa.Table) -> np.ndarray:
     return np.where(image, IMAGE_SECONDS, video)
 
 
-def _cuts(seconds: np.ndarray, target: float) -> Sequence[tuple[int, int]]:
+def _find_cuts(seconds: np.ndarray, target: float) -> Sequence[tuple[int, int]]:
     """``(start, stop)`` of runs that each reach the target cost, the last excepted."""
     until = np.cumsum(seconds)
     cuts, start, before = [], 0, 0.0

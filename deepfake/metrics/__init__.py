@@ -16,7 +16,6 @@ from deepfake.metrics.abstention import (
     measure_outside,
 )
 from deepfake.metrics.aggregation import POLICIES, aggregate, aggregate_videos
-from deepfake.metrics.calibration import make_reliability_bins
 from deepfake.metrics.classification import measure_binary
 from deepfake.metrics.confidence_intervals import (
     Interval,
@@ -40,4 +39,5 @@ from deepfake.metrics.operating_points import (
     choose_threshold_at_fpr,
     predict_precision,
 )
+from deepfake.metrics.reliability import make_reliability_bins
 from deepfake.metrics.shortcuts import score_by_numbers

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfake.metrics.calibration import BINS, assign_bins
+from deepfake.metrics.reliability import BINS, assign_bins
 from deepfake.metrics.validation import Labels, Scores, validate
 
 Weights = NDArray[np.int64]

@@ -63,7 +63,7 @@ class HeatMaps:
         return heat
 
 
-def function_with_maps(network: Any) -> Any | None:
+def build_function_with_maps(network: Any) -> Any | None:
     """The network as a ``tf.function`` of crops to scores ``(n, 1)`` and raw maps ``(n, 7, 7)``, float32.
 
     A map's places speak for a fake where they are above zero, for a real where they are below. The gradient

@@ -26,7 +26,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime, openvino_graph
 from deepfake.model.bundle import Bundle
-from deepfake.model.grad_cam import HeatMaps, function_with_maps
+from deepfake.model.grad_cam import HeatMaps, build_function_with_maps
 from deepfake.model.network import INPUT_SIZE
 from deepfake.model.openvino_graph import OpenVinoScorer
 
@@ -124,7 +124,7 @@ def export_openvino(bundle: Bundle) -> bytes:
     Its outputs are the scores and, for a head that is known, the raw heat maps.
     """
     keras_runtime.start_keras()
-    function = function_with_maps(bundle.network) or bundle.make_concrete_function(None)
+    function = build_function_with_maps(bundle.network) or bundle.make_concrete_function(None)
     return openvino_graph.pack(openvino_graph.convert(function))
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import read_identity_groups
-from deepfake.metrics import POLICIES, calibrators
+from deepfake.metrics import POLICIES, calibration
 
 TARGETS: Mapping[str, float | None] = {"balanced": None, "fpr_0.01": 0.01, "fpr_0.001": 0.001}
 TOP_K = 5
@@ -88,10 +88,10 @@ class Calibration(_Stored):
 
         They go as far as the curve does, which may be further than validation supports.
         """
-        found = calibrators.Curve(self.method, self.slope, self.offset)(scores)
+        found = calibration.Curve(self.method, self.slope, self.offset)(scores)
         if prevalence is None:
             return found
-        return calibrators.move_to_prevalence(found, self.share_of_fakes, prevalence)
+        return calibration.move_to_prevalence(found, self.share_of_fakes, prevalence)
 
 
 class Decisions(_Stored):
@@ -167,8 +167,8 @@ def _explain_too_few(target: float | None, reals: int, effective: float, highest
 
 
 def _calibrate(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> Calibration:
-    curve, losses = calibrators.choose_curve(labels, scores, groups)
-    fewest, share = calibrators.FEWEST_GROUPS, float(labels.mean())
+    curve, losses = calibration.choose_curve(labels, scores, groups)
+    fewest, share = calibration.FEWEST_GROUPS, float(labels.mean())
     few = f"Not calibrated: that takes at least {fewest} identities of each class in validation."
     if not losses:
         return Calibration(**vars(curve), share_of_fakes=share, log_loss=losses, note=few)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.config import ScoringConfig
-from deepfake.metrics.calibrators import FEWEST_GROUPS
+from deepfake.metrics.calibration import FEWEST_GROUPS
 from deepfake.model.bundle import Bundle, BundleInfo
 from deepfake.model.thresholds import TOP_K, Calibration, OperatingPoint
 from deepfake.model.validation_data import ValidationData

@@ -83,7 +83,7 @@ def name_checkpoint(state: TrainingState) -> str:
 
 
 @contextmanager
-def newest_checkpoint(uri: str, storage: Storage) -> Iterator[Path | None]:
+def fetch_newest_checkpoint(uri: str, storage: Storage) -> Iterator[Path | None]:
     """The newest complete checkpoint below a run's URI, as a local folder while the block runs."""
     found = storage.list_files(uri) if storage.is_folder(uri) else []
     names = sorted(PurePosixPath(info.path).parent.name for info in found if info.path.endswith(STATE_FILE))

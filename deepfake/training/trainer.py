@@ -369,7 +369,7 @@ class Trainer:
 
     def restore_newest(self, uri: str) -> None:
         """Go on from the newest checkpoint below a URI, where there is one."""
-        with checkpoint.newest_checkpoint(uri, self.storage) as folder:
+        with checkpoint.fetch_newest_checkpoint(uri, self.storage) as folder:
             if folder is not None:
                 self.restore(folder)
 

@@ -76,7 +76,7 @@ def main(videos: int = 100_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         table = video_table(*rows)
-        page_uri = index_page.write_index(folder, Storage(), table, index_page.most_suspicious_first(table))
+        page_uri = index_page.write_index(folder, Storage(), table, index_page.sort_by_suspicion(table))
         size = Path(page_uri).stat().st_size / 1e6
         say(f"{videos:,} videos: written in {time.perf_counter() - started:.2f} s, {size:.1f} MB")
         measure(Path(page_uri))

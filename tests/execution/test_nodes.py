@@ -97,7 +97,7 @@ def check(tmp_path: Path, ray_session: None) -> Iterator[Check]:
     """What a sound node agrees with, while the job holds its output."""
     storage = Storage()
     with lock.hold(str(tmp_path / "out"), storage) as held:
-        yield Check(nodes.code_sha256(), "/job", held.uri, held.owner, storage.config.model_dump_json())
+        yield Check(nodes.hash_code(), "/job", held.uri, held.owner, storage.config.model_dump_json())
 
 
 def test_a_node_that_sees_the_output_and_runs_the_same_code_is_sound(check: Check, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_ray_train_reads_the_environment_that_is_set(monkeypatch: pytest.MonkeyP
 
 def test_ray_takes_the_private_options(ray_session: None) -> None:
     """Ray refuses options that it does not know when a task is made of them."""
-    produce = ray.remote(lambda: (yield 7)).options(**ray_compat.streaming_options(2))
+    produce = ray.remote(lambda: (yield 7)).options(**ray_compat.make_streaming_options(2))
     assert [ray.get(one) for one in produce.remote()] == [7]
 
 

@@ -12,10 +12,10 @@ from deepfake.io.storage import Storage
 from deepfake.training.checkpoint import (
     CheckpointError,
     TrainingState,
+    fetch_newest_checkpoint,
     keep_checkpoint,
     load_checkpoint,
     name_checkpoint,
-    newest_checkpoint,
     save_checkpoint,
     select_plain_state,
 )
@@ -46,19 +46,19 @@ def test_more_than_ten_arrays_keep_their_order(tmp_path: Path) -> None:
 
 def test_the_newest_checkpoint_takes_the_place_of_all_others(tmp_path: Path) -> None:
     uri, storage = str(tmp_path / "run"), Storage()
-    with newest_checkpoint(uri, storage) as none:
+    with fetch_newest_checkpoint(uri, storage) as none:
         assert none is None
     (tmp_path / "run" / "epoch-00001").mkdir(parents=True)
     (tmp_path / "run" / "checkpoint_manager_snapshot.json").write_text("{}")  # Ray Train's own record
     for name, epoch in (("run/epoch-00001", 1), ("made", 2)):
         (tmp_path / name).mkdir(exist_ok=True)
         save_checkpoint(tmp_path / name, TrainingState(epoch), {"network": [np.zeros(3)]})
-    with newest_checkpoint(uri, storage) as folder:
+    with fetch_newest_checkpoint(uri, storage) as folder:
         assert folder is not None and load_checkpoint(folder)[0].epoch == 1
     keep_checkpoint(tmp_path / "made", uri, "epoch-00002", storage)
     files = {info.path for info in storage.list_files(uri)}
     assert files == {"epoch-00002/arrays.npz", "epoch-00002/state.json"}
-    with newest_checkpoint(uri, storage) as folder:
+    with fetch_newest_checkpoint(uri, storage) as folder:
         assert folder is not None and load_checkpoint(folder)[0].epoch == 2
 
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_was_not_written_to_its_end_does_not_count(tmp_path: P
         (tmp_path / f"epoch-{epoch:05d}").mkdir()
         save_checkpoint(tmp_path / f"epoch-{epoch:05d}", TrainingState(epoch), {})
     (tmp_path / "epoch-00002" / "state.json").unlink()
-    with newest_checkpoint(str(tmp_path), Storage()) as folder:
+    with fetch_newest_checkpoint(str(tmp_path), Storage()) as folder:
         assert folder is not None and load_checkpoint(folder)[0].epoch == 1
 
 
@@ -77,7 +77,7 @@ def test_checkpoints_within_epochs_come_between_those_of_epochs(tmp_path: Path) 
         folder = tmp_path / name_checkpoint(state)
         folder.mkdir()
         save_checkpoint(folder, state, {"best": [], "scores": []})
-        with newest_checkpoint(str(tmp_path), Storage()) as newest:
+        with fetch_newest_checkpoint(str(tmp_path), Storage()) as newest:
             assert newest is not None and load_checkpoint(newest) == (state, {})
 
 

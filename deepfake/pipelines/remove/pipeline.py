@@ -191,7 +191,7 @@ def renew_scores(
         report=ReportConfig(**config.report.model_dump()),
     )
     made_with = f"{job.bundle} ({record['bundle_sha256'][:12]})"
-    order = index_page.most_suspicious_first(scored)
+    order = index_page.sort_by_suspicion(scored)
     report.write_overview(scored, order, job, output, find_rule(job, storage), made_with, paged)
     if storage.exists(join(root, checksums.FILE)):
         checksums.write_checksums(root, storage)

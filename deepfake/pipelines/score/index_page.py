@@ -69,7 +69,7 @@ def write_index(
 
     Args:
         videos: table ``video_scores``, in any order; its strings may be dictionaries.
-        order: its rows ``most_suspicious_first``.
+        order: its rows ``sort_by_suspicion``.
         thumbnails: JPEG of the highest-scoring face by ``video_id``; the most suspicious
             ``report.max_thumbnails`` are written.
         facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
@@ -126,7 +126,7 @@ def write_index(
     return join(output, PAGE)
 
 
-def most_suspicious_first(videos: pa.Table) -> pa.Array:
+def sort_by_suspicion(videos: pa.Table) -> pa.Array:
     """Row numbers: scored videos from the highest score down, then the others by status; ties by name."""
     given = tables.decode_strings("video_scores", videos.select(["video_id", "score", "status"]))
     unscored = pc.is_null(given["score"])

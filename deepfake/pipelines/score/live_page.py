@@ -69,7 +69,7 @@ class LivePage:
         before = self._read_earlier() if self._videos is None else self._videos
         before = before.filter(pc.invert(pc.is_in(before["video_id"], found["video_id"].combine_chunks())))
         videos = pa.concat_tables([before, found])
-        order = index_page.most_suspicious_first(videos)
+        order = index_page.sort_by_suspicion(videos)
         first = videos["video_id"].take(order[: self.config.max_thumbnails]).combine_chunks()
         pictures = output.read_units("evidence", new).select(["video_id", "image"])
         pictures = pictures.filter(pc.is_in(pictures["video_id"], first))

@@ -58,7 +58,7 @@ def write_report(
     ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words,
     whose ``network`` draws heat maps, where they are wanted. The items of a ``case`` have a report besides.
     """
-    order = index_page.most_suspicious_first(videos)
+    order = index_page.sort_by_suspicion(videos)
     items = case_report.choose_items(case, videos, config.report.pages) if case else []
     also = list(case_report.find_rows(items, videos))
     cases = write_pages(videos, order, config, output, network, point, also)

@@ -68,7 +68,7 @@ def score_tables(
     faces: dict[str, list[Row]] = defaultdict(list)
     for row, score in zip(crops.to_pylist(), scores, strict=True):
         faces[row["video_id"]].append({**row, "score": float(score)})
-    return judge_faces(videos, faces, judgement, _evidence, passes)
+    return judge_faces(videos, faces, judgement, _make_evidence, passes)
 
 
 def judge_faces(
@@ -86,15 +86,15 @@ def judge_faces(
     rows: dict[str, list[Row]] = defaultdict(list)
     for video in videos.to_pylist():
         found = faces.get(video["video_id"], ())
-        rows["face_scores"] += [{**_only(face, "face_scores"), **stamp} for face in found]
+        rows["face_scores"] += [{**_keep_columns(face, "face_scores"), **stamp} for face in found]
         scored = video["status"] == Status.OK and len(found) >= judgement.scoring.min_faces
-        judged = [_JudgedTrack.of(group, judgement) for group in _by_track(found)] if scored else []
+        judged = [_JudgedTrack.of(group, judgement) for group in _group_by_track(found)] if scored else []
         rows["track_scores"] += [{**track.row(), **stamp} for track in judged]
-        rows["segments"] += [{**row, **stamp} for row in _segment_rows(judged, judgement)]
-        answer = _video(video, found, judged, judgement)
+        rows["segments"] += [{**row, **stamp} for row in _list_segment_rows(judged, judgement)]
+        answer = _judge_video(video, found, judged, judgement)
         rows["video_scores"].append({**answer, "passes": passes.get(video["video_id"]), **stamp})
         if scored and judgement.pictures:
-            rows["evidence"].append(show(_worst(found)))
+            rows["evidence"].append(show(_find_worst(found)))
     return {name: tables.from_rows(name, rows[name], judgement.config_sha256) for name in TABLES}
 
 
@@ -119,18 +119,18 @@ class _JudgedTrack:
     def row(self) -> dict[str, Any]:
         """Its row of ``track_scores``, less the stamp."""
         return {
-            **_provenance(self.faces[0]),
+            **_get_provenance(self.faces[0]),
             "track_id": self.faces[0]["track_id"],
             "score": self.score,
             "faces": len(self.faces),
             "first_s": self.faces[0]["time_s"],
             "last_s": self.faces[-1]["time_s"],
             "segments": len(self.found),
-            **_quality(self.faces),
+            **_measure_quality(self.faces),
         }
 
 
-def _by_track(faces: Sequence[Row]) -> list[list[Row]]:
+def _group_by_track(faces: Sequence[Row]) -> list[list[Row]]:
     """The faces of each track in the order of time, tracks by number."""
     by_track: dict[int, list[Row]] = defaultdict(list)
     for face in sorted(faces, key=lambda face: face["frame_index"]):
@@ -138,15 +138,15 @@ def _by_track(faces: Sequence[Row]) -> list[list[Row]]:
     return [group for _, group in sorted(by_track.items())]
 
 
-def _segment_rows(judged: Sequence[_JudgedTrack], judgement: Judgement) -> list[dict[str, Any]]:
+def _list_segment_rows(judged: Sequence[_JudgedTrack], judgement: Judgement) -> list[dict[str, Any]]:
     rows = []
     for track in judged:
         for segment in track.found:
             faces = track.faces[segment.first : segment.last + 1]
-            worst = _worst(faces)
+            worst = _find_worst(faces)
             rows.append(
                 {
-                    **_provenance(worst),
+                    **_get_provenance(worst),
                     "track_id": worst["track_id"],
                     "start_s": segment.start_s,
                     "end_s": segment.end_s,
@@ -161,12 +161,12 @@ def _segment_rows(judged: Sequence[_JudgedTrack], judgement: Judgement) -> list[
     return [{**row, "segment_index": i} for i, row in enumerate(rows)]
 
 
-def _video(
+def _judge_video(
     video: Row, faces: Sequence[Row], judged: Sequence[_JudgedTrack], judgement: Judgement
 ) -> dict[str, Any]:
     config, point = judgement.scoring, judgement.point
     row = {
-        **_only(video, "video_scores"),
+        **_keep_columns(video, "video_scores"),
         "threshold": point.threshold,
         "operating_point": point.name,
         "uncertain_from": point.uncertain_from,
@@ -186,7 +186,7 @@ def _video(
         score = aggregate(scores, config.aggregation, config.top_k, frames)
     else:
         score = aggregate([track.score for track in judged], config.over_tracks, config.top_k)
-    worst, found = _worst(faces), [segment for track in judged for segment in track.found]
+    worst, found = _find_worst(faces), [segment for track in judged for segment in track.found]
     return row | {
         "score": score,
         "verdict": point.judge(score),
@@ -199,15 +199,15 @@ def _video(
         "segments": None if point.unproven else len(found),
         "segments_s": None if point.unproven else segments.sum_covered_seconds(found),
         "longest_track_s": max(track.faces[-1]["time_s"] - track.faces[0]["time_s"] for track in judged),
-        **_quality(faces),
+        **_measure_quality(faces),
     }
 
 
-def _provenance(face: Row) -> dict[str, Any]:
+def _get_provenance(face: Row) -> dict[str, Any]:
     return {name: face[name] for name in ("video_id", *tables.PROVENANCE_COLUMNS)}
 
 
-def _quality(faces: Sequence[Row]) -> dict[str, float | None]:
+def _measure_quality(faces: Sequence[Row]) -> dict[str, float | None]:
     """How well the faces could be seen."""
     sharp = [face["sharpness"] for face in faces if face.get("sharpness") is not None]
     return {
@@ -216,15 +216,15 @@ def _quality(faces: Sequence[Row]) -> dict[str, float | None]:
     }
 
 
-def _worst(faces: Sequence[Row]) -> Row:
+def _find_worst(faces: Sequence[Row]) -> Row:
     """The face with the highest score, the earliest of several."""
     return max(faces, key=lambda face: face["score"])
 
 
-def _evidence(face: Row) -> dict[str, Any]:
+def _make_evidence(face: Row) -> dict[str, Any]:
     thumbnail = images.fit_side(decode_image(face["crop"]), THUMBNAIL_SIDE)
-    return {**_only(face, "evidence"), "image": images.encode_jpeg(thumbnail, 85)}
+    return {**_keep_columns(face, "evidence"), "image": images.encode_jpeg(thumbnail, 85)}
 
 
-def _only(row: Row, table: str) -> dict[str, Any]:
+def _keep_columns(row: Row, table: str) -> dict[str, Any]:
     return {name: row[name] for name in tables.list_columns(table) if name in row}

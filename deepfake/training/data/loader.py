@@ -104,7 +104,7 @@ class LoaderWorkers:
             num_cpus=0,
             max_retries=-1,
             scheduling_strategy=stay_here(),
-            **ray_compat.streaming_options(_READ_AHEAD),
+            **ray_compat.make_streaming_options(_READ_AHEAD),
         )
         # without the index of all rows, which each task would otherwise load
         reader = ray.put(worker.WindowReader(source.files, source.storage, source.is_framed))

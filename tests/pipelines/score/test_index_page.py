@@ -35,7 +35,7 @@ SEEN = OperatingPoint(
 
 def write(folder: Path, *rows: dict, **options: object) -> Path:
     table = video_table(*rows)
-    order = index_page.most_suspicious_first(table)
+    order = index_page.sort_by_suspicion(table)
     return Path(index_page.write_index(str(folder), Storage(), table, order, **options))  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def test_videos_come_from_the_highest_score_down_and_those_without_one_last_by_s
         video_row("tie-a", 0.4),
         video_row("high", 0.9),
     )
-    order = index_page.most_suspicious_first(table)
+    order = index_page.sort_by_suspicion(table)
     expected = ["high", "tie-a", "tie-b", "low", "faceless", "unread"]
     assert table["video_id"].take(order).to_pylist() == expected
 

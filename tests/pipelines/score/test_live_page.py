@@ -79,7 +79,7 @@ def test_what_is_done_has_the_rows_and_faces_of_the_finished_page(tmp_path: Path
     table = video_table(*first, *second)
     pictures = {row["video_id"]: JPEG for row in (*first, *second) if row["score"] is not None}
     index_page.write_index(
-        str(tmp_path), Storage(), table, index_page.most_suspicious_first(table), pictures, point=point,
+        str(tmp_path), Storage(), table, index_page.sort_by_suspicion(table), pictures, point=point,
         facts={"Archive": "/archive"}, archive="/archive",
     )  # fmt: skip
     text, finished = read_page(tmp_path)

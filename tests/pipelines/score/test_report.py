@@ -50,7 +50,7 @@ def configure(folder: Path, **page: Any) -> ScoreJobConfig:
 
 def order_of(output: Output) -> tuple[pa.Table, pa.Array]:
     videos = output.read_all("video_scores")
-    return videos, index_page.most_suspicious_first(videos)
+    return videos, index_page.sort_by_suspicion(videos)
 
 
 def test_the_tables_for_programs_have_every_video_the_most_suspicious_first(tmp_path: Path) -> None:
