@@ -130,6 +130,12 @@ class TrainingConfig(Section):
     allow_overlap: bool = Field(
         False, description="train although identities are shared between the splits (numbers will lie)"
     )
+    cache_gb: float = Field(
+        16.0,
+        ge=0,
+        description="of each node's disk for decoded crops, which later epochs need not unpack; at most half "
+        "of what is free there; 0: none",
+    )
     checkpoint_minutes: float | None = Field(
         10.0, ge=0, description="a checkpoint at least so often, within epochs, too; null: after each alone"
     )

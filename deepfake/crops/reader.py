@@ -3,7 +3,7 @@
 Reads the row groups that hold the rows and no others. ``dataset`` says what lies where.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,27 +46,39 @@ def list_places(table: pa.Table, files: Sequence[str]) -> list[Place]:
 
 
 def read_crops(
-    places: Iterable[Place], storage: Storage, with_faces: bool = False, with_surround: bool = False
+    places: Iterable[Place],
+    storage: Storage,
+    with_faces: bool = False,
+    with_surround: bool = False,
+    known: Container[Place] = (),
 ) -> dict[Place, StoredCrop]:
-    """The crops at some places, in any order; ``with_faces`` reads boxes, landmarks and frame sizes too."""
+    """The crops at some places, in any order; ``with_faces`` reads boxes, landmarks and frame sizes too.
+
+    A row group of which only places in ``known`` are asked for is read without pictures: ``encoded`` is
+    empty.
+    """
     wanted: dict[str, dict[int, set[int]]] = {}
     for uri, group, row in places:
         wanted.setdefault(uri, {}).setdefault(group, set()).add(row)
-    columns = ["video_id", "frame_index", "face_index", "crop", *(_FACE_COLUMNS * with_faces)]
-    columns += ["surround"] * with_surround
+    columns = ["video_id", "frame_index", "face_index", *(_FACE_COLUMNS * with_faces)]
+    pictures = ["crop", *(["surround"] * with_surround)]
     found: dict[Place, StoredCrop] = {}
     for uri, groups in wanted.items():
-        ordered = {group: sorted(rows) for group, rows in groups.items()}
-        for group, table in read_rows(uri, ordered, storage, columns):
-            for row, values in zip(ordered[group], table.to_pylist(), strict=True):
-                box, landmarks, width, height = (values.pop(name, None) for name in _FACE_COLUMNS)
-                found[uri, group, row] = StoredCrop(
-                    encoded=values.pop("crop"),
-                    **values,
-                    box=(box["x"], box["y"], box["w"], box["h"]) if box else None,
-                    landmarks=np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
-                    frame_size=(height, width) if box else None,
-                )
+        ordered: dict[bool, dict[int, list[int]]] = {True: {}, False: {}}  # True: without pictures
+        for group, rows in groups.items():
+            ordered[all((uri, group, row) in known for row in rows)][group] = sorted(rows)
+        for bare, chosen in ordered.items():
+            names = columns if bare else columns + pictures
+            for group, table in read_rows(uri, chosen, storage, names) if chosen else ():
+                for row, values in zip(chosen[group], table.to_pylist(), strict=True):
+                    box, landmarks, width, height = (values.pop(name, None) for name in _FACE_COLUMNS)
+                    found[uri, group, row] = StoredCrop(
+                        encoded=values.pop("crop", b""),
+                        **values,
+                        box=(box["x"], box["y"], box["w"], box["h"]) if box else None,
+                        landmarks=np.array(landmarks, np.float64).reshape(-1, 2) if landmarks else None,
+                        frame_size=(height, width) if box else None,
+                    )
     return found
 
 

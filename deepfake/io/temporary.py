@@ -31,10 +31,32 @@ def make_temporary_folder() -> Iterator[Path]:
         os.close(held)
 
 
+@contextmanager
+def share_temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """One folder for all processes of a machine that give its name, of eight letters; the last removes it."""
+    path = parent / f"{_PREFIX}{name}"
+    while True:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_SH)
+        if path.exists() and os.path.samestat(os.fstat(held), path.stat()):
+            break
+        os.close(held)  # the last of others has just removed it
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path)
+        os.close(held)
+
+
 def remove_leftovers(cache: Path) -> int:
     """Remove this user's temporary folders whose process is gone, and half files in the cache; how many."""
     found = 0
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}????????"):
+    pattern = f"{_PREFIX}????????"
+    for path in (*Path(tempfile.gettempdir()).glob(pattern), *cache.glob(pattern)):
         with suppress(OSError):
             held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

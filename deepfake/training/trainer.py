@@ -10,17 +10,18 @@ import gc
 import hashlib
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from deepfake import metrics
-from deepfake.config import AugmentConfig, CropConfig, TrainJobConfig
+from deepfake.config import CropConfig, TrainJobConfig
 from deepfake.crops.dataset import Rows
 from deepfake.errors import JobError, UsageError
 from deepfake.execution import session
@@ -30,13 +31,14 @@ from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import bundle, inference, keras_runtime
 from deepfake.model.initialisation import build_starting_network
-from deepfake.model.network import copy_for_inference
+from deepfake.model.network import INPUT_SIZE, copy_for_inference
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
 from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks, rank_epoch
 from deepfake.training.checkpoint import CheckpointError, TrainingState
 from deepfake.training.data import loader
 from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_epoch, plan_validation
+from deepfake.training.data.pixel_cache import keep_pixels, plan_caches
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
@@ -67,6 +69,7 @@ class TrainingTask:
     val_videos: np.ndarray  # (n_val,) int64, of ``validation.number_choosing_videos``
     crop: CropConfig | None = None  # how the crops were cut
     callbacks: MakeCallbacks | None = None  # the user's own
+    name: str = field(default_factory=lambda: secrets.token_hex(4))  # of what this run alone keeps on a node
 
 
 class PhaseState(NamedTuple):
@@ -85,21 +88,22 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     task: TrainingTask = settings["task"]
     options = task.config.training
     resources = find_own_share(options.threads_per_worker, context.get_local_world_size(), options.use_gpu)
-    trainer = Trainer(task, resources, context.get_world_rank(), context.get_world_size())
-    last = ray.train.get_checkpoint()
-    if last is None:  # of this run; what a run without Ray has left is none to Ray Train
-        trainer.restore_newest(settings["checkpoints"])
-    else:
-        with last.as_directory() as folder:
-            trainer.restore(Path(folder))
-    try:
-        while trainer.has_more_epochs():
-            row = trainer.run_epoch(lambda: report(trainer, {}))
-            report(trainer, row)
-            trainer.publish(row)
-        return trainer.finish()
-    except NotFiniteError as error:  # on every worker, and again on those that would take their place
-        return {FAILED: str(error)}
+    with keep_pixels(options.cache_gb, task.name) as kept:
+        trainer = Trainer(task, resources, context.get_world_rank(), context.get_world_size(), kept)
+        last = ray.train.get_checkpoint()
+        if last is None:  # of this run; what a run without Ray has left is none to Ray Train
+            trainer.restore_newest(settings["checkpoints"])
+        else:
+            with last.as_directory() as folder:
+                trainer.restore(Path(folder))
+        try:
+            while trainer.has_more_epochs():
+                row = trainer.run_epoch(lambda: report(trainer, {}))
+                report(trainer, row)
+                trainer.publish(row)
+            return trainer.finish()
+        except NotFiniteError as error:  # on every worker, and again on those that would take their place
+            return {FAILED: str(error)}
 
 
 def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str, Any]:
@@ -108,18 +112,22 @@ def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str
     Raises ``JobError`` where training fails, or the lock of the output is found to be another job's.
     """
     task: TrainingTask = settings["task"]
-    resources = divide_node(cpus, 1, task.config.training.threads_per_worker)
-    trainer = Trainer(task, resources, 0, 1)
+    options = task.config.training
+    resources = divide_node(cpus, 1, options.threads_per_worker)
+    with keep_pixels(options.cache_gb, task.name) as kept:
+        return _train_alone(Trainer(task, resources, 0, 1, kept), settings["checkpoints"], mine)
 
+
+def _train_alone(trainer: Trainer, checkpoints: str, mine: Lock) -> dict[str, Any]:
     def keep() -> None:
         mine.check()
         with make_temporary_folder() as folder:
             trainer.save(folder)
             name = checkpoint.name_checkpoint(trainer.state)
-            checkpoint.keep_checkpoint(folder, settings["checkpoints"], name, trainer.storage)
+            checkpoint.keep_checkpoint(folder, checkpoints, name, trainer.storage)
 
     try:
-        trainer.restore_newest(settings["checkpoints"])
+        trainer.restore_newest(checkpoints)
         while trainer.has_more_epochs():
             row = trainer.run_epoch(keep)
             keep()
@@ -159,7 +167,10 @@ def configure_logging() -> None:
 class Trainer:
     """One of the workers that train a network together."""
 
-    def __init__(self, task: TrainingTask, resources: WorkerResources, rank: int, world: int) -> None:
+    def __init__(
+        self, task: TrainingTask, resources: WorkerResources, rank: int, world: int, kept: Path | None = None
+    ) -> None:
+        """``kept``: a folder of this node where decoded crops lie until the end of the run; None: nowhere."""
         self.task, self.settings = task, task.config.training
         self.storage = Storage(task.config.storage)
         threads = None if self.settings.use_gpu else resources.threads
@@ -180,6 +191,9 @@ class Trainer:
         self.feeder: loader.Feeder = (
             loader.LoaderWorkers(resources) if session.workers_exist() else loader.LoaderThread()
         )
+        wide = INPUT_SIZE + 2 * task.crop.surround if task.crop else INPUT_SIZE
+        sides = {"train": (len(task.train), wide), "val": (len(task.val), INPUT_SIZE)}
+        self.caches = plan_caches(kept, self.settings.cache_gb, sides) if kept else {}
         self.collective.prepare(len(self._plan_epoch(0)), len(self.validation), 1)
         self.board = (
             TensorBoardLog(join(task.config.output, "tensorboard"), self.storage) if rank == 0 else None
@@ -260,7 +274,7 @@ class Trainer:
         before = (epoch - state.phase_start) * plan.steps  # updates of the phase
         started = kept = time.monotonic()
         share = plan.cut_share(rank, self.collective.world).skip(steps)
-        stream = self._stream(self.task.train, plan, share, epoch, self.task.config.augment)
+        stream = self._stream("train", plan, share, epoch)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps, steps) as progress:
             for batch in stream:
                 rate = compute_learning_rate(self.settings, phase, before + steps, plan.steps)
@@ -326,7 +340,7 @@ class Trainer:
         plan = self.validation
         share = plan.cut_stretch(self.collective.rank, self.collective.world, _VALIDATION_BATCH)
         scores = np.zeros(len(plan), np.float32)
-        for batch in self._stream(self.task.val, plan, share, 0, None):
+        for batch in self._stream("val", plan, share, 0):
             scores[batch.positions] = score(batch.crops)
         return self.collective.sum(scores).astype(np.float64)
 
@@ -334,10 +348,12 @@ class Trainer:
         return plan_training_epoch(self.task.train, self.task.config, epoch)
 
     def _stream(
-        self, rows: Rows, plan: EpochPlan, share: Share, epoch: int, augment: AugmentConfig | None
+        self, name: Literal["train", "val"], plan: EpochPlan, share: Share, epoch: int
     ) -> loader.BatchStream:
         task, seed = self.task, self.settings.seed
-        source = loader.Source(task.files, rows, self.storage, augment, seed, task.crop)
+        rows, augment = (task.train, task.config.augment) if name == "train" else (task.val, None)
+        cache = self.caches.get(name)
+        source = loader.Source(task.files, rows, self.storage, augment, seed, task.crop, cache)
         return loader.BatchStream(source, plan, share, epoch, self.feeder)
 
     def publish(self, row: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from deepfake.io import lock
 from deepfake.io.storage import Storage
-from deepfake.io.temporary import make_temporary_folder, remove_leftovers
+from deepfake.io.temporary import make_temporary_folder, remove_leftovers, share_temporary_folder
 from tests.running import ROOT
 
 MAKE = """
@@ -62,6 +62,18 @@ def test_a_folder_is_there_while_its_process_lives_and_goes_after_it_was_killed(
         assert not folder.exists()
         assert remove_leftovers(cache) == 0 and mine.exists() and others.exists()
     assert not mine.exists()
+
+
+def test_a_shared_folder_goes_with_the_last_that_shares_it_and_where_all_were_killed(
+    temporary: Path, cache: Path
+) -> None:
+    with share_temporary_folder(cache, "abcdefgh") as mine:
+        with share_temporary_folder(cache, "abcdefgh") as same:
+            assert same == mine and mine.stat().st_mode & 0o777 == 0o700
+        assert mine.exists() and remove_leftovers(cache) == 0
+    assert not mine.exists()
+    mine.mkdir()  # as a killed job leaves it
+    assert remove_leftovers(cache) == 1 and not mine.exists()
 
 
 def test_what_a_killed_job_was_writing_into_the_cache_goes_after_a_day(temporary: Path, cache: Path) -> None:

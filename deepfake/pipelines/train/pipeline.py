@@ -74,7 +74,7 @@ UNNAMED = (
 )
 # Where and how fast training runs, not what comes out; a run may go on with other values.
 _FREE_KEYS = (
-    "workers", "use_gpu", "threads_per_worker", "checkpoint_minutes", "max_failures", "resume",
+    "workers", "use_gpu", "threads_per_worker", "cache_gb", "checkpoint_minutes", "max_failures", "resume",
     "allow_overlap",
 )  # fmt: skip
 

@@ -30,6 +30,7 @@ from deepfake.model.network import INPUT_SIZE
 from deepfake.progress import warn_if_slow
 from deepfake.training.data import worker
 from deepfake.training.data.epoch_plan import EpochPlan, Share
+from deepfake.training.data.pixel_cache import PixelCache
 from deepfake.training.data.worker import CropDecoder, DecodedCrops
 from deepfake.training.resources import WorkerResources
 
@@ -49,6 +50,7 @@ class Source:
     augment: AugmentConfig | None = None  # None: as stored
     seed: int = 0
     crop: CropConfig | None = None  # how the crops were cut; needed where fakes are made of them
+    cache: PixelCache | None = None  # of decoded crops
 
     @property
     def is_framed(self) -> bool:
@@ -78,7 +80,7 @@ class LoaderThread:
     """Reads and decodes in the thread of its ``BatchStream``, which works while TensorFlow does."""
 
     def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[pa.Table]:
-        reader = worker.WindowReader(source.files, source.storage, source.is_framed)
+        reader = worker.WindowReader(source.files, source.storage, source.is_framed, source.cache)
         for first, stop in share.windows:
             yield from reader.read_tables(worker.list_crops(source.rows, plan, share.positions[first:stop]))
 
@@ -107,7 +109,7 @@ class LoaderWorkers:
             **ray_compat.make_streaming_options(_READ_AHEAD),
         )
         # without the index of all rows, which each task would otherwise load
-        reader = ray.put(worker.WindowReader(source.files, source.storage, source.is_framed))
+        reader = ray.put(worker.WindowReader(source.files, source.storage, source.is_framed, source.cache))
         windows = iter(share.windows)
 
         def start(most: int) -> Iterator[ray.ObjectRefGenerator]:
@@ -176,7 +178,7 @@ class BatchStream:
         """Decoded crops cut into this worker's slices, each checked to be what the plan says."""
         source, share = self._source, self._share
         blocks = self._feeder.decode(
-            CropDecoder(source.augment, source.seed, self._epoch, source.crop),
+            CropDecoder(source.augment, source.seed, self._epoch, source.crop, source.cache),
             self._feeder.read(source, self._plan, share),
         )
         pending: deque[DecodedCrops] = deque()

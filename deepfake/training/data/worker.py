@@ -15,23 +15,25 @@ from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops import augmentation, self_blending
 from deepfake.crops.dataset import Rows
 from deepfake.crops.framing import find_framing
-from deepfake.crops.reader import decode_crop, decode_wide_crop, list_places, read_crops
+from deepfake.crops.reader import Place, decode_crop, decode_wide_crop, list_places, read_crops
 from deepfake.io.storage import Storage
 from deepfake.model.network import INPUT_SIZE
 from deepfake.training import faults
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan
+from deepfake.training.data.pixel_cache import PixelCache
 
 _TOGETHER = 64  # crops or pairs that are decoded by one call: 4 MB of PNG, 10 MB of pixels
 _UNIT = pa.list_(
     pa.struct(
         {
             "position": pa.int64(),
+            "index": pa.int64(),  # of its row in Rows
             "kind": pa.int8(),
             "name": pa.string(),  # what augmentation is seeded by
             "turned": pa.bool_(),
             "where": pa.string(),
-            "encoded": pa.binary(),  # null for what is made of the crop before it
+            "encoded": pa.binary(),  # null: made of the crop before it; empty: its pixels are kept
             "box": pa.list_(pa.float64()),
             "landmarks": pa.list_(pa.float64()),
             "frame_size": pa.list_(pa.int64()),
@@ -58,6 +60,7 @@ def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
     return pa.table(
         {
             "position": positions,
+            "index": chosen,
             "unit": plan.unit[positions],
             "file": rows.file[chosen],
             "row_group": rows.row_group[chosen],
@@ -73,8 +76,11 @@ def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
 class WindowReader:
     """Reads the stored crops of windows, as they are; with ``wide`` what is stored around them, too."""
 
-    def __init__(self, files: Sequence[str], storage: Storage, wide: bool = False) -> None:
-        self._files, self._storage, self._wide = files, storage, wide
+    def __init__(
+        self, files: Sequence[str], storage: Storage, wide: bool = False, cache: PixelCache | None = None
+    ) -> None:
+        """``cache``: pictures that need not be read."""
+        self._files, self._storage, self._wide, self._cache = files, storage, wide, cache
 
     def read_tables(self, window: pa.Table) -> Iterator[pa.Table]:
         """The crops of a window of ``list_crops``, 64 rows a table; a row is one crop or a pair."""
@@ -86,7 +92,11 @@ class WindowReader:
         units: list[list[dict[str, Any]]] = []
         lying = list_places(window, self._files)
         with_faces = self._wide or not {CropKind.TARGET, CropKind.MADE}.isdisjoint(window["kind"].to_pylist())
-        stored = read_crops(lying, self._storage, with_faces, with_surround=self._wide)
+        known: set[Place] = set()
+        if (cache := self._cache) is not None:
+            indices = window["index"].to_pylist()
+            known = {at for index, at in zip(indices, lying, strict=True) if cache.has(index)}
+        stored = read_crops(lying, self._storage, with_faces, with_surround=self._wide, known=known)
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):
             found = stored[at]
@@ -99,6 +109,7 @@ class WindowReader:
             units[-1].append(
                 {
                     "position": place["position"],
+                    "index": place["index"],
                     "kind": place["kind"],
                     "name": name,
                     "turned": place["turned"],
@@ -117,9 +128,16 @@ class WindowReader:
 class CropDecoder:
     """Decodes, blends and augments stored crops; the result depends on the crop and the epoch alone."""
 
-    def __init__(self, changes: AugmentConfig | None, seed: int, epoch: int, cut: CropConfig | None) -> None:
+    def __init__(
+        self,
+        changes: AugmentConfig | None,
+        seed: int,
+        epoch: int,
+        cut: CropConfig | None,
+        cache: PixelCache | None = None,
+    ) -> None:
         """``changes``: None leaves the crops as stored. ``cut``: how they were cut, needed to blend them."""
-        self._changes, self._seed, self._epoch, self._cut = changes, seed, epoch, cut
+        self._changes, self._seed, self._epoch, self._cut, self._cache = changes, seed, epoch, cut, cache
 
     def decode(self, stored: pa.Table) -> DecodedCrops:
         """The crops of a table of ``WindowReader``, in its order; ``TableError`` for one that is none."""
@@ -134,15 +152,25 @@ class CropDecoder:
             if crop["kind"] == CropKind.BLENDED and pair is not None:
                 picture = pair.fake
             else:
-                picture = decode_crop(crop["encoded"], crop["where"])
-                if crop["surround"] is not None and not crop["turned"]:
-                    picture = decode_wide_crop(picture, crop["surround"], crop["where"])
+                picture = self._open(crop)
             if crop["turned"]:
                 picture = faults.turn_crop(picture)
             if crop["kind"] in (CropKind.TARGET, CropKind.MADE):
                 pair = self._blend(picture, crop)
                 picture = pair.real if crop["kind"] == CropKind.TARGET else pair.fake
             yield self._augment(picture, crop)
+
+    def _open(self, crop: dict[str, Any]) -> np.ndarray:
+        """A stored crop with what is stored around it, from the cache or into it."""
+        kept = None if self._cache is None else self._cache.read(crop["index"])
+        if kept is not None:
+            return kept
+        picture = decode_crop(crop["encoded"], crop["where"])
+        if crop["surround"] is not None and not crop["turned"]:
+            picture = decode_wide_crop(picture, crop["surround"], crop["where"])
+        if self._cache is not None:
+            self._cache.write(crop["index"], picture)
+        return picture
 
     def _blend(self, picture: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
         if self._cut is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -20,6 +22,7 @@ from deepfake.io.storage import Storage
 from deepfake.training.data import loader
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan, plan_validation
+from deepfake.training.data.pixel_cache import PixelCache
 from deepfake.training.resources import divide_node
 from deepfake.training.validation import add_blended_copies
 from tests import running
@@ -79,6 +82,38 @@ def test_a_thread_gives_the_batches_that_workers_would_give(small_crops: Path) -
     for batch in by_thread:
         for position, crop in zip(batch.positions.tolist(), batch.crops, strict=True):
             np.testing.assert_array_equal(crop, pixels[position])
+
+
+@pytest.mark.parametrize(("workers", "fakes"), [(False, "real"), (False, "mix"), (True, "real")])
+def test_an_epoch_after_the_first_shows_the_same_and_reads_no_picture(
+    small_crops: Path, tmp_path: Path, workers: bool, fakes: str
+) -> None:
+    source, plan = planned(small_crops, fakes=fakes)
+    share = plan.cut_share(0, 1)
+    feeder = loader.LoaderWorkers(divide_node(2, 1)) if workers else loader.LoaderThread()
+
+    def collect(source: loader.Source) -> np.ndarray:
+        return np.concatenate([batch.crops for batch in loader.BatchStream(source, plan, share, 3, feeder)])
+
+    expected = collect(source)
+    cached = replace(source, cache=PixelCache(tmp_path, "train", len(source.rows), 400, 10**9))
+    np.testing.assert_array_equal(collect(cached), expected)
+    emptied = []
+    for number, file in enumerate(source.files):
+        with (
+            pq.ParquetFile(file) as stored,
+            pq.ParquetWriter(tmp_path / f"{number}.parquet", stored.schema_arrow) as empty,
+        ):
+            at = stored.schema_arrow.names.index("crop")
+            for group in range(stored.num_row_groups):
+                table = stored.read_row_group(group)
+                nothing = pa.array([b""] * len(table), table.schema.field(at).type)
+                empty.write_table(table.set_column(at, table.schema.field(at), nothing))
+        emptied.append(str(tmp_path / f"{number}.parquet"))
+    np.testing.assert_array_equal(collect(replace(cached, files=tuple(emptied))), expected)
+    with pytest.raises(tables.TableError, match="not an image"):
+        thread = loader.LoaderThread()
+        list(loader.BatchStream(replace(source, files=tuple(emptied)), plan, share, 3, thread))
 
 
 def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Path) -> None:

@@ -1,0 +1,107 @@
+"""Decoded crops on a node's disk: an epoch after the first need neither read nor unpack them again.
+
+Most of what a crop costs before it is augmented is unpacking its PNG. Slots of one size lie in one sparse
+file, which all processes of a training on a node share. Files of another run, or of a node that went down,
+are never looked at: their folder has another name. A picture is written before its size, which makes it
+count.
+
+Not mapped into memory: where a disk is full, a process that writes to a map is killed instead of told.
+"""
+
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfake.io.cache import find_cache_folder
+from deepfake.io.temporary import share_temporary_folder
+
+log = logging.getLogger(__name__)
+
+_HEADER = 4  # bytes of a slot before its pixels: the side of the picture, 0 where there is none
+_FREE_SHARE = 0.5  # of the disk's free bytes, at most
+_full: set[str] = set()  # paths on disks that this process has found full
+
+
+class PixelCache:
+    """Pictures ``(s, s, 3) uint8 RGB`` by the numbers of their rows: of the first that there is room for."""
+
+    def __init__(self, folder: Path, name: str, rows: int, side: int, limit: int) -> None:
+        """``side``: pixels, no picture has more; ``limit``: bytes. Files lie in ``folder`` under ``name``."""
+        self.slot = _HEADER + 3 * side * side
+        self.rows = max(0, min(rows, limit // self.slot))
+        # of this node alone: a folder for caches may be shared by several
+        self._path, self._side = str(folder / f"{name}-{socket.gethostname()}"), side
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_file"}
+
+    @cached_property
+    def _file(self) -> FileIO:
+        """Open for reading and writing as long as this object is there; made where it is missing."""
+        return FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+
+    def read(self, row: int) -> np.ndarray | None:
+        """The picture of a row, or None where it is not kept."""
+        if row >= self.rows:
+            return None
+        slot = np.empty(self.slot, np.uint8)
+        if os.preadv(self._file.fileno(), [slot.data], row * self.slot) <= _HEADER:
+            return None  # beyond the end of the file
+        side = int(slot[:_HEADER].view(np.uint32)[0])
+        return slot[_HEADER : _HEADER + 3 * side * side].reshape(side, side, 3) if side else None
+
+    def has(self, row: int) -> bool:
+        """Whether the picture of a row is kept."""
+        return row < self.rows and any(os.pread(self._file.fileno(), _HEADER, row * self.slot))
+
+    def write(self, row: int, picture: np.ndarray) -> None:
+        """Keep the picture of a row; a full disk ends keeping, with a warning."""
+        if row >= self.rows or len(picture) > self._side or self._path in _full:
+            return
+        file, start = self._file.fileno(), row * self.slot
+        try:
+            pixels = np.ascontiguousarray(picture).data.cast("B")
+            if os.pwrite(file, pixels, start + _HEADER) == len(pixels):
+                os.pwrite(file, np.uint32(len(picture)).tobytes(), start)
+        except OSError as error:
+            log.warning("decoded crops are not kept any more: %s: %s", self._path, error.strerror)
+            _full.add(self._path)
+
+
+@contextmanager
+def keep_pixels(cache_gb: float, name: str) -> Iterator[Path | None]:
+    """A folder for the decoded crops of the run of that name within the block; None where none are kept."""
+    with ExitStack() as stack:
+        folder = None
+        if cache_gb:
+            try:
+                folder = stack.enter_context(share_temporary_folder(find_cache_folder(), name))
+            except OSError as error:
+                log.warning("decoded crops are not kept: %s", error)
+        yield folder
+
+
+def plan_caches(folder: Path, cache_gb: float, sides: Mapping[str, tuple[int, int]]) -> dict[str, PixelCache]:
+    """Caches by name, of so many rows and such a side; the first of them takes its room first.
+
+    That is ``training.cache_gb`` and no more than half of what the disk has free.
+    """
+    limit = int(min(cache_gb * 1e9, _FREE_SHARE * shutil.disk_usage(folder).free))
+    found = {}
+    for name, (rows, side) in sides.items():
+        found[name] = cache = PixelCache(folder, name, rows, side, limit)
+        limit -= cache.rows * cache.slot
+        log.info(
+            "decoded crops of %s are kept in %s until the end: %d of %d, %.1f GB",
+            name, folder, cache.rows, rows, cache.rows * cache.slot / 1e9,
+        )  # fmt: skip
+    return found
