@@ -20,6 +20,7 @@ from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
 from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig, UndecodedReportConfig
 from deepfake.config.scoring import InferenceConfig, ScoringConfig, VerdictConfig
+from deepfake.config.tracking import TrackingConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
 
@@ -100,6 +101,7 @@ class TrainJobConfig(JobConfig):
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     faults: FaultsConfig = Field(default_factory=FaultsConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     compare: list[str] = Field(
         [],
         description="two or more recipes (YAML files, or recipe:NAME): train each, and show its numbers on "

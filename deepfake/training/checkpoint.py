@@ -38,6 +38,7 @@ class TrainingState:
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)  # one dict an epoch
     callbacks: list[dict[str, Any]] = field(default_factory=list)  # plain attributes of each callback
+    tracked: dict[str, str] = field(default_factory=dict)  # ids of its runs, by tracker
 
 
 class CheckpointError(RuntimeError):

@@ -45,6 +45,7 @@ from deepfake.training.learner import Learner, assign_weights
 from deepfake.training.ray_train import FAILED, find_own_share
 from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
+from deepfake.training.trackers import Trackers
 from deepfake.training.validation import measure_evenly
 
 log = logging.getLogger(__name__)
@@ -198,6 +199,7 @@ class Trainer:
         self.board = (
             TensorBoardLog(join(task.config.output, "tensorboard"), self.storage) if rank == 0 else None
         )
+        self.trackers: Trackers | None = None  # the first worker has them from its first epoch on
         # what a checkpoint holds besides the learner
         self.state = TrainingState()
         self.best_weights: list[np.ndarray] = []  # as network.list_weights, of the best epoch so far
@@ -214,6 +216,8 @@ class Trainer:
         ``keep`` is called on every worker within the epoch each ``training.checkpoint_minutes``: to ``save``.
         """
         state, current = self.state, self._enter_phase()
+        if self.collective.rank == 0 and self.trackers is None:
+            self.trackers = Trackers(self.task.config, state.tracked)
         row: dict[str, Any] = {"epoch": state.epoch + 1, "phase": self.phases[state.phase].name}
         if state.steps == 0:
             current.callbacks.tell("on_epoch_begin", state.epoch)
@@ -357,10 +361,12 @@ class Trainer:
         return loader.BatchStream(source, plan, share, epoch, self.feeder)
 
     def publish(self, row: Mapping[str, Any]) -> None:
-        """Show an epoch's row to people: a line in the log, and TensorBoard's on rank 0."""
+        """Show an epoch's row to people: a line in the log, TensorBoard's and trackers' on rank 0."""
         log.info("%s", format_epoch(row, self.settings.epochs))
         if self.board is not None:
             self.board.write(row)
+        if self.trackers is not None and self.phase_state is not None:
+            self.trackers.tell("write", row, self.phase_state.learner.network)
 
     def save(self, folder: Path) -> None:
         """Write the state, which is the same on every worker."""
@@ -396,6 +402,8 @@ class Trainer:
         else:
             self.phase_state.callbacks.tell("on_train_end")
             network = self.phase_state.learner.network
+        if self.trackers is not None:
+            self.trackers.tell("close")
         assign_weights(network, self.best_weights)
         network = copy_for_inference(network)
         is_first, output = self.collective.rank == 0, self.task.config.output
@@ -406,6 +414,7 @@ class Trainer:
             scores = self._score_validation(made.score)
         result: dict[str, Any] = {"history": self.state.history, "best_epoch": self.state.best_epoch}
         if is_first:
+            result["tracked"] = self.state.tracked
             self.storage.write_bytes(join(output, bundle.MODEL_FILE), content)
             result["model_sha256"] = digest
             result["runtimes"] = inference.export_beside(made, self.storage)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deepfake import metrics
-from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
+from deepfake.config import ModelConfig, TrackingConfig, TrainingConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
@@ -31,7 +31,12 @@ def build_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begin(
-    crops: Path, output: Path, kept: tuple[int, ...] = (), callbacks: Any = None, **options: Any
+    crops: Path,
+    output: Path,
+    kept: tuple[int, ...] = (),
+    callbacks: Any = None,
+    tracking: TrackingConfig = TrackingConfig(),  # noqa: B008 - frozen
+    **options: Any,
 ) -> Trainer:
     """``kept``: numbers of validation videos that have no say in which epoch is chosen."""
     training = TrainingConfig(
@@ -45,7 +50,11 @@ def begin(
         }
     )
     config = TrainJobConfig(
-        input=str(crops), output=str(output), model=ModelConfig(weights="none"), training=training
+        input=str(crops),
+        output=str(output),
+        model=ModelConfig(weights="none"),
+        training=training,
+        tracking=tracking,
     )
     opened = dataset.open_crops(str(crops), Storage())
     train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))

@@ -40,8 +40,9 @@ from deepfake.io import lock
 from deepfake.io.parts import read_output_manifest
 from deepfake.io.run_record import RECORD_FILE, parse_section
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, make_absolute
-from deepfake.model import bundle, keras_runtime, model_card
+from deepfake.model import bundle, inference, keras_runtime, model_card
 from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
 from deepfake.model.initialisation import read_starting_bundle
@@ -58,6 +59,7 @@ from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
 from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
+from deepfake.training.trackers import Trackers, require_trackers
 from deepfake.training.trainer import TrainingTask, train_here, train_worker
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,7 @@ def _train(
 ) -> Outcome:
     data_sha256 = crops.hash_crops()
     identity = hash_run(config, data_sha256)
+    require_trackers(config)
     if start is None:
         check_weights(config.model, storage)
     if _claim(config, storage, identity):
@@ -152,6 +155,7 @@ def _train(
         stages.end("training")
     mine.check()
     info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256, start)
+    track_bundle(config, storage, info, result["tracked"])
     storage.remove(join(config.output, CHECKPOINTS))
     stages.end("report")
     return make_outcome(info, plan | stages.found, config)
@@ -379,6 +383,22 @@ def finish_bundle(
     card = model_card.render_card(bundle.seal(info))
     storage.write_text(join(config.output, model_card.FILE), card)
     return bundle.write_bundle(config.output, storage, info)
+
+
+def track_bundle(config: TrainJobConfig, storage: Storage, info: BundleInfo, run_ids: dict[str, str]) -> None:
+    """Add the finished bundle, with its plots and card, to the runs of trackers."""
+    if not run_ids:
+        return
+    wanted = {bundle.MODEL_FILE, BUNDLE_FILE, model_card.FILE, "history.csv", "plots", inference.FOLDER}
+    with make_temporary_folder() as folder:
+        for item in storage.list_files(config.output):
+            if item.path.partition("/")[0] in wanted:
+                place = folder / item.path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(storage.read_bytes(item.uri))
+        trackers = Trackers(config, run_ids)
+        trackers.tell("log_bundle", folder, info.sha256)
+        trackers.tell("close")
 
 
 def make_outcome(info: BundleInfo, plan: Mapping[str, Any], config: TrainJobConfig) -> Outcome:
