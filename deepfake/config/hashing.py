@@ -29,7 +29,7 @@ _NOT_IN_HASH = {
 
 
 # Keys that came after outputs were made without them: left out where they are as then.
-_LATER: dict[str, dict[str, Any]] = {"catalog": {"groups": []}}
+_LATER: dict[str, dict[str, Any]] = {"catalog": {"groups": []}, "scoring": {"flip": False}}
 
 
 def hash_config(config: JobConfig) -> str:
@@ -45,4 +45,6 @@ def hash_config(config: JobConfig) -> str:
             sections[name] = {k: v for k, v in dumped.items() if k not in later or v != later[k]}
     if not getattr(getattr(config, "report", None), "faces", True):  # the table evidence is empty
         sections["report"] = {"faces": False}
+    if "scoring" not in config.row_sections and getattr(getattr(config, "scoring", None), "flip", False):
+        sections["scoring"] = {"flip": True}
     return hash_json({"rows_version": ROWS_VERSION, **sections})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from deepfake.config.augmentation import AugmentConfig
 from deepfake.config.base import Fraction
@@ -23,6 +23,13 @@ from deepfake.config.scoring import InferenceConfig, ScoringConfig, VerdictConfi
 from deepfake.config.tracking import TrackingConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
+
+
+def _make_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Bundles = Annotated[list[str], BeforeValidator(_make_list)]
 
 
 class JobConfig(BaseModel):
@@ -152,7 +159,9 @@ class EvaluateJobConfig(JobConfig):
 
     input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
     also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
-    bundle: str | None = Field(None, description="URI of the model bundle (not needed for score tables)")
+    bundle: Bundles = Field(
+        [], description="URI of the model bundle, or of several (not needed for score tables)"
+    )
     against: str | None = Field(
         None,
         description="URI of another bundle, measured on the same faces, to see whether the difference is "
@@ -188,7 +197,11 @@ class ScoreJobConfig(JobConfig):
         description="URI of a folder, a bucket or a manifest of videos; or of crops that preprocess or an "
         "earlier score job kept",
     )
-    bundle: str = Field(..., description="URI of the model bundle")
+    bundle: Bundles = Field(
+        ...,
+        min_length=1,
+        description="URI of the model bundle; of several the score is the mean of what each says, calibrated",
+    )
     retry_failed: bool = RETRY_FAILED
     remove_gone: bool = REMOVE_GONE
     budget: str | None = Field(
@@ -229,7 +242,7 @@ class VerifyJobConfig(JobConfig):
 
     verify: str = Field(..., description="URI of the score job's output to verify")
     output: str = Field("", description="URI of the folder for the report (default: VERIFY/verification)")
-    bundle: str | None = Field(None, description="URI of the bundle (default: where it was then)")
+    bundle: Bundles = Field([], description="URI of the bundle, or of each (default: where it was then)")
     sample: int = Field(20, ge=1, description="videos to score again, chosen at random")
     seed: int = Field(0, ge=0, description="seed of that choice")
     tolerance: float = Field(1e-3, ge=0, description="largest difference between two scores that is accepted")
@@ -259,8 +272,8 @@ class VerdictsJobConfig(JobConfig):
     )
 
     input: str = Field(..., description="URI of a finished output of the score job")
-    bundle: str | None = Field(
-        None,
+    bundle: Bundles = Field(
+        [],
         description="URI of a bundle of the same network, with other thresholds or another calibration "
         "(default: that of the input)",
     )

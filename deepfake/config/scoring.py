@@ -10,8 +10,13 @@ from deepfake.config.base import Fraction, Section
 
 
 class InferenceConfig(Section):
-    """Where the network works, and on how much at once."""
+    """Where the network works, on how much at once, and how often it looks."""
 
+    flip: bool = Field(
+        False,
+        description="a face's score is the mean of its crop's and the mirrored crop's, which takes twice as "
+        "long",
+    )
     batch_size: int | None = Field(
         None, ge=1, description="crops that TensorFlow scores at once (default: 32 on CPUs, 256 on GPUs)"
     )

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 READERS = 16  # small files read at once: on S3 each is mostly waiting
 PART_BYTES = 256 * 2**20
 EVERY_VIDEO = {"video_scores"}  # tables with a row for every video, even one without faces
+OLDEST_SCORES = 6  # the schema since which rows of videos have a likelihood ratio
 DOUBT = "_in_doubt"  # beside what is staged: a run stopped for a fault of this program
 _PART_FILE = re.compile(r"part-\d{5,}\.parquet")
 CROP_ROW_GROUP_ROWS = 64  # a training window reads a few row groups at a time
@@ -82,7 +83,7 @@ class Output:
                         f"{self.root}: holds rows of another {what} ({words}); give another --output, or "
                         "remove that folder first"
                     )
-            if "video_scores" in self.folders and found.get("schema_version", 5) < tables.SCHEMA_VERSION:
+            if "video_scores" in self.folders and found.get("schema_version", 5) < OLDEST_SCORES:
                 raise UsageError(
                     f"{self.root}: was made by an earlier version, whose rows have no likelihood ratio. Give "
                     "another --output, or, where it is finished, go on with what jobs/verdicts.py makes of "

@@ -60,6 +60,12 @@ def read_score_record(root: str, storage: Storage) -> dict[str, Any]:
     return found
 
 
+def list_recorded_bundles(record: Mapping[str, Any]) -> list[str]:
+    """The URIs of the bundles that a score job's record names."""
+    found = record["bundle"]
+    return [found] if isinstance(found, str) else list(found)
+
+
 def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection]) -> SomeSection | None:
     """One section of a record; None where it does not say, ``UsageError`` where it makes no sense."""
     found = record.get(name)

@@ -29,7 +29,7 @@ from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
 from deepfake.model.network_file import check_network_file
 from deepfake.model.openvino_graph import OpenVinoScorer
-from deepfake.model.thresholds import Calibration, Decisions, OperatingPoint, UncertainBand
+from deepfake.model.thresholds import Calibration, Decisions, Mixer, OperatingPoint, UncertainBand
 from deepfake.model.validation_data import ValidationData
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,8 @@ class BundleInfo(BaseModel):
 class Bundle:
     """A verified bundle. Light until the first ``score``, which starts TensorFlow."""
 
+    members: tuple[Bundle, ...] = ()  # of an ensemble
+
     def __init__(
         self, info: BundleInfo, network_file: bytes, uri: str, batch_size: int = 32, megabytes: int = 512
     ) -> None:
@@ -167,6 +169,11 @@ class Bundle:
     def sha256(self) -> str:
         """Identity of everything in it."""
         return self.info.sha256
+
+    @property
+    def mixer(self) -> Mixer:
+        """How scores of its networks become one."""
+        return Mixer()
 
     @property
     def is_graph(self) -> bool:

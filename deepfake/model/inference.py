@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Literal, Protocol
 
@@ -29,6 +29,7 @@ from deepfake.model.bundle import Bundle
 from deepfake.model.grad_cam import HeatMaps, build_function_with_maps
 from deepfake.model.network import INPUT_SIZE
 from deepfake.model.openvino_graph import OpenVinoScorer
+from deepfake.model.thresholds import Mixer
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +49,54 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
+class MirroringScorer:
+    """Scores a crop by the mean of its own and the mirrored crop's score."""
+
+    scorer: Scorer
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """As ``Scorer.score``."""
+        return (self.scorer.score(crops) + self.scorer.score(crops[:, :, ::-1])) / 2
+
+
+@dataclass(frozen=True)
+class EnsembleScorer:
+    """Scores a crop by several bundles."""
+
+    scorers: tuple[Scorer, ...]
+    mixer: Mixer
+
+    def score(self, crops: np.ndarray) -> np.ndarray:
+        """As ``Scorer.score``."""
+        return self.mixer(self.score_by_each(crops))
+
+    def score_by_each(self, crops: np.ndarray) -> np.ndarray:
+        """``(n, bundles) float64``: what each bundle says by itself."""
+        return np.stack([scorer.score(crops) for scorer in self.scorers], axis=1)
+
+
+def score_by_each(scorer: Scorer, crops: np.ndarray) -> np.ndarray:
+    """What a bundle's ``mixer`` makes scores of: ``(n, bundles)`` of an ensemble, else ``(n,)``."""
+    return scorer.score_by_each(crops) if isinstance(scorer, EnsembleScorer) else scorer.score(crops)
+
+
+@dataclass(frozen=True)
 class Network:
     """A network ready to be sent to the workers: some 17 MB, and nothing running yet."""
 
     runtime: Runtime
     bundle: Bundle
     graph: bytes = b""  # see ``export_openvino``; b"": the bundle's own file
+    flip: bool = False  # whether crops are scored mirrored as well
 
     def start_scorer(self, threads: int | None = None) -> Scorer:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
         if self.runtime == "openvino":
-            return OpenVinoScorer(self.graph or self.bundle.network_file, threads)
-        keras_runtime.start_keras(threads=threads)
-        return self.bundle
+            scorer: Scorer = OpenVinoScorer(self.graph or self.bundle.network_file, threads)
+        else:
+            keras_runtime.start_keras(threads=threads)
+            scorer = self.bundle
+        return MirroringScorer(scorer) if self.flip else scorer
 
     def start_heat_maps(self, threads: int | None = None) -> Callable[..., np.ndarray]:
         """What draws heat maps, as ``grad_cam.HeatMaps`` does, by this runtime where it can."""
@@ -80,12 +116,46 @@ class Network:
         return ", ".join(f"{name} {found[name]}" for name in names if name in found)
 
 
-def prepare_network(bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: bool = False) -> Network:
+@dataclass(frozen=True)
+class EnsembleNetwork:
+    """The networks of an ``Ensemble``, each as ``Network``."""
+
+    bundle: Bundle
+    networks: tuple[Network, ...]
+
+    def start_scorer(self, threads: int | None = None) -> Scorer:
+        """As ``Network.start_scorer``; one after the other they score on the same threads."""
+        return EnsembleScorer(tuple(one.start_scorer(threads) for one in self.networks), self.bundle.mixer)
+
+    def start_heat_maps(self, threads: int | None = None) -> Callable[..., np.ndarray]:
+        """The mean of the heat maps of those networks that have any."""
+        draw = [one.start_heat_maps(threads) for one in self.networks if one.bundle.has_heat_maps]
+        return lambda *crops_and_call: np.mean([maps(*crops_and_call) for maps in draw], axis=0)
+
+    @property
+    def made_with(self) -> str:
+        """As ``Network.made_with``."""
+        return ", ".join(dict.fromkeys(", ".join(one.made_with for one in self.networks).split(", ")))
+
+
+AnyNetwork = Network | EnsembleNetwork
+
+
+def prepare_network(
+    bundle: Bundle, storage: Storage, wanted: str = "auto", use_gpu: bool = False, flip: bool = False
+) -> AnyNetwork:
     """The bundle's network for the runtime that is ``wanted``, exported and verified if it has not been.
 
     ``auto``: TensorFlow on GPUs; on CPUs OpenVINO where it is installed and gives the same scores, else
     TensorFlow, with a warning. Raises ``UsageError`` where OpenVINO is asked for by name and cannot be had.
     """
+    if bundle.members:
+        networks = (_prepare_one(one, storage, wanted, use_gpu) for one in bundle.members)
+        return EnsembleNetwork(bundle, tuple(replace(one, flip=flip) for one in networks))
+    return replace(_prepare_one(bundle, storage, wanted, use_gpu), flip=flip)
+
+
+def _prepare_one(bundle: Bundle, storage: Storage, wanted: str, use_gpu: bool) -> Network:
     if bundle.is_graph:
         if use_gpu or wanted == "tensorflow":
             raise UsageError(

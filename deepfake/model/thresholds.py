@@ -7,6 +7,7 @@ rate more certain. Nor do many videos of one person, where people are known.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -92,6 +93,20 @@ class Calibration(_Stored):
         if prevalence is None:
             return found
         return calibration.move_to_prevalence(found, self.share_of_fakes, prevalence)
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """How the scores of several bundles become one; without curves there is one bundle."""
+
+    curves: tuple[Calibration | None, ...] = ()
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """``(n,)`` float64 scores of ``(n, bundles)``; of one bundle, or no faces, ``(n,)`` as they are."""
+        if scores.ndim == 1:
+            return scores
+        made = [curve(own) if curve else own for curve, own in zip(self.curves, scores.T, strict=True)]
+        return np.mean(made, axis=0)
 
 
 class Decisions(_Stored):

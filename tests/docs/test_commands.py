@@ -106,6 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():  # fmt: skip
         (root / link).symlink_to(target)
     save_bundle(str(root / "out/model"))
+    save_untrained(str(root / "out/adopted"), seed=5)
     told = {"output": "logit"}
     (root / "detector.onnx").write_bytes(make_onnx("NCHW", 1, told).SerializeToString())
     for name in ("model2", "model_before", "calibrated"):

@@ -14,10 +14,11 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
 from deepfake.io.tables.bounded import BoundedFile, TableError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # Columns by the version that they came with. A file of an earlier one is read, and they are null.
 ADDED: dict[int, frozenset[str]] = {
-    6: frozenset({"log10_lr", "log10_lr_low", "log10_lr_high", "no_ratio", "groups"})
+    6: frozenset({"log10_lr", "log10_lr_low", "log10_lr_high", "no_ratio", "groups"}),
+    7: frozenset({"bundle_scores"}),
 }
 _READ_VERSIONS = [str(version) for version in (min(ADDED) - 1, *ADDED)]
 LONGEST_NAME = 2**16  # bytes

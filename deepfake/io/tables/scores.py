@@ -4,6 +4,12 @@ import pyarrow as pa
 
 from deepfake.io.tables.columns import FACE_KEY, FRAMING, NOTES, PROVENANCE, VIDEO_KEY, VIDEO_OUTCOME, column
 
+OWN_SCORES = column(
+    "bundle_scores",
+    pa.list_(pa.float64()),
+    "what each of several bundles says by itself, not calibrated, in the order of --bundle; null: of one",
+)
+
 SCORED_BY = [
     column("bundle_sha256", pa.string(), "hash of the model bundle that gave the score", False),
     column("config_sha256", pa.string(), "hash of the configuration that gave the row", False),
@@ -15,6 +21,7 @@ FACE_SCORES = pa.schema(
         *FRAMING,
         column("landmarks", pa.list_(pa.float32()), "five points as x1, y1, ... in source pixels; or null"),
         column("score", pa.float64(), "score of fake in [0, 1]; not a probability", False),
+        OWN_SCORES,
         *SCORED_BY,
         *PROVENANCE,
     ]
@@ -25,6 +32,7 @@ TRACK_SCORES = pa.schema(
         VIDEO_KEY,
         column("track_id", pa.int32(), "number of the track, from 0: one person followed through the video"),
         column("score", pa.float64(), "aggregated over the track's faces", False),
+        OWN_SCORES,
         column("faces", pa.int32(), "faces of the track", False),
         column("first_s", pa.float64(), "time of the first face", False),
         column("last_s", pa.float64(), "time of the last face", False),
@@ -85,6 +93,7 @@ VIDEO_SCORES = pa.schema(
         column("log10_lr_low", pa.float64(), "the lowest that validation supports"),
         column("log10_lr_high", pa.float64(), "the highest that validation supports"),
         column("no_ratio", pa.string(), "why there is a score and no likelihood ratio"),
+        OWN_SCORES,
         column("threshold", pa.float64(), "score from which a video is called fake"),
         column("operating_point", pa.string(), "how that threshold was chosen"),
         column("uncertain_from", pa.float64(), "lower scores are likely_real"),

@@ -22,6 +22,7 @@ from deepfake.pipelines.evaluate import (
     without_looking,
 )
 from deepfake.pipelines.evaluate.without_looking import Lesson
+from deepfake.training.joint_validation import load_bundles
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPl
     """Find the faces and check all that can be checked; raises ``UsageError``."""
     _require_own_output(config)
     bundle, against = (
-        Bundle.load(uri, storage, config.scoring.crops_at_once) if uri else None
-        for uri in (config.bundle, config.against)
+        load_bundles(uris, storage, config.scoring.crops_at_once) if uris else None
+        for uris in (config.bundle, [config.against] if config.against else [])
     )
     evaluation = config.evaluation
     names = _name_data_sets([config.input, *config.also])
@@ -127,6 +128,8 @@ def _load_data_set(
     selected = inputs.select_split(loaded, split, config.limit)
     if loaded.kind == "crops" and bundle is None:
         raise UsageError(f"{uri}: these are crops, so --bundle is required to score them")
+    if config.evaluation.heat_maps and bundle is not None and bundle.members:
+        raise UsageError("--evaluation.heat_maps are those of one network; give one --bundle")
     if config.evaluation.heat_maps and bundle is not None and not bundle.has_heat_maps:
         raise UsageError(f"{bundle.uri}: --evaluation.heat_maps: a network that was made elsewhere has none")
     if loaded.kind == "face_scores":
@@ -189,8 +192,8 @@ def _name_data_sets(uris: Sequence[str]) -> list[str]:
 
 def _require_own_output(config: EvaluateJobConfig) -> None:
     """The output holds ``plots/`` and ``face_scores/`` of its own; they must not replace what is read."""
-    read = [("input", config.input), ("bundle", config.bundle), ("against", config.against)]
-    read += [("also", uri) for uri in config.also]
+    read = [("input", config.input), ("against", config.against)]
+    read += [("bundle", uri) for uri in config.bundle] + [("also", uri) for uri in config.also]
     for name, uri in read:
         if uri is not None and f"{make_absolute(uri)}/".startswith(f"{make_absolute(config.output)}/"):
             raise UsageError(

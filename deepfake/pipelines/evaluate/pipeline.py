@@ -53,7 +53,7 @@ def run(config: EvaluateJobConfig) -> Outcome:
             "input": make_absolute(config.input),
             "also": [make_absolute(uri) for uri in config.also],
             "output": make_absolute(config.output),
-            "bundle": make_absolute(config.bundle) if config.bundle else None,
+            "bundle": [make_absolute(uri) for uri in config.bundle],
             "against": make_absolute(config.against) if config.against else None,
             "labels": make_absolute(config.labels) if config.labels else None,
         }
@@ -137,7 +137,9 @@ def _score_data_set(one: DataSet, planned: EvaluationPlan) -> pa.Table:
     assert bundle is not None
     (scores,) = score_faces(selected, _prepare_network(bundle, planned), planned.storage, config)
     count = selected.table.num_rows
-    table = selected.table.append_column("score", pa.array(scores))
+    table = selected.table.append_column("score", pa.array(bundle.mixer(scores)))
+    own = scores.tolist() if bundle.members else [None] * count
+    table = table.append_column("bundle_scores", pa.array(own, pa.list_(pa.float64())))
     for name, value in (("bundle_sha256", bundle.sha256), ("config_sha256", hash_config(config))):
         table = table.append_column(name, pa.array([value] * count))
     return table.select(columns.names).cast(columns)
@@ -159,11 +161,11 @@ def _score_rivals(sets: Sequence[DataSet], planned: EvaluationPlan) -> list[dict
     return found
 
 
-def _prepare_network(bundle: Bundle, planned: EvaluationPlan) -> inference.Network:
+def _prepare_network(bundle: Bundle, planned: EvaluationPlan) -> inference.AnyNetwork:
     """The network on the runtime that it was trained and validated with, whatever scores archives fastest."""
-    use_gpu = planned.config.scoring.use_gpu
-    runtime = "auto" if bundle.is_graph else "tensorflow"
-    return inference.prepare_network(bundle, planned.storage, runtime, use_gpu)
+    scoring = planned.config.scoring
+    runtime = "auto" if any(one.is_graph for one in bundle.members or (bundle,)) else "tensorflow"
+    return inference.prepare_network(bundle, planned.storage, runtime, scoring.use_gpu, scoring.flip)
 
 
 def _measure_robustness(planned: EvaluationPlan, scored: pa.Table) -> tuple[list[dict[str, Any]], list[str]]:
@@ -179,7 +181,8 @@ def _measure_robustness(planned: EvaluationPlan, scored: pa.Table) -> tuple[list
         network = _prepare_network(bundle, planned)
 
         def score(faces: inputs.LabelledFaces, changes: Sequence[Corruption]) -> np.ndarray:
-            return score_faces(faces, network, storage, config, changes)
+            found = score_faces(faces, network, storage, config, changes)
+            return np.stack([bundle.mixer(scores) for scores in found])
 
         rows = robustness.measure_robustness(first.faces, score, config.evaluation)
         again, said = measure_recompression(
@@ -269,6 +272,8 @@ def _list_facts(planned: EvaluationPlan, resampled: str) -> dict[str, object]:
         "Video score": results.describe_aggregation(evaluation),
         "Threshold": f"{planned.threshold:.4f}, {planned.threshold_from}",
     }
+    if planned.config.scoring.flip:
+        facts["Crops"] = "each scored as it is and mirrored; the mean counts"
     if evaluation.bootstrap:
         facts["Intervals"] = (
             f"95 %, from {evaluation.bootstrap:,} resamples of {resampled}, seed {evaluation.seed}"

@@ -24,7 +24,7 @@ from deepfake.execution import pools, runner, session
 from deepfake.execution.process import count_cpus
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io.storage import Storage
-from deepfake.model.inference import Network, Scorer
+from deepfake.model.inference import AnyNetwork, Scorer, score_by_each
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
 
@@ -37,16 +37,18 @@ _DECODERS = 16  # threads that feed a GPU, where its node has as many CPUs
 
 def score_faces(
     faces: LabelledFaces,
-    network: Network,
+    network: AnyNetwork,
     storage: Storage,
     config: EvaluateJobConfig,
     changes: Sequence[Corruption] = (NONE,),
 ) -> np.ndarray:
     """``(changes, n)`` float64 scores of the ``n`` selected crops, in their order.
 
-    Each crop is read and decoded once, and scored once for each change made to it.
+    Of an ensemble they are ``(changes, n, bundles)``, for its ``mixer`` to make scores of. Each crop is read
+    and decoded once, and scored once for each change made to it.
     """
-    scores = np.full((len(changes), faces.table.num_rows), np.nan)
+    shape = (len(changes), faces.table.num_rows)
+    scores = np.full(shape, np.nan)
     windows = cut_windows(faces.table)
     workers, demand = _plan_workers(config, len(windows))
     threads = int(demand.get("CPU", _THREADS)) if session.workers_exist() else None
@@ -54,10 +56,13 @@ def score_faces(
         "files": faces.files, "changes": tuple(changes), "network": session.share(network),
         "storage": storage, "threads": threads,
     }  # fmt: skip
-    with Progress("faces scored", scores.size) as progress, raise_user_errors("scoring"):
+    with Progress("faces scored", math.prod(shape)) as progress, raise_user_errors("scoring"):
         found = runner.run_on_workers(windows, _Scorer, arguments, workers, demand, _WINDOWS_AT_ONCE)
         for batch in found:
-            scores[batch["change"].to_numpy(), batch["position"].to_numpy()] = batch["score"].to_numpy()
+            some = np.array(batch["score"].to_pylist())
+            if scores.ndim != some.ndim + 1:
+                scores = np.full((*shape, *some.shape[1:]), np.nan)
+            scores[batch["change"].to_numpy(), batch["position"].to_numpy()] = some
             progress.step(batch.num_rows)
     if missing := int(np.isnan(scores).sum()):
         raise JobError(f"{missing} of {scores.size} faces came back without a score")
@@ -121,9 +126,9 @@ class _Scorer:
         for number, change in enumerate(self._changes):
             crops = np.stack(list(self._decoders.map(change, images)))
             with self._scoring:
-                scores = self._scorer.score(crops)
+                scores = score_by_each(self._scorer, crops)
             changes = np.full(len(positions), number, np.int16)
-            yield pa.table({"change": changes, "position": positions, "score": scores})
+            yield pa.table({"change": changes, "position": positions, "score": scores.tolist()})
 
     def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
         """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""

@@ -35,12 +35,13 @@ from deepfake.io.parts import read_part_names
 from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
-from deepfake.model.bundle import Bundle, BundleInfo, read_bundle_info
+from deepfake.model.bundle import BundleInfo, read_bundle_info
 from deepfake.model.verdicts import VerdictRule, choose_verdict_rule
 from deepfake.outcome import Outcome
 from deepfake.pipelines.preprocess import contact_sheets
 from deepfake.pipelines.preprocess.pipeline import write_sheets, write_yield
 from deepfake.pipelines.score import case_report, changes_page, diff, index_page, report, video_page
+from deepfake.training.joint_validation import load_bundles
 
 log = logging.getLogger(__name__)
 
@@ -190,20 +191,21 @@ def renew_scores(
         scoring=parse_section(record, "scoring", ScoringConfig) or ScoringConfig(),
         report=ReportConfig(**config.report.model_dump()),
     )
-    made_with = f"{job.bundle} ({record['bundle_sha256'][:12]})"
+    rule, made_with = find_rule(job, record["bundle_sha256"], storage)
     order = index_page.sort_by_suspicion(scored)
-    report.write_overview(scored, order, job, output, find_rule(job, storage), made_with, paged)
+    report.write_overview(scored, order, job, output, rule, made_with, paged)
     if storage.exists(join(root, checksums.FILE)):
         checksums.write_checksums(root, storage)
 
 
-def find_rule(job: ScoreJobConfig, storage: Storage) -> VerdictRule | None:
-    """The operating point in force; None where the bundle cannot be had any more."""
+def find_rule(job: ScoreJobConfig, sha256: str, storage: Storage) -> tuple[VerdictRule | None, str]:
+    """The operating point in force, None where the bundle cannot be had any more, and the bundle in words."""
     try:
-        return choose_verdict_rule(Bundle.load(job.bundle, storage), job.scoring)
+        bundle = load_bundles(job.bundle, storage)
+        return choose_verdict_rule(bundle, job.scoring), report.put_bundle_in_words(bundle)
     except (UsageError, OSError) as error:
         log.warning("the page says nothing of error rates, for the bundle is not to be had: %s", error)
-        return None
+        return None, f"{', '.join(job.bundle)} ({sha256[:12]})"
 
 
 def say_what_it_knows(info: BundleInfo, people: Collection[str]) -> str:

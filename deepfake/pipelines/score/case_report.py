@@ -124,7 +124,7 @@ def write_case_report(
         for number, item in enumerate(items, 1)
     ]
     known, measured = point.validated_on, point.measured
-    again = ["deepfake", "score", "--verify", config.output, "--bundle", config.bundle]
+    again = ["deepfake", "score", "--verify", config.output, "--bundle", *config.bundle]
     text = html.render_page(
         "case_report.html",
         title=" ".join(["Examiner's report", case.reference]).strip(),
@@ -192,7 +192,7 @@ def describe_method(
         "Faces": f"found by {config.detector.name}, of each frame kept: {config.detector.keep}",
         "A video's score": f"{scoring.aggregation} over the scores of {over}",
         "Threshold": f"{point.threshold:.3f} ({point.name})",
-        "Model bundle": config.bundle,
+        "Model bundle": ", ".join(config.bundle),
         "SHA-256 of the bundle": record["bundle_sha256"],
         "SHA-256 of the network": record.get("model_sha256", "not recorded"),
         "Hash of the configuration": record["config_sha256"],

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from deepfake.config import SamplingConfig, ScoringConfig
 from deepfake.io.tables import Status
 from deepfake.metrics import aggregate
+from deepfake.model.thresholds import Mixer
 from deepfake.pipelines.score.rows import score_crops
 
 FEWEST_FACES = 2  # one face decides nothing
@@ -27,7 +28,7 @@ class Looked:
     """A unit after one or two looks at its videos."""
 
     unit: dict[str, Any]
-    scores: np.ndarray  # (n,) float64, one for each of the unit's crops
+    scores: np.ndarray  # (n,) or (n, bundles) float64, of each of the unit's crops
     passes: Mapping[str, int]  # 1 or 2, by video_id
 
 
@@ -43,18 +44,19 @@ def look_at_unit(
     score: Callable[[np.ndarray], np.ndarray],
     config: ScoringConfig,
     threshold: float,
+    mixer: Mixer = Mixer(),  # noqa: B008 - frozen
 ) -> Looked:
     """The videos of one unit, scored by a first look and a whole one where that leaves doubt.
 
     Their rows are in the unit's order. Without ``first`` all are looked at whole. ``score`` gives ``(n,)``
-    scores of ``(n, 224, 224, 3) uint8 RGB``.
+    scores of ``(n, 224, 224, 3) uint8 RGB``, or ``(n, bundles)`` that ``mixer`` makes scores of.
     """
     if first is None:
         unit = whole(block)
         return Looked(unit, score_crops(unit["crops"]["crop"].to_pylist(), score), {})
     glance = first(block)
     scores = score_crops(glance["crops"]["crop"].to_pylist(), score)
-    settled = find_settled(glance["videos"], glance["crops"], scores, config, threshold)
+    settled = find_settled(glance["videos"], glance["crops"], mixer(scores), config, threshold)
     names = block["video_id"].to_pylist()
     passes = {name: 1 if name in settled else 2 for name in names}
     if len(settled) == len(names):
@@ -68,7 +70,8 @@ def look_at_unit(
         place = pc.index_in(joined["video_id"], block["video_id"].combine_chunks()).to_numpy()
         order = np.argsort(place, kind="stable")
         unit[table] = joined.take(order)
-    return Looked(unit, np.concatenate([scores[kept], more])[order], passes)  # kept and order: of the crops
+    both = [found for found in (scores[kept], more) if len(found)]  # kept and order: of the crops
+    return Looked(unit, np.concatenate(both)[order] if both else scores[:0], passes)
 
 
 def find_settled(

@@ -14,7 +14,7 @@ import ray.exceptions
 from deepfake.execution import session
 from deepfake.execution.process import skip_final_gc
 from deepfake.model.heat import overlay_heat
-from deepfake.model.inference import Network
+from deepfake.model.inference import AnyNetwork
 from deepfake.pipelines.score import evidence
 from deepfake.report import images
 
@@ -27,7 +27,7 @@ RESTARTS = 2  # of the process, where its node is lost
 class HeatPictures:
     """Draws heat maps of one network, which it begins to load at once; none where there is no network."""
 
-    def __init__(self, network: Network | None) -> None:
+    def __init__(self, network: AnyNetwork | None) -> None:
         self._painter: Any = None
         if network is not None and session.workers_exist():
             painter = ray.remote(num_cpus=CPUS, max_restarts=RESTARTS)(_Painter)
@@ -59,7 +59,7 @@ class HeatPictures:
 
 
 class _Painter:
-    def __init__(self, network: Network, threads: int | None = 1) -> None:
+    def __init__(self, network: AnyNetwork, threads: int | None = 1) -> None:
         skip_final_gc()
         self._draw_maps = network.start_heat_maps(threads)
 

@@ -53,6 +53,7 @@ from deepfake.pipelines.score.stages import (
     write_units,
 )
 from deepfake.pipelines.score.stored_crops import KeptCrops, ReadCrops
+from deepfake.training.joint_validation import load_bundles
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def run(config: ScoreJobConfig) -> Outcome:
     Raises ``UsageError`` where the input, the bundle or the output folder is wrong.
     """
     storage = Storage(config.storage)
-    bundle = Bundle.load(make_absolute(config.bundle), storage, config.scoring.crops_at_once)
+    bundle = load_bundles(config.bundle, storage, config.scoring.crops_at_once)
     kept = stored_crops.find_kept_crops(make_absolute(config.input), storage)
     if config.compare_with is not None:
         read_score_record(config.compare_with, storage)  # wrong ones are told before hours of work
@@ -141,7 +142,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         sections = self.config.model_dump(mode="json", include=set(self.config.row_sections))
         return {
             "input": self.config.input,
-            "bundle": self.config.bundle,
+            "bundle": [one.uri for one in self.bundle.members] or self.bundle.uri,
             "bundle_sha256": self.bundle.sha256,
             "model_sha256": self.bundle.info.model_sha256,
             "report": {"faces": self.config.report.faces},
@@ -165,24 +166,24 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         assert self.config.detector is not None
         if self.kept is None:
             log.info("%s", detection_rate.describe_detector(self.config.detector))
-        network = inference.prepare_network(self.bundle, self.storage, scoring.runtime, scoring.use_gpu)
-        self.network: inference.Network | None = network
+        network = inference.prepare_network(
+            self.bundle, self.storage, scoring.runtime, scoring.use_gpu, scoring.flip
+        )
+        self.network: inference.AnyNetwork | None = network
         self.judgement = Judgement(
             scoring, self.point, self.bundle.sha256, self.output.config_sha256, network.made_with,
-            self.config.report.faces,
+            self.config.report.faces, self.bundle.mixer,
         )  # fmt: skip
         self.deadline = None if self.budget.seconds is None else Deadline(self.budget.seconds)
         self.always: frozenset[str] | None = None  # units that are done however short the time is
 
     def show_so_far(self, videos: int) -> AbstractContextManager[None]:
         """The page is written anew while the job runs."""
-        facts = report.describe_run(self.config, self.point, self._bundle_in_words, self.left_out)
+        facts = report.describe_run(
+            self.config, self.point, report.put_bundle_in_words(self.bundle), self.left_out
+        )
         known = (self.config.report, facts, self.point, self.config.input)
         return LivePage(self.output, videos, *known).keep_up()
-
-    @property
-    def _bundle_in_words(self) -> str:
-        return f"{self.config.bundle} ({self.bundle.sha256[:12]})"
 
     def make_extraction(self) -> ExtractConfig | None:
         return super().make_extraction() if self.kept is None else None
@@ -247,15 +248,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             before = make_absolute(config.compare_with)
             compared = diff.write_changes(config.output, before, self.storage, output.config_sha256)
         look_at = report.write_report(
-            videos,
-            config,
-            output,
-            self.point,
-            self._bundle_in_words,
-            self.network,
-            self.left_out,
-            compared,
-            self.case,
+            videos, config, output, self.point, self.bundle, self.network, self.left_out, compared, self.case
         )
         assert config.detector is not None
         counted = detection_rate.count_yield(videos)
@@ -263,7 +256,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
             log.warning("%s", words)
         scored = Counter(videos["status"].to_pylist()).get(tables.Status.OK, 0)
         numbers = {
-            "bundle": config.bundle,
+            "bundle": self.bundle.uri,
             "bundle_sha256": self.bundle.sha256,
             **unit_job.count_videos(videos),
             "by_verdict": dict(sorted(Counter(v for v in videos["verdict"].to_pylist() if v).items())),
@@ -309,7 +302,7 @@ def resolve_config(
         update={
             "input": make_absolute(config.input),
             "output": make_absolute(config.output),
-            "bundle": make_absolute(config.bundle),
+            "bundle": [make_absolute(uri) for uri in config.bundle],
             "detector": detector,
             "crop": crop,
         }

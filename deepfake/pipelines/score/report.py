@@ -18,10 +18,12 @@ from deepfake.execution import session
 from deepfake.execution.output import Output
 from deepfake.faces.detectors.factory import carry_detector
 from deepfake.io import tables
-from deepfake.io.run_record import read_score_record
+from deepfake.io.run_record import list_recorded_bundles, read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
-from deepfake.model.inference import Network
+from deepfake.model.bundle import Bundle
+from deepfake.model.ensemble import name_bundles
+from deepfake.model.inference import AnyNetwork
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import case_report, evidence, index_page, video_page
 from deepfake.pipelines.score.case_report import CaseFile
@@ -29,6 +31,7 @@ from deepfake.pipelines.score.changes_page import write_changes_page
 from deepfake.pipelines.score.diff import Comparison
 from deepfake.pipelines.score.evidence import Shown
 from deepfake.pipelines.score.heat_maps import CPUS, HeatPictures
+from deepfake.pipelines.score.rows import OWN
 from deepfake.pipelines.score.video_page import Case, Picture
 from deepfake.report import images
 
@@ -47,23 +50,26 @@ def write_report(
     config: ScoreJobConfig,
     output: Output,
     point: VerdictRule,
-    bundle: str,
-    network: Network | None,
+    bundle: Bundle,
+    network: AnyNetwork | None,
     left_out: Mapping[str, str] = MappingProxyType({}),
     compared: Comparison | None = None,
     case: CaseFile | None = None,
 ) -> list[str]:
     """Write everything; the URIs to look at.
 
-    ``videos`` is table ``video_scores``, its strings as dictionaries; ``bundle`` names the model in words,
-    whose ``network`` draws heat maps, where they are wanted. The items of a ``case`` have a report besides.
+    ``videos`` is table ``video_scores``, its strings as dictionaries; the ``bundle``'s ``network`` draws heat
+    maps, where they are wanted. The items of a ``case`` have a report besides.
     """
     order = index_page.sort_by_suspicion(videos)
     items = case_report.choose_items(case, videos, config.report.pages) if case else []
     also = list(case_report.find_rows(items, videos))
-    cases = write_pages(videos, order, config, output, network, point, also)
+    names = name_bundles(bundle.members)
+    cases = write_pages(videos, order, config, output, network, point, also, names)
     section = None if compared is None else compared.summarize()
-    look_at = write_overview(videos, order, config, output, point, bundle, cases, left_out, section)
+    look_at = write_overview(
+        videos, order, config, output, point, put_bundle_in_words(bundle), cases, left_out, section
+    )
     if compared is not None:
         outputs = [describe_output(uri, output.storage) for uri in (compared.before, config.output)]
         look_at.append(write_changes_page(config.output, output.storage, compared, outputs))
@@ -107,7 +113,7 @@ def describe_output(uri: str, storage: Storage) -> dict[str, Any]:
     point = "given" if rule.get("threshold") is not None else rule.get("operating_point", "default")
     return {
         "output": uri,
-        "name": record.get("bundle", ""),
+        "name": ", ".join(list_recorded_bundles(record)),
         "sha256": record["bundle_sha256"],
         "point": point,
     }
@@ -128,21 +134,41 @@ def describe_run(
     }
 
 
+def put_bundle_in_words(bundle: Bundle) -> str:
+    """Where a bundle is and its hash; of an ensemble, of each."""
+    words = "; ".join(f"{one.uri} ({one.sha256[:12]})" for one in bundle.members or (bundle,))
+    return f"the mean of the calibrated scores of {words}" if bundle.members else words
+
+
 def write_tables(videos: pa.Table, order: pa.Array, output: Output) -> str:
-    """The videos as CSV and as JSON Lines, few rows at a time in memory; the URI of the former."""
+    """The videos as CSV and as JSON Lines, few rows at a time in memory; the URI of the former.
+
+    In CSV what each bundle of an ensemble says is a column of its own.
+    """
     storage = output.storage
+    bundles = pc.max(pc.list_value_length(videos[OWN])).as_py() or 0
     csv, json_lines = (join(output.root, f"video_scores.{suffix}") for suffix in ("csv", "jsonl"))
     with (
         storage.writing(csv) as csv_path,
         storage.writing(json_lines) as json_path,
-        pa.csv.CSVWriter(csv_path, tables.SCHEMAS["video_scores"]) as csv_file,
+        pa.csv.CSVWriter(csv_path, _widen(videos.slice(0, 0), bundles).schema) as csv_file,
         json_path.open("w", encoding="utf-8") as json_file,
     ):
         for start in range(0, len(order), ROWS_AT_ONCE):
-            rows = tables.decode_strings("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
-            csv_file.write_table(tables.quote_formulas(rows))
-            json_file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.to_pylist())
+            some = tables.decode_strings("video_scores", videos.take(order[start : start + ROWS_AT_ONCE]))
+            csv_file.write_table(tables.quote_formulas(_widen(some, bundles)))
+            json_file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in some.to_pylist())
     return csv
+
+
+def _widen(videos: pa.Table, bundles: int) -> pa.Table:
+    """Rows of ``video_scores`` with columns ``score_1``, ``score_2``, ... of bundles in place of lists."""
+    videos = tables.decode_strings("video_scores", videos)
+    own = videos[OWN].combine_chunks()
+    for number in range(bundles):
+        column = pc.list_element(own, number) if len(own) else pa.array([], pa.float64())
+        videos = videos.add_column(videos.column_names.index(OWN), f"score_{number + 1}", column)
+    return videos.drop_columns([OWN])
 
 
 def write_pages(
@@ -150,13 +176,14 @@ def write_pages(
     order: pa.Array,
     config: ScoreJobConfig,
     output: Output,
-    network: Network | None,
+    network: AnyNetwork | None,
     point: VerdictRule,
     also: Sequence[str] = (),
+    bundles: Sequence[str] = (),
 ) -> dict[str, Case]:
     """A page for each of the most suspicious videos, and for scored ones named in ``also``.
 
-    What the pages show, by video_id.
+    What the pages show, by video_id. ``bundles`` are names for those of an ensemble.
     """
     output.storage.remove(join(output.root, video_page.FOLDER))
     verdicts = videos["verdict"].take(order).cast(pa.string())
@@ -173,7 +200,7 @@ def write_pages(
     )
     files = _read_files(output, names)
     cases = [
-        Case({**video, **files.get(name, {})}, tracks[name], faces[name], found[name])
+        Case({**video, **files.get(name, {})}, tracks[name], faces[name], found[name], bundles=bundles)
         for name, video in zip(names.to_pylist(), chosen, strict=True)
     ]
     return {
@@ -199,7 +226,7 @@ def _read_by_video(output: Output, table: str, names: pa.Array) -> Mapping[str, 
 
 
 def illustrate(
-    cases: Sequence[Case], config: ScoreJobConfig, storage: Storage, network: Network | None
+    cases: Sequence[Case], config: ScoreJobConfig, storage: Storage, network: AnyNetwork | None
 ) -> Iterator[tuple[Case, Illustrations]]:
     """Each video with its pictures and their heat maps, some videos at a time.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,10 +17,12 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.tables import Status
 from deepfake.metrics import aggregate, segments
+from deepfake.model.thresholds import Mixer
 from deepfake.model.verdicts import VerdictRule
 from deepfake.report import images
 
 THUMBNAIL_SIDE = 112
+OWN = "bundle_scores"  # column
 CROPS_AT_ONCE = 512  # decoded crops held at a time: 77 MB
 TABLES = ("face_scores", "track_scores", "segments", "video_scores", "evidence")
 
@@ -36,6 +39,7 @@ class Judgement:
     config_sha256: str
     made_with: str | None = None
     pictures: bool = True  # whether the table evidence has any
+    mixer: Mixer = Mixer()  # noqa: RUF009 - frozen
 
     @property
     def stamp(self) -> dict[str, str]:
@@ -44,7 +48,7 @@ class Judgement:
 
 
 def score_crops(encoded: Sequence[bytes], score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(n,) float64 scores of encoded crops; ``score`` takes ``(n, 224, 224, 3) uint8 RGB``."""
+    """(n,) or (n, bundles) float64 of encoded crops; ``score`` takes ``(n, 224, 224, 3) uint8 RGB``."""
     scores = [
         score(np.stack([decode_image(data) for data in encoded[start : start + CROPS_AT_ONCE]]))
         for start in range(0, len(encoded), CROPS_AT_ONCE)
@@ -62,12 +66,14 @@ def score_tables(
     """The tables named in ``TABLES`` of some videos.
 
     ``videos`` and ``crops`` are the tables of those names, ``crops`` sorted as preprocess leaves it;
-    ``scores`` are (n,) float64, one for each crop. A video with fewer faces than ``scoring.min_faces``
-    gets status ``too_short`` and no score. ``passes`` is the column of that name, by video_id.
+    ``scores`` are (n,) float64, one for each crop, or (n, bundles) of an ensemble. A video with fewer faces
+    than ``scoring.min_faces`` gets status ``too_short`` and no score. ``passes`` is the column of that name,
+    by video_id.
     """
     faces: dict[str, list[Row]] = defaultdict(list)
-    for row, score in zip(crops.to_pylist(), scores, strict=True):
-        faces[row["video_id"]].append({**row, "score": float(score)})
+    own = scores.tolist() if scores.ndim == 2 else [None] * len(scores)
+    for row, score, each in zip(crops.to_pylist(), judgement.mixer(scores), own, strict=True):
+        faces[row["video_id"]].append({**row, "score": float(score), OWN: each})
     return judge_faces(videos, faces, judgement, _make_evidence, passes)
 
 
@@ -104,6 +110,7 @@ class _JudgedTrack:
 
     faces: Sequence[Row]
     score: float
+    own: Sequence[float] | None  # of each of several bundles
     found: Sequence[segments.Segment]
 
     @classmethod
@@ -113,8 +120,9 @@ class _JudgedTrack:
         smooth = segments.smooth_scores(times, scores, config.smooth_seconds)
         found = segments.find_segments(times, smooth, judgement.point.threshold)
         frames = [face["frame_index"] for face in faces]
-        score = aggregate(scores, config.aggregation, config.top_k, frames)
-        return cls(faces, score, [] if judgement.point.unproven else found)
+        combine = partial(aggregate, policy=config.aggregation, top_k=config.top_k, frames=frames)
+        own = _combine_each([face.get(OWN) for face in faces], combine)
+        return cls(faces, combine(scores), own, [] if judgement.point.unproven else found)
 
     def row(self) -> dict[str, Any]:
         """Its row of ``track_scores``, less the stamp."""
@@ -122,6 +130,7 @@ class _JudgedTrack:
             **_get_provenance(self.faces[0]),
             "track_id": self.faces[0]["track_id"],
             "score": self.score,
+            OWN: self.own,
             "faces": len(self.faces),
             "first_s": self.faces[0]["time_s"],
             "last_s": self.faces[-1]["time_s"],
@@ -181,14 +190,18 @@ def _judge_video(
                 "status_detail": f"{len(faces)} faces, scoring.min_faces is {config.min_faces}",
             }
         return row
+    frames = [face["frame_index"] for face in faces]
     if config.over_tracks == "faces":
-        scores, frames = [face["score"] for face in faces], [face["frame_index"] for face in faces]
-        score = aggregate(scores, config.aggregation, config.top_k, frames)
+        scores, each = [face["score"] for face in faces], [face.get(OWN) for face in faces]
+        combine = partial(aggregate, policy=config.aggregation, top_k=config.top_k, frames=frames)
     else:
-        score = aggregate([track.score for track in judged], config.over_tracks, config.top_k)
+        scores, each = [track.score for track in judged], [track.own for track in judged]
+        combine = partial(aggregate, policy=config.over_tracks, top_k=config.top_k)
+    score = combine(scores)
     worst, found = _find_worst(faces), [segment for track in judged for segment in track.found]
     return row | {
         "score": score,
+        OWN: _combine_each(each, combine),
         "verdict": point.judge(score),
         "probability": point.compute_probability(score),
         **point.describe_ratio(score),
@@ -201,6 +214,14 @@ def _judge_video(
         "longest_track_s": max(track.faces[-1]["time_s"] - track.faces[0]["time_s"] for track in judged),
         **_measure_quality(faces),
     }
+
+
+def _combine_each(
+    each: Sequence[Sequence[float] | None], combine: Callable[[Sequence[float]], float]
+) -> list[float] | None:
+    """What ``combine`` makes of each bundle's own scores of some faces or tracks; None where there is one."""
+    known = [scores for scores in each if scores is not None]
+    return [combine(own) for own in zip(*known, strict=True)] if known else None
 
 
 def _get_provenance(face: Row) -> dict[str, Any]:

@@ -31,13 +31,13 @@ from deepfake.execution.unit_worker import (
 )
 from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
-from deepfake.model.inference import Scorer
+from deepfake.model.inference import Scorer, score_by_each
 from deepfake.model.network import INPUT_SIZE
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
 
 PIXELS = "pixels"  # column of a unit's block: its crops, (n, 224, 224, 3) uint8 RGB; null where they are many
-SCORES = "scores"  # and their scores
+SCORES = "scores"  # and their scores; of an ensemble those of each bundle, face after face
 MOST_PIXELS = 2048  # crops of a unit that go to the GPU's actor as pixels, 308 MB; of more it decodes them
 
 
@@ -65,7 +65,7 @@ class Writer:
     def write(
         self, unit: Mapping[str, Any], scores: np.ndarray, passes: Mapping[str, int] = MappingProxyType({})
     ) -> pa.Table:
-        """Write the tables of one unit; its ``videos`` rows. ``scores`` are ``(n,)``, one for each crop."""
+        """Write the tables of one unit; its ``videos`` rows. ``scores``: see ``score_by_each``."""
         made = score_tables(unit["videos"], unit["crops"], scores, self.judgement, passes)
         if "crops" in self.output.folders:
             made["crops"] = unit["crops"]
@@ -126,9 +126,10 @@ class CutAndScoreUnit:
             block,
             partial(self._first, attempt=attempt) if self._first is not None else None,
             partial(self._make, attempt=attempt),
-            self._scorer.score,
+            partial(score_by_each, self._scorer),
             judgement.scoring,
             judgement.point.threshold,
+            judgement.mixer,
         )
         return self._writer.write(looked.unit, looked.scores, looked.passes)
 
@@ -169,14 +170,15 @@ class ScoreOnGpu:
             return block
         pixels = [_crops(value) for value in block[PIXELS]]
         at_once = [crops for crops in pixels if crops is not None]
-        found = self._scorer.score(np.concatenate(at_once)) if at_once else np.empty(0)
+        score = partial(score_by_each, self._scorer)
+        found = score(np.concatenate(at_once)) if at_once else np.empty(0)
         scores = []
         for row, crops in enumerate(pixels):
             if crops is None:
                 encoded = tables.from_ipc(block["crops"][row].as_py())["crop"].to_pylist()
-                scores.append(score_crops(encoded, self._scorer.score))
+                scores.append(score_crops(encoded, score).ravel())
             else:
-                scores.append(found[: len(crops)])
+                scores.append(found[: len(crops)].ravel())
                 found = found[len(crops) :]
         return block.drop_columns([PIXELS]).append_column(SCORES, pa.array(scores, pa.list_(pa.float64())))
 
@@ -193,6 +195,11 @@ def write_units(block: pa.Table, writer: Writer) -> pa.Table:
     began, units = time.monotonic(), unpack_units(block)
     if not units:
         return make_empty_answer()
-    videos = [writer.write(unit, np.array(unit[SCORES], np.float64)) for unit in units]
+    videos = []
+    for unit in units:
+        scores = np.array(unit[SCORES], np.float64)
+        if len(scores) > (count := unit["crops"].num_rows):
+            scores = scores.reshape(count, -1)
+        videos.append(writer.write(unit, scores))
     cutting = max(unit[SECONDS] for unit in units)
     return make_answer(pa.concat_tables(videos), began - cutting)

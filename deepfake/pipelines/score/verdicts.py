@@ -31,7 +31,7 @@ from deepfake.execution.unit_worker import attempt_unit, make_answer, read_unit_
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files, read_part_names
-from deepfake.io.run_record import parse_section, read_score_record
+from deepfake.io.run_record import list_recorded_bundles, parse_section, read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference
@@ -40,6 +40,7 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.score.pipeline import ScoreJob
 from deepfake.pipelines.score.rows import Judgement, Row, judge_faces
 from deepfake.pipelines.score.stored_crops import PLACES, KeptCrops, list_runs, plan_kept_units, read_runs
+from deepfake.training.joint_validation import load_bundles
 
 _READ = ("video_scores", "face_scores", "track_scores", "evidence")
 _UNIT_FACES = 8192
@@ -51,7 +52,8 @@ def run(config: VerdictsJobConfig) -> Outcome:
     storage = Storage(config.storage)
     source = make_absolute(config.input)
     record = read_score_record(source, storage)
-    bundle = Bundle.load(make_absolute(config.bundle or record["bundle"]), storage)
+    uris = config.bundle or list_recorded_bundles(record)
+    bundle = load_bundles(uris, storage)
     require_same_network(bundle, record, source)
     scoring = merge_rule(config, _read(record, "scoring", ScoringConfig), source)
     report = config.report
@@ -60,7 +62,7 @@ def run(config: VerdictsJobConfig) -> Outcome:
     job = ScoreJobConfig(
         input=record["input"],
         output=make_absolute(config.output),
-        bundle=bundle.uri,
+        bundle=uris,
         compare_with=source,
         catalog=_read(record, "catalog", CatalogConfig),
         sampling=_read(record, "sampling", SamplingConfig),

@@ -22,7 +22,7 @@ from deepfake.execution.process import count_cpus
 from deepfake.faces.detectors.factory import forget_absent_model, resolve_detector
 from deepfake.io import lock, tables
 from deepfake.io.parts import read_parts
-from deepfake.io.run_record import read_score_record
+from deepfake.io.run_record import list_recorded_bundles, read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.uri import join, make_absolute
@@ -33,6 +33,7 @@ from deepfake.outcome import Outcome
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_tables
 from deepfake.progress import Progress
+from deepfake.training.joint_validation import load_bundles
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ def list_differences(before: Mapping[str, Any], now: Mapping[str, Any], toleranc
 def _restore_job(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[ScoreJobConfig, Bundle]:
     """The configuration and the bundle that the output was made with."""
     described = read_score_record(root, storage)
-    bundle = Bundle.load(make_absolute(config.bundle or described["bundle"]), storage)
+    uris = config.bundle or list_recorded_bundles(described)
+    bundle = load_bundles(uris, storage)
     if bundle.sha256 != described["bundle_sha256"]:
         raise UsageError(
             f"{bundle.uri}: bundle {bundle.sha256[:12]}, the output was made with "
@@ -113,7 +115,7 @@ def _restore_job(root: str, config: VerifyJobConfig, storage: Storage) -> tuple[
         {
             "input": described["input"],
             "output": root,
-            "bundle": bundle.uri,
+            "bundle": uris,
             "storage": config.storage,
             **sections,
         }
@@ -139,16 +141,20 @@ def _score_again(
     assert job.detector is not None and job.crop is not None  # as scoring resolved them
     detector = resolve_detector(forget_absent_model(job.detector, storage), storage)
     extraction = ExtractConfig(job.sampling, detector, job.crop, crops_kept=False)
-    network = inference.prepare_network(bundle, storage, config.runtime)
+    network = inference.prepare_network(bundle, storage, config.runtime, flip=job.scoring.flip)
     judgement = Judgement(
-        job.scoring, choose_verdict_rule(bundle, job.scoring), bundle.sha256, hash_config(job)
+        job.scoring,
+        choose_verdict_rule(bundle, job.scoring),
+        bundle.sha256,
+        hash_config(job),
+        mixer=bundle.mixer,
     )
     scorer, one_at_a_time = network.start_scorer(), threading.Lock()
     local = threading.local()
 
     def score(crops: np.ndarray) -> np.ndarray:
         with one_at_a_time:
-            return scorer.score(crops)
+            return inference.score_by_each(scorer, crops)
 
     def check(row: dict[str, Any]) -> dict[str, Any]:
         if not hasattr(local, "whole"):
@@ -159,7 +165,7 @@ def _score_again(
         entry = pa.Table.from_pylist([{name: row[name] for name in _ENTRY}])
         first = local.first if row["passes"] is not None else None
         looked = first_pass.look_at_unit(
-            entry, first, local.whole, score, job.scoring, judgement.point.threshold
+            entry, first, local.whole, score, job.scoring, judgement.point.threshold, judgement.mixer
         )
         made = score_tables(looked.unit["videos"], looked.unit["crops"], looked.scores, judgement)
         (now,) = made["video_scores"].to_pylist()

@@ -17,6 +17,7 @@ from deepfake.io.uri import split_uri
 from deepfake.metrics import segments
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import findings
+from deepfake.pipelines.score.rows import OWN
 from deepfake.report import html
 
 FOLDER = "video_pages"
@@ -48,6 +49,7 @@ class Case:
     faces: Sequence[Row]
     segments: Sequence[Row]
     pictures: Sequence[Picture] = field(default=())
+    bundles: Sequence[str] = ()  # names for those of an ensemble
 
 
 def name_file(video_id: str) -> str:
@@ -111,6 +113,7 @@ def explain_video(
         "video": video,
         "file": None if prefix else locate_local(video["uri"]),
         "facts": describe_video(video),
+        "own": list(zip(case.bundles, video[OWN], strict=True)) if video.get(OWN) else [],
         "timelines": [_timeline(track, case, smooth_seconds) for track in case.tracks],
         "segments": case.segments,
         "pictures": case.pictures,

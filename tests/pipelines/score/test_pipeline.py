@@ -24,6 +24,7 @@ from deepfake.config import (
     PreprocessJobConfig,
     SamplingConfig,
     ScoreJobConfig,
+    VerdictsJobConfig,
     VerifyJobConfig,
 )
 from deepfake.errors import UsageError
@@ -31,7 +32,7 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import Bundle
-from deepfake.pipelines.score import pipeline, verify, video_page
+from deepfake.pipelines.score import pipeline, verdicts, verify, video_page
 from deepfake.video.decoder import open_local
 from tests.small_bundle import save_untrained
 
@@ -43,7 +44,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
-def _config(archive: Path, bundle: str, output: Path, **more: Any) -> ScoreJobConfig:
+def _config(archive: Path, bundle: str | list[str], output: Path, **more: Any) -> ScoreJobConfig:
     base = {
         "input": str(archive),
         "bundle": bundle,
@@ -115,6 +116,48 @@ def test_every_row_names_what_made_it(scored: Path) -> None:
     videos = pd.read_parquet(scored / "video_scores")
     assert videos["made_with"].str.contains("openvino").all()
     assert pd.read_parquet(scored / "segments").columns.tolist() == tables.list_columns("segments")
+
+
+@pytest.mark.slow
+def test_an_ensemble_decodes_once_and_keeps_what_each_bundle_says(
+    scored: Path, archive: Path, bundle: str, tmp_path: Path
+) -> None:
+    other, output = str(tmp_path / "other"), tmp_path / "scores"
+    save_untrained(other, seed=8, unproven="", detector=DetectorConfig(name="haar"))
+    both = [bundle, other]
+    pipeline.run(_config(archive, both, output, scoring={}))
+    alone = pd.read_parquet(scored / "face_scores")
+    faces = pd.read_parquet(output / "face_scores")
+    own = np.stack(faces["bundle_scores"].to_list())
+    np.testing.assert_allclose(own[:, 0], alone["score"], atol=1e-6)
+    np.testing.assert_allclose(faces["score"], own.mean(axis=1), atol=1e-12)  # neither is calibrated
+    assert np.ptp(own, axis=1).min() > 0
+    rows = pd.read_csv(output / "video_scores.csv").set_index("video_id")
+    means = faces.assign(first=own[:, 0], second=own[:, 1]).groupby("video_id")[["score", "first", "second"]]
+    found = rows.loc[means.mean().index, ["score", "score_1", "score_2"]]
+    np.testing.assert_allclose(found, means.mean(), atol=1e-9)
+    assert rows.loc["empty.mp4", ["score", "score_1", "score_2"]].isna().all()
+    (page, *_) = (output / "video_pages").glob("*.html")
+    assert "the mean of the calibrated scores of 2 model bundles" in page.read_text()
+
+    assert (
+        verify.run(VerifyJobConfig(verify=str(output), sample=2, output=str(tmp_path / "v"))).problem is None
+    )
+    judged = tmp_path / "judged"
+    told = {"input": str(output), "output": str(judged), "scoring": {"aggregation": "max"}}
+    verdicts.run(VerdictsJobConfig.model_validate({**told, "report": {"heat_maps": False}}))
+    highest = faces.assign(second=own[:, 1]).groupby("video_id")[["score", "second"]].max()
+    again = pd.read_parquet(judged / "video_scores").set_index("video_id").loc[highest.index]
+    np.testing.assert_array_equal(again["score"], highest["score"])
+    np.testing.assert_array_equal([scores[1] for scores in again["bundle_scores"]], highest["second"])
+
+    flipped = tmp_path / "flipped"
+    pipeline.run(_config(archive, both, flipped, scoring={"flip": True, "first_pass": 2}))
+    looked = pd.read_parquet(flipped / "video_scores")
+    assert looked["passes"].dropna().isin([1, 2]).all() and looked["bundle_scores"].notna().sum() == 3
+    assert (
+        verify.run(VerifyJobConfig(verify=str(flipped), sample=2, output=str(tmp_path / "w"))).problem is None
+    )
 
 
 ON_A_GPU = """
