@@ -33,6 +33,7 @@ class EchoConfig(JobConfig):
     """Says how it is told to end."""
 
     row_sections = ()
+    limit: int | None = None
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from deepfake.config.io import StorageConfig
 from deepfake.config.jobs import (
     AdoptJobConfig,
     BenchmarkJobConfig,
+    CropJobConfig,
     DemoJobConfig,
     EvaluateJobConfig,
     ExportJobConfig,

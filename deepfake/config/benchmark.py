@@ -9,7 +9,7 @@ class BenchmarkConfig(Section):
     """How often everything is measured."""
 
     runs: int = Field(3, ge=1, description="runs; everything is measured in turn in each, medians count")
-    copies: int = Field(3, ge=1, description="times that the clips are taken over in a run")
+    copies: int = Field(3, ge=1, description="how many times the clips are repeated in a run")
     only: list[str] = Field(
         [], description="what to measure, by its names in the table, such as floor; empty: everything"
     )

@@ -28,7 +28,7 @@ def format_help(model: type[JobConfig], program: str, everything: bool) -> str:
         "",
         *_wrap(" ".join((model.__doc__ or "").split()), ""),
         "",
-        "[...] is the value of a key that is not given.",
+        "[...] is the default.",
         "",
     ]
     shown = options if everything else [*own, *model.common]

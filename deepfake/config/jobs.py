@@ -40,7 +40,6 @@ class JobConfig(BaseModel):
     common: ClassVar[tuple[str, ...]] = ("ray.workers",)  # keys of sections that most people want to know
 
     output: str = Field(..., description="URI of the folder that the job writes")
-    limit: int | None = Field(None, ge=1, description="take only the first N videos")
     dry_run: bool = Field(
         False, alias="dry-run", description="print the resolved configuration and the plan, then exit"
     )
@@ -51,6 +50,7 @@ class JobConfig(BaseModel):
     ray: RayConfig = Field(default_factory=RayConfig)
 
 
+LIMIT: int | None = Field(None, ge=1, description="take only the first N videos")
 RETRY_FAILED: bool = Field(
     False,
     alias="retry-failed",
@@ -64,8 +64,8 @@ REMOVE_GONE: bool = Field(
 )
 
 
-class PreprocessJobConfig(JobConfig):
-    """Videos to face crops."""
+class CropJobConfig(JobConfig):
+    """What jobs that cut crops from videos take."""
 
     row_sections: ClassVar[tuple[str, ...]] = ("catalog", "sampling", "detector", "crop")
     common: ClassVar[tuple[str, ...]] = (
@@ -78,12 +78,18 @@ class PreprocessJobConfig(JobConfig):
     )
 
     input: str = Field(..., description="URI of an FF++ root, a folder, a bucket or a manifest")
-    retry_failed: bool = RETRY_FAILED
-    remove_gone: bool = REMOVE_GONE
+    limit: int | None = LIMIT
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     detector: DetectorConfig = Field(default_factory=DetectorConfig)
     crop: CropConfig = Field(default_factory=CropConfig)
+
+
+class PreprocessJobConfig(CropJobConfig):
+    """Videos to face crops."""
+
+    retry_failed: bool = RETRY_FAILED
+    remove_gone: bool = REMOVE_GONE
 
 
 class TrainJobConfig(JobConfig):
@@ -104,6 +110,7 @@ class TrainJobConfig(JobConfig):
     )
 
     input: str = Field(..., description="URI of a crops folder written by preprocess")
+    limit: int | None = LIMIT
     model: ModelConfig = Field(default_factory=ModelConfig)
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -159,6 +166,7 @@ class EvaluateJobConfig(JobConfig):
 
     input: str = Field(..., description="URI of a crops folder, or of a labelled score table")
     also: list[str] = Field([], description="URIs of other data sets, each measured beside the input")
+    limit: int | None = LIMIT
     bundle: Bundles = Field(
         [], description="URI of the model bundle, or of several (not needed for score tables)"
     )
@@ -197,6 +205,7 @@ class ScoreJobConfig(JobConfig):
         description="URI of a folder, a bucket or a manifest of videos; or of crops that preprocess or an "
         "earlier score job kept",
     )
+    limit: int | None = LIMIT
     bundle: Bundles = Field(
         ...,
         min_length=1,
@@ -277,6 +286,7 @@ class VerdictsJobConfig(JobConfig):
         description="URI of a bundle of the same network, with other thresholds or another calibration "
         "(default: that of the input)",
     )
+    limit: int | None = LIMIT
     scoring: VerdictConfig = Field(default_factory=VerdictConfig)
     report: UndecodedReportConfig = Field(default_factory=UndecodedReportConfig)
 
@@ -344,6 +354,7 @@ class AdoptJobConfig(JobConfig):
         "the numbers of the model card come from (default: none, and no verdicts)",
     )
     split: str = Field("val", description="the split of calibrate")
+    limit: int | None = LIMIT
     known: str | None = Field(
         None,
         description="URI of crops of the videos that it was trained on, where one has them: evaluate then "
@@ -364,19 +375,20 @@ class LeakcheckJobConfig(JobConfig):
     input: str = Field(
         ..., description="URI of a crops folder written by preprocess, or of anything preprocess takes"
     )
+    limit: int | None = LIMIT
     catalog: CatalogConfig = Field(default_factory=CatalogConfig)
     leakcheck: LeakcheckConfig = Field(default_factory=LeakcheckConfig)
     report: ThumbnailPageConfig = Field(default_factory=ThumbnailPageConfig)
 
 
-class BenchmarkJobConfig(PreprocessJobConfig):
-    """The rate of preprocessing beside the naive loop and the decoding floor, on a few clips."""
+class BenchmarkJobConfig(CropJobConfig):
+    """How fast preprocessing is, beside the naive loop and beside decoding alone, on a few clips."""
 
     common: ClassVar[tuple[str, ...]] = (
         "benchmark.runs",
         "benchmark.copies",
         "benchmark.only",
-        *PreprocessJobConfig.common,
+        *CropJobConfig.common,
     )
 
     benchmark: BenchmarkConfig = Field(default_factory=BenchmarkConfig)
@@ -389,5 +401,5 @@ class DemoJobConfig(JobConfig):
     seed: int = Field(0, ge=0, description="seed of the data set and of training")
     identities: int = Field(4, ge=2, description="identities made from each of the three people")
     every_n: int = Field(7, ge=1, description="distance in frames between the crops")
-    epochs: int = Field(2, ge=1, description="most epochs trained")
+    epochs: int = Field(2, ge=1, description="at most so many epochs")
     workers: int = Field(1, ge=1, description="training workers; 2 or more: processes of Ray Train")

@@ -18,7 +18,7 @@ class SamplingConfig(Section):
         description="every_n: each n-th frame; per_second: n a second of presentation time; "
         "count: n spread evenly; keyframes: key frames only (fast first look)",
     )
-    every_n: int = Field(30, ge=1, description="distance in frames for every_n")
+    every_n: int = Field(30, ge=1, description="frames from one sampled frame to the next (policy every_n)")
     per_second: float = Field(1.0, gt=0, description="frames a second for per_second")
     count: int = Field(32, ge=1, description="frames a video for count")
     max_frames: int = Field(4096, ge=1, description="never look at more frames of one video than this")

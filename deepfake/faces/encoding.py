@@ -9,9 +9,8 @@ from deepfake.config import CropConfig
 from deepfake.faces import cropping, png
 from deepfake.report import images
 
-LARGEST = (
-    5 * 1024
-)  # pixels a side: of the largest crop with the widest surroundings that ``CropConfig`` allows
+# Pixels a side of the largest crop with the widest surroundings that ``CropConfig`` allows.
+LARGEST = 5 * 1024
 
 
 def encode_crop(crop: np.ndarray, config: CropConfig) -> bytes:

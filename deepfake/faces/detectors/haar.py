@@ -49,21 +49,21 @@ class HaarDetector:
         """Faces of an upright frame in its pixels."""
         rows, share = choose_looks(self._config, frame)
         grey, scale = frame.shrink_grey(rows)
-        found = self._near(grey, self._quick(grey, share)) if self._config.keep == "largest" else []
+        found = self._confirm(grey, self._look_quickly(grey, share)) if self._config.keep == "largest" else []
         if not found:
             found = self._search(
                 grey, _find_min_side(grey, share), None, SCALE_FACTOR, self._config.haar_neighbors
             )
         return [face.scale(1.0 / scale) for face in found]
 
-    def _quick(self, grey: np.ndarray, share: float) -> list[Detection]:
+    def _look_quickly(self, grey: np.ndarray, share: float) -> list[Detection]:
         """Candidates from the halved image, in the pixels of ``grey``."""
         height, width = grey.shape
         half = cv2.resize(grey, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
         found = self._search(half, _find_min_side(half, share), None, QUICK_SCALE_FACTOR, QUICK_NEIGHBORS)
         return [face.scale(2.0) for face in found]
 
-    def _near(self, grey: np.ndarray, candidates: list[Detection]) -> list[Detection]:
+    def _confirm(self, grey: np.ndarray, candidates: list[Detection]) -> list[Detection]:
         """The candidates that a search around each of them confirms, each as its surest hit."""
         height, width = grey.shape
         confirmed = []

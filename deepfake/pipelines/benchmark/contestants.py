@@ -11,7 +11,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deepfake.config import BenchmarkJobConfig, CatalogConfig, DetectorConfig, PreprocessJobConfig
+from deepfake.config import (
+    BenchmarkJobConfig,
+    CatalogConfig,
+    CropJobConfig,
+    DetectorConfig,
+    PreprocessJobConfig,
+)
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError
 from deepfake.execution import nodes
@@ -131,7 +137,7 @@ def _measure_job(
 ) -> tuple[Sample, ...]:
     """From a manifest to finished Parquet files, contact sheets included; Ray and its workers are running."""
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-        own = {name: getattr(bench.config, name) for name in PreprocessJobConfig.model_fields}
+        own = {name: getattr(bench.config, name) for name in CropJobConfig.model_fields}
         config = PreprocessJobConfig(
             **own
             | {

@@ -39,8 +39,6 @@ def run(config: DemoJobConfig) -> Outcome:
     """
     if "://" in config.output:
         raise UsageError(f"--output {config.output}: the demo writes to a local folder")
-    if config.limit is not None:
-        raise UsageError("--limit: the demo has one size; it takes no limit")
     tour = list_steps(config)
     jobs = os.path.relpath(JOBS) if JOBS.is_dir() else None
     commands = [step.make_command(os.path.relpath(sys.executable), jobs) for step in tour]
