@@ -75,7 +75,7 @@ def write_index(
         facts: what else the page says of the run, as label -> value: input, bundle, detector, ...
         links: paths of the videos' own pages, relative to this one, by ``video_id``.
         point: the operating point in force, for what its error rates mean at the user's prevalence.
-        compared: what changed against another output, as ``diff.Comparison.as_page_section`` gives it.
+        compared: what changed against another output, as ``diff.Comparison.summarize`` gives it.
         unfinished: while the job still runs.
         archive: the input; a reader's own review is kept under it, whichever bundle scores it.
     """

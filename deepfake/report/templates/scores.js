@@ -169,16 +169,20 @@
     }
   }
 
-  function review(i, change) {
-    if (lasting) recall(); // another window may have gone on
-    const now = { ...reviewOf(i), ...change };
-    if (now.label || now.note) kept.set(idOf(i), now);
-    else kept.delete(idOf(i));
+  function keep() {
     try {
       localStorage.setItem(place, JSON.stringify([...kept]));
     } catch {
       lasting = false;
     }
+  }
+
+  function review(i, change) {
+    if (lasting) recall(); // another window may have gone on
+    const now = { ...reviewOf(i), ...change };
+    if (now.label || now.note) kept.set(idOf(i), now);
+    else kept.delete(idOf(i));
+    keep();
     const row = body.rows[chosen.indexOf(i, page * data.pageRows) - page * data.pageRows];
     row.querySelectorAll(".mine button").forEach((button) => button.setAttribute("aria-pressed", String(button.value === now.label)));
     countReview();
@@ -204,10 +208,10 @@
     return made;
   }
 
-  function countReview() {
+  function countReview(news = "") {
     const counts = Object.values(labels).map((label) => [label, [...kept.values()].filter((one) => one.label === label).length]);
     const said = counts.filter(([, n]) => n).map(([label, n]) => `${grouped(n)} ${label}`).join(", ");
-    byId("tally").textContent = `Your review: ${said || "none yet"}.` +
+    byId("tally").textContent = `Your review: ${said || "none yet"}.${news}` +
       (lasting ? "" : " This browser keeps nothing: save it before you leave.");
     byId("export").disabled = kept.size === 0;
   }
@@ -221,6 +225,32 @@
     link.href = URL.createObjectURL(new Blob([["video_id,label,note", ...lines, ""].join("\n")], { type: "text/csv" }));
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href));
+  }
+
+  // A saved review joins this one, and wins where both speak of a video.
+  async function add(event) {
+    const text = (await event.target.files[0].text()).replace(/^\ufeff/, "");
+    const separator = text.match(/^"?video_id"?([,;\t])/)?.[1];
+    const field = new RegExp(`("(?:[^"]|"")*"|[^"\\r\\n${separator}]*)(${separator}|\\r?\\n|$)`, "gy");
+    const rows = [[]];
+    for (const [, word, end] of separator ? text.matchAll(field) : []) {
+      const plain = word.startsWith('"') ? word.slice(1, -1).replaceAll('""', '"') : word;
+      rows.at(-1).push(plain.replace(/^'('*[=+\-@\t\r\n])/, "$1"));
+      if (end !== separator) rows.push([]);
+    }
+    recall();
+    const at = (name) => rows[0].indexOf(name);
+    let found = 0;
+    for (const row of rows.slice(1)) {
+      const label = row[at("label")] ?? "", note = row[at("note")] ?? "";
+      if (!row[at("video_id")] || !["", ...Object.values(labels)].includes(label) || !(label || note)) continue;
+      kept.set(row[at("video_id")], { label, note });
+      found += 1;
+    }
+    event.target.value = "";
+    keep();
+    show();
+    countReview(separator ? ` ${grouped(found)} added.` : " That is no saved review.");
   }
 
   let current = null; // the row that keys work on
@@ -317,6 +347,7 @@
   options(byId("reviewed"), "any", [["none yet", "none"], ...Object.values(labels).map((label) => [label, label])]);
   byId("reviewed").addEventListener("change", filter);
   byId("export").addEventListener("click", save);
+  byId("import").addEventListener("change", add);
   body.addEventListener("focusin", (event) => choose(event.target.closest("tr")));
   document.addEventListener("keydown", press);
   window.addEventListener("storage", () => { recall(); countReview(); });

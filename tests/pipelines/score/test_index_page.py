@@ -184,6 +184,21 @@ def test_a_reader_reviews_with_the_keyboard_and_finds_it_again_under_another_bun
     assert page.get_by_label("Note on").input_value() == "so so"
     page.goto(write(tmp_path / "3", *rows, archive="/another").as_uri())
     assert page.locator("#tally").inner_text() == "Your review: none yet."
+    page.locator("#import").set_input_files(saved.value.path())
+    expect(page.locator("#tally")).to_have_text("Your review: 1 fake, 1 unsure. 2 added.")
+    assert page.get_by_role("row", name='b "2"').get_by_label("Note on").input_value() == "so so"
+    with page.expect_download() as again:
+        page.get_by_role("button", name="Save your review as CSV").click()
+    assert Path(again.value.path()).read_bytes() == Path(saved.value.path()).read_bytes()
+    spreadsheet = b'\xef\xbb\xbfvideo_id;label;note\r\na.mp4;real;"x; y"\r\n=c.mp4;;\r\n'
+    page.locator("#import").set_input_files({"name": "r.csv", "mimeType": "text/csv", "buffer": spreadsheet})
+    expect(page.locator("#tally")).to_have_text("Your review: 1 real, 1 fake, 1 unsure. 1 added.")
+    assert page.get_by_label("Note on a.mp4").input_value() == "x; y"
+    other = {"name": "x.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    page.locator("#import").set_input_files(other)
+    expect(page.locator("#tally")).to_have_text(
+        "Your review: 1 real, 1 fake, 1 unsure. That is no saved review."
+    )
 
 
 @pytest.mark.browser
