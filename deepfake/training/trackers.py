@@ -112,7 +112,7 @@ class Trackers:
     """The trackers of one training.
 
     ``run_ids`` are by tracker; runs that are begun join them, and a training that goes on hands them in.
-    A tracker that fails later on is left out with a warning: training goes on.
+    A tracker that fails is left out with a warning: training goes on.
     """
 
     def __init__(self, config: TrainJobConfig, run_ids: dict[str, str]) -> None:
@@ -121,8 +121,12 @@ class Trackers:
         wanted = [name for name in kinds if getattr(config.tracking, name)]
         self._trackers: dict[str, Any] = {}
         for name in wanted:
-            self._trackers[name] = kinds[name](config, run_ids.get(name))
-            run_ids[name] = self._trackers[name].run_id
+            try:
+                self._trackers[name] = kinds[name](config, run_ids.get(name))
+            except Exception as error:  # noqa: BLE001 - as in tell()
+                log.warning("%s: nothing goes there: %s", name, error)
+            else:
+                run_ids[name] = self._trackers[name].run_id
 
     def tell(self, what: str, *values: Any) -> None:
         """Call ``write``, ``log_bundle`` or ``close`` of each."""

@@ -121,6 +121,18 @@ def test_a_training_that_goes_on_goes_on_in_its_run(small_crops: Path, tmp_path:
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.usefixtures("build_small")
+def test_a_store_that_fails_on_the_way_stops_no_training(
+    small_crops: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "mlflow"
+    store.write_text("no folder")
+    made = begin(small_crops, tmp_path / "out", tracking=TrackingConfig(mlflow=str(store)))
+    made.publish(made.run_epoch())
+    assert made.trackers is not None and made.state.tracked == {}
+    assert "mlflow: nothing goes there" in caplog.text
+
+
 def test_what_cannot_be_tracked_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
