@@ -120,7 +120,8 @@ def test_a_key_of_a_section_that_has_no_default_makes_the_section():
 
 def test_a_recipe_is_a_file_of_the_package_with_a_name():
     needed = ["--input", "crops", "--output", "model"]
-    assert {"recipe:honest", "recipe:sbi", "recipe:seed"} <= set(list_recipes())
+    names = ("honest", "linear", "norms", "sbi", "seed")
+    assert {f"recipe:{name}" for name in names} <= set(list_recipes())
     found = load_config(TrainJobConfig, [*needed, "--config", "recipe:sbi", "--training.epochs", "3"])
     assert (found.augment.fakes, found.training.epochs) == ("sbi", 3)
 
