@@ -29,7 +29,10 @@ _NOT_IN_HASH = {
 
 
 # Keys that came after outputs were made without them: left out where they are as then.
-_LATER: dict[str, dict[str, Any]] = {"catalog": {"groups": []}, "scoring": {"flip": False}}
+_LATER: dict[str, dict[str, Any]] = {
+    "catalog": {"groups": []},
+    "scoring": {"flip": False, "credentials": False, "trust_list": None},
+}
 
 
 def hash_config(config: JobConfig) -> str:

@@ -84,6 +84,13 @@ class ScoringConfig(InferenceConfig, VerdictConfig):
         "bundle, which decodes nothing",
     )
 
+    credentials: bool = Field(
+        False, description="read content credentials (C2PA) of each file; takes the extra 'credentials'"
+    )
+    trust_list: str | None = Field(
+        None, description="URI of certificates (PEM) whose signatures are called trusted, with credentials"
+    )
+
     @model_validator(mode="after")
     def _first_pass_is_for_cpus(self) -> ScoringConfig:
         if self.first_pass and self.use_gpu:

@@ -33,6 +33,7 @@ from deepfake.faces.detectors.base import Detection, Detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.io.tables.columns import CREDENTIALS
 from deepfake.io.tables.videos import make_video_row
 from deepfake.io.uri import join
 from deepfake.video.decoder import Listing, describe_lost
@@ -43,7 +44,7 @@ from deepfake.video.source import REPLACED, open_listed, open_video
 # What a survey tells of the whole video, beside its packets.
 SURVEYED = (
     "content_sha256", "etag", "size_bytes",
-    *(field.name for field in fields(VideoInfo)),
+    *(field.name for field in (*fields(VideoInfo), *CREDENTIALS)),
 )  # fmt: skip
 
 _PIXELS = ("crop", "surround")
@@ -100,7 +101,7 @@ def survey_packets(
 
     def work(video: dict[str, Any], clock: StageClock) -> None:
         with clock.on("decode"), open_video(entry["uri"], storage, config.sampling) as source:
-            video |= list_source_facts(source)
+            video |= list_source_facts(source, config)
             wanted = source.video.choose_frames()
             if source.video.is_image:
                 raise VideoError(Status.UNSUPPORTED, "a still image is not cut into pieces")
@@ -130,7 +131,7 @@ def find_piece_faces(
             listing = read_packets_table(packets)
             source = open_listed(entry["uri"], storage, config.sampling, listing)
         with source:
-            video |= list_source_facts(source)
+            video |= list_source_facts(source, config)
             wanted = source.video.choose_frames()[slice(*bounds)]
             finds = make_face_finder(entry, config, detector, storage, clock, wanted)
             kept.extend(find_faces(source.video.decode_frames(wanted), config, finds, clock))

@@ -24,6 +24,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
 from deepfake.io.tables.videos import make_video_row
+from deepfake.video.credentials import read_credentials
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
 from deepfake.video.source import VideoSource, open_frames, open_video
@@ -41,6 +42,7 @@ class ExtractConfig:
     detector: DetectorConfig
     crop: CropConfig
     crops_kept: bool = True  # whether it is worth it to make their bytes few; the pixels are the same
+    trust_list: str | None = None  # PEM, may be "": content credentials are read; None: they are not
 
     def __post_init__(self) -> None:
         if self.crop.align != "none" and self.detector.name == "haar":
@@ -113,7 +115,7 @@ def extract(
         with clock.on("decode"):
             source = open_video(entry["uri"], storage, config.sampling)
         with source:
-            video |= list_source_facts(source)
+            video |= list_source_facts(source, config)
             look = make_face_finder(entry, config, detector, storage, clock)
             kept = find_faces(source.video.sample(), config, look, clock)
             source.require_unchanged(entry["uri"], storage)
@@ -173,9 +175,11 @@ def make_crop_rows(
     return rows
 
 
-def list_source_facts(source: VideoSource) -> dict[str, Any]:
+def list_source_facts(source: VideoSource, config: ExtractConfig) -> dict[str, Any]:
     """What an open video says of itself, for its row of table ``videos``."""
     read = {name: getattr(source, name) for name in ("content_sha256", "etag", "size_bytes")}
+    if config.trust_list is not None:
+        read |= read_credentials(source.file, source.content_sha256 is not None, config.trust_list)
     return {**read, **vars(source.video.info)}
 
 

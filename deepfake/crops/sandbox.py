@@ -165,6 +165,7 @@ class IsolatedExtractor(Extractor):
             "detector": config.detector.model_dump(mode="json"),
             "crop": config.crop.model_dump(mode="json"),
             "crops_kept": config.crops_kept,
+            "trust_list": config.trust_list,
             "storage": storage.config.model_dump(mode="json"),
         }
         self._program = tuple(program)

@@ -64,6 +64,7 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
             DetectorConfig.model_validate(settings["detector"]),
             CropConfig.model_validate(settings["crop"]),
             settings["crops_kept"],
+            settings["trust_list"],
         )
         storage = Storage(StorageConfig.model_validate(settings["storage"]))
         cv2.setNumThreads(0)

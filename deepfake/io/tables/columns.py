@@ -88,6 +88,21 @@ VIDEO_OUTCOME = [
 
 NOTES = column("notes", pa.string(), "what was chosen if the file leaves a choice, in words: streams, parts")
 
+# What C2PA manifests say; null where nobody looked.
+CREDENTIALS = [
+    column(
+        "credentials",
+        pa.string(),
+        "content credentials (C2PA) in the file: none; valid: the signature holds; trusted: by somebody of "
+        "the trust list; invalid; unread: the file was not read whole or is damaged, or they lie elsewhere. "
+        "Null: nobody looked",
+    ),
+    column("credentials_signer", pa.string(), "whom the signing certificate names"),
+    column("credentials_time", pa.string(), "when it was signed, where a time stamp vouches for it"),
+    column("credentials_actions", pa.string(), "what the signer says was done, and with what kind of source"),
+    column("credentials_problem", pa.string(), "what does not hold, in C2PA's codes"),
+]
+
 FACE_KEY = [
     VIDEO_KEY,
     column("frame_index", pa.int32(), "index of the frame in presentation order, from 0", False),

@@ -13,12 +13,14 @@ from deepfake import __version__
 from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
 from deepfake.io.tables.bounded import BoundedFile, TableError
+from deepfake.io.tables.columns import CREDENTIALS
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 # Columns by the version that they came with. A file of an earlier one is read, and they are null.
 ADDED: dict[int, frozenset[str]] = {
     6: frozenset({"log10_lr", "log10_lr_low", "log10_lr_high", "no_ratio", "groups"}),
     7: frozenset({"bundle_scores"}),
+    8: frozenset(column.name for column in CREDENTIALS),
 }
 _READ_VERSIONS = [str(version) for version in (min(ADDED) - 1, *ADDED)]
 LONGEST_NAME = 2**16  # bytes

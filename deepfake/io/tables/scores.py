@@ -2,7 +2,16 @@
 
 import pyarrow as pa
 
-from deepfake.io.tables.columns import FACE_KEY, FRAMING, NOTES, PROVENANCE, VIDEO_KEY, VIDEO_OUTCOME, column
+from deepfake.io.tables.columns import (
+    CREDENTIALS,
+    FACE_KEY,
+    FRAMING,
+    NOTES,
+    PROVENANCE,
+    VIDEO_KEY,
+    VIDEO_OUTCOME,
+    column,
+)
 
 OWN_SCORES = column(
     "bundle_scores",
@@ -114,6 +123,7 @@ VIDEO_SCORES = pa.schema(
         column("duration_s", pa.float64(), "duration in seconds"),
         column("frames_total", pa.int32(), "frames in the container's index"),
         NOTES,
+        *CREDENTIALS,
         column(
             "passes",
             pa.int8(),

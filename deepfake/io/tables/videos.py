@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.io.tables.columns import (
+    CREDENTIALS,
     FACE_KEY,
     FRAMING,
     NOTES,
@@ -72,6 +73,7 @@ VIDEOS = pa.schema(
             "null where the file does not say",
         ),
         NOTES,
+        *CREDENTIALS,
         column("frames_sampled", pa.int32(), "frames looked at", False),
         column("frames_with_face", pa.int32(), "frames in which a face was kept", False),
         column("faces", pa.int32(), "crops kept", False),

@@ -17,6 +17,14 @@ PROPOSITIONS = {
     "fake": "a face in the video was swapped or reenacted, as in the fake videos of validation",
     "real": "no face in it was, as in the real videos of validation",
 }
+CREDENTIALS = {
+    "none": "There are none. That says nothing: most files have none, and they are easily removed.",
+    "unread": "They could not be read: the file was not read whole or is damaged, or it says that they lie "
+    "elsewhere, where nobody looks.",
+    "valid": "The signature holds: the file is as it was signed. No trust list says who the signer is.",
+    "trusted": "The signature holds: the file is as it was signed, by somebody whom the trust list names.",
+    "invalid": "There are some, and they do not hold: the file or they were altered, or they are damaged.",
+}
 _ROUNDING = 1e-9
 
 
@@ -93,6 +101,20 @@ def _word_rate(
         f"Of {videos:,} {kind} videos {round(rate * videos):,} {what}: {html.format_percent(rate)} "
         f"(95 % interval {low} to {high}{worth})."
     )
+
+
+def describe_credentials(video: Row) -> dict[str, Any] | None:
+    """A video's content credentials as its page has them, ``words`` and ``facts``; None: nobody looked."""
+    state = video.get("credentials")
+    if state is None:
+        return None
+    facts = {
+        "Signed by": video["credentials_signer"],
+        "Signed at": video["credentials_time"] or (state in ("valid", "trusted") and "no time stamp says it"),
+        "Says it was": video["credentials_actions"],
+        "Problem": video["credentials_problem"],
+    }
+    return {"words": CREDENTIALS[state], "facts": {label: words for label, words in facts.items() if words}}
 
 
 def update_share(share: float, ratio: float) -> float:

@@ -54,6 +54,7 @@ from deepfake.pipelines.score.stages import (
 )
 from deepfake.pipelines.score.stored_crops import KeptCrops, ReadCrops
 from deepfake.training.joint_validation import load_bundles
+from deepfake.video.credentials import read_trust_list
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         output = Output(config.output, storage, hash_config(config), folders)
         super().__init__(config, output, hash_json([output.config_sha256, bundle.sha256]))
         self.bundle, self.kept = bundle, kept
+        looks = config.scoring.credentials and kept is None
+        self.trust_list = read_trust_list(config.scoring.trust_list, storage) if looks else None
         case = config.report.case
         self.case = None if case is None else case_report.read_case(case, storage)
         self.budget = Budget.parse(config.budget) if config.budget else Budget()
@@ -186,7 +189,8 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         return LivePage(self.output, videos, *known).keep_up()
 
     def make_extraction(self) -> ExtractConfig | None:
-        return super().make_extraction() if self.kept is None else None
+        extraction = super().make_extraction() if self.kept is None else None
+        return extraction and dataclasses.replace(extraction, trust_list=self.trust_list)
 
     def share_long_videos(self, waiting: list[Unit], extraction: ExtractConfig) -> list[Unit]:
         """Not where there is a first pass, for which this would come too late."""

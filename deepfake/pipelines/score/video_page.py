@@ -120,6 +120,7 @@ def explain_video(
         "pictured": config.pictured_frames > 0,
         "unseen": list_unseen(case, keep, sampling),
         "record": list_record(video),
+        "credentials": findings.describe_credentials(video),
         "unproven": point.unproven if point else "",
         "finding": findings.describe_ratio(video, config.prevalence),
         "propositions": findings.PROPOSITIONS,
