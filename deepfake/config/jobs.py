@@ -29,7 +29,8 @@ def _make_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Bundles = Annotated[list[str], BeforeValidator(_make_list)]
+AS_TYPED = BeforeValidator(_make_list)  # of a list in whose items a comma is no end, or of one text
+Bundles = Annotated[list[str], AS_TYPED]
 
 
 class JobConfig(BaseModel):

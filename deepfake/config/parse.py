@@ -7,6 +7,7 @@ and wrong types are errors that name the key and the nearest valid one. Nothing 
 
 import argparse
 import difflib
+import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from deepfake.config.base import hide_secrets
-from deepfake.config.jobs import JobConfig
+from deepfake.config.jobs import AS_TYPED, JobConfig
 from deepfake.errors import UsageError
 
 Config = TypeVar("Config", bound=JobConfig)
@@ -166,6 +167,14 @@ def _spell(argv: Sequence[str], model: type[BaseModel]) -> list[str]:
                     raise UsageError(f"{name}: expected true or false (got {value!r})")
                 equals, name = "", f"no-{name}" if value.lower() in _FALSE else name
                 value = ""
+            if name in fields and AS_TYPED in fields[name].metadata:
+                words = [value] if equals else []
+                while not equals and waiting and not waiting[0].startswith("-"):
+                    words.append(waiting.pop(0))
+                result += [f"--{name}={json.dumps([word], ensure_ascii=False)}" for word in words] or [
+                    f"--{name}"
+                ]
+                continue
             argument = f"--{name}{equals}{value}"
             if name in fields and get_origin(fields[name].annotation) is list and not equals:
                 while len(waiting) > 1 and not waiting[0].startswith("-") and not waiting[1].startswith("-"):

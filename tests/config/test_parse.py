@@ -113,6 +113,20 @@ def test_a_path_is_taken_as_it_is_typed(path):
     assert load_config(PreprocessJobConfig, [f"--input={path}", "--output", path]).input == path
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--bundle", "x,y", "ü [1]"], ["--bundle", "x,y", "--bundle=ü [1]"]],
+)
+def test_bundles_are_given_one_after_the_other(words):
+    assert load_config(ScoreJobConfig, [*words, *IO]).bundle == ["x,y", "ü [1]"]
+    assert load_config(ScoreJobConfig, [*IO, *words]).bundle == ["x,y", "ü [1]"]
+
+
+@pytest.mark.parametrize("path", ["a b", "x,y", "[1]", "=", "s3://b/k=v", "3"])
+def test_a_bundle_is_taken_as_it_is_typed(path):
+    assert load_config(ScoreJobConfig, [*IO, "--bundle", path]).bundle == [path]
+
+
 def test_a_key_of_a_section_that_has_no_default_makes_the_section():
     found = load_config(ScoreJobConfig, [*IO, "--bundle", "model", "--detector.name", "haar"])
     assert (found.detector and found.detector.name, found.crop) == ("haar", None)
