@@ -87,6 +87,7 @@ def test_a_misspelt_key_of_the_launcher_file_would_be_found() -> None:
         validate_config(launcher_file() | {"idle_timeout_minute": 5})
 
 
+@pytest.mark.slow(3)
 def test_every_kind_of_machine_starts_as_described_and_ends(ec2: Any) -> None:
     config = AWSNodeProvider.bootstrap_config(prepare_config(filled_in(ec2)))
     called = set()

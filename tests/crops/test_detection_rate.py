@@ -52,6 +52,7 @@ def test_a_line_says_which_detector_runs_and_what_it_costs() -> None:
     assert "by yunet" in yunet and "haar" not in yunet
 
 
+@pytest.mark.slow(7)
 def test_fakes_can_take_the_boxes_of_their_originals(ffpp_small: Path, tmp_path: Path) -> None:
     config = {
         "input": str(ffpp_small),

@@ -141,6 +141,7 @@ def test_a_video_that_takes_the_decoder_down_gets_a_status_and_the_next_one_is_f
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
 
 
+@pytest.mark.slow(2)
 def test_a_video_on_which_the_decoder_hangs_is_given_up(
     hostile: IsolatedExtractor, named: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_what_a_video_leaves_running_ends_with_it(hostile: IsolatedExtractor, na
     assert descendants(os.getpid()) == before
 
 
+@pytest.mark.slow(3)
 def test_a_child_that_stops_reading_is_given_up_like_one_that_stops_answering(
     hostile: IsolatedExtractor, named: Any
 ) -> None:

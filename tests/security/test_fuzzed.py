@@ -9,6 +9,7 @@ import pytest
 from tests.security.fuzz import TARGETS, Fuzzer
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_reader_of_foreign_bytes_answers_or_refuses_and_its_lines_are_tried(
     name: str, tmp_path: Path

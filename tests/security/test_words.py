@@ -79,6 +79,7 @@ def test_a_manifest_with_a_name_of_megabytes_is_refused_by_its_row(tmp_path: Pat
         load_catalog(str(tmp_path / "m.parquet"), CatalogConfig(), Storage())
 
 
+@pytest.mark.slow(6)
 def test_yaml_that_stands_for_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)

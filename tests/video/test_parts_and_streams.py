@@ -164,6 +164,7 @@ def with_edits(movie: bytes, edits: list[tuple[int, int]]) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow(3)
 def test_a_broadcast_whose_streams_move_on_the_way_goes_on(tmp_path: Path) -> None:
     options: dict[str, Any] = {"options": {"x264-params": "keyint=12", "crf": "1"}, "size": (640, 480)}
     one = write_clip(tmp_path / "one.ts", **options)

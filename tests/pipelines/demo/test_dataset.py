@@ -96,6 +96,7 @@ def test_both_classes_have_the_same_container_facts(ffpp_small: Path) -> None:
     assert len(facts) == 1, facts
 
 
+@pytest.mark.slow(2)
 def test_a_fake_differs_from_its_original_in_the_face_only(ffpp_small: Path) -> None:
     for fake in sorted(ffpp_small.glob("manipulated_sequences/*/c23/videos/*.mp4")):
         original = ffpp_small / "original_sequences/youtube/c23/videos" / f"{fake.stem[:3]}.mp4"
@@ -107,6 +108,7 @@ def test_a_fake_differs_from_its_original_in_the_face_only(ffpp_small: Path) -> 
         assert difference.max() > 8, fake
 
 
+@pytest.mark.slow(4)
 def test_haar_finds_the_face_in_nearly_all_frames(ffpp_small: Path) -> None:
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
     sampled = [image for path in sorted(ffpp_small.rglob("*.mp4")) for image in frames(path)[::15]]

@@ -111,6 +111,7 @@ def test_what_fails_is_the_users_choice(tmp_path: Path, fail_on: str, status: in
     assert f'"verdict {tone}"' in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow(3)
 def test_the_black_corners_of_rotated_fakes_are_named_by_the_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +184,7 @@ def test_crops_that_are_there_twice_are_refused_before_any_is_looked_at(
     assert "3 faces are there twice" in capsys.readouterr().err
 
 
+@pytest.mark.slow(8)
 def test_files_that_are_no_pictures_are_counted_and_cost_the_error_budget(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / "in" / "real").mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,7 @@ def test_unlabelled_videos_are_left_out_and_each_video_gives_as_many_crops_as_as
     assert np.bincount(samples.video).tolist() == [5, 5]
 
 
+@pytest.mark.slow(4)
 def test_the_order_of_the_rows_does_not_change_the_numbers() -> None:
     images = seed_recipe(cv2.BORDER_CONSTANT, both=False)[:180]
     assert measured(images) == measured(images)
