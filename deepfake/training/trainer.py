@@ -361,7 +361,9 @@ class Trainer:
         return loader.BatchStream(source, plan, share, epoch, self.feeder)
 
     def publish(self, row: Mapping[str, Any]) -> None:
-        """Show an epoch's row to people: a line in the log, TensorBoard's and trackers' on rank 0."""
+        """Show an epoch's row to people, on rank 0: a line in the log, TensorBoard's and trackers'."""
+        if self.collective.rank != 0:
+            return
         log.info("%s", format_epoch(row, self.settings.epochs))
         if self.board is not None:
             self.board.write(row)

@@ -100,8 +100,7 @@ def plan_caches(folder: Path, cache_gb: float, sides: Mapping[str, tuple[int, in
     for name, (rows, side) in sides.items():
         found[name] = cache = PixelCache(folder, name, rows, side, limit)
         limit -= cache.rows * cache.slot
-        log.info(
-            "decoded crops of %s are kept in %s until the end: %d of %d, %.1f GB",
-            name, folder, cache.rows, rows, cache.rows * cache.slot / 1e9,
-        )  # fmt: skip
+    words = ", ".join(f"{cache.rows} of {sides[name][0]} of {name}" for name, cache in found.items())
+    size = sum(cache.rows * cache.slot for cache in found.values())
+    log.info("decoded crops are kept in %s until the end: %s, %.1f GB", folder, words, size / 1e9)
     return found

@@ -64,7 +64,7 @@ def test_caches_keep_to_their_room_and_the_first_takes_it_first(
     slot = 4 + 3 * 100
     caches = plan_caches(tmp_path, 5 * slot / 1e9, {"train": (3, 10), "val": (9, 10)})
     assert [cache.rows for cache in caches.values()] == [3, 2]
-    assert "val are kept" in caplog.text and "2 of 9" in caplog.text
+    assert "3 of 3 of train, 2 of 9 of val" in caplog.text
     caches["val"].write(2, picture(10))
     assert not list(tmp_path.iterdir())
 
