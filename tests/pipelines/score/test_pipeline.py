@@ -289,7 +289,7 @@ def test_another_bundle_scores_the_kept_crops_and_says_what_changed(
     page = (output / "report.html").read_text()
     assert f"Against <bdi>{scored}</bdi>: " in page and 'href="changes.html"' in page
     side_by_side = (output / "changes.html").read_text()
-    assert f"{job.bundle}</bdi>" in side_by_side and side_by_side.count('<tr role="row">') == 7
+    assert f"{other_bundle}</bdi>" in side_by_side and side_by_side.count('<tr role="row">') == 7
     # nothing is known of that bundle's validation, so it gives no verdict, and every page says why
     assert set(now["verdict"].dropna()) == {"uncertain"} == set(numbers["by_verdict"])
     assert numbers["unproven"] == "nothing is recorded of its validation"
