@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,34 @@ _MEASURES: Mapping[str, tuple[str, str]] = {
     "face_size_px": ("its faces are {} pixels wide or high (median)", "{:.0f}"),
     "faces": ("it has {} faces that were scored", "{:.0f}"),
 }
+_MEASURED = ("width", "height", "frames_total", "size_bytes", "face_size_px", "faces")  # columns for them
 _KINDS = {"codec": "its codec is {}", "detector": "its faces were found by {}", "compression": "it is {}"}
+# In what videos of an archive are counted as outside.
+_SUBJECTS = {
+    "codec": "codec",
+    "detector": "detector of faces",
+    "compression": "compression",
+    "frame_side": "size of frames",
+    "bits_per_pixel": "bits a pixel",
+    "face_size_px": "size of faces",
+    "faces": "number of faces",
+}
+_CLEARLY = 3.0  # standard deviations of a Poisson number
+
+
+@dataclass(frozen=True)
+class ArchiveDifferences:
+    """How many of an archive's scored videos have something that none of validation's had."""
+
+    scored: int
+    outside: int
+    expected: float  # of as many videos like validation's: the next of n is beyond them 2 times in n + 1
+    subjects: dict[str, int]  # in what, most first; a video may be in several
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether they are more than chance gives."""
+        return self.outside > self.expected + _CLEARLY * max(1.0, self.expected**0.5)
 
 
 class ValidationData(BaseModel):
@@ -53,6 +81,30 @@ class ValidationData(BaseModel):
                 found.append(f"{words.format(number.format(value))}, theirs {range_}")
         return found
 
+    def compare_archive(self, videos: pa.Table) -> ArchiveDifferences:
+        """The same of all scored videos of table ``video_scores``, counted."""
+        videos = videos.filter(pc.is_valid(videos["score"]))
+        outside: dict[str, np.ndarray] = {}
+        for kind in _KINDS:
+            if kind in videos.column_names and (known := self.counts.get(kind)):
+                values = videos[kind].cast(pa.string())
+                strange = pc.invert(pc.is_in(values, pa.array(list(known), pa.string())))
+                outside[kind] = pc.and_(pc.is_valid(values), strange).to_numpy()
+        columns = [name for name in _MEASURED if name in videos.column_names]
+        numbers = {name: videos[name].cast(pa.float64()).to_numpy() for name in columns}
+        measured = _measure_columns(numbers, videos.num_rows)
+        for name, (low, high) in self.ranges.items():
+            outside[name] = (measured[name] < low) | (measured[name] > high)  # not where it is not known
+        count = self.real_videos + self.fake_videos
+        any_of_them = np.logical_or.reduce([np.zeros(videos.num_rows, bool), *outside.values()])
+        subjects = Counter({_SUBJECTS[name]: int(one.sum()) for name, one in outside.items() if one.any()})
+        return ArchiveDifferences(
+            videos.num_rows,
+            int(any_of_them.sum()),
+            videos.num_rows * min(1.0, 2 * len(self.ranges) / (count + 1)),
+            dict(subjects.most_common()),
+        )
+
     def put_in_words(self) -> str:
         """Which videos these were."""
         parts = [f"{self.real_videos:,} real and {self.fake_videos:,} fake videos"]
@@ -65,13 +117,22 @@ class ValidationData(BaseModel):
 
 def measure_video(video: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of a video that are compared; None where a column is missing or null."""
-    width, height, frames, size = (video.get(n) for n in ("width", "height", "frames_total", "size_bytes"))
-    pixels = width * height * frames if width and height and frames else None
+    known = {name: np.array([value], float) for name in _MEASURED if (value := video.get(name)) is not None}
+    found = {name: float(values[0]) for name, values in _measure_columns(known, 1).items()}
+    return {name: None if np.isnan(value) else value for name, value in found.items()}
+
+
+def _measure_columns(columns: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """``_MEASURES`` of ``n`` videos, ``(n,) float64`` each, from what ``_MEASURED`` has; NaN: not known."""
+    known = {name: np.where(values > 0, values, np.nan) for name, values in columns.items()}
+    width, height, frames, size, face_size, faces = (
+        known.get(name, np.full(count, np.nan)) for name in _MEASURED
+    )
     return {
-        "frame_side": min(width, height) if width and height else None,
-        "bits_per_pixel": 8 * size / pixels if pixels and size else None,
-        "face_size_px": video.get("face_size_px"),
-        "faces": video.get("faces"),
+        "frame_side": np.minimum(width, height),
+        "bits_per_pixel": 8 * size / (width * height * frames),
+        "face_size_px": face_size,
+        "faces": faces,
     }
 
 

@@ -73,6 +73,44 @@ def test_a_video_is_unlike_them_in_what_none_of_them_had(change: dict[str, Any],
     assert describe().list_differences(video) == ([words] if words else [])
 
 
+KNOWN = ValidationData(
+    real_videos=100,
+    fake_videos=99,
+    counts={"codec": {"h264": 199}},
+    ranges={
+        "frame_side": (360, 1080),
+        "bits_per_pixel": (0.1, 0.4),
+        "face_size_px": (60, 80),
+        "faces": (3, 5),
+    },
+)
+
+
+def test_an_archive_is_compared_by_the_videos_that_were_scored_and_as_each_of_them_is() -> None:
+    changes: list[dict[str, Any]] = [
+        {}, {"codec": "hevc"}, {"codec": "hevc", "face_size_px": 20.0}, {"size_bytes": 10},
+        {"score": None, "codec": "av1"},
+        {"codec": None, "width": None, "size_bytes": None, "detector": "haar"},
+    ]  # fmt: skip
+    like = {**FILES["real.mp4"], "face_size_px": 70.0, "faces": 4, "score": 0.5}
+    rows = [{**like, **change} for change in changes]
+    found = KNOWN.compare_archive(pa.Table.from_pylist(rows))
+    assert (found.scored, found.outside) == (5, 3)
+    assert found.subjects == {"codec": 2, "bits a pixel": 1, "size of faces": 1}
+    assert found.outside == sum(bool(KNOWN.list_differences(row)) for row in rows if row["score"] is not None)
+    assert found.expected == pytest.approx(5 * 2 * 4 / 200)
+    assert KNOWN.compare_archive(pa.Table.from_pylist([{"score": None}])).scored == 0
+
+
+@pytest.mark.parametrize(
+    ("like", "unlike", "clearly"), [(1000, 0, False), (960, 40, False), (900, 100, True), (0, 5, True)]
+)
+def test_an_archive_is_unlike_them_where_chance_gives_fewer(like: int, unlike: int, clearly: bool) -> None:
+    one = {**FILES["real.mp4"], "face_size_px": 70.0, "faces": 4, "score": 0.5}
+    found = KNOWN.compare_archive(pa.Table.from_pylist([one] * like + [{**one, "faces": 9}] * unlike))
+    assert (found.outside, found.is_unlike) == (unlike, clearly)
+
+
 def test_crops_without_a_manifest_know_less_and_compare_that() -> None:
     found = describe(with_manifest=False)
     assert found.ranges["frame_side"] == (360, 1080) and "bits_per_pixel" not in found.ranges

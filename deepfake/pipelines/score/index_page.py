@@ -17,6 +17,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
 from deepfake.metrics import bound_precision, predict_precision
+from deepfake.model.validation_data import ArchiveDifferences
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import findings, video_page
 from deepfake.report import html
@@ -64,6 +65,7 @@ def write_index(
     compared: Mapping[str, Any] | None = None,
     archive: str = "",
     unfinished: Unfinished | None = None,
+    differing: ArchiveDifferences | None = None,
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
@@ -77,6 +79,7 @@ def write_index(
         point: the operating point in force, for what its error rates mean at the user's prevalence.
         compared: what changed against another output, as ``diff.Comparison.summarize`` gives it.
         unfinished: while the job still runs.
+        differing: how many videos are unlike those of validation, where it is known.
         archive: the input; a reader's own review is kept under it, whichever bundle scores it.
     """
     rows = tables.decode_strings("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
@@ -119,6 +122,7 @@ def write_index(
         compared=compared,
         unfinished=unfinished,
         alarms=predict_alarms(point, config.prevalence),
+        differing=differing,
         labelled=any(label is not None for label in data["label"]),
         rated=bool(data["ratioWords"]),
     )

@@ -24,6 +24,7 @@ from deepfake.io.uri import join
 from deepfake.model.bundle import Bundle
 from deepfake.model.ensemble import name_bundles
 from deepfake.model.inference import AnyNetwork
+from deepfake.model.validation_data import ArchiveDifferences
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import case_report, evidence, index_page, video_page
 from deepfake.pipelines.score.case_report import CaseFile
@@ -38,6 +39,7 @@ from deepfake.report import images
 log = logging.getLogger(__name__)
 
 SUSPICIOUS = ("likely_fake", "uncertain")
+_OF_FILES = ("codec", "width", "height")  # what table videos alone knows
 ROWS_AT_ONCE = 1024
 VIDEOS_AT_ONCE = 16  # whose pictures are held at a time, and those of as many that wait for heat maps: 32 MB
 
@@ -102,8 +104,22 @@ def write_overview(
     seen = output.read_rows_of("evidence", first, ["video_id", "image"])
     thumbnails = dict(zip(seen["video_id"].to_pylist(), seen["image"].to_pylist(), strict=True))
     facts = describe_run(config, point, bundle, left_out)
-    known = (thumbnails, config.report, facts, links, point, compared, config.input)
-    return [index_page.write_index(config.output, output.storage, videos, order, *known), csv]
+    known = (thumbnails, config.report, facts, links, point, compared, config.input, None)
+    differing = compare_with_validation(videos, point, output)
+    return [index_page.write_index(config.output, output.storage, videos, order, *known, differing), csv]
+
+
+def compare_with_validation(
+    videos: pa.Table, point: VerdictRule | None, output: Output
+) -> ArchiveDifferences | None:
+    """How many of the scored videos are unlike those of the bundle's validation; None: not known."""
+    looked = output.read_finished_videos(["video_id", *_OF_FILES])
+    if point is None or point.validated_on is None or looked is None:
+        return None
+    there = pc.index_in(videos["video_id"].cast(pa.string()), looked["video_id"].combine_chunks())
+    for name in _OF_FILES:
+        videos = videos.append_column(name, looked[name].take(there))
+    return point.validated_on.compare_archive(videos)
 
 
 def describe_output(uri: str, storage: Storage) -> dict[str, Any]:
@@ -211,7 +227,7 @@ def write_pages(
 
 def _read_files(output: Output, names: pa.Array) -> Mapping[str, Row]:
     """What the manifest alone knows of some videos, by video_id."""
-    looked = output.read_finished_videos(["video_id", "codec", "width", "height"])
+    looked = output.read_finished_videos(["video_id", *_OF_FILES])
     if looked is None:
         return {}
     return {row["video_id"]: row for row in looked.filter(pc.is_in(looked["video_id"], names)).to_pylist()}

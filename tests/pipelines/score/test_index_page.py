@@ -18,6 +18,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.metrics import bound_precision
 from deepfake.model.thresholds import OperatingPoint
+from deepfake.model.validation_data import ArchiveDifferences
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import index_page
 from deepfake.report.html import make_visible
@@ -368,6 +369,21 @@ def test_the_page_says_how_many_alarms_are_right_where_fakes_are_rare(tmp_path: 
         "No video gets a verdict, for nothing shows that the model does more than guess: it guesses" in text
     )
     assert "Not known: it guesses." in text and "Right among" not in text
+
+
+def test_the_page_says_where_the_archive_is_unlike_validation(tmp_path: Path) -> None:
+    known = {"point": VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)}
+    like = ArchiveDifferences(1200, 40, 48.0, {"codec": 30, "bits a pixel": 11})
+    text = write(tmp_path, video_row("a", 0.9), differing=like, **known).read_text()
+    assert "40 of 1,200 scored videos have something that no validation video had: codec (30), bits a" in text
+    assert "Of as many videos like those it would be about 48." in text
+    assert "This archive is unlike" not in text
+    unlike = ArchiveDifferences(60, 31, 2.4, {"codec": 31})
+    text = write(tmp_path, video_row("a", 0.9), differing=unlike, **known).read_text()
+    assert (
+        "31 of 60 scored videos" in text and "This archive is unlike what the model was measured on" in text
+    )
+    assert "no validation video had" not in write(tmp_path, video_row("a", 0.9), **known).read_text()
 
 
 def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
