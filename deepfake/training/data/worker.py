@@ -93,9 +93,10 @@ class WindowReader:
         lying = list_places(window, self._files)
         with_faces = self._wide or not {CropKind.TARGET, CropKind.MADE}.isdisjoint(window["kind"].to_pylist())
         known: set[Place] = set()
-        if (cache := self._cache) is not None:
+        if (cache := self._cache) is not None:  # a row and a copy of it lie at one place
             indices = window["index"].to_pylist()
-            known = {at for index, at in zip(indices, lying, strict=True) if cache.has(index)}
+            wanted = {at for index, at in zip(indices, lying, strict=True) if not cache.has(index)}
+            known = set(lying) - wanted
         stored = read_crops(lying, self._storage, with_faces, with_surround=self._wide, known=known)
         name, unit = "", None
         for place, at in zip(window.to_pylist(), lying, strict=True):

@@ -116,6 +116,28 @@ def test_an_epoch_after_the_first_shows_the_same_and_reads_no_picture(
         list(loader.BatchStream(replace(source, files=tuple(emptied)), plan, share, 3, thread))
 
 
+def test_a_copy_that_is_not_kept_is_read_though_the_crop_at_its_place_is_kept(
+    small_crops: Path, tmp_path: Path
+) -> None:
+    source, _ = planned(small_crops)
+    copied = source.rows.add_copies(np.flatnonzero(source.rows.label == 1), "turned")
+    source = replace(source, rows=copied)
+    plan = plan_epoch(copied, "method", 5, 2, 5, 3)
+    share = plan.cut_share(0, 1)
+
+    def collect(source: loader.Source) -> np.ndarray:
+        stream = loader.BatchStream(source, plan, share, 3, loader.LoaderThread())
+        return np.concatenate([batch.crops for batch in stream])
+
+    originals = len(copied) - int((copied.label == 1).sum()) // 2
+    assert originals < len(copied)
+    cache = PixelCache(tmp_path, "train", originals, 400, 10**9)
+    for _ in range(2):
+        np.testing.assert_array_equal(collect(replace(source, cache=cache)), collect(source))
+    fakes = np.flatnonzero(copied.label == 1)
+    assert {bool(row < originals) for row in fakes if cache.has(row)} == {True}
+
+
 def test_a_worker_without_a_part_in_a_batch_gets_an_empty_slice(small_crops: Path) -> None:
     sizes, pixels = streamed(small_crops, 3, batch=2)
     assert len(pixels) == 36
