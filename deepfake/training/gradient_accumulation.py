@@ -45,7 +45,7 @@ class AccumulatedStep(TrainStep):
         self._gradients = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self._update.variables]
         self._of_head = [i for i, v in enumerate(self._update.variables) if id(v) not in in_backbone]
         self._of_backbone = [i for i, v in enumerate(self._update.variables) if id(v) in in_backbone]
-        crops, labels, scalar, *drawing = make_signature()
+        crops, labels, scalar, *drawing = make_signature(self._inputs)
         features = tf.TensorSpec([None, pooled.shape[-1]], tf.as_dtype(pooled.dtype))
         xla = options.jit_compile
         self._features = trace(self._run_features, [crops, *drawing], xla)

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import list_trainable, list_weights, set_trainable
+from deepfake.model.network import POOL_LAYER, list_trainable, list_weights, set_trainable
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.crop_dropout import Masks, follow_crops
@@ -18,14 +18,24 @@ from deepfake.training.ema import WeightAverage, assign_arrays, copy_arrays
 from deepfake.training.fused_adam import make_adam
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.schedule import Phase
-from deepfake.training.step import ScoreStep, StepOptions, TrainStep
+from deepfake.training.step import InferenceStep, StepOptions, TrainStep
 
 
 class Learner:
     """What learns in one phase. All workers make theirs at the same time, for the steps hold collectives."""
 
-    def __init__(self, plain: Any, phase: Phase, settings: TrainingConfig, collective: Collective) -> None:
-        """``plain`` is a new network as ``build_network`` makes it; it is used up."""
+    def __init__(
+        self,
+        plain: Any,
+        phase: Phase,
+        settings: TrainingConfig,
+        collective: Collective,
+        by_features: bool = False,
+    ) -> None:
+        """``plain`` is a new network as ``build_network`` makes it; it is used up.
+
+        ``by_features``: learn from and score what ``extract`` gives for crops; the backbone stands still.
+        """
         keras = keras_runtime.start_keras()
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
         masks = Masks(settings.seed, max(2, settings.global_batch))  # a pair is never torn apart
@@ -39,9 +49,15 @@ class Learner:
         loss = {name: getattr(settings, name) for name in ("label_smoothing", "uniformity", "alignment")}
         options = StepOptions(masks, loss, settings.jit_compile, self._average)
         known = (self.network, variables, self.optimizer, collective)
-        parts = settings.accumulate
-        self.train = AccumulatedStep(*known, parts, options) if parts > 1 else TrainStep(*known, options)
-        self.score = ScoreStep(self.network)
+        parts, crops = settings.accumulate, self.network.inputs[0]
+        features = self.network.get_layer(POOL_LAYER).output
+        self.extract = InferenceStep(crops, features) if by_features else None
+        inputs = features if by_features else crops
+        if parts > 1 and not by_features:
+            self.train: TrainStep = AccumulatedStep(*known, parts, options)
+        else:
+            self.train = TrainStep(*known, options, inputs)
+        self._score = InferenceStep(inputs, self.network.outputs[0])
 
     @property
     def learning_rate(self) -> float:
@@ -51,6 +67,10 @@ class Learner:
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
         self.optimizer.learning_rate = rate
+
+    def score(self, batch: np.ndarray) -> np.ndarray:
+        """Scores ``(n,) float32``, as in inference, of what ``train`` takes."""
+        return self._score(batch)[:, 0]
 
     @contextmanager
     def as_saved(self) -> Iterator[None]:

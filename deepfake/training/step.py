@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake.model.network import INPUT_SIZE
+from deepfake.model import keras_runtime
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.crop_dropout import Masks
 from deepfake.training.ema import WeightAverage
@@ -88,17 +88,20 @@ class TrainStep:
         optimizer: Any,
         collective: Collective,
         options: StepOptions = StepOptions(),
+        inputs: Any = None,
     ) -> None:
+        """``inputs``: a tensor of the network's graph that batches hold instead of crops; None: crops."""
         self.loss = float("nan")  # of the last global batch, without penalties; the same on every worker
         self._network, self._optimizer, self._collective = network, optimizer, collective
         self._update = Update(variables, optimizer, collective, options.average)
         self._masks = options.masks
+        self._inputs = network.inputs[0] if inputs is None else inputs
         self._trace(options)
 
     def _trace(self, options: StepOptions) -> None:
         """Make the graphs."""
-        self._objective = self._make_objective(self._network.inputs, options)
-        self._step = trace(self._run, make_signature(), options.jit_compile)
+        self._objective = self._make_objective(self._inputs, options)
+        self._step = trace(self._run, make_signature(self._inputs), options.jit_compile)
 
     def _make_objective(self, inputs: Any, options: StepOptions) -> Objective:
         return Objective(self._network, inputs, self._collective, options.masks.batch, **options.loss)
@@ -107,6 +110,8 @@ class TrainStep:
         self, crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None = None, step: int = 0
     ) -> np.ndarray:
         """Learn from this worker's slice ``(n, 224, 224, 3) uint8``, ``(n,)``; its scores ``(n,) float32``.
+
+        Or from ``(n, ...)`` of whatever ``inputs`` is.
 
         Every worker must call this once for each global batch, with ``n = 0`` where it has no part in it.
         What dropout drops follows the number of the step and the crops' ``places (n,)`` in the global batch;
@@ -127,7 +132,7 @@ class TrainStep:
         """Scores and loss of a slice; ``rest``: labels, whether it counts, the step and the crops' places."""
         import tensorflow as tf
 
-        return self._step(tf.constant(crops), *rest)
+        return self._step(tf.constant(crops, self._inputs.dtype), *rest)
 
     def _run(self, *arguments: Any) -> Any:
         gradients, count, loss, scores = self._collective.run(self._local, arguments)
@@ -155,35 +160,38 @@ class TrainStep:
         return self._optimizer.scale_loss(whole), count, loss, logits
 
 
-class ScoreStep:
-    """Scores as in inference, on this worker alone."""
+class InferenceStep:
+    """One part of a network as in inference, on this worker alone."""
 
-    def __init__(self, network: Any) -> None:
-        self._score = trace(lambda batch: network(batch, training=False)[:, 0], make_signature()[:1])
+    def __init__(self, inputs: Any, outputs: Any) -> None:
+        """From one tensor of the network's graph to another."""
+        part = keras_runtime.start_keras().Model(inputs, outputs)
+        self._kind = inputs.dtype
+        self._compute = trace(lambda batch: part(batch, training=False), make_signature(inputs)[:1])
 
-    def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """Scores ``(n,) float32`` of crops ``(n, 224, 224, 3) uint8``."""
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """``(n, ...) float32`` of a batch ``(n, ...)``; scores are ``(n, 1)``."""
         import tensorflow as tf
 
-        return self._score(tf.constant(crops)).numpy()
+        return tf.cast(self._compute(tf.constant(batch, self._kind)), tf.float32).numpy()
 
 
-def make_signature() -> list[Any]:
-    """What a step is traced for: crops, labels, whether they count, its number, the crops' places."""
+def make_signature(inputs: Any) -> list[Any]:
+    """What a step is traced for: ``inputs``, labels, whether they count, its number, the crops' places."""
     import tensorflow as tf
 
-    shapes: tuple[list[int | None], ...] = ([None, INPUT_SIZE, INPUT_SIZE, 3], [None], [], [], [None])
-    kinds = (tf.uint8, tf.float32, tf.float32, tf.int64, tf.int64)
+    shapes: tuple[list[int | None], ...] = ([None, *inputs.shape[1:]], [None], [], [], [None])
+    kinds = (tf.as_dtype(inputs.dtype), tf.float32, tf.float32, tf.int64, tf.int64)
     return list(map(tf.TensorSpec, shapes, kinds))
 
 
 def fill_empty_slice(
     crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """A slice ``(n, 224, 224, 3) uint8``, ``(n,)``, its places ``(n,)``, and whether it counts.
+    """A slice ``(n, ...)``, ``(n,)``, its places ``(n,)``, and whether it counts.
 
     For no rows it is one that does not: TensorFlow's convolutions give wrong shapes for no rows.
     """
     if len(crops):
         return crops, labels, np.arange(len(crops)) if places is None else places, True
-    return np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8), np.zeros(1), np.zeros(1, np.int64), False
+    return np.zeros((1, *crops.shape[1:]), crops.dtype), np.zeros(1), np.zeros(1, np.int64), False

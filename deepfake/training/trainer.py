@@ -10,67 +10,47 @@ import gc
 import hashlib
 import logging
 import os
-import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deepfake import metrics
-from deepfake.config import CropConfig, TrainJobConfig
-from deepfake.crops.dataset import Rows
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import session
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import bundle, inference, keras_runtime
 from deepfake.model.initialisation import build_starting_network
-from deepfake.model.network import INPUT_SIZE, copy_for_inference
+from deepfake.model.network import POOL_LAYER, copy_for_inference
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
-from deepfake.training.callbacks import MakeCallbacks, PhaseCallbacks, rank_epoch
+from deepfake.training.callbacks import PhaseCallbacks, rank_epoch
 from deepfake.training.checkpoint import CheckpointError, TrainingState
-from deepfake.training.data import loader
-from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_epoch, plan_validation
-from deepfake.training.data.pixel_cache import keep_pixels, plan_caches
+from deepfake.training.data.pixel_cache import keep_pixels
+from deepfake.training.data.training_data import BATCH, TrainingData
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
 from deepfake.training.ray_train import FAILED, find_own_share
 from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
+from deepfake.training.task import TrainingTask
 from deepfake.training.trackers import Trackers
 from deepfake.training.validation import measure_evenly
 
 log = logging.getLogger(__name__)
 
-_VALIDATION_BATCH = 32
 _ASKED_EVERY = 4  # steps after which it is asked whether a checkpoint is due
 _METRICS = ("accuracy", "precision", "recall", "auc")
 
 
 class NotFiniteError(JobError):
     """The network's scores are no numbers any more; all workers find it alike."""
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """Everything a worker is told."""
-
-    config: TrainJobConfig  # URIs absolute
-    files: tuple[str, ...]  # URIs
-    train: Rows
-    val: Rows
-    val_videos: np.ndarray  # (n_val,) int64, of ``validation.number_choosing_videos``
-    crop: CropConfig | None = None  # how the crops were cut
-    callbacks: MakeCallbacks | None = None  # the user's own
-    name: str = field(default_factory=lambda: secrets.token_hex(4))  # of what this run alone keeps on a node
 
 
 class PhaseState(NamedTuple):
@@ -186,16 +166,9 @@ class Trainer:
         )  # fmt: skip
 
         self.phases = plan_phases(self.settings)
-        self.validation = plan_validation(task.val)
-        self.val_labels = task.val.label[self.validation.rows]
         self.own_callbacks = list(task.callbacks()) if task.callbacks else []
-        self.feeder: loader.Feeder = (
-            loader.LoaderWorkers(resources) if session.workers_exist() else loader.LoaderThread()
-        )
-        wide = INPUT_SIZE + 2 * task.crop.surround if task.crop else INPUT_SIZE
-        sides = {"train": (len(task.train), wide), "val": (len(task.val), INPUT_SIZE)}
-        self.caches = plan_caches(kept, self.settings.cache_gb, sides) if kept else {}
-        self.collective.prepare(len(self._plan_epoch(0)), len(self.validation), 1)
+        self.data = TrainingData(task, resources, self.collective, kept)
+        self.collective.prepare(len(self.data.plan_epoch(0)), len(self.data.validation), 1)
         self.board = (
             TensorBoardLog(join(task.config.output, "tensorboard"), self.storage) if rank == 0 else None
         )
@@ -255,8 +228,14 @@ class Trainer:
         self.phase_state = None  # two networks at once would be two in memory
         gc.collect()
         self.keras.utils.set_random_seed(self.settings.seed + number)
-        learner = Learner(self._build_network(), phase, self.settings, self.collective)
-        params = {"epochs": phase.epochs, "steps": self._plan_epoch(0).steps, "verbose": 0}
+        network = self._build_network()
+        width = network.get_layer(POOL_LAYER).output.shape[-1]
+        by_features = self.data.has_features(phase, width)
+        learner = Learner(network, phase, self.settings, self.collective, by_features)
+        self.data.drop_features()  # those of the phase before
+        if learner.extract is not None:
+            self.state.seconds += self.data.keep_features(learner.extract, width)
+        params = {"epochs": phase.epochs, "steps": self.data.plan_epoch(0).steps, "verbose": 0}
         callbacks = PhaseCallbacks(self.keras, learner.network, self.settings, self.own_callbacks, params)
         self.phase_state = PhaseState(learner, callbacks)
         if self.collective.rank == 0:
@@ -271,14 +250,13 @@ class Trainer:
         """Learn from the next epoch's crops; its row of the history, as far as training fills it."""
         state, learner, rank = self.state, current.learner, self.collective.rank
         epoch, steps, seconds, waited = state.epoch, state.steps, state.seconds, state.waited
-        plan, phase = self._plan_epoch(epoch), self.phases[state.phase]
+        plan, phase = self.data.plan_epoch(epoch), self.phases[state.phase]
         scores = np.zeros(len(plan), np.float32)
         if rank == 0 and self.scores:
             scores += self.scores[0]
         before = (epoch - state.phase_start) * plan.steps  # updates of the phase
         started = kept = time.monotonic()
-        share = plan.cut_share(rank, self.collective.world).skip(steps)
-        stream = self._stream("train", plan, share, epoch)
+        stream = self.data.stream_training(plan, steps, epoch)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps, steps) as progress:
             for batch in stream:
                 rate = compute_learning_rate(self.settings, phase, before + steps, plan.steps)
@@ -286,7 +264,7 @@ class Trainer:
                     learner.learning_rate = rate
                 current.callbacks.tell("on_train_batch_begin", steps)
                 labels, places = plan.label[batch.positions], batch.positions - plan.cuts[steps]
-                scores[batch.positions] = learner.train(batch.crops, labels, places, epoch << 32 | steps)
+                scores[batch.positions] = learner.train(batch.inputs, labels, places, epoch << 32 | steps)
                 stop = current.callbacks.tell("on_train_batch_end", steps, loss=learner.train.loss)
                 steps += 1
                 if rank == 0:
@@ -325,9 +303,9 @@ class Trainer:
         started = time.monotonic()
         current.callbacks.tell("on_test_begin")
         with current.learner.as_saved():
-            scores = self._score_validation(current.learner.score)
+            scores = self.data.score_validation(current.learner.score)
             choosing = self.task.val_videos >= 0
-            labels, chosen_by = self.val_labels[choosing], scores[choosing]
+            labels, chosen_by = self.data.val_labels[choosing], scores[choosing]
             row: dict[str, Any] = {"epoch": state.epoch + 1, **_measure_epoch(labels, chosen_by, "val_")}
             row |= measure_evenly(labels, chosen_by, self.task.val_videos[choosing])
             rank = rank_epoch(self.settings.select, row)
@@ -338,27 +316,6 @@ class Trainer:
         current.callbacks.tell("on_test_end", loss=row["val_loss"])
         row["val_seconds"] = time.monotonic() - started
         return row
-
-    def _score_validation(self, score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Scores ``(n_val,) float64`` of all validation crops, in plan order, the same on every worker."""
-        plan = self.validation
-        share = plan.cut_stretch(self.collective.rank, self.collective.world, _VALIDATION_BATCH)
-        scores = np.zeros(len(plan), np.float32)
-        for batch in self._stream("val", plan, share, 0):
-            scores[batch.positions] = score(batch.crops)
-        return self.collective.sum(scores).astype(np.float64)
-
-    def _plan_epoch(self, epoch: int) -> EpochPlan:
-        return plan_training_epoch(self.task.train, self.task.config, epoch)
-
-    def _stream(
-        self, name: Literal["train", "val"], plan: EpochPlan, share: Share, epoch: int
-    ) -> loader.BatchStream:
-        task, seed = self.task, self.settings.seed
-        rows, augment = (task.train, task.config.augment) if name == "train" else (task.val, None)
-        cache = self.caches.get(name)
-        source = loader.Source(task.files, rows, self.storage, augment, seed, task.crop, cache)
-        return loader.BatchStream(source, plan, share, epoch, self.feeder)
 
     def publish(self, row: Mapping[str, Any]) -> None:
         """Show an epoch's row to people, on rank 0: a line in the log, TensorBoard's and trackers'."""
@@ -408,12 +365,13 @@ class Trainer:
             self.trackers.tell("close")
         assign_weights(network, self.best_weights)
         network = copy_for_inference(network)
+        self.data.drop_features()  # of the network before
         is_first, output = self.collective.rank == 0, self.task.config.output
         content = bundle.serialise_network(network) if is_first else b""
         digest = hashlib.sha256(content).hexdigest()
-        made = bundle.Bundle.around(network, digest, output, _VALIDATION_BATCH)
+        made = bundle.Bundle.around(network, digest, output, BATCH)
         with keras_runtime.exact_float32():
-            scores = self._score_validation(made.score)
+            scores = self.data.score_validation(made.score)
         result: dict[str, Any] = {"history": self.state.history, "best_epoch": self.state.best_epoch}
         if is_first:
             result["tracked"] = self.state.tracked

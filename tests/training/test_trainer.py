@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 
 from deepfake import metrics
-from deepfake.config import ModelConfig, TrackingConfig, TrainingConfig, TrainJobConfig
+from deepfake.config import AugmentConfig, ModelConfig, TrackingConfig, TrainingConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime
 from deepfake.model.network import list_weights
 from deepfake.training import trainer
 from deepfake.training.checkpoint import CheckpointError
+from deepfake.training.data import training_data
+from deepfake.training.data.worker import CropDecoder
 from deepfake.training.resources import divide_node
-from deepfake.training.trainer import NotFiniteError, Trainer, TrainingTask
+from deepfake.training.task import TrainingTask
+from deepfake.training.trainer import NotFiniteError, Trainer
 from deepfake.training.validation import collect_faces, measure_evenly, number_choosing_videos
 from tests.small_network import small_network
 
@@ -36,6 +39,7 @@ def begin(
     kept: tuple[int, ...] = (),
     callbacks: Any = None,
     tracking: TrackingConfig = TrackingConfig(),  # noqa: B008 - frozen
+    augmented: bool = True,
     **options: Any,
 ) -> Trainer:
     """``kept``: numbers of validation videos that have no say in which epoch is chosen."""
@@ -53,6 +57,7 @@ def begin(
         input=str(crops),
         output=str(output),
         model=ModelConfig(weights="none"),
+        augment=AugmentConfig(enabled=augmented),
         training=training,
         tracking=tracking,
     )
@@ -137,6 +142,52 @@ def test_a_trainer_goes_on_within_an_epoch_as_if_nothing_had_been(
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_features_of_a_backbone_that_stands_still_are_computed_once_and_teach_the_same(
+    small_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+    decode = CropDecoder.decode
+
+    def count(decoder: CropDecoder, stored: Any) -> Any:
+        nonlocal opened
+        opened += len(stored)
+        return decode(decoder, stored)
+
+    monkeypatch.setattr(CropDecoder, "decode", count)
+
+    def train(folder: Path, **options: Any) -> Trainer:
+        run = begin(small_crops, folder, head_epochs=2, **options)
+        while run.has_more_epochs():
+            run.run_epoch()
+            if run.state.epoch == 1:
+                run.save(folder)
+        return run
+
+    (tmp_path / "features").mkdir()
+    kept = train(tmp_path / "features", augmented=False, fine_tune="none")
+    assert opened == len(kept.task.train) + len(kept.task.val)
+    again = begin(small_crops, tmp_path, head_epochs=2, augmented=False, fine_tune="none")
+    again.restore(tmp_path / "features")
+    while again.has_more_epochs():
+        again.run_epoch()
+    for mine, theirs in zip(again.best_weights, kept.best_weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+    # and the backbone learns from crops after it
+    before, then = opened, train(tmp_path, augmented=False, fine_tune="all")
+    assert [row["phase"] for row in then.state.history] == ["head", "head", "fine_tune"]
+    shown = len(then.data.plan_epoch(2)) + len(then.task.val)
+    assert opened == before + len(kept.task.train) + len(kept.task.val) + shown
+
+    monkeypatch.setattr(training_data, "can_keep_features", lambda *_: False)
+    by_crops = train(tmp_path, augmented=False, fine_tune="none")
+    for row, mine in zip(by_crops.state.history, kept.state.history, strict=True):
+        assert without_times(mine) == pytest.approx(without_times(row), abs=1e-5)
+    for mine, theirs in zip(kept.best_weights, by_crops.best_weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    assert kept.finish()["val_scores"] == pytest.approx(by_crops.finish()["val_scores"], abs=1e-5)
+
+
 def turn_round_after_two_epochs() -> list[Any]:
     """A callback after which what was called fake is called real."""
 
@@ -185,7 +236,7 @@ def test_videos_that_thresholds_are_kept_for_are_scored_and_choose_no_epoch(
     assert choosing.tolist() == ([True] * 4 + [False] * 4) * 2
     scores = np.array(run.finish()["val_scores"])  # of all, by what was saved
     assert (scores > 0).all() and len(scores) == 16
-    labels, videos = run.val_labels[choosing], run.task.val_videos[choosing]
+    labels, videos = run.data.val_labels[choosing], run.task.val_videos[choosing]
     expected = measure_evenly(labels, scores[choosing], videos)
     expected["val_loss"] = metrics.measure_binary(labels, scores[choosing])["log_loss"]
     assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5)

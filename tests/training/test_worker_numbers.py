@@ -33,6 +33,7 @@ from deepfake.crops import dataset
 from deepfake.io.storage import Storage
 from deepfake.model.network import list_weights
 from deepfake.training.resources import divide_node
+from deepfake.training.task import TrainingTask
 from deepfake.training.validation import collect_faces, number_choosing_videos
 from tests.small_network import small_network
 
@@ -43,7 +44,7 @@ config = TrainJobConfig(input=crops, output=folder, model=model, training=Traini
 opened = dataset.open_crops(crops, Storage())
 train, val = (dataset.select_rows(opened, split) for split in ("train", "val"))
 videos = number_choosing_videos(collect_faces(opened, val, 0))
-task = trainer.TrainingTask(config, opened.files, train, val, videos)
+task = TrainingTask(config, opened.files, train, val, videos)
 for name, start in runs:
     made = trainer.Trainer(task, divide_node(2, world), rank, world)
     if start is not None:

@@ -59,8 +59,9 @@ from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
 from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
+from deepfake.training.task import TrainingTask
 from deepfake.training.trackers import Trackers, require_trackers
-from deepfake.training.trainer import TrainingTask, train_here, train_worker
+from deepfake.training.trainer import train_here, train_worker
 
 log = logging.getLogger(__name__)
 

@@ -62,7 +62,7 @@ class Source:
 class Batch:
     """One worker's slice of a global batch; it may be empty."""
 
-    crops: np.ndarray  # (n, 224, 224, 3) uint8 RGB
+    inputs: np.ndarray  # (n, 224, 224, 3) uint8 RGB, or the crops' features (n, d) float32
     positions: np.ndarray  # (n,) int64, places in the epoch
 
 

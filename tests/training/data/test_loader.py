@@ -57,9 +57,9 @@ def streamed(
         workers = loader.LoaderWorkers(divide_node(2, world))
         stream = loader.BatchStream(source, plan, plan.cut_share(rank, world), 3, workers)
         found = list(stream)
-        sizes.append([len(batch.crops) for batch in found])
+        sizes.append([len(batch.inputs) for batch in found])
         for batch_ in found:
-            pixels.update(zip(batch_.positions.tolist(), batch_.crops, strict=True))
+            pixels.update(zip(batch_.positions.tolist(), batch_.inputs, strict=True))
         assert stream.wait_seconds > 0
     return sizes, pixels
 
@@ -78,9 +78,9 @@ def test_a_thread_gives_the_batches_that_workers_would_give(small_crops: Path) -
     share = plan.cut_share(0, 1)
     by_thread = list(loader.BatchStream(source, plan, share, 3, loader.LoaderThread()))
     _, pixels = streamed(small_crops, 1)
-    assert [len(batch.crops) for batch in by_thread] == share.sizes.tolist()
+    assert [len(batch.inputs) for batch in by_thread] == share.sizes.tolist()
     for batch in by_thread:
-        for position, crop in zip(batch.positions.tolist(), batch.crops, strict=True):
+        for position, crop in zip(batch.positions.tolist(), batch.inputs, strict=True):
             np.testing.assert_array_equal(crop, pixels[position])
 
 
@@ -93,7 +93,7 @@ def test_an_epoch_after_the_first_shows_the_same_and_reads_no_picture(
     feeder = loader.LoaderWorkers(divide_node(2, 1)) if workers else loader.LoaderThread()
 
     def collect(source: loader.Source) -> np.ndarray:
-        return np.concatenate([batch.crops for batch in loader.BatchStream(source, plan, share, 3, feeder)])
+        return np.concatenate([batch.inputs for batch in loader.BatchStream(source, plan, share, 3, feeder)])
 
     expected = collect(source)
     cached = replace(source, cache=PixelCache(tmp_path, "train", len(source.rows), 400, 10**9))
@@ -127,7 +127,7 @@ def test_a_copy_that_is_not_kept_is_read_though_the_crop_at_its_place_is_kept(
 
     def collect(source: loader.Source) -> np.ndarray:
         stream = loader.BatchStream(source, plan, share, 3, loader.LoaderThread())
-        return np.concatenate([batch.crops for batch in stream])
+        return np.concatenate([batch.inputs for batch in stream])
 
     originals = len(copied) - int((copied.label == 1).sum()) // 2
     assert originals < len(copied)
@@ -164,7 +164,7 @@ def test_a_stream_needs_no_cpu_that_ray_counts(small_crops: Path) -> None:
 
     def take() -> None:
         for batch in loader.BatchStream(source, plan, plan.cut_share(0, 2), 3, loader.LoaderWorkers(mine)):
-            taken.append(len(batch.crops))
+            taken.append(len(batch.inputs))
 
     taker = threading.Thread(target=take, daemon=True)
     taker.start()
@@ -276,7 +276,7 @@ def test_validation_of_reals_alone_shows_self_blended_pairs(make_crops) -> None:
     for rank in range(3):  # a fake and its real may go to different workers
         share = plan.cut_stretch(rank, 3, 3)
         for batch in loader.BatchStream(source, plan, share, 0, loader.LoaderThread()):
-            shown.update(zip(batch.positions.tolist(), batch.crops, strict=True))
+            shown.update(zip(batch.positions.tolist(), batch.inputs, strict=True))
     assert len(shown) == 16 and plan.label.sum() == 8
     for position, image in shown.items():
         stored = stored_at(source, int(plan.rows[position]))
