@@ -27,8 +27,9 @@ from deepfake.config import (
     TrainJobConfig,
     VerdictsJobConfig,
     VerifyJobConfig,
+    WatchJobConfig,
 )
-from deepfake.config.completion import write_completion
+from deepfake.config.completion import SHELLS, write_completion
 from deepfake.execution.process import skip_final_gc
 from deepfake.outcome import Outcome
 
@@ -47,6 +48,7 @@ JOBS: Mapping[str, tuple[type[JobConfig], str]] = {
     "evaluate": (EvaluateJobConfig, "evaluate.pipeline"),
     "score": (ScoreJobConfig, "score.pipeline"),
     "score --verify": (VerifyJobConfig, "score.verify"),
+    "watch": (WatchJobConfig, "watch.pipeline"),
     "verdicts": (VerdictsJobConfig, "score.verdicts"),
     "remove": (RemoveJobConfig, "remove.pipeline"),
     "export": (ExportJobConfig, "export.pipeline"),
@@ -73,7 +75,13 @@ def run_job(name: str, program: str, argv: Sequence[str]) -> int:
         outcome: Outcome = pipeline.run(config)
         return outcome
 
-    return cli.run(model, run, argv, program)
+    return cli.run(model, run, name_input(name, argv), program)
+
+
+def name_input(job: str, argv: Sequence[str]) -> list[str]:
+    """A job's words with ``--input`` before the first, where ``watch`` may leave it out."""
+    leaves_out = job == "watch" and bool(argv) and not argv[0].startswith("-")
+    return ["--input", *argv] if leaves_out else list(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_job(name, f"deepfake {name}", rest)
     if name == "--version":
         cli.say(describe_versions())
-    elif name == "completion" and rest == ["bash"]:
-        cli.say(write_completion({name: model for name, (model, _) in JOBS.items()}))
+    elif name == "completion" and rest and rest[0] in SHELLS:
+        cli.say(write_completion(rest[0], {name: model for name, (model, _) in JOBS.items()}))
     elif name in ("-h", "--help"):
         cli.say(describe_commands())
     else:
@@ -106,7 +114,8 @@ def describe_commands() -> str:
             *lines,
             "",
             "  JOB --help         a job's keys",
-            '  completion bash    a script that completes jobs and keys: eval "$(deepfake completion bash)"',
+            '  completion SHELL   a script that completes jobs and keys: eval "$(deepfake completion bash)"',
+            "                     (or zsh); deepfake completion fish | source",
             "  --version          the versions that matter",
         ]
     )

@@ -13,7 +13,7 @@ PAGES = BUILD / "site-pages"  # laid out so that links between docs/ and cluster
 GROUPS = {  # every page once; a test holds that
     "Begin": ["quickstart", "results", "troubleshooting", "glossary"],
     "Jobs": ["preprocessing", "detectors", "formats", "training", "self_blended_images", "evaluation",
-             "leakcheck", "scoring", "export", "adopt", "explain"],
+             "leakcheck", "scoring", "watch", "export", "adopt", "explain"],
     "Judge": ["enough_data", "cookbook", "wording"],
     "Run": ["cluster/README", "sizing", "scale", "faults", "threat_model", "personal_data",
             "benchmark"],

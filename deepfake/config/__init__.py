@@ -30,11 +30,19 @@ from deepfake.config.jobs import (
     TrainJobConfig,
     VerdictsJobConfig,
     VerifyJobConfig,
+    WatchJobConfig,
 )
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
 from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig, UndecodedReportConfig
-from deepfake.config.scoring import InferenceConfig, ScoringConfig, VerdictConfig
+from deepfake.config.scoring import (
+    InferenceConfig,
+    RuleConfig,
+    ScoringConfig,
+    VerdictConfig,
+    WatchConfig,
+    WatchScoringConfig,
+)
 from deepfake.config.tracking import TrackingConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig

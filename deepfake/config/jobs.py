@@ -19,7 +19,13 @@ from deepfake.config.io import StorageConfig
 from deepfake.config.leakcheck import LeakcheckConfig
 from deepfake.config.model import ModelConfig
 from deepfake.config.report import PageConfig, ReportConfig, ThumbnailPageConfig, UndecodedReportConfig
-from deepfake.config.scoring import InferenceConfig, ScoringConfig, VerdictConfig
+from deepfake.config.scoring import (
+    InferenceConfig,
+    ScoringConfig,
+    VerdictConfig,
+    WatchConfig,
+    WatchScoringConfig,
+)
 from deepfake.config.tracking import TrackingConfig
 from deepfake.config.training import FaultsConfig, TrainingConfig
 from deepfake.config.video import SamplingConfig
@@ -245,6 +251,27 @@ class ScoreJobConfig(JobConfig):
         if text is not None:
             Budget.parse(text)
         return text
+
+
+class WatchJobConfig(JobConfig):
+    """A file, a camera or a stream as it plays: the running score of each face, and an annotated video."""
+
+    common: ClassVar[tuple[str, ...]] = (
+        "watch.every_frame",
+        "watch.window_seconds",
+        "watch.max_seconds",
+        "watch.video_side",
+        "scoring.operating_point",
+    )
+
+    input: str = Field(
+        ...,
+        description="what is watched: a file (local or s3://), a camera's device (/dev/video0), or a stream "
+        "(rtsp, rtmp, udp, srt, http, ...)",
+    )
+    bundle: Bundles = Field(..., min_length=1, description="URI of the model bundle, or of several")
+    watch: WatchConfig = Field(default_factory=WatchConfig)
+    scoring: WatchScoringConfig = Field(default_factory=WatchScoringConfig)
 
 
 class VerifyJobConfig(JobConfig):

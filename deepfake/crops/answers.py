@@ -95,6 +95,8 @@ def require_fit(
         _require(frames == video["frames_sampled"] <= stop - first, f"{frames} frames of a piece")
     elif name == "pictures":
         _check_pictures(video, table, asked, config)
+    elif name == "watched" and table.num_rows:
+        _check_watched(video, table, asked, config)
     return video
 
 
@@ -144,6 +146,34 @@ def _check_crops(
             if data is not None:
                 size = encoding.read_size(data)
                 _require(size == (side, side), f"a {name} of {size} pixels")
+
+
+def _check_watched(
+    video: Mapping[str, Any], table: pa.Table, asked: Mapping[str, Any], config: ExtractConfig
+) -> None:
+    rows = table.to_pylist()
+    _require(
+        len({(row["frame_index"], row["frame_width"], row["frame_height"]) for row in rows}) == 1, "frames"
+    )
+    _require(len({row["face_index"] for row in rows}) == len(rows), "a face twice")
+    for row in rows:
+        _require(row["frame_width"] * row["frame_height"] <= config.sampling.max_pixels, "too large a frame")
+        numbers = [
+            row[name] for name in ("time_s", "due", "x", "y", "w", "h", "score") if row[name] is not None
+        ]
+        _require(all(map(math.isfinite, numbers)) and row["dropped"] >= 0, "a number that is none")
+        _require(len(numbers) == (2 if row["face_index"] is None else 7), "half a face")
+        side = config.crop.size
+        _require(
+            row["crop"] is None or encoding.read_size(row["crop"]) == (side, side), "a crop of another size"
+        )
+    first = rows[0]
+    if first["rgb"] is not None:
+        width, height = first["width"] or 0, first["height"] or 0
+        _require(
+            min(width, height) > 0 and max(width, height) <= asked["side"], "a picture that is too large"
+        )
+        _require(len(first["rgb"]) == 3 * width * height, "a picture of another size")
 
 
 def _check_bounds(table: pa.Table) -> None:

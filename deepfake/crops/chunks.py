@@ -141,7 +141,7 @@ def find_piece_faces(
         video["status"] = Status.OK
 
     video = attempt(entry, detector.name, work)
-    rows = [row for frame in kept for row in _make_rows(frame)] if video["status"] == Status.OK else []
+    rows = [row for frame in kept for row in make_face_rows(frame)] if video["status"] == Status.OK else []
     return ExtractionResult(video, tables.from_rows("pieces", rows))
 
 
@@ -217,7 +217,7 @@ def _fill(rows: list[dict[str, Any]], whole: Pieces, storage: Storage) -> None:
                         waiting[key] |= {name: batch[name][number].as_py() for name in _PIXELS}
 
 
-def _make_rows(frame: SampledFrame) -> list[dict[str, Any]]:
+def make_face_rows(frame: SampledFrame) -> list[dict[str, Any]]:
     """Rows of table ``pieces``: one for each face, or one for a frame without any."""
     common: dict[str, Any] = {
         "frame_index": frame.index,

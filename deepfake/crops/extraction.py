@@ -234,10 +234,10 @@ def find_faces(
         with clock.on("detect"):
             faces = look(frame)
         with clock.on("crop"):
-            kept.append(_cut_faces(frame, faces, config))
+            kept.append(cut_faces(frame, faces, config))
 
 
-def _cut_faces(frame: Frame, faces: list[Detection], config: ExtractConfig) -> SampledFrame:
+def cut_faces(frame: Frame, faces: list[Detection], config: ExtractConfig) -> SampledFrame:
     """Crop at once, so that no frame outlives its turn. Who is most prominent is known only at the end."""
     wanted = list(range(len(faces)))
     if config.detector.keep == "largest":

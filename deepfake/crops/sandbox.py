@@ -115,6 +115,10 @@ class Extractor(ABC):
         """Crops of the video after it was compressed again; ``folder`` has room for the copy."""
         return self._do("recompress", entry, {"crf": crf, "folder": folder})
 
+    def watch(self, entry: Mapping[str, Any], asked: Mapping[str, Any]) -> ExtractionResult:
+        """The newest frame of a source that plays, with its faces: see ``watching``."""
+        return self._do("watch", entry, asked)
+
     @abstractmethod
     def _do(
         self, task: str, entry: Mapping[str, Any], asked: Mapping[str, Any], table: pa.Table | None = None
@@ -173,6 +177,7 @@ class IsolatedExtractor(Extractor):
         self._control: socket.socket | None = None
         self._fork: Channel | None = None
         self._videos = 0  # that this fork has looked at
+        self._closed = False  # on purpose, perhaps while it was waited for
         self._told: set[str] = set()  # places whose traceback was logged
         atexit.register(self.close)
 
@@ -185,7 +190,7 @@ class IsolatedExtractor(Extractor):
         self, task: str, entry: Mapping[str, Any], asked: Mapping[str, Any], table: pa.Table | None = None
     ) -> ExtractionResult:
         last, answer = ChildDied(), ANSWERS[task]
-        for _ in range(ATTEMPTS):
+        for _ in range(1 if task == "watch" else ATTEMPTS):  # a source does not play again
             try:
                 return self._ask(entry, {"task": task, **asked}, table, answer)
             except TimeoutError:
@@ -201,11 +206,17 @@ class IsolatedExtractor(Extractor):
                 return _failed(entry, Status.DECODE_ERROR, str(fault), answer)
             except ChildDied as death:
                 last = death
-                log.warning("%s: %s", entry["video_id"], death)
+                if not self._closed:
+                    log.warning("%s: %s", entry["video_id"], death)
         if isinstance(last, StartFailed):
             raise NodeFault(str(last))
         status = Status.UNREADABLE if isinstance(last, CannotReach) else Status.DECODE_ERROR
         return _failed(entry, status, str(last), answer)
+
+    def stop(self) -> None:
+        """End it for good, from another thread than the one that waits for it, if need be."""
+        self._closed = True
+        self.close()
 
     def close(self) -> None:
         """End the server, and with it its fork."""
@@ -248,7 +259,7 @@ class IsolatedExtractor(Extractor):
             self._end_fork()
             raise
         self._videos += 1
-        if self._videos >= _count_videos_a_fork(entry["uri"]):
+        if request["task"] != "watch" and self._videos >= _count_videos_a_fork(entry["uri"]):
             self._end_fork()
         return ExtractionResult({**video, "modified": entry.get("modified")}, found)
 

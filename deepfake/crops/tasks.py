@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from deepfake.crops import chunks, pictures
+from deepfake.crops import chunks, pictures, watching
 from deepfake.crops.extraction import ExtractConfig, ExtractionResult, attempt, extract
 from deepfake.faces.detectors.base import Detector
 from deepfake.io import tables
@@ -52,6 +52,7 @@ TASKS: dict[str, Task] = {
     "recompress": lambda entry, asked, table, *rest: extract_recompressed(
         entry, asked["crf"], asked["folder"], *rest
     ),
+    "watch": lambda entry, asked, table, *rest: watching.watch_frame(entry, asked, *rest),
 }
 # The table that each answers with, beside a row of ``videos``.
 ANSWERS = {
@@ -60,4 +61,5 @@ ANSWERS = {
     "look": "pieces",
     "show": "pictures",
     "recompress": "crops",
+    "watch": "watched",
 }

@@ -18,31 +18,41 @@ class _OpenTrack:
     last_frame: int
 
 
-def assign_tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
-    """Track numbers, shaped as ``frames`` (detections of each sampled frame, in order of time).
+class Tracker:
+    """Gives the faces of one frame after the other the numbers of their tracks.
 
     Numbers count up from 0 in order of first appearance. In each frame the pairing of open tracks and
     detections that maximises the summed overlap is taken, pairs below ``MIN_OVERLAP`` excepted.
     """
-    tracks: list[_OpenTrack] = []
-    started = 0
-    result: list[list[int]] = []
-    for position, detections in enumerate(frames):
-        tracks = [track for track in tracks if position - track.last_frame <= MAX_GAP]
+
+    def __init__(self) -> None:
+        self._tracks: list[_OpenTrack] = []
+        self._started = self._frames = 0
+
+    def assign(self, detections: Sequence[Detection]) -> list[int]:
+        """Track numbers of the detections in the next frame."""
+        position = self._frames
+        self._frames += 1
+        self._tracks = [track for track in self._tracks if position - track.last_frame <= MAX_GAP]
         numbers = [-1] * len(detections)
-        if tracks and detections:
-            overlaps = np.array([[measure_overlap(t.last, d) for d in detections] for t in tracks])
+        if self._tracks and detections:
+            overlaps = np.array([[measure_overlap(t.last, d) for d in detections] for t in self._tracks])
             for row, column in _match_pairs(overlaps):
                 if overlaps[row, column] >= MIN_OVERLAP:
-                    numbers[column] = tracks[row].number
-                    tracks[row].last, tracks[row].last_frame = detections[column], position
+                    numbers[column] = self._tracks[row].number
+                    self._tracks[row].last, self._tracks[row].last_frame = detections[column], position
         for column, detection in enumerate(detections):
             if numbers[column] < 0:
-                numbers[column] = started
-                tracks.append(_OpenTrack(started, detection, position))
-                started += 1
-        result.append(numbers)
-    return result
+                numbers[column] = self._started
+                self._tracks.append(_OpenTrack(self._started, detection, position))
+                self._started += 1
+        return numbers
+
+
+def assign_tracks(frames: Sequence[Sequence[Detection]]) -> list[list[int]]:
+    """Track numbers, shaped as ``frames`` (detections of each sampled frame, in order of time)."""
+    tracker = Tracker()
+    return [tracker.assign(detections) for detections in frames]
 
 
 def _match_pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:

@@ -24,18 +24,48 @@ FORMATS = (
     "mxf,wtv,rm,dv,ivf,obu,av1,nut,gif,yuv4mpegpipe,vob,vc1,h263,swf,nsv,rawvideo"
 )
 
+# What a person may name on the command line of the job that watches, and what FFmpeg then may use for it.
+LIVE_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,udp,tcp", "rtsps": "rtsp,rtp,udp,tcp,tls", "rtmp": "rtmp,tcp", "rtp": "rtp,udp",
+    "udp": "udp", "tcp": "tcp", "srt": "srt", "http": "http,tcp", "https": "https,tls,tcp",
+}  # fmt: skip
+CAMERA = "video4linux2"
+LIVE_FORMATS = f"{FORMATS},rtsp,sdp,rtp,video4linux2,v4l2"
+PROBE = {"analyzeduration": "1000000"}  # a second, not five, until the first frame
+
 # Where the clock steps back by more seconds, or jumps ahead by more, another part begins. The first two are
 # FFmpeg's own (fftools/ffmpeg_demux.c), the second for formats whose clocks may be set anew at any place. In
 # the others a frame may be meant to be shown for long, but not for as long as the third.
 STEP_BACK, RESETTABLE_JUMP, JUMP = Fraction(1, 10), 10, 3600
 # Their stamps are right, but some are in the order of decoding: they do not say which frame is which.
 DECODING_ORDER = ("avi", "asf")
+_WAITED = (av.error.ExitError, av.error.TimeoutError)
 MANY_BYTES = 2**20  # of a file's end, which are worth a word
 UNKNOWN = -(2**62)  # a time before all others
 
 # Titles and comments, which nothing here reads, may be in any encoding. PyAV 19 keeps such bytes as they are
 # and has no choice of what becomes of them; 18 raises unless told.
 _METADATA = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def open_live(address: str, patience: float) -> tuple[Any, Any]:
+    """``(container, its video stream)`` of a camera's device or of a stream that a person named.
+
+    ``patience``: seconds to wait for it, and then for each part of it. Raises ``VideoError``.
+    """
+    protocol = LIVE_PROTOCOLS.get(address.partition("://")[0])
+    allowed = {"format_whitelist": LIVE_FORMATS, "protocol_whitelist": protocol or "file"}
+    told = {"options": {**PROBE, **allowed}} if protocol else {"format": CAMERA}
+    try:
+        opened = av.open(address, mode="r", timeout=patience, **told, **_METADATA)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        words = f"nothing came within {patience:g} s" if isinstance(error, _WAITED) else describe_error(error)
+        raise VideoError(Status.UNREADABLE, f"cannot be watched: {words}") from error
+    try:
+        return opened, _choose_stream(opened)
+    except VideoError:
+        opened.close()
+        raise
 
 
 def open_stream(

@@ -36,12 +36,12 @@ LINES = [line for line in SHOWN if "cluster.yaml" not in line and not line.start
 
 
 def list_planned() -> set[str]:
-    """The lines that only say what they would do: all of training, all but the first of other slow jobs."""
+    """The lines that only say what they would do: all that train or watch, all but the first of slow jobs."""
     by_job: dict[str, list[str]] = {}
     for line in LINES:
         by_job.setdefault(Path(line.split()[0]).stem, []).append(line)
     slow = [line for job in ("leakcheck", "evaluate", "export") for line in by_job[job][1:]]
-    return {*by_job["train"], *slow}
+    return {*by_job["train"], *by_job["watch"], *slow}
 
 
 def save_face(path: Path, number: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.__main__ import JOBS
+from deepfake.__main__ import JOBS, name_input
 from deepfake.config import parse
 from tests.running import ROOT
 
@@ -63,7 +63,7 @@ def command_lines() -> list[tuple[str, str]]:
 def test_shown_command_lines_are_ones_that_the_jobs_understand(page: str, line: str) -> None:
     job, *arguments = shlex.split(line, comments=True)
     model = MODELS["score --verify" if "--verify" in arguments else Path(job).stem]
-    parse.load_config(model, arguments)
+    parse.load_config(model, name_input(job, arguments))
 
 
 def test_there_are_command_lines_for_every_job() -> None:

@@ -40,12 +40,14 @@ OPENERS = {
     ("pi_heif", "read_heif"), ("pi_heif", "HeifFile"), ("imageio", "imread"), ("plt", "imread"),
 }  # fmt: skip
 ALLOWED = {
-    "deepfake/video/container.py av.open": "the one that reads: formats and protocols are listed",
+    "deepfake/video/container.py av.open": "the one that reads: formats and protocols are listed; open_live, "
+    "for what a person names on the command line of watch",
     "deepfake/video/image.py Image.open": "the one that reads pictures, as the decoder does",
     "deepfake/video/image.py cv2.imdecode": "the same",
     "deepfake/video/image.py pi_heif.open_heif": "the same",
     "deepfake/video/sample_clip.py av.open": "writes",
     "deepfake/video/transcoding.py av.open": "writes",
+    "deepfake/video/writer.py av.open": "writes",
     "deepfake/report/images.py cv2.imdecode": "stored crops, by their header, and what was encoded here",
     "deepfake/pipelines/benchmark/baselines.py av.open": "what other people write",
     "deepfake/pipelines/benchmark/baselines.py cv2.VideoCapture": "the same",
@@ -53,7 +55,10 @@ ALLOWED = {
     "deepfake/pipelines/demo/people.py av.open": "a file of an installed package",
     "deepfake/pipelines/demo/people.py cv2.imread": "the same",
 }
-READERS = {"open_frames", "open_video", "open_listed", "open_local", "VideoFile", "FrameFolder", "ImageFile"}
+READERS = {
+    "open_frames", "open_video", "open_listed", "open_local", "VideoFile", "FrameFolder", "ImageFile",
+    "LivePlayer", "read_file", "read_stream", "open_live",
+}  # fmt: skip
 
 
 BENCHMARK = {
@@ -89,19 +94,31 @@ def test_only_what_the_child_runs_reads_a_file_as_a_video() -> None:
     }
     assert {name for name in found if not name.startswith("deepfake/video/")} - BENCHMARK == {
         "deepfake/crops/chunks.py", "deepfake/crops/extraction.py", "deepfake/crops/pictures.py",
-        "deepfake/crops/tasks.py",
+        "deepfake/crops/tasks.py", "deepfake/crops/watching.py",
     }  # fmt: skip
     callers = {
         name
         for name, tree in parsed()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
-        and {"extract", "survey_packets", "find_piece_faces", "show_frames", "TASKS"}
+        and {"extract", "survey_packets", "find_piece_faces", "show_frames", "watch_frame", "TASKS"}
         & {alias.name for alias in node.names}
     }
     assert callers - BENCHMARK == {
         "deepfake/crops/tasks.py", "deepfake/crops/sandbox.py", "deepfake/crops/sandbox_server.py",
     }  # fmt: skip
+
+
+def test_a_stream_is_opened_for_what_the_job_watch_is_told_to_watch_and_for_nothing_else() -> None:
+    askers = {
+        name
+        for name, tree in parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in {("extractor", "watch"), ("container", "open_live")}
+    }
+    assert askers == {"deepfake/pipelines/watch/pipeline.py", "deepfake/video/live.py"}
 
 
 class NoScorer:

@@ -45,6 +45,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "packets": videos.PACKETS,
     "pieces": videos.PIECES,
     "pictures": videos.PICTURES,
+    "watched": videos.WATCHED,
 }
 
 

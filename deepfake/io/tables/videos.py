@@ -133,6 +133,18 @@ PICTURES = pa.schema(
     ]
 )
 
+# What is told of each frame of a source that is watched.
+WATCHED = pa.schema(
+    [
+        *PIECES,
+        column("due", pa.float64(), "when it was to be shown: seconds of the machine's own clock", False),
+        column("dropped", pa.int64(), "frames before it that came too fast to be looked at", False),
+        column("width", pa.int32(), "width of the picture; null: no picture was asked for"),
+        column("height", pa.int32(), "height of the picture"),
+        column("rgb", pa.binary(), "its pixels, three bytes each, row by row; of a frame's first row"),
+    ]
+)
+
 
 def make_video_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A row of table ``videos`` before anything was read; its status is still to come."""
