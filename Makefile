@@ -33,6 +33,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.installed ## Make .venv with what the jobs need: CPU TensorFlow, S3, the demo's faces
+	@echo "$(BIN)/python and $(BIN)/deepfake are ready"
 
 demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS="--epochs 5")
 	@$(BIN)/python jobs/demo.py $(ARGS)

@@ -61,7 +61,7 @@ def run(config: LeakcheckJobConfig) -> Outcome:
         "found": result.counts,
         "not_looked_for": ", ".join(result.not_looked_for) or "nothing",
         "official_uploads": sum(f.scope == findings.OFFICIAL for f in result.findings),
-        "probes": {probe.group: probe.verdict for probe in result.probes},
+        "probes": probes.summarize_probes(result.probes),
         "warnings": result.warnings,
         "verdict": result.verdict,
         **stages.found,

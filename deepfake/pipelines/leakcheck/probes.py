@@ -78,6 +78,15 @@ def list_shortcuts(probes: Sequence[Probe]) -> list[Probe]:
     return sorted(single or found, key=lambda probe: -(probe.auc or 0.0))
 
 
+def summarize_probes(probes: Sequence[Probe]) -> dict[str, str] | str:
+    """The verdict of each group that was measured, and the others in one word; why, where none was."""
+    missing = {probe.group: probe.reason for probe in probes if probe.verdict == "not measured"}
+    if len(missing) == len(probes) and len(reasons := set(missing.values())) == 1:
+        return f"not measured: {reasons.pop()}"
+    found: dict[str, str] = {probe.group: probe.verdict for probe in probes if probe.group not in missing}
+    return found | ({"not measured": ", ".join(missing)} if missing else {})
+
+
 def _explain_few_samples(samples: Samples, wanted: int) -> str:
     reals, fakes = samples.count_videos(REAL), samples.count_videos(FAKE)
     if reals < wanted or fakes < wanted:

@@ -157,3 +157,10 @@ def test_a_verdict_is_given_only_where_the_interval_allows_one(
     auc: float, low: float | None, high: float | None, verdict: str
 ) -> None:
     assert probes.judge_auc(auc, low, high, CONFIG) == verdict
+
+
+def test_the_summary_names_what_was_not_measured_once() -> None:
+    few = [Probe(name, "not measured", reason="3 videos are too few") for name in ("box", "codec")]
+    assert probes.summarize_probes(few) == "not measured: 3 videos are too few"
+    found = probes.summarize_probes([Probe("size", "none", 0.5), *few])
+    assert found == {"size": "none", "not measured": "box, codec"}

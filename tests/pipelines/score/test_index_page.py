@@ -391,3 +391,52 @@ def test_the_numbers_in_the_page_are_those_of_the_table(tmp_path: Path) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
     assert data["score"] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, None]
     assert "90.9 %" in text
+
+
+# The contrast of each piece of visible text with what lies behind it, by WCAG 2.2; those below 4.5.
+FAINT = """() => {
+    const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = (rgb) => {
+        const [r, g, b] = rgb.slice(0, 3).map((v) => v / 255)
+            .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (one) => {
+        for (let at = one; at; at = at.parentElement) {
+            const colour = parse(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const found = [];
+    for (const one of document.body.querySelectorAll("*")) {
+        const own = [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        if (!own || !one.checkVisibility() || one.closest("svg, script, style")) continue;
+        const [a, b] = [light(parse(getComputedStyle(one).color)), light(behind(one))].sort((x, y) => y - x);
+        const contrast = (a + 0.05) / (b + 0.05);
+        if (contrast < 4.5) found.push(`${one.innerText.slice(0, 40)}: ${contrast.toFixed(2)}`);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "dark"), (390, "light")])
+def test_everything_can_be_read_on_a_phone_and_in_the_dark(
+    tmp_path: Path, open_page: Opener, width: int, scheme: str
+) -> None:
+    whole = {"tracks": 2, "worst_track_id": 1, "segments_s": 4.0, "face_size_px": 60.0, "log10_lr": 1.15}
+    rows = [
+        video_row("a.mp4", 0.9, **whole),
+        *(video_row(str(s), s) for s in (0.5, 0.1)),
+        video_row("d", None),
+    ]
+    point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)
+    page = open_page(
+        write(tmp_path, *rows, point=point, thumbnails={"a": JPEG}),
+        viewport={"width": width, "height": 800}, color_scheme=scheme,
+    )  # fmt: skip
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (max(ground[:3]) < 60) == (scheme == "dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(FAINT) == []
