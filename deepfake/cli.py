@@ -13,6 +13,7 @@ import yaml
 
 from deepfake import __version__
 from deepfake.config import JobConfig
+from deepfake.config.base import hide_secrets
 from deepfake.config.help import ASKS, format_help
 from deepfake.config.parse import Config, load_config
 from deepfake.errors import JobError, Stopped, UsageError
@@ -53,7 +54,8 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
         config = load_config(model, argv, Storage().read_text)
         require_lasting(config.output)
         if config.dry_run:
-            print(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False).rstrip())
+            dumped = yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+            print(hide_secrets(dumped).rstrip())
         with lock.keep_locks(program):
             outcome = job(config)
             summary = _make_summary(config, outcome, program, time.monotonic() - started)

@@ -270,6 +270,9 @@ class WatchJobConfig(JobConfig):
         "(rtsp, rtmp, udp, srt, http, ...)",
     )
     bundle: Bundles = Field(..., min_length=1, description="URI of the model bundle, or of several")
+    detector: DetectorConfig | None = Field(
+        None, description="default: the detector that the bundle was trained with"
+    )
     watch: WatchConfig = Field(default_factory=WatchConfig)
     scoring: WatchScoringConfig = Field(default_factory=WatchScoringConfig)
 

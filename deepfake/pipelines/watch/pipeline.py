@@ -54,7 +54,7 @@ def run(config: WatchJobConfig) -> Outcome:
     rule = choose_verdict_rule(bundle, ScoringConfig.model_validate(config.scoring.model_dump()))
     source = config.input if is_live(config.input) else make_absolute(config.input)
     folder = find_folder(config.output)
-    extraction = choose_extraction(bundle, storage)
+    extraction = choose_extraction(bundle, config.detector, storage)
     plan = {
         "watched": hide_secrets(source),
         "bundle": bundle.uri,
@@ -96,15 +96,15 @@ def find_folder(output: str) -> Path:
     if scheme != "file":
         raise UsageError(f"--output {output}: a video is written as it plays, to a local folder")
     folder = Path(path)
-    if (folder / LINES).exists():
+    if (folder / LINES).exists() and (folder / LINES).stat().st_size:
         raise UsageError(f"--output {output}: has the lines of an earlier source; name another folder")
     return folder
 
 
-def choose_extraction(bundle: Bundle, storage: Storage) -> ExtractConfig:
-    """Faces as the bundle was trained with; three of a frame at most where that took the largest."""
+def choose_extraction(bundle: Bundle, wanted: DetectorConfig | None, storage: Storage) -> ExtractConfig:
+    """Faces as the bundle was trained with, unless told; three of a frame where the largest is kept."""
     trained = bundle.info
-    detector = forget_absent_model(trained.detector or DetectorConfig(), storage)
+    detector = wanted or forget_absent_model(trained.detector or DetectorConfig(), storage)
     detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage, trained.detector)
     return ExtractConfig(SamplingConfig(), detector, trained.crop or CropConfig(), crops_kept=False)
 

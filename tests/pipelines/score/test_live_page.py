@@ -13,6 +13,7 @@ from deepfake.config import ReportConfig
 from deepfake.execution.output import Output
 from deepfake.io import tables
 from deepfake.io.storage import Storage
+from deepfake.io.uri import join
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import index_page
 from deepfake.pipelines.score.live_page import LivePage
@@ -21,7 +22,13 @@ from tests.pipelines.score.score_tables import video_row, video_table
 from tests.pipelines.score.test_index_page import JPEG
 
 
-def make_output(root: Path) -> Output:
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An output's folder, here and in a bucket."""
+    return str(tmp_path) if request.param == "local" else f"{request.getfixturevalue('s3_root')}/scores"
+
+
+def make_output(root: str | Path) -> Output:
     return Output(str(root), Storage(), "cd" * 32, FOLDERS)
 
 
@@ -43,8 +50,8 @@ def stage(output: Output, unit: str, *rows: dict[str, Any]) -> None:
     )
 
 
-def read_page(root: Path) -> tuple[str, dict[str, Any]]:
-    text = (root / "report.html").read_text()
+def read_page(root: str) -> tuple[str, dict[str, Any]]:
+    text = Storage().read_text(join(root, "report.html"))
     return text, json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
 
 
@@ -61,33 +68,33 @@ def list_rows(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def test_what_is_done_has_the_rows_and_faces_of_the_finished_page(tmp_path: Path) -> None:
-    output, point = make_output(tmp_path), VerdictRule("balanced", 0.5, 0.45, 0.55)
+def test_what_is_done_has_the_rows_and_faces_of_the_finished_page(root: str) -> None:
+    output, point = make_output(root), VerdictRule("balanced", 0.5, 0.45, 0.55)
     whole = {"tracks": 2, "worst_track_id": 1, "segments_s": 4.0, "face_size_px": 60.0}
     first = [video_row("a.mp4", 0.9, **whole), video_row("b.mp4", None)]
     second = [video_row("c.mp4", 0.95, **whole), video_row("d.mp4", 0.1, **whole)]
     live = LivePage(output, 7, ReportConfig(), {"Archive": "/archive"}, point, "/archive")
     live.write()
-    assert not (tmp_path / "report.html").exists()
+    assert not Storage().exists(join(root, "report.html"))
     stage(output, "1", *first)
     live.write()
-    text, one = read_page(tmp_path)
+    text, one = read_page(root)
     assert "has the 2 of 7 videos that were done" in text and one["name"] == ["a.mp4", "b.mp4"]
     stage(output, "2", *second)
     live.write()
-    _, both = read_page(tmp_path)
+    _, both = read_page(root)
     table = video_table(*first, *second)
     pictures = {row["video_id"]: JPEG for row in (*first, *second) if row["score"] is not None}
     index_page.write_index(
-        str(tmp_path), Storage(), table, index_page.sort_by_suspicion(table), pictures, point=point,
+        root, Storage(), table, index_page.sort_by_suspicion(table), pictures, point=point,
         facts={"Archive": "/archive"}, archive="/archive",
     )  # fmt: skip
-    text, finished = read_page(tmp_path)
+    text, finished = read_page(root)
     assert "still runs" not in text
     rows = list_rows(finished)
     assert list_rows(both) == rows
     assert list_rows(one) == {name: rows[name] for name in ("a.mp4", "b.mp4")}
-    assert len(list(tmp_path.glob("thumbnails/*"))) == 3
+    assert len(list(Storage().list_files(join(root, "thumbnails")))) == 3
 
 
 def test_a_page_that_cannot_be_written_stops_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

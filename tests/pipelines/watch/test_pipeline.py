@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfake.__main__ import run_job
 from deepfake.config import CropConfig, DetectorConfig, ScoreJobConfig, WatchJobConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.pipelines.score import pipeline as score_pipeline
@@ -155,18 +156,20 @@ def test_what_cannot_be_watched_is_said(clip: Path, bundle: str, tmp_path: Path)
         watch("gopher://127.0.0.1/a", bundle, tmp_path / "e")
     with pytest.raises(UsageError, match=r"to a local folder"):
         watch(clip, bundle, "s3://bucket/watched")  # type: ignore[arg-type]
-    (tmp_path / pipeline.LINES).touch()
+    (tmp_path / pipeline.LINES).write_text("{}\n")
     with pytest.raises(UsageError, match=r"has the lines of an earlier source"):
         watch(clip, bundle, tmp_path)
 
 
 def test_a_password_in_an_address_is_shown_nowhere(
-    bundle: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    bundle: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = f"udp://me:secret@127.0.0.1:{find_udp_port()}"
     with pytest.raises(JobError) as error:
         watch(address, bundle, tmp_path, watch={"patience_seconds": 0.5})
-    assert "secret" not in f"{error.value}{caplog.text}"
+    words = [address, "--bundle", bundle, "--output", str(tmp_path), "--dry-run"]
+    assert run_job("watch", "deepfake watch", words) == 0
+    assert "secret" not in f"{error.value}{caplog.text}{capsys.readouterr()}"
 
 
 def test_an_archive_leads_to_no_stream(bundle: str, tmp_path: Path) -> None:
