@@ -1,14 +1,15 @@
 """How well a detector tells fakes by makers, and of people, that it was not trained on.
 
-python -m tests.benchmarks.makers DATA OUT --yunet FILE [--weights FILE] [--backbone NAME] [--mesonet FOLDER]
-    [--recipes honest sbi mix] [--seeds 0 1 2] [--epochs 6] [--show]
+python -m tests.benchmarks.makers DATA OUT --yunet FILE [--weights FILE] [--backbone NAME] [--input-mode MODE]
+    [--mesonet FOLDER] [--recipes honest sbi mix linear norms] [--seeds 0 1 2] [--epochs 6] [--show]
 
 DATA holds clips and videos.csv: path, label, generator, pair_of, subject. Programs of one family are one
 maker; makers with fewer than five fakes are one group. For each of the four largest makers, each recipe and
 each seed a cell: that maker's fakes, all clips of the people on them and a third of the people who are in no
 fake are kept for testing; a fifth of the others chooses the epoch. Measured are that maker's fakes and all
 reals kept. What a cell gives is kept in OUT/cells, so that the same command goes on after a stop; --show
-prints the table of what is there. Intervals are over people.
+prints the table of what is there, and how much each detector's AUC is above that of the linear layer on the
+same backbone (recipe linear). Intervals are over people.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ FAMILIES = {"wav2lip": "Wav2Lip", "facefusion": "FaceFusion", "motion co-segment
 FEWEST, OTHERS, LARGEST = 5, "others", 4
 TEST_SHARE, VAL_SHARE = 3, 5  # one of so many people
 RESAMPLES = 2000
+BASELINE = "linear"
 MIX = ("--augment.fakes", "mix")
 Rows = list[dict[str, str]]
 
@@ -126,7 +128,9 @@ def train(recipe: str, crops: Path, output: Path, seed: int, options: argparse.N
     words = running.command(
         "train", "--config", ROOT / "configs/recipes" / f"{'honest' if recipe == 'mix' else recipe}.yaml",
         "--input", crops, "--output", output, "--training.seed", seed, "--training.epochs", options.epochs,
-        "--model.backbone", options.backbone, *(MIX if recipe == "mix" else ()),
+        "--model.backbone", options.backbone, "--model.input_mode", options.input_mode,
+        "--ray.start", "never",
+        *(MIX if recipe == "mix" else ()),
         *(("--model.weights", options.weights) if options.weights else ()),
     )  # fmt: skip
     began = time.monotonic()
@@ -199,14 +203,18 @@ def count_rows(uri: str, storage: Storage) -> list[int]:
 def format_table(cells: Sequence[Mapping[str, Any]], makers: Sequence[str]) -> str:
     """AUC of videos by maker left out and detector, the mean of the seeds; what is missing is empty."""
     lines = [
-        "| left out | detector | seeds | AUC, videos | by seed | pairs won |",
-        "|---|---|---|---|---|---|",
+        "| left out | detector | seeds | AUC, videos | by seed | pairs won | above linear |",
+        "|---|---|---|---|---|---|---|",
     ]
     for maker in makers:
         mine = [cell for cell in cells if cell["maker"] == maker]
-        for recipe in dict.fromkeys(cell["recipe"] for cell in mine):
-            of_recipe = [cell for cell in mine if cell["recipe"] == recipe]
-            lines.append(_format_row(maker, recipe, [cell["detectors"]["ours"] for cell in of_recipe]))
+        ours: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for cell in mine:
+            ours.setdefault((cell["backbone"], cell["recipe"]), []).append(cell["detectors"]["ours"])
+        for (backbone, recipe), runs in ours.items():
+            lines.append(_format_row(maker, f"{backbone}, {recipe}", runs))
+            if recipe != BASELINE and len(base := ours.get((backbone, BASELINE), [])) == len(runs):
+                lines[-1] += f" {format_difference(runs, base)} |"
         for name in [name for cell in mine[:1] for name in cell["detectors"] if name != "ours"]:
             lines.append(_format_row(maker, name, [mine[0]["detectors"][name]]))
         if not mine:
@@ -227,6 +235,18 @@ def _format_row(maker: str, name: str, runs: Sequence[Mapping[str, Any]]) -> str
     )
 
 
+def format_difference(runs: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]]) -> str:
+    """How much the mean AUC of runs is above that of others on the same videos, with its interval."""
+    labels, groups = runs[0]["labels"], runs[0]["groups"]
+    scores, others = (np.array([run["scores"] for run in some]) for some in (runs, base))
+    aucs = [
+        np.mean([metrics.measure_binary(labels, row)["auc"] for row in some]) for some in (scores, others)
+    ]
+    interval = metrics.bootstrap_auc_difference(labels, scores, others, groups, RESAMPLES)
+    low, high = interval or (float("nan"), float("nan"))
+    return f"{aucs[0] - aucs[1]:+.3f} ({low:+.2f} to {high:+.2f})"
+
+
 def main() -> None:
     """Do the cells that are not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -235,6 +255,7 @@ def main() -> None:
     parser.add_argument("--yunet", required=True)
     parser.add_argument("--weights")
     parser.add_argument("--backbone", default="efficientnetb0")
+    parser.add_argument("--input-mode", default="own")
     parser.add_argument("--mesonet")
     parser.add_argument("--recipes", nargs="+", default=["honest", "sbi", "mix"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -248,7 +269,7 @@ def main() -> None:
     for recipe in options.recipes if not options.show else ():
         for seed in options.seeds:
             for maker in makers:
-                name = f"{recipe}-{maker.split(' ')[0].strip('/')}-{seed}"
+                name = f"{options.backbone}-{recipe}-{maker.split(' ')[0].strip('/')}-{seed}"
                 if (kept / f"{name}.json").exists():
                     continue
                 crops = preprocess(options.data, options.output, options.yunet, clips)

@@ -25,7 +25,6 @@ from deepfake.config import (
     CropConfig,
     DetectorConfig,
     SamplingConfig,
-    TrainingConfig,
     TrainJobConfig,
     hash_config,
     hash_json,
@@ -56,6 +55,7 @@ from deepfake.training.callbacks import MakeCallbacks
 from deepfake.training.checkpoint import STATE_FILE
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
+from deepfake.training.data.features import can_keep_features
 from deepfake.training.history import write_history
 from deepfake.training.ray_train import Run, prepare_environment, run_workers
 from deepfake.training.schedule import plan_phases
@@ -140,7 +140,7 @@ def _train(
     task = TrainingTask(config, crops.files, rows["train"], rows["val"], videos, cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
     stages.end("planning")
-    with session.open_session(config.ray, estimate_core_seconds(plan, rows, settings), SMALL_SECONDS):
+    with session.open_session(config.ray, estimate_core_seconds(plan, rows, config), SMALL_SECONDS):
         stages.end("starting")
         if not session.workers_exist():
             if settings.workers > 1 or settings.use_gpu:
@@ -162,15 +162,18 @@ def _train(
     return make_outcome(info, plan | stages.found, config)
 
 
-def estimate_core_seconds(
-    plan: Mapping[str, Any], rows: Mapping[str, Rows], training: TrainingConfig
-) -> float:
+def estimate_core_seconds(plan: Mapping[str, Any], rows: Mapping[str, Rows], config: TrainJobConfig) -> float:
     """About how much work a training is; infinite for one of several workers or on GPUs."""
-    if training.workers > 1 or training.use_gpu:
+    if config.training.workers > 1 or config.training.use_gpu:
         return math.inf
-    shown = len(rows["val"]) / 3  # they are only scored
-    shown += plan["crops_per_epoch"]
-    return SECONDS_PER_CROP * training.epochs * shown
+    train, val, shown = len(rows["train"]), len(rows["val"]), plan["crops_per_epoch"]
+    crops = 0.0  # that are learnt from; one that goes forwards only is a third of it
+    for phase in plan_phases(config.training):
+        if can_keep_features(config, phase, train, shown):
+            crops += (train + val) / 3
+        else:
+            crops += phase.epochs * (shown + val / 3)
+    return SECONDS_PER_CROP * crops
 
 
 def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:

@@ -13,7 +13,7 @@ from deepfake.training.schedule import Phase
 _MOST_BYTES = 4e9  # in the memory of each worker
 
 
-def can_keep_features(config: TrainJobConfig, phase: Phase, crops: int, shown: int, width: int) -> bool:
+def can_keep_features(config: TrainJobConfig, phase: Phase, crops: int, shown: int, width: int = 1) -> bool:
     """Whether a phase that shows ``shown`` crops an epoch does less by computing features of all ``crops``.
 
     ``width``: of one crop's features. Crops that are augmented or blended differ in each epoch.

@@ -13,6 +13,7 @@ from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE
+from deepfake.progress import Progress
 from deepfake.training.data import loader
 from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_epoch, plan_validation
 from deepfake.training.data.features import FeatureStream, can_keep_features, compute_features
@@ -72,11 +73,19 @@ class TrainingData:
     def keep_features(self, extract: Callable[[np.ndarray], np.ndarray], width: int) -> float:
         """Stream features from here on, ``(width,)`` of each crop, by ``extract``; seconds it took."""
         started, found = time.monotonic(), {}
-        with keras_runtime.exact_float32():
-            for name, rows in (("train", self._task.train), ("val", self._task.val)):
-                plan = plan_validation(rows)
-                stream = self._stream(name, plan, self._cut_stretch(plan))
-                found[name] = compute_features(extract, width, stream, plan.rows, self._collective)
+        plans = {"train": plan_validation(self._task.train), "val": self.validation}
+        shares = {name: self._cut_stretch(plan) for name, plan in plans.items()}
+        batches = sum(len(share.sizes) for share in shares.values())
+        with keras_runtime.exact_float32(), Progress("batches of features", batches) as progress:
+
+            def extract_batch(crops: np.ndarray) -> np.ndarray:
+                if self._collective.rank == 0:
+                    progress.step()
+                return extract(crops)
+
+            for name, plan in plans.items():
+                stream = self._stream(name, plan, shares[name])
+                found[name] = compute_features(extract_batch, width, stream, plan.rows, self._collective)
         self._features, seconds = found, time.monotonic() - started
         if self._collective.rank == 0:
             log.info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,20 @@ import yaml
 
 from deepfake.config import AugmentConfig, ModelConfig, RayConfig, TrainingConfig, TrainJobConfig
 from deepfake.config.parse import load_config
-from deepfake.crops.dataset import Rows
+from deepfake.crops.dataset import Rows, open_crops
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import read_bundle_info
-from deepfake.pipelines.train.pipeline import describe_training, hash_run, require_no_copies, run
+from deepfake.pipelines.train.pipeline import (
+    SECONDS_PER_CROP,
+    describe_training,
+    estimate_core_seconds,
+    hash_run,
+    require_no_copies,
+    run,
+    select_checked_rows,
+)
 from tests import running
 from tests.running import ROOT
 
@@ -65,6 +74,23 @@ def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, t
     assert summary["val_real_crops"] == summary["val_fake_crops"] == 8
     assert summary["crops_per_epoch"] == 36 and summary["steps_per_epoch"] == 5
     assert not (tmp_path / "model").exists()
+
+
+def test_the_estimate_knows_which_crops_a_training_goes_through(small_crops: Path, tmp_path: Path) -> None:
+    def estimate(**training: Any) -> float:
+        config = job(small_crops, tmp_path, epochs=30, head_epochs=10, **training)
+        config = config.model_copy(update={"augment": AugmentConfig(enabled=augmented)})
+        crops = open_crops(str(small_crops), Storage())
+        rows = select_checked_rows(crops, config)
+        return estimate_core_seconds(describe_training(rows, config), rows, config)
+
+    augmented = True
+    whole, one = estimate(), SECONDS_PER_CROP
+    assert estimate(fine_tune="none") == pytest.approx(whole) == 30 * (36 + 16 / 3) * one
+    augmented = False
+    assert estimate() == pytest.approx(20 * (36 + 16 / 3) * one + (42 + 16) / 3 * one)
+    assert estimate(fine_tune="none") == pytest.approx((42 + 16) / 3 * one)
+    assert estimate(workers=2) == estimate(use_gpu=True) == math.inf
 
 
 def test_methods_with_too_few_crops_for_their_share_are_named(
