@@ -20,6 +20,7 @@ from deepfake.errors import JobError, Stopped, UsageError
 from deepfake.execution.ray_errors import unwrap
 from deepfake.execution.submission import require_lasting
 from deepfake.io import lock
+from deepfake.io.arrow import start_arrow
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.io.uri import join
@@ -47,6 +48,7 @@ def run(
 
 def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[str], program: str) -> int:
     started = time.monotonic()
+    start_arrow()
     try:
         if asked := set(argv) & set(ASKS):
             say(format_help(model, program, "--help-all" in asked))

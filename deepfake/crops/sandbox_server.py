@@ -16,12 +16,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Mapping
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
 import cv2
-import pyarrow as pa
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
 from deepfake.crops.extraction import ExtractConfig, extract
@@ -31,6 +29,7 @@ from deepfake.crops.tasks import TASKS, Task
 from deepfake.errors import JobError
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
+from deepfake.io.arrow import start_arrow
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.video.sample_clip import write_clip
@@ -40,15 +39,6 @@ FORKS = sys.platform == "linux"
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 
 
-class _NoPandas(MetaPathFinder):
-    """Arrow looks for pandas with its first array; it has no use for it, and half a second to lose."""
-
-    @classmethod
-    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
 def serve(tasks: Mapping[str, Task] = TASKS) -> None:
     """The server's life: settings in, then forks as they are asked for, until the socket closes."""
     control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
@@ -56,7 +46,7 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
     # From 3.12 on Python warns of any thread at a fork. The one here is jemalloc's, which prepares for it.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     channel = Channel(control)
-    sys.meta_path.insert(0, _NoPandas)
+    start_arrow()  # it reserves its address space with its first array: before that is bounded
     try:
         settings = json.loads(channel.receive())
         config = ExtractConfig(
@@ -69,7 +59,6 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
         storage = Storage(StorageConfig.model_validate(settings["storage"]))
         cv2.setNumThreads(0)
         detector = make_detector(config.detector, storage)
-        pa.array([None])  # Arrow reserves its address space with its first array: before that is bounded
     except OSError as error:  # such as a model that lies on other machines only
         channel.send(make_complaint(JobError(f"{CANNOT_START}: {error}")))
         return

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import ray
@@ -57,9 +57,12 @@ def open_session(
         signal.signal(signum, handler)
     quieten_ray()
     log.info("Ray on %g CPUs, %g GPUs", nodes.sum_resource("CPU"), nodes.sum_resource("GPU"))
+    cluster = joins_a_cluster(config)
     try:
-        nodes.begin_session(cluster=joins_a_cluster(config))
-        yield
+        nodes.begin_session(cluster=cluster)
+        resources = [node["Resources"] for node in ray.nodes()]
+        with nullcontext() if cluster else ray_compat.start_no_data_actors(resources):
+            yield
     finally:
         with suppress(Exception):  # a cluster that is gone
             nodes.end_session()
@@ -105,7 +108,7 @@ def _start(config: RayConfig) -> None:
         return
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with ray_compat.quiet_driver():
+            with ray_compat.quiet_driver(), ray_compat.start_no_idle_processes():
                 ray.init(
                     address="local",
                     num_cpus=config.num_cpus or count_cpus(),

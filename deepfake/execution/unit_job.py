@@ -38,9 +38,14 @@ Config = TypeVar("Config", PreprocessJobConfig, ScoreJobConfig)
 class Seconds:
     """How long the parts of a run took."""
 
-    starting: float = 0.0  # until workers have all that they need and the first unit begins
+    planning: float = 0.0  # listing the input, and what is left of it
+    starting: float = 0.0  # Ray, and until workers have all that they need and the first unit begins
     working: float = 0.0  # from there to the joined tables
     reporting: float = 0.0  # pages and pictures
+
+    def sum(self) -> float:
+        """Of all parts."""
+        return self.planning + self.starting + self.working + self.reporting
 
 
 class UnitJob(ABC, Generic[Config]):
@@ -65,9 +70,11 @@ class UnitJob(ABC, Generic[Config]):
         if config.dry_run:
             return Outcome({**self.describe_plan(listed), **self.left_out})
         core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
+        seconds = Seconds(planning=time.monotonic() - self.started)
+        opening = time.monotonic()
         with lock.hold(config.output, self.storage) as mine, session.open_session(config.ray, core_seconds):
+            seconds.starting = time.monotonic() - opening
             output.claim(self.describe())
-            seconds = Seconds()
             followed = self._work_through(listed, seconds, mine)
             reporting = time.monotonic()
             left, gone = self._count_left(listed)
@@ -85,11 +92,10 @@ class UnitJob(ABC, Generic[Config]):
             "no_longer_in_input": gone,
             "working_seconds": round(seconds.working, 2),
             **followed.compute_rates(seconds.working),
+            "planning_seconds": round(seconds.planning, 2),
             "starting_seconds": round(seconds.starting, 2),
             "report_seconds": round(seconds.reporting, 2),
-            "other_seconds": round(
-                time.monotonic() - self.started - seconds.starting - seconds.working - seconds.reporting, 2
-            ),
+            "other_seconds": round(time.monotonic() - self.started - seconds.sum(), 2),
             "done_by": "workers" if with_workers else "this process",
             "nodes_left_out": left_out,
         }
@@ -100,17 +106,18 @@ class UnitJob(ABC, Generic[Config]):
         work = self.choose_units(listed)
         preparing = time.monotonic()
         self.prepare()
-        seconds.starting = time.monotonic() - preparing
+        starting = time.monotonic() - preparing
         waiting = runner.list_waiting(work.units, self.output)
         with self.show_so_far(listed.num_rows):
             followed = self._make(waiting)
-        seconds.starting += followed.starting
+        starting += followed.starting
         mine.check()
         if work.nothing_new:
             self.output.discard_staged()
         else:
             runner.finish_output(self.cut_to_what_is_done(work), self.output, self.make_tables_of_copies)
-        seconds.working = time.monotonic() - began - seconds.starting
+        seconds.working = time.monotonic() - began - starting
+        seconds.starting += starting
         return followed
 
     def _count_left(self, listed: pa.Table) -> tuple[int, int]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pkgutil
 import re
+import sys
 import tomllib
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import ray
 from ray._private import worker
 
-from deepfake.execution import ray_compat
+from deepfake.execution import pools, ray_compat, runner
 from deepfake.execution.ray_compat import PRIVATE_NAMES, PrivateName
+from deepfake.model import keras_runtime
+from tests.processes import descendants
 from tests.running import ROOT
 
 
@@ -44,6 +51,53 @@ def test_ray_takes_the_private_options(ray_session: None) -> None:
     """Ray refuses options that it does not know when a task is made of them."""
     produce = ray.remote(lambda: (yield 7)).options(**ray_compat.make_streaming_options(2))
     assert [ray.get(one) for one in produce.remote()] == [7]
+
+
+def test_an_embedded_ray_has_no_process_that_does_nothing(ray_session: None) -> None:
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid())}
+    assert any(b"raylet" in line for line in lines.values())
+    for name in (b"dashboard.py", b"monitor.py --logs", b"ray::DashboardAgent", b"dashboard/agent.py"):
+        assert not [line for line in lines.values() if name in line]
+
+
+class Answer:
+    """A worker of Ray Data."""
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        return block.append_column("process", pa.array([os.getpid()] * block.num_rows))
+
+
+def test_ray_data_works_on_actors_and_starts_none_for_itself(ray_session: None) -> None:
+    blocks = [pa.table({"number": [number]}) for number in range(6)]
+    workers = pools.Workers(2, 2, "this test")
+    found = pa.concat_tables(runner.run_on_workers(blocks, Answer, {}, workers))
+    assert sorted(found["number"].to_pylist()) == list(range(6))
+    assert os.getpid() not in found["process"].to_pylist()
+    _, actors = ray_compat.list_jobs_and_actors()
+    assert {actor.class_name for actor in actors} <= {"MapWorker(MapBatches(Answer))"}
+
+
+def test_a_ray_that_is_started_next_has_all_of_its_processes() -> None:
+    originals = {name.path: _find(name) for name in PRIVATE_NAMES}
+    with ray_compat.start_no_idle_processes(), ray_compat.start_no_data_actors(nodes=[]):
+        changed = [name.path for name in PRIVATE_NAMES if originals[name.path] != _find(name)]
+    assert {"Node.start_monitor", "start_ray_process", "get_actor_locations"} <= set(changed)
+    assert all(originals[name.path] == _find(name) for name in PRIVATE_NAMES)
+
+
+def _find(name: PrivateName) -> object:
+    return pkgutil.resolve_name(f"{name.module}:{name.path}")
+
+
+def test_keras_is_imported_lean_by_rays_workers_as_well(ray_session: None) -> None:
+    """All but what Ray's own threads may import meanwhile, and with no garbage to look for in it."""
+
+    def start() -> tuple[set[str], int, bool]:
+        keras_runtime.start_keras()
+        return {"matplotlib", "sklearn"} & set(sys.modules), gc.get_freeze_count(), gc.isenabled()
+
+    unused, frozen, collects = ray.get(ray.remote(start).remote())
+    assert not unused and frozen > 100_000 and collects
 
 
 def test_harmless_lines_of_ray_stay_off_the_screen_and_no_others(

@@ -26,6 +26,7 @@ from tests.small_network import list_small_model_words
 
 TIMES = ("_seconds", "_per_second", "_per_hour")
 STAGES = {
+    "preprocess": ("planning", "starting", "working", "report", "other"),
     "evaluate": ("planning", "starting", "scoring", "measuring", "report"),
     "leakcheck": ("planning", "starting", "scanning", "comparing", "report"),
 }
@@ -58,6 +59,11 @@ def rows(output: Path, table: str) -> pd.DataFrame:
     return found[[name for name in found if not name.endswith(TIMES)]]
 
 
+def require_seconds_of_stages(output: Path, job: str) -> None:
+    told = json.loads((output / "_summary.json").read_text())
+    assert sum(told[f"{stage}_seconds"] for stage in STAGES[job]) <= told["wall_seconds"]
+
+
 def summary(output: Path) -> dict[str, object]:
     """Its last words, without those that tell of time and place."""
     found = json.loads((output / "_summary.json").read_text())
@@ -73,6 +79,7 @@ def test_both_ways_write_the_same_crops(ffpp_small: Path, tmp_path: Path) -> Non
         words = ("--input", ffpp_small, "--output", tmp_path / start, "--ray.start", start, *OPTIONS)
         said = running.run(running.command("preprocess", *words), tmp_path)
         assert ("is done in this process" in said) == (start == "never")
+        require_seconds_of_stages(tmp_path / start, "preprocess")
     for table in ("", "videos"):
         pd.testing.assert_frame_equal(rows(tmp_path / "never", table), rows(tmp_path / "always", table))
     assert summary(tmp_path / "never") == summary(tmp_path / "always")
@@ -117,8 +124,7 @@ def test_both_ways_evaluate_and_check_for_leaks_alike(ffpp_small: Path, tmp_path
             done = subprocess.run(command, env=running.environment(), capture_output=True, text=True)
             assert done.returncode == 0 or job == "leakcheck", done.stderr
             assert ("is done in this process" in done.stderr) == (start == "never")
-            told = json.loads((tmp_path / job / start / "_summary.json").read_text())
-            assert sum(told[f"{stage}_seconds"] for stage in STAGES[job]) <= told["wall_seconds"]
+            require_seconds_of_stages(tmp_path / job / start, job)
     found = [
         json.loads((tmp_path / f"evaluate/{start}/metrics.json").read_text()) for start in ("never", "always")
     ]
@@ -161,7 +167,9 @@ def test_both_ways_train_alike_and_each_goes_on_where_the_other_was_stopped(
     assert not (tmp_path / "both" / "_checkpoints").exists()
 
 
-def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path, tmp_path: Path) -> None:
+def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data_nor_pandas(
+    ffpp_small: Path, tmp_path: Path
+) -> None:
     """Nor what takes as long to import; TensorFlow exports the network once for each bundle."""
     (tmp_path / "archive").mkdir()
     clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
@@ -175,7 +183,7 @@ def test_scoring_a_clip_imports_neither_tensorflow_nor_ray_data(ffpp_small: Path
     lines = [line for line in said.splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert "deepfake.pipelines.score.stages" in imported
-    slow = {"tensorflow", "keras", "ray.data", "scipy.stats", "sklearn", "matplotlib"}
+    slow = {"tensorflow", "keras", "ray.data", "pandas.core", "scipy.stats", "sklearn", "matplotlib"}
     assert not imported & slow
     assert list((tmp_path / "second/video_pages").glob("*-heat.jpg"))
 

@@ -1,23 +1,60 @@
-"""Trainings as MLflow and Weights & Biases have them: real stores, written by real trainings."""
+"""What users attach to a training: Keras callbacks of their own, and trackers.
+
+MLflow and Weights & Biases are real stores, written by real trainings.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deepfake.config import RayConfig, TrackingConfig, TrainingConfig, TrainJobConfig
+from deepfake.config import TrackingConfig, TrainJobConfig
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, model_card
-from deepfake.pipelines.train import pipeline
 from deepfake.training.trackers import QUIET, require_trackers, select_metrics
+from tests import running
 from tests.small_network import make_small_model
 from tests.training.test_trainer import begin, build_small  # noqa: F401 - a fixture
+
+# A user's own script, with callbacks of its own, of a whole training of two workers.
+SCRIPT = """
+import sys
+from deepfake.config import ModelConfig, RayConfig, TrackingConfig, TrainingConfig, TrainJobConfig
+from deepfake.pipelines.train.pipeline import run
+
+crops, output, seen, backbone, weights, store = sys.argv[1:]
+
+def callbacks():
+    import json, os, keras
+
+    class WriteDownAndStop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            with open(f"{seen}/{os.getpid()}", "a") as file:
+                file.write(json.dumps({**logs, "epoch": epoch}) + "\\n")
+            self.model.stop_training = epoch == 1
+
+    return [WriteDownAndStop()]
+
+run(
+    TrainJobConfig(
+        input=crops,
+        output=output,
+        model=ModelConfig(backbone=backbone, weights=weights),
+        training=TrainingConfig(epochs=5, fine_tune="none", workers=2, global_batch=8),
+        tracking=TrackingConfig(mlflow=store, wandb=True),
+        ray=RayConfig(num_cpus=2, object_store_mb=256),
+    ),
+    callbacks,
+)
+"""
 
 BLOCK, WHOLE, LAST = 2**15, 1, 4  # bytes, and kinds of a record's part
 
@@ -60,20 +97,35 @@ def read_wandb(folder: Path) -> list[Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def training(small_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a training of two workers with own callbacks and both trackers has left everything."""
+    folder = tmp_path_factory.mktemp("attached")
+    script, seen = folder / "mine.py", folder / "seen"
+    script.write_text(SCRIPT)
+    seen.mkdir()
+    model = make_small_model()
+    words = [small_crops, folder / "model", seen, model.backbone, model.weights, folder / "mlflow"]
+    running.run([sys.executable, str(script), *map(str, words)], folder, {"PYTHONPATH": str(running.ROOT)})
+    return folder
+
+
 @pytest.mark.slow
-def test_two_workers_are_one_run_with_parameters_epochs_and_the_bundle(
-    small_crops: Path, tmp_path: Path
-) -> None:
-    output, store = tmp_path / "model", tmp_path / "mlflow"
-    config = TrainJobConfig(
-        input=str(small_crops),
-        output=str(output),
-        model=make_small_model(),
-        training=TrainingConfig(epochs=2, global_batch=8, workers=2),
-        tracking=TrackingConfig(mlflow=str(store), wandb=True),
-        ray=RayConfig(num_cpus=2),
+def test_own_callbacks_see_the_same_values_on_every_worker_and_can_stop(training: Path) -> None:
+    first, second = (
+        [json.loads(line) for line in path.read_text().splitlines()] for path in (training / "seen").iterdir()
     )
-    pipeline.run(config)
+    own = ("input_wait_seconds", "train_seconds", "val_seconds")  # each worker's
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys() and {"loss", "val_loss", "val_auc"} <= one.keys()
+        assert all(one[name] == other[name] for name in one.keys() - set(own))
+    assert [row["epoch"] for row in first] == [0, 1]
+    assert bundle.Bundle.load(str(training / "model")).info.training["epochs_run"] == 2
+
+
+@pytest.mark.slow
+def test_two_workers_are_one_run_with_parameters_epochs_and_the_bundle(training: Path) -> None:
+    output, store = training / "model", training / "mlflow"
     history = tables.read_table(Storage(), str(output / "history.parquet"), "history").to_pylist()
     [(client, run)] = list_runs(store)
     assert run.info.status == "FINISHED" and run.info.run_name == "model"

@@ -1,0 +1,71 @@
+"""What a job that has Ray's workers costs beside its work, here and in another checkout; asserts nothing.
+
+python -m tests.benchmarks.starting [--against CHECKOUT] [--rounds 7]
+
+One clip is preprocessed by a worker, ``--ray.start always``, and in the job's own process, ``never``; what
+the first takes more is its fixed cost. Checkouts take turns, so that both have the same machine. Seconds of
+processors are those of all processes, also of those that outlive the job (perf stat).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.clips import write_clip
+from tests.running import ROOT, environment
+
+WAYS = ("always", "never")
+
+
+def run(checkout: Path, start: str, archive: Path, output: Path) -> tuple[float, float]:
+    """Seconds by the clock and of processors that a whole job takes."""
+    job = [
+        sys.executable, str(checkout / "jobs/preprocess.py"), "--input", str(archive),
+        "--output", str(output), "--detector.name", "haar", "--ray.start", start,
+    ]  # fmt: skip
+    began = time.monotonic()
+    done = subprocess.run(
+        ["perf", "stat", "-x,", "-e", "task-clock", *job],
+        env=environment({"PYTHONPATH": str(checkout)}), cwd=checkout,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    clock = time.monotonic() - began
+    (line,) = [line for line in done.stderr.splitlines() if ",task-clock" in line]
+    return clock, float(line.split(",")[0]) / 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--against", type=Path, help="another checkout of this project")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    checkouts = [ROOT, *([options.against.resolve()] if options.against else [])]
+    taken: dict[tuple[Path, str], list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "archive")
+        archive.mkdir()
+        write_clip(archive / "clip.mp4", frames=300)
+        for number in range(options.rounds):
+            for checkout in checkouts[:: 1 if number % 2 else -1]:
+                for way in WAYS:
+                    output = Path(folder, f"{number}-{checkouts.index(checkout)}-{way}")
+                    taken.setdefault((checkout, way), []).append(run(checkout, way, archive, output))
+    for unit, which in (("seconds by the clock", 0), ("seconds of processors", 1)):
+        for checkout in checkouts:
+            always, never = ([one[which] for one in taken[checkout, way]] for way in WAYS)
+            fixed = statistics.median(a - b for a, b in zip(always, never, strict=True))
+            words = [
+                f"{way} {statistics.median(found):.2f}"
+                for way, found in zip(WAYS, (always, never), strict=True)
+            ]
+            print(f"{checkout}: {unit}: {', '.join(words)}, fixed cost {fixed:.2f} (medians)")
+
+
+if __name__ == "__main__":
+    main()
