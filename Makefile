@@ -11,12 +11,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 # uv installs in seconds what takes pip minutes. It asks the index that pip is configured for. Where it
-# cannot be had, or cannot reach the index, pip does the same from the same lock.
+# cannot be had, or cannot reach the index, pip does the same from the same lock, which is complete: --no-deps,
+# for it does not know what [tool.uv] leaves out.
 UV_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"
 BYTECODE := --compile-bytecode
 install_lock = echo "Installing $(1) into $(VENV)"; \
 	{ [ -x $(BIN)/uv ] && $(UV_INDEX) $(BIN)/uv pip install $(BYTECODE) --python $(BIN)/python --require-hashes -r $(1); } \
-	|| $(BIN)/python -m pip install --progress-bar off --require-hashes -r $(1)
+	|| $(BIN)/python -m pip install --progress-bar off --no-deps --require-hashes -r $(1)
 
 # Much of the suite's time is spent waiting for Ray and TensorFlow to start; several processes fill the gaps.
 # Each takes the next file when it is done with one, in the order of tests/conftest.py: long ones first.
@@ -100,7 +101,7 @@ lock: $(VENV)/.installed ## Resolve the dependencies again and write the lock fi
 	$(COMPILE) $(ARGS) pyproject.toml --extra cpu --extra dev -o requirements-dev.lock
 	$(COMPILE) pyproject.toml --extra cpu --extra s3 --extra aws --extra demo -c requirements-dev.lock -o requirements.lock
 	$(subst --universal,--python-platform x86_64-manylinux_2_28 --python-version 3.12,$(COMPILE)) pyproject.toml \
-		--extra gpu --extra s3 --extra aws -c requirements-dev.lock -o requirements-gpu.lock
+		--extra gpu --extra hub --extra s3 --extra aws -c requirements-dev.lock -o requirements-gpu.lock
 	echo zensical | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-docs.lock
 	printf '%s\n' $(TOOLS) | $(COMPILE) - --python-version 3.11 -c requirements-dev.lock -o requirements-tools.lock
 

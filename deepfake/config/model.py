@@ -1,27 +1,34 @@
 """The network."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from deepfake.config.base import Fraction, Section
 
+KERAS_BACKBONES = (
+    "efficientnetb0", "efficientnetb4", "efficientnetv2b0", "mobilenet025", "mobilenet", "mobilenetv2",
+    "mobilenetv3small", "mobilenetv3large", "resnet50", "resnet50v2", "densenet121", "vgg16",
+)  # fmt: skip
+HUB_FAMILIES = ("clip", "dinov2", "dinov3", "siglip", "siglip2", "vit")
+_HUB_BACKBONE = re.compile(rf"kerashub:(?:{'|'.join(HUB_FAMILIES)})_\w+", re.ASCII)
+
 
 class ModelConfig(Section):
-    """A convolutional network of keras.applications and its head."""
+    """A backbone of keras.applications or KerasHub, and its head."""
 
-    backbone: Literal[
-        "efficientnetb0", "efficientnetb4", "efficientnetv2b0", "mobilenet025", "mobilenet", "mobilenetv2",
-        "mobilenetv3small", "mobilenetv3large", "resnet50", "resnet50v2", "densenet121", "vgg16",
-    ] = Field(
+    backbone: str = Field(
         "efficientnetb0",
-        description="the network before the head, as keras.applications names it; mobilenet025 is MobileNet "
-        "with a quarter of the channels",
-    )  # fmt: skip
+        description=f"the network before the head: {', '.join(KERAS_BACKBONES)} of keras.applications "
+        "(mobilenet025 is MobileNet with a quarter of the channels); with the extra deepfake[hub] also "
+        "kerashub:PRESET, such as kerashub:clip_vit_large_patch14, of KerasHub's families "
+        f"{', '.join(HUB_FAMILIES)}",
+    )
     weights: str = Field(
         "imagenet",
-        description="where training starts: imagenet (or pretrained), none, the backbone's .weights.h5 file "
-        "(no top), or the folder of a bundle, whose head is taken, too",
+        description="where training starts: pretrained (or imagenet), none, the backbone's .weights.h5 file "
+        "(no top), the folder of a preset of KerasHub, or that of a bundle, whose head is taken, too",
     )
     input_mode: Literal["own", "tf", "torch", "caffe"] = Field(
         "own",
@@ -43,6 +50,14 @@ class ModelConfig(Section):
         description="stochastic depth of the last block of an EfficientNet, which others have none of; off "
         "where the backbone is frozen",
     )
+
+    @field_validator("backbone")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in KERAS_BACKBONES and not _HUB_BACKBONE.fullmatch(value):
+            hub = ", ".join(f"kerashub:{family}_..." for family in HUB_FAMILIES)
+            raise ValueError(f"expected one of {', '.join(KERAS_BACKBONES)}, {hub}")
+        return value
 
     @field_validator("weights")
     @classmethod

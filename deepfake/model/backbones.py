@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from deepfake.config import ModelConfig
 from deepfake.errors import UsageError
+from deepfake.model.hub import is_hub, require_hub
 
 Mode = Literal["inside", "tf", "torch", "caffe"]
 SCALE_LAYER = "input_scale"
@@ -90,7 +91,14 @@ def scale_input(keras: Any, crop: Any, config: ModelConfig) -> Any:
 
 
 def check_backbone(config: ModelConfig, fine_tune_blocks: int) -> None:
-    """Raise ``UsageError`` where another key's value does not fit the backbone."""
+    """Raise ``UsageError`` where another key's value does not fit the backbone, or it is not installed."""
+    if is_hub(config.backbone):
+        if config.input_mode != "own":
+            raise UsageError(
+                f"model.input_mode {config.input_mode}: {config.backbone} says itself; leave it out"
+            )
+        require_hub(f"model.backbone {config.backbone}")
+        return
     backbone = BACKBONES[config.backbone]
     if fine_tune_blocks > backbone.count_blocks():
         raise UsageError(

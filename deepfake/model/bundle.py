@@ -26,6 +26,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
+from deepfake.model.hub import is_hub
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
 from deepfake.model.network_file import check_network_file
 from deepfake.model.openvino_graph import OpenVinoScorer
@@ -96,6 +97,15 @@ class BundleInfo(BaseModel):
     adopted: dict[str, Any] | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def backbone(self) -> str:
+        """The network before the head, as ``model.backbone`` names it; earlier versions knew only one."""
+        config = self.training.get("config")
+        model = config.get("model") if isinstance(config, Mapping) else None
+        return (
+            str(model.get("backbone", "efficientnetb0")) if isinstance(model, Mapping) else "efficientnetb0"
+        )
 
     def look_up_decisions(self, aggregation: str) -> Decisions:
         """What validation chose for videos whose score is aggregated so; nothing where it chose none."""
@@ -182,8 +192,8 @@ class Bundle:
 
     @property
     def has_heat_maps(self) -> bool:
-        """Whether it can be told where in a crop the network looks: not of one that was made elsewhere."""
-        return self.info.adopted is None
+        """Whether it can be told where in a crop the network looks: not where it has tokens or is foreign."""
+        return self.info.adopted is None and not is_hub(self.info.backbone)
 
     def find_operating_point(self, name: str, aggregation: str = "mean") -> OperatingPoint:
         """A threshold by its name, such as ``fpr_0.01``; raises ``UsageError`` that lists what there is."""
@@ -206,7 +216,12 @@ class Bundle:
             )
         made_by = self.info.versions.get("keras", "")
         network = load_keras_network(
-            self.network_file, where, self._megabytes, "use a bundle of jobs/train.py", made_by
+            self.network_file,
+            where,
+            self._megabytes,
+            "use a bundle of jobs/train.py",
+            made_by,
+            is_hub(self.info.backbone),
         )
         check_contract(network, where)
         return network
@@ -245,11 +260,14 @@ class Bundle:
         )
 
 
-def load_keras_network(data: bytes, where: str, megabytes: int, remedy: str, made_by: str = "") -> Any:
+def load_keras_network(
+    data: bytes, where: str, megabytes: int, remedy: str, made_by: str = "", with_hub: bool = False
+) -> Any:
     """The ``keras.Model`` of a ``.keras`` file's content, in safe mode: nothing in the file can run code.
 
     Raises ``UsageError`` with the ``remedy`` where it is none, carries code or has more than ``megabytes``
-    (MiB) unpacked. ``made_by``: the version of Keras that saved it, where that is known.
+    (MiB) unpacked. ``made_by``: the version of Keras that saved it, where that is known. ``with_hub``:
+    whether a backbone of KerasHub may be in it.
     """
     keras = keras_runtime.start_keras()
     keras_runtime.require_float32()  # a score is the same on every kind of machine
@@ -257,7 +275,7 @@ def load_keras_network(data: bytes, where: str, megabytes: int, remedy: str, mad
         path = folder / MODEL_FILE
         path.write_bytes(data)
         try:
-            check_network_file(data, where, megabytes)
+            check_network_file(data, where, megabytes, with_hub)
             return keras.models.load_model(path, compile=False, safe_mode=True)
         except UsageError:
             raise

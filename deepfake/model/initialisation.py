@@ -5,7 +5,9 @@ from typing import Any
 from deepfake.config import FaultsConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
-from deepfake.model.bundle import Bundle, BundleInfo, read_bundle_info
+from deepfake.io.uri import join
+from deepfake.model import hub
+from deepfake.model.bundle import BUNDLE_FILE, Bundle, BundleInfo, read_bundle_info
 from deepfake.model.network import NO_FILE, WEIGHTS_SUFFIX, build_network
 
 
@@ -14,7 +16,7 @@ def read_starting_bundle(config: ModelConfig, storage: Storage) -> BundleInfo | 
 
     Raises ``UsageError`` where it is none, or is of another network than the other keys say.
     """
-    if config.weights in NO_FILE or config.weights.endswith(WEIGHTS_SUFFIX):
+    if not _names_bundle(config, storage):
         return None
     try:
         info = read_bundle_info(config.weights, storage)
@@ -35,14 +37,20 @@ def read_starting_bundle(config: ModelConfig, storage: Storage) -> BundleInfo | 
     return info
 
 
+def _names_bundle(config: ModelConfig, storage: Storage) -> bool:
+    """Whether ``model.weights`` is a bundle, or meant to be one: a folder, and no preset of KerasHub."""
+    if config.weights in NO_FILE or config.weights.endswith(WEIGHTS_SUFFIX):
+        return False
+    return not hub.is_hub(config.backbone) or storage.exists(join(config.weights, BUNDLE_FILE))
+
+
 def build_starting_network(config: ModelConfig, storage: Storage, faults: FaultsConfig | None = None) -> Any:
     """A new network as ``build_network`` makes it, with the weights that ``model.weights`` names."""
-    if config.weights in NO_FILE or config.weights.endswith(WEIGHTS_SUFFIX):
+    if not _names_bundle(config, storage):
         return build_network(config, storage, faults)
-    network = build_network(config.model_copy(update={"weights": "none"}), storage, faults)
-    trained = {
-        layer.name: layer.get_weights() for layer in Bundle.load(config.weights, storage).network.layers
-    }
+    start = Bundle.load(config.weights, storage).network
+    network = build_network(config.model_copy(update={"weights": "none"}), storage, faults, like=start)
+    trained = {layer.name: layer.get_weights() for layer in start.layers}
     for layer in network.layers:
         arrays, needed = trained.get(layer.name, []), [tuple(weight.shape) for weight in layer.weights]
         if [array.shape for array in arrays] != needed:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deepfake.model.bundle import BundleInfo
+from deepfake.model.network import INPUT_SIZE
 from deepfake.model.thresholds import POINT_NAMES
 from deepfake.model.verdicts import explain_unproven
 from deepfake.report import html
@@ -69,9 +70,11 @@ fewer than 40 identities of a class. That flatters these numbers."""
 
 
 def _describe_bundle(info: BundleInfo) -> str:
-    model = info.training.get("config", {}).get("model", {})  # earlier versions knew one backbone
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
-    network = f"`{model.get('backbone', 'efficientnetb0')}` of keras.applications with a small head"
+    of_hub = info.training.get("backbone") or {}
+    network = f"`{info.backbone}` of {'KerasHub' if of_hub else 'keras.applications'} with a small head"
+    size = of_hub.get("side", INPUT_SIZE)
+    resized = "" if size == INPUT_SIZE else f"; resized once, inside the network, to {size} x {size}"
     if info.adopted is not None:
         network = f"made elsewhere: `{_plain(info.adopted['file'])}`, sha256 `{info.adopted['sha256']}`"
     rows = [
@@ -81,12 +84,20 @@ def _describe_bundle(info: BundleInfo) -> str:
             if info.training.get("started_from")
             else []
         ),
-        ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised"),
+        ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised" + resized),
+        *([("licence", _describe_licence(of_hub))] if of_hub else []),
         ("bundle", f"`{info.sha256}`"),
         ("weights", f"`{info.model_sha256}`"),
         ("made with", _plain(versions) or "unknown"),
     ]
     return _format_table(("", ""), rows)
+
+
+def _describe_licence(of_hub: Mapping[str, Any]) -> str:
+    text = (
+        f"of the backbone's weights, where they began with its makers': {_plain(of_hub.get('licence', ''))}"
+    )
+    return f"{text} ({_plain(of_hub.get('terms', ''))}). It goes for this bundle, which holds them, too"
 
 
 def _describe_data(info: BundleInfo) -> str:

@@ -18,7 +18,7 @@ from deepfake.config import FaultsConfig, ModelConfig
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
-from deepfake.model import keras_runtime
+from deepfake.model import hub, hub_preset, keras_runtime
 from deepfake.model.backbones import BACKBONES, scale_input
 
 INPUT_SIZE = 224
@@ -28,7 +28,7 @@ SCORE_LAYER = HEAD_PREFIX + "score"  # the last layer
 FAULT_PREFIX = "fault_"
 POOL_LAYER = HEAD_PREFIX + "pool"  # takes the backbone's output, where heat maps look; gives one row a crop
 WEIGHTS_SUFFIX = ".weights.h5"
-NO_FILE = ("imagenet", "none")  # what model.weights may be besides a file or a bundle
+NO_FILE = ("imagenet", "none")  # what model.weights may be besides a file, a preset's folder or a bundle
 _NAME = "deepfake_"  # and the backbone's
 # Of the head's norms. Features move while the backbone learns, and Keras' own 0.99 remembers those of some
 # 200 batches ago: on a set of 5,000 crops validation's AUC was 0.43 after two such epochs, and 0.92 by the
@@ -37,14 +37,18 @@ _NORM_MOMENTUM = 0.9
 
 
 def build_network(
-    config: ModelConfig, storage: Storage | None = None, faults: FaultsConfig | None = None
+    config: ModelConfig,
+    storage: Storage | None = None,
+    faults: FaultsConfig | None = None,
+    like: Any | None = None,
 ) -> Any:
     """A new ``keras.Model``: crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
 
     The score is 1 for fake. The graph is flat and made of standard layers only, so the saved file opens with
-    plain ``keras.models.load_model``. ``faults`` are built in, so that the saved network has them as well: it
-    takes the same uint8 RGB crops, and spoils them itself. Raises ``UsageError`` where the backbone's weights
-    cannot be had.
+    plain ``keras.models.load_model``; a backbone of KerasHub is one layer of it. ``faults`` are built in, so
+    that the saved network has them as well: it takes the same uint8 RGB crops, and spoils them itself.
+    ``like``: a network whose backbone of KerasHub is made again, without its weights, in place of a preset's.
+    Raises ``UsageError`` where the backbone's weights cannot be had.
     """
     keras = keras_runtime.start_keras()
     layers = keras.layers
@@ -54,17 +58,34 @@ def build_network(
         image = keras.ops.flip(image, axis=-1)
     if faults.divide_by_255:
         image = layers.Rescaling(1 / 255, name=FAULT_PREFIX + "divide_by_255")(image)
-    backbone = _make_backbone(keras, scale_input(keras, image, config), config, storage or Storage())
-    x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
+    if hub.is_hub(config.backbone):
+        x = _embed_by_hub(keras, image, config, storage or Storage(), like)
+    else:
+        backbone = _make_backbone(keras, scale_input(keras, image, config), config, storage or Storage())
+        x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = _add_hidden_layers(keras, x, config)
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
     score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE_LAYER)(x)
-    network = keras.Model(crop, score, name=_NAME + config.backbone)
+    network = keras.Model(crop, score, name=_NAME + config.backbone.replace(":", "_"))
+    if hub.is_hub(config.backbone):
+        return network
     drop_connect = BACKBONES[config.backbone].drop_connect
     for layer in list_backbone_layers(network):
         if isinstance(layer, layers.Dropout):  # stochastic depth: the rate grows with the block's depth
             layer.rate *= config.drop_connect / drop_connect
     return network
+
+
+def _embed_by_hub(keras: Any, image: Any, config: ModelConfig, storage: Storage, like: Any | None) -> Any:
+    """Features ``(n, features)`` of a backbone of KerasHub: of its class token, or pooled by itself."""
+    if like is not None:
+        preset = hub_preset.copy_preset(like)
+    else:
+        preset = hub_preset.load_preset(config, storage, INPUT_SIZE)
+    is_pooled = hub.find_family(config.backbone).is_pooled
+    features = hub_preset.embed_crops(keras, image, preset, is_pooled, HEAD_PREFIX)
+    # not Flatten: how many features there are is known to whatever comes after
+    return keras.layers.Reshape((features.shape[-1],), name=POOL_LAYER)(features)
 
 
 def _add_hidden_layers(keras: Any, x: Any, config: ModelConfig) -> Any:
@@ -97,6 +118,9 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     ``freeze_batch_norm`` does the former for a backbone that otherwise learns. Raises ``UsageError`` where
     norms are to learn and the backbone has none.
     """
+    if (of_hub := hub.find_backbone(network)) is not None:
+        hub.choose_trainable_weights(of_hub, part, blocks)
+        return
     keras = keras_runtime.start_keras()
     backbone = list_backbone_layers(network)
     top: set[str] = set()
@@ -178,6 +202,8 @@ def rebuild_network(
             continue
         ours = copy.get_layer(layer.name)
         ours.set_weights(layer.get_weights())
+        for mine, theirs in zip(ours.weights, layer.weights, strict=True):
+            mine.trainable = theirs.trainable
         if isinstance(ours, keras.layers.Normalization):
             ours.finalize_state()  # it computes with constants made of its weights
     return copy
@@ -229,6 +255,9 @@ def check_contract(network: Any, where: str) -> None:
 def check_weights(config: ModelConfig, storage: Storage) -> None:
     """Raise ``UsageError`` early where ``model.weights`` cannot be had; ImageNet's go into Keras' cache."""
     weights = config.weights
+    if hub.is_hub(config.backbone):
+        hub_preset.load_preset(config, storage, INPUT_SIZE)
+        return
     if weights == "none":
         return
     if weights == "imagenet":

@@ -9,10 +9,11 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from deepfake.errors import UsageError
-from deepfake.model import keras_runtime
+from deepfake.model import hub, keras_runtime
 
 _WAITING = "uninitialized_variables"  # Keras' name for them
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -21,13 +22,17 @@ MOST_LAYERS = 20_000
 LARGEST_OUTPUT = 2**26  # numbers that a layer may make of one crop; of EfficientNetB4 1.8 million
 
 
-def check_network_file(data: bytes, where: str, megabytes: int) -> None:
-    """Raise ``UsageError`` where a ``.keras`` file is too large unpacked, or any error where it is none."""
+def check_network_file(data: bytes, where: str, megabytes: int, with_hub: bool = False) -> None:
+    """Raise ``UsageError`` where a ``.keras`` file is too large unpacked, or any error where it is none.
+
+    ``with_hub``: whether a backbone of KerasHub may be in it.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         check_sizes(archive, where, megabytes)
         config = json.loads(archive.read(CONFIG))
         weights = archive.read(WEIGHTS)
     check_weight_shapes(weights, where, megabytes)
+    hub.check_classes(config, where, with_hub)
     _check_network(config, where, megabytes)
 
 
@@ -45,7 +50,7 @@ def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:
             raise UsageError(f"{where}: {CONFIG} has {member.file_size} bytes; use a bundle of jobs/train.py")
 
 
-def check_weight_shapes(data: bytes, where: str, megabytes: int) -> None:
+def check_weight_shapes(data: bytes | Path, where: str, megabytes: int) -> None:
     """By the shapes that the HDF5 file names: what it holds may be packed, or be in other files."""
     import h5py
 
@@ -68,7 +73,7 @@ def check_weight_shapes(data: bytes, where: str, megabytes: int) -> None:
                 if total > megabytes * 2**20:
                     raise _too_large(where, f"more than {total / 2**20:.0f} MiB of weights", megabytes)
 
-    with h5py.File(io.BytesIO(data), "r") as file:
+    with h5py.File(data if isinstance(data, Path) else io.BytesIO(data), "r") as file:
         visit(file, 0)
 
 
@@ -99,8 +104,9 @@ def _check_network(config: Any, where: str, megabytes: int) -> None:
 
 def _list_layers(network: Any) -> Iterator[Any]:
     """The layers of a network; of a network among them its own."""
+    keras = keras_runtime.start_keras()
     for layer in network.layers:
-        if hasattr(layer, "layers"):
+        if isinstance(layer, keras.Model):
             yield from _list_layers(layer)
         else:
             yield layer

@@ -25,6 +25,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import bundle, inference, keras_runtime
+from deepfake.model.hub import describe_backbone
 from deepfake.model.initialisation import build_starting_network
 from deepfake.model.network import POOL_LAYER, copy_for_inference
 from deepfake.progress import Progress
@@ -377,6 +378,7 @@ class Trainer:
             result["tracked"] = self.state.tracked
             self.storage.write_bytes(join(output, bundle.MODEL_FILE), content)
             result["model_sha256"] = digest
+            result["backbone"] = describe_backbone(network, self.task.config.model.backbone)
             result["runtimes"] = inference.export_beside(made, self.storage)
             result["val_scores"] = scores.tolist()
         return result

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 
 from deepfake.config import ModelConfig
+from deepfake.config.model import KERAS_BACKBONES
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime, openvino_graph
@@ -28,7 +29,7 @@ from deepfake.model.network import (
 from tests.running import ROOT
 from tests.small_bundle import save_bundle
 
-NAMES = get_args(ModelConfig.model_fields["backbone"].annotation)
+NAMES = KERAS_BACKBONES
 
 
 @pytest.fixture(scope="module")

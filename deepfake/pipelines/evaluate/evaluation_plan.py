@@ -131,7 +131,8 @@ def _load_data_set(
     if config.evaluation.heat_maps and bundle is not None and bundle.members:
         raise UsageError("--evaluation.heat_maps are those of one network; give one --bundle")
     if config.evaluation.heat_maps and bundle is not None and not bundle.has_heat_maps:
-        raise UsageError(f"{bundle.uri}: --evaluation.heat_maps: a network that was made elsewhere has none")
+        kind = "that was made elsewhere" if bundle.info.adopted else f"of tokens ({bundle.info.backbone})"
+        raise UsageError(f"{bundle.uri}: --evaluation.heat_maps: a network {kind} has none")
     if loaded.kind == "face_scores":
         _require_one_bundle(selected, bundle)
         if config.evaluation.heat_maps and uri == config.input:

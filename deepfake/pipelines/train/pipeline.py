@@ -370,6 +370,7 @@ def finish_bundle(
             "config_sha256": config_hash,
             "config": _dump_sections(config),
             "faults": config.faults.list_names(),
+            "backbone": result.get("backbone"),
             "epochs_run": len(history),
             "best_epoch": result["best_epoch"],
             "crops": {key: value for key, value in plan.items() if "_crops" in key or "_methods" in key},
