@@ -1,7 +1,8 @@
 """A bundle's network in the formats that services and phones run, and how each is run here to be compared.
 
-Written by Keras' own export, but for OpenVINO's. Each takes crops ``(n, 224, 224, 3) uint8 RGB``, gives
-scores.
+Written by Keras' own export where that can be run: its ONNX makes inputs, which nobody feeds, of a network's
+constants, such as EfficientNet's first layer has. Each takes crops ``(n, 224, 224, 3) uint8 RGB`` and
+gives scores.
 """
 
 import importlib.util
@@ -16,7 +17,6 @@ import numpy as np
 from deepfake.errors import UsageError
 from deepfake.model import openvino_graph
 from deepfake.model.bundle import Bundle
-from deepfake.model.network import INPUT_SIZE
 
 Run = Callable[[np.ndarray], np.ndarray]  # crops (n, 224, 224, 3) uint8 to scores (n,)
 
@@ -62,15 +62,15 @@ def _run_saved_model(path: Path) -> Run:
 class Format:
     """One format."""
 
-    keras_name: str  # of Keras' own export
+    keras_name: str  # of Keras' own export; "" where it is not used
     file: str  # or folder, in the output
     start: Callable[[Path], Run]
     modules: tuple[str, ...] = ()  # what writes and runs it, beside TensorFlow
 
 
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format("onnx", "model.onnx", _run_onnx, ("onnx", "tf2onnx", "onnxruntime")),
-    "openvino": Format("openvino", "model.xml", _run_openvino, ("openvino",)),
+    "onnx": Format("", "model.onnx", _run_onnx, ("onnx", "tf2onnx", "onnxruntime")),
+    "openvino": Format("", "model.xml", _run_openvino, ("openvino",)),
     "litert": Format("litert", "model.tflite", _run_litert),
     "saved_model": Format("tf_saved_model", "saved_model", _run_saved_model),
 }
@@ -89,6 +89,21 @@ def export_network(bundle: Bundle, name: str, folder: Path) -> Path:
     if name == "openvino":
         openvino_graph.save(openvino_graph.convert(bundle.make_concrete_function(None)), path)
         return path
-    bundle.network(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))  # ONNX takes one that has been called
+    if name == "onnx":
+        _write_onnx(bundle, path)
+        return path
     bundle.network.export(str(path), format=FORMATS[name].keras_name, verbose=False)
     return path
+
+
+def _write_onnx(bundle: Bundle, path: Path) -> None:
+    import tf2onnx
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(bundle.make_concrete_function(None))
+    names = {"input_names": frozen.inputs, "output_names": frozen.outputs}
+    tf2onnx.convert.from_graph_def(
+        frozen.graph.as_graph_def(),
+        output_path=str(path),
+        **{key: [tensor.name for tensor in tensors] for key, tensors in names.items()},
+    )

@@ -16,11 +16,12 @@ import pytest
 from deepfake.config import ExportJobConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.io.storage import Storage
-from deepfake.model import inference
+from deepfake.model import inference, keras_runtime
 from deepfake.model.bundle import Bundle
+from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, POOL_LAYER, SCORE_LAYER
 from deepfake.pipelines.export import pipeline
 from tests.running import ROOT
-from tests.small_bundle import save_untrained
+from tests.small_bundle import save_bundle, save_untrained
 
 HEADINGS = {"onnx": "ONNX", "openvino": "OpenVINO", "litert": "LiteRT", "saved_model": "SavedModel"}
 
@@ -63,6 +64,21 @@ def test_an_export_gives_the_bundles_scores_in_the_pages_example_too(
         [sys.executable, "-c", read_example(name)], cwd=folder, capture_output=True, text=True, check=True
     )
     assert float(ran.stdout) == pytest.approx(Bundle.load(bundle).score(crop[None])[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", HEADINGS)
+def test_constants_of_a_network_are_no_inputs_of_its_export(name: str, tmp_path: Path) -> None:
+    """The default backbone begins with such a layer."""
+    if name == "onnx":
+        pytest.importorskip("onnxruntime")
+    keras = keras_runtime.start_keras(seed=1)
+    crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
+    x = keras.layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[60.0, 50.0, 70.0])(crop)
+    x = keras.layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
+    network = keras.Model(crop, keras.layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
+    save_bundle(str(tmp_path / "bundle"), Storage(), network, threshold=0.5)
+    config = ExportJobConfig(bundle=str(tmp_path / "bundle"), format=name, output=str(tmp_path / "out"))
+    assert pipeline.run(config).summary["largest_difference"] < 1e-4
 
 
 def test_other_scores_than_the_bundles_leave_nothing(
