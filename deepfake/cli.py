@@ -24,7 +24,7 @@ from deepfake.io.arrow import start_arrow
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.io.uri import join
-from deepfake.outcome import Outcome
+from deepfake.outcome import ACCOUNTING, Outcome, describe_accounting
 
 DONE, FAILED, BAD_USAGE, OVER_ERROR_BUDGET = 0, 1, 2, 3
 
@@ -116,12 +116,13 @@ def _is_over_budget(config: JobConfig, outcome: Outcome) -> bool:
 def print_summary(summary: Mapping[str, Any], look_at: Sequence[str] = ()) -> None:
     """The last thing a job prints."""
     print("\nSummary")
-    for key, value in summary.items():
+    lines = {key.replace("_", " "): value for key, value in summary.items() if key != ACCOUNTING}
+    for key, value in (lines | describe_accounting(summary.get(ACCOUNTING, {}))).items():
         if isinstance(value, list):  # sentences, a line each
             value = f"\n{'':<25}".join(value) or "none"
         if isinstance(value, Mapping):
             value = ", ".join(f"{k} {_format(v)}" for k, v in value.items()) or "none"
-        print(f"  {key.replace('_', ' '):<22} {_format(value)}")
+        print(f"  {key:<22} {_format(value)}")
     for uri in look_at:
         print(f"  {'look at':<22} {uri}")
     sys.stdout.flush()

@@ -23,6 +23,7 @@ from deepfake.crops.tasks import TASKS
 from deepfake.errors import JobError
 from deepfake.io import tables
 from deepfake.io.tables import Status
+from deepfake.outcome import get_clock
 from deepfake.report import images
 
 
@@ -50,6 +51,9 @@ def misbehave(entry: Mapping[str, Any], asked: Mapping[str, Any], *rest: Any) ->
     if name.startswith("short"):  # a table that ends too early
         whole = tables.to_ipc(pa.table({"crop": [bytes(1000)]})).to_pybytes()
         _find_channel().sendall(struct.pack("<q", len(whole) - 500) + whole[:-500])
+    if name.startswith("boast"):  # of more time and bytes than there are
+        get_clock().divide({"decode": 1e9}, most=1e9)
+        get_clock().count(bytes_read=1e12)
     if name.startswith("chatty"):
         os.write(1, b"\xff" * 100)
     if name.startswith("resident") and os.fork() == 0:  # what stays behind answers for the videos that follow

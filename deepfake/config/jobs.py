@@ -57,6 +57,13 @@ class JobConfig(BaseModel):
     ray: RayConfig = Field(default_factory=RayConfig)
 
 
+PRICE: float | None = Field(
+    None,
+    ge=0,
+    alias="price-core-hour",
+    description="price of a core for an hour, in any currency: a machine's price divided by its cores; the "
+    "summary then says what the run cost",
+)
 LIMIT: int | None = Field(None, ge=1, description="take only the first N videos")
 RETRY_FAILED: bool = Field(
     False,
@@ -97,6 +104,7 @@ class PreprocessJobConfig(CropJobConfig):
 
     retry_failed: bool = RETRY_FAILED
     remove_gone: bool = REMOVE_GONE
+    price_core_hour: float | None = PRICE
 
 
 class TrainJobConfig(JobConfig):
@@ -123,6 +131,7 @@ class TrainJobConfig(JobConfig):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     faults: FaultsConfig = Field(default_factory=FaultsConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    price_core_hour: float | None = PRICE
     compare: list[str] = Field(
         [],
         description="two or more recipes (YAML files, or recipe:NAME): train each, and show its numbers on "
@@ -220,6 +229,7 @@ class ScoreJobConfig(JobConfig):
     )
     retry_failed: bool = RETRY_FAILED
     remove_gone: bool = REMOVE_GONE
+    price_core_hour: float | None = PRICE
     budget: str | None = Field(
         None,
         description="stop after this much new work, such as 2h, 90m or '500 videos'; the tables then "

@@ -31,6 +31,13 @@ _TAKEN = ("gone", "duplicate_of")  # what no decoder has to say
 _OWN = ("video_id", *PROVENANCE_COLUMNS)
 
 
+# Of the metadata of a row of ``videos``: how long its video took the child, by stage, and what that read.
+_ACCOUNT = b"account"
+_STAGES = ("read", "decode", "detect", "crop")
+_COUNTS = ("bytes_read",)
+_MOST = 1e15  # seconds, or bytes
+
+
 class Misfit(ValueError):
     """An answer that is none to what was asked."""
 
@@ -47,6 +54,29 @@ def read_answer(data: bytes | bytearray, name: str) -> pa.Table:
         return tables.check_table(name, tables.from_ipc(data))
     except (OSError, struct.error) as error:  # what Arrow raises of bytes that are no stream
         raise Misfit(str(error)) from None
+
+
+def add_account(videos: pa.Table, seconds: Mapping[str, float], counts: Mapping[str, float]) -> pa.Table:
+    """A row of ``videos`` with what a child spent on it, by stage, and counted."""
+    account = json.dumps([seconds, counts]).encode()
+    return videos.replace_schema_metadata({**(videos.schema.metadata or {}), _ACCOUNT: account})
+
+
+def read_account(videos: pa.Table) -> tuple[dict[str, float], dict[str, float]]:
+    """What ``add_account`` told, as far as it can be; empty where a child tells nothing. Or ``Misfit``."""
+    told = (videos.schema.metadata or {}).get(_ACCOUNT)
+    if told is None:
+        return {}, {}
+    try:
+        both = json.loads(told)
+        seconds, counts = (
+            {name: float(found.get(name, 0.0)) for name in names}
+            for found, names in zip(both, (_STAGES, _COUNTS), strict=True)
+        )
+    except (TypeError, ValueError, AttributeError, RecursionError, OverflowError):
+        raise Misfit("an account that is none") from None
+    _require(all(0 <= value <= _MOST for value in (*seconds.values(), *counts.values())), "an account")
+    return seconds, counts
 
 
 def is_compressed(message: bytes) -> bool:

@@ -22,7 +22,6 @@ from deepfake.crops.extraction import (
     ExtractConfig,
     ExtractionResult,
     SampledFrame,
-    StageClock,
     attempt,
     find_faces,
     list_source_facts,
@@ -36,6 +35,7 @@ from deepfake.io.tables import Status
 from deepfake.io.tables.columns import CREDENTIALS
 from deepfake.io.tables.videos import make_video_row
 from deepfake.io.uri import join
+from deepfake.outcome import get_clock
 from deepfake.video.decoder import Listing, describe_lost
 from deepfake.video.errors import VideoError
 from deepfake.video.packets import Packets, VideoInfo, choose_cuts
@@ -99,8 +99,8 @@ def survey_packets(
     """List a video's packets and cut what is sampled of it into pieces. Nothing is decoded."""
     listed: list[pa.Table] = []
 
-    def work(video: dict[str, Any], clock: StageClock) -> None:
-        with clock.on("decode"), open_video(entry["uri"], storage, config.sampling) as source:
+    def work(video: dict[str, Any]) -> None:
+        with get_clock().on("decode"), open_video(entry["uri"], storage, config.sampling) as source:
             video |= list_source_facts(source, config)
             wanted = source.video.choose_frames()
             if source.video.is_image:
@@ -126,15 +126,15 @@ def find_piece_faces(
     """Faces of a piece's frames, and the crops of those that may be kept; ``packets`` is the survey's."""
     kept: list[SampledFrame] = []
 
-    def work(video: dict[str, Any], clock: StageClock) -> None:
-        with clock.on("decode"):
+    def work(video: dict[str, Any]) -> None:
+        with get_clock().on("decode"):
             listing = read_packets_table(packets)
             source = open_listed(entry["uri"], storage, config.sampling, listing)
         with source:
             video |= list_source_facts(source, config)
             wanted = source.video.choose_frames()[slice(*bounds)]
-            finds = make_face_finder(entry, config, detector, storage, clock, wanted)
-            kept.extend(find_faces(source.video.decode_frames(wanted), config, finds, clock))
+            finds = make_face_finder(entry, config, detector, storage, wanted)
+            kept.extend(find_faces(source.video.decode_frames(wanted), config, finds))
             source.require_unchanged(entry["uri"], storage)
             video["status_detail"] = source.video.damage
         video["frames_sampled"] = len(kept)
@@ -161,10 +161,11 @@ def join_pieces(
         frames += [frame for piece in whole.piece_ids for frame in _read_frames(whole, piece, storage)]
     found: list[dict[str, Any]] = []
 
-    def work(video: dict[str, Any], clock: StageClock) -> None:
+    def work(video: dict[str, Any]) -> None:
         video |= {name: survey_row[name] for name in SURVEYED}
         for stage in ("decode", "detect", "crop"):
-            setattr(clock, stage, sum(row[f"{stage}_seconds"] or 0.0 for row in [survey_row, *rows]))
+            column = f"{stage}_seconds"
+            video[column] = sum(row[column] or 0.0 for row in [survey_row, *rows])
         if failed is not None:
             raise VideoError(Status(failed["status"]), failed["status_detail"], bool(failed["retry"]))
         # An etag of the survey is missing where it read, and hashed, all bytes.

@@ -4,10 +4,8 @@ Preprocess and score both go through here, so a face is cropped alike for traini
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +22,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import PROVENANCE_COLUMNS, Status
 from deepfake.io.tables.videos import make_video_row
+from deepfake.outcome import get_clock
 from deepfake.video.credentials import read_credentials
 from deepfake.video.errors import VideoError
 from deepfake.video.frame import Frame
@@ -68,23 +67,6 @@ class ExtractionResult:
         return self.table.to_pylist()
 
 
-@dataclass
-class StageClock:
-    """Seconds spent in each stage."""
-
-    decode: float = 0.0
-    detect: float = 0.0
-    crop: float = 0.0
-
-    @contextmanager
-    def on(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
-
-
 @dataclass(frozen=True)
 class EncodedFace:
     """A finished crop."""
@@ -111,13 +93,13 @@ def extract(
     """Crops of one catalog row. Whatever is wrong with the file becomes a status, never an exception."""
     found: list[dict[str, Any]] = []
 
-    def work(video: dict[str, Any], clock: StageClock) -> None:
-        with clock.on("decode"):
+    def work(video: dict[str, Any]) -> None:
+        with get_clock().on("decode"):
             source = open_video(entry["uri"], storage, config.sampling)
         with source:
             video |= list_source_facts(source, config)
-            look = make_face_finder(entry, config, detector, storage, clock)
-            kept = find_faces(source.video.sample(), config, look, clock)
+            look = make_face_finder(entry, config, detector, storage)
+            kept = find_faces(source.video.sample(), config, look)
             source.require_unchanged(entry["uri"], storage)
         found.extend(make_crop_rows(video, kept, source.video.incomplete, config))
 
@@ -125,15 +107,17 @@ def extract(
     return ExtractionResult(video, tables.from_rows("crops", found if video["status"] == Status.OK else []))
 
 
-Work = Callable[[dict[str, Any], StageClock], None]
+Work = Callable[[dict[str, Any]], None]
 
 
 def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, Any]:
     """The row of table ``videos`` that ``work`` completes; what is wrong with the file becomes a status."""
-    clock = StageClock()
+    clock = get_clock()
+    columns = {"decode_seconds": ("read", "decode"), "detect_seconds": ("detect",), "crop_seconds": ("crop",)}
+    before = {name: clock.read(*stages) for name, stages in columns.items()}
     video = make_video_row(entry) | {"detector": detector}
     try:
-        work(video, clock)
+        work(video)
     except VideoError as error:
         video |= describe_failure(error.status, str(error), error.retry)
     except AddressError as error:  # is one everywhere
@@ -142,8 +126,8 @@ def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, An
         video |= describe_failure(Status.UNREADABLE, _describe_error(error), retry=True)
     except (MemoryError, cv2.error) as error:
         video |= describe_failure(Status.DECODE_ERROR, _describe_error(error), retry=False)
-    for stage in ("decode", "detect", "crop"):
-        video[f"{stage}_seconds"] = getattr(clock, stage)
+    spent = {name: clock.read(*stages) - before[name] for name, stages in columns.items()}
+    video = spent | video  # pieces that are joined bring their own
     if video["status"] != Status.OK:
         log.info("%s: %s: %s", entry["video_id"], video["status"], video.get("status_detail"))
     return video
@@ -191,7 +175,6 @@ def make_face_finder(
     config: ExtractConfig,
     detector: Detector,
     storage: Storage,
-    clock: StageClock,
     indices: np.ndarray | None = None,
 ) -> FaceFinder:
     """What finds the faces of a frame: the detector, or the faces of the frame-aligned original.
@@ -205,7 +188,7 @@ def make_face_finder(
         wanted = source.choose_frames()
         if indices is not None:
             wanted = np.intersect1d(wanted, indices)
-        looked = find_faces(source.decode_frames(wanted), config, detect, clock)
+        looked = find_faces(source.decode_frames(wanted), config, detect)
         found = {kept.index: (kept.size, kept.faces) for kept in looked}
 
     def look(frame: Frame) -> list[Detection]:
@@ -221,11 +204,10 @@ def make_face_finder(
     return look
 
 
-def find_faces(
-    frames: Iterator[Frame], config: ExtractConfig, look: FaceFinder, clock: StageClock
-) -> list[SampledFrame]:
+def find_faces(frames: Iterator[Frame], config: ExtractConfig, look: FaceFinder) -> list[SampledFrame]:
     """Look at every frame; of each only the finished crops are kept, not the frame. In order."""
     kept: list[SampledFrame] = []
+    clock = get_clock()
     while True:
         with clock.on("decode"):
             frame = next(frames, None)

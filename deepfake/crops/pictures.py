@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from deepfake.crops.extraction import ExtractConfig, ExtractionResult, StageClock, attempt
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult, attempt
 from deepfake.faces import cropping
 from deepfake.faces.detectors.base import Detection, Detector
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.outcome import get_clock
 from deepfake.report import images
 from deepfake.video.frame import Frame
 from deepfake.video.source import open_frames
@@ -33,8 +34,8 @@ def show_frames(
     """
     made: list[dict[str, Any]] = []
 
-    def work(video: dict[str, Any], clock: StageClock) -> None:
-        with clock.on("decode"), open_frames(entry["uri"], storage, config.sampling) as source:
+    def work(video: dict[str, Any]) -> None:
+        with get_clock().on("decode"), open_frames(entry["uri"], storage, config.sampling) as source:
             video |= vars(source.info)
             wanted = None if faces is None else {face["frame_index"]: face for face in faces}
             frames = source.sample() if wanted is None else source.decode_frames(sorted(wanted))

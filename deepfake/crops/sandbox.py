@@ -31,7 +31,7 @@ import pyarrow as pa
 import deepfake
 from deepfake.catalog.media import is_image_name
 from deepfake.config import StorageConfig
-from deepfake.crops.answers import read_answer, require_fit
+from deepfake.crops.answers import read_account, read_answer, require_fit
 from deepfake.crops.extraction import ExtractConfig, ExtractionResult, describe_failure
 from deepfake.crops.sandbox_messages import (
     END,
@@ -49,6 +49,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.tables.videos import make_video_row
+from deepfake.outcome import get_clock
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,8 @@ class IsolatedExtractor(Extractor):
         last, answer = ChildDied(), ANSWERS[task]
         for _ in range(1 if task == "watch" else ATTEMPTS):  # a source does not play again
             try:
-                return self._ask(entry, {"task": task, **asked}, table, answer)
+                with get_clock().on("isolate"):
+                    return self._ask(entry, {"task": task, **asked}, table, answer)
             except TimeoutError:
                 limit = self._config.sampling.timeout_seconds
                 words = f"took longer than sampling.timeout_seconds {limit:g}; stopped"
@@ -234,7 +236,8 @@ class IsolatedExtractor(Extractor):
         self, entry: Mapping[str, Any], request: Mapping[str, Any], table: pa.Table | None, name: str
     ) -> ExtractionResult:
         fork = self._require_fork()
-        deadline = time.monotonic() + self._config.sampling.timeout_seconds + GRACE_SECONDS
+        asked_at = time.monotonic()
+        deadline = asked_at + self._config.sampling.timeout_seconds + GRACE_SECONDS
         most = self._config.sampling.max_memory_mb * 2**20  # the fork has no room for more
         try:
             asked = {**request, "entry": {**entry, "modified": None}}  # of which the fork has no use
@@ -245,6 +248,7 @@ class IsolatedExtractor(Extractor):
             videos = read_answer(answer, "videos")
             found = read_answer(fork.receive(deadline, most), name)
             video = require_fit(entry, videos, found, name, request, self._config)
+            seconds, counts = read_account(videos)
         except JobError as error:
             self._end_fork()
             self._require_storage(entry)
@@ -258,6 +262,8 @@ class IsolatedExtractor(Extractor):
         except BaseException:
             self._end_fork()
             raise
+        get_clock().divide(seconds, most=time.monotonic() - asked_at)
+        get_clock().count(**counts)
         self._videos += 1
         if request["task"] != "watch" and self._videos >= _count_videos_a_fork(entry["uri"]):
             self._end_fork()

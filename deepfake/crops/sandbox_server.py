@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageConfig
+from deepfake.crops.answers import add_account
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.crops.sandbox import CANNOT_START
 from deepfake.crops.sandbox_messages import END, ENDED, Channel, make_complaint
@@ -32,6 +33,7 @@ from deepfake.io import tables
 from deepfake.io.arrow import start_arrow
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
+from deepfake.outcome import get_clock
 from deepfake.video.sample_clip import write_clip
 
 FORKS = sys.platform == "linux"
@@ -124,9 +126,11 @@ def _answer_all(channel: Channel, tasks: Mapping[str, Task], rest: Any) -> None:
             return
         entry, task = request["entry"], request["task"]
         table = tables.from_ipc(channel.receive()) if task == "look" else None
+        get_clock().take()
         try:
             found = tasks[task](entry, request, table, *rest)
-            made = (tables.to_ipc(tables.from_rows("videos", [found.video])), tables.to_ipc(found.table))
+            row = add_account(tables.from_rows("videos", [found.video]), *get_clock().take())
+            made = (tables.to_ipc(row), tables.to_ipc(found.table))
         except MemoryError:  # the limit's doing: a process that has none left does not go on
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it

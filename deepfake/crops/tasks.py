@@ -28,7 +28,7 @@ def extract_recompressed(
     with tempfile.TemporaryDirectory(dir=folder) as name:
         target = Path(name, "again.mp4")
 
-        def work(video: dict[str, Any], clock: Any) -> None:
+        def work(video: dict[str, Any]) -> None:
             with open_frames(entry["uri"], storage, config.sampling) as source:
                 recompress(source, target, crf)
             video["status"] = Status.OK

@@ -6,11 +6,12 @@ from typing import Any
 
 from deepfake.config import SamplingConfig, StorageConfig
 from deepfake.crops.chunks import make_face_rows
-from deepfake.crops.extraction import ExtractConfig, ExtractionResult, StageClock, attempt, cut_faces
+from deepfake.crops.extraction import ExtractConfig, ExtractionResult, attempt, cut_faces
 from deepfake.faces.detectors.base import Detector, detect_faces
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.outcome import get_clock
 from deepfake.report import images
 from deepfake.video.live import LivePlayer
 
@@ -37,7 +38,8 @@ def watch_frame(
     """
     rows: list[dict[str, Any]] = []
 
-    def work(video: dict[str, Any], clock: StageClock) -> None:
+    def work(video: dict[str, Any]) -> None:
+        clock = get_clock()
         told = (asked["paced"], asked["patience"])
         player = start_player(entry["uri"], config.sampling, storage.config, *told)
         with clock.on("decode"):

@@ -26,6 +26,7 @@ from deepfake.io.parts import PARTS_KEY, list_part_files, read_output_manifest, 
 from deepfake.io.run_record import read_record, write_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
+from deepfake.outcome import get_clock
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Output:
 
         for names in (unit_tables.keys() - {"videos"}, unit_tables.keys() & {"videos"}):
             if names:
-                with ThreadPoolExecutor(len(names)) as pool:
+                with get_clock().on("write"), ThreadPoolExecutor(len(names)) as pool:
                     list(pool.map(write, names))
 
     def read_units(self, name: str, unit_ids: Sequence[str]) -> pa.Table:

@@ -21,12 +21,13 @@ from deepfake.config import RayConfig
 from deepfake.crops import canary
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError, UsageError
-from deepfake.execution import nodes, pools, session, waiting
+from deepfake.execution import accounting, nodes, pools, session, waiting
 from deepfake.execution.output import Output, Part
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.execution.unit_worker import SECONDS, UNIT_ID
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.io import tables
+from deepfake.outcome import get_clock
 from deepfake.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,12 @@ def run_on_workers(
     Each worker asks for ``demand``, and works at so many blocks ``at_once``, in threads.
     """
     if not session.workers_exist():
-        yield from _do_here(worker(**arguments), blocks)
+        yield from _do_here(partial(worker, **arguments), blocks)
         return
     yield from _run_stage(
         blocks,
-        worker,
-        fn_constructor_kwargs=dict(arguments),
+        accounting.AccountedWorker,
+        fn_constructor_kwargs={"worker": worker, "arguments": dict(arguments), "threads": at_once},
         compute=pools.make_actor_pool(workers, at_once),
         num_cpus=demand.get("CPU", 0),
         num_gpus=demand.get("GPU"),
@@ -76,10 +77,11 @@ def run_tasks(
 ) -> Answers:
     """What a function answers for blocks, a task of one CPU each: a table, or several as they come."""
     if not session.workers_exist():
-        yield from _do_here(partial(function, **arguments), blocks)
+        yield from _do_here(lambda: partial(function, **arguments), blocks)
         return
     compute = pools.make_task_pool(pools.await_workers(config, len(blocks)))
-    yield from _run_stage(blocks, function, fn_kwargs=dict(arguments), compute=compute, num_cpus=1)
+    told = {"work": function, **arguments}
+    yield from _run_stage(blocks, accounting.account_for, fn_kwargs=told, compute=compute, num_cpus=1)
 
 
 def _run_stage(blocks: Sequence[pa.Table], work: Callable[..., Any], **options: Any) -> Answers:
@@ -90,10 +92,22 @@ def _run_stage(blocks: Sequence[pa.Table], work: Callable[..., Any], **options: 
     yield from stream_answers(pools.tune_for_one_stage(results))
 
 
-def _do_here(function: Callable[..., pa.Table | Iterator[pa.Table]], blocks: Sequence[pa.Table]) -> Answers:
-    for block in blocks:
-        found = function(block)
-        yield from [found] if isinstance(found, pa.Table) else found
+def _do_here(
+    make: Callable[[], Callable[[pa.Table], pa.Table | Iterator[pa.Table]]], blocks: Sequence[pa.Table]
+) -> Answers:
+    with accounting.work_here() as working:
+        with working(), get_clock().on(accounting.START):
+            function = make()
+        for block in blocks:
+            with working():
+                found = accounting.account_for(block, function)
+            answers = iter([found] if isinstance(found, pa.Table) else found)
+            while True:
+                with working():
+                    answer = next(answers, None)
+                if answer is None:
+                    break
+                yield answer
 
 
 def stream_answers(results: ray.data.Dataset) -> Answers:
@@ -101,6 +115,7 @@ def stream_answers(results: ray.data.Dataset) -> Answers:
     batches = iter(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     with closing(batches):
         yield from batches
+    accounting.get_ledger().take_all()  # not after an error, of which a lost cluster may be the reason
 
 
 def list_waiting(units: list[Unit], output: Output) -> list[Unit]:

@@ -6,12 +6,10 @@ report. A job fills in what is its own.
 
 import logging
 import math
-import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -21,31 +19,19 @@ import pyarrow.compute as pc
 from deepfake.catalog import load
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.execution import nodes, planning, runner, session, work_units
+from deepfake.execution import accounting, nodes, planning, runner, session, work_units
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
 from deepfake.faces.detectors.factory import carry_detector
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
-from deepfake.outcome import Outcome
+from deepfake.outcome import ACCOUNTING, Outcome
 
 log = logging.getLogger(__name__)
 
+WORKING = ("plan", "work", "join")  # stages of the job, the start of workers within them left out
+
 Config = TypeVar("Config", PreprocessJobConfig, ScoreJobConfig)
-
-
-@dataclass
-class Seconds:
-    """How long the parts of a run took."""
-
-    planning: float = 0.0  # listing the input, and what is left of it
-    starting: float = 0.0  # Ray, and until workers have all that they need and the first unit begins
-    working: float = 0.0  # from there to the joined tables
-    reporting: float = 0.0  # pages and pictures
-
-    def sum(self) -> float:
-        """Of all parts."""
-        return self.planning + self.starting + self.working + self.reporting
 
 
 class UnitJob(ABC, Generic[Config]):
@@ -55,7 +41,7 @@ class UnitJob(ABC, Generic[Config]):
         self.config: Config = config
         self.output, self.identity = output, identity
         self.left_out: dict[str, str] = {}  # of the listed folder, in words
-        self.started = time.monotonic()
+        self.ledger = accounting.open_ledger()
 
     @property
     def storage(self) -> Storage:
@@ -64,23 +50,22 @@ class UnitJob(ABC, Generic[Config]):
 
     def run(self) -> Outcome:
         """Do the whole job; raises ``UsageError`` where the input or the output folder is wrong."""
-        config, output = self.config, self.output
-        listed = self.list_videos()
+        config, output, clock = self.config, self.output, self.ledger.job
+        with clock.on("list"):
+            listed = self.list_videos()
         self.left_out = load.read_notes(listed)
         if config.dry_run:
             return Outcome({**self.describe_plan(listed), **self.left_out})
         core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
-        seconds = Seconds(planning=time.monotonic() - self.started)
-        opening = time.monotonic()
+        clock.enter("start")
         with lock.hold(config.output, self.storage) as mine, session.open_session(config.ray, core_seconds):
-            seconds.starting = time.monotonic() - opening
+            clock.enter(accounting.OTHER)
             output.claim(self.describe())
-            followed = self._work_through(listed, seconds, mine)
-            reporting = time.monotonic()
-            left, gone = self._count_left(listed)
-            del listed  # what follows needs the room
-            numbers, look_at = self.report(left)
-            seconds.reporting = time.monotonic() - reporting
+            followed = self._work_through(listed, mine)
+            with clock.on("report"):
+                left, gone = self._count_left(listed)
+                del listed  # what follows needs the room
+                numbers, look_at = self.report(left)
             with_workers = session.workers_exist()
             left_out = len(nodes.get_nodes().left_out)
         summary = {
@@ -90,34 +75,33 @@ class UnitJob(ABC, Generic[Config]):
             **self.left_out,
             **numbers,
             "no_longer_in_input": gone,
-            "working_seconds": round(seconds.working, 2),
-            **followed.compute_rates(seconds.working),
-            "planning_seconds": round(seconds.planning, 2),
-            "starting_seconds": round(seconds.starting, 2),
-            "report_seconds": round(seconds.reporting, 2),
-            "other_seconds": round(time.monotonic() - self.started - seconds.sum(), 2),
+            "working_seconds": round(clock.read(*WORKING) - followed.starting, 2),
+            **followed.compute_rates(clock.read(*WORKING) - followed.starting),
+            "planning_seconds": round(clock.read("list"), 2),
+            "starting_seconds": round(clock.read("start", "prepare") + followed.starting, 2),
+            "report_seconds": round(clock.read("report"), 2),
             "done_by": "workers" if with_workers else "this process",
             "nodes_left_out": left_out,
         }
+        summary[ACCOUNTING] = self.ledger.summarize(config.price_core_hour)
         return Outcome(summary, summary["failed"] / max(1, summary["videos"]), look_at)
 
-    def _work_through(self, listed: pa.Table, seconds: Seconds, mine: lock.Lock) -> runner.Followed:
-        began = time.monotonic()
-        work = self.choose_units(listed)
-        preparing = time.monotonic()
-        self.prepare()
-        starting = time.monotonic() - preparing
-        waiting = runner.list_waiting(work.units, self.output)
-        with self.show_so_far(listed.num_rows):
+    def _work_through(self, listed: pa.Table, mine: lock.Lock) -> runner.Followed:
+        clock = self.ledger.job
+        with clock.on("plan"):
+            work = self.choose_units(listed)
+        with clock.on("prepare"):
+            self.prepare()
+        with clock.on("plan"):
+            waiting = runner.list_waiting(work.units, self.output)
+        with clock.on("work"), self.show_so_far(listed.num_rows):
             followed = self._make(waiting)
-        starting += followed.starting
         mine.check()
-        if work.nothing_new:
-            self.output.discard_staged()
-        else:
-            runner.finish_output(self.cut_to_what_is_done(work), self.output, self.make_tables_of_copies)
-        seconds.working = time.monotonic() - began - starting
-        seconds.starting += starting
+        with clock.on("join"):
+            if work.nothing_new:
+                self.output.discard_staged()
+            else:
+                runner.finish_output(self.cut_to_what_is_done(work), self.output, self.make_tables_of_copies)
         return followed
 
     def _count_left(self, listed: pa.Table) -> tuple[int, int]:

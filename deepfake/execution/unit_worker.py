@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.crops import chunks
 from deepfake.crops.extraction import ExtractConfig, ExtractionResult, describe_failure
@@ -22,6 +23,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.tables.videos import make_video_row
+from deepfake.outcome import get_clock
 
 UNIT_ID = "unit_id"
 SECONDS = "unit_seconds"
@@ -37,6 +39,12 @@ def make_answer(videos: pa.Table, began: float | None = None) -> pa.Table:
     """A unit's ``videos`` rows for the job, with the seconds since the work on it ``began`` (monotonic)."""
     seconds = 0.0 if began is None else time.monotonic() - began
     return videos.append_column(SECONDS, pa.array([seconds] * videos.num_rows, pa.float64()))
+
+
+def count_unit(videos: pa.Table) -> None:
+    """Count rows of ``videos``, which are written now, in this worker's account."""
+    shown, faces = pc.sum(videos["duration_s"]).as_py() or 0.0, pc.sum(videos["faces"]).as_py() or 0
+    get_clock().count(videos=videos.num_rows, crops=faces, video_seconds=shown)
 
 
 def make_empty_answer() -> pa.Table:

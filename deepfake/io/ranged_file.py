@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from deepfake.outcome import get_clock
+
 BLOCK_BYTES = 256 * 2**10  # the least that is asked for
 MAX_BLOCK_BYTES = 4 * 2**20  # what a sequential read grows to
 WINDOW_BYTES = 16 * 2**20  # planned ranges held at a time
@@ -131,12 +133,14 @@ class RangedFile(io.RawIOBase):
         return position, data
 
     def _get(self, ranges: Sequence[Range]) -> Sequence[bytes]:
-        found = self._fetch(ranges)
+        with get_clock().on("read"):
+            found = self._fetch(ranges)
         self.requests += len(ranges)
         for (start, stop), data in zip(ranges, found, strict=True):
             if len(data) != stop - start:
                 raise OSError(f"{len(data)} bytes came for {stop - start} asked for; did the file change?")
             self.bytes_fetched += len(data)
+            get_clock().count(bytes_read=len(data))
         return found
 
 

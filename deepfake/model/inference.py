@@ -30,6 +30,7 @@ from deepfake.model.grad_cam import HeatMaps, build_function_with_maps
 from deepfake.model.network import INPUT_SIZE
 from deepfake.model.openvino_graph import OpenVinoScorer
 from deepfake.model.thresholds import Mixer
+from deepfake.outcome import get_clock
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ class EnsembleScorer:
 
 def score_by_each(scorer: Scorer, crops: np.ndarray) -> np.ndarray:
     """What a bundle's ``mixer`` makes scores of: ``(n, bundles)`` of an ensemble, else ``(n,)``."""
-    return scorer.score_by_each(crops) if isinstance(scorer, EnsembleScorer) else scorer.score(crops)
+    with get_clock().on("score"):
+        return scorer.score_by_each(crops) if isinstance(scorer, EnsembleScorer) else scorer.score(crops)
 
 
 @dataclass(frozen=True)

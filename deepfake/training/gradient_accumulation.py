@@ -53,7 +53,7 @@ class AccumulatedStep(TrainStep):
         self._learn_backbone = trace(self._run_backbone, [crops, features, *drawing], xla)
         self._finish = trace(self._run_update, [scalar, scalar], xla)
 
-    def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any]:
+    def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any, Any]:
         import tensorflow as tf
 
         *_, now, places = rest
@@ -65,7 +65,7 @@ class AccumulatedStep(TrainStep):
         if self._of_backbone:
             for cut, (part, *drawing) in zip(cuts, parts, strict=True):
                 self._learn_backbone(part, upstream[cut], *drawing)
-        return scores, self._finish(count, loss)
+        return scores, *self._finish(count, loss)
 
     def _run_features(self, part: Any, step: Any, places: Any) -> Any:
         with self._masks.drawing(step, places):
@@ -100,7 +100,7 @@ class AccumulatedStep(TrainStep):
     def _run_update(self, count: Any, loss: Any) -> Any:
         import tensorflow as tf
 
-        gradients, count, loss = self._collective.run(
+        gradients, count, loss, seconds = self._collective.run(
             lambda count, loss: self._update.sum_up(
                 [gradient.read_value() for gradient in self._gradients], count, loss
             ),
@@ -109,4 +109,4 @@ class AccumulatedStep(TrainStep):
         self._update.apply(gradients, count)
         for gradient in self._gradients:
             gradient.assign(tf.zeros_like(gradient))
-        return loss / count
+        return loss / count, seconds

@@ -161,6 +161,15 @@ def find_own_share(threads: int | None, workers_here: int, use_gpu: bool) -> Wor
     return divide_node(cpus, workers_here, threads, use_gpu)
 
 
+def configure_logging() -> None:
+    """Show this project's log lines from a worker, and of Ray's only errors."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("deepfake").setLevel(logging.INFO)
+    for name in ("ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def describe_first_cause(error: BaseException) -> str:
     """The worker's own words out of Ray Train's wrapping."""
     failures = getattr(error, "worker_failures", None) or {}

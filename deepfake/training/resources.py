@@ -24,6 +24,10 @@ class WorkerResources:
         """Tasks of one worker that read stored crops, which takes a tenth of the time that decoding takes."""
         return max(1, self.data_tasks // 5)
 
+    def count_cores(self, use_gpu: bool) -> int:
+        """Cores of its node that the worker and what decodes for it share."""
+        return self.data_tasks + 1 if use_gpu else self.threads
+
 
 @dataclass(frozen=True)
 class NodeSize:

@@ -3,6 +3,7 @@
 ``deepfake.training.gradient_accumulation`` has the same step for a batch that is too large for the memory.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.model import keras_runtime
+from deepfake.outcome import get_clock
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.distributed.crop_dropout import Masks
 from deepfake.training.ema import WeightAverage
@@ -41,16 +43,19 @@ class Update:
         self._optimizer, self._collective, self._average = optimizer, collective, average
         self._sizes = [int(np.prod(variable.shape)) for variable in self.variables]
 
-    def sum_up(self, gradients: Sequence[Any], count: Any, loss: Any) -> tuple[Any, Any, Any]:
-        """Sums over the workers, in the form that ``apply`` takes. For use inside ``collective.run``."""
+    def sum_up(self, gradients: Sequence[Any], count: Any, loss: Any) -> tuple[Any, Any, Any, Any]:
+        """Sums over the workers, in the form that ``apply`` takes, and the seconds that they took.
+
+        For use inside ``collective.run``.
+        """
         import tensorflow as tf
 
         if self._collective.world == 1:
-            return list(gradients), count, loss
+            return list(gradients), count, loss, tf.zeros([], tf.float64)
         parts = [tf.reshape(gradient, [-1]) for gradient in gradients]
         flat = tf.concat([*parts, count[None], loss[None]], 0)
         total = self._collective.add(tf.where(count > 0, flat, tf.zeros_like(flat)))
-        return total[:-2], total[-2], total[-1]
+        return total[:-2], total[-2], total[-1], _tell_time(total[-1]) - _tell_time(flat[-1])
 
     def apply(self, gradients: Any, count: Any) -> None:
         """Change the weights by what ``sum_up`` gave. For use inside a trace, outside ``collective.run``."""
@@ -64,6 +69,13 @@ class Update:
         self._optimizer.apply([gradient / count for gradient in gradients], self.variables)
         if self._average is not None:
             self._average.update()
+
+
+def _tell_time(value: Any) -> Any:
+    """When a scalar is known, in seconds. ``tf.timestamp`` refuses to be asked in deterministic runs."""
+    import tensorflow as tf
+
+    return tf.numpy_function(lambda _: np.float64(time.monotonic()), [value], tf.float64)
 
 
 def trace(function: Callable[..., Any], signature: Sequence[Any], jit_compile: bool = False) -> Any:
@@ -122,25 +134,31 @@ class TrainStep:
 
         crops, labels, places, present = fill_empty_slice(crops, labels, places)
         drawing = tf.constant(step, tf.int64), tf.constant(places, tf.int64)
-        scores, loss = self._learn(
-            crops, tf.constant(labels, tf.float32), tf.constant(float(present)), *drawing
-        )
-        self.loss = float(loss)
+        began = time.monotonic()
+        with get_clock().on("step"):
+            scores, loss, seconds = self._learn(
+                crops, tf.constant(labels, tf.float32), tf.constant(float(present)), *drawing
+            )
+            self.loss = float(loss)
+            get_clock().divide({"collective": float(seconds)}, most=time.monotonic() - began)
         return scores.numpy()[: len(crops) if present else 0]
 
-    def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any]:
-        """Scores and loss of a slice; ``rest``: labels, whether it counts, the step and the crops' places."""
+    def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any, Any]:
+        """Scores and loss of a slice, and the seconds of the sum over workers.
+
+        ``rest``: labels, whether it counts, the step and the crops' places.
+        """
         import tensorflow as tf
 
         return self._step(tf.constant(crops, self._inputs.dtype), *rest)
 
     def _run(self, *arguments: Any) -> Any:
-        gradients, count, loss, scores = self._collective.run(self._local, arguments)
+        gradients, count, loss, seconds, scores = self._collective.run(self._local, arguments)
         self._update.apply(gradients, count)
-        return scores, loss / count
+        return scores, loss / count, seconds
 
-    def _local(self, *arguments: Any) -> tuple[Any, Any, Any, Any]:
-        """Gradients summed over the global batch, its size, its summed loss, and this slice's scores."""
+    def _local(self, *arguments: Any) -> tuple[Any, Any, Any, Any, Any]:
+        """What ``Update.sum_up`` gives of the global batch, and this slice's scores."""
         import tensorflow as tf
 
         with tf.GradientTape() as tape:

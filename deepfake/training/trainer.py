@@ -20,6 +20,7 @@ import numpy as np
 
 from deepfake import metrics
 from deepfake.errors import JobError, UsageError
+from deepfake.execution import accounting
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
@@ -28,6 +29,7 @@ from deepfake.model import bundle, inference, keras_runtime
 from deepfake.model.hub import describe_backbone
 from deepfake.model.initialisation import build_starting_network
 from deepfake.model.network import POOL_LAYER, copy_for_inference
+from deepfake.outcome import get_clock, start_clock
 from deepfake.progress import Progress
 from deepfake.training import checkpoint
 from deepfake.training.callbacks import PhaseCallbacks, rank_epoch
@@ -37,7 +39,7 @@ from deepfake.training.data.training_data import BATCH, TrainingData
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.history import TensorBoardLog, format_epoch
 from deepfake.training.learner import Learner, assign_weights
-from deepfake.training.ray_train import FAILED, find_own_share
+from deepfake.training.ray_train import FAILED, configure_logging, find_own_share
 from deepfake.training.resources import WorkerResources, divide_node
 from deepfake.training.schedule import compute_learning_rate, plan_phases
 from deepfake.training.task import TrainingTask
@@ -70,6 +72,8 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     task: TrainingTask = settings["task"]
     options = task.config.training
     resources = find_own_share(options.threads_per_worker, context.get_local_world_size(), options.use_gpu)
+    start_clock().enter(accounting.START)
+    cores = resources.count_cores(options.use_gpu)
     with keep_pixels(options.cache_gb, task.name) as kept:
         trainer = Trainer(task, resources, context.get_world_rank(), context.get_world_size(), kept)
         last = ray.train.get_checkpoint()
@@ -78,12 +82,16 @@ def train_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
         else:
             with last.as_directory() as folder:
                 trainer.restore(Path(folder))
+        get_clock().enter(accounting.OTHER)
         try:
             while trainer.has_more_epochs():
                 row = trainer.run_epoch(lambda: report(trainer, {}))
                 report(trainer, row)
                 trainer.publish(row)
-            return trainer.finish()
+                accounting.leave_account(cores)
+            result = trainer.finish()
+            accounting.leave_account(cores)
+            return result
         except NotFiniteError as error:  # on every worker, and again on those that would take their place
             return {FAILED: str(error)}
 
@@ -96,14 +104,21 @@ def train_here(settings: Mapping[str, Any], cpus: float, mine: Lock) -> dict[str
     task: TrainingTask = settings["task"]
     options = task.config.training
     resources = divide_node(cpus, 1, options.threads_per_worker)
-    with keep_pixels(options.cache_gb, task.name) as kept:
-        return _train_alone(Trainer(task, resources, 0, 1, kept), settings["checkpoints"], mine)
+    with (
+        keep_pixels(options.cache_gb, task.name) as kept,
+        accounting.work_here(resources.threads) as working,
+        working(),
+    ):
+        with get_clock().on(accounting.START):
+            trainer = Trainer(task, resources, 0, 1, kept)
+        with get_clock().on(accounting.OTHER):
+            return _train_alone(trainer, settings["checkpoints"], mine)
 
 
 def _train_alone(trainer: Trainer, checkpoints: str, mine: Lock) -> dict[str, Any]:
     def keep() -> None:
         mine.check()
-        with make_temporary_folder() as folder:
+        with get_clock().on("checkpoint"), make_temporary_folder() as folder:
             trainer.save(folder)
             name = checkpoint.name_checkpoint(trainer.state)
             checkpoint.keep_checkpoint(folder, checkpoints, name, trainer.storage)
@@ -128,22 +143,14 @@ def report(trainer: Trainer, row: Mapping[str, Any]) -> None:
     import ray.train
 
     name = checkpoint.name_checkpoint(trainer.state)
-    if trainer.collective.rank != 0:
-        ray.train.report(dict(row), checkpoint_dir_name=name)
-        return
-    with make_temporary_folder() as folder:
-        trainer.save(folder)
-        saved = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(dict(row), checkpoint=saved, checkpoint_dir_name=name)
-
-
-def configure_logging() -> None:
-    """Show this project's log lines from a worker, and of Ray's only errors."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger().setLevel(logging.WARNING)
-    logging.getLogger("deepfake").setLevel(logging.INFO)
-    for name in ("ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    with get_clock().on("checkpoint"):
+        if trainer.collective.rank != 0:
+            ray.train.report(dict(row), checkpoint_dir_name=name)
+            return
+        with make_temporary_folder() as folder:
+            trainer.save(folder)
+            saved = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(dict(row), checkpoint=saved, checkpoint_dir_name=name)
 
 
 class Trainer:
@@ -225,6 +232,10 @@ class Trainer:
 
     def _begin_phase(self) -> PhaseState:
         """A new network, optimizer and step; the same on every worker, and after a restart."""
+        with get_clock().on(accounting.START):
+            return self._make_phase()
+
+    def _make_phase(self) -> PhaseState:
         number, phase = self.state.phase, self.phases[self.state.phase]
         self.phase_state = None  # two networks at once would be two in memory
         gc.collect()
@@ -257,6 +268,8 @@ class Trainer:
             scores += self.scores[0]
         before = (epoch - state.phase_start) * plan.steps  # updates of the phase
         started = kept = time.monotonic()
+        clock = get_clock()
+        waited -= clock.read("input")
         stream = self.data.stream_training(plan, steps, epoch)
         with Progress(f"epoch {epoch + 1}/{self.settings.epochs}", plan.steps, steps) as progress:
             for batch in stream:
@@ -266,6 +279,7 @@ class Trainer:
                 current.callbacks.tell("on_train_batch_begin", steps)
                 labels, places = plan.label[batch.positions], batch.positions - plan.cuts[steps]
                 scores[batch.positions] = learner.train(batch.inputs, labels, places, epoch << 32 | steps)
+                clock.count(crops=len(batch.positions))
                 stop = current.callbacks.tell("on_train_batch_end", steps, loss=learner.train.loss)
                 steps += 1
                 if rank == 0:
@@ -275,7 +289,7 @@ class Trainer:
                 if keep is not None and steps < plan.steps and self._is_checkpoint_due(steps, kept):
                     state.steps, self.scores = steps, [self.collective.sum(scores)]
                     state.seconds = seconds + time.monotonic() - started
-                    state.waited = waited + stream.wait_seconds
+                    state.waited = waited + clock.read("input")
                     keep()
                     kept = time.monotonic()
         seconds += time.monotonic() - started
@@ -287,7 +301,7 @@ class Trainer:
             **_measure_epoch(plan.label[:shown], self.collective.sum(scores)[:shown]),
             "penalty": float(sum(float(loss) for loss in learner.network.losses)),
             "train_seconds": seconds,
-            "input_wait_seconds": waited + stream.wait_seconds,
+            "input_wait_seconds": waited + clock.read("input"),
         }
 
     def _is_checkpoint_due(self, steps: int, kept: float) -> bool:

@@ -20,6 +20,7 @@ from deepfake.io.ranged_file import RangedFile
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.io.uri import split_uri
+from deepfake.outcome import get_clock
 from deepfake.video.decoder import Listing, VideoFile
 from deepfake.video.errors import VideoError
 from deepfake.video.frame_folder import FrameFolder
@@ -103,12 +104,20 @@ def open_listed(uri: str, storage: Storage, sampling: SamplingConfig, listing: L
 def open_partly(uri: str, storage: Storage, size: int) -> BinaryIO:
     """A file that fetches what is read of it and no more."""
     if split_uri(uri)[0] == "file":
-        return storage.open(uri)
+        return _CountedFile(cast(io.BufferedReader, storage.open(uri)).detach())
     return cast(BinaryIO, RangedFile(lambda ranges: storage.read_ranges(uri, ranges), size))
 
 
 def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     """``(seekable file at its start, sha256 of its bytes, size)``; remote files are fetched once."""
+    clock = get_clock()
+    with clock.on("read"):
+        found = _fetch_whole(uri, storage)
+    clock.count(bytes_read=found[2])
+    return found
+
+
+def _fetch_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     source = storage.open(uri)
     if split_uri(uri)[0] == "file":
         digest = hash_file(source)
@@ -127,6 +136,16 @@ def read_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     size = spool.tell()
     spool.seek(0)
     return spool, hasher.hexdigest(), size
+
+
+class _CountedFile(io.BufferedReader):
+    """A local file, of which what is read is accounted for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        with get_clock().on("read"):
+            data = super().read(size)
+        get_clock().count(bytes_read=len(data))
+        return data
 
 
 def _plan_source(

@@ -35,6 +35,7 @@ from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 from deepfake.model.network import build_network, set_trainable
+from deepfake.outcome import get_clock
 from deepfake.training.data import loader
 from deepfake.training.resources import WorkerResources
 from tests.training.data.plans import plan_epoch
@@ -150,13 +151,13 @@ def in_memory(epoch: Epoch, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 def streamed(step: Step | None, epoch: Epoch) -> tuple[float, float]:
     """Images a second of an epoch, and the share of it that was spent waiting for crops."""
-    count, started = 0, time.monotonic()
+    count, started, waited = 0, time.monotonic(), get_clock().read("input")
     for batch in epoch.full:
         if step is not None:
             np.asarray(step(batch.crops, epoch.labels[batch.positions]))
         count += len(batch.crops)
     seconds = time.monotonic() - started
-    return count / seconds, epoch.stream.wait_seconds / seconds
+    return count / seconds, (get_clock().read("input") - waited) / seconds
 
 
 def measured(step: Step, uri: str, batch: int, tasks: Sequence[int], rounds: int) -> dict[str, list[Any]]:

@@ -1,10 +1,11 @@
-"""JSON schemas of KubeRay's RayCluster and RayJob, as far as people write them.
+"""JSON schemas of KubeRay's RayCluster and RayJob, and of a PodMonitor, as far as people write them.
 
 KubeRay's own custom resource definitions were found in no package of PyPI, npm or Debian, so the fields,
 their types and their allowed values are written down here from KubeRay's API reference for 1.6
 (https://docs.ray.io/en/latest/cluster/kubernetes/references/api.html). Pod templates and what is inside them
-are checked by Kubernetes' own schemas, and are any object here. A field that is not listed is a mistake; the
-API server would drop it in silence.
+are checked by Kubernetes' own schemas, and are any object here. Fields of PodMonitor are from the reference
+of Prometheus' operator (https://prometheus-operator.dev/docs/api-reference/api/). A field that is not listed
+is a mistake; the API server would drop it in silence.
 """
 
 from __future__ import annotations
@@ -113,13 +114,53 @@ METADATA = fields(
     ("name",), name=TEXT, namespace=TEXT, labels=TEXTS_BY_NAME, annotations=TEXTS_BY_NAME
 )  # the part of Kubernetes' ObjectMeta that people write
 
+LABELS = {"type": "array", "items": TEXT}
+POD_MONITOR = fields(
+    ("selector", "podMetricsEndpoints"),
+    jobLabel=TEXT,
+    podTargetLabels=LABELS,
+    namespaceSelector=ANY_OBJECT,
+    selector=fields(
+        matchLabels=TEXTS_BY_NAME,
+        matchExpressions={
+            "type": "array",
+            "items": fields(
+                ("key", "operator"),
+                key=TEXT,
+                operator=one_of("In", "NotIn", "Exists", "DoesNotExist"),
+                values=LABELS,
+            ),
+        },
+    ),
+    podMetricsEndpoints={
+        "type": "array",
+        "items": fields(
+            port=TEXT,
+            path={"type": "string", "pattern": "^/"},
+            scheme=one_of("http", "https", "HTTP", "HTTPS"),
+            interval={"type": "string", "pattern": "^[0-9]+(s|m|h)$"},
+            scrapeTimeout=TEXT,
+            relabelings={
+                "type": "array",
+                "items": fields(
+                    sourceLabels=LABELS, targetLabel=TEXT, regex=TEXT, replacement=TEXT, action=TEXT
+                ),
+            },
+        ),
+    },
+)
+
 SCHEMAS = {
     kind: fields(
         ("apiVersion", "kind", "metadata", "spec"),
-        apiVersion={"const": "ray.io/v1"},
+        apiVersion={"const": version},
         kind={"const": kind},
         metadata=METADATA,
         spec=spec,
     )
-    for kind, spec in (("RayCluster", CLUSTER), ("RayJob", JOB))
+    for version, kind, spec in (
+        ("ray.io/v1", "RayCluster", CLUSTER),
+        ("ray.io/v1", "RayJob", JOB),
+        ("monitoring.coreos.com/v1", "PodMonitor", POD_MONITOR),
+    )
 }

@@ -48,6 +48,7 @@ class Node:
     name: str
     process: subprocess.Popen[bytes]
     agent_port: int
+    metrics_port: int
     log: Path
 
     def kill(self) -> None:
@@ -173,7 +174,7 @@ class LocalCluster:
                 command, stdout=output, stderr=output, cwd=self.folder,
                 env={**self.variables, **(environment or {})},
             )  # fmt: skip
-        self.nodes[name] = Node(name, process, agent, log)
+        self.nodes[name] = Node(name, process, agent, metrics, log)
         return self.nodes[name]
 
     def wait_for(self, nodes: Sequence[Node]) -> None:

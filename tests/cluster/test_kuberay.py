@@ -74,7 +74,7 @@ def pod_templates(value: Any) -> Iterator[dict[str, Any]]:
 
 def checked(document: dict[str, Any], version: str) -> None:
     """Raise unless the document is valid, KubeRay's pod templates as pods of that version of Kubernetes."""
-    if document["apiVersion"] != "ray.io/v1":
+    if document["kind"] not in SCHEMAS:
         kubernetes_validate.validate(document, version, strict=True)
         return
     jsonschema.validate(document, SCHEMAS[document["kind"]])

@@ -196,3 +196,26 @@ def test_a_survey_has_the_bounds_of_pieces_in_order(entry: dict[str, Any], bound
     told = {**found.table.schema.metadata, chunks.LISTING_KEY: json.dumps({"bounds": bounds})}
     with pytest.raises(answers.Misfit, match="bounds"):
         good.check(table=found.table.replace_schema_metadata(told))
+
+
+def test_what_a_child_spent_comes_with_its_row(crops: Answer) -> None:
+    row = tables.from_rows("videos", [crops.video])
+    told = answers.add_account(row, {"decode": 0.5, "idle": 2.0}, {"bytes_read": 7, "lies": 3})
+    through = answers.read_answer(tables.to_ipc(told).to_pybytes(), "videos")
+    seconds, counts = answers.read_account(through)
+    assert seconds == {"read": 0.0, "decode": 0.5, "detect": 0.0, "crop": 0.0} and counts == {
+        "bytes_read": 7.0
+    }
+    assert answers.read_account(row) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "account",
+    [b"", b"[]", b"[1, 2]", b"[[], []]", b'[{"decode": -1}, {}]', b'[{"decode": NaN}, {}]',
+     b'[{}, {"bytes_read": 1e99}]', b'[{"decode": "x"}, {}]', b'[{"decode": [1]}, {}]', b"[" * 100_000,
+     b'[{"decode": 1' + b"0" * 400 + b"}, {}]"],
+)  # fmt: skip
+def test_an_account_that_cannot_be_is_refused(crops: Answer, account: bytes) -> None:
+    row = tables.from_rows("videos", [crops.video]).replace_schema_metadata({b"account": account})
+    with pytest.raises(answers.Misfit, match="account"):
+        answers.read_account(row)

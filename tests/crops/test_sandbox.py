@@ -8,6 +8,7 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.outcome import start_clock
 from tests.processes import descendants
 from tests.running import ROOT
 
@@ -298,3 +300,13 @@ def test_the_child_runs_the_code_of_its_parent_whatever_lies_in_the_working_dire
         assert extractor.extract(entry).video["status"] == Status.OK
     finally:
         extractor.close()
+
+
+def test_a_child_that_boasts_takes_no_more_time_than_it_was_waited_for(
+    hostile: IsolatedExtractor, named: Any
+) -> None:
+    began, clock = time.monotonic(), start_clock()
+    assert hostile.extract(named("boast.mp4")).video["status"] == "ok"
+    spent, counts = clock.take()
+    assert sum(spent.values()) == pytest.approx(time.monotonic() - began, rel=0.03)
+    assert spent["decode"] > 0 and spent["isolate"] >= 0 and counts["bytes_read"] >= 1e12

@@ -19,16 +19,17 @@ from deepfake.execution.session import SMALL_SECONDS
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import Bundle
+from deepfake.outcome import ACCOUNTING
 from tests import running, small_bundle
 from tests.clips import write_clip
 from tests.jobs import Job
 from tests.small_network import list_small_model_words
 
 TIMES = ("_seconds", "_per_second", "_per_hour")
-STAGES = {
-    "preprocess": ("planning", "starting", "working", "report", "other"),
-    "evaluate": ("planning", "starting", "scoring", "measuring", "report"),
-    "leakcheck": ("planning", "starting", "scanning", "comparing", "report"),
+STAGES = {  # of the job, and one of its workers'
+    "preprocess": ({"list", "plan", "start", "work", "join", "report"}, "detect"),
+    "evaluate": ({"plan", "work", "measure", "report"}, "score"),
+    "leakcheck": ({"plan", "work", "measure", "report"}, "other"),
 }
 OPTIONS = ("--detector.name", "haar", "--sampling.every_n", "15", "--limit", "6")
 
@@ -61,14 +62,16 @@ def rows(output: Path, table: str) -> pd.DataFrame:
 
 def require_seconds_of_stages(output: Path, job: str) -> None:
     told = json.loads((output / "_summary.json").read_text())
-    assert sum(told[f"{stage}_seconds"] for stage in STAGES[job]) <= told["wall_seconds"]
+    (stages, working), spent = STAGES[job], told[ACCOUNTING]["job_seconds"]
+    assert stages <= spent.keys() and sum(spent.values()) <= told["wall_seconds"]
+    assert told[ACCOUNTING]["worker_seconds"][working] > 0
 
 
 def summary(output: Path) -> dict[str, object]:
     """Its last words, without those that tell of time and place."""
     found = json.loads((output / "_summary.json").read_text())
     assert found.pop("done_by") == {"never": "this process", "always": "workers"}[output.name]
-    for name in [name for name in found if name.endswith(TIMES)]:
+    for name in [name for name in found if name.endswith(TIMES) or name == ACCOUNTING]:
         found.pop(name)
     return {name: value for name, value in found.items() if name != "output"}
 

@@ -11,14 +11,14 @@ import pyarrow.csv
 from deepfake.config import EvaluateJobConfig, hash_config
 from deepfake.crops.corruptions import Corruption
 from deepfake.crops.facts import FACTS
-from deepfake.execution import session
+from deepfake.execution import accounting, session
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import inference
 from deepfake.model.bundle import Bundle
 from deepfake.model.thresholds import Decisions
-from deepfake.outcome import Outcome, StageSeconds
+from deepfake.outcome import ACCOUNTING, Outcome
 from deepfake.pipelines.evaluate import (
     heat_maps,
     inputs,
@@ -46,7 +46,8 @@ OTHERS = "also"  # folder of the other data sets' tables
 
 def run(config: EvaluateJobConfig) -> Outcome:
     """Do the whole job; raises ``UsageError`` where the input or the bundle is wrong."""
-    stages = StageSeconds()
+    ledger = accounting.open_ledger()
+    ledger.job.enter("plan")
     storage = Storage(config.storage)
     config = config.model_copy(
         update={
@@ -62,11 +63,11 @@ def run(config: EvaluateJobConfig) -> Outcome:
     if config.dry_run:
         return Outcome(describe_evaluation(planned))
     with lock.hold(config.output, storage):
-        stages.end("planning")
-        return _evaluate(planned, stages)
+        ledger.job.enter("start")
+        return _evaluate(planned, ledger)
 
 
-def _evaluate(planned: EvaluationPlan, stages: StageSeconds) -> Outcome:
+def _evaluate(planned: EvaluationPlan, ledger: accounting.Ledger) -> Outcome:
     config = planned.config
     sets = [planned.first, *planned.others]
     crops = sum(one.faces.table.num_rows for one in sets if not one.is_scored)
@@ -74,20 +75,19 @@ def _evaluate(planned: EvaluationPlan, stages: StageSeconds) -> Outcome:
     if (lesson := planned.first.lesson.crops) is not None:
         seconds += without_looking.SECONDS_PER_CROP * (crops + lesson.table.num_rows)
     with session.open_session(config.ray, seconds):
-        stages.end("starting")
+        ledger.job.enter("work")
         scored = [_score_data_set(one, planned) for one in sets]
         rivals = _score_rivals(sets, planned)
         sweep, notes = _measure_robustness(planned, scored[0])
-        stages.end("scoring")
+        ledger.job.enter("measure")
     decisions = look_up_decisions(planned.bundle, config)
     sections = [
         _measure_data_set(one, table, planned, decisions, others)
         for one, table, others in zip(sets, scored, rivals, strict=True)
     ]
-    stages.end("measuring")
+    ledger.job.enter("report")
     heat = _make_heat_maps(planned, scored[0])
     look_at = _write_all(planned, sections, scored, Extras(sweep, notes, heat))
-    stages.end("report")
     first, *others = sections
     video, frame = first.results.video.overall, first.results.frame.overall
     summary = {
@@ -103,7 +103,7 @@ def _evaluate(planned: EvaluationPlan, stages: StageSeconds) -> Outcome:
         **{f"video_auc_{one.name}": one.results.video.overall["auc"] for one in others},
         **({"difference": page.put_difference_in_words(video[results.AGAINST])} if planned.against else {}),
         "warnings": list(first.warnings),
-        **stages.found,
+        ACCOUNTING: ledger.summarize(),
     }
     return Outcome(summary, look_at=look_at)
 

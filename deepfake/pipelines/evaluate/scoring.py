@@ -25,6 +25,7 @@ from deepfake.execution.process import count_cpus
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io.storage import Storage
 from deepfake.model.inference import AnyNetwork, Scorer, score_by_each
+from deepfake.outcome import get_clock
 from deepfake.pipelines.evaluate.inputs import LabelledFaces
 from deepfake.progress import Progress
 
@@ -123,9 +124,10 @@ class _Scorer:
         A generator: of what is raised in one Ray keeps the error itself, which is meant for the user.
         """
         positions, images = self._read(window)
+        get_clock().count(crops=len(positions))
         for number, change in enumerate(self._changes):
             crops = np.stack(list(self._decoders.map(change, images)))
-            with self._scoring:
+            with get_clock().on("wait"), self._scoring:  # for the actor's other thread
                 scores = score_by_each(self._scorer, crops)
             changes = np.full(len(positions), number, np.int16)
             yield pa.table({"change": changes, "position": positions, "score": scores.tolist()})
@@ -133,7 +135,9 @@ class _Scorer:
     def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
         """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""
         places = list_places(window, self._files)
-        stored = read_crops(places, self._storage)
+        with get_clock().on("read"):
+            stored = read_crops(places, self._storage)
         encoded = [stored[place].encoded for place in places]
         names = [f"{uri}, row group {group}, row {row}" for uri, group, row in places]
-        return window["position"].to_numpy(), list(self._decoders.map(decode_crop, encoded, names))
+        with get_clock().on("decode"):
+            return window["position"].to_numpy(), list(self._decoders.map(decode_crop, encoded, names))

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from deepfake.catalog.identity_overlap import find_overlaps, names_people
 from deepfake.config import LeakcheckJobConfig, hash_config
 from deepfake.errors import UsageError
-from deepfake.execution import session
+from deepfake.execution import accounting, session
 from deepfake.io import lock, tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
-from deepfake.outcome import Outcome, StageSeconds
+from deepfake.outcome import ACCOUNTING, Outcome
 from deepfake.pipelines.leakcheck import (
     duplicates,
     findings,
@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 def run(config: LeakcheckJobConfig) -> Outcome:
     """Do the whole job; the outcome's problem is what ``leakcheck.fail_on`` names."""
-    stages = StageSeconds()
+    ledger = accounting.open_ledger()
+    ledger.job.enter("plan")
     storage = Storage(config.storage)
     config = config.model_copy(
         update={"input": make_absolute(config.input), "output": make_absolute(config.output)}
@@ -51,10 +52,9 @@ def run(config: LeakcheckJobConfig) -> Outcome:
     if config.dry_run:
         return Outcome(describe_input(loaded, known))
     with lock.hold(config.output, storage):
-        stages.end("planning")
-        result = run_checks(loaded, known, config, storage, stages)
+        ledger.job.enter("start")
+        result = run_checks(loaded, known, config, storage, ledger)
         look_at = _write_result(result, config, storage)
-        stages.end("report")
     summary = {
         **describe_input(loaded, known),
         "pictures": result.pictures.num_rows,
@@ -64,7 +64,7 @@ def run(config: LeakcheckJobConfig) -> Outcome:
         "probes": probes.summarize_probes(result.probes),
         "warnings": result.warnings,
         "verdict": result.verdict,
-        **stages.found,
+        ACCOUNTING: ledger.summarize(),
     }
     if result.unreadable:
         summary["unreadable"] = result.unreadable
@@ -92,7 +92,7 @@ def run_checks(
     known: uploads.Uploads | None,
     config: LeakcheckJobConfig,
     storage: Storage,
-    stages: StageSeconds,
+    ledger: accounting.Ledger,
 ) -> LeakcheckResult:
     """Run every check."""
     options = config.leakcheck
@@ -104,9 +104,9 @@ def run_checks(
     if options.pixels or loaded.kind == "catalog":
         core_seconds = scan.estimate_core_seconds(loaded, options.pixels)
         with session.open_session(config.ray, core_seconds):
-            stages.end("starting")
+            ledger.job.enter("work")
             pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
-            stages.end("scanning")
+        ledger.job.enter("measure")
     if loaded.kind == "catalog":
         videos = _add_facts(videos, pictures)
     found += duplicates.find_duplicate_files(videos)
@@ -138,7 +138,7 @@ def run_checks(
         not_looked_for.append("probe")
     for text in [*failing, *warnings]:
         log.warning(text)
-    stages.end("comparing")
+    ledger.job.enter("report")
     return LeakcheckResult(
         loaded, found, probed, known, pictures, failing, warnings, not_looked_for,
         {kind: counts[kind] for kind in findings.FAILS_AS if counts[kind]},

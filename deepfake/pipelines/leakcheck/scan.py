@@ -31,6 +31,7 @@ from deepfake.io.checksums import hash_file
 from deepfake.io.frame_files import hash_frames, list_frames
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
+from deepfake.outcome import get_clock
 from deepfake.pipelines.leakcheck.fingerprints import describe_picture
 from deepfake.pipelines.leakcheck.inputs import LeakcheckInput
 from deepfake.progress import Progress
@@ -207,7 +208,7 @@ def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.
                 if entry["hash"]:
                     row["content_sha256"] = hash_frames(frames, storage)
             else:
-                with storage.open(entry["uri"]) as file:
+                with get_clock().on("read"), storage.open(entry["uri"]) as file:
                     row["size_bytes"] = file.seek(0, io.SEEK_END)
                     if entry["hash"]:
                         row["content_sha256"] = hash_file(file)

@@ -18,7 +18,14 @@ from deepfake.execution import long_videos, pools, runner, session, unit_job
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.output import Output
 from deepfake.execution.unit_job import UnitJob
-from deepfake.execution.unit_worker import UNIT_ID, ExtractCrops, attempt_unit, make_answer, read_unit_id
+from deepfake.execution.unit_worker import (
+    UNIT_ID,
+    ExtractCrops,
+    attempt_unit,
+    count_unit,
+    make_answer,
+    read_unit_id,
+)
 from deepfake.execution.work_units import Unit
 from deepfake.faces.detectors.factory import read_earlier_detector, resolve_detector
 from deepfake.io import tables
@@ -96,6 +103,7 @@ class MakeUnit:
         def make(attempt: Attempt) -> pa.Table:
             made = self._extract(block, attempt)
             self._output.write_unit(made.pop(UNIT_ID), made)
+            count_unit(made["videos"])
             return make_answer(made["videos"], began)
 
         return attempt_unit(read_unit_id(block), make)

@@ -26,6 +26,7 @@ from deepfake.config.budget import Budget
 from deepfake.crops import detection_rate
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.execution import long_videos, planning, pools, runner, session, unit_job
+from deepfake.execution.accounting import AccountedWorker, account_for
 from deepfake.execution.deadline import Deadline
 from deepfake.execution.output import Output
 from deepfake.execution.unit_job import UnitJob
@@ -327,11 +328,11 @@ def score_on_gpus(
     """
     whole = {"batch_size": None, "batch_format": "pyarrow"}  # a block is a unit
     crops = ray.data.from_blocks(list(blocks)).map_batches(
-        cut, num_cpus=1, compute=pools.make_task_pool(cutters), **whole
+        partial(account_for, work=cut), num_cpus=1, compute=pools.make_task_pool(cutters), **whole
     )
     scored = crops.map_batches(
-        ScoreOnGpu,
-        fn_constructor_kwargs={"network": network},
+        AccountedWorker,
+        fn_constructor_kwargs={"worker": ScoreOnGpu, "arguments": {"network": network}},
         num_gpus=1,
         num_cpus=0,
         batch_size=UNITS_AT_ONCE,
@@ -340,4 +341,5 @@ def score_on_gpus(
     )
     # short tasks: a CPU that is set aside for them would be one less that decodes
     writers = ray.data.TaskPoolStrategy(size=gpus.most * WRITERS)
-    return scored.map_batches(partial(write_units, writer=writer), num_cpus=0, compute=writers, **whole)
+    write = partial(account_for, work=write_units, writer=writer)
+    return scored.map_batches(write, num_cpus=0, compute=writers, **whole)

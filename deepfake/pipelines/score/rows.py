@@ -19,6 +19,7 @@ from deepfake.io.tables import Status
 from deepfake.metrics import aggregate, segments
 from deepfake.model.thresholds import Mixer
 from deepfake.model.verdicts import VerdictRule
+from deepfake.outcome import get_clock
 from deepfake.report import images
 
 THUMBNAIL_SIDE = 112
@@ -49,10 +50,11 @@ class Judgement:
 
 def score_crops(encoded: Sequence[bytes], score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """(n,) or (n, bundles) float64 of encoded crops; ``score`` takes ``(n, 224, 224, 3) uint8 RGB``."""
-    scores = [
-        score(np.stack([decode_image(data) for data in encoded[start : start + CROPS_AT_ONCE]]))
-        for start in range(0, len(encoded), CROPS_AT_ONCE)
-    ]
+    with get_clock().on("score"):
+        scores = [
+            score(np.stack([decode_image(data) for data in encoded[start : start + CROPS_AT_ONCE]]))
+            for start in range(0, len(encoded), CROPS_AT_ONCE)
+        ]
     return np.concatenate(scores) if scores else np.empty(0)
 
 

@@ -23,6 +23,7 @@ from deepfake.execution.unit_worker import (
     SECONDS,
     UNIT_ID,
     attempt_unit,
+    count_unit,
     make_answer,
     make_empty_answer,
     pack_unit,
@@ -70,6 +71,7 @@ class Writer:
         if "crops" in self.output.folders:
             made["crops"] = unit["crops"]
         self.output.write_unit(unit[UNIT_ID], {"videos": unit["videos"], **made})
+        count_unit(unit["videos"])
         return unit["videos"]
 
 

@@ -26,6 +26,7 @@ from deepfake.io.parts import list_part_files, read_part_names
 from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
+from deepfake.outcome import get_clock
 
 PLACES = "places"  # JSON of [[part's URI, row group, first row, rows], ...]: where a video's crops lie
 UNIT_CROPS = 512
@@ -109,7 +110,8 @@ class ReadCrops:
     def __call__(self, block: pa.Table, attempt: Attempt) -> dict[str, Any]:
         """``{"unit_id", "videos", "crops"}`` of a unit of ``plan_kept_units``, as by ``ExtractCrops``."""
         runs = [run for text in block[PLACES].to_pylist() for run in json.loads(text)]
-        crops = read_runs(runs, "crops", block["video_id"], self.storage)
+        with get_clock().on("read"):
+            crops = read_runs(runs, "crops", block["video_id"], self.storage)
         videos = block.select(tables.list_columns("videos"))
         return {
             UNIT_ID: read_unit_id(block),

@@ -27,7 +27,7 @@ from deepfake.errors import UsageError
 from deepfake.execution import pools, runner
 from deepfake.execution.attempts import Attempt
 from deepfake.execution.output import Output
-from deepfake.execution.unit_worker import attempt_unit, make_answer, read_unit_id
+from deepfake.execution.unit_worker import attempt_unit, count_unit, make_answer, read_unit_id
 from deepfake.execution.work_units import Unit
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files, read_part_names
@@ -177,6 +177,7 @@ class JudgeUnit:
             )
             made = remake_tables(videos, self._read(block), self.judgement)
             self.output.write_unit(read_unit_id(block), {"videos": videos, **made})
+            count_unit(videos)
             return make_answer(videos, began)
 
         return attempt_unit(read_unit_id(block), judge)

@@ -32,7 +32,7 @@ from deepfake.config import (
 from deepfake.crops import dataset
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
-from deepfake.execution import session
+from deepfake.execution import accounting, session
 from deepfake.execution.output import describe_changes
 from deepfake.execution.process import count_cpus
 from deepfake.io import lock
@@ -48,7 +48,7 @@ from deepfake.model.initialisation import read_starting_bundle
 from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
 from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
-from deepfake.outcome import Outcome, StageSeconds
+from deepfake.outcome import ACCOUNTING, Outcome
 from deepfake.pipelines.train import plots, starting_bundle
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
@@ -88,7 +88,8 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     ``callbacks`` makes Keras callbacks of the caller's own, anew on each worker. They see global values. Of
     their attributes, numbers and strings outlive a restart.
     """
-    stages = StageSeconds()
+    ledger = accounting.open_ledger()
+    ledger.job.enter("plan")
     storage = Storage(config.storage)
     config = _make_uris_absolute(config)
     check_backbone(config.model, config.training.fine_tune_blocks)
@@ -109,7 +110,7 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     if config.dry_run:
         return Outcome(plan)
     with lock.hold(config.output, storage) as mine:
-        return _train(config, storage, crops, rows, plan, mine, callbacks, start, stages)
+        return _train(config, storage, crops, rows, plan, mine, callbacks, start, ledger)
 
 
 def _train(
@@ -121,7 +122,7 @@ def _train(
     mine: lock.Lock,
     callbacks: MakeCallbacks | None,
     start: BundleInfo | None,
-    stages: StageSeconds,
+    ledger: accounting.Ledger,
 ) -> Outcome:
     data_sha256 = crops.hash_crops()
     identity = hash_run(config, data_sha256)
@@ -139,9 +140,9 @@ def _train(
     videos = validation.number_choosing_videos(faces)
     task = TrainingTask(config, crops.files, rows["train"], rows["val"], videos, cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
-    stages.end("planning")
+    ledger.job.enter("start")
     with session.open_session(config.ray, estimate_core_seconds(plan, rows, config), SMALL_SECONDS):
-        stages.end("starting")
+        ledger.job.enter("work")
         if not session.workers_exist():
             if settings.workers > 1 or settings.use_gpu:
                 raise UsageError(
@@ -153,13 +154,14 @@ def _train(
             if settings.use_gpu:
                 session.require_gpus(config.ray, "training.use_gpu", settings.workers)
             result = run_workers(run, train_worker, told, storage, mine)
-        stages.end("training")
+            ledger.take_all(idle_since=False)  # some are long gone
+        ledger.job.enter("report")
     mine.check()
     info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256, start)
     track_bundle(config, storage, info, result["tracked"])
     storage.remove(join(config.output, CHECKPOINTS))
-    stages.end("report")
-    return make_outcome(info, plan | stages.found, config)
+    told = {ACCOUNTING: ledger.summarize(config.price_core_hour)}
+    return make_outcome(info, plan | told, config)
 
 
 def estimate_core_seconds(plan: Mapping[str, Any], rows: Mapping[str, Rows], config: TrainJobConfig) -> float:

@@ -47,8 +47,6 @@ def compute_features(
 class FeatureStream:
     """A worker's batches of one epoch as features, one for each of ``plan.steps``."""
 
-    wait_seconds = 0.0  # nothing is waited for
-
     def __init__(self, features: np.ndarray, plan: EpochPlan, share: Share) -> None:
         """``features (n, d)`` by the numbers of the rows."""
         self._features, self._plan, self._share = features, plan, share

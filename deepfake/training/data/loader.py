@@ -10,7 +10,6 @@ training step what time Python has (docs/benchmark.md has the measurement).
 """
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from deepfake.execution import ray_compat
 from deepfake.execution.nodes import stay_here
 from deepfake.io.storage import Storage
 from deepfake.model.network import INPUT_SIZE
+from deepfake.outcome import get_clock
 from deepfake.progress import warn_if_slow
 from deepfake.training.data import worker
 from deepfake.training.data.epoch_plan import EpochPlan, Share
@@ -152,7 +152,6 @@ class BatchStream:
     """
 
     def __init__(self, source: Source, plan: EpochPlan, share: Share, epoch: int, feeder: Feeder) -> None:
-        self.wait_seconds = 0.0  # that the consumer has spent waiting for batches
         self._source, self._plan, self._share, self._epoch = source, plan, share, epoch
         self._feeder = feeder
 
@@ -162,11 +161,9 @@ class BatchStream:
         try:
             following = thread.submit(next, batches, None)
             while True:
-                asked = time.monotonic()
                 words = "waiting for crops; the tasks that read them need storage that answers"
-                with warn_if_slow(words, _SLOW_SECONDS):
+                with warn_if_slow(words, _SLOW_SECONDS), get_clock().on("input"):
                     batch = following.result()
-                self.wait_seconds += time.monotonic() - asked
                 if batch is None:
                     return
                 following = thread.submit(next, batches, None)

@@ -13,6 +13,7 @@ from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
 from deepfake.model.network import INPUT_SIZE
+from deepfake.outcome import get_clock
 from deepfake.progress import Progress
 from deepfake.training.data import loader
 from deepfake.training.data.epoch_plan import EpochPlan, Share, plan_training_epoch, plan_validation
@@ -62,7 +63,8 @@ class TrainingData:
         plan = self.validation
         scores = np.zeros(len(plan), np.float32)
         for batch in self._stream("val", plan, self._cut_stretch(plan)):
-            scores[batch.positions] = score(batch.inputs)
+            with get_clock().on("score"):
+                scores[batch.positions] = score(batch.inputs)
         return self._collective.sum(scores).astype(np.float64)
 
     def has_features(self, phase: Phase, width: int) -> bool:
@@ -81,7 +83,8 @@ class TrainingData:
             def extract_batch(crops: np.ndarray) -> np.ndarray:
                 if self._collective.rank == 0:
                     progress.step()
-                return extract(crops)
+                with get_clock().on("score"):
+                    return extract(crops)
 
             for name, plan in plans.items():
                 stream = self._stream(name, plan, shares[name])

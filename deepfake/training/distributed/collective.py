@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.outcome import get_clock
+
 
 class Collective:
     """The workers of one training run. Make it before any other TensorFlow operation of the process."""
@@ -69,7 +71,8 @@ class Collective:
         """Element-wise sum ``(n,) float32`` over the workers; ``prepare`` must have seen ``n``."""
         import tensorflow as tf
 
-        return self._sums[len(vector)](tf.constant(vector, tf.float32)).numpy()
+        with get_clock().on("collective"):
+            return self._sums[len(vector)](tf.constant(vector, tf.float32)).numpy()
 
     def copy_from_first(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Rank 0's float arrays, of any shapes, on every worker: all start from exactly the same weights."""

@@ -19,6 +19,7 @@ from deepfake.crops.framing import find_framing
 from deepfake.crops.reader import StoredCrop, decode_crop, read_crops
 from deepfake.io import tables
 from deepfake.io.storage import Storage
+from deepfake.outcome import get_clock
 from deepfake.training.data import loader
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan, plan_validation
@@ -54,13 +55,13 @@ def streamed(
     source, plan = planned(folder, batch, balance, fakes)
     sizes, pixels = [], {}
     for rank in range(world):
-        workers = loader.LoaderWorkers(divide_node(2, world))
+        workers, before = loader.LoaderWorkers(divide_node(2, world)), get_clock().read("input")
         stream = loader.BatchStream(source, plan, plan.cut_share(rank, world), 3, workers)
         found = list(stream)
         sizes.append([len(batch.inputs) for batch in found])
         for batch_ in found:
             pixels.update(zip(batch_.positions.tolist(), batch_.inputs, strict=True))
-        assert stream.wait_seconds > 0
+        assert get_clock().read("input") > before
     return sizes, pixels
 
 
