@@ -28,8 +28,8 @@ class StorageConfig(Section):
     max_network_mb: int = Field(
         512,
         ge=1,
-        description="a bundle whose network is larger, in MiB and unpacked, is refused; the largest that "
-        "a training makes has 100",
+        description="a bundle whose network is larger, in MiB and unpacked, is refused; the largest of "
+        "keras.applications that a training makes has 100, the large ones of KerasHub some 1,200",
     )
     max_table_mb: int = Field(
         8192,

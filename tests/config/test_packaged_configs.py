@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig
+from deepfake.config import JobConfig, PreprocessJobConfig, ScoreJobConfig, TrainJobConfig
 from deepfake.config.parse import load_config, read_yaml
 from tests.running import ROOT
 
@@ -31,3 +31,22 @@ def test_a_jobs_yaml_says_its_defaults(name: str, model: type[JobConfig], needed
 def test_a_sites_yaml_goes_with_any_job(site: Path) -> None:
     config = load_config(PreprocessJobConfig, ["--input", "in", "--output", "out", "--config", str(site)])
     assert config.ray != PreprocessJobConfig(input="in", output="out").ray
+
+
+def test_the_recipe_for_clip_is_the_one_for_a_small_network_but_for_what_a_gpu_and_its_size_ask() -> None:
+    def load(name: str) -> dict[str, dict[str, object]]:
+        words = ["--input", "in", "--output", "out", "--config", f"recipe:{name}"]
+        dumped: dict[str, dict[str, object]] = load_config(TrainJobConfig, words).model_dump(mode="json")
+        return dumped
+
+    small, large = load("norms"), load("clip_norms")
+    changed = {
+        f"{section}.{key}"
+        for section in ("model", "training", "storage")
+        for key, value in large[section].items()
+        if value != small[section][key]
+    }
+    assert changed == {
+        "model.backbone", "training.use_gpu", "training.global_batch", "training.mixed_precision",
+        "storage.max_network_mb",
+    }  # fmt: skip
