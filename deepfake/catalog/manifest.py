@@ -21,8 +21,10 @@ million rows.
 
 import json
 import logging
+import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
@@ -35,7 +37,7 @@ from deepfake.catalog.provenance import FAKE, REAL
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.storage import Storage
-from deepfake.io.uri import SCHEMES, join, make_absolute
+from deepfake.io.uri import SCHEMES, join, make_absolute, split_uri
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ LABELS: dict[str, int | None] = {
 SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, **dict.fromkeys(NOTHING, None)}
 
 LONGEST_GROUP = 200  # letters of what a video is grouped by
+MOST_NAMED = 500  # letters of a file's columns that a message lists
 _GROUP = "group "  # before the name of such a column
 LONGEST = 4096  # letters of a path or an id, as of Linux' paths
 _PACKED = (b"PK\x03\x04", b"\x1f\x8b")  # ZIP, of which Excel's workbooks are some, and gzip
@@ -122,7 +125,8 @@ def read_labels(uri: str, storage: Storage) -> pa.Table:
 
     Rows without a label are left out. ``UsageError`` where it is none, or names a video twice.
     """
-    chosen, raw = _read_csv(uri, storage, ())
+    with _reading(uri, "labels"):
+        chosen, raw = _read_csv(uri, storage, ())
     if absent := {"video_id", "label"} - chosen.keys():
         raise UsageError(f"{uri}: no column {', '.join(sorted(absent))}; labels are rows of video_id,label")
     raw = raw.filter(pc.not_equal(pc.utf8_trim_whitespace(raw[chosen["label"]]), ""))
@@ -159,7 +163,7 @@ def _join_groups(uri: str, raw: pa.Table, groups: Sequence[str]) -> pa.ChunkedAr
 
 def _read_columns(uri: str, storage: Storage, groups: Sequence[str]) -> pa.Table:
     """The columns we know, as strings under our names; what is empty or absent is null."""
-    try:
+    with _reading(uri):
         if storage.is_folder(uri):
             chosen, table = _read_folder(uri, storage, groups)
         elif uri.lower().endswith(".parquet"):
@@ -168,19 +172,33 @@ def _read_columns(uri: str, storage: Storage, groups: Sequence[str]) -> pa.Table
                 table = parquet.read(columns=sorted(set(chosen.values())))
         else:
             chosen, table = _read_csv(uri, storage, groups)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"{uri}: looked for a manifest, one .csv or .parquet file; there is none") from None
-    except tables.TableError as error:
-        raise UsageError(f"{error}; it cannot be read as a manifest") from None
-    except pa.ArrowException as error:
-        more = "; save it as UTF-8" if "UTF8" in str(error) else ""
-        raise UsageError(f"{uri}: cannot be read as a manifest: {error}{more}") from None
     if table.num_rows == 0:
         raise UsageError(f"{uri}: the manifest has no rows")
     nothing = pa.nulls(table.num_rows, pa.string())
     found = {name: _cast_to_text(uri, name, column, table[column]) for name, column in chosen.items()}
     names = [*ALIASES, *(_GROUP + name for name in groups)]
     return pa.table({name: found.get(name, nothing) for name in names})
+
+
+@contextmanager
+def _reading(uri: str, what: str = "a manifest") -> Iterator[None]:
+    """A block that reads a table that somebody wrote, with what goes wrong put in words."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"{uri}: looked for {what}, one .csv or .parquet file; there is none") from None
+    except tables.TableError as error:
+        raise UsageError(f"{error}; it cannot be read as {what}") from None
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        more = "; save it as UTF-8" if "utf8" in str(error).lower().replace("-", "") else ""
+        raise UsageError(f"{uri}: cannot be read as {what}: {str(error)[:500]}{more}") from None
+    except UsageError:
+        raise
+    except OSError as error:
+        if split_uri(uri)[0] != "file":
+            raise
+        words = (error.strerror or str(error)).lower()
+        raise UsageError(f"{uri}: cannot be read as {what} ({words})") from None
 
 
 def _read_folder(uri: str, storage: Storage, groups: Sequence[str]) -> tuple[dict[str, str], pa.Table]:
@@ -202,6 +220,8 @@ def _read_csv(uri: str, storage: Storage, groups: Sequence[str]) -> tuple[dict[s
     """Our name -> column, and the table, of a CSV file, all of it text."""
     with storage.open(uri) as file:
         separator = _find_separator(uri, file.read(2**16))
+        if file.seek(0, os.SEEK_END) > storage.config.max_table_mb * 2**20:
+            raise UsageError(f"{uri}: larger than storage.max_table_mb {storage.config.max_table_mb}")
     parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
     with storage.open(uri) as file, pyarrow.csv.open_csv(file, parse_options=parse) as reader:
         names = reader.schema.names
@@ -248,16 +268,22 @@ def _choose_columns(uri: str, names: Sequence[str], groups: Sequence[str]) -> di
     if "location" not in chosen:
         raise UsageError(
             f"{uri}: no column says where the videos are; looked for {', '.join(LOCATION)}; "
-            f"found {', '.join(names) or 'no columns'}"
+            f"found {_list_some(names) or 'no columns'}"
         )
     if absent := [name for name in groups if name.strip().lower() not in known]:
         raise UsageError(
-            f"{uri}: catalog.groups {', '.join(absent)}: no such column; found {', '.join(names)}"
+            f"{uri}: catalog.groups {', '.join(absent)}: no such column; found {_list_some(names)}"
         )
     chosen |= {_GROUP + name: known[name.strip().lower()] for name in groups}
     if ignored := [name for name in names if name not in chosen.values()]:
-        log.info("%s: columns that are not used: %s", uri, ", ".join(ignored))
+        log.info("%s: columns that are not used: %s", uri, _list_some(ignored))
     return chosen
+
+
+def _list_some(names: Sequence[str]) -> str:
+    """Columns by name, of which a file may have as many and as long ones as it likes."""
+    text = ", ".join(names[:100])
+    return text if len(text) <= MOST_NAMED and len(names) <= 100 else f"{text[:MOST_NAMED]}, ..."
 
 
 def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -15,6 +15,16 @@ def hide_secrets(text: str) -> str:
     return _SECRET.sub("***@", text)
 
 
+def require_no_secret(value: str | None) -> str | None:
+    """The same address; ``ValueError`` where it holds a password."""
+    if value is not None and hide_secrets(value) != value:
+        raise ValueError(
+            "holds a password, which would be stored and shown; leave it out: credentials come from the "
+            "environment"
+        )
+    return value
+
+
 class Section(BaseModel):
     """Base of every section: immutable, and strict about unknown keys."""
 

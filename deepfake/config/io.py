@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from deepfake.config.base import Section, hide_secrets
+from deepfake.config.base import Section, require_no_secret
 
 
 class StorageConfig(Section):
@@ -14,15 +14,7 @@ class StorageConfig(Section):
     region: str | None = Field(None, description="S3 region (default: the standard chain)")
     anonymous: bool = Field(False, description="unsigned S3 requests, for public buckets")
 
-    @field_validator("endpoint_url")
-    @classmethod
-    def _require_no_secret(cls, value: str | None) -> str | None:
-        if value is not None and hide_secrets(value) != value:
-            raise ValueError(
-                "holds a password, which would be stored and shown; leave it out: credentials come from the "
-                "environment or ~/.aws"
-            )
-        return value
+    _no_secret = field_validator("endpoint_url")(require_no_secret)
 
     max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")
     max_network_mb: int = Field(

@@ -24,6 +24,7 @@ from deepfake.errors import UsageError
 Config = TypeVar("Config", bound=JobConfig)
 ReadText = Callable[[str], str]
 RECIPE = "recipe:"  # before the name of one
+MOST_LETTERS = 4 * 2**20  # of a YAML file, of which a million take half a second
 _RECIPES = Path(__file__).with_name("recipes")
 
 
@@ -110,15 +111,20 @@ def read_yaml(path: str, read_text: ReadText = read_local, words: bool = False) 
             raise UsageError(f"{path}: no such recipe; there are {', '.join(list_recipes())}")
         path, read_text = str(_RECIPES / f"{path.removeprefix(RECIPE)}.yaml"), read_local
     try:
-        loaded = yaml.load(read_text(path), _WordLoader if words else _Loader)
+        text = read_text(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a readable configuration file: {error}") from None
+    if len(text) > MOST_LETTERS:
+        raise UsageError(f"{path}: larger than the {MOST_LETTERS >> 20} MiB that a configuration may have")
+    try:
+        loaded = yaml.load(text, _WordLoader if words else _Loader)
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply to be a configuration") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # the latter are what PyYAML raises of "!!int x", of 2001-99-99 and the like
+        raise UsageError(f"{path}: not valid YAML: {str(error)[:500]}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

@@ -1,8 +1,8 @@
 """Where else a training is written down."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from deepfake.config.base import Section
+from deepfake.config.base import Section, require_no_secret
 
 
 class TrackingConfig(Section):
@@ -13,6 +13,8 @@ class TrackingConfig(Section):
         None,
         description="MLflow's store: a folder, or the http(s) address of a server; takes the extra 'mlflow'",
     )
+    _no_secret = field_validator("mlflow")(require_no_secret)
+
     wandb: bool = Field(
         False,
         description="Weights & Biases: offline, in the folder wandb of a local output, from where wandb sync "

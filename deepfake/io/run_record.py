@@ -17,6 +17,12 @@ from deepfake.io.tables.files import SCHEMA_VERSION
 from deepfake.io.uri import join
 
 RECORD_FILE = "_config.json"
+# What others take from a record, where it is there.
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(("config_sha256", "input", "bundle_sha256", "model_sha256"), (str, "text")),
+    "bundle": ((str, list), "text or a list of it"),
+    "report": (dict, "an object"),
+}
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 
@@ -36,6 +42,13 @@ def read_record(root: str, storage: Storage) -> dict[str, Any] | None:
         ) from None
     if not isinstance(found, dict):
         raise UsageError(f"{uri}: expected a JSON object, found a {type(found).__name__}")
+    for key, (kind, words) in _KINDS.items():
+        value = found.get(key)
+        listed = value if isinstance(value, list) else ()
+        if key in found and not (isinstance(value, kind) and all(isinstance(one, str) for one in listed)):
+            raise UsageError(
+                f"{uri}: {key} is {reprlib.repr(value)}, expected {words}; make that output again"
+            )
     require_rows_version(found, uri, "make that output again, into another folder")
     return found
 
@@ -53,10 +66,16 @@ def require_rows_version(record: Mapping[str, Any], uri: str, remedy: str) -> No
 
 def read_score_record(root: str, storage: Storage) -> dict[str, Any]:
     """The record of a score job's output, which names a bundle; ``UsageError`` where it is none."""
-    found = read_record(root, storage)
-    if found is None or "bundle_sha256" not in found:
-        wrong = "is missing" if found is None else "names no bundle"
-        raise UsageError(f"{root}: not an output of jobs/score.py, {join(root, RECORD_FILE)} {wrong}")
+    return require_record(root, storage, "jobs/score.py", "bundle", "bundle_sha256")
+
+
+def require_record(root: str, storage: Storage, job: str, *more: str) -> dict[str, Any]:
+    """The record that a job left; ``UsageError`` where it is missing, or lacks what each has, or ``more``."""
+    found, uri = read_record(root, storage), join(root, RECORD_FILE)
+    if found is None:
+        raise UsageError(f"{root}: not an output of {job}, {uri} is missing")
+    if absent := [key for key in ("config_sha256", "input", *more) if not found.get(key)]:
+        raise UsageError(f"{root}: not an output of {job}, {uri} has no {', '.join(absent)}")
     return found
 
 

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -31,6 +31,7 @@ from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # see ``_replacing``
 MOST_BYTES = 2**40  # of a local file that is opened
+MOST_TEXT_BYTES = 64 * 2**20  # of a file that is read as text at once
 KEYS_A_REQUEST = 1000  # that S3 deletes at once
 
 
@@ -113,9 +114,19 @@ class Storage:
             return file.read()
 
     def read_at_most(self, uri: str, most: int) -> bytes:
-        """The whole content of a file; ``UsageError`` where it has more bytes than that."""
-        with self._reaching(uri), self.open(uri) as file:
-            data = file.read(most + 1)
+        """The whole content of a file; ``UsageError`` where it has more bytes than that, or is no file.
+
+        Raises ``FileNotFoundError`` where there is none.
+        """
+        try:
+            with self._reaching(uri), self.open(uri) as file:
+                data = file.read(most + 1)
+        except (FileNotFoundError, NotADirectoryError, UsageError):
+            raise
+        except OSError as error:
+            if split_uri(uri)[0] != "file":
+                raise
+            raise UsageError(f"{uri}: cannot be read ({(error.strerror or str(error)).lower()})") from error
         if len(data) > most:
             raise UsageError(f"{uri}: larger than the {most / 2**20:.3g} MiB that such a file may have")
         return data
@@ -129,7 +140,7 @@ class Storage:
     def read_text(self, uri: str) -> str:
         """The whole content of a UTF-8 file, less a byte order mark; ``UsageError`` where it is none."""
         try:
-            return self.read_bytes(uri).decode("utf-8-sig")
+            return self.read_at_most(uri, MOST_TEXT_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"{uri}: is not in UTF-8; save it as UTF-8") from error
 
@@ -138,7 +149,7 @@ class Storage:
         text = self.read_text(uri)
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{uri}: not valid JSON: {error}") from None
 
     def exists(self, uri: str) -> bool:
@@ -306,9 +317,17 @@ class Storage:
         for file in sorted(p for p in local.rglob("*") if p.is_file()):
             self.write_bytes(join(uri, *file.relative_to(local).parts), file.read_bytes())
 
-    def download_folder(self, uri: str, local: Path) -> None:
-        """Copy the files below a URI into a local folder."""
+    def download_folder(self, uri: str, local: Path, wanted: Container[str] | None = None) -> None:
+        """Copy the files below a URI, but links, into a local folder.
+
+        ``wanted``: only what has such a name directly below the URI. Raises ``UsageError`` for an object's
+        name that would lead elsewhere.
+        """
         for info in self.list_files(uri):
+            if info.is_link or (wanted is not None and info.path.partition("/")[0] not in wanted):
+                continue
+            if ".." in info.path.split("/") or info.path.startswith("/"):
+                raise UsageError(f"{info.uri}: its name leads out of the folder that it is copied to")
             target = local / info.path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(self.read_bytes(info.uri))

@@ -1,5 +1,6 @@
 """Folders for what is soon thrown away; the next job removes those of a job that was killed."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -38,6 +39,9 @@ def share_temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     while True:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        if os.fstat(held).st_uid != os.getuid():
+            os.close(held)
+            raise PermissionError(errno.EPERM, "is another user's", str(path))
         with suppress(OSError):
             fcntl.flock(held, fcntl.LOCK_SH)
         if path.exists() and os.path.samestat(os.fstat(held), path.stat()):

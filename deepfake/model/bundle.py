@@ -314,8 +314,6 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
             raise UsageError(f"{path}: bundle format {raw.get('format')!r}, this version reads {FORMAT}")
         require_rows_version(raw, path, "train it again on crops of this version")
         info = BundleInfo.model_validate(raw)
-    except (json.JSONDecodeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path}: not valid JSON ({error}); copy the bundle again") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -323,6 +321,10 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
             f"{path}: {key} is {reprlib.repr(first['input'])}: {first['msg']}; the bundle does not fit this "
             "version"
         ) from None
+    except UsageError:
+        raise
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid JSON ({error}); copy the bundle again") from None
     if info.sha256 != (_hash_all(raw) if info.seal == 2 else info.compute_identity()):
         raise UsageError(
             f"{path}: sha256 does not fit its content, so it was changed by hand; copy the bundle again, "

@@ -250,7 +250,7 @@ def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
     name, most = name_export(bundle.info.model_sha256), storage.config.max_network_mb
     if (wanted := bundle.info.runtimes.get(name)) is not None:
         place = join(bundle.uri, FOLDER, f"{name}.zip")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UsageError):
             graph = storage.read_at_most(place, most * 2**20)
             if hashlib.sha256(graph).hexdigest() == wanted:
                 return graph

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
@@ -61,12 +62,18 @@ def load_checkpoint(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndar
         if state.pop("format") != FORMAT:
             raise CheckpointError(f"{folder}: a checkpoint of another version; train without it")
         arrays: dict[str, list[np.ndarray]] = {}
+        with zipfile.ZipFile(folder / _ARRAYS_FILE) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise CheckpointError(f"{folder}: its arrays are packed, which no checkpoint's are")
         with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as stored:
             for key in sorted(stored.files):
                 arrays.setdefault(key.rpartition("/")[0], []).append(stored[key])
-        return TrainingState(**state), arrays
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{folder}: not a checkpoint of this version ({error})") from error
+        return TypeAdapter(TrainingState).validate_python(vars(TrainingState(**state))), arrays
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged archive makes zipfile and NumPy raise anything
+        words = str(error)[:500]
+        raise CheckpointError(f"{folder}: not a checkpoint of this version ({words})") from error
 
 
 def keep_checkpoint(folder: Path, uri: str, name: str, storage: Storage) -> None:

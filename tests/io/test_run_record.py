@@ -17,7 +17,8 @@ STORAGE = Storage()
 
 def test_a_record_comes_back_with_its_sections(tmp_path: Path) -> None:
     crop = CropConfig(margin=0.5)
-    write_record(str(tmp_path), STORAGE, {"bundle_sha256": "ab", "crop": crop.model_dump(mode="json")})
+    more = {"config_sha256": "cd", "input": "archive", "bundle": ["b"], "crop": crop.model_dump(mode="json")}
+    write_record(str(tmp_path), STORAGE, {"bundle_sha256": "ab", **more})
     found = read_score_record(str(tmp_path), STORAGE)
     assert found["bundle_sha256"] == "ab"
     assert parse_section(found, "crop", CropConfig) == crop
@@ -51,5 +52,5 @@ def test_what_no_score_job_wrote_is_refused_as_such(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not an output of jobs/score\.py, .*_config\.json is missing"):
         read_score_record(str(tmp_path), STORAGE)
     write_record(str(tmp_path), STORAGE, {"crop": {}})
-    with pytest.raises(UsageError, match=r"_config\.json names no bundle"):
+    with pytest.raises(UsageError, match=r"_config\.json has no config_sha256, input, bundle, bundle_sha256"):
         read_score_record(str(tmp_path), STORAGE)

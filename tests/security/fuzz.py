@@ -30,6 +30,8 @@ import h5py
 import numpy as np
 import pyarrow as pa
 
+from deepfake.catalog import manifest
+from deepfake.config import parse
 from deepfake.crops import answers
 from deepfake.crops.reader import decode_crop
 from deepfake.errors import UsageError
@@ -38,10 +40,14 @@ from deepfake.io import parts, tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError, bounded, files
 from deepfake.model import bundle, network_file
+from deepfake.pipelines.score import case_report
 from deepfake.report import images
-from deepfake.video import h264, mp4
+from deepfake.training import checkpoint
+from deepfake.training.data.pixel_cache import PixelCache
+from deepfake.video import credentials, h264, mp4
 from tests.clips import write_clip
 from tests.rows import crop_row, video_row
+from tests.signing import make_signer
 
 HANG_SECONDS = 20  # of processor time
 NUMBERS = [b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"\0\0\0\0", b"\0\0\0\1", b"\xff" * 4]
@@ -237,6 +243,116 @@ def read_weights(data: bytes, folder: Path) -> None:
         network_file.check_weight_shapes(data, "model.keras", 1)
 
 
+def make_cases(folder: Path) -> list[bytes]:
+    whole = (
+        b"reference: A/7\nexaminer: ''\nquestion: |\n  one\n  two\nitems:\n  - video: a.mp4\n    item: 041\n"
+        b"    sha256: " + b"ab" * 32 + b"\n  - {video: b.mp4, received: 2026-01-31, note: 0b1}\n"
+    )
+    odd = (
+        b"a: *b",
+        b"recipe:linear",
+        b"recipe:none",
+        b"[" * 400,
+        b"a: !!int x",
+        b"at: 2001-99-99",
+        b"\0",
+        b"[1]",
+        b"",
+        b"items: 7",
+    )
+    return [whole, *odd, b"items: []", b"items: [{video: a, sha256: ab}]"]
+
+
+def read_yaml_file(data: bytes, folder: Path) -> None:
+    path = folder / "case.yaml"
+    path.write_bytes(data)
+    if not data:
+        path.unlink()
+    name = data[:40].decode("latin-1") if data.startswith(b"recipe:") else str(path)
+    for read in (
+        lambda: case_report.read_case(str(path), Storage()),
+        lambda: parse.read_yaml(name),
+    ):
+        try:
+            read()
+        except UsageError as error:
+            assert ("case.yaml" in str(error) or "no such recipe" in str(error)) and len(str(error)) < 3000
+
+
+def make_labels(folder: Path) -> list[bytes]:
+    return [
+        b"video_id,label\na.mp4,real\n'=b.mp4,fake\nc.mp4,unsure\nd.mp4,\n",
+        b"\xef\xbb\xbfvideo_id;label;note\r\na;1;x\r\n", b"label\tpath\nreal\ta\n", b"video_id\na\n",
+        b"a,b\n1,2\n", b"PK\x03\x04", b"\xff\xfev\0", b"video_id,label\na,7\n", b"video_id,label\na,1\na,0\n",
+        b"video_id,label\n\xff,1\n", b'video_id,label\n"a,1\n', b"", b",".join([b"long name"] * 200) + b"\n",
+    ]  # fmt: skip
+
+
+def read_labels(data: bytes, folder: Path) -> None:
+    path = folder / "labels.csv"
+    path.write_bytes(data)
+    try:
+        found = manifest.read_labels(str(path), Storage())
+        assert found.column_names == ["video_id", "label"]
+    except UsageError as error:
+        assert "labels.csv" in str(error) and len(str(error)) < 3000
+
+
+def make_credentials(folder: Path) -> list[bytes]:
+    clip, signed = write_clip(folder / "clip.mp4", frames=2), folder / "signed.mp4"
+    make_signer().sign(clip, signed)
+    kinds = (b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"\xff\xd8\xff\xe0", b"RIFF")
+    return [signed.read_bytes(), clip.read_bytes(), *kinds, b"\0" * 16]
+
+
+def read_signed(data: bytes, folder: Path) -> None:
+    found = credentials.read_credentials(io.BytesIO(data), True, "")
+    assert found["credentials"] in ("none", "unread", "valid", "invalid")
+    assert all(len(value or "") <= credentials.MOST_LETTERS for value in found.values())
+
+
+def make_pixels(folder: Path) -> list[bytes]:
+    cache = PixelCache(folder, "seed", 2, 8, 10**6)
+    cache.write(1, PICTURE[:8, :8])
+    (file,) = folder.glob("seed-*")
+    return [file.read_bytes(), file.read_bytes()[:-1], b""]
+
+
+def read_pixels(data: bytes, folder: Path) -> None:
+    for file in folder.glob("train-*"):
+        file.unlink()
+    cache = PixelCache(folder, "train", 2, 8, 10**6)
+    assert cache.read(0) is None and cache.read(2) is None
+    (file,) = folder.glob("train-*")
+    file.write_bytes(data)
+    for row in range(2):
+        found = cache.read(row)
+        assert found is None or found.shape[0] <= 8
+
+
+def make_states(folder: Path) -> list[bytes]:
+    """Of a state and an archive, with a zero byte between."""
+    state = checkpoint.TrainingState(2, 3, 0.5, history=[{"loss": 0.5}], tracked={"mlflow": "a"})
+    checkpoint.save_checkpoint(folder, state, {"a": [np.zeros(3)] * 2, "b": [np.array(7)]})
+    told = (folder / "state.json").read_bytes()
+    packed = io.BytesIO()
+    np.savez_compressed(packed, a=np.zeros(3))
+    arrays = (folder / "arrays.npz").read_bytes()
+    return [
+        told + b"\0" + arrays,
+        told + b"\0" + packed.getvalue(),
+        told.replace(b"3", b"2") + b"\0" + arrays,
+    ]
+
+
+def read_state(data: bytes, folder: Path) -> None:
+    told, _, arrays = data.partition(b"\0")
+    (folder / "state.json").write_bytes(told)
+    (folder / "arrays.npz").write_bytes(arrays)
+    with contextlib.suppress(checkpoint.CheckpointError):
+        assert checkpoint.load_checkpoint(folder)[0].epoch in range(-(10**40), 10**40)
+
+
 TARGETS = {
     "mp4": Target(make_clips, read_boxes, (mp4.find_media_ranges,), 7000),
     "h264": Target(
@@ -291,6 +407,29 @@ TARGETS = {
         40000,
     ),
     "weights": Target(make_weights, read_weights, (network_file.check_weight_shapes,), 1400),
+    "case": Target(
+        make_cases,
+        read_yaml_file,
+        (
+            case_report.read_case,
+            parse.read_yaml,
+        ),
+        300,
+    ),
+    "labels": Target(
+        make_labels,
+        read_labels,
+        (manifest.read_labels,),
+        600,
+    ),
+    "credentials": Target(
+        make_credentials,
+        read_signed,
+        (credentials.read_credentials,),
+        500,
+    ),
+    "pixels": Target(make_pixels, read_pixels, (PixelCache.read,), 1000),
+    "checkpoint": Target(make_states, read_state, (checkpoint.load_checkpoint,), 1500),
 }
 
 

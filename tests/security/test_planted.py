@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -12,7 +16,11 @@ from deepfake.execution import runner
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Unit
 from deepfake.io import lock, tables
+from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
+from deepfake.io.temporary import share_temporary_folder
+from deepfake.training.checkpoint import CheckpointError, TrainingState, load_checkpoint, save_checkpoint
+from deepfake.training.data.pixel_cache import PixelCache
 from tests.rows import crop_row, video_row
 
 CONFIG = "c" * 64
@@ -72,3 +80,99 @@ def test_an_output_that_is_itself_a_link_is_written(tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path / "disk")
     with lock.hold(str(tmp_path / "out"), Storage()):
         assert (tmp_path / "disk" / lock.FILE).exists()
+
+
+class Code:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+STATES = [
+    "[]", "null", "7", "[" * 100_000, '{"format": 3, "epoch": "x"}', '{"format": 3, "history": 7}',
+    '{"format": 3, "steps": 1.5}', '{"format": 3, "tracked": {"mlflow": 7}}', '{"format": 3, "more": 1}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STATES)
+def test_a_state_of_nonsense_is_no_checkpoint(tmp_path: Path, text: str) -> None:
+    save_checkpoint(tmp_path, TrainingState(), {"network": [np.zeros(3)]})
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(CheckpointError, match="not a checkpoint of this version"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["code", "packed", "endless", "garbage"])
+def test_arrays_that_hold_code_or_unpack_to_more_are_no_checkpoint(tmp_path: Path, what: str) -> None:
+    save_checkpoint(tmp_path, TrainingState(), {"network": [np.zeros(3)]})
+    header, place = io.BytesIO(), tmp_path / "arrays.npz"
+    shape = (2**48,) if what == "endless" else (2**28,)
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    if what == "code":
+        with place.open("wb") as file:
+            np.savez(file, **{"network/0000": np.array([Code(tmp_path / "made")], object)})
+    elif what == "garbage":
+        place.write_bytes(b"PK garbage")
+    else:
+        method = zipfile.ZIP_DEFLATED if what == "packed" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(place, "w", method) as archive:
+            archive.writestr("network/0000.npy", header.getvalue() + bytes(2**20))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_kept_picture_of_another_size_or_half_of_one_is_none(tmp_path: Path) -> None:
+    cache = PixelCache(tmp_path, "train", 3, 8, 10**6)
+    cache.write(2, np.full((8, 8, 3), 7, np.uint8))
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    for side in (0, 9, 2**16, 2**32 - 1):
+        file.write_bytes(whole[: 2 * cache.slot] + side.to_bytes(4, "little") + whole[2 * cache.slot + 4 :])
+        assert cache.read(2) is None
+    file.write_bytes(whole[:-1])
+    assert cache.read(2) is None
+
+
+def test_a_link_in_place_of_kept_pictures_is_not_written_through(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"mine")
+    cache = PixelCache(tmp_path, "train", 3, 8, 10**6)
+    cache.write(0, np.zeros((8, 8, 3), np.uint8))
+    (file,) = set(tmp_path.iterdir()) - {target}
+    file.unlink()
+    file.symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"):
+        PixelCache(tmp_path, "train", 3, 8, 10**6).write(0, np.zeros((8, 8, 3), np.uint8))
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes what is another user's")
+def test_a_folder_for_kept_pictures_that_is_another_user_s_is_refused(tmp_path: Path) -> None:
+    planted = tmp_path / "deepfake-temporary-abcdefgh"
+    planted.mkdir()
+    os.chown(planted, 12345, 12345)
+    with pytest.raises(PermissionError), share_temporary_folder(tmp_path, "abcdefgh"):
+        pass
+    assert planted.exists()
+
+
+def test_a_folder_is_copied_without_links_and_never_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "run" / "plot.png").symlink_to(tmp_path / "secret")
+    (tmp_path / "run" / "state.json").write_text("{}")
+    Storage().download_folder(str(tmp_path / "run"), tmp_path / "copy")
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["state.json"]
+    # a bucket may have objects of any name
+    listed = [FileInfo("../planted", str(tmp_path / "secret"), 7, None)]
+    monkeypatch.setattr(Storage, "list_files", lambda storage, uri: listed)
+    with pytest.raises(UsageError, match="leads out of the folder"):
+        Storage().download_folder("s3://bucket/run", tmp_path / "copy")
+    assert not (tmp_path / "planted").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfake.catalog.load import load_catalog
-from deepfake.config import CatalogConfig, PreprocessJobConfig, SamplingConfig
+from deepfake.catalog.manifest import read_labels
+from deepfake.config import CatalogConfig, PreprocessJobConfig, SamplingConfig, TrainJobConfig
 from deepfake.config.parse import load_config
 from deepfake.errors import UsageError
 from deepfake.io import lock, tables
 from deepfake.io.parts import PARTS_KEY, list_part_files
-from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
+from deepfake.io.run_record import RECORD_FILE, parse_section, read_record, write_record
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError
 from deepfake.model.bundle import BundleInfo, read_bundle_info
 from deepfake.model.model_card import render_card
+from deepfake.pipelines.leakcheck.uploads import read_conversion_dict
+from deepfake.pipelines.remove import pipeline as removing
+from deepfake.pipelines.score.case_report import read_case
+from deepfake.video.credentials import read_trust_list
 from tests.rows import video_row
 
 
@@ -33,6 +40,74 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "bundle.json").write_text(text)
     with pytest.raises(UsageError, match=r"bundle\.json"):
         read_bundle_info(str(tmp_path), Storage())
+
+
+@pytest.mark.parametrize(
+    "change", [{"input": 7}, {"config_sha256": []}, {"bundle": [7]}, {"bundle": None}, {"report": [1]}]
+)
+def test_a_record_whose_keys_are_of_another_kind_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    write_record(str(tmp_path), Storage(), change)
+    (name,) = change
+    with pytest.raises(UsageError, match=rf"_config\.json: {name} is .*, expected"):
+        read_record(str(tmp_path), Storage())
+
+
+@pytest.mark.parametrize("text", ["[]", "7", '{"videos": 7}', '{"videos": [[]]}', "[" * 100_000, '{"x": []}'])
+def test_a_mark_of_removing_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "_removing.json").write_text(text)
+    with pytest.raises(UsageError, match=r"_removing\.json"):
+        removing.read_mark(str(tmp_path / "_removing.json"), Storage())
+
+
+READERS = {
+    "configuration": lambda uri: load_config(PreprocessJobConfig, ["--config", uri], Storage().read_text),
+    "case": lambda uri: read_case(uri, Storage()),
+    "labels": lambda uri: read_labels(uri, Storage()),
+    "trust list": lambda uri: read_trust_list(uri, Storage()),
+    "uploads": lambda uri: read_conversion_dict(uri, Storage()),
+    "bundle": lambda uri: read_bundle_info(str(Path(uri).parent), Storage()),
+}
+NO_TEXT = {
+    "deep": b"[" * 100_000, "zeros": b"\0\0", "bytes": b"\xff\xfe\xfa", "nothing": b"",
+    "a number": b"9" * 10_000,
+    "no number": b"a: !!int x", "no date": b"limit: 2001-99-99", "no bits": b"limit: 0b_",
+    "no truth": b"a: !!bool x", "no time": b"a: !!timestamp x",
+    "digits": b'{"format": ' + b"9" * 10_000 + b"}",
+    "an open quote": b'video_id,label\n"a,real\n', "more columns": b"video_id,label\na,real,b\n",
+    "a long line": b"video_id,label\n" + b"x" * 2 * 10**7 + b",real\n",
+    "no text": b"video_id,label\n\xff,real\n", "many columns": b",".join([b"column"] * 10_000) + b"\n1\n",
+    "a pickle": b"\x80\x04cos\nsystem\n(S'false'\ntR.", "large": b"# comment\n" * 500_000,
+}  # fmt: skip
+
+
+@pytest.fixture
+def not_texts(tmp_path: Path) -> Iterator[Path]:
+    """Places where a file of text is expected, each of them called ``bundle.json``."""
+    for name, content in NO_TEXT.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").write_bytes(content)
+    for name in ("pipe", "endless", "folder", "sparse"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipe" / "bundle.json")
+    (tmp_path / "endless" / "bundle.json").symlink_to("/dev/zero")
+    (tmp_path / "folder" / "bundle.json").mkdir()
+    with (tmp_path / "sparse" / "bundle.json").open("wb") as file:
+        file.truncate(10 * 2**30)
+    yield tmp_path
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_text_is_refused_in_one_sentence_by_all_that_read_text(
+    reader: str, not_texts: Path
+) -> None:
+    accepted = {"configuration": {"nothing"}, "case": {"nothing"}}.get(reader, set())
+    for folder in not_texts.iterdir():
+        if folder.name in accepted:
+            continue
+        with pytest.raises(UsageError) as raised:
+            READERS[reader](str(folder / "bundle.json"))
+        assert str(folder) in str(raised.value) or reader == "configuration", folder.name
+        assert len(str(raised.value)) < 2000
 
 
 def test_a_section_of_a_record_that_makes_no_sense_is_refused_without_repeating_all_of_it() -> None:
@@ -94,7 +169,7 @@ def test_yaml_that_stands_for_gigabytes_is_refused_at_once(tmp_path: Path) -> No
 SECRETS = ("http://somebody:hunter2@host:9000", "s3://somebody:hunter2@bucket/archive")
 
 
-@pytest.mark.parametrize("where", ["endpoint", "input", "manifest"])
+@pytest.mark.parametrize("where", ["endpoint", "tracker", "input", "manifest"])
 def test_an_address_with_a_password_is_refused_and_not_repeated(tmp_path: Path, where: str) -> None:
     http, s3 = SECRETS
     with pytest.raises(UsageError, match="credentials come from the environment") as raised:
@@ -102,6 +177,8 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(tmp_path: Path, 
             load_config(
                 PreprocessJobConfig, ["--input", "a", "--output", "b", "--storage.endpoint_url", http]
             )
+        elif where == "tracker":
+            load_config(TrainJobConfig, ["--input", "a", "--output", "b", "--tracking.mlflow", http])
         elif where == "input":
             load_catalog(s3, CatalogConfig(), Storage())
         else:

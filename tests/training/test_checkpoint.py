@@ -23,8 +23,9 @@ from deepfake.training.checkpoint import (
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
     state = TrainingState(
-        3, 1, 2, False, 2, [{"epoch": 1, "val_loss": 0.1 + 0.2}], [{"wait": 1, "best": None}]
-    )
+        epoch=3, phase=1, phase_start=2, best_epoch=2,
+        history=[{"epoch": 1, "val_loss": 0.1 + 0.2}], callbacks=[{"wait": 1, "best": None}],
+    )  # fmt: skip
     arrays = {
         "network": [np.arange(6.0).reshape(2, 3), np.float32(4)],
         "seeds": [np.array([1, 2], np.uint32)],

@@ -9,17 +9,29 @@ import pyarrow as pa
 
 from deepfake import metrics
 from deepfake.catalog.identity_overlap import read_identity_groups
+from deepfake.errors import UsageError
 from deepfake.model.thresholds import Decisions
 
 NOT_STATED = "not stated"
+_NAMED = ("video_id", "groups")
 _KEYS = ("video_id", "label", "target_id", "source_id", "group_id", "groups")
 
 
 def read_groups(table: pa.Table) -> dict[str, np.ndarray]:
     """``(n,)`` of each row's group, by what is grouped by; empty where nothing is stated of any."""
-    stated = [json.loads(text) if text else {} for text in table["groups"].to_pylist()]
+    stated = [_read_stated(*row) for row in zip(*(table[c].to_pylist() for c in _NAMED), strict=True)]
     names = sorted({name for row in stated for name in row})
     return {name: np.array([str(row.get(name, NOT_STATED)) for row in stated], object) for name in names}
+
+
+def _read_stated(video_id: str, text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"{video_id}: groups is {text!r:.80}, expected a JSON object; make the table again")
+    return found
 
 
 def compare_groups(

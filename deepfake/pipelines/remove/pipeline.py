@@ -10,10 +10,11 @@ import difflib
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
 
 from deepfake.catalog.identity_overlap import list_identities
 from deepfake.catalog.load import load_catalog
@@ -32,7 +33,7 @@ from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo
 from deepfake.io import checksums, lock, tables
 from deepfake.io.parts import read_part_names
-from deepfake.io.run_record import RECORD_FILE, parse_section, read_record
+from deepfake.io.run_record import parse_section, read_record, read_score_record, require_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model.bundle import BundleInfo, read_bundle_info
@@ -57,7 +58,7 @@ def run(config: RemoveJobConfig) -> Outcome:
     bundles = {uri: read_bundle_info(make_absolute(uri), storage) for uri in config.bundles}
     mark = join(output.root, MARK)
     with lock.hold(output.root, storage) if not config.dry_run else nullcontext():
-        begun = storage.read_json(mark) if storage.exists(mark) else {"videos": [], "people": []}
+        begun = read_mark(mark, storage)
         leaving = choose_videos(output, config, begun)
         videos = {*begun["videos"], *leaving["video_id"].to_pylist()}
         named = leaving.filter(pc.is_in(leaving["video_id"], pa.array(config.videos, pa.string())))
@@ -81,16 +82,27 @@ def run(config: RemoveJobConfig) -> Outcome:
     return Outcome({"output": output.root, **counts, "remains": remains})
 
 
+def read_mark(uri: str, storage: Storage) -> dict[str, list[str]]:
+    """``videos`` and ``people`` that an earlier run was removing; none where it was done."""
+    if not storage.exists(uri):
+        return {"videos": [], "people": []}
+    found = storage.read_json(uri)
+    try:
+        names = TypeAdapter(dict[Literal["videos", "people"], list[str]])
+        return {"videos": [], "people": []} | names.validate_python(found, strict=True)
+    except ValidationError:
+        raise UsageError(f"{uri}: not what this job left; remove it and name all that is to leave") from None
+
+
 def open_output(root: str, storage: Storage) -> tuple[Output, Mapping[str, Any]]:
     """A finished output of preprocess or score, and its record; ``UsageError`` where it is none."""
-    record = read_record(root, storage)
-    if record is None:
-        what = "an output of jobs/preprocess.py or jobs/score.py"
-        raise UsageError(f"{root}: not {what}, {RECORD_FILE} is missing")
+    record = require_record(root, storage, "jobs/preprocess.py or jobs/score.py")
     if not (parts := read_part_names(root, storage)):
         raise UsageError(
             f"{root}: the job that writes it has not finished; run it again to its end, or remove the folder"
         )
+    if "video_scores" in parts:
+        read_score_record(root, storage)  # which has more to tell
     folders = {name: name if "video_scores" in parts else "" for name in parts}
     return Output(root, storage, record["config_sha256"], {"videos": "", **folders}), record
 

@@ -191,8 +191,9 @@ def _score_identities(
     """
     uri = join(config.output, _EVALUATED)
     done = join(uri, "metrics.json")
-    found = json.loads(storage.read_text(done)) if storage.exists(done) else {}
-    if (found.get("bundle_sha256"), found.get("split")) != (bundle_sha256, split):
+    found = storage.read_json(done) if storage.exists(done) else {}
+    is_done = isinstance(found, dict) and found.get("bundle_sha256") == bundle_sha256
+    if not is_done or found.get("split") != split:
         evaluation = EvaluateJobConfig(
             input=config.input,
             output=uri,
@@ -203,7 +204,7 @@ def _score_identities(
             ray=config.ray,
         )
         deepfake.pipelines.evaluate.pipeline.run(evaluation)
-        found = json.loads(storage.read_text(done))
+        found = storage.read_json(done)
     table = inputs.load_faces(join(uri, "face_scores"), storage).table
     return table, found["frame"]["overall"].get(WITHOUT_LOOKING)
 

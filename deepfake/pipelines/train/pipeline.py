@@ -308,9 +308,11 @@ def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
         storage.remove(checkpoints)
     elif finished or unfinished:
         if unfinished:
-            found = json.loads(storage.read_text(marker))
+            found = storage.read_json(marker)
         else:
             found = bundle.read_bundle_info(config.output, storage).training
+        if not isinstance(found, dict) or not isinstance(found.get("config", {}), dict):
+            raise UsageError(f"{marker}: not what training left; --training.resume false begins anew")
         if found.get("identity") != identity:
             what = "an unfinished run" if unfinished else "a bundle"
             before = found.get("config", {})
@@ -398,11 +400,7 @@ def track_bundle(config: TrainJobConfig, storage: Storage, info: BundleInfo, run
         return
     wanted = {bundle.MODEL_FILE, BUNDLE_FILE, model_card.FILE, "history.csv", "plots", inference.FOLDER}
     with make_temporary_folder() as folder:
-        for item in storage.list_files(config.output):
-            if item.path.partition("/")[0] in wanted:
-                place = folder / item.path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(storage.read_bytes(item.uri))
+        storage.download_folder(config.output, folder, wanted)
         trackers = Trackers(config, run_ids)
         trackers.tell("log_bundle", folder, info.sha256)
         trackers.tell("close")

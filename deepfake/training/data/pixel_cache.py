@@ -47,17 +47,17 @@ class PixelCache:
     @cached_property
     def _file(self) -> FileIO:
         """Open for reading and writing as long as this object is there; made where it is missing."""
-        return FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+        return FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+")
 
     def read(self, row: int) -> np.ndarray | None:
         """The picture of a row, or None where it is not kept."""
         if row >= self.rows:
             return None
         slot = np.empty(self.slot, np.uint8)
-        if os.preadv(self._file.fileno(), [slot.data], row * self.slot) <= _HEADER:
-            return None  # beyond the end of the file
-        side = int(slot[:_HEADER].view(np.uint32)[0])
-        return slot[_HEADER : _HEADER + 3 * side * side].reshape(side, side, 3) if side else None
+        there = os.preadv(self._file.fileno(), [slot.data], row * self.slot)
+        side = int(slot[:_HEADER].view(np.uint32)[0]) if there > _HEADER else 0
+        stop = _HEADER + 3 * side * side
+        return slot[_HEADER:stop].reshape(side, side, 3) if side and stop <= there else None
 
     def has(self, row: int) -> bool:
         """Whether the picture of a row is kept."""

@@ -9,10 +9,11 @@ import pytest
 
 from deepfake import metrics
 from deepfake.config import EvaluationConfig
+from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.model.thresholds import Decisions, UncertainBand
 from deepfake.pipelines.evaluate import results
-from deepfake.pipelines.evaluate.declared_groups import NOT_STATED, compare_groups
+from deepfake.pipelines.evaluate.declared_groups import NOT_STATED, compare_groups, read_groups
 
 
 def make_videos(shape: dict[tuple[str | None, int], list[float]], people: int = 0) -> pa.Table:
@@ -39,6 +40,12 @@ SHAPE = {
     ("bad", 1): [0.9] * 5 + [0.5] * 5,
     (None, 1): [0.9] * 4,
 }
+
+
+@pytest.mark.parametrize("text", ["[", "[]", "7", "null", '"x"', "[" * 100_000])
+def test_groups_that_are_none_are_refused_by_their_video(text: str) -> None:
+    with pytest.raises(UsageError, match=r"a\.mp4: groups is "):
+        read_groups(pa.table({"video_id": ["a.mp4"], "groups": [text]}))
 
 
 def test_rates_are_counts_with_intervals_beside_all_others_worst_first() -> None:
