@@ -37,7 +37,8 @@ OPENERS = {
     ("av", "open"), ("av", "CodecContext"), ("cv2", "VideoCapture"), ("cv2", "imread"),
     ("cv2", "imreadmulti"), ("cv2", "imdecode"), ("cv2", "imdecodemulti"), ("Image", "open"),
     ("pi_heif", "open_heif"),
-    ("pi_heif", "read_heif"), ("pi_heif", "HeifFile"), ("imageio", "imread"), ("plt", "imread"),
+    ("pi_heif", "read_heif"), ("pi_heif", "HeifFile"), ("imageio", "imread"), ("v3", "imread"),
+    ("pyplot", "imread"), ("plt", "imread"),
 }  # fmt: skip
 ALLOWED = {
     "deepfake/video/container.py av.open": "the one that reads: formats and protocols are listed; open_live, "
@@ -74,10 +75,18 @@ def parsed() -> list[tuple[str, ast.AST]]:
 def test_media_are_opened_in_these_places_and_nowhere_else() -> None:
     found = set()
     for name, tree in parsed():
+        called = {  # "import av as a" and "import PIL.Image as I" open as well
+            alias.asname: alias.name.rpartition(".")[2]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+            if alias.asname
+        }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if (node.value.id, node.attr) in OPENERS:
-                    found.add(f"{name} {node.value.id}.{node.attr}")
+            if isinstance(node, ast.Attribute):
+                path = ast.unparse(node.value).rpartition(".")[2]
+                if ((opener := called.get(path, path)), node.attr) in OPENERS:
+                    found.add(f"{name} {opener}.{node.attr}")
             elif isinstance(node, ast.ImportFrom) and node.module in ("av", "cv2", "PIL.Image", "pi_heif"):
                 found |= {f"{name} from {node.module}" for alias in node.names if alias.name[:1].islower()}
     found -= {"deepfake/pipelines/benchmark/baselines.py from cv2"}
