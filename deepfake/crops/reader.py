@@ -72,6 +72,8 @@ def read_crops(
             for group, table in read_rows(uri, chosen, storage, names) if chosen else ():
                 for row, values in zip(chosen[group], table.to_pylist(), strict=True):
                     box, landmarks, width, height = (values.pop(name, None) for name in _FACE_COLUMNS)
+                    if box and not np.isfinite([*box.values()]).all():
+                        raise tables.TableError(f"{uri}: {values['video_id']}: a face's box is {box}")
                     found[uri, group, row] = StoredCrop(
                         encoded=values.pop("crop", b""),
                         **values,

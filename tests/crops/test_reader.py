@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from deepfake.crops.reader import decode_crop, read_crops, read_rows
@@ -68,3 +69,15 @@ def test_a_file_of_another_table_is_refused(make_crops) -> None:
     manifest = str(make_crops() / "_manifest.parquet")
     with pytest.raises(tables.TableError, match=r"_manifest\.parquet"):
         read_crops([(manifest, 0, 0)], Storage())
+
+
+def test_a_face_whose_box_is_no_numbers_is_refused_by_its_file(make_crops) -> None:
+    part = make_crops(rows_per_file=20) / "part-00000.parquet"
+    table = tables.read_table(Storage(), str(part), "crops")
+    place = table.schema.get_field_index("box")
+    boxes = pa.array(
+        [{"x": float("nan"), "y": 0.0, "w": 9.0, "h": 9.0}] * len(table), table.schema.field("box").type
+    )
+    tables.write_table(Storage(), str(part), table.set_column(place, table.schema.field("box"), boxes))
+    with pytest.raises(tables.TableError, match=r"part-00000\.parquet: train/.*a face's box is"):
+        read_crops([(str(part), 0, 0)], Storage(), with_faces=True)
