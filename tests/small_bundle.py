@@ -45,11 +45,12 @@ def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:
     keras = keras_runtime.start_keras()
     layers = keras.layers
     crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
-    x = layers.Rescaling(1 / 255)(crop)
-    x = layers.AveragePooling2D(32)(x)
+    x = layers.Rescaling(1 / 255, name="scale")(crop)  # all names are given: one network, exported once
+    x = layers.AveragePooling2D(32, name="blocks")(x)
     x = layers.Conv2D(2, 1, activation="relu", name="red_and_blue")(x)
     x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(x)
-    network = keras.Model(crop, layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
+    score = layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x)
+    network = keras.Model(crop, score, name="red_is_fake")
     more_red_than_blue = np.array([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])[None, None]
     network.get_layer("red_and_blue").set_weights([more_red_than_blue, np.zeros(2)])
     network.get_layer(SCORE_LAYER).set_weights([np.array([[9000.0], [-9000.0]]), np.zeros(1)])

@@ -8,10 +8,12 @@ contract. ``Bundle.load`` verifies both before anything is scored. The network i
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import re
 import reprlib
+import zipfile
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final, Literal, Self
@@ -352,8 +354,16 @@ def write_bundle(uri: str, storage: Storage, info: BundleInfo) -> BundleInfo:
 
 
 def serialise_network(network: Any) -> bytes:
-    """A network as the content of a ``.keras`` file."""
+    """A network as the content of a ``.keras`` file, the same for the same network: it holds no dates."""
+    content = io.BytesIO()
     with make_temporary_folder() as folder:
         path = folder / MODEL_FILE
         network.save(path)
-        return path.read_bytes()
+        with zipfile.ZipFile(path) as saved, zipfile.ZipFile(content, "w") as kept:
+            for name in saved.namelist():
+                part = saved.read(name)
+                if name == "metadata.json":
+                    made = json.loads(part)
+                    part = json.dumps({key: made[key] for key in made if key != "date_saved"}).encode()
+                kept.writestr(zipfile.ZipInfo(name), part)  # of 1980
+    return content.getvalue()

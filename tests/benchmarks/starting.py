@@ -55,7 +55,9 @@ def main() -> None:
             for checkout in checkouts[:: 1 if number % 2 else -1]:
                 for way in WAYS:
                     output = Path(folder, f"{number}-{checkouts.index(checkout)}-{way}")
-                    taken.setdefault((checkout, way), []).append(run(checkout, way, archive, output))
+                    found = run(checkout, way, archive, output)
+                    taken.setdefault((checkout, way), []).append(found)
+                    print(f"{checkout} {way}: {found[0]:.2f} {found[1]:.2f}", file=sys.stderr, flush=True)
     for unit, which in (("seconds by the clock", 0), ("seconds of processors", 1)):
         for checkout in checkouts:
             always, never = ([one[which] for one in taken[checkout, way]] for way in WAYS)

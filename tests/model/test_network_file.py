@@ -55,6 +55,16 @@ def test_a_good_network_passes_and_none_of_its_weights_are_made() -> None:
         check_network_file(network, "model.keras", 0)
 
 
+def test_the_same_network_is_the_same_file_whenever_it_is_written() -> None:
+    keras = keras_runtime.start_keras()
+    network = small_network(keras)
+    first = serialise_network(network)
+    assert first == serialise_network(network) != serialise_network(small_network(keras, seed=4))
+    with zipfile.ZipFile(io.BytesIO(first)) as kept:
+        assert {info.date_time[0] for info in kept.infolist()} == {1980}
+        assert "date_saved" not in json.loads(kept.read("metadata.json"))
+
+
 def test_a_name_that_is_there_twice_is_refused() -> None:
     refuse((CONFIG, b"{}"), (CONFIG, b"{}"), (WEIGHTS, NO_WEIGHTS), words="a name is there twice")
 
