@@ -34,7 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["DEEPFAKE_YUNET_URLS"] = ""  # no job of a test fetches anything, whatever the machine can reach
 os.environ.update(running.FAIR)
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    # A cache of this run's own, for all its processes: what an earlier one exported is not taken for this one's.
+    # Of this run's own, for all its processes: what an earlier run exported is not taken for this one's.
     _cache = tempfile.TemporaryDirectory(prefix="deepfake-cache-")
     os.environ["DEEPFAKE_CACHE"] = _cache.name
 
