@@ -102,7 +102,7 @@ def read_rows(
 ) -> Iterator[tuple[int, pa.Table]]:
     """``(row group, its chosen rows in the order given)`` of one file of a table, all columns or some.
 
-    Raises ``UsageError`` where the file is gone.
+    Raises ``UsageError`` where the file is gone, or has fewer rows by now.
     """
     wanted = list(columns) if columns is not None else None
     try:
@@ -112,6 +112,8 @@ def read_rows(
                 yield group, tables.add_later_columns(table, found, wanted)
     except FileNotFoundError:
         raise UsageError(f"{uri}: gone since this job began; run it again") from None
+    except IndexError:
+        raise UsageError(f"{uri}: has other rows than when this job began; run it again") from None
 
 
 def decode_wide_crop(crop: np.ndarray, surround: bytes, where: str = "crop") -> np.ndarray:

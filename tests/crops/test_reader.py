@@ -81,3 +81,11 @@ def test_a_face_whose_box_is_no_numbers_is_refused_by_its_file(make_crops) -> No
     tables.write_table(Storage(), str(part), table.set_column(place, table.schema.field("box"), boxes))
     with pytest.raises(tables.TableError, match=r"part-00000\.parquet: train/.*a face's box is"):
         read_crops([(str(part), 0, 0)], Storage(), with_faces=True)
+
+
+def test_a_file_that_has_fewer_rows_by_now_is_told_by_its_name(make_crops) -> None:
+    part = str(make_crops(rows_per_file=20) / "part-00000.parquet")
+    with pytest.raises(UsageError, match=r"part-00000\.parquet: has other rows than when this job began"):
+        list(read_rows(part, {99: [0]}, Storage(), ["video_id"]))
+    with pytest.raises(tables.TableError, match=r"part-00000\.parquet: .*out of bounds"):
+        list(read_rows(part, {0: [99]}, Storage(), ["video_id"]))
