@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from deepfake.config.base import Section
+
+
+def _take_single(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value  # of a command line
+
+
+Workers = Annotated[int, Field(ge=1)]
 
 
 class TrainingConfig(Section):
@@ -53,10 +60,12 @@ class TrainingConfig(Section):
         description="epochs in which what select looks at (with last: val_balanced_loss) gets no better that "
         "end a phase (default: none do, for a cosine is made for its last epoch)",
     )
-    workers: int = Field(
+    workers: Annotated[
+        Workers | Annotated[list[Workers], Field(min_length=2, max_length=2)], BeforeValidator(_take_single)
+    ] = Field(
         1,
-        ge=1,
-        description="workers that train together; several, or one on a cluster or a GPU: of Ray Train",
+        description="workers that train together; several, or one on a cluster or a GPU: of Ray Train. Two "
+        "numbers, as [2, 8]: as many as the cluster has room for, from epoch to epoch, with the same numbers",
     )
     use_gpu: bool = Field(False, description="one GPU for each worker; not tried yet with TensorFlow")
     threads_per_worker: int | None = Field(
@@ -145,9 +154,36 @@ class TrainingConfig(Section):
     )
     deterministic: bool = Field(True, description="use deterministic TensorFlow kernels")
 
+    @property
+    def least_workers(self) -> int:
+        """Without so many no training begins or goes on."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """More than ``least_workers`` where their number follows the cluster's nodes."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    def name_workers(self) -> int | str:
+        """How many workers, in words."""
+        least, most = self.least_workers, self.most_workers
+        return most if least == most else f"{least} to {most}"
+
+    @model_validator(mode="after")
+    def _workers_have_a_size(self) -> TrainingConfig:
+        if self.least_workers > self.most_workers:
+            raise ValueError(f"training.workers is {self.workers}: the least comes first, then the most")
+        is_elastic = self.least_workers < self.most_workers
+        if is_elastic and not self.use_gpu and self.threads_per_worker is None:
+            raise ValueError(
+                f"training.workers {self.workers} needs training.threads_per_worker: how many cores a worker "
+                "takes, which decides for how many a cluster has room (or training.use_gpu)"
+            )
+        return self
+
     @model_validator(mode="after")
     def _options_fit_each_other(self) -> TrainingConfig:
-        if self.jit_compile and self.workers > 1:
+        if self.jit_compile and self.most_workers > 1:
             raise ValueError(
                 f"training.jit_compile works with one worker only, training.workers is {self.workers}: XLA "
                 "cannot compile the sums over workers inside the step"

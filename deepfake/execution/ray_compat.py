@@ -7,6 +7,7 @@ No other module reaches into Ray, so that one test tries a new version of it and
 import functools
 import importlib
 import json
+import math
 import os
 import pkgutil
 import subprocess
@@ -31,6 +32,7 @@ from ray.experimental import internal_kv
 from deepfake.progress import hide_lines
 
 _TRAINER = "ray.train.v2.api.data_parallel_trainer"
+_ELASTIC = "ray.train.v2._internal.execution.scaling_policy.elastic"
 _CONSTANTS = "ray.train.v2._internal.constants"
 _POOL = "ray.data._internal.execution.operators.actor_pool_map_operator"
 _SCALER = "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"
@@ -59,6 +61,7 @@ class PrivateName:
 
 _ROOM = "to say what a job waits for"
 _SHARED = "what workers and job tell each other of nodes and units"
+_EPOCHS = "workers that come and go between epochs"
 _QUIET = "a quiet log where there is no dashboard"
 _LEAN = "an embedded Ray without processes that do nothing"
 PRIVATE_NAMES = (
@@ -66,6 +69,14 @@ PRIVATE_NAMES = (
     PrivateName(_TRAINER, "DataParallelTrainer._create_default_callbacks", "2.60.0", _QUIET),
     PrivateName(_TRAINER, "DataParallelTrainer._register_sigint_handler", "2.60.0", "a job's own Ctrl-C"),
     PrivateName(_TRAINER, "PlacementGroupCleanerCallback", "2.60.0", _QUIET),
+    PrivateName(_TRAINER, "DataParallelTrainer._initialize_and_run_controller", "2.60.0", _EPOCHS),
+    PrivateName(_ELASTIC, "ElasticScalingPolicy._count_possible_workers", "2.60.0", _EPOCHS),
+    PrivateName(_ELASTIC, "ElasticScalingPolicy._maybe_send_resource_request", "2.60.0", _EPOCHS),
+    PrivateName(_ELASTIC, "ElasticScalingPolicy.make_decision_for_running_worker_group", "2.60.0", _EPOCHS),
+    PrivateName(
+        _ELASTIC, "ElasticScalingPolicy.make_decision_for_non_running_worker_group", "2.60.0", _EPOCHS
+    ),
+    PrivateName(_ELASTIC, "NoopDecision", "2.60.0", _EPOCHS),
     PrivateName(_CONSTANTS, "ENABLE_PREEMPTION_WATCHER_ENV_VAR", "2.60.0", _QUIET),
     PrivateName(_CONSTANTS, "WORKER_GROUP_START_TIMEOUT_S_ENV_VAR", "2.60.0", "starts on small machines"),
     PrivateName(_CONSTANTS, "HEALTH_CHECK_INTERVAL_S_ENV_VAR", "2.60.0", "checkpoints that count at once"),
@@ -373,7 +384,54 @@ def make_trainer_class() -> Any:
         def _register_sigint_handler(self, controller: Any) -> None:
             """Ctrl-C is the job's own."""
 
+        def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+            if self.scaling_config.elasticity_enabled:
+                arguments["scaling_policy"] = make_epoch_policy(self.scaling_config)
+            return super()._initialize_and_run_controller(**arguments)
+
     return Trainer
+
+
+def make_epoch_policy(scaling_config: Any) -> Any:
+    """Ray Train's elastic policy, which changes the number of workers at the end of an epoch alone.
+
+    By itself it would do so at any time, and lose the work since the last checkpoint. It is asked after each
+    look at the workers. A report that tells numbers is that of an epoch, with its checkpoint, which counts
+    once all workers have made it. Seen in 2.60.0.
+    """
+    elastic = importlib.import_module(_ELASTIC)
+
+    class EpochPolicy(elastic.ElasticScalingPolicy):  # type: ignore[name-defined]
+        def __init__(self, scaling_config: Any) -> None:
+            super().__init__(scaling_config)
+            self._reported: set[int] = set()  # ranks that are at the end of the epoch
+
+        def _count_possible_workers(self, reserved_resources: Any) -> int:
+            """Fractions of a CPU are rounded, where Ray's own count may be one less for a bit."""
+            asked = {k: v for k, v in self.scaling_config._resources_per_worker_not_none.items() if v}
+            places = [
+                min(math.floor(node.get(name, 0.0) / amount + 1e-6) for name, amount in asked.items())
+                for node in reserved_resources.values()
+            ]
+            return int(min(sum(places), self.scaling_config.max_workers))
+
+        def make_decision_for_non_running_worker_group(self) -> Any:
+            self._reported.clear()
+            return super().make_decision_for_non_running_worker_group()
+
+        def make_decision_for_running_worker_group(self, **told: Any) -> Any:
+            self._reported |= {
+                rank
+                for rank, worker in told["worker_group_status"].worker_statuses.items()
+                if worker.training_report is not None and worker.training_report.metrics
+            }
+            if len(self._reported) < told["worker_group_state"].num_workers:
+                self._maybe_send_resource_request()
+                return elastic.NoopDecision()
+            self._reported.clear()
+            return super().make_decision_for_running_worker_group(**told)
+
+    return EpochPolicy(scaling_config)
 
 
 def _state_service_answers() -> bool:

@@ -28,6 +28,8 @@ from deepfake.training.resources import NodeSize, WorkerResources, divide_node, 
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 600  # a small machine takes a minute or two to start several TensorFlows
+# Right after a node was lost, Ray still counts it: so long it waits for a worker there before it looks again.
+_ELASTIC_START_TIMEOUT_SECONDS = 120
 _STOP_SECONDS = 0.5  # Ctrl-C and SIGTERM are heard at least so often
 FAILED = "failed"  # key of a worker's answer: words for an error that would come again
 _MANY_NODES = 1000  # more are not told apart
@@ -43,10 +45,12 @@ class Run:
     training: TrainingConfig
 
 
-def prepare_environment() -> None:
+def prepare_environment(training: TrainingConfig) -> None:
     """Set what Ray's processes inherit; call before Ray is started."""
     keras_runtime.silence_tensorflow()
-    ray_compat.set_train_environment(_START_TIMEOUT_SECONDS, _POLL_SECONDS)
+    elastic = training.least_workers < training.most_workers
+    timeout = _ELASTIC_START_TIMEOUT_SECONDS if elastic else _START_TIMEOUT_SECONDS
+    ray_compat.set_train_environment(timeout, _POLL_SECONDS)
 
 
 def run_workers(
@@ -67,10 +71,11 @@ def run_workers(
     """
     training = run.training
     threads, use_gpu = training.threads_per_worker, training.use_gpu
-    cpus = reserve_cpus(list_nodes(), training.workers, threads, use_gpu)
+    is_elastic = training.least_workers < training.most_workers
+    cpus = reserve_cpus(list_nodes(), training.most_workers, threads, use_gpu, is_elastic)
     per_worker = {"CPU": cpus} | ({"GPU": 1.0} if training.use_gpu else {})
     if nodes.get_nodes().of_a_cluster:
-        waiting.wait_for_room(per_worker, training.workers)
+        waiting.wait_for_room(per_worker, training.most_workers)
     beside = ray.remote(_fit).options(num_cpus=0, max_retries=0, scheduling_strategy=nodes.stay_here())
     answer = beside.remote(
         run, worker, settings, storage, per_worker, nodes.get_nodes().make_selector()
@@ -103,7 +108,7 @@ def _fit(
     places: dict[str, str],
 ) -> Any:
     """What ``run_workers`` does, by Ray Train, on nodes that the label selector ``places`` names."""
-    prepare_environment()
+    prepare_environment(run.training)
     session.quieten_ray()
     from ray.train import (
         CheckpointConfig,
@@ -117,12 +122,14 @@ def _fit(
     training = run.training
     is_local = split_uri(run.checkpoints)[0] == "file"
     filesystem, path = storage.get_arrow_filesystem(run.checkpoints)
+    elastic = training.least_workers < training.most_workers
     trainer = ray_compat.make_trainer_class()(
         worker,
         train_loop_config=settings,
         backend_config=AddressBackendConfig(),
         scaling_config=ScalingConfig(
-            num_workers=training.workers,
+            num_workers=(training.least_workers, training.most_workers) if elastic else training.most_workers,
+            elastic_resize_monitor_interval_s=0.0,  # the policy of ``make_trainer_class`` chooses the time
             use_gpu=training.use_gpu,
             resources_per_worker=per_worker,
             label_selector=places or None,

@@ -38,19 +38,26 @@ class NodeSize:
 
 
 def reserve_cpus(
-    nodes: Sequence[NodeSize], workers: int, threads: int | None = None, use_gpu: bool = False
+    nodes: Sequence[NodeSize],
+    workers: int,
+    threads: int | None = None,
+    use_gpu: bool = False,
+    elastic: bool = False,
 ) -> float:
     """CPUs that Ray sets aside for each worker, so that all workers find a place on the ``nodes``.
 
     Ray counts CPUs, it does not bind them: a worker asks for less than a core, and for less than its share.
     One of so many ``threads`` asks for them where all find a place without the largest node, which may be
     another job's, so that a cluster starts as many nodes. ``nodes`` may be empty: none is started yet.
+    Where the number of workers is ``elastic``, what each asks for must not depend on the nodes of the moment.
     """
     if use_gpu:
         shares = [node.cpus / node.gpus for node in nodes if node.gpus]
         return _round_down(min([_OF_A_CORE, *(_OF_A_SHARE * share for share in shares)]))
     if threads:
         asked = _round_down(_OF_A_CORE * threads)
+        if elastic:
+            return asked
         places = sorted(math.floor(node.cpus / asked) for node in nodes)
         if sum(places[:-1]) >= workers:
             return asked

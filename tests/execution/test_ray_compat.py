@@ -8,12 +8,15 @@ import pkgutil
 import re
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import ray
 from ray._private import worker
+from ray.train import ScalingConfig
 
 from deepfake.execution import pools, ray_compat, runner
 from deepfake.execution.ray_compat import PRIVATE_NAMES, PrivateName
@@ -130,3 +133,71 @@ def test_no_other_module_reaches_into_ray() -> None:
     inside = re.compile(r"\bray\.([a-z_.]+\.)?_[a-z]|ray\.train\.v2|_system_config|_generator_backpressure")
     modules = [path for path in (ROOT / "deepfake").rglob("*.py") if inside.search(path.read_text("utf-8"))]
     assert [path.name for path in modules] == ["ray_compat.py"], "what is private goes there"
+
+
+@dataclass
+class Report:
+    metrics: dict[str, Any]
+
+
+@dataclass
+class Worker:
+    training_report: Report | None = None
+
+
+@dataclass
+class Status:
+    worker_statuses: dict[int, Worker]
+
+
+@dataclass
+class Group:
+    num_workers: int
+    start_time: float = float("-inf")
+
+
+def decide(policy: Any, workers: int, **reports: dict[str, Any]) -> int | None:
+    """To how many workers it goes; ``reports`` are those that ranks ``r0``, ``r1``, ... have just made."""
+    told = {rank: Worker() for rank in range(workers)}
+    told |= {int(rank[1:]): Worker(Report(metrics)) for rank, metrics in reports.items()}
+    decision = policy.make_decision_for_running_worker_group(
+        worker_group_state=Group(workers), worker_group_status=Status(told)
+    )
+    return getattr(decision, "num_workers", None)
+
+
+def test_workers_come_and_go_once_all_have_told_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"CPU": 0.9, "GPU": 1.0}
+    policy = ray_compat.make_epoch_policy(
+        ScalingConfig(
+            num_workers=(1, 4), use_gpu=True, resources_per_worker=asked, elastic_resize_monitor_interval_s=0
+        )
+    )
+    nodes = {"a": {"CPU": 2.7, "GPU": 3.0}}  # 2.7 // 0.9 is 2 or 3, as the last bit has it
+    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: nodes)
+    monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
+    epoch = {"epoch": 1}
+    assert decide(policy, 2) is None
+    assert decide(policy, 2, r0={}, r1={}) is None  # a checkpoint within the epoch
+    assert decide(policy, 2, r0=epoch) is None
+    assert decide(policy, 2, r1=epoch) == 3
+    assert decide(policy, 3) is None
+    assert decide(policy, 3, r0=epoch, r1=epoch, r2=epoch) is None  # nothing has changed
+    nodes["b"] = {"CPU": 9.0, "GPU": 8.0}
+    assert decide(policy, 3, r0=epoch, r1=epoch, r2=epoch) == 4
+    nodes.clear()
+    assert decide(policy, 4, r0=epoch, r1=epoch, r2=epoch, r3=epoch) is None  # fewer than the least
+
+
+def test_what_some_told_before_workers_were_lost_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = ray_compat.make_epoch_policy(
+        ScalingConfig(
+            num_workers=(1, 2), resources_per_worker={"CPU": 1}, elastic_resize_monitor_interval_s=0
+        )
+    )
+    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"a": {"CPU": 1.0}})
+    monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
+    assert decide(policy, 2, r1={"epoch": 1}) is None
+    assert policy.make_decision_for_non_running_worker_group().num_workers == 1
+    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"a": {"CPU": 2.0}})
+    assert decide(policy, 2, r0={"epoch": 2}) is None

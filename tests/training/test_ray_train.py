@@ -6,6 +6,7 @@ default; ``DEEPFAKE_KILLS=10`` has it ten times.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -107,6 +108,22 @@ def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path
     for name in ("accuracy", "loss", "accuracy-dark", "loss-dark"):
         assert (output / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (output / "_summary.json").exists() and not (output / "_checkpoints").exists()
+
+
+def test_where_the_time_of_two_workers_went_is_told_and_is_all_of_it(undisturbed: tuple[Path, str]) -> None:
+    output, printed = undisturbed
+    told = json.loads((output / "_summary.json").read_text())["accounting"]
+    stages = {"start", "input", "step", "collective", "checkpoint", "score", "other"}
+    assert len(told["workers"]) == 2
+    spent = [{name: one[name] for name in one if name not in ("worker", "cpus")} for one in told["workers"]]
+    assert all(stages <= one.keys() and min(one.values()) >= 0 for one in spent)
+    lived = [sum(one.values()) for one in spent]  # they begin and end together
+    assert lived[0] == pytest.approx(lived[1], rel=0.1) and max(lived) < told["job_seconds"]["work"]
+    rows = pq.read_table(output / "history.parquet").to_pylist()
+    assert told["crops"] == sum(row["crops"] for row in rows)
+    waited = sum(row["input_wait_seconds"] for row in rows)
+    assert 0 < waited <= max(one["input"] for one in spent)
+    assert "worker's time" in printed and "crops a core-hour" in printed
 
 
 def test_tensorboard_shows_what_the_history_says(undisturbed: tuple[Path, str]) -> None:

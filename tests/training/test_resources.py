@@ -49,6 +49,13 @@ def test_workers_ask_for_their_threads_where_the_cluster_has_or_starts_nodes_for
     assert reserve_cpus([NodeSize(2)], 1, threads=8) == 0.9
 
 
+def test_workers_that_come_and_go_ask_for_the_same_whatever_nodes_there_are() -> None:
+    for nodes in ([], [NodeSize(2)], [NodeSize(2)] * 9):
+        assert reserve_cpus(nodes, 8, threads=2, elastic=True) == 1.8
+    gpus = [NodeSize(16, 2)]
+    assert reserve_cpus(gpus, 8, use_gpu=True, elastic=True) == reserve_cpus(gpus, 1, use_gpu=True)
+
+
 def test_a_cluster_without_nodes_is_asked_for_some() -> None:
     assert 0 < reserve_cpus([], 2) < 0.5
     assert 0 < reserve_cpus([NodeSize(0)], 2, use_gpu=True) < 1

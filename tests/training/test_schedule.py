@@ -56,6 +56,8 @@ def test_on_a_plateau_the_rate_is_left_to_the_callback_after_the_warm_up() -> No
     ("wrong", "message"),
     [
         ({"jit_compile": True, "workers": 2}, "jit_compile works with one worker only"),
+        ({"workers": [2, 8]}, r"workers \[2, 8\] needs training.threads_per_worker"),
+        ({"workers": [8, 2], "use_gpu": True}, "the least comes first"),
         ({"accumulate": 2, "freeze_batch_norm": False}, "needs training.freeze_batch_norm true"),
     ],
 )

@@ -132,7 +132,7 @@ def _train(
     if _claim(config, storage, identity):
         log.info("%s: this very training is finished already", config.output)
         return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
-    prepare_environment()
+    prepare_environment(config.training)
     settings = config.training
     run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
     cut = parse_section(crops.config, "crop", CropConfig)
@@ -144,7 +144,7 @@ def _train(
     with session.open_session(config.ray, estimate_core_seconds(plan, rows, config), SMALL_SECONDS):
         ledger.job.enter("work")
         if not session.workers_exist():
-            if settings.workers > 1 or settings.use_gpu:
+            if settings.most_workers > 1 or settings.use_gpu:
                 raise UsageError(
                     "ray.start never trains with one worker, on CPUs; leave it out, or --training.workers "
                     "and --training.use_gpu"
@@ -152,7 +152,7 @@ def _train(
             result = train_here(told, config.ray.num_cpus or count_cpus(), mine)
         else:
             if settings.use_gpu:
-                session.require_gpus(config.ray, "training.use_gpu", settings.workers)
+                session.require_gpus(config.ray, "training.use_gpu", settings.least_workers)
             result = run_workers(run, train_worker, told, storage, mine)
             ledger.take_all(idle_since=False)  # some are long gone
         ledger.job.enter("report")
@@ -166,7 +166,7 @@ def _train(
 
 def estimate_core_seconds(plan: Mapping[str, Any], rows: Mapping[str, Rows], config: TrainJobConfig) -> float:
     """About how much work a training is; infinite for one of several workers or on GPUs."""
-    if config.training.workers > 1 or config.training.use_gpu:
+    if config.training.most_workers > 1 or config.training.use_gpu:
         return math.inf
     train, val, shown = len(rows["train"]), len(rows["val"]), plan["crops_per_epoch"]
     crops = 0.0  # that are learnt from; one that goes forwards only is a third of it
@@ -256,7 +256,11 @@ def describe_training(rows: Mapping[str, Rows], config: TrainJobConfig) -> dict[
         counts = np.bincount(split.method[split.label == 1], minlength=len(split.methods)).tolist()
         found[f"{name}_fake_methods"] = {m: n for m, n in zip(split.methods, counts, strict=True) if n}
     first = plan_training_epoch(rows["train"], config, 0)
-    found |= {"crops_per_epoch": len(first), "steps_per_epoch": first.steps, "workers": training.workers}
+    found |= {
+        "crops_per_epoch": len(first),
+        "steps_per_epoch": first.steps,
+        "workers": training.name_workers(),
+    }
     pairs = {"self_blended": CropKind.BLENDED, "fakes_beside_their_original": CropKind.BESIDE}
     for name, kind in pairs.items():
         if count := int(np.count_nonzero(first.kind == kind)):
