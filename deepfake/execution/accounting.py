@@ -15,13 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import ray
 
 from deepfake.execution import nodes, ray_compat
 from deepfake.outcome import IDLE, StageClock, get_clock, start_clock, use_clock
+
+Answer: TypeAlias = "pa.Table | Iterator[pa.Table]"  # of a block: one table, or several as they come
 
 START, OTHER = "start", "other"  # loading what a worker needs; in a block, and in no stage that has a name
 _KEY = "account/"
@@ -147,7 +149,7 @@ class AccountedWorker:
             self._work = worker(**arguments)
         self._first: StageClock | None = get_clock()  # of the thread that begins, wherever this was made
 
-    def __call__(self, block: pa.Table) -> pa.Table | Iterator[pa.Table]:
+    def __call__(self, block: pa.Table) -> Answer:
         with self._lock:
             if self._first is not None:
                 start_clock(self._first)
@@ -155,12 +157,29 @@ class AccountedWorker:
         return account_for(block, self._work, self._cpus)
 
 
+def make_accounted_worker(worker: type) -> type[AccountedWorker]:
+    """``AccountedWorker`` by the name of the class that does the work, which Ray shows of its processes."""
+    return type(worker.__name__, (AccountedWorker,), {})
+
+
+def make_accounted_task(function: Callable[..., Answer]) -> Callable[..., Answer]:
+    """``account_for`` a function, by its name."""
+
+    def accounted(block: pa.Table, **arguments: Any) -> Answer:
+        return account_for(block, function, **arguments)
+
+    accounted.__name__ = (
+        function.__name__
+    )  # not all that it is known by, or Ray would send the function itself
+    return accounted
+
+
 def account_for(
     block: pa.Table,
-    work: Callable[..., pa.Table | Iterator[pa.Table]],
+    work: Callable[..., Answer],
     cpus: float | None = None,
     **arguments: Any,
-) -> pa.Table | Iterator[pa.Table]:
+) -> Answer:
     """What a function answers for a block, a table or several; its account is left once it is at its end."""
     with get_clock().on(OTHER):
         found = work(block, **arguments)

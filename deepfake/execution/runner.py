@@ -61,7 +61,7 @@ def run_on_workers(
         return
     yield from _run_stage(
         blocks,
-        accounting.AccountedWorker,
+        accounting.make_accounted_worker(worker),
         fn_constructor_kwargs={"worker": worker, "arguments": dict(arguments), "threads": at_once},
         compute=pools.make_actor_pool(workers, at_once),
         num_cpus=demand.get("CPU", 0),
@@ -80,8 +80,8 @@ def run_tasks(
         yield from _do_here(lambda: partial(function, **arguments), blocks)
         return
     compute = pools.make_task_pool(pools.await_workers(config, len(blocks)))
-    told = {"work": function, **arguments}
-    yield from _run_stage(blocks, accounting.account_for, fn_kwargs=told, compute=compute, num_cpus=1)
+    accounted = accounting.make_accounted_task(function)
+    yield from _run_stage(blocks, accounted, fn_kwargs=dict(arguments), compute=compute, num_cpus=1)
 
 
 def _run_stage(blocks: Sequence[pa.Table], work: Callable[..., Any], **options: Any) -> Answers:
