@@ -142,7 +142,7 @@ def in_memory(epoch: Epoch, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Crops and labels of an epoch, at most so many."""
     crops, labels = [], []
     for batch in epoch.full:
-        crops.append(batch.crops)
+        crops.append(batch.inputs)
         labels.append(epoch.labels[batch.positions])
         if sum(map(len, crops)) >= most:
             break
@@ -154,8 +154,8 @@ def streamed(step: Step | None, epoch: Epoch) -> tuple[float, float]:
     count, started, waited = 0, time.monotonic(), get_clock().read("input")
     for batch in epoch.full:
         if step is not None:
-            np.asarray(step(batch.crops, epoch.labels[batch.positions]))
-        count += len(batch.crops)
+            np.asarray(step(batch.inputs, epoch.labels[batch.positions]))
+        count += len(batch.inputs)
     seconds = time.monotonic() - started
     return count / seconds, (get_clock().read("input") - waited) / seconds
 

@@ -30,7 +30,7 @@ def measure(source: loader.Source, config: TrainJobConfig, epoch: int, steps: in
     plan = plan_training_epoch(source.rows, config, epoch)
     stream = loader.BatchStream(source, plan, plan.cut_share(0, 1), epoch, loader.LoaderThread())
     started = time.process_time()
-    crops = sum(len(batch.crops) for batch in islice(stream, steps))
+    crops = sum(len(batch.inputs) for batch in islice(stream, steps))
     return 1000 * (time.process_time() - started) / crops
 
 

@@ -77,7 +77,7 @@ def test_copies_reach_the_batches_with_black_corners(small_crops: Path, ray_sess
     source = Source(crops.files, found, Storage())
     corner = np.zeros(len(plan), bool)
     for batch in BatchStream(source, plan, plan.cut_stretch(0, 1, 8), 0, LoaderWorkers(resources)):
-        corner[batch.positions] = (batch.crops[:, :2, :2] == 0).all((1, 2, 3))
+        corner[batch.positions] = (batch.inputs[:, :2, :2] == 0).all((1, 2, 3))
     assert found.turned is not None
     np.testing.assert_array_equal(corner, found.turned[plan.rows])
 
