@@ -212,7 +212,10 @@ def test_a_reader_may_stop_before_the_end(words):
         (("scroe",), "deepfake: no such job: scroe; did you mean score?"),
         (("completion", "tcsh"), "deepfake: no such job: completion"),
         (("score", "--bundel", "x"), "deepfake score: unknown option --bundel; did you mean bundle?"),
-        (("train", "--config", "recipe:sbii"), "recipe:sbii: no such recipe; there are recipe:clip_norms, recipe:honest, "),
+        (
+            ("train", "--config", "recipe:sbii"),
+            "recipe:sbii: no such recipe; there are recipe:clip_norms, recipe:honest, ",
+        ),
     ],
 )
 def test_what_the_command_does_not_know_is_named_and_answered_with_2(argv, said):
