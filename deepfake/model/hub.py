@@ -19,9 +19,7 @@ PREFIX = "kerashub:"
 LARGEST_SIDE = 1024  # pixels, of what a backbone takes
 LARGEST_WIDTH = 8192  # of a token; DINOv3's largest has 4096
 MOST_BLOCKS = 200
-LARGEST_ATTENTION = (
-    2**26
-)  # weights of one block's attention for a crop; DINOv2 giant at 518 pixels has 45 million
+LARGEST_ATTENTION = 2**26  # weights of a block's attention for a crop; DINOv2 giant at 518 has 45 million
 _PACKAGE = "keras_hub"
 # DINOv2's, as they were trained and for the size that it takes here; and what only its makers' training uses.
 _FIXED = ("position_embeddings", "mask_token")

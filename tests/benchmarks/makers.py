@@ -247,6 +247,13 @@ def format_difference(runs: Sequence[Mapping[str, Any]], base: Sequence[Mapping[
     return f"{aucs[0] - aucs[1]:+.3f} ({low:+.2f} to {high:+.2f})"
 
 
+def keep_cell(cell: Mapping[str, Any], kept: Path, name: str, folder: Path) -> None:
+    """Write what a cell gave, whole or not at all, and remove the ``folder`` that it worked in."""
+    (kept / f"{name}.part").write_text(json.dumps(cell))
+    (kept / f"{name}.part").rename(kept / f"{name}.json")
+    shutil.rmtree(folder)
+
+
 def main() -> None:
     """Do the cells that are not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -275,9 +282,7 @@ def main() -> None:
                 crops = preprocess(options.data, options.output, options.yunet, clips)
                 folder = options.output / "work" / name
                 cell = run_cell(folder, maker, recipe, seed, clips, crops, options)
-                (kept / f"{name}.part").write_text(json.dumps(cell))
-                (kept / f"{name}.part").rename(kept / f"{name}.json")
-                shutil.rmtree(folder)
+                keep_cell(cell, kept, name, folder)
                 sys.stderr.write(f"{name}: done in {cell['seconds']} s\n")
     cells = [json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))]
     sys.stdout.write(format_table(cells, makers))

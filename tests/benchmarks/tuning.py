@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,10 +114,7 @@ def main() -> None:
             if (kept / f"{name}.json").exists():
                 continue
             folder = options.output / "work" / name
-            cell = run_cell(folder, recipe, seed, options)
-            (kept / f"{name}.part").write_text(json.dumps(cell))
-            (kept / f"{name}.part").rename(kept / f"{name}.json")
-            shutil.rmtree(folder)
+            makers.keep_cell(run_cell(folder, recipe, seed, options), kept, name, folder)
     cells = [json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))]
     sys.stdout.write(format_table(cells))
 
