@@ -36,7 +36,9 @@ class TrainingConfig(Section):
     )
     learning_rate: float = Field(3e-4, gt=0, description="learning rate of fine-tuning")
     freeze_batch_norm: bool = Field(
-        True, description="keep the backbone's BatchNorm statistics and scales as loaded"
+        True,
+        description="keep the backbone's BatchNorm statistics as loaded, and its scales and offsets unless "
+        "fine_tune: norms",
     )
     schedule: Literal["plateau", "cosine"] = Field(
         "cosine",
@@ -187,10 +189,6 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"training.jit_compile works with one worker only, training.workers is {self.workers}: XLA "
                 "cannot compile the sums over workers inside the step"
-            )
-        if self.fine_tune == "norms" and self.freeze_batch_norm:
-            raise ValueError(
-                "training.fine_tune norms needs training.freeze_batch_norm false: they are to learn"
             )
         if self.accumulate > 1 and self.fine_tune != "none" and not self.freeze_batch_norm:
             raise ValueError(

@@ -115,8 +115,9 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
 
     What does not learn runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
     layers that are not trainable) and its stochastic depth is off, which cannot be undone.
-    ``freeze_batch_norm`` does the former for a backbone that otherwise learns. Raises ``UsageError`` where
-    norms are to learn and the backbone has none.
+    ``freeze_batch_norm`` does the former for a backbone that otherwise learns; where its ``norms`` alone do,
+    they learn all the same, and keep their statistics in training (``sync_batch_norm.replace_norms``). Raises
+    ``UsageError`` where norms are to learn and the backbone has none.
     """
     if (of_hub := hub.find_backbone(network)) is not None:
         hub.choose_trainable_weights(of_hub, part, blocks)
@@ -137,7 +138,7 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     for layer in backbone:
         learns = part == "all" or layer.name in (norms if part == "norms" else top)
         is_norm = isinstance(layer, batch)
-        layer.trainable = learns and not (is_norm and freeze_batch_norm)
+        layer.trainable = learns and not (is_norm and freeze_batch_norm and part != "norms")
         if not learns and isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
 

@@ -9,13 +9,13 @@ import pytest
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import list_trainable
+from deepfake.model.network import POOL_LAYER, copy_for_inference, list_trainable, list_weights
 from deepfake.training.callbacks import PhaseCallbacks
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
 from deepfake.training.ema import WeightAverage
 from deepfake.training.learner import Learner, assign_weights
-from deepfake.training.schedule import Phase
+from deepfake.training.schedule import Part, Phase
 from deepfake.training.step import TrainStep
 from tests.small_network import batch, small_network
 
@@ -25,9 +25,9 @@ def keras() -> Any:
     return keras_runtime.start_keras(threads=2, seed=1)
 
 
-def learner(keras: Any, network: Any = None, **options: Any) -> Learner:
+def learner(keras: Any, network: Any = None, trains: Part = "all", **options: Any) -> Learner:
     settings = TrainingConfig(**options)
-    return Learner(network or small_network(keras), Phase("all", 3, 0.01), settings, Collective(0, 1))
+    return Learner(network or small_network(keras), Phase(trains, 3, 0.01), settings, Collective(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -202,3 +202,27 @@ def test_a_compiled_step_takes_the_same_step(keras: Any) -> None:
     np.testing.assert_allclose(compiled.train(*batch(0)), plain.train(*batch(0)), rtol=1e-4)
     for mine, theirs in zip(compiled.copy_weights(), plain.copy_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_norms_that_learn_alone_keep_the_statistics_that_were_loaded(keras: Any, parts: int) -> None:
+    network = small_network(keras)
+    stem = network.get_layer("stem_bn")
+    random = np.random.default_rng(0)
+    for weight in (stem.moving_mean, stem.moving_variance):
+        weight.assign(random.uniform(0.5, 2.0, weight.shape))
+    tuned = learner(keras, network, "norms", fine_tune="norms", accumulate=parts)
+    before = {weight.path: np.asarray(weight).copy() for weight in list_weights(tuned.network)}
+    crops, labels = batch(0)
+    features = keras.Model(tuned.network.inputs, tuned.network.get_layer(POOL_LAYER).output)
+    np.testing.assert_allclose(features(crops, training=True), features(crops, training=False), rtol=1e-6)
+    tuned.train(crops, labels)
+    changed = {
+        weight.path for weight in list_weights(tuned.network)
+        if (np.asarray(weight) != before[weight.path]).any()
+    }  # fmt: skip
+    assert {path for path in changed if not path.startswith("head_")} == {
+        path for path in before if "_bn/" in path and path.endswith(("gamma", "beta"))
+    }
+    saved = copy_for_inference(tuned.network)
+    np.testing.assert_allclose(saved.predict(crops, verbose=0)[:, 0], tuned.score(crops), atol=1e-6)

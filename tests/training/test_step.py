@@ -22,7 +22,7 @@ from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.data.features import compute_features
 from deepfake.training.data.loader import Batch
 from deepfake.training.ema import WeightAverage
-from deepfake.training.distributed.sync_batch_norm import synchronise_norms
+from deepfake.training.distributed.sync_batch_norm import replace_norms
 from deepfake.training.step import InferenceStep, StepOptions, TrainStep
 L = keras.layers
 
@@ -34,7 +34,7 @@ def learner(norm_learns, make, head=None, conv_learns=True, **loss):
     x = L.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = head(x) if head else L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
-    network = synchronise_norms(keras.Model(crop, x), collective)
+    network = replace_norms(keras.Model(crop, x), collective, False)
     variables = list_trainable(network)
     # Adam would amplify the last bits
     network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")

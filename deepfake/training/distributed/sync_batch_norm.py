@@ -1,4 +1,4 @@
-"""BatchNorm over the global batch: what each worker normalises by is computed from all workers' crops.
+"""BatchNorm that learns: by what was loaded, or over the global batch, computed from all workers' crops.
 
 Keras' own ``synchronized=True`` does that with five collectives a layer and step, whose order nothing ties
 down: two workers may trace them differently, and TensorFlow then stops with a shape mismatch. Here there
@@ -9,25 +9,31 @@ network in training has these layers: what is saved is rebuilt with Keras' own (
 from typing import Any
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import rebuild_network
+from deepfake.model.network import HEAD_PREFIX, rebuild_network
 from deepfake.training.distributed.collective import Collective
 
 
-def synchronise_norms(network: Any, collective: Collective) -> Any:
-    """The network with its learning BatchNorm layers over all workers; itself where there is one worker.
+def replace_norms(network: Any, collective: Collective, keep_statistics: bool) -> Any:
+    """The network with its learning BatchNorm layers over all workers, or itself where nothing changes.
 
-    Layers that do not learn use their moving statistics and need nothing.
+    ``keep_statistics``: those of the backbone learn their scales and offsets alone, and normalise by what
+    was loaded. Layers that do not learn do so anyway, and need nothing.
     """
-    if collective.world == 1:
-        return network
     keras = keras_runtime.start_keras()
-    layer_class = _make_norm_class(keras, collective)
 
-    def kind(layer: Any) -> Any:
-        learns = type(layer) is keras.layers.BatchNormalization and layer.trainable
-        return layer_class if learns else type(layer)
+    class KeptStatistics(keras.layers.BatchNormalization):
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            return super().call(inputs, training=False, mask=mask)
 
-    return rebuild_network(network, kind)
+    over_batch = _make_norm_class(keras, collective) if collective.world > 1 else None
+    kinds = {}
+    for layer in network.layers:
+        if type(layer) is keras.layers.BatchNormalization and layer.trainable:
+            is_kept = keep_statistics and not layer.name.startswith(HEAD_PREFIX)
+            kinds[layer.name] = KeptStatistics if is_kept else over_batch or type(layer)
+    if all(kind is keras.layers.BatchNormalization for kind in kinds.values()):
+        return network
+    return rebuild_network(network, lambda layer: kinds.get(layer.name, type(layer)))
 
 
 def _make_norm_class(keras: Any, collective: Collective) -> Any:
