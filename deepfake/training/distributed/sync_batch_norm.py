@@ -20,23 +20,27 @@ def replace_norms(network: Any, collective: Collective, keep_statistics: bool) -
     was loaded. Layers that do not learn do so anyway, and need nothing.
     """
     keras = keras_runtime.start_keras()
-
-    class KeptStatistics(keras.layers.BatchNormalization):
-        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-            return super().call(inputs, training=False, mask=mask)
-
-    over_batch = _make_norm_class(keras, collective) if collective.world > 1 else None
+    by_what_was_loaded = _make_kept_class(keras)
+    over_batch = _make_synchronised_class(keras, collective) if collective.world > 1 else None
     kinds = {}
     for layer in network.layers:
         if type(layer) is keras.layers.BatchNormalization and layer.trainable:
             is_kept = keep_statistics and not layer.name.startswith(HEAD_PREFIX)
-            kinds[layer.name] = KeptStatistics if is_kept else over_batch or type(layer)
+            kinds[layer.name] = by_what_was_loaded if is_kept else over_batch or type(layer)
     if all(kind is keras.layers.BatchNormalization for kind in kinds.values()):
         return network
     return rebuild_network(network, lambda layer: kinds.get(layer.name, type(layer)))
 
 
-def _make_norm_class(keras: Any, collective: Collective) -> Any:
+def _make_kept_class(keras: Any) -> Any:
+    class KeptStatistics(keras.layers.BatchNormalization):
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            return super().call(inputs, training=False, mask=mask)
+
+    return KeptStatistics
+
+
+def _make_synchronised_class(keras: Any, collective: Collective) -> Any:
     import tensorflow as tf
 
     class SyncBatchNormalization(keras.layers.BatchNormalization):
