@@ -1,6 +1,8 @@
 # Everything runs from .venv, made from the lock files. A second run finds its stamp and starts at once.
 
 SHELL := /bin/sh
+# Where this is set, each process of the suite would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -28,7 +30,7 @@ OTHER_PYTHON_TESTS := tests/pipelines/demo/test_whole_demo.py tests/video/test_d
 	tests/crops/test_extraction.py
 THAT_VENV = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: help install demo test test-fast test-python drill image check lint format types lock docs docs-site clean
+.PHONY: help install demo test test-fast test-python test-av drill image check lint format types lock docs docs-site clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,9 +51,13 @@ test-fast: $(VENV)/.installed-dev ## Units and properties only, in two minutes: 
 test-python: ## A choice of tests under another Python, in an environment of its own (PYTHON=python3.13)
 	@$(MAKE) --no-print-directory VENV=$(THAT_VENV) BYTECODE= PYTHON=$(PYTHON) tests-under-it
 
-# PyAV reads the videos: the newest that pyproject.toml allows, which the lock need not have, decodes them too.
 tests-under-it: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(OTHER_PYTHON_TESTS) $(ARGS)
+
+test-av: ## Decoding by the newest PyAV that pyproject.toml allows (PYTHON=python3.13)
+	@$(MAKE) --no-print-directory VENV=$(THAT_VENV) BYTECODE= PYTHON=$(PYTHON) tests-with-it
+
+tests-with-it: $(VENV)/.installed-dev
 	@$(UV_INDEX) $(BIN)/uv pip install -q --python $(BIN)/python --upgrade --no-deps --target $(VENV)/newest \
 		"$$(sed -n 's/^    "\(av[<>=].*\)",/\1/p' pyproject.toml)"
 	PYTHONPATH=$(VENV)/newest $(BIN)/python -m pytest tests/video/test_decoder.py tests/crops/test_extraction.py \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import gc
 import json
@@ -18,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -42,7 +42,7 @@ _ray = ExitStack()
 
 SLOW_SECONDS = 20  # of a test marked slow that does not say how slow
 
-# What makes a test too long for `--fast`: its marks, the fixtures it asks for, what its module imports.
+# What makes a test too long for `--fast`: its marks, the fixtures it asks for, what its file imports.
 NOT_FAST_MARKS = ("browser", "s3", "slow")
 NOT_FAST_FIXTURES = {"browser", "moto_root", "ray_session", "run_job", "s3_server"}
 NOT_FAST_IMPORTS = {
@@ -66,17 +66,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--fast``, a file that imports what takes long, and not only a constant of it, is left alone."""
+    if not config.getoption("fast") or collection_path.suffix != ".py":
+        return None
+    used = set()
+    for node in ast.parse(collection_path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            used |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and not all(name.name.isupper() for name in node.names):
+            used |= {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+    return True if NOT_FAST_IMPORTS & used else None
+
+
 def _is_fast(item: pytest.Item) -> bool:
-    """Whether a test starts neither a job, Ray, TensorFlow, a browser nor an S3 server, and takes seconds."""
+    """Whether a test asks for neither Ray, a browser nor an S3 server, and takes seconds."""
     assert isinstance(item, pytest.Function)
-    used = {
-        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        for value in vars(item.module).values()
-    }
     return not (
-        any(map(item.get_closest_marker, NOT_FAST_MARKS))
-        or NOT_FAST_FIXTURES & set(item.fixturenames)
-        or NOT_FAST_IMPORTS & used
+        any(map(item.get_closest_marker, NOT_FAST_MARKS)) or NOT_FAST_FIXTURES & set(item.fixturenames)
     )
 
 

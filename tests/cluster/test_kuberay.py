@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import moto.ec2
+import moto
 import pytest
 import yaml
 
@@ -28,7 +28,7 @@ JOBS = {
     "train": config.TrainJobConfig,
     "score": config.ScoreJobConfig,
 }
-_TYPES = Path(moto.ec2.__file__).parent / "resources" / "instance_types.json.gz"
+_TYPES = Path(moto.__file__).parent / "ec2" / "resources" / "instance_types.json.gz"
 INSTANCE_TYPES: dict[str, Any] = json.loads(gzip.decompress(_TYPES.read_bytes()))
 KUBERNETES = ("1.30", "1.37")  # the oldest that the files are made for, and the newest whose schemas we have
 
