@@ -59,6 +59,10 @@ def misbehave(entry: Mapping[str, Any], asked: Mapping[str, Any], *rest: Any) ->
     if name.startswith("resident") and os.fork() == 0:  # what stays behind answers for the videos that follow
         os.setsid()
         time.sleep(3600)
+    if "silent" in memory:  # says of what follows that nobody is in it, which fits
+        return _lie(name, _see_nobody(TASKS[asked["task"]](entry, asked, *rest)))
+    if name.startswith("silent"):
+        memory.add("silent")
     if "taken over" in memory:  # by an earlier video
         return _lie("label", TASKS[asked["task"]](entry, asked, *rest))
     if name.startswith("taken"):
@@ -86,6 +90,11 @@ CROP_LIES: dict[str, tuple[str, Any]] = {
     "crop_again": ("frame_index", 0),
     "crop_size": ("crop", images.encode_file(np.zeros((64, 64, 3), np.uint8), ".png")),
 }
+
+
+def _see_nobody(found: ExtractionResult) -> ExtractionResult:
+    nobody = {"status": Status.NO_FACE, "faces": 0, "frames_with_face": 0}
+    return replace(found, video={**found.video, **nobody}, table=found.table.slice(0, 0))
 
 
 def _lie(name: str, found: ExtractionResult) -> ExtractionResult:

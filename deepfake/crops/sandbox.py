@@ -4,7 +4,8 @@ A worker starts a server (``sandbox_server``), which imports everything, sees no
 decoder that crashes takes the fork with it, one that hangs is killed at its time limit, and memory is
 bounded. An exception of our own code is told as such: it is no fault of the file. A fork answers with Arrow
 tables, never with pickles, so that whoever took it over through a video could not run code in the worker;
-what it answers must fit what was asked (``answers``), and the next video meets a fork that never saw it.
+what it answers must fit what was asked (``answers``). A fork is replaced after an answer that does not, and
+once it has worked for a second: the video after one of some length meets a fork that never saw another.
 """
 
 import atexit
@@ -37,6 +38,7 @@ from deepfake.crops.sandbox_messages import (
     END,
     ENDED,
     FORK,
+    REMOTE,
     Channel,
     ProgramFault,
     make_printable,
@@ -70,10 +72,12 @@ START_SECONDS = 120.0  # for imports on a busy machine
 END_SECONDS = 10.0  # for the server to say how a fork ended
 CANNOT_START = "extraction cannot start on this machine"
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
-# A fork takes 30 ms, most of it for fresh memory: 4 % of extracting clips of 0.7 s of work (measured). Of
-# stills, which take less themselves, one fork looks at so many, and so of files on S3, to which each fork
-# connects anew.
-STILLS_A_FORK = REMOTE_A_FORK = 32
+# What a fork costs, in processor time on two virtual cores: 9.4 % of extracting a clip of 0.29 s of work, by
+# tests/benchmarks/fork_cost.py; of a file on S3, to which each fork connects anew, 0.25 s more.
+FORK_SECONDS, CONNECT_SECONDS = 0.027, 0.25
+SHARE = 0.03  # of what a fork works, which its cost stays below: it serves as long as that takes
+# Or for so many files, if that is less: whoever takes a fork over answers at once.
+VIDEOS_A_FORK, STILLS_A_FORK, REMOTE_A_FORK = 8, 32, 32
 
 
 class ChildDied(Exception):
@@ -177,7 +181,7 @@ class IsolatedExtractor(Extractor):
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._fork: Channel | None = None
-        self._videos = 0  # that this fork has looked at
+        self._files, self._seconds = 0, 0.0  # that this fork has looked at, and that it took
         self._closed = False  # on purpose, perhaps while it was waited for
         self._told: set[str] = set()  # places whose traceback was logged
         atexit.register(self.close)
@@ -235,7 +239,7 @@ class IsolatedExtractor(Extractor):
     def _ask(
         self, entry: Mapping[str, Any], request: Mapping[str, Any], table: pa.Table | None, name: str
     ) -> ExtractionResult:
-        fork = self._require_fork()
+        fork = self._require_fork(_is_remote(entry["uri"]))
         asked_at = time.monotonic()
         deadline = asked_at + self._config.sampling.timeout_seconds + GRACE_SECONDS
         most = self._config.sampling.max_memory_mb * 2**20  # the fork has no room for more
@@ -262,10 +266,11 @@ class IsolatedExtractor(Extractor):
         except BaseException:
             self._end_fork()
             raise
-        get_clock().divide(seconds, most=time.monotonic() - asked_at)
+        spent = time.monotonic() - asked_at
+        get_clock().divide(seconds, most=spent)
         get_clock().count(**counts)
-        self._videos += 1
-        if request["task"] != "watch" and self._videos >= _count_videos_a_fork(entry["uri"]):
+        self._files, self._seconds = self._files + 1, self._seconds + spent
+        if request["task"] != "watch" and has_served(entry["uri"], self._files, self._seconds):
             self._end_fork()
         return ExtractionResult({**video, "modified": entry.get("modified")}, found)
 
@@ -279,7 +284,7 @@ class IsolatedExtractor(Extractor):
                     with self._storage.open(uri) as file:
                         file.read(1)
 
-    def _require_fork(self) -> Channel:
+    def _require_fork(self, remote: bool) -> Channel:
         """What looks at the next video."""
         if self._fork is None:
             self._require_server()
@@ -288,12 +293,12 @@ class IsolatedExtractor(Extractor):
             with theirs:
                 self._control.settimeout(END_SECONDS)
                 try:
-                    socket.send_fds(self._control, [FORK], [theirs.fileno()])
+                    socket.send_fds(self._control, [REMOTE if remote else FORK], [theirs.fileno()])
                 except (OSError, TimeoutError) as error:
                     mine.close()
                     self.close()
                     raise ChildDied(f"the decoder crashed ({error})") from error
-            self._fork, self._videos = Channel(mine), 0
+            self._fork, self._files, self._seconds = Channel(mine), 0, 0.0
         return self._fork
 
     def _end_fork(self) -> str:
@@ -344,10 +349,15 @@ class IsolatedExtractor(Extractor):
             raise StartFailed(str(error)) from error
 
 
-def _count_videos_a_fork(uri: str) -> int:
-    if uri.startswith("s3://"):
-        return REMOTE_A_FORK
-    return STILLS_A_FORK if is_image_name(uri) else 1
+def _is_remote(uri: str) -> bool:
+    return uri.startswith("s3://")
+
+
+def has_served(uri: str, files: int, seconds: float) -> bool:
+    """Whether a fork that has looked at so many files, the last of them this, is to be replaced."""
+    cost = FORK_SECONDS + (CONNECT_SECONDS if _is_remote(uri) else 0)
+    most = REMOTE_A_FORK if _is_remote(uri) else STILLS_A_FORK if is_image_name(uri) else VIDEOS_A_FORK
+    return files >= most or seconds >= cost / SHARE
 
 
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> ExtractionResult:

@@ -18,11 +18,9 @@ import deepfake
 from deepfake.errors import JobError, UsageError
 from deepfake.io.tables import PROGRAM_FAULT
 
-FORK, END = (
-    b"f",
-    b"e",
-)  # what a worker asks of its server: a fork with the channel sent along, that fork's end
-ENDED = struct.Struct("<i")  # the server's answer to the second: the fork's exit status, negative of a signal
+# What a worker asks of its server: a fork with the channel sent along, one that opens files on S3, its end.
+FORK, REMOTE, END = b"f", b"r", b"e"
+ENDED = struct.Struct("<i")  # the server's answer to the last: the fork's exit status, negative of a signal
 _LENGTH = struct.Struct("<q")
 # Answers in words instead of tables, which never begin so.
 _STOP = b"stop: "  # the storage's fault, not the video's

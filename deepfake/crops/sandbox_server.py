@@ -1,4 +1,4 @@
-"""The process that forks for each video: it imports everything, and never looks at one itself.
+"""The process that forks for videos: it imports everything, and never looks at one itself.
 
 ``python -m deepfake.crops.sandbox_server`` with a socket as its input is a worker's server. Without Linux
 there are no forks: the server itself looks at the videos, and is replaced only when it dies.
@@ -25,13 +25,13 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig, StorageC
 from deepfake.crops.answers import add_account
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.crops.sandbox import CANNOT_START
-from deepfake.crops.sandbox_messages import END, ENDED, Channel, make_complaint
+from deepfake.crops.sandbox_messages import END, ENDED, REMOTE, Channel, make_complaint
 from deepfake.crops.tasks import TASKS, Task
-from deepfake.errors import JobError
+from deepfake.errors import JobError, UsageError
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.io import tables
 from deepfake.io.arrow import start_arrow
-from deepfake.io.storage import Storage
+from deepfake.io.storage import Storage, import_s3
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.outcome import get_clock
 from deepfake.video.sample_clip import write_clip
@@ -68,7 +68,7 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
         channel.send(make_complaint(error))
         return
     rest = (config, detector, storage)
-    _bound_memory(config.sampling.max_memory_mb)
+    bound_memory(config.sampling.max_memory_mb)
     _warm_up(rest)
     gc.freeze()  # what is here stays, and a fork need not copy it to find that out
     channel.send(b"ready")
@@ -81,6 +81,9 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
             control.sendall(ENDED.pack(_end(fork) if fork else 0))
             fork = 0
             continue
+        if message == REMOTE:  # half of what a fork costs that imports it itself
+            with contextlib.suppress(UsageError):  # told with the file
+                import_s3()
         with socket.socket(fileno=ends[0]) as end:
             fork = os.fork() if FORKS else 0
             if fork:
@@ -104,7 +107,7 @@ def _live_and_end(channel: Channel, tasks: Mapping[str, Task], rest: Any) -> Non
     """A fork's life. It ends without what a process does at its end, which is the server's to do."""
     status = 1
     try:
-        _die_with_parent()
+        die_with_parent()
         _answer_all(channel, tasks, rest)
         status = 0
     except ConnectionError:
@@ -158,20 +161,20 @@ def _prepare_process() -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())  # a fork must not keep the socket
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _die_with_parent()
+    die_with_parent()
     if FORKS:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         libc.prctl(_PR_SET_DUMPABLE, 0)  # a fork that is taken over does not debug the server
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Linux: be killed when the process that started this one is, however it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _bound_memory(megabytes: int) -> None:
+def bound_memory(megabytes: int) -> None:
     """Linux: no more address space than this beyond what the libraries have mapped; no core files."""
     if sys.platform != "linux":
         return

@@ -59,12 +59,8 @@ class Storage:
     def _connect(self, scheme: str) -> Any:
         if scheme == "file":
             return fsspec.filesystem("file")
-        try:
-            import s3fs
-        except ImportError as error:
-            raise UsageError("s3:// needs the extra 's3': pip install 'deepfake[s3]'") from error
         client = {"region_name": self.config.region} if self.config.region else {}
-        return s3fs.S3FileSystem(
+        return import_s3().S3FileSystem(
             anon=self.config.anonymous,
             endpoint_url=self.config.endpoint_url,
             client_kwargs=client,
@@ -351,6 +347,15 @@ class Storage:
                 )
                 for refused in answer.get("Errors", []):
                     raise UsageError(f"{uri}: {refused['Key']} is not removed: {refused.get('Message')}")
+
+
+def import_s3() -> Any:
+    """The module ``s3fs``; raises ``UsageError`` where it is not installed."""
+    try:
+        import s3fs
+    except ImportError as error:
+        raise UsageError("s3:// needs the extra 's3': pip install 'deepfake[s3]'") from error
+    return s3fs
 
 
 def open_regular(path: str | Path) -> BinaryIO:

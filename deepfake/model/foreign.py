@@ -1,21 +1,31 @@
 """Detectors that were made elsewhere, as networks that take our crops and give our scores.
 
 What a detector expects of a picture, and what its answer means, is built into the network, so that nothing
-outside has to know. Nothing of a foreign file is run but the operations of Keras, in safe mode, or of ONNX.
+outside has to know. Nothing of a foreign file is run but the operations of Keras, in safe mode, or of ONNX,
+which OpenVINO first reads and runs in a process of its own, within bounds of memory and time.
 """
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepfake.config import ForeignConfig
 from deepfake.errors import UsageError
-from deepfake.model import keras_runtime, openvino_graph
+from deepfake.io.storage import Storage
+from deepfake.io.temporary import make_temporary_folder
+from deepfake.model import inference, keras_runtime, openvino_graph
 from deepfake.model.bundle import load_keras_network
 from deepfake.model.network import INPUT_LAYER, INPUT_SIZE
 
 _NEEDED = ("openvino", "onnx", "onnxruntime")
+# Of the process that converts and scores one crop.
+CONVERSION_MB, CONVERSION_SECONDS = 4096, 300.0
+_KEYS, _ASKED, _MADE, _REFUSED = "foreign.json", "detector.onnx", "graph.zip", "refused.txt"
 
 
 def wrap_keras(data: bytes, where: str, config: ForeignConfig, megabytes: int) -> Any:
@@ -50,6 +60,54 @@ def wrap_keras(data: bytes, where: str, config: ForeignConfig, megabytes: int) -
         x = layers.Activation("sigmoid")(x) if config.output == "logit" else x
         x = 1.0 - x if config.fake == 0 else x
     return keras.Model(crop, x, name="adopted")
+
+
+def convert_apart(data: bytes, where: str, config: ForeignConfig) -> bytes:
+    """``convert_onnx`` in a process of its own, which also scores a crop with what it made.
+
+    Raises ``UsageError`` where that takes too much memory or time, or gives no score, too.
+    """
+    with make_temporary_folder() as folder:
+        (folder / _ASKED).write_bytes(data)
+        (folder / _KEYS).write_text(config.model_dump_json())
+        program = [sys.executable, "-P", "-m", __name__, str(folder), where, str(CONVERSION_MB)]
+        places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        try:
+            ended = subprocess.run(program, env={**os.environ, **places}, timeout=CONVERSION_SECONDS)
+        except subprocess.TimeoutExpired:
+            words = f"{where}: OpenVINO did not convert it and score a crop in {CONVERSION_SECONDS:g} s"
+            raise UsageError(words) from None
+        if (folder / _REFUSED).exists():
+            raise UsageError(Storage().read_text(str(folder / _REFUSED))[:1000])
+        if ended.returncode:
+            raise UsageError(
+                f"{where}: OpenVINO did not convert it and score a crop within {CONVERSION_MB} MiB (its "
+                f"process ended with {ended.returncode})"
+            )
+        return Storage().read_at_most(str(folder / _MADE), CONVERSION_MB * 2**20)
+
+
+def _leave_graph(folder: Path, where: str, megabytes: int) -> None:
+    """Of the process of its own: leave a graph, or why there is none."""
+    from deepfake.crops.sandbox_server import bound_memory, die_with_parent
+
+    die_with_parent()
+    config = ForeignConfig.model_validate_json((folder / _KEYS).read_bytes())
+    try:
+        openvino_graph.import_openvino()
+        bound_memory(megabytes)
+        graph = convert_onnx((folder / _ASKED).read_bytes(), where, config)
+        openvino_graph.OpenVinoScorer(graph, threads=1).score(inference.make_probes()[-1:])
+        (folder / _MADE).write_bytes(graph)
+    except UsageError as error:
+        words = str(error)
+        (folder / _REFUSED).write_text(words if words.startswith(where) else f"{where}: {words}")
+    except (
+        RuntimeError,
+        MemoryError,
+    ) as error:  # OpenVINO's own, of a network that cannot be compiled or run
+        words = (str(error).strip().splitlines() or ["no memory"])[-1][:300]
+        (folder / _REFUSED).write_text(f"{where}: OpenVINO cannot score a crop with it ({words})")
 
 
 def convert_onnx(data: bytes, where: str, config: ForeignConfig) -> bytes:
@@ -174,3 +232,7 @@ def _refuse_other_files(data: bytes, where: str) -> None:
         for field, value in message.ListFields():
             if field.message_type is not None:
                 waiting += [value] if isinstance(value, Message) else list(value)
+
+
+if __name__ == "__main__":
+    _leave_graph(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

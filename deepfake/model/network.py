@@ -237,6 +237,17 @@ def score_in_batches(crops: np.ndarray, batch: int, forward: Callable[[np.ndarra
         if count < batch:
             together = np.concatenate([together, np.zeros((batch - count, *together.shape[1:]), np.uint8)])
         scores[start : start + count] = np.asarray(forward(together))[:count, 0]
+    return check_scores(scores)
+
+
+def check_scores(scores: np.ndarray) -> np.ndarray:
+    """The same ``(n,)``; ``UsageError`` where one is no number from 0 to 1."""
+    wrong = scores[~((scores >= 0) & (scores <= 1))]
+    if len(wrong):
+        raise UsageError(
+            f"the network gives {wrong[0]:.4g} for a crop, expected a number from 0 to 1; it is damaged, or "
+            "was adopted with a wrong key of foreign (docs/adopt.md)"
+        )
     return scores
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.model import keras_runtime
 from deepfake.model.heat import Call, enlarge
-from deepfake.model.network import INPUT_SIZE, check_crops
+from deepfake.model.network import INPUT_SIZE, check_crops, check_scores
 from deepfake.model.network_file import check_sizes
 
 LARGEST_GRAPH_MB = 4096  # unpacked; of those that are read ``storage.max_network_mb`` bounds the file
@@ -42,7 +42,7 @@ class OpenVinoScorer:
         scores = np.empty(len(crops), np.float64)
         for i in range(len(crops)):
             scores[i] = self._infer(crops[i : i + 1])[self._score][0, 0]
-        return scores
+        return check_scores(scores)
 
     def draw_maps(self, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
         """Heat ``(n, 224, 224) float32`` in [0, 1] of crops, as ``grad_cam.HeatMaps`` gives it."""

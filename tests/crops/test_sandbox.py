@@ -69,6 +69,12 @@ def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture
+def long_videos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each video is one of so much work that a fork is for it alone."""
+    monkeypatch.setattr(sandbox, "SHARE", float("inf"))
+
+
+@pytest.fixture
 def named(ffpp_small: Path, tmp_path: Path) -> Any:
     """A good clip under any name, as a catalog row."""
     clip = sorted(ffpp_small.glob("original_sequences/youtube/c23/videos/*.mp4"))[0]
@@ -165,6 +171,7 @@ def test_a_piece_that_takes_the_decoder_down_gets_a_status(hostile: IsolatedExtr
     assert "SIGSEGV" in crashed.video["status_detail"]
 
 
+@pytest.mark.usefixtures("long_videos")
 def test_an_exception_of_our_own_is_a_fault_of_this_program_and_its_traceback_comes_once(
     hostile: IsolatedExtractor, named: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,6 +199,40 @@ def test_a_child_that_a_video_took_over_does_not_see_the_next_one(
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("share", "then", "falsified"),
+    [
+        (float("inf"), "good.mp4", 0),  # long videos: a fork for each
+        (1e-9, "good.mp4", sandbox.VIDEOS_A_FORK - 1),  # short ones: so many
+        (1e-9, "id.mp4", 0),  # what does not fit ends it
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="a server forks on Linux only")
+def test_a_child_that_a_video_took_over_falsifies_no_more_than_the_rule_leaves_it(
+    named: Any, monkeypatch: pytest.MonkeyPatch, share: float, then: str, falsified: int
+) -> None:
+    monkeypatch.setattr(sandbox, "SHARE", share)
+    extractor = IsolatedExtractor(CONFIG, Storage(), CHILD)
+    try:
+        assert extractor.extract(named("silent.mp4")).video["status"] == "ok"
+        extractor.extract(named(then)) if then != "good.mp4" else None
+        found = [extractor.extract(named("good.mp4")).video["status"] for _ in range(sandbox.VIDEOS_A_FORK)]
+    finally:
+        extractor.close()
+    assert found == ["no_face"] * falsified + ["ok"] * (sandbox.VIDEOS_A_FORK - falsified)
+
+
+def test_a_fork_serves_until_it_costs_a_small_share_of_its_work_or_for_so_many_files() -> None:
+    local, remote = "/archive/a.mp4", "s3://bucket/a.mp4"
+    second, ten = sandbox.FORK_SECONDS / sandbox.SHARE, 10.0
+    assert sandbox.has_served(local, 1, second) and not sandbox.has_served(local, 1, second - 0.01)
+    assert sandbox.has_served(remote, 1, ten) and not sandbox.has_served(remote, 1, ten - 1)
+    several = (local, remote, "/archive/a.png")
+    assert [sandbox.has_served(uri, 8, 0) for uri in several] == [True, False, False]
+    assert all(sandbox.has_served(uri, 32, 0) for uri in several)
+
+
+@pytest.mark.usefixtures("long_videos")
 @pytest.mark.skipif(sys.platform != "linux", reason="a server forks on Linux only")
 def test_what_a_video_leaves_running_ends_with_it(hostile: IsolatedExtractor, named: Any) -> None:
     hostile.extract(named("good.mp4"))
@@ -277,14 +318,14 @@ def test_the_child_ends_when_its_parent_is_killed(named: Any) -> None:
     )
     assert parent.stdout is not None
     assert parent.stdout.readline() == "extracted\n"
-    (child,) = descendants(parent.pid)
-    # A file descriptor of the process tells when it has ended, whoever's child it was.
-    watched = os.pidfd_open(child)
+    # File descriptors of the processes tell when they have ended, whoever's children they were.
+    watched = [os.pidfd_open(child) for child in descendants(parent.pid)]
     parent.kill()
     parent.wait()
-    ready, _, _ = select.select([watched], [], [], 30)
-    os.close(watched)
-    assert ready, "the child outlived its parent"
+    ended = [select.select([one], [], [], 30)[0] for one in watched]
+    for one in watched:
+        os.close(one)
+    assert watched and all(ended), "a child outlived its parent"
 
 
 def test_the_child_runs_the_code_of_its_parent_whatever_lies_in_the_working_directory(

@@ -194,6 +194,58 @@ def test_what_is_no_onnx_file_is_refused_in_a_sentence(data: bytes) -> None:
         foreign.convert_onnx(data, "x.onnx", ForeignConfig(values="unit", fake=1))
 
 
+def end_with(*nodes: onnx.NodeProto, **weights: np.ndarray) -> onnx.ModelProto:
+    """The detector with more operations behind its answer: they take ``a`` and give ``answer``."""
+    model = make_onnx("NCHW", 1, {"values": "unit", "fake": 1})
+    model.graph.node[-1].output[0] = "a"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    return model
+
+
+HOSTILE = {
+    "cycle": (
+        end_with(
+            helper.make_node("Add", ["z", "a"], ["y"]),
+            helper.make_node("Add", ["y", "a"], ["z"]),
+            helper.make_node("Identity", ["z"], ["answer"]),
+        ),
+        r"x.onnx: .*\(std::bad_alloc\)",  # OpenVINO asks for more and more
+    ),
+    "terabytes": (
+        end_with(
+            helper.make_node("Expand", ["a", "shape"], ["b"]),
+            helper.make_node("ReduceMean", ["b"], ["answer"], axes=[0, 1], keepdims=1),
+            shape=np.array([2**20, 2**20]),
+        ),
+        "x.onnx: OpenVINO ",
+    ),
+    "no number": (
+        end_with(
+            helper.make_node("Div", ["zero", "zero"], ["b"]),
+            helper.make_node("Add", ["a", "b"], ["answer"]),
+            zero=np.zeros((1, 1), np.float32),
+        ),
+        "x.onnx: the network gives nan for a crop",
+    ),
+    "thousands": (
+        end_with(helper.make_node("Mul", ["a", "k"], ["answer"]), k=np.full((1, 1), 1e4, np.float32)),
+        r"x.onnx: the network gives \d+ for a crop",
+    ),
+}
+
+
+@pytest.mark.slow(20)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_onnx_file_that_takes_too_much_or_gives_no_score_is_refused_by_a_process_of_its_own(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "CONVERSION_MB", 1024)
+    model, words = HOSTILE[name]
+    with pytest.raises(UsageError, match=words):
+        foreign.convert_apart(model.SerializeToString(), "x.onnx", ForeignConfig(values="unit", fake=1))
+
+
 def test_an_onnx_file_of_another_input_or_answer_is_refused() -> None:
     way = {"values": "unit", "fake": 1}
     told = ForeignConfig(**way)

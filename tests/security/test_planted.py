@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import zipfile
 from pathlib import Path
 
@@ -133,22 +134,34 @@ def test_a_kept_picture_of_another_size_or_half_of_one_is_none(tmp_path: Path) -
     whole = file.read_bytes()
     for side in (0, 9, 2**16, 2**32 - 1):
         file.write_bytes(whole[: 2 * cache.slot] + side.to_bytes(4, "little") + whole[2 * cache.slot + 4 :])
-        assert cache.read(2) is None
+        assert cache.read(2) is None and not cache.has(2)  # what says to have it need not read the crop
     file.write_bytes(whole[:-1])
-    assert cache.read(2) is None
+    assert cache.read(2) is None and not cache.has(2)
 
 
-def test_a_link_in_place_of_kept_pictures_is_not_written_through(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "socket"])
+def test_what_is_no_file_in_place_of_kept_pictures_is_neither_read_nor_written(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     target = tmp_path / "target"
-    target.write_bytes(b"mine")
-    cache = PixelCache(tmp_path, "train", 3, 8, 10**6)
-    cache.write(0, np.zeros((8, 8, 3), np.uint8))
-    (file,) = set(tmp_path.iterdir()) - {target}
-    file.unlink()
-    file.symlink_to(target)
-    with pytest.raises(OSError, match="symbolic"):
-        PixelCache(tmp_path, "train", 3, 8, 10**6).write(0, np.zeros((8, 8, 3), np.uint8))
-    assert target.read_bytes() == b"mine"
+    PixelCache(tmp_path, "train", 3, 8, 10**6).write(0, np.full((8, 8, 3), 7, np.uint8))
+    (file,) = tmp_path.iterdir()
+    file.rename(target)
+    whole = target.read_bytes()
+    if what == "link":
+        file.symlink_to(target)
+    elif what == "pipe":
+        os.mkfifo(file)
+    elif what == "folder":
+        file.mkdir()
+    else:
+        os.mknod(file, stat.S_IFSOCK | 0o600)
+    for _ in range(2):
+        cache = PixelCache(tmp_path, "train", 3, 8, 10**6)
+        assert cache.read(0) is None and not cache.has(0)
+        cache.write(1, np.zeros((8, 8, 3), np.uint8))
+    assert target.read_bytes() == whole
+    assert caplog.text.count("decoded crops are not kept any more") == 1
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root makes what is another user's")

@@ -109,12 +109,13 @@ def _make_bundle(
     """Write the network; a bundle of it that holds its maker's words, and nothing measured."""
     output, megabytes = make_absolute(config.output), config.storage.max_network_mb
     if where.lower().endswith(".onnx"):
-        content, name = foreign.convert_onnx(data, where, config.foreign), GRAPH_FILE
+        content, name = foreign.convert_apart(data, where, config.foreign), GRAPH_FILE
         runtimes: dict[str, str] = {}
     else:
         network = foreign.wrap_keras(data, where, config.foreign, megabytes)
         content, name = serialise_network(network), MODEL_FILE
         made = Bundle.around(network, hashlib.sha256(content).hexdigest(), output)
+        made.score(inference.make_probes()[-1:])
         runtimes = inference.export_beside(made, storage)
     storage.write_bytes(join(output, name), content)
     said = config.foreign.model_dump(mode="json")
@@ -150,8 +151,6 @@ def _calibrate_bundle(
         stored = reader.read_crops(wanted, storage)
         pictures = [reader.decode_crop(stored[place].encoded, stored[place].sample_id) for place in wanted]
         scores[start : start + len(wanted)] = scorer.score(np.stack(pictures))
-    if not np.isfinite(scores).all():
-        raise UsageError(f"{config.input}: gives scores that are no numbers; are the keys of foreign right?")
     faces = validation.collect_faces(crops, rows, split_seed=0)
     role = faces.column_names.index("role")  # these crops have chosen nothing yet
     faces = faces.set_column(role, "role", pa.array([validation.THRESHOLDS] * len(faces)))

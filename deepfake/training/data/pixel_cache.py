@@ -8,12 +8,15 @@ count.
 Not mapped into memory: where a disk is full, a process that writes to a map is killed instead of told.
 """
 
+import errno
 import logging
 import os
 import shutil
 import socket
+import stat
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
@@ -28,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _HEADER = 4  # bytes of a slot before its pixels: the side of the picture, 0 where there is none
 _FREE_SHARE = 0.5  # of the disk's free bytes, at most
-_full: set[str] = set()  # paths on disks that this process has found full
+_full: set[str] = set()  # paths that this process has found no files, or on disks that are full
 
 
 class PixelCache:
@@ -45,27 +48,41 @@ class PixelCache:
         return {name: value for name, value in vars(self).items() if name != "_file"}
 
     @cached_property
-    def _file(self) -> FileIO:
-        """Open for reading and writing as long as this object is there; made where it is missing."""
-        return FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+")
+    def _file(self) -> FileIO | None:
+        """Open for reading and writing as long as this object is there; None where it is no file."""
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = FileIO(os.open(self._path, flags, 0o600), "r+")
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+        except OSError as error:
+            self._give_up(error)
+            return None
+        return file
 
     def read(self, row: int) -> np.ndarray | None:
         """The picture of a row, or None where it is not kept."""
-        if row >= self.rows:
+        if row >= self.rows or self._file is None:
             return None
         slot = np.empty(self.slot, np.uint8)
-        there = os.preadv(self._file.fileno(), [slot.data], row * self.slot)
+        there = 0
+        with suppress(OSError):
+            there = os.preadv(self._file.fileno(), [slot.data], row * self.slot)
         side = int(slot[:_HEADER].view(np.uint32)[0]) if there > _HEADER else 0
         stop = _HEADER + 3 * side * side
         return slot[_HEADER:stop].reshape(side, side, 3) if side and stop <= there else None
 
     def has(self, row: int) -> bool:
-        """Whether the picture of a row is kept."""
-        return row < self.rows and any(os.pread(self._file.fileno(), _HEADER, row * self.slot))
+        """Whether ``read`` gives a picture of a row."""
+        if row >= self.rows or self._file is None:
+            return False
+        file, start = self._file.fileno(), row * self.slot
+        side = int.from_bytes(os.pread(file, _HEADER, start), sys.byteorder)
+        return 0 < side <= self._side and start + _HEADER + 3 * side * side <= os.fstat(file).st_size
 
     def write(self, row: int, picture: np.ndarray) -> None:
         """Keep the picture of a row; a full disk ends keeping, with a warning."""
-        if row >= self.rows or len(picture) > self._side or self._path in _full:
+        if row >= self.rows or len(picture) > self._side or self._path in _full or self._file is None:
             return
         file, start = self._file.fileno(), row * self.slot
         try:
@@ -73,8 +90,12 @@ class PixelCache:
             if os.pwrite(file, pixels, start + _HEADER) == len(pixels):
                 os.pwrite(file, np.uint32(len(picture)).tobytes(), start)
         except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if self._path not in _full:
             log.warning("decoded crops are not kept any more: %s: %s", self._path, error.strerror)
-            _full.add(self._path)
+        _full.add(self._path)
 
 
 @contextmanager
