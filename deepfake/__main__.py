@@ -30,7 +30,6 @@ from deepfake.config import (
     WatchJobConfig,
 )
 from deepfake.config.completion import SHELLS, write_completion
-from deepfake.crops.sandbox_process import end_ahead, start_ahead
 from deepfake.execution.process import skip_final_gc
 from deepfake.outcome import Outcome
 
@@ -72,23 +71,11 @@ def run_job(name: str, program: str, argv: Sequence[str]) -> int:
         if name == "benchmark":  # what a job that is measured says is no news
             logging.getLogger("deepfake").setLevel(logging.WARNING)
             logging.getLogger("deepfake.pipelines.benchmark").setLevel(logging.INFO)
-        if _looks_at_videos_here(config):
-            start_ahead()
-        try:
-            pipeline = import_module(f"deepfake.pipelines.{'train.compare' if compares else module}")
-            outcome: Outcome = pipeline.run(config)
-        finally:
-            end_ahead()
+        pipeline = import_module(f"deepfake.pipelines.{'train.compare' if compares else module}")
+        outcome: Outcome = pipeline.run(config)
         return outcome
 
     return cli.run(model, run, name_input(name, argv), program)
-
-
-def _looks_at_videos_here(config: JobConfig) -> bool:
-    """Whether this process is likely to need a sandbox: what it imports meanwhile takes as long."""
-    if not isinstance(config, PreprocessJobConfig | ScoreJobConfig) or not config.sampling.isolate:
-        return False
-    return config.ray.start != "always" and not (config.ray.address or os.environ.get("RAY_ADDRESS"))
 
 
 def name_input(job: str, argv: Sequence[str]) -> list[str]:

@@ -61,8 +61,6 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
         storage = Storage(StorageConfig.model_validate(settings["storage"]))
         cv2.setNumThreads(0)
         detector = make_detector(config.detector, storage)
-    except EOFError:  # it was started ahead, and there was nothing to look at
-        return
     except OSError as error:  # such as a model that lies on other machines only
         channel.send(make_complaint(JobError(f"{CANNOT_START}: {error}")))
         return

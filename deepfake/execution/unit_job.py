@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from deepfake.catalog import load
 from deepfake.config import PreprocessJobConfig, ScoreJobConfig
 from deepfake.crops.extraction import ExtractConfig
-from deepfake.crops.sandbox_process import end_ahead
 from deepfake.execution import accounting, nodes, planning, runner, session, work_units
 from deepfake.execution.output import Output
 from deepfake.execution.work_units import Todo, Unit
@@ -61,8 +60,6 @@ class UnitJob(ABC, Generic[Config]):
         clock.enter("start")
         with lock.hold(config.output, self.storage) as mine, session.open_session(config.ray, core_seconds):
             clock.enter(accounting.OTHER)
-            if session.workers_exist():
-                end_ahead()  # each worker has a sandbox of its own
             output.claim(self.describe())
             followed = self._work_through(listed, mine)
             with clock.on("report"):

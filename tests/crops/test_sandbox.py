@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
-from deepfake.crops import sandbox, sandbox_process
+from deepfake.crops import sandbox
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.crops.sandbox import IsolatedExtractor
 from deepfake.errors import JobError, NodeFault
@@ -285,26 +285,11 @@ def test_a_child_is_told_to_keep_its_heap_unless_its_user_says_otherwise(
         finally:
             extractor.close()
 
-    kept = f"MALLOC_TRIM_THRESHOLD_={sandbox_process.KEPT_BYTES}"
+    kept = f"MALLOC_TRIM_THRESHOLD_={sandbox.KEPT_BYTES}"
     assert {kept, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"} <= told()
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
     found = told()
     assert "MALLOC_TRIM_THRESHOLD_=131072" in found and kept not in found
-
-
-def test_a_server_that_was_started_ahead_is_the_one_that_is_used_and_one_that_nobody_took_ends() -> None:
-    before = set(descendants(os.getpid()))
-    sandbox_process.start_ahead()
-    (ahead,) = set(descendants(os.getpid())) - before
-    extractor = IsolatedExtractor(CONFIG, Storage())
-    try:
-        extractor.start()
-        assert set(descendants(os.getpid())) - before == {ahead}
-    finally:
-        extractor.close()
-    sandbox_process.start_ahead()
-    sandbox_process.end_ahead()
-    assert set(descendants(os.getpid())) == before
 
 
 def test_a_crash_that_does_not_happen_again_costs_nothing(hostile: IsolatedExtractor, named: Any) -> None:
