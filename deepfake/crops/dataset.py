@@ -115,8 +115,22 @@ def open_crops(uri: str, storage: Storage, limit: int | None = None) -> CropSet:
 
 
 def require_distinct(table: pa.Table, uri: str) -> None:
-    """Refuse faces that are there twice; ``table`` holds the columns ``KEY`` of all that is at ``uri``."""
-    codes = table[KEY[0]].combine_chunks().dictionary_encode().indices  # groups in half the time
+    """Refuse faces that are there twice, or that say different things of their video.
+
+    ``table`` holds the columns ``KEY`` of all that is at ``uri``.
+    """
+    videos = table[KEY[0]].combine_chunks().dictionary_encode()
+    codes = videos.indices  # groups in half the time
+    for name in tables.PROVENANCE_COLUMNS:
+        if name in table.column_names:
+            told = pa.table({"video": codes, "value": table[name]}).group_by(["video", "value"]).aggregate([])
+            if len(told) > len(videos.dictionary):
+                twice = pc.value_counts(told["video"]).field("counts")
+                video = pc.unique(told["video"])[pc.index(pc.greater(twice, 1), True).as_py()].as_py()
+                raise UsageError(
+                    f"{uri}: the faces of {videos.dictionary[video]} disagree on {name}; were two data sets "
+                    "mixed in one folder?"
+                )
     keys = table.select(list(KEY)).set_column(0, KEY[0], codes)
     distinct = keys.group_by(list(KEY)).aggregate([]).num_rows
     if distinct < len(table):

@@ -15,6 +15,7 @@ from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 
+LARGEST_SIDE = 10**6  # pixels; no frame is so large
 _FACE_COLUMNS = ["box", "landmarks", "frame_width", "frame_height"]
 
 Place = tuple[str, int, int]  # URI of a crops file, row group, row within the row group
@@ -72,8 +73,8 @@ def read_crops(
             for group, table in read_rows(uri, chosen, storage, names) if chosen else ():
                 for row, values in zip(chosen[group], table.to_pylist(), strict=True):
                     box, landmarks, width, height = (values.pop(name, None) for name in _FACE_COLUMNS)
-                    if box and not np.isfinite([*box.values()]).all():
-                        raise tables.TableError(f"{uri}: {values['video_id']}: a face's box is {box}")
+                    if with_faces:
+                        _require_face(f"{uri}: {values['video_id']}", box, landmarks, width, height)
                     found[uri, group, row] = StoredCrop(
                         encoded=values.pop("crop", b""),
                         **values,
@@ -82,6 +83,26 @@ def read_crops(
                         frame_size=(height, width) if box else None,
                     )
     return found
+
+
+def _require_face(
+    where: str,
+    box: Mapping[str, float | None] | None,
+    landmarks: Sequence[float] | None,
+    width: int | None,
+    height: int | None,
+) -> None:
+    """Raise ``TableError`` where these can be no face's box, points and frame."""
+    if box is not None:
+        sides = np.array([box["w"], box["h"], width, height], np.float64)  # None as NaN
+        if not (sides > 0).all() or not _lies_in_frames([*box.values(), width, height]):
+            raise tables.TableError(f"{where}: a face's box is {box}, in a frame of {width}x{height} pixels")
+    if landmarks and (len(landmarks) != 10 or not _lies_in_frames(landmarks)):
+        raise tables.TableError(f"{where}: a face's landmarks are {landmarks[:10]}")
+
+
+def _lies_in_frames(numbers: Sequence[float | None]) -> bool:
+    return bool((np.abs(np.array(numbers, np.float64)) <= LARGEST_SIDE).all())
 
 
 def read_indexed(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from deepfake.catalog.identity_overlap import list_identities
 from deepfake.crops.dataset import open_crops, select_rows
 from deepfake.crops.reader import read_crops
 from deepfake.errors import UsageError
+from deepfake.io import tables
 from deepfake.io.storage import Storage
+from deepfake.pipelines.evaluate.inputs import load_faces
 
 
 def test_the_index_finds_each_crop_where_it_lies(make_crops) -> None:
@@ -82,3 +85,18 @@ def test_without_a_configuration_file_there_is_a_warning(make_crops, caplog) -> 
     (folder / "_config.json").unlink()
     assert open_crops(str(folder), Storage()).config == {}
     assert "_config.json is absent" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["label", "split", "target_id", "groups"])
+def test_faces_that_say_different_things_of_their_video_are_refused(make_crops, name: str) -> None:
+    folder = make_crops(rows_per_file=100)
+    (path,) = folder.glob("part-*.parquet")
+    table = tables.read_table(Storage(), str(path), "crops")
+    place = table.schema.get_field_index(name)
+    told = table[name].to_pylist()
+    told[7] = 1 if name == "label" else "another"
+    changed = table.set_column(place, table.field(place), pa.array(told, table.field(place).type))
+    tables.write_table(Storage(), str(path), changed)
+    read = load_faces if name == "groups" else open_crops  # no training reads groups
+    with pytest.raises(UsageError, match=rf"train/real/001.mp4 disagree on {name}"):
+        read(str(folder), Storage())

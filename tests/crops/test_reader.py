@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,16 +72,34 @@ def test_a_file_of_another_table_is_refused(make_crops) -> None:
         read_crops([(manifest, 0, 0)], Storage())
 
 
-def test_a_face_whose_box_is_no_numbers_is_refused_by_its_file(make_crops) -> None:
-    part = make_crops(rows_per_file=20) / "part-00000.parquet"
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("box", {"x": float("nan"), "y": 0.0, "w": 9.0, "h": 9.0}, "a face's box is"),
+        ("box", {"x": 0.0, "y": float("nan"), "w": 9.0, "h": 9.0}, "a face's box is"),
+        ("box", {"x": 0.0, "y": 0.0, "w": -5.0, "h": 9.0}, "a face's box is"),
+        ("box", {"x": 0.0, "y": 0.0, "w": 9.0, "h": 0.0}, "a face's box is"),
+        ("box", {"x": -1e30, "y": 0.0, "w": 9.0, "h": 9.0}, "a face's box is"),
+        ("box", {"x": None, "y": 0.0, "w": 9.0, "h": 9.0}, "a face's box is"),
+        ("frame_width", 0, "a face's box is .* in a frame of 0x480"),
+        ("frame_height", -5, "a face's box is .* in a frame of 640x-5"),
+        ("frame_width", 2**31 - 1, "a face's box is .* in a frame of 2147483647x480"),
+        ("landmarks", [float("nan")] * 10, "a face's landmarks are"),
+        ("landmarks", [1.0, 2.0, 3.0], "a face's landmarks are"),
+        ("landmarks", [1e38] * 10, "a face's landmarks are"),
+    ],
+)
+def test_a_face_that_can_be_nowhere_is_refused_by_its_file(
+    make_crops, name: str, value: Any, words: str
+) -> None:
+    part = next(iter(sorted(make_crops().glob("part-*.parquet"))))
     table = tables.read_table(Storage(), str(part), "crops")
-    place = table.schema.get_field_index("box")
-    boxes = pa.array(
-        [{"x": float("nan"), "y": 0.0, "w": 9.0, "h": 9.0}] * len(table), table.schema.field("box").type
-    )
-    tables.write_table(Storage(), str(part), table.set_column(place, table.schema.field("box"), boxes))
-    with pytest.raises(tables.TableError, match=r"part-00000\.parquet: train/.*a face's box is"):
+    place = table.schema.get_field_index(name)
+    values = pa.array([value] * len(table), table.schema.field(name).type)
+    tables.write_table(Storage(), str(part), table.set_column(place, table.schema.field(name), values))
+    with pytest.raises(tables.TableError, match=rf"part-00000\.parquet: train/.*{words}"):
         read_crops([(str(part), 0, 0)], Storage(), with_faces=True)
+    assert read_crops([(str(part), 0, 0)], Storage())  # nobody who takes the crop alone asks
 
 
 def test_a_file_that_has_fewer_rows_by_now_is_told_by_its_name(make_crops) -> None:

@@ -84,6 +84,18 @@ def test_benchmarks_and_make_targets_that_pages_name_are_there(page: Path) -> No
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= set(targets)
 
 
+def test_each_defence_of_the_threat_model_names_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "threat_model.md").read_text(encoding="utf-8")
+    rows = text.partition("| threat | defence | shown by |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(rows) > 30
+    for row in rows:
+        places = [ROOT / name for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", row.rsplit(" | ", 1)[1])]
+        assert places, row
+        for place in places:
+            files = [place] if place.suffix else sorted(place.rglob("test_*.py"))
+            assert files and all("def test_" in file.read_text(encoding="utf-8") for file in files), place
+
+
 def strings_of_the_code() -> str:
     """Every string of the library on a line of its own, what is filled in as {}."""
     found = []
