@@ -37,7 +37,9 @@ def encoded(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def crop_row(split: str, label: int | None, video: int, frame: int, **changes: Any) -> dict[str, Any]:
+def crop_row(
+    split: str, label: int | None, video: int, frame: int, size: int = 224, **changes: Any
+) -> dict[str, Any]:
     """One row of a crops table."""
     kind = "fake" if label else "real"
     identity = f"{split}-{kind}-{video}"
@@ -55,7 +57,7 @@ def crop_row(split: str, label: int | None, video: int, frame: int, **changes: A
         "padded": 0.0,
         "shift": 0.0,
         "shrink": 1.0,
-        "crop": encoded(picture(label or 0, 1000 * video + frame)),
+        "crop": encoded(picture(label or 0, 1000 * video + frame, size)),
         "crop_format": "png",
         "dataset": "drawn",
         "label": label,
@@ -74,12 +76,13 @@ def write_crops(
     splits: tuple[tuple[str, int, int, int], ...] = SPLITS,
     rows_per_file: int = 40,
     row_group_rows: int = 8,
+    size: int = 224,
     **changes: Any,
 ) -> Path:
     """A crops folder as preprocess leaves it."""
     storage = Storage()
     rows = [
-        crop_row(split, label, video, 30 * frame, **changes)
+        crop_row(split, label, video, 30 * frame, size, **changes)
         for split, label, videos, frames in splits
         for video in range(videos)
         for frame in range(frames)
@@ -92,7 +95,7 @@ def write_crops(
         "config_sha256": "0" * 64,
         "sampling": SamplingConfig().model_dump(mode="json"),
         "detector": DetectorConfig(name="haar").model_dump(mode="json"),
-        "crop": CropConfig(margin=0.25).model_dump(mode="json"),
+        "crop": CropConfig(size=size, margin=0.25).model_dump(mode="json"),
     }
     write_record(str(folder), storage, config)
     return folder

@@ -46,7 +46,12 @@ class DetectorConfig(Section):
 class CropConfig(Section):
     """How a face box becomes a stored image."""
 
-    size: int = Field(224, ge=32, le=1024, description="side of the square crop in pixels")
+    size: int = Field(
+        224,
+        ge=32,
+        le=1024,
+        description="side of the square crop in pixels, which a network that is trained on them takes",
+    )
     margin: float = Field(
         0.15, ge=0, le=2, description="what is added on each side, as a share of the box side"
     )

@@ -18,10 +18,10 @@ class StorageConfig(Section):
 
     max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")
     max_network_mb: int = Field(
-        512,
+        2048,
         ge=1,
         description="a bundle whose network is larger, in MiB and unpacked, is refused; the largest of "
-        "keras.applications that a training makes has 100, the large ones of KerasHub some 1,200",
+        "keras.applications that a training makes has 100, the large ones of KerasHub 1,200 to 1,700",
     )
     max_table_mb: int = Field(
         8192,

@@ -186,10 +186,10 @@ class EvaluateJobConfig(JobConfig):
     bundle: Bundles = Field(
         [], description="URI of the model bundle, or of several (not needed for score tables)"
     )
-    against: str | None = Field(
-        None,
-        description="URI of another bundle, measured on the same faces, to see whether the difference is "
-        "more than chance",
+    against: Bundles = Field(
+        [],
+        description="URI of another bundle, or of several as one, measured on the same faces, to see whether "
+        "the difference is more than chance",
     )
     labels: str | None = Field(
         None,
@@ -398,8 +398,11 @@ class AdoptJobConfig(JobConfig):
     limit: int | None = LIMIT
     known: str | None = Field(
         None,
-        description="URI of crops of the videos that it was trained on, where one has them: evaluate then "
-        "refuses to test on these people",
+        description="URI of what it was trained on: crops, a manifest, or a folder of the videos; evaluate "
+        "then refuses to test on these people",
+    )
+    known_splits: list[str] = Field(
+        [], description="the splits of known that it was trained on (default: all, and what has no split)"
     )
     foreign: ForeignConfig = Field(default_factory=ForeignConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)

@@ -78,7 +78,7 @@ class TrainingConfig(Section):
         1,
         ge=1,
         description="each worker takes its share of a batch in so many parts, one after the other, which "
-        "needs less memory and gives the same update; the backbone's BatchNorm must be frozen",
+        "needs less memory and gives the same update; BatchNorm, where the backbone has it, must be frozen",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="labels are this share nearer to 0.5 in the loss"
@@ -184,16 +184,11 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _options_fit_each_other(self) -> TrainingConfig:
+    def _is_compiled_by_one_worker(self) -> TrainingConfig:
         if self.jit_compile and self.most_workers > 1:
             raise ValueError(
                 f"training.jit_compile works with one worker only, training.workers is {self.workers}: XLA "
                 "cannot compile the sums over workers inside the step"
-            )
-        if self.accumulate > 1 and self.fine_tune != "none" and not self.freeze_batch_norm:
-            raise ValueError(
-                f"training.accumulate {self.accumulate} needs training.freeze_batch_norm true: statistics "
-                "of parts of a batch are not those of the batch"
             )
         return self
 

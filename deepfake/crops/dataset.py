@@ -23,7 +23,7 @@ from deepfake.crops.pairing import find_originals
 from deepfake.errors import UsageError
 from deepfake.io import tables
 from deepfake.io.parts import list_part_files
-from deepfake.io.run_record import RECORD_FILE, read_record
+from deepfake.io.run_record import RECORD_FILE, read_crop_size, read_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
@@ -46,6 +46,11 @@ class CropSet:
     files: tuple[str, ...]  # URIs, sorted
     table: pa.Table  # key columns of every crop, and file, row_group, row: int32
     config: Mapping[str, Any]  # what preprocess left in _config.json; empty where it is absent
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops in pixels."""
+        return read_crop_size(self.config)
 
     def hash_crops(self) -> str:
         """Hash of what the crops are, whatever files they lie in.

@@ -150,7 +150,7 @@ def decode_wide_crop(crop: np.ndarray, surround: bytes, where: str = "crop") -> 
         ) from error
 
 
-def decode_crop(encoded: bytes, where: str = "crop", size: int | None = 224) -> np.ndarray:
+def decode_crop(encoded: bytes, size: int | None, where: str = "crop") -> np.ndarray:
     """Stored bytes as ``(size, size, 3) uint8 RGB``, 0..255; of any size where ``size`` is None.
 
     Raises ``tables.TableError`` that names ``where`` for bytes that are no image or of another size.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from deepfake.config import ROWS_VERSION, Section
+from deepfake.config import ROWS_VERSION, CropConfig, Section
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.tables.files import SCHEMA_VERSION
@@ -98,6 +98,11 @@ def parse_section(record: Mapping[str, Any], name: str, kind: type[SomeSection])
         raise UsageError(
             f"{RECORD_FILE}: {key} is {reprlib.repr(first['input'])}: {first['msg']}; make that output again"
         ) from None
+
+
+def read_crop_size(record: Mapping[str, Any]) -> int:
+    """Side in pixels of the crops that were made with a record; where it does not say, the default."""
+    return (parse_section(record, "crop", CropConfig) or CropConfig()).size
 
 
 def write_record(root: str, storage: Storage, record: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deepfake.config import ModelConfig
+from deepfake.config import ModelConfig, TrainingConfig
 from deepfake.errors import UsageError
 from deepfake.model.hub import is_hub, require_hub
 
@@ -39,6 +39,7 @@ class Backbone:
     mode: Mode
     block: str  # what the names of a numbered block's layers begin with; the group is the number
     blocks: tuple[int, int]  # the first and the last number
+    batch_norm: bool = True  # whether it has any
     drop_connect: float = 0.0  # stochastic depth of the last block, by dropout layers, as Keras builds it
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,7 +76,7 @@ BACKBONES: Mapping[str, Backbone] = {
     "resnet50": Backbone("ResNet50", "caffe", *_RESIDUAL),
     "resnet50v2": Backbone("ResNet50V2", "tf", *_RESIDUAL),
     "densenet121": Backbone("DenseNet121", "torch", *_RESIDUAL),
-    "vgg16": Backbone("VGG16", "caffe", r"block(\d)_", (1, 5)),
+    "vgg16": Backbone("VGG16", "caffe", r"block(\d)_", (1, 5), batch_norm=False),
 }
 
 
@@ -90,7 +91,7 @@ def scale_input(keras: Any, crop: Any, config: ModelConfig) -> Any:
     return keras.layers.Rescaling(scale, offset, name=SCALE_LAYER)(crop)
 
 
-def check_backbone(config: ModelConfig, fine_tune_blocks: int) -> None:
+def check_backbone(config: ModelConfig, training: TrainingConfig) -> None:
     """Raise ``UsageError`` where another key's value does not fit the backbone, or it is not installed."""
     if is_hub(config.backbone):
         if config.input_mode != "own":
@@ -100,9 +101,16 @@ def check_backbone(config: ModelConfig, fine_tune_blocks: int) -> None:
         require_hub(f"model.backbone {config.backbone}")
         return
     backbone = BACKBONES[config.backbone]
-    if fine_tune_blocks > backbone.count_blocks():
+    if training.fine_tune_blocks > backbone.count_blocks():
         raise UsageError(
-            f"training.fine_tune_blocks {fine_tune_blocks}: {config.backbone} has {backbone.count_blocks()}"
+            f"training.fine_tune_blocks {training.fine_tune_blocks}: {config.backbone} has "
+            f"{backbone.count_blocks()}"
+        )
+    learns = training.fine_tune != "none" and not training.freeze_batch_norm and backbone.batch_norm
+    if training.accumulate > 1 and learns:
+        raise UsageError(
+            f"training.accumulate {training.accumulate} needs training.freeze_batch_norm true: statistics of "
+            f"parts of a batch are not those of the batch, and {config.backbone} has BatchNorm"
         )
     if backbone.mode == "inside" and config.input_mode != "own":
         raise UsageError(

@@ -30,7 +30,7 @@ from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.hub import is_hub
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
-from deepfake.model.network_file import check_network_file
+from deepfake.model.network_file import check_network_file, read_network_file
 from deepfake.model.openvino_graph import OpenVinoScorer
 from deepfake.model.thresholds import Calibration, Decisions, Mixer, OperatingPoint, UncertainBand
 from deepfake.model.validation_data import ValidationData
@@ -41,6 +41,7 @@ MODEL_FILE: Final = "improved_deepfake_model.keras"
 GRAPH_FILE: Final = "network.openvino.zip"
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
+TRAINED_ELSEWHERE = "train"  # the split that an adopted detector's people are named under
 MOST_BYTES = 64 * 2**20  # of bundle.json, which names everybody in the training
 # What ``sha256`` covers of bundles that were sealed when it covered only what decides a score (``seal`` 1).
 _IDENTITY = (
@@ -52,7 +53,7 @@ _IDENTITY_WHERE_PRESENT = ("operating_points", "uncertain", "unproven")
 
 
 class InputContract(BaseModel):
-    """What the network takes. There is one value for each key; a bundle with another is refused."""
+    """What the network takes. Only the size may differ; a bundle with another value elsewhere is refused."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +61,7 @@ class InputContract(BaseModel):
     dtype: Literal["uint8"] = "uint8"
     minimum: Literal[0] = 0
     maximum: Literal[255] = 255
-    size: Literal[224] = 224
+    size: int = Field(INPUT_SIZE, ge=32, le=1024)  # side of the crops in pixels, as ``crop.size``
     normalised: Literal["inside the network"] = "inside the network"
 
 
@@ -124,6 +125,12 @@ class BundleInfo(BaseModel):
             return None
         return {str(split): frozenset(map(str, names)) for split, names in recorded.items()}
 
+    @property
+    def names_trained_people(self) -> bool:
+        """Whether it is recorded whom the network was trained on, not only whom it was calibrated on."""
+        identities = self.read_identities() or {}
+        return bool(identities) and (self.adopted is None or TRAINED_ELSEWHERE in identities)
+
     def compute_identity(self) -> str:
         """Hash of everything that decides a score: the whole of a seal of 1."""
         dumped = self.model_dump(mode="json")
@@ -137,7 +144,7 @@ class Bundle:
     members: tuple[Bundle, ...] = ()  # of an ensemble
 
     def __init__(
-        self, info: BundleInfo, network_file: bytes, uri: str, batch_size: int = 32, megabytes: int = 512
+        self, info: BundleInfo, network_file: bytes, uri: str, batch_size: int = 32, megabytes: int = 2048
     ) -> None:
         """``megabytes``: the network is refused where it has more (MiB) once it is unpacked."""
         self.info = info
@@ -156,7 +163,7 @@ class Bundle:
         info = read_bundle_info(uri, storage)
         megabytes = storage.config.max_network_mb
         try:
-            network_file = storage.read_at_most(join(uri, info.model_file), megabytes * 2**20)
+            network_file = read_network_file(join(uri, info.model_file), storage)
         except FileNotFoundError:
             raise UsageError(f"{join(uri, info.model_file)}: missing; copy the whole bundle folder") from None
         found = hashlib.sha256(network_file).hexdigest()
@@ -173,7 +180,8 @@ class Bundle:
     @classmethod
     def around(cls, network: Any, model_sha256: str, uri: str, batch_size: int = 32) -> Self:
         """A network that was just made, before there is a bundle of it."""
-        made = cls(BundleInfo(model_sha256=model_sha256, threshold=0.5), b"", uri, batch_size)
+        taken = InputContract(size=network.inputs[0].shape[1])
+        made = cls(BundleInfo(model_sha256=model_sha256, input=taken, threshold=0.5), b"", uri, batch_size)
         made.network = network
         return made
 
@@ -181,6 +189,19 @@ class Bundle:
     def sha256(self) -> str:
         """Identity of everything in it."""
         return self.info.sha256
+
+    @property
+    def crop_size(self) -> int:
+        """Side in pixels of the crops that its network takes."""
+        return self.info.input.size
+
+    def require_size(self, size: int, where: str) -> None:
+        """Raise ``UsageError`` where crops, so many pixels wide, are not as its network takes them."""
+        if size != self.crop_size:
+            raise UsageError(
+                f"{where}: crops are {size} pixels wide, the network of {self.uri} takes {self.crop_size}; "
+                f"run jobs/preprocess.py with --crop.size {self.crop_size}"
+            )
 
     @property
     def mixer(self) -> Mixer:
@@ -225,12 +246,12 @@ class Bundle:
             made_by,
             is_hub(self.info.backbone),
         )
-        check_contract(network, where)
+        check_contract(network, self.crop_size, where)
         return network
 
     @cached_property
     def _graph(self) -> OpenVinoScorer:
-        return OpenVinoScorer(self.network_file)
+        return OpenVinoScorer(self.network_file, self.crop_size)
 
     @cached_property
     def _forward(self) -> Any:
@@ -240,15 +261,15 @@ class Bundle:
         """The network as a ``tf.function`` of ``batch`` crops (None: of any number)."""
         import tensorflow as tf
 
-        network = self.network
+        network, size = self.network, self.crop_size
         return tf.function(
             lambda crops: network(crops, training=False),
-            input_signature=[tf.TensorSpec([batch, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")],
+            input_signature=[tf.TensorSpec([batch, size, size, 3], tf.uint8, name="crop")],
             autograph=False,
         ).get_concrete_function()
 
     def score(self, crops: np.ndarray) -> np.ndarray:
-        """Scores ``(n,) float64`` in [0, 1], 1 for fake, of crops ``(n, 224, 224, 3) uint8 RGB``.
+        """Scores ``(n,) float64`` in [0, 1], 1 for fake, of crops ``(n, size, size, 3) uint8 RGB``.
 
         Every batch has the one compiled shape (the last is padded and cut), so a crop's score does not
         depend on what else was scored with it. Any other input type or shape raises ``UsageError``.
@@ -258,7 +279,10 @@ class Bundle:
         import tensorflow as tf
 
         return score_in_batches(
-            crops, self.batch_size, lambda batch: self._forward(tf.constant(batch)).numpy()
+            crops,
+            self.crop_size,
+            self.batch_size,
+            lambda batch: self._forward(tf.constant(batch)).numpy(),
         )
 
 
@@ -306,7 +330,7 @@ def read_bundle_info(uri: str, storage: Storage) -> BundleInfo:
     except (FileNotFoundError, NotADirectoryError):
         what = "holds no " + BUNDLE_FILE if storage.exists(uri) else "does not exist"
         raise UsageError(
-            f"{uri}: not a model bundle, {what}; give the folder that jobs/train.py wrote"
+            f"{uri}: not a model bundle, {what}; give the folder that jobs/train.py or jobs/adopt.py wrote"
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not in UTF-8; copy the bundle again") from None

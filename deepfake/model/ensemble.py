@@ -70,6 +70,7 @@ def _describe(members: Sequence[Bundle], decisions: Mapping[str, Any]) -> Bundle
         training["identities"] = {split: sorted(names) for split, names in identities.items()}
     return seal(
         BundleInfo(
+            input=first.input,
             model_sha256=hash_json([one.info.model_sha256 for one in members]),
             sampling=first.sampling,
             detector=first.detector,

@@ -1,7 +1,7 @@
 """A bundle's network in the formats that services and phones run, and how each is run here to be compared.
 
 Written by Keras' own export where that can be run: its ONNX makes inputs, which nobody feeds, of a network's
-constants, such as EfficientNet's first layer has. Each takes crops ``(n, 224, 224, 3) uint8 RGB`` and
+constants, such as EfficientNet's first layer has. Each takes crops ``(n, size, size, 3) uint8 RGB`` and
 gives scores.
 """
 
@@ -18,7 +18,7 @@ from deepfake.errors import UsageError
 from deepfake.model import openvino_graph
 from deepfake.model.bundle import Bundle
 
-Run = Callable[[np.ndarray], np.ndarray]  # crops (n, 224, 224, 3) uint8 to scores (n,)
+Run = Callable[[np.ndarray], np.ndarray]  # crops (n, size, size, 3) uint8 to scores (n,)
 
 
 def _run_onnx(path: Path) -> Run:

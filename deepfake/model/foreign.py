@@ -20,7 +20,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.model import inference, keras_runtime, openvino_graph
 from deepfake.model.bundle import load_keras_network
-from deepfake.model.network import INPUT_LAYER, INPUT_SIZE
+from deepfake.model.network import INPUT_LAYER
 
 _NEEDED = ("openvino", "onnx", "onnxruntime")
 # Of the process that converts and scores one crop.
@@ -28,8 +28,8 @@ CONVERSION_MB, CONVERSION_SECONDS = 4096, 300.0
 _KEYS, _ASKED, _MADE, _REFUSED = "foreign.json", "detector.onnx", "graph.zip", "refused.txt"
 
 
-def wrap_keras(data: bytes, where: str, config: ForeignConfig, megabytes: int) -> Any:
-    """The content of a ``.keras`` file as a ``keras.Model`` of crops ``(n, 224, 224, 3) uint8 RGB``.
+def wrap_keras(data: bytes, where: str, config: ForeignConfig, size: int, megabytes: int) -> Any:
+    """The content of a ``.keras`` file as a ``keras.Model`` of crops ``(n, size, size, 3) uint8 RGB``.
 
     It gives ``(n, 1) float32`` in [0, 1], 1 for fake. Raises ``UsageError`` where the file has more than
     ``megabytes`` (MiB) unpacked, has code or layers of its own, or another kind of input or output.
@@ -44,8 +44,8 @@ def wrap_keras(data: bytes, where: str, config: ForeignConfig, megabytes: int) -
     if answers not in ([(None, 1)], [(None, 2)]):
         raise UsageError(f"{where}: gives {answers}, expected one or two numbers a picture")
     side = _choose_side(shapes[0][1:3], config, where)
-    x = crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
-    if edge := _measure_edge(config):
+    x = crop = keras.Input((size, size, 3), dtype="uint8", name=INPUT_LAYER)
+    if edge := _measure_edge(config, size):
         x = layers.Cropping2D(edge)(x)
     # Not layers.Resizing, which makes what follows train where nobody says whether it is to.
     x = ops.image.resize(ops.cast(x, "float32"), (side, side), interpolation="bilinear")
@@ -62,7 +62,7 @@ def wrap_keras(data: bytes, where: str, config: ForeignConfig, megabytes: int) -
     return keras.Model(crop, x, name="adopted")
 
 
-def convert_apart(data: bytes, where: str, config: ForeignConfig) -> bytes:
+def convert_apart(data: bytes, where: str, config: ForeignConfig, size: int) -> bytes:
     """``convert_onnx`` in a process of its own, which also scores a crop with what it made.
 
     Raises ``UsageError`` where that takes too much memory or time, or gives no score, too.
@@ -70,7 +70,7 @@ def convert_apart(data: bytes, where: str, config: ForeignConfig) -> bytes:
     with make_temporary_folder() as folder:
         (folder / _ASKED).write_bytes(data)
         (folder / _KEYS).write_text(config.model_dump_json())
-        program = [sys.executable, "-P", "-m", __name__, str(folder), where, str(CONVERSION_MB)]
+        program = [sys.executable, "-P", "-m", __name__, str(folder), where, str(size), str(CONVERSION_MB)]
         places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             ended = subprocess.run(program, env={**os.environ, **places}, timeout=CONVERSION_SECONDS)
@@ -87,7 +87,7 @@ def convert_apart(data: bytes, where: str, config: ForeignConfig) -> bytes:
         return Storage().read_at_most(str(folder / _MADE), CONVERSION_MB * 2**20)
 
 
-def _leave_graph(folder: Path, where: str, megabytes: int) -> None:
+def _leave_graph(folder: Path, where: str, size: int, megabytes: int) -> None:
     """Of the process of its own: leave a graph, or why there is none."""
     from deepfake.crops.sandbox_server import bound_memory, die_with_parent
 
@@ -96,8 +96,8 @@ def _leave_graph(folder: Path, where: str, megabytes: int) -> None:
     try:
         openvino_graph.import_openvino()
         bound_memory(megabytes)
-        graph = convert_onnx((folder / _ASKED).read_bytes(), where, config)
-        openvino_graph.OpenVinoScorer(graph, threads=1).score(inference.make_probes()[-1:])
+        graph = convert_onnx((folder / _ASKED).read_bytes(), where, config, size)
+        openvino_graph.OpenVinoScorer(graph, size, threads=1).score(inference.make_probes(size)[-1:])
         (folder / _MADE).write_bytes(graph)
     except UsageError as error:
         words = str(error)
@@ -110,7 +110,7 @@ def _leave_graph(folder: Path, where: str, megabytes: int) -> None:
         (folder / _REFUSED).write_text(f"{where}: OpenVINO cannot score a crop with it ({words})")
 
 
-def convert_onnx(data: bytes, where: str, config: ForeignConfig) -> bytes:
+def convert_onnx(data: bytes, where: str, config: ForeignConfig, size: int) -> bytes:
     """The content of an ONNX file as a packed graph of OpenVINO, of crops to scores as ``wrap_keras``'s.
 
     Raises ``UsageError`` where it refers to other files, has operations that are not ONNX's own, or another
@@ -136,11 +136,13 @@ def convert_onnx(data: bytes, where: str, config: ForeignConfig) -> bytes:
         raise UsageError(f"{where}: takes {shape}, expected (1, 3, side, side) or (1, side, side, 3)")
     channels_first = shape[1] == 3
     side = _choose_side(shape[2:] if channels_first else shape[1:3], config, where)
-    _join_crops(network, config, side, channels_first, where)
+    _join_crops(network, config, size, side, channels_first, where)
     return openvino_graph.pack(network)
 
 
-def _join_crops(network: Any, config: ForeignConfig, side: int, channels_first: bool, where: str) -> None:
+def _join_crops(
+    network: Any, config: ForeignConfig, size: int, side: int, channels_first: bool, where: str
+) -> None:
     """Put what makes the input of crops before an ``openvino.Model``, and the score behind it."""
     openvino = openvino_graph.import_openvino()
     ops = openvino.opset13
@@ -150,15 +152,13 @@ def _join_crops(network: Any, config: ForeignConfig, side: int, channels_first: 
 
     (taken,) = network.get_parameters()
     # One at a time: OpenVINO scores them so here, and networks of a fixed batch can.
-    crop = ops.parameter([1, INPUT_SIZE, INPUT_SIZE, 3], np.uint8, name=INPUT_LAYER)
-    edge = _measure_edge(config)
-    x = ops.slice(
-        crop, number(edge, edge), number(INPUT_SIZE - edge, INPUT_SIZE - edge), number(1, 1), number(1, 2)
-    )
+    crop = ops.parameter([1, size, size, 3], np.uint8, name=INPUT_LAYER)
+    edge = _measure_edge(config, size)
+    x = ops.slice(crop, number(edge, edge), number(size - edge, size - edge), number(1, 1), number(1, 2))
     x = ops.transpose(ops.convert(x, "f32"), number(0, 3, 1, 2))
     if config.order == "BGR":
         x = ops.gather(x, number(2, 1, 0), number(1))
-    if side != INPUT_SIZE - 2 * edge:
+    if side != size - 2 * edge:
         x = ops.interpolate(x, number(side, side), "linear_onnx", "sizes", axes=number(2, 3))
     for step, values in zip((ops.multiply, ops.add), config.compute_scale(), strict=True):
         x = step(x, number(np.reshape(values, (1, 3, 1, 1)), kind=np.float32))
@@ -187,9 +187,9 @@ def _join_crops(network: Any, config: ForeignConfig, side: int, channels_first: 
     network.validate_nodes_and_infer_types()
 
 
-def _measure_edge(config: ForeignConfig) -> int:
+def _measure_edge(config: ForeignConfig, size: int) -> int:
     """Pixels of a crop that are cut off at each side."""
-    return round(INPUT_SIZE * (1 - config.share) / 2)
+    return round(size * (1 - config.share) / 2)
 
 
 def _choose_side(sides: Any, config: ForeignConfig, where: str) -> int:
@@ -235,4 +235,4 @@ def _refuse_other_files(data: bytes, where: str) -> None:
 
 
 if __name__ == "__main__":
-    _leave_graph(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    _leave_graph(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -14,7 +14,7 @@ from deepfake.crops.self_blending import Face, self_blend
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle
 from deepfake.model.heat import Call, enlarge, measure_share_inside
-from deepfake.model.network import INPUT_SIZE, POOL_LAYER, SCORE_LAYER, check_crops
+from deepfake.model.network import POOL_LAYER, SCORE_LAYER, check_crops
 
 
 class HeatMaps:
@@ -40,26 +40,27 @@ class HeatMaps:
             weights = tf.reduce_mean(tape.gradient(logit, features), axis=(1, 2), keepdims=True)
             return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
 
-        crops = tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8)
+        self._size = bundle.crop_size
+        crops = tf.TensorSpec([None, self._size, self._size, 3], tf.uint8)
         self._run = tf.function(
             run, input_signature=[crops, tf.TensorSpec([], tf.float32)], autograph=False
         ).get_concrete_function()
         self._batch_size = bundle.batch_size
 
     def __call__(self, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
-        """Heat ``(n, 224, 224) float32`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``.
+        """Heat ``(n, size, size) float32`` in [0, 1] of crops ``(n, size, size, 3) uint8 RGB``.
 
         The hottest place of each map is 1; a map is all zero where nothing speaks for the call.
         """
         import tensorflow as tf
 
-        check_crops(crops)
+        check_crops(crops, self._size)
         sign = tf.constant(1.0 if speaks_for == "fake" else -1.0)
         heat = np.empty(crops.shape[:3], np.float32)
         for start in range(0, len(crops), self._batch_size):
             coarse = self._run(tf.constant(crops[start : start + self._batch_size]), sign).numpy()
             for place, one in enumerate(coarse, start):
-                heat[place] = enlarge(one)
+                heat[place] = enlarge(one, self._size)
         return heat
 
 
@@ -120,7 +121,7 @@ def build_function_with_maps(network: Any) -> Any | None:
         places = features.shape[1] * features.shape[2]
         return scores, tf.einsum("nc,nhwc->nhw", gradient / places, features)
 
-    signature = [tf.TensorSpec([None, INPUT_SIZE, INPUT_SIZE, 3], tf.uint8, name="crop")]
+    signature = [tf.TensorSpec(network.inputs[0].shape, tf.uint8, name="crop")]
     return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
 
 
@@ -135,7 +136,7 @@ class BlendHeat:
 
 
 def measure_blend_heat(maps: HeatMaps, crops: np.ndarray, faces: Sequence[Face], seed: int = 0) -> BlendHeat:
-    """Make a fake of each real crop ``(n, 224, 224, 3) uint8 RGB``; see how much heat is on the blending."""
+    """Make a fake of each real crop ``(n, size, size, 3) uint8``; see how much heat is on the blending."""
     pairs = [
         self_blend(crop, face, seed, 0, str(number))
         for number, (crop, face) in enumerate(zip(crops, faces, strict=True))

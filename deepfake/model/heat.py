@@ -5,14 +5,12 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from deepfake.model.network import INPUT_SIZE
-
 Call = Literal["fake", "real"]
 
 
-def enlarge(coarse: np.ndarray) -> np.ndarray:
-    """Heat ``(224, 224) float32`` in [0, 1] of a map's few places, all of them at least 0."""
-    fine = cv2.resize(coarse.astype(np.float32), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+def enlarge(coarse: np.ndarray, size: int) -> np.ndarray:
+    """Heat ``(size, size) float32`` in [0, 1] of a map's few places, all of them at least 0."""
+    fine = cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     highest = float(fine.max())
     return np.clip(fine / highest, 0.0, 1.0) if highest > 0 else np.zeros_like(fine)
 

@@ -18,7 +18,7 @@ from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import hub
 from deepfake.model.backbones import SCALE_LAYER
-from deepfake.model.network_file import CONFIG, CONFIG_BYTES, check_weight_shapes
+from deepfake.model.network_file import CONFIG, CONFIG_BYTES, check_weight_shapes, suggest_megabytes
 
 CONVERTER = "image_converter.json"
 _WHOLE = 8  # a preset with a text half, which is not kept, may have so many times what a bundle may
@@ -62,7 +62,7 @@ def load_preset(config: ModelConfig, storage: Storage, side: int) -> Preset:
     """The backbone that ``model.backbone`` names, with the weights that ``model.weights`` does.
 
     One that takes any size takes ``side`` pixels. Raises ``UsageError`` where it cannot be had, is of another
-    family, or is larger than a bundle may be (``storage.max_network_mb``).
+    family, cannot take so many pixels, or is larger than a bundle may be (``storage.max_network_mb``).
     """
     keras_hub = hub.require_hub(f"model.backbone {config.backbone}")
     family, name = hub.find_family(config.backbone), config.backbone.removeprefix(hub.PREFIX)
@@ -88,6 +88,11 @@ def load_preset(config: ModelConfig, storage: Storage, side: int) -> Preset:
             ) from error
     backbone = getattr(backbone, "vision_encoder", backbone)
     _check_backbone(backbone, family, said, storage.config.max_network_mb)
+    if family.is_resizable and (rest := side % (patch := int(backbone.patch_size))):
+        raise UsageError(
+            f"{said}: takes crops whose side is a multiple of {patch}, these have {side} pixels; run "
+            f"jobs/preprocess.py with --crop.size {side - rest} or {side - rest + patch}"
+        )
     if family.vision == "DINOV2Backbone":
         backbone = _keep_interpolated_positions(backbone)
     return Preset(backbone, _one_or(converter.scale, 1.0), _one_or(converter.offset, 0.0))
@@ -112,8 +117,8 @@ def _check_backbone(backbone: Any, family: hub.Family, said: str, megabytes: int
     if (size := hub.count_mebibytes(backbone)) > megabytes:
         raise UsageError(
             f"{said}: has {size:.0f} MiB of weights, and a bundle of more than storage.max_network_mb "
-            f"{megabytes} is not read again; give --storage.max_network_mb {int(size * 1.1) + 16} here and "
-            "where the bundle is used"
+            f"{megabytes} is not read again; give --storage.max_network_mb {suggest_megabytes(size)} here "
+            "and where the bundle is used"
         )
 
 
@@ -142,16 +147,18 @@ def _find_preset(config: ModelConfig, storage: Storage, name: str) -> Iterator[s
         for file in (CONFIG, CONVERTER):
             content = _read_json(config.weights, file, storage, folder)
             _check_preset_classes(content, join(config.weights, file), family)
-        weights = [
-            file.path for file in storage.list_files(config.weights)
-            if "/" not in file.path and Path(file.path).match("model*.weights.*")
-        ]  # fmt: skip
-        for path in weights:
+        for path in list_weight_files(config.weights, storage):
             where = join(config.weights, path)
             (folder / path).write_bytes(storage.read_at_most(where, most * 2**20))
             if path.endswith(".h5"):
                 check_weight_shapes(folder / path, where, most)
         yield str(folder)
+
+
+def list_weight_files(uri: str, storage: Storage) -> list[str]:
+    """The files of weights in a preset's folder, in order; KerasHub writes large ones in parts."""
+    files = sorted(file.path for file in storage.list_files(uri))
+    return [path for path in files if "/" not in path and Path(path).match("model*.weights.*")]
 
 
 def _read_json(uri: str, file: str, storage: Storage, folder: Path) -> Any:

@@ -45,7 +45,7 @@ class Scorer(Protocol):
     """What scores crops; ``deepfake.model.bundle.Bundle`` is one."""
 
     def score(self, crops: np.ndarray) -> np.ndarray:
-        """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
+        """Scores ``(n,) float64`` in [0, 1] of crops ``(n, size, size, 3) uint8 RGB``."""
         ...
 
 
@@ -94,7 +94,8 @@ class Network:
     def start_scorer(self, threads: int | None = None) -> Scorer:
         """Start the runtime in this process, on so many CPU threads (default: all)."""
         if self.runtime == "openvino":
-            scorer: Scorer = OpenVinoScorer(self.graph or self.bundle.network_file, threads)
+            graph = self.graph or self.bundle.network_file
+            scorer: Scorer = OpenVinoScorer(graph, self.bundle.crop_size, threads)
         else:
             keras_runtime.start_keras(threads=threads)
             scorer = self.bundle
@@ -103,7 +104,7 @@ class Network:
     def start_heat_maps(self, threads: int | None = None) -> Callable[..., np.ndarray]:
         """What draws heat maps, as ``grad_cam.HeatMaps`` does, by this runtime where it can."""
         if self.runtime == "openvino":
-            scorer = OpenVinoScorer(self.graph, threads)
+            scorer = OpenVinoScorer(self.graph, self.bundle.crop_size, threads)
             if scorer.has_maps:
                 return scorer.draw_maps
         keras_runtime.start_keras(threads=threads)
@@ -202,19 +203,20 @@ def export_openvino(bundle: Bundle) -> bytes:
 
 def _measure_difference(bundle: Bundle, graph: bytes) -> float:
     """Largest difference between OpenVINO's and TensorFlow's scores over the probes."""
-    probes = make_probes()
-    return float(np.max(np.abs(OpenVinoScorer(graph).score(probes) - bundle.score(probes))))
+    probes = make_probes(bundle.crop_size)
+    exported = OpenVinoScorer(graph, bundle.crop_size)
+    return float(np.max(np.abs(exported.score(probes) - bundle.score(probes))))
 
 
-def make_probes() -> np.ndarray:
-    """Pictures ``(PROBES, 224, 224, 3) uint8`` from flat to noisy, the same every time."""
+def make_probes(size: int = INPUT_SIZE) -> np.ndarray:
+    """Pictures ``(PROBES, size, size, 3) uint8`` from flat to noisy, the same every time."""
     random = np.random.default_rng(0)
     made = []
     for i in range(PROBES):
-        cells = (2, 4, 8, 16, 56, INPUT_SIZE)[i % 6]
+        cells = (2, 4, 8, 16, 56, size)[i % 6]
         low = int(random.integers(0, 128))
         coarse = random.integers(low, low + 128, (cells, cells, 3)).astype(np.uint8)
-        made.append(cv2.resize(coarse, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_CUBIC))
+        made.append(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
     return np.stack(made)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deepfake.model.bundle import BundleInfo
-from deepfake.model.network import INPUT_SIZE
 from deepfake.model.thresholds import POINT_NAMES
 from deepfake.model.verdicts import explain_unproven
 from deepfake.report import html
@@ -73,8 +72,9 @@ def _describe_bundle(info: BundleInfo) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in info.versions.items())
     of_hub = info.training.get("backbone") or {}
     network = f"`{info.backbone}` of {'KerasHub' if of_hub else 'keras.applications'} with a small head"
-    size = of_hub.get("side", INPUT_SIZE)
-    resized = "" if size == INPUT_SIZE else f"; resized once, inside the network, to {size} x {size}"
+    size = info.input.size
+    side = of_hub.get("side", size)
+    resized = "" if side == size else f"; resized once, inside the network, to {side} x {side}"
     if info.adopted is not None:
         network = f"made elsewhere: `{_plain(info.adopted['file'])}`, sha256 `{info.adopted['sha256']}`"
     rows = [
@@ -84,7 +84,7 @@ def _describe_bundle(info: BundleInfo) -> str:
             if info.training.get("started_from")
             else []
         ),
-        ("input", "face crops, 224 x 224, RGB, uint8 0..255, not normalised" + resized),
+        ("input", f"face crops, {size} x {size}, RGB, uint8 0..255, not normalised" + resized),
         *([("licence", _describe_licence(of_hub))] if of_hub else []),
         ("bundle", f"`{info.sha256}`"),
         ("weights", f"`{info.model_sha256}`"),

@@ -1,13 +1,14 @@
 """The network: a backbone and its head. Building it, freezing parts of it, loading the backbone's weights.
 
-Input contract, the same everywhere: ``(n, 224, 224, 3) uint8 RGB, 0..255``. The input layer is uint8 and
-scale and order of colours are the network's own business (``deepfake.model.backbones``), so crops that were
-already divided by 255 cannot reach it: as uint8 they would be all zero, and ``check_crops`` refuses every
-other type.
+Input contract, the same everywhere: ``(n, size, size, 3) uint8 RGB, 0..255``, of the size that the crops
+were stored with, 224 by default. The input layer is uint8, and scale and order of colours are the network's
+own business (``deepfake.model.backbones``), so crops that were already divided by 255 cannot reach it: as
+uint8 they would be all zero, and ``check_crops`` refuses every other type.
 Files, hashes and thresholds are ``deepfake.model.bundle``; the training loop is
 ``deepfake.training.trainer``.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +22,9 @@ from deepfake.io.temporary import make_temporary_folder
 from deepfake.model import hub, hub_preset, keras_runtime
 from deepfake.model.backbones import BACKBONES, scale_input
 
-INPUT_SIZE = 224
+log = logging.getLogger(__name__)
+
+INPUT_SIZE = 224  # unless crops were stored with another
 INPUT_LAYER = "crop"
 HEAD_PREFIX = "head_"
 SCORE_LAYER = HEAD_PREFIX + "score"  # the last layer
@@ -41,8 +44,9 @@ def build_network(
     storage: Storage | None = None,
     faults: FaultsConfig | None = None,
     like: Any | None = None,
+    size: int = INPUT_SIZE,
 ) -> Any:
-    """A new ``keras.Model``: crops ``(n, 224, 224, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
+    """A new ``keras.Model``: crops ``(n, size, size, 3) uint8 RGB`` to scores ``(n, 1) float32`` in [0, 1].
 
     The score is 1 for fake. The graph is flat and made of standard layers only, so the saved file opens with
     plain ``keras.models.load_model``; a backbone of KerasHub is one layer of it. ``faults`` are built in, so
@@ -52,7 +56,7 @@ def build_network(
     """
     keras = keras_runtime.start_keras()
     layers = keras.layers
-    crop = keras.Input((INPUT_SIZE, INPUT_SIZE, 3), dtype="uint8", name=INPUT_LAYER)
+    crop = keras.Input((size, size, 3), dtype="uint8", name=INPUT_LAYER)
     image, faults = crop, faults or FaultsConfig()
     if faults.bgr:
         image = keras.ops.flip(image, axis=-1)
@@ -61,7 +65,8 @@ def build_network(
     if hub.is_hub(config.backbone):
         x = _embed_by_hub(keras, image, config, storage or Storage(), like)
     else:
-        backbone = _make_backbone(keras, scale_input(keras, image, config), config, storage or Storage())
+        scaled = scale_input(keras, image, config)
+        backbone = _make_backbone(keras, scaled, config, storage or Storage(), size)
         x = layers.GlobalAveragePooling2D(name=POOL_LAYER)(backbone.output)
     x = _add_hidden_layers(keras, x, config)
     # float32 whatever the policy: a sigmoid in half precision has too few values near 0 and 1
@@ -81,7 +86,7 @@ def _embed_by_hub(keras: Any, image: Any, config: ModelConfig, storage: Storage,
     if like is not None:
         preset = hub_preset.copy_preset(like)
     else:
-        preset = hub_preset.load_preset(config, storage, INPUT_SIZE)
+        preset = hub_preset.load_preset(config, storage, image.shape[1])
     is_pooled = hub.find_family(config.backbone).is_pooled
     features = hub_preset.embed_crops(keras, image, preset, is_pooled, HEAD_PREFIX)
     # not Flatten: how many features there are is known to whatever comes after
@@ -210,26 +215,28 @@ def rebuild_network(
     return copy
 
 
-def check_crops(crops: np.ndarray) -> np.ndarray:
-    """The same array, if it is ``(n, 224, 224, 3) uint8``; otherwise ``UsageError`` that says what it is."""
+def check_crops(crops: np.ndarray, size: int) -> np.ndarray:
+    """The same array, if it is ``(n, size, size, 3) uint8``; otherwise ``UsageError`` says what it is."""
     if crops.dtype != np.uint8:
         raise UsageError(
             f"crops must be uint8 RGB in 0..255, got {crops.dtype}; do not divide by 255 or normalise: "
             "the network does that inside"
         )
-    if crops.ndim != 4 or crops.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
-        raise UsageError(f"crops must have shape (n, {INPUT_SIZE}, {INPUT_SIZE}, 3), got {crops.shape}")
+    if crops.ndim != 4 or crops.shape[1:] != (size, size, 3):
+        raise UsageError(f"crops must have shape (n, {size}, {size}, 3), got {crops.shape}")
     return crops
 
 
-def score_in_batches(crops: np.ndarray, batch: int, forward: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Scores ``(n,) float64`` of crops ``(n, 224, 224, 3) uint8 RGB``.
+def score_in_batches(
+    crops: np.ndarray, size: int, batch: int, forward: Callable[[np.ndarray], Any]
+) -> np.ndarray:
+    """Scores ``(n,) float64`` of crops ``(n, size, size, 3) uint8 RGB``.
 
     ``forward`` takes ``batch`` crops and gives ``(batch, 1)``. Any other type or shape raises ``UsageError``.
     Every batch has the one shape (the last is padded and cut), so a crop's score does not depend on what else
     is scored with it.
     """
-    check_crops(crops)
+    check_crops(crops, size)
     scores = np.empty(len(crops), np.float64)
     for start in range(0, len(crops), batch):
         together = crops[start : start + batch]
@@ -251,29 +258,38 @@ def check_scores(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def check_contract(network: Any, where: str) -> None:
+def check_contract(network: Any, size: int, where: str) -> None:
     """Raise ``UsageError`` unless a loaded network takes and gives what ``build_network`` promises."""
     shapes = [tuple(tensor.shape) for tensor in network.inputs]
     kinds = [str(tensor.dtype) for tensor in network.inputs]
-    if shapes != [(None, INPUT_SIZE, INPUT_SIZE, 3)] or kinds != ["uint8"]:
+    if shapes != [(None, size, size, 3)] or kinds != ["uint8"]:
         raise UsageError(
             f"{where}: the network takes {kinds} {shapes}, expected one uint8 input "
-            f"(None, {INPUT_SIZE}, {INPUT_SIZE}, 3); train it again with this version"
+            f"(None, {size}, {size}, 3); train it again with this version"
         )
     if tuple(network.output_shape) != (None, 1):
         raise UsageError(f"{where}: the network gives {network.output_shape}, expected one score a crop")
 
 
-def check_weights(config: ModelConfig, storage: Storage) -> None:
-    """Raise ``UsageError`` early where ``model.weights`` cannot be had; ImageNet's go into Keras' cache."""
+def check_weights(config: ModelConfig, storage: Storage, size: int = INPUT_SIZE) -> None:
+    """Raise ``UsageError`` early where ``model.weights`` cannot be had; ImageNet's go into Keras' cache.
+
+    ``size``: side of the crops in pixels; said where the backbone takes pictures of one other size alone.
+    """
     weights = config.weights
     if hub.is_hub(config.backbone):
-        hub_preset.load_preset(config, storage, INPUT_SIZE)
+        side = hub_preset.load_preset(config, storage, size).backbone.image_shape[0]
+        if side != size:
+            log.warning(
+                "%s takes pictures of %d pixels: crops of %d are resized inside the network, which "
+                "jobs/preprocess.py --crop.size %d spares them",
+                config.backbone, side, size, side,
+            )  # fmt: skip
         return
     if weights == "none":
         return
     if weights == "imagenet":
-        _make_backbone(keras_runtime.start_keras(), None, config, storage)
+        _make_backbone(keras_runtime.start_keras(), None, config, storage, size)
         return
     if not weights.endswith(WEIGHTS_SUFFIX):
         raise UsageError(f"model.weights {weights}: expected imagenet, none or a file *{WEIGHTS_SUFFIX}")
@@ -288,7 +304,7 @@ def _name_remedy(config: ModelConfig) -> str:
     )
 
 
-def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage) -> Any:
+def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage, size: int) -> Any:
     facts, weights = BACKBONES[config.backbone], config.weights
 
     def make(source: str | None) -> Any:
@@ -296,7 +312,7 @@ def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage)
             include_top=False,
             weights=source,
             input_tensor=crop,
-            input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
+            input_shape=(size, size, 3),
             **facts.options,
         )
 
@@ -309,7 +325,7 @@ def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage)
             raise UsageError(
                 f"model.weights imagenet: could not be downloaded ({error}); {_name_remedy(config)}"
             ) from error
-    check_weights(config, storage)
+    check_weights(config, storage, size)
     with make_temporary_folder() as folder:
         local = folder / f"backbone{WEIGHTS_SUFFIX}"
         local.write_bytes(storage.read_bytes(weights))

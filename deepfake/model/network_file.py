@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import UsageError
+from deepfake.io.storage import Storage
 from deepfake.model import hub, keras_runtime
 
 _WAITING = "uninitialized_variables"  # Keras' name for them
@@ -20,6 +21,23 @@ CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 CONFIG_BYTES = 16 * 2**20  # EfficientNetB4's has 0.6 MB
 MOST_LAYERS = 20_000
 LARGEST_OUTPUT = 2**26  # numbers that a layer may make of one crop; of EfficientNetB4 1.8 million
+
+
+def read_network_file(uri: str, storage: Storage) -> bytes:
+    """The content of a network's file; ``UsageError`` where ``storage.max_network_mb`` is less.
+
+    Raises ``FileNotFoundError`` where there is none.
+    """
+    megabytes = storage.config.max_network_mb
+    size = storage.get_info(uri).size / 2**20
+    if size > megabytes:
+        raise _too_large(uri, f"{size:.0f} MiB", size, megabytes)
+    return storage.read_at_most(uri, megabytes * 2**20)
+
+
+def suggest_megabytes(size: float) -> int:
+    """What ``storage.max_network_mb`` may be where a network's weights have ``size`` MiB."""
+    return int(size * 1.1) + 16
 
 
 def check_network_file(data: bytes, where: str, megabytes: int, with_hub: bool = False) -> None:
@@ -39,9 +57,9 @@ def check_network_file(data: bytes, where: str, megabytes: int, with_hub: bool =
 def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:
     """Raise ``UsageError`` where a zip archive, by its directory, has more than so many MiB."""
     members = archive.infolist()
-    size = sum(member.file_size for member in members)
-    if size > megabytes * 2**20:
-        raise _too_large(where, f"{size / 2**20:.0f} MiB once it is unpacked", megabytes)
+    size = sum(member.file_size for member in members) / 2**20
+    if size > megabytes:
+        raise _too_large(where, f"{size:.0f} MiB once it is unpacked", size, megabytes)
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
         raise UsageError(f"{where}: a name is there twice; copy the bundle again")
@@ -70,8 +88,8 @@ def check_weight_shapes(data: bytes | Path, where: str, megabytes: int) -> None:
                 raise UsageError(f"{where}: {WEIGHTS} refers to other files; use a bundle of jobs/train.py")
             else:
                 total += item.nbytes
-                if total > megabytes * 2**20:
-                    raise _too_large(where, f"more than {total / 2**20:.0f} MiB of weights", megabytes)
+                if (size := total / 2**20) > megabytes:
+                    raise _too_large(where, f"more than {size:.0f} MiB of weights", size, megabytes)
 
     with h5py.File(data if isinstance(data, Path) else io.BytesIO(data), "r") as file:
         visit(file, 0)
@@ -91,9 +109,9 @@ def _check_network(config: Any, where: str, megabytes: int) -> None:
             network = keras.saving.deserialize_keras_object(config, safe_mode=True)
     finally:
         global_state.set_global_attribute(_WAITING, waiting)  # it would make these weights later
-    size = sum(4 * math.prod(variable.shape) for variable in network.variables)
-    if size > megabytes * 2**20:
-        raise _too_large(where, f"{size / 2**20:.0f} MiB of weights", megabytes)
+    size = sum(4 * math.prod(variable.shape) for variable in network.variables) / 2**20
+    if size > megabytes:
+        raise _too_large(where, f"{size:.0f} MiB of weights", size, megabytes)
     for layer in _list_layers(network):
         shape = [side or 1 for side in getattr(layer.output, "shape", ())]
         if math.prod(shape) > LARGEST_OUTPUT:
@@ -112,7 +130,8 @@ def _list_layers(network: Any) -> Iterator[Any]:
             yield layer
 
 
-def _too_large(where: str, words: str, megabytes: int) -> UsageError:
+def _too_large(where: str, words: str, size: float, megabytes: int) -> UsageError:
     return UsageError(
-        f"{where}: {words}, storage.max_network_mb is {megabytes}; raise it if you trust its maker"
+        f"{where}: {words}, storage.max_network_mb is {megabytes}; give --storage.max_network_mb "
+        f"{suggest_megabytes(size)} if you trust its maker"
     )

@@ -13,7 +13,7 @@ import numpy as np
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.model import keras_runtime
 from deepfake.model.heat import Call, enlarge
-from deepfake.model.network import INPUT_SIZE, check_crops, check_scores
+from deepfake.model.network import check_crops, check_scores
 from deepfake.model.network_file import check_sizes
 
 LARGEST_GRAPH_MB = 4096  # unpacked; of those that are read ``storage.max_network_mb`` bounds the file
@@ -28,16 +28,17 @@ class OpenVinoScorer:
     else is scored.
     """
 
-    def __init__(self, graph: bytes, threads: int | None = None) -> None:
-        self._request = compile_graph(graph, threads)
+    def __init__(self, graph: bytes, size: int, threads: int | None = None) -> None:
+        """``size``: side in pixels of the crops that the network takes."""
+        self._size, self._request = size, compile_graph(graph, size, threads)
         ranks = [len(output.partial_shape) for output in self._request.model_outputs]
         self._score = ranks.index(2)
         self.has_maps = 3 in ranks
         self._map = ranks.index(3) if self.has_maps else -1
 
     def score(self, crops: np.ndarray) -> np.ndarray:
-        """Scores ``(n,) float64`` in [0, 1] of crops ``(n, 224, 224, 3) uint8 RGB``."""
-        check_crops(crops)
+        """Scores ``(n,) float64`` in [0, 1] of crops ``(n, size, size, 3) uint8 RGB``."""
+        check_crops(crops, self._size)
         crops = np.ascontiguousarray(crops)
         scores = np.empty(len(crops), np.float64)
         for i in range(len(crops)):
@@ -45,26 +46,27 @@ class OpenVinoScorer:
         return check_scores(scores)
 
     def draw_maps(self, crops: np.ndarray, speaks_for: Call = "fake") -> np.ndarray:
-        """Heat ``(n, 224, 224) float32`` in [0, 1] of crops, as ``grad_cam.HeatMaps`` gives it."""
-        check_crops(crops)
+        """Heat ``(n, size, size) float32`` in [0, 1] of crops, as ``grad_cam.HeatMaps`` gives it."""
+        check_crops(crops, self._size)
         sign = 1.0 if speaks_for == "fake" else -1.0
         crops = np.ascontiguousarray(crops)
         heat = np.empty(crops.shape[:3], np.float32)
         for i in range(len(crops)):
-            heat[i] = enlarge(np.maximum(0.0, sign * self._infer(crops[i : i + 1])[self._map][0]))
+            coarse = np.maximum(0.0, sign * self._infer(crops[i : i + 1])[self._map][0])
+            heat[i] = enlarge(coarse, self._size)
         return heat
 
     def _infer(self, crop: np.ndarray) -> Any:
         return self._request.infer([crop], share_inputs=True)
 
 
-def compile_graph(graph: bytes, threads: int | None = None, batch: int = 1) -> Any:
+def compile_graph(graph: bytes, size: int, threads: int | None = None, batch: int = 1) -> Any:
     """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
     core = import_openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
         check_sizes(archive, "the network for OpenVINO", LARGEST_GRAPH_MB)
         network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
-    network.reshape([batch, INPUT_SIZE, INPUT_SIZE, 3])
+    network.reshape([batch, size, size, 3])
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16, which moves scores by up to 0.3
         "NUM_STREAMS": 1,

@@ -37,9 +37,14 @@ def load_bundles(uris: Sequence[str], storage: Storage, batch_size: int = 32) ->
     if len({one.sha256 for one in members}) < len(members):
         raise UsageError(f"--bundle {' '.join(uris)}: the same bundle is in it twice; give each once")
     for name, one in zip(names, members, strict=True):
+        if one.crop_size != members[0].crop_size:
+            raise UsageError(
+                f"{name} takes crops of {one.crop_size} pixels, {names[0]} of {members[0].crop_size}: one "
+                "crop of a face goes to all of them; score with each alone"
+            )
         if find_curve(one) is None:
             log.warning("%s is not calibrated: its scores go into the mean as they are", name)
-        if one.info.read_identities() is None:
+        if not one.info.names_trained_people:
             log.warning("%s does not record whom it was trained on", name)
         if (one.info.crop, one.info.detector) != (members[0].info.crop, members[0].info.detector):
             log.warning("%s was made for crops that are cut otherwise than those of %s", name, names[0])

@@ -121,7 +121,7 @@ class TrainStep:
     def __call__(
         self, crops: np.ndarray, labels: np.ndarray, places: np.ndarray | None = None, step: int = 0
     ) -> np.ndarray:
-        """Learn from this worker's slice ``(n, 224, 224, 3) uint8``, ``(n,)``; its scores ``(n,) float32``.
+        """Learn from this worker's slice ``(n, size, size, 3) uint8``, ``(n,)``; its scores ``(n,) float32``.
 
         Or from ``(n, ...)`` of whatever ``inputs`` is.
 

@@ -22,3 +22,8 @@ class TrainingTask:
     crop: CropConfig | None = None  # how the crops were cut
     callbacks: MakeCallbacks | None = None  # the user's own
     name: str = field(default_factory=lambda: secrets.token_hex(4))  # of what this run alone keeps on a node
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops in pixels, and of the network's input."""
+        return (self.crop or CropConfig()).size

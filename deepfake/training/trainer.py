@@ -256,7 +256,8 @@ class Trainer:
         return self.phase_state
 
     def _build_network(self) -> Any:
-        return build_starting_network(self.task.config.model, self.storage, self.task.config.faults)
+        config = self.task.config
+        return build_starting_network(config.model, self.storage, config.faults, self.task.crop_size)
 
     def train_epoch(self, current: PhaseState, keep: Callable[[], None] | None = None) -> dict[str, Any]:
         """Learn from the next epoch's crops; its row of the history, as far as training fills it."""

@@ -81,7 +81,7 @@ class NoNetwork:
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """See ``runtimes.Scorer``."""
-        return np.full(len(check_crops(crops)), 0.5)
+        return np.full(len(check_crops(crops, INPUT_SIZE)), 0.5)
 
 
 class JaxScorer:
@@ -107,7 +107,7 @@ class JaxScorer:
 
     def score(self, crops: np.ndarray) -> np.ndarray:
         """See ``runtimes.Scorer``."""
-        return score_in_batches(crops, self._batch, self._forward)
+        return score_in_batches(crops, INPUT_SIZE, self._batch, self._forward)
 
 
 def half_precision(keras: Any, network: Any, policy: str) -> Any:

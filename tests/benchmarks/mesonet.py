@@ -32,7 +32,7 @@ def load(path: Path, share: float = 1.0) -> Scorer:
     """
     by_others = path.name.startswith("meso_")
     told = ForeignConfig(values="signed" if by_others else "unit", fake=int(by_others), share=share)
-    network = foreign.wrap_keras(serialise_network(build(path)), str(path), told, megabytes=64)
+    network = foreign.wrap_keras(serialise_network(build(path)), str(path), told, 224, megabytes=64)
     return Bundle.around(network, "", str(path)).score
 
 

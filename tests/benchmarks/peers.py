@@ -78,7 +78,7 @@ def read(faces: inputs.LabelledFaces, storage: Storage) -> np.ndarray:
                 [file.read_row_group(g, columns=["crop"])["crop"] for g in range(file.num_row_groups)]
             )
     places = faces.table.select(["file", "row_group", "row"]).to_pylist()
-    return np.stack([decode_crop(stored[p["file"]][p["row_group"]][p["row"]].as_py()) for p in places])
+    return np.stack([decode_crop(stored[p["file"]][p["row_group"]][p["row"]].as_py(), 224) for p in places])
 
 
 def numbers(faces: pa.Table, scores: np.ndarray) -> dict[str, Any]:

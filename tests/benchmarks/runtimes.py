@@ -43,14 +43,14 @@ def tensorflow(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
 def openvino(bundle: Bundle, threads: int) -> Iterator[tuple[str, Score]]:
     """As the project uses it, and with larger batches."""
     graph = inference.export_openvino(bundle)
-    yield "OpenVINO, 1", openvino_graph.OpenVinoScorer(graph, threads).score
+    yield "OpenVINO, 1", openvino_graph.OpenVinoScorer(graph, INPUT_SIZE, threads).score
     for batch in (8, 32):
         yield f"OpenVINO, {batch}", batched(openvino_request(graph, threads, batch), batch)
 
 
 def openvino_request(graph: bytes, threads: int, batch: int) -> Score:
     """A network of another batch size, otherwise compiled as ``OpenVinoScorer`` does."""
-    request = openvino_graph.compile_graph(graph, threads, batch)
+    request = openvino_graph.compile_graph(graph, INPUT_SIZE, threads, batch)
     return lambda crops: request.infer([crops])[0][:, 0].copy()
 
 

@@ -48,5 +48,5 @@ def test_the_recipe_for_clip_is_the_one_for_a_small_network_but_for_what_a_gpu_a
     }
     assert changed == {
         "model.backbone", "training.use_gpu", "training.global_batch", "training.mixed_precision",
-        "training.head_epochs", "training.head_learning_rate", "storage.max_network_mb",
+        "training.head_epochs", "training.head_learning_rate",
     }  # fmt: skip

@@ -23,7 +23,7 @@ def test_a_stored_crop_decodes_to_rgb() -> None:
     as_bgr = np.ascontiguousarray(golden[:, :, ::-1])
     for extension in (".png", ".webp"):
         options = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == ".webp" else []
-        found = decode_crop(cv2.imencode(extension, as_bgr, options)[1].tobytes())
+        found = decode_crop(cv2.imencode(extension, as_bgr, options)[1].tobytes(), 224)
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, golden)
 
@@ -31,12 +31,12 @@ def test_a_stored_crop_decodes_to_rgb() -> None:
 def test_a_crop_of_another_size_is_an_error_that_says_what_to_do() -> None:
     small = cv2.imencode(".png", np.zeros((100, 100, 3), np.uint8))[1].tobytes()
     with pytest.raises(tables.TableError, match=r"part-1: .*100x100, expected 224x224.*--crop.size 224"):
-        decode_crop(small, "part-1")
+        decode_crop(small, 224, "part-1")
 
 
 def test_bytes_that_are_no_image_are_an_error() -> None:
     with pytest.raises(tables.TableError, match="not an image"):
-        decode_crop(b"not an image")
+        decode_crop(b"not an image", 224)
 
 
 def test_rows_come_in_the_order_asked_for(make_crops) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.config import ModelConfig
+from deepfake.config import ModelConfig, TrainingConfig
 from deepfake.config.model import KERAS_BACKBONES
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
@@ -73,6 +73,7 @@ def test_a_backbone_is_the_one_of_keras_applications_behind_its_own_preprocessin
     ours = [layer for layer in list_backbone_layers(network) if layer.weights]
     for layer, other in zip(ours, [layer for layer in theirs.layers if layer.weights], strict=True):
         other.set_weights(layer.get_weights())
+    assert facts.batch_norm == any(isinstance(one, keras.layers.BatchNormalization) for one in ours)
     expected = np.asarray(theirs(module.preprocess_input(crops().astype(np.float32)), training=False))
     assert expected.shape[1:3] == (7, 7) and expected.std() > 0
     np.testing.assert_allclose(
@@ -125,11 +126,20 @@ def test_weights_of_another_backbone_are_an_error_that_names_the_key(keras: Any,
 
 
 def test_keys_that_do_not_fit_a_backbone_are_refused() -> None:
-    check_backbone(ModelConfig(backbone="mobilenet", input_mode="caffe"), 13)
+    check_backbone(ModelConfig(backbone="mobilenet", input_mode="caffe"), TrainingConfig(fine_tune_blocks=13))
     with pytest.raises(UsageError, match="fine_tune_blocks 5: resnet50 has 4"):
-        check_backbone(ModelConfig(backbone="resnet50"), 5)
+        check_backbone(ModelConfig(backbone="resnet50"), TrainingConfig(fine_tune_blocks=5))
     with pytest.raises(UsageError, match=r"input_mode tf: efficientnetb0 scales its own input"):
-        check_backbone(ModelConfig(input_mode="tf"), 2)
+        check_backbone(ModelConfig(input_mode="tf"), TrainingConfig())
+
+
+def test_parts_of_a_batch_are_refused_only_where_the_backbone_has_batch_norm_that_learns() -> None:
+    tuned = {"accumulate": 2, "freeze_batch_norm": False}
+    with pytest.raises(UsageError, match=r"accumulate 2 needs .*, and efficientnetb0 has BatchNorm"):
+        check_backbone(ModelConfig(), TrainingConfig(**tuned))
+    for more in ({"fine_tune": "none"}, {"freeze_batch_norm": True}):
+        check_backbone(ModelConfig(), TrainingConfig(**{**tuned, **more}))
+    check_backbone(ModelConfig(backbone="vgg16"), TrainingConfig(**tuned))
 
 
 @pytest.mark.parametrize(("name", "mode"), [("mobilenet025", "caffe"), ("mobilenetv3small", "own")])
@@ -143,7 +153,7 @@ def test_a_bundle_of_another_backbone_scores_and_explains_alike_on_every_runtime
     expected = np.asarray(network(crops(), training=False))[:, 0]
     np.testing.assert_allclose(loaded.score(crops()), expected, atol=1e-6)
     exported = inference.prepare_network(loaded, Storage(), "openvino")  # compared with TensorFlow inside
-    scorer = openvino_graph.OpenVinoScorer(exported.graph)
+    scorer = openvino_graph.OpenVinoScorer(exported.graph, 224)
     np.testing.assert_allclose(scorer.score(crops()), expected, atol=inference.TOLERANCE)
     assert scorer.has_maps
     np.testing.assert_allclose(scorer.draw_maps(crops()), HeatMaps(loaded)(crops()), atol=1e-3)

@@ -77,7 +77,7 @@ def test_a_keras_file_gives_its_own_answers_to_what_it_is_to_see(
 ) -> None:
     theirs = make_keras(112, outputs, way)
     data = save(theirs, tmp_path / "theirs.keras")
-    ours = foreign.wrap_keras(data, "theirs.keras", ForeignConfig(**way), 64)
+    ours = foreign.wrap_keras(data, "theirs.keras", ForeignConfig(**way), 224, 64)
     expected = judge(theirs(show(CROPS, 112, way)).numpy(), way)
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(ours(CROPS).numpy()[:, 0], expected, atol=1e-5)
@@ -85,7 +85,7 @@ def test_a_keras_file_gives_its_own_answers_to_what_it_is_to_see(
     keras = keras_runtime.start_keras()
     save(ours, tmp_path / "ours.keras")
     opened = keras.models.load_model(tmp_path / "ours.keras", safe_mode=True)
-    check_contract(opened, "ours.keras")
+    check_contract(opened, 224, "ours.keras")
     np.testing.assert_array_equal(opened(CROPS).numpy(), ours(CROPS).numpy())
 
 
@@ -93,12 +93,12 @@ def test_the_size_is_told_where_the_file_does_not_and_only_there(tmp_path: Path)
     way = {"values": "unit", "fake": 1}
     free = save(make_keras(None, 1, way), tmp_path / "free.keras")
     with pytest.raises(UsageError, match=r"takes pictures of any size; --foreign\.size says"):
-        foreign.wrap_keras(free, "free.keras", ForeignConfig(**way), 64)
-    ours = foreign.wrap_keras(free, "free.keras", ForeignConfig(**way, size=96), 64)
+        foreign.wrap_keras(free, "free.keras", ForeignConfig(**way), 224, 64)
+    ours = foreign.wrap_keras(free, "free.keras", ForeignConfig(**way, size=96), 224, 64)
     assert (None, 96, 96, 3) in [layer.output.shape for layer in ours.layers[:3]]
     fixed = save(make_keras(112, 1, way), tmp_path / "fixed.keras")
     with pytest.raises(UsageError, match=r"takes pictures of 112 pixels, foreign\.size is 96"):
-        foreign.wrap_keras(fixed, "fixed.keras", ForeignConfig(**way, size=96), 64)
+        foreign.wrap_keras(fixed, "fixed.keras", ForeignConfig(**way, size=96), 224, 64)
 
 
 def test_a_keras_file_with_code_or_another_answer_is_refused(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_a_keras_file_with_code_or_another_answer_is_refused(tmp_path: Path) -> 
     picture_input = keras.Input((64, 64, 3))
     code = keras.Model(picture_input, keras.layers.Lambda(lambda x: x[:, 0, 0, :1])(picture_input))
     with pytest.raises(UsageError, match=r"no code .*docs/adopt\.md"):
-        foreign.wrap_keras(save(code, tmp_path / "code.keras"), "code.keras", told, 64)
+        foreign.wrap_keras(save(code, tmp_path / "code.keras"), "code.keras", told, 224, 64)
     many = keras.Model(picture_input, keras.layers.GlobalAveragePooling2D()(picture_input))
     with pytest.raises(UsageError, match=r"gives \[\(None, 3\)\], expected one or two numbers"):
-        foreign.wrap_keras(save(many, tmp_path / "many.keras"), "many.keras", told, 64)
+        foreign.wrap_keras(save(many, tmp_path / "many.keras"), "many.keras", told, 224, 64)
     with pytest.raises(UsageError, match="not a network that loads"):
-        foreign.wrap_keras(b"PK nothing", "none.keras", told, 64)
+        foreign.wrap_keras(b"PK nothing", "none.keras", told, 224, 64)
 
 
 def make_onnx(
@@ -150,7 +150,7 @@ def make_onnx(
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way['values']}-{way['fake']}")
 def test_an_onnx_file_gives_what_onnx_runtime_does(way: dict[str, Any], layout: str, outputs: int) -> None:
     data = make_onnx(layout, outputs, way).SerializeToString()
-    graph = foreign.convert_onnx(data, "theirs.onnx", ForeignConfig(**way))
+    graph = foreign.convert_onnx(data, "theirs.onnx", ForeignConfig(**way), 224)
     seen = show(CROPS, 112, way)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     answers = [
@@ -159,7 +159,7 @@ def test_an_onnx_file_gives_what_onnx_runtime_does(way: dict[str, Any], layout: 
     ]
     expected = judge(np.concatenate(answers), way)
     assert np.ptp(expected) > 1e-4
-    np.testing.assert_allclose(OpenVinoScorer(graph, threads=1).score(CROPS), expected, atol=1e-5)
+    np.testing.assert_allclose(OpenVinoScorer(graph, 224, threads=1).score(CROPS), expected, atol=1e-5)
 
 
 def test_an_onnx_file_that_would_open_other_files_or_has_operations_of_its_own_is_refused(
@@ -180,18 +180,18 @@ def test_an_onnx_file_that_would_open_other_files_or_has_operations_of_its_own_i
             if entry.key == "location":
                 entry.value = str(tmp_path / "b.bin")
     with pytest.raises(UsageError, match="its weights are in other files, which are not read"):
-        foreign.convert_onnx(outside.SerializeToString(), "a.onnx", told)
+        foreign.convert_onnx(outside.SerializeToString(), "a.onnx", told, 224)
     model = make_onnx("NCHW", 1, way)
     model.graph.node[1].op_type, model.graph.node[1].domain = "Mine", "my.own"
     model.opset_import.append(helper.make_opsetid("my.own", 1))
     with pytest.raises(UsageError, match=r"not a network of ONNX's own operations \(.*Mine"):
-        foreign.convert_onnx(model.SerializeToString(), "a.onnx", told)
+        foreign.convert_onnx(model.SerializeToString(), "a.onnx", told, 224)
 
 
 @pytest.mark.parametrize("data", [b"", b"no protobuf at all", b"\x08\x09"], ids=["empty", "text", "header"])
 def test_what_is_no_onnx_file_is_refused_in_a_sentence(data: bytes) -> None:
     with pytest.raises(UsageError, match=r"^x\.onnx: "):
-        foreign.convert_onnx(data, "x.onnx", ForeignConfig(values="unit", fake=1))
+        foreign.convert_onnx(data, "x.onnx", ForeignConfig(values="unit", fake=1), 224)
 
 
 def end_with(*nodes: onnx.NodeProto, **weights: np.ndarray) -> onnx.ModelProto:
@@ -243,7 +243,7 @@ def test_an_onnx_file_that_takes_too_much_or_gives_no_score_is_refused_by_a_proc
     monkeypatch.setattr(foreign, "CONVERSION_MB", 1024)
     model, words = HOSTILE[name]
     with pytest.raises(UsageError, match=words):
-        foreign.convert_apart(model.SerializeToString(), "x.onnx", ForeignConfig(values="unit", fake=1))
+        foreign.convert_apart(model.SerializeToString(), "x.onnx", ForeignConfig(values="unit", fake=1), 224)
 
 
 def test_an_onnx_file_of_another_input_or_answer_is_refused() -> None:
@@ -251,14 +251,14 @@ def test_an_onnx_file_of_another_input_or_answer_is_refused() -> None:
     told = ForeignConfig(**way)
     three = make_onnx("NCHW", 3, {**way, "output": "logit"}).SerializeToString()
     with pytest.raises(UsageError, match=r"gives \[1, 3\], expected one or two numbers"):
-        foreign.convert_onnx(three, "x.onnx", told)
+        foreign.convert_onnx(three, "x.onnx", told, 224)
     free = make_onnx("NCHW", 1, way, side="side").SerializeToString()
     with pytest.raises(UsageError, match="takes pictures of any size"):
-        foreign.convert_onnx(free, "x.onnx", told)
-    sized = foreign.convert_onnx(free, "x.onnx", ForeignConfig(**way, size=112))
-    fixed = foreign.convert_onnx(make_onnx("NCHW", 1, way).SerializeToString(), "x.onnx", told)
+        foreign.convert_onnx(free, "x.onnx", told, 224)
+    sized = foreign.convert_onnx(free, "x.onnx", ForeignConfig(**way, size=112), 224)
+    fixed = foreign.convert_onnx(make_onnx("NCHW", 1, way).SerializeToString(), "x.onnx", told, 224)
     np.testing.assert_allclose(
-        OpenVinoScorer(sized).score(CROPS), OpenVinoScorer(fixed).score(CROPS), atol=1e-6
+        OpenVinoScorer(sized, 224).score(CROPS), OpenVinoScorer(fixed, 224).score(CROPS), atol=1e-6
     )
 
 

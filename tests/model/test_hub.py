@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.config import ModelConfig, StorageConfig
+from deepfake.config import ModelConfig, StorageConfig, TrainingConfig
 from deepfake.config.model import HUB_FAMILIES
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import hub, inference, keras_runtime, openvino_graph
 from deepfake.model.backbones import check_backbone
-from deepfake.model.bundle import MODEL_FILE, Bundle, load_keras_network
-from deepfake.model.initialisation import build_starting_network, read_starting_bundle
+from deepfake.model.bundle import MODEL_FILE, Bundle, InputContract, load_keras_network
+from deepfake.model.initialisation import build_starting_network, hash_weights, read_starting_bundle
 from deepfake.model.network import (
     POOL_LAYER,
     build_network,
@@ -29,6 +29,9 @@ from deepfake.model.network import (
     list_weights,
     set_trainable,
 )
+from deepfake.training.distributed.collective import Collective
+from deepfake.training.learner import Learner
+from deepfake.training.schedule import Phase
 from tests import running
 from tests.small_bundle import save_bundle
 from tests.small_preset import save_preset
@@ -95,6 +98,44 @@ def test_a_network_sees_crops_as_the_presets_own_converter_and_backbone_do(
     expected = expected if facts.is_pooled else expected[:, 0]
     assert expected.std(axis=0).max() > 1e-3  # crops differ
     np.testing.assert_allclose(np.asarray(features), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov2"])
+def test_crops_of_another_size_are_resized_once_where_the_backbone_takes_one_alone(
+    presets: Path, family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure(presets, family)
+    check_weights(config, Storage(), 112)
+    side = 112 if hub.FAMILIES[family].is_resizable else 224
+    told = "kerashub:vit_tiny takes pictures of 224 pixels: crops of 112 are resized inside the network"
+    assert (told in caplog.text) == (side == 224)
+    network = build_network(config, size=112)
+    backbone = hub.find_backbone(network)
+    assert backbone is not None and backbone.image_shape[0] == side and network.input_shape[1] == 112
+    training = {"config": {"model": config.model_dump(mode="json")}}
+    contract = InputContract(size=112)
+    kept = copy_for_inference(network)
+    save_bundle(str(tmp_path), Storage(), kept, threshold=0.5, training=training, input=contract)
+    bundle, small = Bundle.load(str(tmp_path)), np.ascontiguousarray(crops()[:, :112, :112])
+    exported = inference.prepare_network(bundle, Storage()).start_scorer(1)
+    np.testing.assert_allclose(exported.score(small), bundle.score(small), atol=inference.TOLERANCE)
+
+
+def test_parts_of_a_batch_give_layer_norms_what_the_whole_batch_does(presets: Path) -> None:
+    config, labels = configure(presets, "vit"), np.array([0, 1, 1, 0, 1], np.int8)
+    settings = {"fine_tune": "norms", "freeze_batch_norm": False, "global_batch": 5}
+    learnt = []
+    for parts in (1, 2):
+        chosen = TrainingConfig(**settings, accumulate=parts)
+        check_backbone(config, chosen)
+        keras_runtime.start_keras(seed=4)
+        learner = Learner(build_network(config), Phase("norms", 1, 0.01), chosen, Collective(0, 1))
+        before = learner.copy_weights()
+        learner.train(crops(5), labels)
+        learnt.append([new - old for new, old in zip(learner.copy_weights(), before, strict=True)])
+    assert max(np.abs(change).max() for change in learnt[0]) > 1e-3
+    for whole, divided in zip(*learnt, strict=True):
+        np.testing.assert_allclose(divided, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -203,7 +244,7 @@ def test_every_family_trains_on_two_workers_and_opens_with_keras_alone_and_score
         assert np.ptp(ours) > 1e-3
         np.testing.assert_allclose(np.load(folder / "scores.npy"), ours, atol=1e-6)
         (export,) = (folder / "runtimes").iterdir()  # it was compared with Keras before it was kept
-        scorer = openvino_graph.OpenVinoScorer(export.read_bytes())
+        scorer = openvino_graph.OpenVinoScorer(export.read_bytes(), 224)
         assert not scorer.has_maps
         np.testing.assert_allclose(scorer.score(crops()), ours, atol=inference.TOLERANCE)
         assert inference.TOLERANCE <= 1e-3
@@ -293,10 +334,19 @@ def test_a_folder_that_is_no_preset_of_the_family_is_refused_with_the_remedy(
     save_preset(tmp_path, "vit")
     own = ModelConfig(backbone="kerashub:vit_tiny", weights=str(tmp_path / "vit"))
     check_weights(own, Storage())
+    resized = ModelConfig(backbone="kerashub:dinov2_tiny", weights=str(presets / "dinov2"))
+    check_weights(resized, Storage(), 112)
+    with pytest.raises(UsageError, match=r"multiple of 56, these have 100 .*--crop\.size 56 or 112$"):
+        check_weights(resized, Storage(), 100)
     wide = ModelConfig(backbone="kerashub:vit_tiny", weights=save_preset(tmp_path / "wide", "vit", width=64))
     assert "--storage.max_network_mb 18 here and where the bundle" in refused(
         wide, Storage(StorageConfig(max_network_mb=1))
     )
+    before = hash_weights(own, Storage())
+    assert before == hash_weights(own, Storage()) != hash_weights(wide, Storage())
+    weights = tmp_path / "vit" / "model.weights.h5"
+    weights.write_bytes((tmp_path / "wide" / "vit" / "model.weights.h5").read_bytes())
+    assert hash_weights(own, Storage()) != before  # another content under the same path
     file = tmp_path / "vit" / "config.json"
     described = json.loads(file.read_text())
     described["config"]["dtype"] = {
@@ -313,11 +363,11 @@ def test_a_folder_that_is_no_preset_of_the_family_is_refused_with_the_remedy(
 
 def test_keys_that_do_not_fit_and_a_missing_extra_are_named(presets: Path) -> None:
     with pytest.raises(UsageError, match=r"model.input_mode tf: kerashub:vit_tiny says itself"):
-        check_backbone(configure(presets, "vit", input_mode="tf"), 2)
+        check_backbone(configure(presets, "vit", input_mode="tf"), TrainingConfig())
     with (
         keras_runtime.hide_modules("keras_hub"),
         pytest.raises(
             UsageError, match=r"kerashub:vit_tiny needs KerasHub, which is not installed: .* deepfake\[hub\]"
         ),
     ):
-        check_backbone(configure(presets, "vit"), 2)
+        check_backbone(configure(presets, "vit"), TrainingConfig())

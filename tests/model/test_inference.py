@@ -75,7 +75,7 @@ def test_features_of_unit_length_have_scores_and_heat_maps_of_keras(tmp_path: Pa
     bundle, crops = Bundle.load(str(tmp_path)), inference.make_probes()
     found = inference.prepare_network(bundle, Storage(), "openvino")
     np.testing.assert_allclose(found.start_scorer(threads=1).score(crops), bundle.score(crops), atol=1e-4)
-    assert openvino_graph.OpenVinoScorer(found.graph).has_maps
+    assert openvino_graph.OpenVinoScorer(found.graph, 224).has_maps
     expected = HeatMaps(bundle)(crops)
     assert (expected.max(axis=(1, 2)) > 0).any()
     np.testing.assert_allclose(found.start_heat_maps(threads=1)(crops, "fake"), expected, atol=1e-3)
@@ -89,7 +89,7 @@ def test_a_head_of_unknown_layers_has_its_maps_from_tensorflow(tmp_path: Path) -
     other = keras.Model(network.inputs, keras.layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
     save_bundle(str(tmp_path), Storage(), other, threshold=0.5, threshold_rule="none")
     found = inference.prepare_network(Bundle.load(str(tmp_path)), Storage(), "openvino")
-    assert not openvino_graph.OpenVinoScorer(found.graph).has_maps
+    assert not openvino_graph.OpenVinoScorer(found.graph, 224).has_maps
     assert isinstance(found.start_heat_maps(), HeatMaps)
 
 

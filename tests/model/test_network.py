@@ -71,7 +71,7 @@ def test_the_first_layers_see_what_keras_applications_expects(keras: Any, networ
 
 def test_the_input_is_uint8_and_a_score_is_one_number_in_0_to_1(network: Any) -> None:
     assert str(network.inputs[0].dtype) == "uint8"
-    check_contract(network, "here")
+    check_contract(network, 224, "here")
     scores = np.asarray(network(crops(), training=False))
     assert scores.shape == (2, 1) and scores.dtype == np.float32
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -95,14 +95,14 @@ def test_divided_crops_reach_the_network_as_black(network: Any) -> None:
 )
 def test_other_arrays_are_refused(wrong: np.ndarray, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_crops(wrong)
+        check_crops(wrong, 224)
 
 
 def test_a_network_of_another_contract_is_refused(keras: Any) -> None:
     inputs = keras.Input((128, 128, 3))
     other = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     with pytest.raises(UsageError, match=r"x\.keras: the network takes .*128"):
-        check_contract(other, "x.keras")
+        check_contract(other, 224, "x.keras")
 
 
 def test_a_frozen_backbone_learns_nothing_and_drops_nothing(keras: Any) -> None:

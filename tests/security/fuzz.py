@@ -125,7 +125,7 @@ def read_crop(data: bytes, folder: Path) -> None:
     size = encoding.read_size(data)
     assert size is None or min(size) >= 0
     with contextlib.suppress(TableError):
-        assert decode_crop(data, size=None).ndim == 3
+        assert decode_crop(data, None).ndim == 3
     ours = png.decode_png(data)
     assert ours is None or ours.dtype == np.uint8
 

@@ -152,7 +152,7 @@ def test_an_ensemble_is_evaluated_and_what_each_says_is_kept(tmp_path: Path) -> 
     evaluate.run(EvaluateJobConfig(input=str(crops), bundle=pair, output=str(output)))
     measured = pd.read_parquet(output / "face_scores").set_index(["video_id", "frame_index"])
     stored = pd.read_parquet(crops).set_index(["video_id", "frame_index"]).loc[measured.index]
-    seen = np.stack([decode_crop(data) for data in stored["crop"]])
+    seen = np.stack([decode_crop(data, 224) for data in stored["crop"]])
     ensemble = load_bundles(pair, STORAGE)
     own = np.stack([one.score(seen) for one in ensemble.members], axis=1)
     np.testing.assert_allclose(np.stack(measured["bundle_scores"].to_list()), own, atol=1e-6)

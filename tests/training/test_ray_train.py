@@ -150,7 +150,7 @@ def test_validation_metrics_are_those_of_the_saved_network(
     images = []
     for file, group, row in zip(rows.file, rows.row_group, rows.row, strict=True):
         place = (crops.files[file], int(group), int(row))
-        images.append(decode_crop(read_crops([place], storage)[place].encoded))
+        images.append(decode_crop(read_crops([place], storage)[place].encoded, 224))
     exact = metrics.measure_binary(rows.label, loaded.score(np.stack(images)), loaded.info.threshold)
     recorded = loaded.info.metrics["val"]
     assert recorded["confusion"] == exact["confusion"]

@@ -58,7 +58,6 @@ def test_on_a_plateau_the_rate_is_left_to_the_callback_after_the_warm_up() -> No
         ({"jit_compile": True, "workers": 2}, "jit_compile works with one worker only"),
         ({"workers": [2, 8]}, r"workers \[2, 8\] needs training.threads_per_worker"),
         ({"workers": [8, 2], "use_gpu": True}, "the least comes first"),
-        ({"accumulate": 2, "freeze_batch_norm": False}, "needs training.freeze_batch_norm true"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:

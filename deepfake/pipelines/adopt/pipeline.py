@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfake.catalog.identity_overlap import list_identities, name_some, names_people, require_both_classes
-from deepfake.config import AdoptJobConfig, CropConfig, DetectorConfig, SamplingConfig, hash_config
+from deepfake.catalog.load import load_catalog
+from deepfake.config import (
+    AdoptJobConfig,
+    CatalogConfig,
+    CropConfig,
+    DetectorConfig,
+    SamplingConfig,
+    hash_config,
+)
 from deepfake.crops import dataset, reader
 from deepfake.crops.dataset import CropSet, Rows
 from deepfake.errors import UsageError
@@ -23,12 +32,15 @@ from deepfake.model.bundle import (
     BUNDLE_FILE,
     GRAPH_FILE,
     MODEL_FILE,
+    TRAINED_ELSEWHERE,
     Bundle,
     BundleInfo,
+    InputContract,
     seal,
     serialise_network,
     write_bundle,
 )
+from deepfake.model.network_file import read_network_file
 from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import Outcome
@@ -52,7 +64,7 @@ def run(config: AdoptJobConfig) -> Outcome:
     if kind not in (".keras", ".onnx"):
         raise UsageError(f"{where}: expected a file *.onnx or *.keras; docs/adopt.md tells how to make one")
     try:
-        data = storage.read_at_most(where, config.storage.max_network_mb * 2**20)
+        data = read_network_file(where, storage)
     except FileNotFoundError:
         raise UsageError(f"{where}: no such file") from None
     if missing := [name for name in ("values", "fake") if getattr(config.foreign, name) is None]:
@@ -71,7 +83,8 @@ def run(config: AdoptJobConfig) -> Outcome:
     with lock.hold(output, storage):
         if storage.exists(join(output, BUNDLE_FILE)):
             raise UsageError(f"{output}: holds a bundle; give another --output")
-        bundle = _make_bundle(data, where, config, known, storage)
+        size = config.crop.size if calibration is None else calibration[0].crop_size
+        bundle = _make_bundle(data, where, config, size, known, storage)
         info = bundle.info
         if calibration is not None:
             info = info.model_copy(update=_calibrate_bundle(bundle, *calibration, config, storage))
@@ -83,7 +96,20 @@ def _list_known(config: AdoptJobConfig, storage: Storage) -> set[str] | None:
     """Whom the detector was trained on; None where nobody says."""
     if config.known is None:
         return None
-    return set(list_identities(dataset.open_crops(make_absolute(config.known), storage).table))
+    uri = make_absolute(config.known)
+    if storage.exists(join(uri, "_manifest.parquet")):
+        table = dataset.open_crops(uri, storage).table
+    else:
+        table = load_catalog(uri, CatalogConfig(), storage, invent=False)
+    there = set(pc.unique(table["split"].drop_null()).to_pylist())
+    if missing := sorted(set(config.known_splits) - there):
+        raise UsageError(
+            f"{config.known}: has no split {', '.join(missing)} (--known_splits); its splits are "
+            f"{', '.join(sorted(there)) or 'not known'}"
+        )
+    if not config.known_splits:
+        return set(list_identities(table))
+    return {name for split in config.known_splits for name in list_identities(table, split)}
 
 
 def _open_calibration(
@@ -104,18 +130,21 @@ def _open_calibration(
 
 
 def _make_bundle(
-    data: bytes, where: str, config: AdoptJobConfig, known: set[str] | None, storage: Storage
+    data: bytes, where: str, config: AdoptJobConfig, size: int, known: set[str] | None, storage: Storage
 ) -> Bundle:
-    """Write the network; a bundle of it that holds its maker's words, and nothing measured."""
+    """Write the network; a bundle of it that holds its maker's words, and nothing measured.
+
+    ``size``: side of the crops in pixels.
+    """
     output, megabytes = make_absolute(config.output), config.storage.max_network_mb
     if where.lower().endswith(".onnx"):
-        content, name = foreign.convert_apart(data, where, config.foreign), GRAPH_FILE
+        content, name = foreign.convert_apart(data, where, config.foreign, size), GRAPH_FILE
         runtimes: dict[str, str] = {}
     else:
-        network = foreign.wrap_keras(data, where, config.foreign, megabytes)
+        network = foreign.wrap_keras(data, where, config.foreign, size, megabytes)
         content, name = serialise_network(network), MODEL_FILE
         made = Bundle.around(network, hashlib.sha256(content).hexdigest(), output)
-        made.score(inference.make_probes()[-1:])
+        made.score(inference.make_probes(size)[-1:])
         runtimes = inference.export_beside(made, storage)
     storage.write_bytes(join(output, name), content)
     said = config.foreign.model_dump(mode="json")
@@ -123,12 +152,13 @@ def _make_bundle(
         model_file=name,
         model_sha256=hashlib.sha256(content).hexdigest(),
         runtimes=runtimes,
+        input=InputContract(size=size),
         sampling=config.sampling,
         detector=config.detector if config.detector.name != "auto" else None,
-        crop=config.crop,
+        crop=config.crop.model_copy(update={"size": size}),
         threshold=0.5,
         threshold_rule=NOT_CALIBRATED,
-        training={} if known is None else {"identities": {"train": sorted(known)}},
+        training={} if known is None else {"identities": {TRAINED_ELSEWHERE: sorted(known)}},
         adopted={"file": PurePosixPath(where).name, "sha256": hashlib.sha256(data).hexdigest(), **said},
         versions=keras_runtime.list_versions(),
     )
@@ -149,7 +179,10 @@ def _calibrate_bundle(
     for start in range(0, len(places), AT_ONCE):
         wanted = places[start : start + AT_ONCE]
         stored = reader.read_crops(wanted, storage)
-        pictures = [reader.decode_crop(stored[place].encoded, stored[place].sample_id) for place in wanted]
+        pictures = [
+            reader.decode_crop(stored[place].encoded, bundle.crop_size, stored[place].sample_id)
+            for place in wanted
+        ]
         scores[start : start + len(wanted)] = scorer.score(np.stack(pictures))
     faces = validation.collect_faces(crops, rows, split_seed=0)
     role = faces.column_names.index("role")  # these crops have chosen nothing yet

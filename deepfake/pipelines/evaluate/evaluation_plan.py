@@ -10,10 +10,12 @@ import pyarrow as pa
 
 from deepfake.config import EvaluateJobConfig
 from deepfake.errors import UsageError
+from deepfake.io.run_record import read_crop_size
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import thresholds
 from deepfake.model.bundle import Bundle
+from deepfake.model.ensemble import name_bundles
 from deepfake.model.thresholds import Decisions
 from deepfake.model.verdicts import explain_unproven
 from deepfake.pipelines.evaluate import (
@@ -68,7 +70,7 @@ def plan_evaluation(config: EvaluateJobConfig, storage: Storage) -> EvaluationPl
     _require_own_output(config)
     bundle, against = (
         load_bundles(uris, storage, config.scoring.crops_at_once) if uris else None
-        for uris in (config.bundle, [config.against] if config.against else [])
+        for uris in (config.bundle, config.against)
     )
     evaluation = config.evaluation
     names = _name_data_sets([config.input, *config.also])
@@ -128,11 +130,12 @@ def _load_data_set(
     selected = inputs.select_split(loaded, split, config.limit)
     if loaded.kind == "crops" and bundle is None:
         raise UsageError(f"{uri}: these are crops, so --bundle is required to score them")
-    if config.evaluation.heat_maps and bundle is not None and bundle.members:
-        raise UsageError("--evaluation.heat_maps are those of one network; give one --bundle")
     if config.evaluation.heat_maps and bundle is not None and not bundle.has_heat_maps:
         kind = "that was made elsewhere" if bundle.info.adopted else f"of tokens ({bundle.info.backbone})"
-        raise UsageError(f"{bundle.uri}: --evaluation.heat_maps: a network {kind} has none")
+        kind = "that was made elsewhere, or of tokens," if bundle.members else kind
+        raise UsageError(
+            f"{bundle.uri}: --evaluation.heat_maps: a network {kind} has none; leave the key out"
+        )
     if loaded.kind == "face_scores":
         _require_one_bundle(selected, bundle)
         if config.evaluation.heat_maps and uri == config.input:
@@ -176,7 +179,15 @@ def _check_training(
         if bundle is None:
             raise
         raise UsageError(f"{bundle.uri}: {error}") from None
-    if info is not None and loaded.kind == "crops":
+    if bundle is not None:
+        named = zip(name_bundles(bundle.members), bundle.members, strict=True)
+        silent = [name for name, one in named if one.info.adopted and not one.info.names_trained_people]
+        if silent:
+            warnings.append(
+                f"It could not be checked whether {', '.join(silent)} was trained on the same people."
+            )
+    if bundle is not None and info is not None and loaded.kind == "crops":
+        bundle.require_size(read_crop_size(loaded.config), loaded.uri)
         warnings += training_overlap.list_crop_differences(info, loaded.config)
     return warnings
 
@@ -193,10 +204,11 @@ def _name_data_sets(uris: Sequence[str]) -> list[str]:
 
 def _require_own_output(config: EvaluateJobConfig) -> None:
     """The output holds ``plots/`` and ``face_scores/`` of its own; they must not replace what is read."""
-    read = [("input", config.input), ("against", config.against)]
-    read += [("bundle", uri) for uri in config.bundle] + [("also", uri) for uri in config.also]
+    read = [("input", config.input)]
+    for name in ("bundle", "against", "also"):
+        read += [(name, uri) for uri in getattr(config, name)]
     for name, uri in read:
-        if uri is not None and f"{make_absolute(uri)}/".startswith(f"{make_absolute(config.output)}/"):
+        if f"{make_absolute(uri)}/".startswith(f"{make_absolute(config.output)}/"):
             raise UsageError(
                 f"--output {config.output} would write over --{name} {uri}; give another folder, such as "
                 f"{join(config.output, 'evaluation')}"

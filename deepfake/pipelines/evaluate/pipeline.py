@@ -55,7 +55,7 @@ def run(config: EvaluateJobConfig) -> Outcome:
             "also": [make_absolute(uri) for uri in config.also],
             "output": make_absolute(config.output),
             "bundle": [make_absolute(uri) for uri in config.bundle],
-            "against": make_absolute(config.against) if config.against else None,
+            "against": [make_absolute(uri) for uri in config.against],
             "labels": make_absolute(config.labels) if config.labels else None,
         }
     )
@@ -152,7 +152,8 @@ def _score_rivals(sets: Sequence[DataSet], planned: EvaluationPlan) -> list[dict
     if planned.against is not None:
         network = _prepare_network(planned.against, planned)
         for faces, rivals in crops:
-            (rivals[results.AGAINST],) = score_faces(faces, network, planned.storage, planned.config)
+            (scores,) = score_faces(faces, network, planned.storage, planned.config)
+            rivals[results.AGAINST] = planned.against.mixer(scores)
     if (lesson := planned.first.lesson.crops) is not None:
         asked = [faces for faces, _ in crops]
         blind = without_looking.score_without_looking(lesson, asked, planned.storage, planned.config)

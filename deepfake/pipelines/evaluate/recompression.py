@@ -104,7 +104,7 @@ def _score_recompressed(
     with make_temporary_folder() as folder, Progress(f"videos at CRF {crf}", len(entries)) as progress:
         for entry in entries:
             if faces := extractor.recompress(entry, crf, str(folder)).rows:
-                images = np.stack([decode_crop(face["crop"], size=options.crop.size) for face in faces])
+                images = np.stack([decode_crop(face["crop"], options.crop.size) for face in faces])
                 for face, score in zip(faces, scorer.score(images), strict=True):
                     rows.append({**{name: face[name] for name in _KEY_COLUMNS}, "score": float(score)})
             progress.step()

@@ -8,6 +8,7 @@ of actors.
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from threading import Lock
 from typing import Any
 
@@ -113,7 +114,9 @@ class _Scorer:
     ) -> None:
         cv2.setNumThreads(1)
         self._files, self._storage, self._changes = files, storage, changes
-        self._scorer: Scorer = session.fetch(network).start_scorer(threads)
+        fetched: AnyNetwork = session.fetch(network)
+        self._size = fetched.bundle.crop_size
+        self._scorer: Scorer = fetched.start_scorer(threads)
         self._scoring = Lock()
         on_gpu = session.workers_exist() and bool(ray.get_gpu_ids())
         self._decoders = ThreadPoolExecutor(min(_DECODERS, count_cpus()) if on_gpu else 1)
@@ -133,11 +136,12 @@ class _Scorer:
             yield pa.table({"change": changes, "position": positions, "score": scores.tolist()})
 
     def _read(self, window: pa.Table) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Positions (n,) int64 of a window's crops, and the crops, each (224, 224, 3) uint8 RGB."""
+        """Positions (n,) int64 of a window's crops, and the crops, each (size, size, 3) uint8 RGB."""
         places = list_places(window, self._files)
         with get_clock().on("read"):
             stored = read_crops(places, self._storage)
         encoded = [stored[place].encoded for place in places]
         names = [f"{uri}, row group {group}, row {row}" for uri, group, row in places]
         with get_clock().on("decode"):
-            return window["position"].to_numpy(), list(self._decoders.map(decode_crop, encoded, names))
+            decode = self._decoders.map(decode_crop, encoded, repeat(self._size), names)
+            return window["position"].to_numpy(), list(decode)

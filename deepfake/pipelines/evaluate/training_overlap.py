@@ -26,7 +26,7 @@ def check_training_overlap(
         everything: all faces of the input, whatever their split; stands in where the bundle names nothing.
     """
     own, validation = set(list_identities(table)), read_split(info, "val_split")
-    trained, source = info.read_identities() if info else None, "the bundle"
+    trained, source = _read_trained(info), "the bundle"
     if trained is None:
         source = "the input's own splits (the bundle's are not recorded)"
         trained = {name: frozenset(list_identities(everything, name)) for name in TRAINING_SPLITS}
@@ -50,9 +50,20 @@ def check_training_overlap(
                 f"split {split!r} shares identities with training (split {name}; {words}). Such numbers say "
                 "nothing about new people; --evaluation.allow_overlap true gives them all the same"
             )
-    if not any(trained.values()):
+    is_silent = info is not None and info.adopted is not None and not info.names_trained_people
+    if is_silent or not any(trained.values()):
         found.append("It could not be checked whether the model was trained on the same people.")
     return found
+
+
+def _read_trained(info: BundleInfo | None) -> Mapping[str, frozenset[str]] | None:
+    """Whom a bundle knows, by split; None where only the splits of its data may tell.
+
+    Those tell nothing of a detector that was made elsewhere.
+    """
+    if info is None:
+        return None
+    return info.read_identities() or ({} if info.adopted is not None else None)
 
 
 def require_no_training_copies(
@@ -65,7 +76,7 @@ def require_no_training_copies(
     """
     if videos is None:
         return []
-    recorded = info.read_identities() if info else None
+    recorded = _read_trained(info)
     found = []
     for name in TRAINING_SPLITS if recorded is None else recorded:
         here = set(list_identities(everything, name))

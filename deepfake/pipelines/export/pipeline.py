@@ -33,8 +33,9 @@ def run(config: ExportJobConfig) -> Outcome:
     storage = Storage(config.storage)
     bundle = Bundle.load(make_absolute(config.bundle), storage, batch_size=1)
     export.require_modules(config.format)
-    crops, compared_on = choose_comparison_crops(config, storage)
+    crops, compared_on = choose_comparison_crops(config, bundle, storage)
     output = make_absolute(config.output)
+    size = bundle.crop_size
     plan: dict[str, Any] = {
         "bundle": bundle.uri,
         "format": config.format,
@@ -56,7 +57,7 @@ def run(config: ExportJobConfig) -> Outcome:
         facts = {
             **plan,
             "file": path.name,
-            "takes": "crops (n, 224, 224, 3) uint8 RGB, cut as bundle.json says",
+            "takes": f"crops (n, {size}, {size}, 3) uint8 RGB, cut as bundle.json says",
             "gives": "(n, 1) scores in [0, 1], 1 for fake",
             "bundle_sha256": bundle.sha256,
             "threshold": bundle.info.threshold,
@@ -67,26 +68,30 @@ def run(config: ExportJobConfig) -> Outcome:
     return Outcome({**plan, "file": path.name, **measured}, look_at=[join(output, FILE)])
 
 
-def choose_comparison_crops(config: ExportJobConfig, storage: Storage) -> tuple[np.ndarray, str]:
-    """``(n, 224, 224, 3) uint8`` crops to compare on, and what they are.
+def choose_comparison_crops(
+    config: ExportJobConfig, bundle: Bundle, storage: Storage
+) -> tuple[np.ndarray, str]:
+    """``(n, size, size, 3) uint8`` crops to compare on, and what they are.
 
     Evenly taken from the labelled ones of a split; without an input pictures made for it, which are no faces.
     """
+    size = bundle.crop_size
     if config.input is None:
-        return inference.make_probes(), "made pictures; --input CROPS compares on validation crops"
+        return inference.make_probes(size), "made pictures; --input CROPS compares on validation crops"
     found = dataset.open_crops(make_absolute(config.input), storage)
+    bundle.require_size(found.crop_size, found.uri)
     rows = dataset.select_labelled(found.table, config.split)
     if not len(rows):
         raise UsageError(f"{config.input}: no labelled crops of split {config.split!r}; see --split")
     chosen = spread_evenly(len(rows), config.crops)
     places = reader.list_places(rows.take(chosen), found.files)
     stored = reader.read_crops(places, storage)
-    pictures = [reader.decode_crop(stored[place].encoded, stored[place].sample_id) for place in places]
+    pictures = [reader.decode_crop(stored[place].encoded, size, stored[place].sample_id) for place in places]
     return np.stack(pictures), f"crops of split {config.split} of {config.input}"
 
 
 def compare(bundle: Bundle, run: export.Run, crops: np.ndarray) -> dict[str, float]:
-    """The largest difference of a score of crops ``(n, 224, 224, 3) uint8``, and both rates, in turn."""
+    """The largest difference of a score of crops ``(n, size, size, 3) uint8``, and both rates, in turn."""
     run(crops[:1]), bundle.score(crops[:1])  # what is made at the first call is no crop's cost
     ours, theirs = np.empty(len(crops)), np.empty(len(crops))
     seconds = [0.0, 0.0]

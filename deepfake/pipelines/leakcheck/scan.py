@@ -185,7 +185,7 @@ def _scan_crops(block: pa.Table, files: tuple[str, ...], storage: Storage) -> It
 
 def _describe_crop(crop: dict[str, Any], files: tuple[str, ...], place: dict[str, int]) -> dict[str, Any]:
     where = f"{files[place['file']]}, row group {place['row_group']}, row {place['row']}"
-    picture = decode_crop(crop["crop"], where, size=None)
+    picture = decode_crop(crop["crop"], None, where)
     kept = (*_CROP_COLUMNS[:5], "detector_score", "padded", "shift", "shrink")
     return {
         **{name: crop[name] for name in kept},

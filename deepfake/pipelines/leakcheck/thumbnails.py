@@ -41,7 +41,7 @@ def make_thumbnails(
     if loaded.kind == "crops":
         rows = pictures.take(pa.array([index[key] for key in known], pa.int64()))
         stored = read_indexed(rows, loaded.files, storage)
-        crops = [decode_crop(one.encoded, size=None) for one in stored]
+        crops = [decode_crop(one.encoded, None) for one in stored]
         return {key: _shrink(crop) for key, crop in zip(known, crops, strict=True)}
     uris = dict(zip(loaded.videos["video_id"].to_pylist(), loaded.videos["uri"].to_pylist(), strict=True))
     found: dict[Key, bytes] = {}

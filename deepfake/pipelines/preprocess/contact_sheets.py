@@ -49,7 +49,7 @@ def draw_sheets(several: Sequence[Sheet], storage: Storage) -> list[str]:
     def write(sheet: Sheet) -> str:
         crops = [stored[place] for place in sheet.crops]
         shown = [
-            (f"{crop.video_id}\nframe {crop.frame_index}", decode_crop(crop.encoded, sheet.uri, size=None))
+            (f"{crop.video_id}\nframe {crop.frame_index}", decode_crop(crop.encoded, None, sheet.uri))
             for crop in crops
         ]
         storage.write_bytes(sheet.uri, contact_sheet.build_sheet(shown, kind="jpeg"))

@@ -34,7 +34,7 @@ class Shown:
     frame: bytes
     width: int  # of the source frame, in pixels
     height: int
-    crop: np.ndarray  # (224, 224, 3) uint8 RGB
+    crop: np.ndarray  # (size, size, 3) uint8 RGB
 
 
 def choose_faces(faces: Sequence[Row], segments: Sequence[Row], count: int) -> list[Row]:

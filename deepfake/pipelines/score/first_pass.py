@@ -49,7 +49,7 @@ def look_at_unit(
     """The videos of one unit, scored by a first look and a whole one where that leaves doubt.
 
     Their rows are in the unit's order. Without ``first`` all are looked at whole. ``score`` gives ``(n,)``
-    scores of ``(n, 224, 224, 3) uint8 RGB``, or ``(n, bundles)`` that ``mixer`` makes scores of.
+    scores of ``(n, size, size, 3) uint8 RGB``, or ``(n, bundles)`` that ``mixer`` makes scores of.
     """
     if first is None:
         unit = whole(block)

@@ -36,7 +36,7 @@ class HeatPictures:
             self._painter = _Painter(network, threads=None)
 
     def begin(self, crops: Sequence[np.ndarray]) -> Callable[[], list[bytes | None]]:
-        """Begin with crops, each (224, 224, 3) uint8 RGB; the function that waits for the pictures.
+        """Begin with crops, each (size, size, 3) uint8 RGB; the function that waits for the pictures.
 
         It gives each crop under its heat map as JPEG, in order; None for all where they cannot be had.
         """

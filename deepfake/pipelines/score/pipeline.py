@@ -292,9 +292,12 @@ def resolve_config(
         detector, crop = kept.detector, kept.crop
     else:
         crop = config.crop or trained.crop or CropConfig()
+        if "size" not in crop.model_fields_set:
+            crop = crop.model_copy(update={"size": bundle.crop_size})
         earlier = read_earlier_detector(make_absolute(config.output), storage) or trained.detector
         detector = config.detector or forget_absent_model(trained.detector or DetectorConfig(), storage)
         detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage, earlier)
+    bundle.require_size(crop.size, config.input)
     for name, mine, theirs in (("detector", detector, trained.detector), ("crop", crop, trained.crop)):
         free = {"yunet_model", "boxes"}
         if theirs is not None and mine.model_dump(exclude=free) != theirs.model_dump(exclude=free):

@@ -49,7 +49,7 @@ class Judgement:
 
 
 def score_crops(encoded: Sequence[bytes], score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(n,) or (n, bundles) float64 of encoded crops; ``score`` takes ``(n, 224, 224, 3) uint8 RGB``."""
+    """(n,) or (n, bundles) float64 of encoded crops; ``score`` takes ``(n, size, size, 3) uint8 RGB``."""
     with get_clock().on("score"):
         scores = [
             score(np.stack([decode_image(data) for data in encoded[start : start + CROPS_AT_ONCE]]))

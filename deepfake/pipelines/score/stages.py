@@ -32,12 +32,13 @@ from deepfake.execution.unit_worker import (
 )
 from deepfake.faces.encoding import decode_image
 from deepfake.io import tables
-from deepfake.model.inference import Scorer, score_by_each
-from deepfake.model.network import INPUT_SIZE
+from deepfake.model.inference import AnyNetwork, Scorer, score_by_each
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
 
-PIXELS = "pixels"  # column of a unit's block: its crops, (n, 224, 224, 3) uint8 RGB; null where they are many
+PIXELS = (
+    "pixels"  # column of a unit's block: its crops, (n, size, size, 3) uint8 RGB; null where they are many
+)
 SCORES = "scores"  # and their scores; of an ensemble those of each bundle, face after face
 MOST_PIXELS = 2048  # crops of a unit that go to the GPU's actor as pixels, 308 MB; of more it decodes them
 
@@ -77,8 +78,10 @@ class Writer:
 
 def start_scorer(network: Any, threads: int | None = None) -> Scorer:
     """A ``Network`` that the job shares, as what scores with it, compiled."""
-    scorer: Scorer = session.fetch(network).start_scorer(threads)
-    scorer.score(np.zeros((1, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
+    fetched: AnyNetwork = session.fetch(network)
+    scorer = fetched.start_scorer(threads)
+    size = fetched.bundle.crop_size
+    scorer.score(np.zeros((1, size, size, 3), np.uint8))
     return scorer
 
 
@@ -165,12 +168,13 @@ class ScoreOnGpu:
 
     def __init__(self, network: Any) -> None:
         self._scorer = start_scorer(network)
+        self._size = session.fetch(network).bundle.crop_size
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Score units together, so that batches fill up."""
         if PIXELS not in block.column_names:
             return block
-        pixels = [_crops(value) for value in block[PIXELS]]
+        pixels = [_crops(value, self._size) for value in block[PIXELS]]
         at_once = [crops for crops in pixels if crops is not None]
         score = partial(score_by_each, self._scorer)
         found = score(np.concatenate(at_once)) if at_once else np.empty(0)
@@ -185,11 +189,11 @@ class ScoreOnGpu:
         return block.drop_columns([PIXELS]).append_column(SCORES, pa.array(scores, pa.list_(pa.float64())))
 
 
-def _crops(pixels: pa.LargeBinaryScalar) -> np.ndarray | None:
-    """(n, 224, 224, 3) uint8 of the column ``PIXELS``, not copied."""
+def _crops(pixels: pa.LargeBinaryScalar, size: int) -> np.ndarray | None:
+    """(n, size, size, 3) uint8 of the column ``PIXELS``, not copied."""
     if not pixels.is_valid:
         return None
-    return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, INPUT_SIZE, INPUT_SIZE, 3)
+    return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, size, size, 3)
 
 
 def write_units(block: pa.Table, writer: Writer) -> pa.Table:

@@ -23,7 +23,9 @@ from deepfake.report import html
 FOLDER = "video_pages"
 WIDTH, HEIGHT, LEFT, TOP = 800, 150, 44, 10  # of a timeline, in units of its drawing
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - 34, HEIGHT - TOP - 24  # on the right, half of the last time
-SMALL_FACE_PX = 224 / (1 + 2 * 0.15)  # a smaller face with its margin is enlarged to the network's 224 pixels
+SMALL_FACE_PX = 224 / (
+    1 + 2 * 0.15
+)  # a smaller face with its margin has less than the usual crop's 224 pixels
 
 Row = Mapping[str, Any]
 
@@ -180,8 +182,7 @@ def list_unseen(case: Case, keep: str, sampling: str) -> list[str]:
         made.append("Of each frame only the face of the most prominent person was scored; others were not.")
     if video["face_size_px"] is not None and video["face_size_px"] < SMALL_FACE_PX:
         made.append(
-            f"The faces are small ({video['face_size_px']:.0f} pixels): they were enlarged for the network, "
-            "which makes its score less certain."
+            f"The faces are small ({video['face_size_px']:.0f} pixels), which makes the score less certain."
         )
     if video["status_detail"]:
         made.append(f"The file is not whole: {video['status_detail']}.")

@@ -43,9 +43,9 @@ from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, make_absolute
 from deepfake.model import bundle, inference, keras_runtime, model_card
 from deepfake.model.backbones import check_backbone
-from deepfake.model.bundle import BUNDLE_FILE, BundleInfo
-from deepfake.model.initialisation import read_starting_bundle
-from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
+from deepfake.model.bundle import BUNDLE_FILE, BundleInfo, InputContract
+from deepfake.model.initialisation import hash_weights, read_starting_bundle
+from deepfake.model.network import NO_FILE, check_weights
 from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import ACCOUNTING, Outcome
@@ -64,6 +64,8 @@ from deepfake.training.trackers import Trackers, require_trackers
 from deepfake.training.trainer import train_here, train_worker
 
 log = logging.getLogger(__name__)
+
+Sections = dict[str, dict[str, Any]]
 
 CHECKPOINTS = "_checkpoints"
 # Up to so many seconds of one core a training of one worker is done in the job's own process. It takes no
@@ -92,10 +94,10 @@ def run(config: TrainJobConfig, callbacks: MakeCallbacks | None = None) -> Outco
     ledger.job.enter("plan")
     storage = Storage(config.storage)
     config = _make_uris_absolute(config)
-    check_backbone(config.model, config.training.fine_tune_blocks)
+    check_backbone(config.model, config.training)
     crops = dataset.open_crops(config.input, storage, config.limit)
     rows = select_checked_rows(crops, config)
-    start = read_starting_bundle(config.model, storage)
+    start = read_starting_bundle(config.model, storage, crops.crop_size)
     if start is not None and not config.training.allow_overlap:
         starting_bundle.require_unseen(
             start, crops.table, (config.training.train_split, config.training.val_split)
@@ -125,11 +127,12 @@ def _train(
     ledger: accounting.Ledger,
 ) -> Outcome:
     data_sha256 = crops.hash_crops()
-    identity = hash_run(config, data_sha256)
     require_trackers(config)
     if start is None:
-        check_weights(config.model, storage)
-    if _claim(config, storage, identity):
+        check_weights(config.model, storage, crops.crop_size)
+    sections = _dump_sections(config, hash_weights(config.model, storage))
+    identity = hash_run(config, data_sha256, sections)
+    if _claim(config, storage, identity, sections):
         log.info("%s: this very training is finished already", config.output)
         return make_outcome(bundle.read_bundle_info(config.output, storage), plan, config)
     prepare_environment(config.training)
@@ -157,7 +160,8 @@ def _train(
             ledger.take_all(idle_since=False)  # some are long gone
         ledger.job.enter("report")
     mine.check()
-    info = finish_bundle(config, storage, crops, rows["val"], result, plan, identity, data_sha256, start)
+    known = (identity, data_sha256, start, sections)
+    info = finish_bundle(config, storage, crops, rows["val"], result, plan, *known)
     track_bundle(config, storage, info, result["tracked"])
     storage.remove(join(config.output, CHECKPOINTS))
     told = {ACCOUNTING: ledger.summarize(config.price_core_hour)}
@@ -190,12 +194,6 @@ def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:
 def select_checked_rows(crops: CropSet, config: TrainJobConfig) -> dict[str, Rows]:
     """The rows of the two splits, ``train`` and ``val``; ``UsageError`` where they would train a lie."""
     training = config.training
-    stored = crops.config.get("crop") or {}
-    if stored.get("size", INPUT_SIZE) != INPUT_SIZE:
-        raise UsageError(
-            f"{crops.uri}: crops are {stored['size']} pixels wide, the network takes {INPUT_SIZE}; run "
-            f"jobs/preprocess.py with --crop.size {INPUT_SIZE}"
-        )
     splits = (training.train_split, training.val_split)
     if splits[0] == splits[1]:
         raise UsageError(f"training.train_split and training.val_split are both {splits[0]!r}")
@@ -286,20 +284,22 @@ def _tell_of_rare_methods(rows: Rows, epoch: EpochPlan, most_repeats: int) -> No
         )  # fmt: skip
 
 
-def hash_run(config: TrainJobConfig, data_sha256: str) -> str:
+def hash_run(config: TrainJobConfig, data_sha256: str, sections: Sections | None = None) -> str:
     """Hash of what decides the numbers of a run: data, model, augmentation, and the training recipe."""
-    sections = _dump_sections(config)
+    sections = dict(sections or _dump_sections(config))
     sections["training"] = {k: v for k, v in sections["training"].items() if k not in _FREE_KEYS}
     return hash_json({"data": data_sha256, **sections})
 
 
-def _dump_sections(config: TrainJobConfig) -> dict[str, dict[str, Any]]:
-    return {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
+def _dump_sections(config: TrainJobConfig, weights_sha256: str = "") -> Sections:
+    """The sections that decide a run, with the hash of what ``model.weights`` holds, if it names a file."""
+    sections = {name: getattr(config, name).model_dump(mode="json") for name in config.row_sections}
+    sections["model"] |= {"weights_sha256": weights_sha256} if weights_sha256 else {}
+    return sections
 
 
-def _claim(config: TrainJobConfig, storage: Storage, identity: str) -> bool:
+def _claim(config: TrainJobConfig, storage: Storage, identity: str, sections: Sections) -> bool:
     """Make the output folder this run's own; true if it is finished. Refuses what another run left."""
-    sections = _dump_sections(config)
     checkpoints, bundle_file = join(config.output, CHECKPOINTS), join(config.output, BUNDLE_FILE)
     marker = join(checkpoints, _RUN_FILE)
     finished = storage.exists(bundle_file)
@@ -343,6 +343,7 @@ def finish_bundle(
     identity: str,
     data_sha256: str,
     start: BundleInfo | None = None,
+    sections: Sections | None = None,
 ) -> BundleInfo:
     """Write the bundle beside the network that the workers left, with history, plots, scores and card.
 
@@ -367,6 +368,7 @@ def finish_bundle(
     measured = scored.filter(pc.not_equal(scored["role"], validation.EPOCH))
     info = BundleInfo(
         model_sha256=result["model_sha256"],
+        input=InputContract(size=crops.crop_size),
         runtimes=result.get("runtimes", {}),
         sampling=parse_section(crops.config, "sampling", SamplingConfig),
         detector=parse_section(crops.config, "detector", DetectorConfig),
@@ -376,7 +378,7 @@ def finish_bundle(
             "identity": identity,
             "data_sha256": data_sha256,
             "config_sha256": config_hash,
-            "config": _dump_sections(config),
+            "config": sections or _dump_sections(config),
             "faults": config.faults.list_names(),
             "backbone": result.get("backbone"),
             "epochs_run": len(history),

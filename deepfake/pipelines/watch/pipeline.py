@@ -69,7 +69,7 @@ def run(config: WatchJobConfig) -> Outcome:
         log.warning("%s: no face gets a verdict: %s", bundle.uri, rule.unproven)
     network = inference.prepare_network(bundle, storage, config.scoring.runtime, flip=config.scoring.flip)
     scorer = network.start_scorer()
-    scorer.score(np.zeros((1, inference.INPUT_SIZE, inference.INPUT_SIZE, 3), np.uint8))
+    scorer.score(np.zeros((1, bundle.crop_size, bundle.crop_size, 3), np.uint8))
     judge = FaceJudge(scorer, rule, config.scoring, config.watch.window_seconds)
     with lock.hold(str(folder), storage), ExitStack() as stack:
         lines = stack.enter_context(open(folder / LINES, "w", encoding="utf-8"))
@@ -106,7 +106,8 @@ def choose_extraction(bundle: Bundle, wanted: DetectorConfig | None, storage: St
     trained = bundle.info
     detector = wanted or forget_absent_model(trained.detector or DetectorConfig(), storage)
     detector = resolve_detector(detector.model_copy(update={"boxes": "own"}), storage, trained.detector)
-    return ExtractConfig(SamplingConfig(), detector, trained.crop or CropConfig(), crops_kept=False)
+    crop = trained.crop or CropConfig(size=bundle.crop_size)
+    return ExtractConfig(SamplingConfig(), detector, crop, crops_kept=False)
 
 
 def play(source: str, extractor: IsolatedExtractor, config: WatchJobConfig) -> Generator[Rows, None, None]:

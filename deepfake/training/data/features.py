@@ -32,7 +32,7 @@ def compute_features(
     """Features ``(n, width) float32`` of all crops, the same on every worker.
 
     ``rows (n,)``: their numbers, each once, by positions; ``stream``: this worker's part of them.
-    ``extract`` gives ``(k, width)`` of ``(k, 224, 224, 3) uint8``.
+    ``extract`` gives ``(k, width)`` of ``(k, size, size, 3) uint8``.
     """
     features = np.zeros((len(rows), width), np.float32)
     for batch in stream:

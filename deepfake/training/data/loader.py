@@ -25,7 +25,6 @@ from deepfake.crops.dataset import Rows
 from deepfake.execution import ray_compat
 from deepfake.execution.nodes import stay_here
 from deepfake.io.storage import Storage
-from deepfake.model.network import INPUT_SIZE
 from deepfake.outcome import get_clock
 from deepfake.progress import warn_if_slow
 from deepfake.training.data import worker
@@ -37,7 +36,6 @@ from deepfake.training.resources import WorkerResources
 _READ_AHEAD = 4  # tables of stored crops of one window that lie ready
 _QUEUED = 2  # tables of stored crops that wait for a process that decodes them
 _SLOW_SECONDS = 60.0  # a worker whose crops take longer says so: it may wait for what will never come
-_SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,11 @@ class Source:
     cache: PixelCache | None = None  # of decoded crops
 
     @property
+    def crop_size(self) -> int:
+        """Side of the crops in pixels."""
+        return (self.crop or CropConfig()).size
+
+    @property
     def is_framed(self) -> bool:
         """Whether windows of the crops and what lies around them are shown, and not the crops themselves."""
         return self.augment is not None and self.augment.enabled and self.crop is not None
@@ -62,7 +65,7 @@ class Source:
 class Batch:
     """One worker's slice of a global batch; it may be empty."""
 
-    inputs: np.ndarray  # (n, 224, 224, 3) uint8 RGB, or the crops' features (n, d) float32
+    inputs: np.ndarray  # (n, size, size, 3) uint8 RGB, or the crops' features (n, d) float32
     positions: np.ndarray  # (n,) int64, places in the epoch
 
 
@@ -183,24 +186,24 @@ class BatchStream:
         for size in share.sizes.tolist():
             while sum(len(block.positions) for block in pending) < size:
                 pending.append(next(blocks))
-            batch = _take_batch(pending, size)
+            batch = _take_batch(pending, size, source.crop_size)
             if not np.array_equal(batch.positions, share.positions[start : start + size]):
                 raise RuntimeError("crops came in another order than that of the plan")
             start += size
             yield batch
 
 
-def _take_batch(pending: deque[DecodedCrops], size: int) -> Batch:
-    """The first ``size`` crops of the pending blocks, which are left without them."""
-    crops = np.empty((size, *_SHAPE), np.uint8)
-    positions = np.empty(size, np.int64)
+def _take_batch(pending: deque[DecodedCrops], count: int, size: int) -> Batch:
+    """The first ``count`` crops, ``size`` pixels wide, of the pending blocks, which are left without them."""
+    crops = np.empty((count, size, size, 3), np.uint8)
+    positions = np.empty(count, np.int64)
     filled = 0
-    while filled < size:
+    while filled < count:
         block = pending.popleft()
-        count = min(size - filled, len(block.positions))
-        crops[filled : filled + count] = block.crops[:count]
-        positions[filled : filled + count] = block.positions[:count]
-        filled += count
-        if count < len(block.positions):
-            pending.appendleft(DecodedCrops(block.positions[count:], block.crops[count:]))
+        taken = min(count - filled, len(block.positions))
+        crops[filled : filled + taken] = block.crops[:taken]
+        positions[filled : filled + taken] = block.positions[:taken]
+        filled += taken
+        if taken < len(block.positions):
+            pending.appendleft(DecodedCrops(block.positions[taken:], block.crops[taken:]))
     return Batch(crops, positions)

@@ -12,7 +12,6 @@ from deepfake.crops.dataset import Rows
 from deepfake.execution import session
 from deepfake.io.storage import Storage
 from deepfake.model import keras_runtime
-from deepfake.model.network import INPUT_SIZE
 from deepfake.outcome import get_clock
 from deepfake.progress import Progress
 from deepfake.training.data import loader
@@ -44,8 +43,8 @@ class TrainingData:
         self._feeder: loader.Feeder = (
             loader.LoaderWorkers(resources) if session.workers_exist() else loader.LoaderThread()
         )
-        wide = INPUT_SIZE + 2 * task.crop.surround if task.crop else INPUT_SIZE
-        sides = {"train": (len(task.train), wide), "val": (len(task.val), INPUT_SIZE)}
+        wide = task.crop_size + (2 * task.crop.surround if task.crop else 0)
+        sides = {"train": (len(task.train), wide), "val": (len(task.val), task.crop_size)}
         self._caches = plan_caches(kept, task.config.training.cache_gb, sides) if kept else {}
         self._features: dict[str, np.ndarray] = {}  # by split, where a phase learns from these
 

@@ -17,7 +17,6 @@ from deepfake.crops.dataset import Rows
 from deepfake.crops.framing import find_framing
 from deepfake.crops.reader import Place, decode_crop, decode_wide_crop, list_places, read_crops
 from deepfake.io.storage import Storage
-from deepfake.model.network import INPUT_SIZE
 from deepfake.training import faults
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan
@@ -48,7 +47,7 @@ class DecodedCrops(NamedTuple):
     """Crops ready to be learned from."""
 
     positions: np.ndarray  # (n,) int64, places in the epoch
-    crops: np.ndarray  # (n, 224, 224, 3) uint8 RGB
+    crops: np.ndarray  # (n, size, size, 3) uint8 RGB
 
 
 def list_crops(rows: Rows, plan: EpochPlan, positions: np.ndarray) -> pa.Table:
@@ -139,6 +138,7 @@ class CropDecoder:
     ) -> None:
         """``changes``: None leaves the crops as stored. ``cut``: how they were cut, needed to blend them."""
         self._changes, self._seed, self._epoch, self._cut, self._cache = changes, seed, epoch, cut, cache
+        self._size = (cut or CropConfig()).size
 
     def decode(self, stored: pa.Table) -> DecodedCrops:
         """The crops of a table of ``WindowReader``, in its order; ``TableError`` for one that is none."""
@@ -166,7 +166,7 @@ class CropDecoder:
         kept = None if self._cache is None else self._cache.read(crop["index"])
         if kept is not None:
             return kept
-        picture = decode_crop(crop["encoded"], crop["where"])
+        picture = decode_crop(crop["encoded"], self._size, crop["where"])
         if crop["surround"] is not None and not crop["turned"]:
             picture = decode_wide_crop(picture, crop["surround"], crop["where"])
         if self._cache is not None:
@@ -193,4 +193,4 @@ class CropDecoder:
                 len(picture), tuple(crop["box"]), crop["landmarks"] or None, tuple(crop["frame_size"]),
                 self._cut, crop["room"],
             )  # fmt: skip
-        return augmentation.apply_changes(picture, changes, INPUT_SIZE, framing)
+        return augmentation.apply_changes(picture, changes, self._size, framing)

@@ -21,7 +21,7 @@ from deepfake.config import (
 from deepfake.crops.reader import decode_crop
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
-from deepfake.model import foreign, inference
+from deepfake.model import foreign, inference, keras_runtime
 from deepfake.model.bundle import GRAPH_FILE, Bundle, serialise_network
 from deepfake.model.initialisation import read_starting_bundle
 from deepfake.model.verdicts import explain_unproven
@@ -76,7 +76,7 @@ def test_it_is_calibrated_like_a_trained_one_and_evaluated(kind: str, crops: Pat
 
     found = pd.read_parquet(output / "validation_scores.parquet").set_index("video_id")
     stored = pd.read_parquet(crops).query("split == 'val'").set_index("video_id").loc[found.index]
-    seen = np.stack([decode_crop(data) for data in stored["crop"]])
+    seen = np.stack([decode_crop(data, 224) for data in stored["crop"]])
     np.testing.assert_allclose(found["score"], bundle.score(seen), atol=1e-6)
     points = {point.name: point for point in info.operating_points["mean"]}
     called = found["score"] >= points["balanced"].threshold
@@ -111,6 +111,51 @@ def test_people_whom_it_was_trained_on_say_nothing(crops: Path, tmp_path: Path) 
     pipeline.run(adopt(path, output, known=str(crops)))
     with pytest.raises(UsageError, match="split 'test' shares identities with training"):
         evaluate.run(EvaluateJobConfig(input=str(crops), bundle=str(output), output=str(tmp_path / "e")))
+
+
+def test_it_takes_crops_of_the_size_that_it_was_calibrated_on(tmp_path: Path) -> None:
+    small, output = write_crops(tmp_path / "crops", size=64), tmp_path / "bundle"
+    path = make_file(tmp_path, "keras")
+    pipeline.run(adopt(path, output, calibrate=str(small)))
+    bundle = Bundle.load(str(output))
+    assert bundle.crop_size == 64 and bundle.info.crop is not None and bundle.info.crop.size == 64
+    seen = np.stack([decode_crop(data, 64) for data in pd.read_parquet(small)["crop"]])
+    theirs = keras_runtime.start_keras().models.load_model(path)
+    own = theirs(seen.astype(np.float32) / 255, training=False).numpy()[:, 0]  # which are not resized
+    np.testing.assert_allclose(bundle.score(seen), own, atol=1e-5)
+    pipeline.run(adopt(path, tmp_path / "told", crop={"size": 64}))
+    np.testing.assert_allclose(Bundle.load(str(tmp_path / "told")).score(seen), own, atol=1e-5)
+    with pytest.raises(UsageError, match="made with another section crop"):
+        pipeline.run(adopt(path, tmp_path / "other", calibrate=str(small), crop={"size": 96}))
+
+
+def test_a_list_of_files_or_some_splits_say_whom_it_was_trained_on(crops: Path, tmp_path: Path) -> None:
+    path = make_file(tmp_path, "keras")
+    of_train = {"known": str(crops), "known_splits": ["train"]}
+    pipeline.run(adopt(path, tmp_path / "bundle", calibrate=str(crops), **of_train))
+    info = Bundle.load(str(tmp_path / "bundle")).info
+    assert info.names_trained_people and len(info.read_identities()["train"]) == 4
+    job = {
+        "input": str(crops),
+        "output": str(tmp_path / "e"),
+        "evaluation": {"split": "test", "bootstrap": 0},
+    }
+    found = evaluate.run(EvaluateJobConfig.model_validate({**job, "bundle": str(tmp_path / "bundle")}))
+    assert not any("checked" in warning for warning in found.summary["warnings"])
+    with pytest.raises(UsageError, match=r"has no split dev .*its splits are test, train, val"):
+        pipeline.run(adopt(path, tmp_path / "other", known=str(crops), known_splits=["dev"]))
+
+    (tmp_path / "theirs.csv").write_text(
+        "uri,label,target_id,split\n/x/a.mp4,real,test-real-0,train\n/x/b.mp4,fake,someone,\n"
+    )
+    pipeline.run(adopt(path, tmp_path / "listed", known=str(tmp_path / "theirs.csv")))
+    with pytest.raises(UsageError, match="1 of 4 identities, by the bundle: test-real-0"):
+        evaluate.run(EvaluateJobConfig.model_validate({**job, "bundle": str(tmp_path / "listed")}))
+    pipeline.run(adopt(path, tmp_path / "silent", calibrate=str(crops)))
+    both = [str(tmp_path / name) for name in ("bundle", "silent")]
+    found = evaluate.run(EvaluateJobConfig.model_validate({**job, "bundle": both}))
+    words = "It could not be checked whether silent was trained on the same people."
+    assert words in found.summary["warnings"]
 
 
 def test_a_graph_scores_an_archive_and_says_what_it_cannot_do(ffpp_small: Path, tmp_path: Path) -> None:
@@ -169,8 +214,10 @@ def test_published_detectors_of_two_families_give_their_own_answers(
     file: str, way: dict[str, Any], data: Path, crops: Path
 ) -> None:
     theirs = mesonet.build(data / "models" / file)
-    ours = foreign.wrap_keras(serialise_network(theirs), file, foreign.ForeignConfig(**way), megabytes=64)
-    seen = np.stack([decode_crop(data) for data in pd.read_parquet(crops)["crop"][:8]])
+    ours = foreign.wrap_keras(
+        serialise_network(theirs), file, foreign.ForeignConfig(**way), 224, megabytes=64
+    )
+    seen = np.stack([decode_crop(data, 224) for data in pd.read_parquet(crops)["crop"][:8]])
     answers = theirs(show(seen, mesonet.SIDE, way)).numpy()[:, 0]
     expected = answers if way["fake"] else 1 - answers
     np.testing.assert_allclose(ours(seen).numpy()[:, 0], expected, atol=1e-5)

@@ -80,6 +80,27 @@ def test_an_evaluation_shows_its_worst_errors_and_how_much_heat_is_on_the_blendi
     )
 
 
+@pytest.mark.slow
+def test_of_several_bundles_the_maps_of_each_are_shown(tmp_path: Path) -> None:
+    rows = [coloured(video, 0, label, colour) for video, label, colour in (("r1", 0, RED), ("f1", 1, RED))]
+    uri = write(tmp_path / "crops", "crops", rows)
+    write_record(uri, Storage(), {"crop": CropConfig().model_dump()})
+    small_bundle.red_is_fake(str(tmp_path / "first"), crop=CropConfig())
+    small_bundle.red_is_fake(str(tmp_path / "second"), crop=CropConfig(), threshold_rule="another")
+    foreign = {"file": "theirs.onnx", "sha256": "0"}
+    small_bundle.red_is_fake(str(tmp_path / "foreign"), crop=CropConfig(), adopted=foreign)
+    out, bundles = tmp_path / "out", [str(tmp_path / name) for name in ("first", "second", "foreign")]
+    words = ["--input", uri, "--output", str(out), "--evaluation.heat_maps", "3"]
+    pipeline.run(load_config(EvaluateJobConfig, [*words, "--bundle", *bundles]))
+    found = json.loads((out / "metrics.json").read_text())["heat_maps"]
+    assert found["errors_shown"] == 1 and set(found["blended"]) == {"first", "second"}
+    sheet = cv2.imread(str(out / heat_maps.SHEET))
+    assert sheet is not None and sheet.shape[:2] == (6 + 200, 6 + 3 * 166)  # a crop, and two maps of it
+    assert "of the heat of second lies on what was blended" in (out / "report.html").read_text()
+    with pytest.raises(UsageError, match="made elsewhere has none; leave the key out"):
+        pipeline.run(load_config(EvaluateJobConfig, [*words, "--bundle", bundles[2]]))
+
+
 def test_scores_alone_have_no_heat_maps(tmp_path: Path) -> None:
     uri = write(tmp_path / "in", "face_scores", two_classes())
     words = ["--input", uri, "--output", str(tmp_path / "out"), "--evaluation.heat_maps", "3"]

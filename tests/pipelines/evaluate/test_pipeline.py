@@ -139,7 +139,7 @@ def test_crops_are_scored_by_ray_as_the_bundle_scores_them(
     ).to_pylist()
     loaded = Bundle.load(bundle, STORAGE)
     in_order = sorted(rows, key=lambda row: (row["video_id"], row["frame_index"]))
-    expected = loaded.score(np.stack([decode_crop(row["crop"]) for row in in_order]))
+    expected = loaded.score(np.stack([decode_crop(row["crop"], 224) for row in in_order]))
     assert [row["score"] for row in found] == pytest.approx(expected.tolist(), abs=1e-6)
     assert [(row["video_id"], row["frame_index"]) for row in found] == [
         (row["video_id"], row["frame_index"]) for row in in_order
@@ -250,6 +250,10 @@ def test_another_bundle_is_measured_on_the_same_faces(tmp_path: Path, bundle: st
     assert numbers["against"] == other
     assert "Beside another bundle" in (out / "report.html").read_text()
     assert json.loads((out / "_summary.json").read_text())["difference"].endswith("which may be luck")
+    assert evaluate(*arguments, other, bundle) == cli.DONE  # several, as one
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert numbers["against"] == f"{other}, {bundle}"
+    assert numbers["frame"]["overall"]["against"]["auc"] != found["auc"]
 
 
 def test_another_bundle_is_refused_for_scores_and_where_it_knows_the_people(

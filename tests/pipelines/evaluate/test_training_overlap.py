@@ -46,6 +46,19 @@ def test_identities_that_the_bundle_was_trained_on_stop_the_job_and_are_named() 
         check(table(("bob", "test"), ("cay", "test")), bundle)
 
 
+def test_the_inputs_own_splits_say_nothing_of_a_detector_that_was_made_elsewhere() -> None:
+    shared = table(("bob", "train"), ("bob", "test"))
+    with pytest.raises(UsageError, match="by the input's own splits"):
+        check(shared, info())
+    unknown = info().model_copy(update={"adopted": {"file": "theirs.onnx"}})
+    calibrated = info(identities={"val": ["eve"]}).model_copy(update={"adopted": {"file": "theirs.onnx"}})
+    for bundle in (unknown, calibrated):
+        (warning,) = check(shared, bundle)
+        assert "could not be checked" in warning
+    known = info(identities={"train": ["ann"]}).model_copy(update={"adopted": {"file": "theirs.onnx"}})
+    assert check(shared, known) == []
+
+
 def test_they_are_a_warning_where_that_is_allowed() -> None:
     bundle = info(identities={"train": ["bob"]})
     (warning,) = check(table(("bob", "test")), bundle, allowed=True)

@@ -177,14 +177,6 @@ def test_training_and_validating_on_one_split_is_refused(small_crops: Path, tmp_
         run(job(small_crops, tmp_path / "model", val_split="train"))
 
 
-def test_crops_of_another_size_are_refused_before_anything_starts(make_crops, tmp_path: Path) -> None:
-    folder = make_crops()
-    config = folder / "_config.json"
-    config.write_text(config.read_text().replace('"size": 224', '"size": 128'))
-    with pytest.raises(UsageError, match=r"128 pixels wide.*--crop.size 224"):
-        run(job(folder, tmp_path / "model"))
-
-
 @pytest.mark.parametrize("what", ["bundle.json", "_checkpoints"])
 def test_an_output_of_another_run_is_refused(small_crops: Path, tmp_path: Path, what: str) -> None:
     from deepfake.io.storage import Storage

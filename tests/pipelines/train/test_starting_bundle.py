@@ -13,9 +13,10 @@ from deepfake.config import ModelConfig, RayConfig, TrainingConfig, TrainJobConf
 from deepfake.crops import dataset
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
+from deepfake.model import keras_runtime
 from deepfake.model.bundle import Bundle, read_bundle_info
 from deepfake.model.initialisation import build_starting_network
-from deepfake.model.network import list_weights
+from deepfake.model.network import POOL_LAYER, build_network, list_weights
 from deepfake.pipelines.train.pipeline import run
 from tests.small_bundle import save_untrained
 from tests.small_network import make_small_model
@@ -52,6 +53,20 @@ def test_a_training_starts_with_the_whole_detector_and_hands_on_whom_it_has_seen
     assert len(seen["train"]) > 3 and not seen["train"] & seen["val"]
     card = (tmp_path / "second" / "model_card.md").read_text()
     assert f"| started from | the detector of bundle `{bundle.sha256}` |" in card
+
+
+def test_the_same_path_with_other_weights_is_another_run(small_crops: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "mine.weights.h5"
+    weights.write_bytes(Path(make_small_model().weights).read_bytes())
+    first = job(small_crops, tmp_path / "bundle", weights)
+    made = run(first).summary["bundle_sha256"]
+    assert run(first).summary["bundle_sha256"] == made
+    network = build_network(ModelConfig(backbone="mobilenet025", weights="none"))
+    keras = keras_runtime.start_keras()
+    pooled = network.get_layer(POOL_LAYER).input
+    keras.Model(network.inputs, pooled).save_weights(weights)
+    with pytest.raises(UsageError, match=r"model\.weights_sha256 was "):
+        run(first)
 
 
 def test_a_detector_that_knows_the_people_it_would_be_validated_on_is_refused(

@@ -212,7 +212,7 @@ def test_crops_are_the_stored_ones_augmented_by_their_name(small_crops: Path) ->
         changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
         np.testing.assert_array_equal(
             pixels[position],
-            augment(decode_crop(stored.encoded), changes, stored, other_room(rows, plan, position)),
+            augment(decode_crop(stored.encoded, 224), changes, stored, other_room(rows, plan, position)),
         )
 
 
@@ -257,7 +257,7 @@ def test_self_blended_pairs_are_the_same_on_three_workers_and_augmented_alike(ma
         assert stored.box is not None
         assert stored.frame_size is not None
         face = self_blending.locate_face(stored.box, stored.landmarks, stored.frame_size, CROP)
-        pair = self_blending.self_blend(decode_crop(stored.encoded), face, 5, 3, stored.sample_id)
+        pair = self_blending.self_blend(decode_crop(stored.encoded, 224), face, 5, 3, stored.sample_id)
         assert pair.shape in self_blending.SHAPES  # the landmarks came with the crop
         changes = augmentation.draw_changes(AUGMENT, 5, 3, stored.sample_id)
         room = other_room(source.rows, plan, position)
@@ -283,7 +283,7 @@ def test_validation_of_reals_alone_shows_self_blended_pairs(make_crops) -> None:
         stored = stored_at(source, int(plan.rows[position]))
         assert stored.box is not None and stored.frame_size is not None
         face = self_blending.locate_face(stored.box, stored.landmarks, stored.frame_size, CROP)
-        pair = self_blending.self_blend(decode_crop(stored.encoded), face, 5, 0, stored.sample_id)
+        pair = self_blending.self_blend(decode_crop(stored.encoded, 224), face, 5, 0, stored.sample_id)
         np.testing.assert_array_equal(image, pair.fake if plan.label[position] else pair.real)
 
 
@@ -306,5 +306,5 @@ def test_a_fake_beside_its_original_is_augmented_as_that(make_crops) -> None:
         assert source.rows.room is not None
         room = list(source.rows.room[plan.rows[position - 1]])  # they are framed by each other
         np.testing.assert_array_equal(
-            alone[position], augment(decode_crop(fake.encoded), changes, fake, room)
+            alone[position], augment(decode_crop(fake.encoded, 224), changes, fake, room)
         )
