@@ -107,8 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / link).symlink_to(target)
     save_bundle(str(root / "out/model"))
     save_untrained(str(root / "out/adopted"), seed=5)
-    told = {"output": "logit"}
-    (root / "detector.onnx").write_bytes(make_onnx("NCHW", 1, told).SerializeToString())
+    (root / "detector.onnx").write_bytes(make_onnx("NCHW", 1, {}).SerializeToString())
     for name in ("model2", "model_before", "calibrated"):
         shutil.copytree(root / "out/model", root / "out" / name)
     with pytest.MonkeyPatch.context() as patch:

@@ -36,11 +36,10 @@ from deepfake.model.inference import AnyNetwork, Scorer, score_by_each
 from deepfake.pipelines.score import first_pass
 from deepfake.pipelines.score.rows import Judgement, score_crops, score_tables
 
-PIXELS = (
-    "pixels"  # column of a unit's block: its crops, (n, size, size, 3) uint8 RGB; null where they are many
-)
+PIXELS = "pixels"  # of a unit's block: its crops, (n, size, size, 3) uint8 RGB; null where they are many
 SCORES = "scores"  # and their scores; of an ensemble those of each bundle, face after face
-MOST_PIXELS = 2048  # crops of a unit that go to the GPU's actor as pixels, 308 MB; of more it decodes them
+# Of a unit, that go to the GPU's actor as pixels: 2,048 of the usual crops. Of more it decodes them.
+MOST_PIXEL_BYTES = 2048 * 224 * 224 * 3
 
 
 @dataclass(frozen=True)
@@ -153,9 +152,9 @@ def _cut(block: pa.Table, make: MakeCrops, attempt: Attempt) -> pa.Table:
     began = time.monotonic()
     unit = make(block, attempt)
     encoded = unit["crops"]["crop"].to_pylist()
-    pixels = (
-        b"".join(decode_image(data).tobytes() for data in encoded) if len(encoded) <= MOST_PIXELS else None
-    )
+    size = len(encoded) * decode_image(encoded[0]).nbytes if encoded else 0
+    fits = size <= MOST_PIXEL_BYTES
+    pixels = b"".join(decode_image(data).tobytes() for data in encoded) if fits else None
     packed = pack_unit({**unit, SECONDS: time.monotonic() - began})
     return packed.append_column(PIXELS, pa.array([pixels], pa.large_binary()))
 

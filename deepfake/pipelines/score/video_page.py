@@ -23,9 +23,8 @@ from deepfake.report import html
 FOLDER = "video_pages"
 WIDTH, HEIGHT, LEFT, TOP = 800, 150, 44, 10  # of a timeline, in units of its drawing
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - 34, HEIGHT - TOP - 24  # on the right, half of the last time
-SMALL_FACE_PX = 224 / (
-    1 + 2 * 0.15
-)  # a smaller face with its margin has less than the usual crop's 224 pixels
+# A smaller face with its margin has less than the usual crop's 224 pixels.
+SMALL_FACE_PX = 224 / (1 + 2 * 0.15)
 
 Row = Mapping[str, Any]
 

@@ -101,4 +101,4 @@ def test_a_split_without_labelled_crops_is_named(bundle: str, small_crops: Path,
         bundle=bundle, format="litert", output=str(tmp_path), input=str(small_crops), split="none"
     )
     with pytest.raises(UsageError, match="no labelled crops of split 'none'"):
-        pipeline.choose_comparison_crops(config, Storage())
+        pipeline.choose_comparison_crops(config, Bundle.load(bundle, Storage()), Storage())

@@ -47,7 +47,7 @@ def _cut_units(deadline: Deadline | None = None, always: frozenset[str] = frozen
 def test_crops_too_many_to_hand_over_as_pixels_get_the_same_scores(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "MOST_PIXELS", 3)
+    monkeypatch.setattr(stages, "MOST_PIXEL_BYTES", 3 * 224 * 224 * 3)
     save_untrained(str(tmp_path))
     bundle = Bundle.load(str(tmp_path))
     cut = pa.concat_tables(_cut_units())
