@@ -134,7 +134,17 @@ def test_a_changed_network_is_refused(copied: Path) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["threshold", "crop", "calibration", "uncertain", "training", "metrics", "runtimes", "threshold_rule"],
+    [
+        "threshold",
+        "crop",
+        "calibration",
+        "uncertain",
+        "training",
+        "metrics",
+        "runtimes",
+        "threshold_rule",
+        "input",
+    ],
 )
 def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
     path = copied / "bundle.json"
@@ -145,6 +155,7 @@ def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
         "threshold": 0.9, "crop": None, "calibration": {"mean": curve}, "uncertain": {"mean": band},
         "training": {"identities": {"train": []}}, "metrics": {"val": {"auc": 1.0}},
         "runtimes": {"openvino": "0" * 64}, "threshold_rule": "none at all",
+        "input": {**content["input"], "size": 380},
     }  # fmt: skip
     content[key] = changed[key]
     path.write_text(json.dumps(content))
@@ -153,7 +164,7 @@ def test_what_decides_a_score_cannot_be_edited(copied: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("colour", "BGR"), ("maximum", 1), ("size", 380), ("dtype", "float32")]
+    ("key", "value"), [("colour", "BGR"), ("maximum", 1), ("size", 16), ("dtype", "float32")]
 )
 def test_another_input_contract_is_refused(copied: Path, key: str, value: object) -> None:
     path = copied / "bundle.json"
