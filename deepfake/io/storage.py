@@ -365,12 +365,14 @@ def open_regular(path: str | Path) -> BinaryIO:
     """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     status = os.fstat(file.fileno())
-    if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
+    # Files of /proc say to be empty, and some never end.
+    is_file = stat.S_ISREG(status.st_mode) and (status.st_size > 0 or not os.pread(file.fileno(), 1, 0))
+    if is_file and status.st_size <= MOST_BYTES:
         return file
     file.close()
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if stat.S_ISREG(status.st_mode):
+    if is_file:
         raise OSError(errno.EFBIG, f"larger than {MOST_BYTES >> 40} TiB", str(path))
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 

@@ -52,6 +52,7 @@ from tests.benchmarks.gpu_training import keras_on_jax, say
 from tests.benchmarks.scoring_rates import EVERY_N, lay_out
 
 TIMES = 2
+CROPS = SimpleNamespace(crop_size=INPUT_SIZE)  # of a bundle what the job asks a network for
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class JaxNetwork:
     batch: int
 
     made_with = "keras on jax"
+    bundle = CROPS
 
     def start_scorer(self, threads: int | None = None) -> JaxScorer:
         """Start Keras on JAX in this process and compile."""
@@ -74,6 +76,7 @@ class NoNetwork:
     """The same without a network."""
 
     made_with = "nothing"
+    bundle = CROPS
 
     def start_scorer(self, threads: int | None = None) -> NoNetwork:
         """Itself."""

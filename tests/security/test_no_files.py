@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_nothing_of_them_is_hashed(hostile: Path) -> None:
     rows = load_catalog(str(hostile), CatalogConfig(), Storage())
     found = hash_rows(rows, Storage())["content_sha256"]
     assert len(found) - found.null_count == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize("name", ["pagemap", "cmdline"])
+def test_what_says_to_be_empty_and_is_not_is_no_file(name: str) -> None:
+    with pytest.raises(OSError):
+        Storage().open(f"/proc/self/{name}")
+
+
+def test_a_file_of_no_bytes_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    with Storage().open(str(tmp_path / "a.mp4")) as file:
+        assert file.read() == b""
 
 
 def test_a_folder_of_parquet_files_with_a_pipe_among_them_is_read_without_it(tmp_path: Path) -> None:

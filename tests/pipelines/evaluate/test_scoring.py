@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,8 @@ CONFIG = EvaluateJobConfig(input="crops", output="out", bundle="model")
 class Brightness:
     """Scores a crop by its mean grey level, in place of a network."""
 
+    bundle = SimpleNamespace(crop_size=224)
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 
@@ -41,7 +44,7 @@ class Brightness:
 def load(folder: Path, greys: list[int], **values: Any) -> LabelledFaces:
     """Crops of these grey levels, the rows dealt out to two files, read as an evaluation reads them."""
     rows = [
-        crop_row(f"{i // 4}.mp4", i % 4, grey, split="test", label=i % 2, **values)
+        crop_row(f"{i // 4}.mp4", i % 4, grey, split="test", label=i // 4 % 2, **values)
         for i, grey in enumerate(greys)
     ]
     return load_faces(write(folder, "crops", rows[::2], rows[1::2]), Storage())
