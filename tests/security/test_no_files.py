@@ -13,12 +13,21 @@ import pytest
 
 from deepfake.catalog.duplicates import hash_rows
 from deepfake.catalog.load import load_catalog
-from deepfake.config import CatalogConfig, LeakcheckJobConfig, PreprocessJobConfig
+from deepfake.config import (
+    CatalogConfig,
+    CropConfig,
+    DetectorConfig,
+    LeakcheckJobConfig,
+    PreprocessJobConfig,
+    ScoreJobConfig,
+)
 from deepfake.errors import UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.pipelines.leakcheck import pipeline as leakcheck
 from deepfake.pipelines.preprocess import pipeline as preprocess
+from deepfake.pipelines.score import pipeline as score
+from tests import small_bundle
 from tests.clips import write_clip
 
 
@@ -51,6 +60,20 @@ def test_preprocess_gives_each_a_status_and_goes_on(hostile: Path, tmp_path: Pat
     statuses = Counter(row["status"] for row in found)
     assert statuses == {"no_face": 2, "unreadable": 4, "unsupported": 4}
     assert not any((row["status_detail"] or "").startswith("a fault of this program") for row in found)
+
+
+def test_score_gives_each_a_status_and_a_page_of_all(hostile: Path, tmp_path: Path) -> None:
+    small_bundle.red_is_fake(
+        str(tmp_path / "bundle"), crop=CropConfig(), detector=DetectorConfig(name="haar")
+    )
+    config = {
+        "input": str(hostile), "output": str(tmp_path / "out"), "bundle": str(tmp_path / "bundle"),
+        "ray": {"start": "never"},
+    }  # fmt: skip
+    score.run(ScoreJobConfig.model_validate(config))
+    found = pq.read_table(tmp_path / "out" / "video_scores").to_pylist()
+    assert Counter(row["status"] for row in found) == {"no_face": 2, "unreadable": 4, "unsupported": 4}
+    assert "good.mp4" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_leakcheck_counts_them_and_goes_on(hostile: Path, tmp_path: Path) -> None:

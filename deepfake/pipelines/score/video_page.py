@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.config import ReportConfig
+from deepfake.errors import AddressError
 from deepfake.io.uri import split_uri
 from deepfake.metrics import segments
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
@@ -64,10 +65,13 @@ def locate_page(video_id: str) -> str:
 
 
 def locate_local(uri: str) -> str | None:
-    """A link that opens a file of this machine in a browser; None for one that lies elsewhere."""
+    """A link that opens a file of this machine in a browser; None for one that lies elsewhere or nowhere."""
     if "://" in uri and not uri.startswith("file://"):
         return None
-    return Path(split_uri(uri)[1]).as_uri()
+    try:
+        return Path(split_uri(uri)[1]).as_uri()
+    except AddressError:
+        return None
 
 
 def render_video_page(
