@@ -5,7 +5,7 @@ decoder that crashes takes the fork with it, one that hangs is killed at its tim
 bounded. An exception of our own code is told as such: it is no fault of the file. A fork answers with Arrow
 tables, never with pickles, so that whoever took it over through a video could not run code in the worker;
 what it answers must fit what was asked (``answers``). A fork is replaced after an answer that does not, and
-once it has worked for a second: the video after one of some length meets a fork that never saw another.
+once it has worked for 1.7 s: the video after one of some length meets a fork that never saw another.
 """
 
 import atexit
@@ -72,9 +72,9 @@ START_SECONDS = 120.0  # for imports on a busy machine
 END_SECONDS = 10.0  # for the server to say how a fork ended
 CANNOT_START = "extraction cannot start on this machine"
 ATTEMPTS = 2  # a crash may be the machine's fault once; twice it is the file's
-# What a fork costs, in processor time on two virtual cores: 9.4 % of extracting a clip of 0.29 s of work, by
+# What a fork costs, in processor time on two virtual cores: 30.6 % of extracting clips of 0.16 s of work, by
 # tests/benchmarks/fork_cost.py; of a file on S3, to which each fork connects anew, 0.25 s more.
-FORK_SECONDS, CONNECT_SECONDS = 0.027, 0.25
+FORK_SECONDS, CONNECT_SECONDS = 0.05, 0.25
 SHARE = 0.03  # of what a fork works, which its cost stays below: it serves as long as that takes
 # Or for so many files, if that is less: whoever takes a fork over answers at once.
 VIDEOS_A_FORK, STILLS_A_FORK, REMOTE_A_FORK = 8, 32, 32
