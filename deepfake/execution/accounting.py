@@ -168,10 +168,8 @@ def make_accounted_task(function: Callable[..., Answer]) -> Callable[..., Answer
     def accounted(block: pa.Table, **arguments: Any) -> Answer:
         return account_for(block, function, **arguments)
 
-    named: Any = function
-    while isinstance(named, functools.partial):
-        named = named.func
-    accounted.__name__ = named.__name__  # not all that it is known by, or Ray would send the function itself
+    # Not all that it is known by, or Ray would send the function itself.
+    accounted.__name__ = function.__name__
     return accounted
 
 

@@ -9,8 +9,7 @@ import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -103,20 +102,21 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
 
     Files of a catalog are hashed where another has their size; without ``pixels`` nothing else is done.
     """
-    task: partial[Iterator[pa.Table]]
+    task: Callable[..., Iterator[pa.Table]]
+    arguments: dict[str, Any] = {"storage": storage}
     if loaded.kind == "crops":
         blocks = _list_row_groups(loaded.files, storage)
-        task = partial(_scan_crops, files=loaded.files, storage=storage)
+        task, arguments = _scan_crops, arguments | {"files": loaded.files}
         what, total = "crops looked at", sum(pc.sum(block["rows"]).as_py() for block in blocks)
     else:
         blocks = _list_scanned_files(loaded.videos, pixels)
-        task = partial(_scan_files, pixels=pixels, storage=storage)
+        task, arguments = _scan_files, arguments | {"pixels": pixels}
         what, total = "files looked at", sum(block.num_rows for block in blocks)
     if not blocks:
         return PICTURES.empty_table()
     parts = []
     with Progress(what, total) as progress, raise_user_errors("the leak check"):
-        for batch in runner.run_tasks(blocks, task, {}, config):
+        for batch in runner.run_tasks(blocks, task, arguments, config):
             parts.append(batch.cast(PICTURES))
             progress.step(batch.num_rows)
     found = pa.concat_tables(parts) if parts else PICTURES.empty_table()
