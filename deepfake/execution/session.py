@@ -18,6 +18,7 @@ from deepfake.config import RayConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.execution import nodes, ray_compat, waiting
 from deepfake.execution.process import count_cpus
+from deepfake.execution.ray_compat import embedded
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def open_session(
     try:
         nodes.begin_session(cluster=cluster)
         resources = [node["Resources"] for node in ray.nodes()]
-        with nullcontext() if cluster else ray_compat.start_no_data_actors(resources):
+        with nullcontext() if cluster else embedded.do_without_processes(resources):
             yield
     finally:
         with suppress(Exception):  # a cluster that is gone
@@ -108,13 +109,13 @@ def _start(config: RayConfig) -> None:
         return
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with ray_compat.quiet_driver(), ray_compat.start_no_idle_processes():
+            with ray_compat.quiet_driver(), embedded.start_no_idle_processes():
                 ray.init(
                     address="local",
                     num_cpus=config.num_cpus or count_cpus(),
                     object_store_memory=config.object_store_mb * 2**20,
                     logging_level=logging.ERROR,
-                    **ray_compat.make_embedded_options(),
+                    **embedded.make_embedded_options(),
                 )
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception

@@ -19,17 +19,18 @@ from ray._private import worker
 from ray.train import ScalingConfig
 
 from deepfake.execution import pools, ray_compat, runner
-from deepfake.execution.ray_compat import PRIVATE_NAMES, PrivateName
+from deepfake.execution.ray_compat import embedded
+from deepfake.execution.ray_compat.private_names import PRIVATE_NAMES, PrivateName
 from deepfake.model import keras_runtime
 from tests.processes import descendants
-from tests.running import ROOT
+from tests.running import ROOT, run
 
 
 @pytest.mark.parametrize("name", PRIVATE_NAMES, ids=lambda name: name.path)
 def test_the_installed_ray_has_the_private_name(name: PrivateName) -> None:
     assert name.exists(), (
         f"Ray {ray.__version__} has no {name.module}.{name.path} (seen in {name.seen_in}), needed for: "
-        f"{name.needed_for}. Find what took its place and change deepfake/execution/ray_compat.py"
+        f"{name.needed_for}. Find what took its place and change deepfake/execution/ray_compat"
     )
 
 
@@ -59,8 +60,24 @@ def test_ray_takes_the_private_options(ray_session: None) -> None:
 def test_an_embedded_ray_has_no_process_that_does_nothing(ray_session: None) -> None:
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid())}
     assert any(b"raylet" in line for line in lines.values())
-    for name in (b"dashboard.py", b"monitor.py --logs", b"ray::DashboardAgent", b"dashboard/agent.py"):
-        assert not [line for line in lines.values() if name in line]
+    programs = [line.split(b"\0")[:3] for line in lines.values()]  # what only waits is told of an agent
+    for name in (b"dashboard.py", b"monitor.py", b"ray::DashboardAgent", b"RuntimeEnvAgent", b"/agent"):
+        assert not [words for words in programs if any(name in word for word in words)]
+
+
+def test_environments_are_set_up_where_one_is_asked_for(ray_session: None) -> None:
+    read = ray.remote(runtime_env={"env_vars": {"ASKED_FOR": "yes"}})(lambda: os.environ["ASKED_FOR"])
+    assert ray.get([read.remote() for _ in range(2)]) == ["yes"] * 2
+
+
+def test_what_workers_say_last_is_shown(tmp_path: Path) -> None:
+    script = (
+        "import ray\nfrom deepfake.config import RayConfig\nfrom deepfake.execution import session\n"
+        "with session.open_session(RayConfig(start='always')):\n"
+        "    ray.get([ray.remote(lambda word: print(word)).remote(word) for word in ('one', 'more')])\n"
+    )
+    said = run([sys.executable, "-c", script], tmp_path, {"PYTHONPATH": str(ROOT)})
+    assert {line.split(" ")[-1] for line in said.splitlines()} >= {"one", "more"}
 
 
 class Answer:
@@ -82,7 +99,7 @@ def test_ray_data_works_on_actors_and_starts_none_for_itself(ray_session: None) 
 
 def test_a_ray_that_is_started_next_has_all_of_its_processes() -> None:
     originals = {name.path: _find(name) for name in PRIVATE_NAMES}
-    with ray_compat.start_no_idle_processes(), ray_compat.start_no_data_actors(nodes=[]):
+    with embedded.start_no_idle_processes(), embedded.start_no_data_actors(nodes=[]):
         changed = [name.path for name in PRIVATE_NAMES if originals[name.path] != _find(name)]
     assert {"Node.start_monitor", "start_ray_process", "get_actor_locations"} <= set(changed)
     assert all(originals[name.path] == _find(name) for name in PRIVATE_NAMES)
@@ -132,7 +149,7 @@ def test_pyproject_allows_no_minor_version_of_ray_that_was_not_tried() -> None:
 def test_no_other_module_reaches_into_ray() -> None:
     inside = re.compile(r"\bray\.([a-z_.]+\.)?_[a-z]|ray\.train\.v2|_system_config|_generator_backpressure")
     modules = [path for path in (ROOT / "deepfake").rglob("*.py") if inside.search(path.read_text("utf-8"))]
-    assert [path.name for path in modules] == ["ray_compat.py"], "what is private goes there"
+    assert {path.parent.name for path in modules} == {"ray_compat"}, "what is private goes there"
 
 
 @dataclass

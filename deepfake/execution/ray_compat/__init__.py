@@ -9,18 +9,11 @@ import importlib
 import json
 import math
 import os
-import pkgutil
-import subprocess
-import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ray
-import ray._private.node
-import ray._private.services
 import ray._private.state
 import ray._private.worker
 from ray._private import ray_constants
@@ -29,96 +22,8 @@ from ray.autoscaler._private.resource_demand_scheduler import _default_utilizati
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 from ray.experimental import internal_kv
 
+from deepfake.execution.ray_compat.private_names import ELASTIC, TRAINER, replace_attributes
 from deepfake.progress import hide_lines
-
-_TRAINER = "ray.train.v2.api.data_parallel_trainer"
-_ELASTIC = "ray.train.v2._internal.execution.scaling_policy.elastic"
-_CONSTANTS = "ray.train.v2._internal.constants"
-_POOL = "ray.data._internal.execution.operators.actor_pool_map_operator"
-_SCALER = "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"
-_FAKE = "ray.data._internal.cluster_autoscaler.fake_autoscaling_coordinator"
-_STATS = "ray.data._internal.stats"
-_COUNTING = ("register_dataset_to_stats_actor", "update_execution_metrics", "update_iteration_metrics")
-
-
-@dataclass(frozen=True)
-class PrivateName:
-    """One name that a new version of Ray may take away without a word."""
-
-    module: str
-    path: str  # attributes, joined by dots
-    seen_in: str  # the newest version of Ray that was found to have it
-    needed_for: str
-
-    def exists(self) -> bool:
-        """Whether the installed Ray has it."""
-        try:
-            pkgutil.resolve_name(f"{self.module}:{self.path}")
-        except (ImportError, AttributeError):
-            return False
-        return True
-
-
-_ROOM = "to say what a job waits for"
-_SHARED = "what workers and job tell each other of nodes and units"
-_EPOCHS = "workers that come and go between epochs"
-_QUIET = "a quiet log where there is no dashboard"
-_LEAN = "an embedded Ray without processes that do nothing"
-PRIVATE_NAMES = (
-    PrivateName(_TRAINER, "DataParallelTrainer", "2.60.0", "a driver that does not import TensorFlow"),
-    PrivateName(_TRAINER, "DataParallelTrainer._create_default_callbacks", "2.60.0", _QUIET),
-    PrivateName(_TRAINER, "DataParallelTrainer._register_sigint_handler", "2.60.0", "a job's own Ctrl-C"),
-    PrivateName(_TRAINER, "PlacementGroupCleanerCallback", "2.60.0", _QUIET),
-    PrivateName(_TRAINER, "DataParallelTrainer._initialize_and_run_controller", "2.60.0", _EPOCHS),
-    PrivateName(_ELASTIC, "ElasticScalingPolicy._count_possible_workers", "2.60.0", _EPOCHS),
-    PrivateName(_ELASTIC, "ElasticScalingPolicy._maybe_send_resource_request", "2.60.0", _EPOCHS),
-    PrivateName(_ELASTIC, "ElasticScalingPolicy.make_decision_for_running_worker_group", "2.60.0", _EPOCHS),
-    PrivateName(
-        _ELASTIC, "ElasticScalingPolicy.make_decision_for_non_running_worker_group", "2.60.0", _EPOCHS
-    ),
-    PrivateName(_ELASTIC, "NoopDecision", "2.60.0", _EPOCHS),
-    PrivateName(_CONSTANTS, "ENABLE_PREEMPTION_WATCHER_ENV_VAR", "2.60.0", _QUIET),
-    PrivateName(_CONSTANTS, "WORKER_GROUP_START_TIMEOUT_S_ENV_VAR", "2.60.0", "starts on small machines"),
-    PrivateName(_CONSTANTS, "HEALTH_CHECK_INTERVAL_S_ENV_VAR", "2.60.0", "checkpoints that count at once"),
-    PrivateName("ray._private.ray_constants", "AUTOSCALER_EVENTS", "2.60.0", "a quiet log while waiting"),
-    PrivateName("ray._private.ray_constants", "DEBUG_AUTOSCALING_STATUS", "2.60.0", _ROOM),
-    PrivateName("ray._private.ray_constants", "DASHBOARD_ADDRESS", "2.60.0", _QUIET),
-    PrivateName(
-        "ray._private.runtime_env.constants", "RAY_JOB_CONFIG_JSON_ENV_VAR", "2.60.0", "to know a submission"
-    ),
-    PrivateName("ray._raylet", "GcsClient", "2.60.0", _ROOM),
-    PrivateName("ray._private.worker", "connect", "2.60.0", "a job's screen without Ray's own worries"),
-    PrivateName("ray._private.worker", "print_to_stdstream", "2.60.0", "the same after Ctrl-C"),
-    PrivateName("ray.core.generated.autoscaler_pb2", "GetClusterStatusReply", "2.60.0", _ROOM),
-    PrivateName("ray.core.generated.gcs_pb2", "ActorTableData", "2.60.0", _ROOM),
-    PrivateName("ray._private.state", "state._connect_and_get_accessor", "2.60.0", _ROOM),
-    PrivateName("ray._private.state", "state.get_cluster_config", "2.60.0", "shares of nodes yet to start"),
-    PrivateName("ray.experimental.internal_kv", "_internal_kv_get", "2.60.0", _SHARED),
-    PrivateName("ray.experimental.internal_kv", "_internal_kv_put", "2.60.0", _SHARED),
-    PrivateName("ray.experimental.internal_kv", "_internal_kv_list", "2.60.0", _SHARED),
-    PrivateName("ray.experimental.internal_kv", "_internal_kv_del", "2.60.0", _SHARED),
-    PrivateName(
-        "ray.autoscaler._private.resource_demand_scheduler",
-        "_default_utilization_scorer",
-        "2.60.0",
-        "another kind of machine where one cannot be had",
-    ),
-    PrivateName("ray.util.state", "list_nodes", "2.60.0", "to know whether there is a dashboard"),
-    PrivateName("ray._private.node", "Node.start_monitor", "2.60.0", _LEAN),
-    PrivateName("ray._private.node", "Node.start_api_server", "2.60.0", _LEAN),
-    PrivateName("ray._private.services", "start_ray_process", "2.60.0", _LEAN),
-    PrivateName("ray._raylet", "persist_port", "2.60.0", _LEAN),
-    PrivateName("ray._raylet", "METRICS_AGENT_PORT_NAME", "2.60.0", _LEAN),
-    PrivateName("ray._raylet", "METRICS_EXPORT_PORT_NAME", "2.60.0", _LEAN),
-    PrivateName("ray._raylet", "DASHBOARD_AGENT_LISTEN_PORT_NAME", "2.60.0", _LEAN),
-    PrivateName(_POOL, "get_or_create_actor_location_tracker", "2.60.0", _LEAN),
-    PrivateName(_POOL, "get_actor_locations", "2.60.0", _LEAN),
-    PrivateName(_SCALER, "DefaultAutoscalingCoordinator", "2.60.0", _LEAN),
-    PrivateName(_FAKE, "FakeAutoscalingCoordinator", "2.60.0", _LEAN),
-    PrivateName(_STATS, "_StatsManager.gen_dataset_id_from_stats_actor", "2.60.0", _LEAN),
-    *(PrivateName(_STATS, f"_StatsManager.{name}", "2.60.0", _LEAN) for name in _COUNTING),
-)
-
 
 DEAD: int = autoscaler_pb2.NodeStatus.DEAD  # a node's status in ``ask_cluster_status``
 
@@ -230,7 +135,7 @@ def quiet_driver() -> Iterator[None]:
             if mine:
                 del os.environ[_LEVEL]
 
-    with _replace(worker, {"connect": connect_quietly}):
+    with replace_attributes(worker, {"connect": connect_quietly}):
         yield
 
 
@@ -256,99 +161,6 @@ def _without_harmless_lines(show: Callable[..., None]) -> Callable[..., None]:
     return show_others
 
 
-def make_embedded_options() -> dict[str, Any]:
-    """Options of ``ray.init`` for a Ray without a dashboard: nobody reads its metrics and task events.
-
-    They take 3 % of a core. ``_system_config`` is Ray's own for tests; seen in 2.60.0.
-    """
-    unread = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
-    return {"include_dashboard": False, "_system_config": unread}
-
-
-@contextmanager
-def start_no_idle_processes() -> Iterator[None]:
-    """While an embedded Ray starts: leave out those of its processes that have nothing to do in it.
-
-    The dashboard and its agent, which Ray starts without a page as well, and the autoscaler. Together they
-    take 2.2 s of a core, and Ray waits for them one after the other.
-    """
-    services = ray._private.services
-    start_process = services.start_ray_process
-
-    @functools.wraps(start_process)
-    def start(command: list[str], process_type: str, *arguments: Any, **named: Any) -> Any:
-        if process_type == ray_constants.PROCESS_TYPE_RAYLET:
-            command = _replace_agent(command)
-        return start_process(command, process_type, *arguments, **named)
-
-    skipped = dict.fromkeys(("start_monitor", "start_api_server"), lambda *_, **__: None)
-    with _replace(services, {"start_ray_process": start}), _replace(ray._private.node.Node, skipped):
-        yield
-
-
-_AGENT = "--dashboard_agent_command="
-# Ray's node ends with this process, so it is there, and it ends with the node.
-_PLACEHOLDER = "import os, time; node = os.getppid()\nwhile os.getppid() == node: time.sleep(0.5)"
-
-
-def _replace_agent(command: list[str]) -> list[str]:
-    """The command of Ray's node, with a process that only waits in place of the agent, which has no ports."""
-    options = dict(word[2:].split("=", 1) for word in command if word.startswith("--") and "=" in word)
-    for name in ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME"):
-        ray._raylet.persist_port(options["session_dir"], options["node_id"], getattr(ray._raylet, name), -1)
-    agent = subprocess.list2cmdline([sys.executable, "-I", "-S", "-c", _PLACEHOLDER])
-    return [_AGENT + agent if word.startswith(_AGENT) else word for word in command]
-
-
-@contextmanager
-def start_no_data_actors(nodes: Sequence[Mapping[str, float]]) -> Iterator[None]:
-    """While an embedded Ray runs: keep Ray Data from starting actors of its own, a process each.
-
-    One counts for a dashboard, one shares nodes among data sets, one knows which node a worker is on. Here
-    there is no dashboard, one node, and one stage at a time. They take 2.8 s of a core. ``nodes`` are the
-    nodes' resources.
-    """
-    pool, scaler, fake, stats = map(importlib.import_module, (_POOL, _SCALER, _FAKE, _STATS))
-
-    def make_coordinator(**_: Any) -> Any:
-        return fake.FakeAutoscalingCoordinator(initial_cluster_resources=list(nodes))
-
-    counting: dict[str, Any] = {name: staticmethod(lambda *_, **__: None) for name in _COUNTING}
-    counting["gen_dataset_id_from_stats_actor"] = staticmethod(lambda: uuid.uuid4().hex)
-    # Where Ray Data is told of no place, it keeps what it knows of the actor itself.
-    places = {"get_or_create_actor_location_tracker": _NoTracker, "get_actor_locations": lambda _: {}}
-    with (
-        _replace(pool, places),
-        _replace(scaler, {"DefaultAutoscalingCoordinator": make_coordinator}),
-        _replace(stats._StatsManager, counting),
-    ):
-        yield
-
-
-@contextmanager
-def _replace(owner: Any, values: Mapping[str, Any]) -> Iterator[None]:
-    """While this lasts, attributes of a module or class have other values."""
-    before = {name: vars(owner)[name] for name in values}
-    for name, value in values.items():
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(owner, name, value)
-
-
-class _NoTracker:
-    """What Ray Data's workers tell where they are, which nobody asks."""
-
-    class update_actor_location:
-        """A method of an actor."""
-
-        @staticmethod
-        def remote(*_: Any) -> None:
-            """Forget it."""
-
-
 def make_streaming_options(ahead: int) -> dict[str, Any]:
     """Options of a task that yields results, and waits while ``ahead`` of them lie unread; seen in 2.60.0."""
     return {"num_returns": "streaming", "_generator_backpressure_num_objects": ahead}
@@ -369,7 +181,7 @@ def make_trainer_class() -> Any:
     It leaves Ctrl-C to the job. Where there is no dashboard, it starts nothing that would log once a second
     that none answers.
     """
-    trainer = importlib.import_module(_TRAINER)
+    trainer = importlib.import_module(TRAINER)
     has_state_service = _state_service_answers()
     if not has_state_service:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -399,7 +211,7 @@ def make_epoch_policy(scaling_config: Any) -> Any:
     look at the workers. A report that tells numbers is that of an epoch, with its checkpoint, which counts
     once all workers have made it. Seen in 2.60.0.
     """
-    elastic = importlib.import_module(_ELASTIC)
+    elastic = importlib.import_module(ELASTIC)
 
     class EpochPolicy(elastic.ElasticScalingPolicy):  # type: ignore[name-defined]
         def __init__(self, scaling_config: Any) -> None:

@@ -1,0 +1,193 @@
+"""A Ray that is embedded in a job: without the processes that have nothing to do in it."""
+
+import functools
+import importlib
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.log_monitor
+import ray._private.node
+import ray._private.services
+import ray._private.utils
+import ray._private.worker
+from ray._private import ray_constants
+
+from deepfake.execution.ray_compat.private_names import (
+    COUNTING,
+    FAKE,
+    POOL,
+    SCALER,
+    STATS,
+    replace_attributes,
+)
+from deepfake.progress import repeat
+
+LOG_SECONDS = 0.1  # as often as Ray's own log monitor looks
+
+
+def make_embedded_options() -> dict[str, Any]:
+    """Options of ``ray.init`` for a Ray without a dashboard: nobody reads its metrics and task events.
+
+    They take 3 % of a core. ``_system_config`` is Ray's own for tests; seen in 2.60.0.
+    """
+    unread = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
+    return {"include_dashboard": False, "_system_config": unread}
+
+
+@contextmanager
+def start_no_idle_processes() -> Iterator[None]:
+    """While an embedded Ray starts: leave out those of its processes that have nothing to do in it.
+
+    The dashboard and its agent, which Ray starts without a page as well, the autoscaler, and what reads the
+    workers' logs (see ``show_logs``). The agent that sets up environments starts where one is asked for. Each
+    is a Python that imports Ray, and Ray waits for most of them one after the other.
+    """
+    services = ray._private.services
+    start_process = services.start_ray_process
+
+    @functools.wraps(start_process)
+    def start(command: list[str], process_type: str, *arguments: Any, **named: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_RAYLET:
+            command = _replace_agents(command)
+        return start_process(command, process_type, *arguments, **named)
+
+    skipped = dict.fromkeys(("start_monitor", "start_api_server", "start_log_monitor"), lambda *_, **__: None)
+    with (
+        replace_attributes(services, {"start_ray_process": start}),
+        replace_attributes(ray._private.node.Node, skipped),
+        # Ray imports all that a dashboard needs to see whether its agent could be started.
+        replace_attributes(ray._private.utils, {"get_dashboard_dependency_error": lambda: None}),
+    ):
+        yield
+
+
+_DASHBOARD_AGENT, _ENVIRONMENT_AGENT = "--dashboard_agent_command=", "--runtime_env_agent_command="
+# Ray's node ends with these processes, so they are there, and they end with the node.
+_PLACEHOLDER = "import os, time; node = os.getppid()\nwhile os.getppid() == node: time.sleep(0.5)"
+# Tells its port in a file, as the agent does, and becomes the agent when the node calls, which does so again
+# until it is answered.
+_UNTIL_ASKED = """
+import os, select, socket, sys
+node, (told, address, *agent) = os.getppid(), sys.argv[1:]
+family, kind, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+with socket.socket(family, kind) as door:
+    door.bind(place)
+    door.listen()
+    port = door.getsockname()[1]
+    with open(told + ".new", "w") as file:
+        file.write(str(port))
+    os.replace(told + ".new", told)
+    while not select.select([door], [], [], 0.5)[0]:
+        if os.getppid() != node:
+            sys.exit()
+os.execv(agent[0], [*agent, f"--runtime-env-agent-port={port}"])
+"""
+
+
+def _replace_agents(command: list[str]) -> list[str]:
+    """The command of Ray's node with processes that only wait in place of its agents.
+
+    That of the dashboard has no ports. The other has one, for the node.
+    """
+    options = dict(word[2:].split("=", 1) for word in command if word.startswith("--") and "=" in word)
+    folder, node_id, names = options["session_dir"], options["node_id"], ray._raylet
+    for name in ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME"):
+        names.persist_port(folder, node_id, getattr(names, name), -1)
+    told = Path(folder, names.get_port_filename(node_id, names.RUNTIME_ENV_AGENT_PORT_NAME))
+    python = [sys.executable, "-I", "-S", "-c"]
+    dashboard = subprocess.list2cmdline([*python, _PLACEHOLDER])
+    ahead = subprocess.list2cmdline([*python, _UNTIL_ASKED, str(told), options["node_ip_address"]])
+    return [
+        _DASHBOARD_AGENT + dashboard
+        if word.startswith(_DASHBOARD_AGENT)
+        else word.replace(_ENVIRONMENT_AGENT, f"{_ENVIRONMENT_AGENT}{ahead} ", 1)
+        if word.startswith(_ENVIRONMENT_AGENT)
+        else word
+        for word in command
+    ]
+
+
+@contextmanager
+def do_without_processes(nodes: Sequence[Mapping[str, float]]) -> Iterator[None]:
+    """While an embedded Ray runs: what ``start_no_idle_processes`` left out and is needed is done here.
+
+    ``nodes`` are the nodes' resources.
+    """
+    with show_logs(), start_no_data_actors(nodes):
+        yield
+
+
+@contextmanager
+def show_logs() -> Iterator[None]:
+    """While an embedded Ray runs: show what its workers say, which Ray has a process of its own read.
+
+    What they say last is read at the end of the block.
+    """
+    worker, monitor = ray._private.worker, ray._private.log_monitor
+    node = worker._global_node
+    reader = monitor.LogMonitor(
+        node.node_ip_address, node.get_logs_dir_path(), _Screen(), monitor.is_proc_alive
+    )
+
+    def look() -> None:
+        with suppress(OSError):
+            reader.update_log_filenames()
+            reader.open_closed_files()
+            reader.check_log_files_and_publish_updates()
+
+    try:
+        with repeat(LOG_SECONDS, look):
+            yield
+    finally:
+        look()
+
+
+class _Screen:
+    """Where a log monitor sends lines: this process's screen, by the way of those that come from afar."""
+
+    def publish_logs(self, data: dict[str, Any]) -> None:
+        """Show some lines of a process."""
+        worker = ray._private.worker
+        worker.global_worker_stdstream_dispatcher.emit({**data, "localhost": data["ip"]})
+
+
+@contextmanager
+def start_no_data_actors(nodes: Sequence[Mapping[str, float]]) -> Iterator[None]:
+    """While an embedded Ray runs: keep Ray Data from starting actors of its own, a process each.
+
+    One counts for a dashboard, one shares nodes among data sets, one knows which node a worker is on. Here
+    there is no dashboard, one node, and one stage at a time. They take 2.8 s of a core. ``nodes`` are the
+    nodes' resources.
+    """
+    pool, scaler, fake, stats = map(importlib.import_module, (POOL, SCALER, FAKE, STATS))
+
+    def make_coordinator(**_: Any) -> Any:
+        return fake.FakeAutoscalingCoordinator(initial_cluster_resources=list(nodes))
+
+    counting: dict[str, Any] = {name: staticmethod(lambda *_, **__: None) for name in COUNTING}
+    counting["gen_dataset_id_from_stats_actor"] = staticmethod(lambda: uuid.uuid4().hex)
+    # Where Ray Data is told of no place, it keeps what it knows of the actor itself.
+    places = {"get_or_create_actor_location_tracker": _NoTracker, "get_actor_locations": lambda _: {}}
+    with (
+        replace_attributes(pool, places),
+        replace_attributes(scaler, {"DefaultAutoscalingCoordinator": make_coordinator}),
+        replace_attributes(stats._StatsManager, counting),
+    ):
+        yield
+
+
+class _NoTracker:
+    """What Ray Data's workers tell where they are, which nobody asks."""
+
+    class update_actor_location:
+        """A method of an actor."""
+
+        @staticmethod
+        def remote(*_: Any) -> None:
+            """Forget it."""
