@@ -225,11 +225,10 @@ class IsolatedExtractor(Extractor):
         self.close()
 
     def close(self) -> None:
-        """End the server, and with it its fork."""
+        """End the server, its fork, and what that may have started."""
+        self._end_fork()
         server, control = self._server, self._control
-        if self._fork is not None:
-            self._fork.close()
-        self._server = self._control = self._fork = None
+        self._server = self._control = None
         if server is not None:
             server.kill()
             server.wait()

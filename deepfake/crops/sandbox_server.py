@@ -72,10 +72,13 @@ def serve(tasks: Mapping[str, Task] = TASKS) -> None:
     _warm_up(rest)
     gc.freeze()  # what is here stays, and a fork need not copy it to find that out
     channel.send(b"ready")
+    die_with_parent(0)  # whose end closes the socket: there is still something to do
     fork = 0
     while True:
         message, ends, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
+            if fork:
+                _end(fork)
             return
         if message == END:
             control.sendall(ENDED.pack(_end(fork) if fork else 0))
@@ -168,10 +171,10 @@ def _prepare_process() -> None:
         libc.prctl(_PR_SET_DUMPABLE, 0)  # a fork that is taken over does not debug the server
 
 
-def die_with_parent() -> None:
-    """Linux: be killed when the process that started this one is, however it ends."""
+def die_with_parent(signum: int = signal.SIGKILL) -> None:
+    """Linux: get a signal (0: none) when the process that started this one ends, however it does."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signum))
 
 
 def bound_memory(megabytes: int) -> None:

@@ -138,21 +138,25 @@ class Output:
         and the videos be missing without a word.
         """
 
+        def read(unit_id: str, name: str, column: str) -> list[str]:
+            uri = self.locate_unit(name, unit_id)
+            return tables.read_table(self.storage, uri, name, [column])[column].to_pylist()
+
         def is_of(unit_id: str) -> bool:
             wanted = planned[unit_id]["video_id"].to_pylist()
             try:
                 for name in self.folders:
-                    uri = self.locate_unit(name, unit_id)
-                    found = tables.read_table(self.storage, uri, name, ["video_id"])["video_id"].to_pylist()
+                    found = read(unit_id, name, "video_id")
                     if name == "videos" or name in EVERY_VIDEO:
                         fits = sorted(found) == sorted(wanted)
                     else:
                         fits = set(found) <= set(wanted)
                     if not fits:
                         return False
+                # videos of the same names elsewhere are others
+                return sorted(read(unit_id, "videos", "uri")) == sorted(planned[unit_id]["uri"].to_pylist())
             except (OSError, ValueError):  # no whole table
                 return False
-            return True
 
         with ThreadPoolExecutor(READERS) as pool:
             for unit_id, fits in zip(planned, list(pool.map(is_of, planned)), strict=True):

@@ -89,7 +89,9 @@ class LocalFile:
         """See ``LockStore``."""
         try:
             with open_regular(self.path) as file:
-                data = file.read(MOST_BYTES + 1)
+                data, names = file.read(MOST_BYTES + 1), os.fstat(file.fileno()).st_nlink
+            if names > 1:  # what is written here would be written there
+                raise OSError(errno.EMLINK, "it has another name elsewhere")
             if len(data) > MOST_BYTES:
                 raise OSError(errno.EFBIG, "it has more bytes than any")
             return LockContent(data)
@@ -316,10 +318,8 @@ def hold(
     Raises ``UsageError`` where another job is at work on it.
     """
     uri = join(root, FILE)
-    if link := storage.find_link(root):
-        raise UsageError(
-            f"{link}: a link in an output leads its files elsewhere; remove it, or move the folder"
-        )
+    if words := storage.find_odd_entry(root):
+        raise UsageError(words)
     with ExitStack() as own:
         stack, job = _kept.get() or (own, Lock.job)
         lock = Lock(uri, locate_lock(uri, storage, pause), storage, job=job)

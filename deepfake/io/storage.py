@@ -209,8 +209,8 @@ class Storage:
             return Archive(files, [], not files)
         return list_local_archive(path, follow_links)
 
-    def find_link(self, root: str) -> str | None:
-        """A link in a local folder, or anywhere below one of its folders of bookkeeping (``_work``)."""
+    def find_odd_entry(self, root: str) -> str | None:
+        """What is wrong with a local folder with a link or pipe in it, or below its ``_work`` and such."""
         scheme, path = split_uri(root)
         if scheme != "file" or not os.path.isdir(path):  # noqa: PTH112 (keeps odd bytes)
             return None
@@ -218,11 +218,12 @@ class Storage:
         while folders:
             with os.scandir(folders.pop()) as found:
                 for entry in found:
+                    where, is_nested = make_readable(entry.path), entry.path != f"{path}/{entry.name}"
                     if entry.is_symlink():
-                        return make_readable(entry.path)
-                    if entry.is_dir() and (
-                        entry.path != f"{path}/{entry.name}" or entry.name.startswith("_")
-                    ):
+                        return f"{where}: a link in an output leads its files elsewhere; remove it"
+                    if not entry.is_dir() and not entry.is_file():
+                        return f"{where}: a pipe or device, which no output has; remove it"
+                    if entry.is_dir() and (is_nested or entry.name.startswith("_")):
                         folders.append(entry.path)
         return None
 

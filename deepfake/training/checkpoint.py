@@ -7,6 +7,7 @@ Knows nothing of Keras or Ray: arrays and plain values in, the same out.
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join
 
 FORMAT = 3
 STATE_FILE, _ARRAYS_FILE = "state.json", "arrays.npz"
+RAY_RECORD = "checkpoint_manager_snapshot.json"  # of Ray Train: the checkpoints that it keeps
+_NAME = re.compile(r"epoch-\d{5,}(-step-\d{7,})?")
+_NETWORKS = 8  # in a checkpoint, at most: weights, their moments, averages, the best
 
 
 @dataclass
@@ -58,16 +63,19 @@ def save_checkpoint(folder: Path, state: TrainingState, arrays: Mapping[str, lis
 def load_checkpoint(folder: Path) -> tuple[TrainingState, dict[str, list[np.ndarray]]]:
     """What ``save_checkpoint`` wrote, arrays of any shape; raises ``CheckpointError`` for anything else."""
     try:
-        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        storage = Storage()
+        state = storage.read_json(str(folder / STATE_FILE))
         if state.pop("format") != FORMAT:
             raise CheckpointError(f"{folder}: a checkpoint of another version; train without it")
         arrays: dict[str, list[np.ndarray]] = {}
-        with zipfile.ZipFile(folder / _ARRAYS_FILE) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise CheckpointError(f"{folder}: its arrays are packed, which no checkpoint's are")
-        with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as stored:
-            for key in sorted(stored.files):
-                arrays.setdefault(key.rpartition("/")[0], []).append(stored[key])
+        with storage.open(str(folder / _ARRAYS_FILE)) as file:
+            with zipfile.ZipFile(file) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise CheckpointError(f"{folder}: its arrays are packed, which no checkpoint's are")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                for key in sorted(stored.files):
+                    arrays.setdefault(key.rpartition("/")[0], []).append(stored[key])
         return TypeAdapter(TrainingState).validate_python(vars(TrainingState(**state))), arrays
     except CheckpointError:
         raise
@@ -90,6 +98,35 @@ def name_checkpoint(state: TrainingState) -> str:
     return f"{name}-step-{state.steps:07d}" if state.steps else name
 
 
+def require_own(uri: str, storage: Storage) -> None:
+    """Raise ``UsageError`` where a training did not leave what is below a run's URI.
+
+    That is a file of more bytes than any of a checkpoint, or Ray Train's record with other folders than
+    checkpoints: it goes on from what that names, and removes it, wherever it is.
+    """
+    most = _NETWORKS * storage.config.max_network_mb
+    for info in storage.list_files(uri) if storage.is_folder(uri) else ():
+        if info.size > most * 2**20:
+            raise UsageError(
+                f"{info.uri}: has {info.size >> 20} MiB, and no checkpoint more than {most}, by "
+                "storage.max_network_mb; --training.resume false begins anew"
+            )
+    record = join(uri, RAY_RECORD)
+    waiting = [storage.read_json(record)] if storage.exists(record) else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                names = (
+                    inner if key.endswith("_dir_names") else [inner] if key == "checkpoint_dir_name" else []
+                )
+                if not isinstance(names, list) or not all(_NAME.fullmatch(str(name)) for name in names):
+                    raise UsageError(
+                        f"{record}: names other folders than checkpoints; --training.resume false begins anew"
+                    )
+        waiting += value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+
+
 @contextmanager
 def fetch_newest_checkpoint(uri: str, storage: Storage) -> Iterator[Path | None]:
     """The newest complete checkpoint below a run's URI, as a local folder while the block runs."""
@@ -99,8 +136,13 @@ def fetch_newest_checkpoint(uri: str, storage: Storage) -> Iterator[Path | None]
         yield None
         return
     with make_temporary_folder() as folder:
-        storage.download_folder(join(uri, names[-1]), folder)
-        yield folder
+        place = join(uri, names[-1])
+        storage.download_folder(place, folder)
+        try:
+            yield folder
+        except CheckpointError as error:
+            words = str(error).replace(str(folder), place)
+            raise CheckpointError(f"{words}; --training.resume false begins anew") from error
 
 
 def select_plain_state(instance: Any) -> dict[str, Any]:

@@ -129,10 +129,12 @@ def _fetch_whole(uri: str, storage: Storage) -> tuple[BinaryIO, str, int]:
     with source, _closed_on_error(spool):
         while block := source.read(8 * 2**20):
             hasher.update(block)
-            spool.write(block)
             # As much stays free as this file takes: however many do so at once, the disk is never full.
-            if spool.tell() > SPOOL_BYTES and shutil.disk_usage(folder).free < spool.tell():
+            taken = spool.tell() + len(block)
+            written = len(block) if spool.tell() > SPOOL_BYTES else taken  # the first time all at once
+            if taken > SPOOL_BYTES and shutil.disk_usage(folder).free < taken + written:
                 raise VideoError(Status.UNSUPPORTED, NO_ROOM.format(folder), retry=True)
+            spool.write(block)
     size = spool.tell()
     spool.seek(0)
     return spool, hasher.hexdigest(), size

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +32,7 @@ from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.outcome import start_clock
-from tests.processes import descendants
+from tests.processes import descendants, wait_until
 from tests.running import ROOT
 
 CHILD = (sys.executable, str(ROOT / "tests" / "hostile_child.py"))
@@ -239,6 +242,45 @@ def test_what_a_video_leaves_running_ends_with_it(hostile: IsolatedExtractor, na
     before = descendants(os.getpid())
     assert hostile.extract(named("resident.mp4")).video["status"] == "ok"
     assert descendants(os.getpid()) == before
+
+
+LEAVES_ONE_RUNNING = """
+import json, os, sys
+from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
+from deepfake.crops import sandbox
+from deepfake.crops.extraction import ExtractConfig
+from deepfake.io.storage import Storage
+from tests.processes import descendants
+sandbox.FORK_SECONDS = float("inf")  # so that the fork is there at the end
+config = ExtractConfig(SamplingConfig(), DetectorConfig(name="haar"), CropConfig())
+extractor = sandbox.IsolatedExtractor(config, Storage(), (sys.executable, sys.argv[1]))
+assert extractor.extract({"video_id": "a", "uri": sys.argv[2]}).video["status"] == "ok"
+print(json.dumps(descendants(os.getpid())), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ends", ["well", "killed"])
+@pytest.mark.skipif(sys.platform != "linux", reason="a server forks on Linux only")
+def test_what_a_video_leaves_running_ends_with_the_worker_however_that_ends(named: Any, ends: str) -> None:
+    uri = named("resident.mp4")["uri"]
+    words = [sys.executable, "-c", LEAVES_ONE_RUNNING, CHILD[1], uri]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None and worker.stdin is not None
+        started = json.loads(worker.stdout.readline())
+        assert len(started) == 3  # the server, its fork, and what that left running
+        worker.stdin.close() if ends == "well" else worker.kill()
+    try:
+        wait_until(lambda: not any(map(lives, started)), 30)
+    finally:
+        for pid in filter(lives, started):
+            os.kill(pid, signal.SIGKILL)
+
+
+def lives(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 @pytest.mark.slow(3)

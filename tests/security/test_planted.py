@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import zipfile
@@ -20,7 +21,14 @@ from deepfake.io import lock, tables
 from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import share_temporary_folder
-from deepfake.training.checkpoint import CheckpointError, TrainingState, load_checkpoint, save_checkpoint
+from deepfake.training.checkpoint import (
+    RAY_RECORD,
+    CheckpointError,
+    TrainingState,
+    load_checkpoint,
+    require_own,
+    save_checkpoint,
+)
 from deepfake.training.data.pixel_cache import PixelCache
 from tests.rows import crop_row, video_row
 
@@ -32,6 +40,11 @@ def unit(names: list[str], crops_of: list[str]) -> dict[str, pa.Table]:
         "videos": tables.from_rows("videos", [video_row(name) for name in names], CONFIG),
         "crops": tables.from_rows("crops", [crop_row(name, i, 0) for i, name in enumerate(crops_of)], CONFIG),
     }
+
+
+def plan_unit(names: list[str], folder: str = "") -> Unit:
+    uris = [folder + video_row(name)["uri"] for name in names]
+    return Unit("u0", pa.table({"video_id": names, "uri": uris}), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -51,15 +64,22 @@ def test_a_finished_unit_of_other_videos_than_the_plan_s_is_done_again(
 ) -> None:
     output = Output(str(tmp_path), Storage(), CONFIG, {"videos": "", "crops": ""})
     output.write_unit("u0", unit(names, crops_of))
-    planned = Unit("u0", pa.table({"video_id": ["a", "b"]}), 1.0)
+    planned = plan_unit(["a", "b"])
     assert runner.list_waiting([planned], output) == ([] if is_done else [planned])
+
+
+def test_a_finished_unit_of_videos_of_the_same_names_elsewhere_is_done_again(tmp_path: Path) -> None:
+    output = Output(str(tmp_path), Storage(), CONFIG, {"videos": "", "crops": ""})
+    output.write_unit("u0", unit(["a", "b"], []))
+    planned = plan_unit(["a", "b"], "/elsewhere")
+    assert runner.list_waiting([planned], output) == [planned]
 
 
 def test_a_unit_that_is_no_table_is_done_again(tmp_path: Path) -> None:
     output = Output(str(tmp_path), Storage(), CONFIG, {"videos": "", "crops": ""})
     output.write_unit("u0", unit(["a"], []))
     Path(output.locate_unit("crops", "u0")).write_bytes(b"PAR1 no table PAR1")
-    planned = Unit("u0", pa.table({"video_id": ["a"]}), 1.0)
+    planned = plan_unit(["a"])
     assert runner.list_waiting([planned], output) == [planned]
 
 
@@ -74,6 +94,27 @@ def test_an_output_with_links_in_it_is_refused_and_what_they_lead_to_stays(
     with pytest.raises(UsageError, match=f"{place}: a link in an output"), lock.hold(str(root), Storage()):
         pass
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("place", ["_work/videos/u0.parquet", "_checkpoints/run/state.json", "pipe"])
+def test_an_output_with_a_pipe_in_it_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / place)
+    with pytest.raises(UsageError, match=f"{place}: a pipe or device"), lock.hold(str(tmp_path), Storage()):
+        pass
+
+
+def test_a_lock_that_is_another_file_by_a_second_name_is_not_written(tmp_path: Path) -> None:
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    out.mkdir()
+    victim.write_text("precious")
+    (out / lock.FILE).hardlink_to(victim)
+    with (
+        pytest.raises(UsageError, match=r"is no lock file .*another name"),
+        lock.hold(str(out), Storage(), pause=lambda seconds: None),
+    ):
+        pass
+    assert victim.read_text() == "precious"
 
 
 def test_an_output_that_is_itself_a_link_is_written(tmp_path: Path) -> None:
@@ -125,6 +166,34 @@ def test_arrays_that_hold_code_or_unpack_to_more_are_no_checkpoint(tmp_path: Pat
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"checkpoint_results": [{"checkpoint_dir_name": "../../../victim", "metrics": {}}]},
+        {"checkpoint_results": [], "latest_checkpoint_result": {"checkpoint_dir_name": "/etc"}},
+        {"validated_checkpoint_dir_names": ["epoch-00001", ".."]},
+        {"failed_validation_checkpoint_dir_names": "/etc"},
+        [{"checkpoint_dir_name": "epoch-00001/../.."}],
+        "garbage",
+    ],
+)
+def test_ray_train_s_record_that_names_other_folders_is_refused(tmp_path: Path, told: object) -> None:
+    """Ray Train removes the checkpoints that its record names, wherever they are."""
+    record = tmp_path / RAY_RECORD
+    record.write_text(told if isinstance(told, str) else json.dumps(told))
+    with pytest.raises(UsageError, match=RAY_RECORD):
+        require_own(str(tmp_path), Storage())
+
+
+def test_a_checkpoint_larger_than_any_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "epoch-00001").mkdir()
+    save_checkpoint(tmp_path / "epoch-00001", TrainingState(), {"network": [np.zeros(3)]})
+    require_own(str(tmp_path), Storage())
+    os.truncate(tmp_path / "epoch-00001" / "arrays.npz", 2**43)
+    with pytest.raises(UsageError, match=r"arrays\.npz: has 8388608 MiB, .* more than 16384"):
+        require_own(str(tmp_path), Storage())
 
 
 def test_a_kept_picture_of_another_size_or_half_of_one_is_none(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ def test_the_newest_checkpoint_takes_the_place_of_all_others(tmp_path: Path) -> 
         save_checkpoint(tmp_path / name, TrainingState(epoch), {"network": [np.zeros(3)]})
     with fetch_newest_checkpoint(uri, storage) as folder:
         assert folder is not None and load_checkpoint(folder)[0].epoch == 1
+    with (
+        pytest.raises(CheckpointError, match=r"run/epoch-00001: .* --training\.resume false"),
+        fetch_newest_checkpoint(uri, storage) as folder,
+    ):
+        (folder / "state.json").write_text("garbage")
+        load_checkpoint(folder)
     keep_checkpoint(tmp_path / "made", uri, "epoch-00002", storage)
     files = {info.path for info in storage.list_files(uri)}
     assert files == {"epoch-00002/arrays.npz", "epoch-00002/state.json"}

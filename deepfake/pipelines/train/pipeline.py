@@ -52,7 +52,7 @@ from deepfake.outcome import ACCOUNTING, Outcome
 from deepfake.pipelines.train import plots, starting_bundle
 from deepfake.training import faults, validation
 from deepfake.training.callbacks import MakeCallbacks
-from deepfake.training.checkpoint import STATE_FILE
+from deepfake.training.checkpoint import STATE_FILE, require_own
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan, plan_training_epoch
 from deepfake.training.data.features import can_keep_features
@@ -138,6 +138,7 @@ def _train(
     prepare_environment(config.training)
     settings = config.training
     run = Run(identity[:16], join(config.output, CHECKPOINTS), settings)
+    require_own(join(run.checkpoints, run.name), storage)
     cut = parse_section(crops.config, "crop", CropConfig)
     faces = validation.collect_faces(crops, rows["val"], settings.split_seed)
     videos = validation.number_choosing_videos(faces)

@@ -178,7 +178,7 @@ class BatchStream:
         """Decoded crops cut into this worker's slices, each checked to be what the plan says."""
         source, share = self._source, self._share
         blocks = self._feeder.decode(
-            CropDecoder(source.augment, source.seed, self._epoch, source.crop, source.cache),
+            CropDecoder(source.augment, source.seed, self._epoch, source.crop, source.cache, source.storage),
             self._feeder.read(source, self._plan, share),
         )
         pending: deque[DecodedCrops] = deque()

@@ -32,6 +32,7 @@ _UNIT = pa.list_(
             "name": pa.string(),  # what augmentation is seeded by
             "turned": pa.bool_(),
             "where": pa.string(),
+            "place": pa.struct({"uri": pa.string(), "row_group": pa.int32(), "row": pa.int32()}),
             "encoded": pa.binary(),  # null: made of the crop before it; empty: its pixels are kept
             "box": pa.list_(pa.float64()),
             "landmarks": pa.list_(pa.float64()),
@@ -114,6 +115,7 @@ class WindowReader:
                     "name": name,
                     "turned": place["turned"],
                     "where": f"{at[0]}: {found.sample_id}",
+                    "place": dict(zip(("uri", "row_group", "row"), at, strict=True)),
                     "encoded": None if place["kind"] == CropKind.BLENDED else found.encoded,
                     "box": found.box,
                     "landmarks": None if found.landmarks is None else found.landmarks.ravel(),
@@ -135,9 +137,14 @@ class CropDecoder:
         epoch: int,
         cut: CropConfig | None,
         cache: PixelCache | None = None,
+        storage: Storage | None = None,
     ) -> None:
-        """``changes``: None leaves the crops as stored. ``cut``: how they were cut, needed to blend them."""
+        """``changes``: None leaves the crops as stored. ``cut``: how they were cut, needed to blend them.
+
+        ``storage``: where a crop is read whose pixels were in the ``cache`` when its window was.
+        """
         self._changes, self._seed, self._epoch, self._cut, self._cache = changes, seed, epoch, cut, cache
+        self._storage = storage
         self._size = (cut or CropConfig()).size
 
     def decode(self, stored: pa.Table) -> DecodedCrops:
@@ -166,12 +173,21 @@ class CropDecoder:
         kept = None if self._cache is None else self._cache.read(crop["index"])
         if kept is not None:
             return kept
+        if not crop["encoded"] and self._storage is not None:
+            crop = crop | self._read_again(crop["place"], self._storage)
         picture = decode_crop(crop["encoded"], self._size, crop["where"])
         if crop["surround"] is not None and not crop["turned"]:
             picture = decode_wide_crop(picture, crop["surround"], crop["where"])
         if self._cache is not None:
             self._cache.write(crop["index"], picture)
         return picture
+
+    def _read_again(self, lying: dict[str, Any], storage: Storage) -> dict[str, Any]:
+        """The stored bytes of a crop whose pixels are not kept any more."""
+        place = (lying["uri"], lying["row_group"], lying["row"])
+        is_framed = self._changes is not None and self._changes.enabled and self._cut is not None
+        found = read_crops([place], storage, with_surround=is_framed)[place]
+        return {"encoded": found.encoded, "surround": found.surround}
 
     def _blend(self, picture: np.ndarray, crop: dict[str, Any]) -> self_blending.Pair:
         if self._cut is None:
