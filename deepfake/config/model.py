@@ -7,9 +7,12 @@ from pydantic import Field, field_validator
 
 from deepfake.config.base import Fraction, Section
 
+_V2 = ("b0", "b1", "b2", "b3", "s", "m", "l")
 KERAS_BACKBONES = (
-    "efficientnetb0", "efficientnetb4", "efficientnetv2b0", "mobilenet025", "mobilenet", "mobilenetv2",
-    "mobilenetv3small", "mobilenetv3large", "resnet50", "resnet50v2", "densenet121", "vgg16",
+    *(f"efficientnetb{number}" for number in range(8)), *(f"efficientnetv2{one}" for one in _V2),
+    "mobilenet025", "mobilenet", "mobilenetv2", "mobilenetv3small", "mobilenetv3large",
+    *(f"resnet{depth}{version}" for version in ("", "v2") for depth in (50, 101, 152)),
+    *(f"densenet{depth}" for depth in (121, 169, 201)), "vgg16", "vgg19", "xception", "inceptionv3",
 )  # fmt: skip
 HUB_FAMILIES = ("clip", "dinov2", "dinov3", "siglip", "siglip2", "vit")
 _HUB_BACKBONE = re.compile(rf"kerashub:(?:{'|'.join(HUB_FAMILIES)})_\w+", re.ASCII)

@@ -33,7 +33,7 @@ _SCALES: Mapping[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network. Its last layer's output, 7 x 7 places for a crop, is pooled, and shown by heat maps."""
+    """One network. Its last layer's output, mostly 7 x 7 places, is pooled, and shown by heat maps."""
 
     constructor: str  # in keras.applications
     mode: Mode
@@ -42,6 +42,7 @@ class Backbone:
     batch_norm: bool = True  # whether it has any
     drop_connect: float = 0.0  # stochastic depth of the last block, by dropout layers, as Keras builds it
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_named_at_its_end: bool = False  # whether a block's number stands on its last layer alone
 
     def count_blocks(self) -> int:
         """How many blocks ``training.fine_tune: top`` can take."""
@@ -50,6 +51,8 @@ class Backbone:
     def list_top(self, names: Sequence[str], blocks: int) -> set[str]:
         """The layers of the last blocks and those after them, of layers in the network's order."""
         number, found = self.blocks[0] - 1, set()  # a layer without a number is of the block before it
+        if self.is_named_at_its_end:  # or of that behind it
+            number, names = self.blocks[1], names[::-1]
         for name in names:
             match = re.match(self.block, name)
             number = int(match[1]) if match else number
@@ -62,21 +65,24 @@ def _make_efficientnet(version: str, blocks: int) -> Backbone:
     return Backbone(f"EfficientNet{version}", "inside", r"block(\d)", (1, blocks), drop_connect=0.2)
 
 
+_V2 = {"B0": 6, "B1": 6, "B2": 6, "B3": 6, "S": 6, "M": 7, "L": 7}  # blocks
+_PLAIN = (r"block(\d)_", (1, 5))
 _RESIDUAL = (r"conv(\d)_block", (2, 5))
 _SEPARABLE = (r"conv_(?:dw|pw)_(\d+)", (1, 13))
 BACKBONES: Mapping[str, Backbone] = {
-    "efficientnetb0": _make_efficientnet("B0", 7),
-    "efficientnetb4": _make_efficientnet("B4", 7),
-    "efficientnetv2b0": _make_efficientnet("V2B0", 6),
+    **{f"efficientnetb{number}": _make_efficientnet(f"B{number}", 7) for number in range(8)},
+    **{f"efficientnetv2{one.lower()}": _make_efficientnet(f"V2{one}", blocks) for one, blocks in _V2.items()},
     "mobilenet025": Backbone("MobileNet", "tf", *_SEPARABLE, options={"alpha": 0.25}),
     "mobilenet": Backbone("MobileNet", "tf", *_SEPARABLE),
     "mobilenetv2": Backbone("MobileNetV2", "tf", r"block_(\d+)_", (1, 16)),
     "mobilenetv3small": Backbone("MobileNetV3Small", "inside", r"expanded_conv_(\d+)_", (1, 10)),
     "mobilenetv3large": Backbone("MobileNetV3Large", "inside", r"expanded_conv_(\d+)_", (1, 14)),
-    "resnet50": Backbone("ResNet50", "caffe", *_RESIDUAL),
-    "resnet50v2": Backbone("ResNet50V2", "tf", *_RESIDUAL),
-    "densenet121": Backbone("DenseNet121", "torch", *_RESIDUAL),
-    "vgg16": Backbone("VGG16", "caffe", r"block(\d)_", (1, 5), batch_norm=False),
+    **{f"resnet{depth}": Backbone(f"ResNet{depth}", "caffe", *_RESIDUAL) for depth in (50, 101, 152)},
+    **{f"resnet{depth}v2": Backbone(f"ResNet{depth}V2", "tf", *_RESIDUAL) for depth in (50, 101, 152)},
+    **{f"densenet{depth}": Backbone(f"DenseNet{depth}", "torch", *_RESIDUAL) for depth in (121, 169, 201)},
+    **{f"vgg{depth}": Backbone(f"VGG{depth}", "caffe", *_PLAIN, batch_norm=False) for depth in (16, 19)},
+    "xception": Backbone("Xception", "tf", r"block(\d+)_", (1, 14)),
+    "inceptionv3": Backbone("InceptionV3", "tf", r"mixed(\d+)$", (0, 10), is_named_at_its_end=True),
 }
 
 

@@ -9,7 +9,8 @@ Files, hashes and thresholds are ``deepfake.model.bundle``; the training loop is
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -297,6 +298,17 @@ def check_weights(config: ModelConfig, storage: Storage, size: int = INPUT_SIZE)
         raise UsageError(f"model.weights {weights}: no such file; {_name_remedy(config)}")
 
 
+def _name_by_place(layers: Sequence[Any]) -> None:
+    """Rename layers with weights that Keras named by how many it had made before in this process.
+
+    Copies of a network, in other processes too, find each other's weights by the layers' names.
+    """
+    named_by_count = re.compile(r"(conv2d|batch_normalization)(_\d+)?")
+    for place, layer in enumerate(layers):
+        if layer.weights and (match := named_by_count.fullmatch(layer.name)):
+            layer.name = f"backbone_{match[1]}_{place}"
+
+
 def _name_remedy(config: ModelConfig) -> str:
     return (
         "give --model.weights none (random) or --model.weights PATH of a *.weights.h5 file of "
@@ -308,13 +320,15 @@ def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage,
     facts, weights = BACKBONES[config.backbone], config.weights
 
     def make(source: str | None) -> Any:
-        return getattr(keras.applications, facts.constructor)(
+        made = getattr(keras.applications, facts.constructor)(
             include_top=False,
             weights=source,
             input_tensor=crop,
             input_shape=(size, size, 3),
             **facts.options,
         )
+        _name_by_place(made.layers)
+        return made
 
     if weights == "none":
         return make(None)
