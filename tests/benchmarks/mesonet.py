@@ -1,5 +1,9 @@
 """Small published detectors, Meso-4 and MesoInception-4, to measure beside our own.
 
+python -m tests.benchmarks.mesonet MODELS CROPS [--limit 200] adopts every file ``*.h5`` below MODELS by the
+job and says the largest difference of the bundle's scores, in Keras and in the runtime for CPUs, from what
+the network itself says of the same crops (a folder that preprocess wrote). It asserts nothing.
+
 Written from the paper's description (Afchar, Nozick, Yamagishi and Echizen, MesoNet: a Compact Facial Video
 Forgery Detection Network, 2018); the published weights are read from the user's own copy, and fit or are
 refused. What has no weights, such as the slope of the last rectifier, follows the paper. They take 256x256
@@ -9,16 +13,24 @@ RGB. The authors' own take it in [0, 1] and answer 1 for real; those that others
 
 from __future__ import annotations
 
+import argparse
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import h5py
 import numpy as np
+import pyarrow.dataset
 
-from deepfake.config import ForeignConfig
-from deepfake.model import foreign, keras_runtime
+from deepfake.config import AdoptJobConfig, ForeignConfig
+from deepfake.faces.encoding import decode_image
+from deepfake.io.storage import Storage
+from deepfake.model import foreign, inference, keras_runtime
 from deepfake.model.bundle import Bundle, serialise_network
+from deepfake.pipelines.adopt import pipeline
 
 SIDE = 256
 
@@ -30,10 +42,52 @@ def load(path: Path, share: float = 1.0) -> Scorer:
 
     It is shown the middle of each crop, of this share of its sides.
     """
-    by_others = path.name.startswith("meso_")
-    told = ForeignConfig(values="signed" if by_others else "unit", fake=int(by_others), share=share)
+    told = tell_foreign(path, share)
     network = foreign.wrap_keras(serialise_network(build(path)), str(path), told, 224, megabytes=64)
     return Bundle.around(network, "", str(path)).score
+
+
+def tell_foreign(path: Path, share: float = 1.0) -> ForeignConfig:
+    """What a file's makers say that it takes and gives."""
+    by_others = path.name.startswith("meso_")
+    return ForeignConfig(values="signed" if by_others else "unit", fake=int(by_others), share=share)
+
+
+def compare_adopted(path: Path, crops: np.ndarray) -> tuple[float, float, float]:
+    """``(spread, in Keras, on the CPU)``: largest differences of a file's bundle from its own network.
+
+    ``spread`` is that of the network's answers, which tells whether the others say anything.
+    """
+    theirs, told = build(path), tell_foreign(path)
+    seen = np.stack([cv2.resize(one.astype(np.float32), (SIDE, SIDE)) for one in crops]) / 255
+    answers = theirs.predict(2 * seen - 1 if told.values == "signed" else seen, 32, verbose=0)[:, 0]
+    expected = answers if told.fake else 1 - answers
+    with tempfile.TemporaryDirectory() as folder:
+        file, output = Path(folder, "detector.keras"), str(Path(folder, "bundle"))
+        theirs.save(file)
+        pipeline.run(AdoptJobConfig(input=str(file), output=output, foreign=told))
+        bundle = Bundle.load(output)
+        fast = inference.prepare_network(bundle, Storage(), "openvino").start_scorer()
+        in_keras, on_cpu = (
+            abs(scores - expected).max() for scores in (bundle.score(crops), fast.score(crops))
+        )
+    return float(np.ptp(expected)), float(in_keras), float(on_cpu)
+
+
+def main() -> None:
+    """One line a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("crops")
+    parser.add_argument("--limit", type=int, default=200)
+    options = parser.parse_args()
+    rows = pyarrow.dataset.dataset(options.crops).head(options.limit, columns=["crop"])
+    crops = np.stack([decode_image(data) for data in rows["crop"].to_pylist()])
+    sys.stdout.write(f"{len(crops)} crops; spread of scores, largest difference in Keras and on the CPU\n")
+    for path in sorted(options.models.rglob("*.h5")):
+        spread, in_keras, on_cpu = compare_adopted(path, crops)
+        sys.stdout.write(f"{path.stem:<24} {spread:.3f}  {in_keras:.1e}  {on_cpu:.1e}\n")
+        sys.stdout.flush()
 
 
 def build(path: Path) -> Any:
@@ -129,3 +183,7 @@ def _as_made(network: Any) -> list[Any]:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+if __name__ == "__main__":
+    main()
