@@ -34,7 +34,7 @@ class Ensemble(Bundle):
 
     @property
     def mixer(self) -> Mixer:
-        return Mixer(tuple(find_curve(one) for one in self.members))
+        return Mixer(tuple(find_curve(one) for one in self.members), tuple(name_bundles(self.members)))
 
     @property
     def has_heat_maps(self) -> bool:

@@ -100,13 +100,16 @@ class Mixer:
     """How the scores of several bundles become one; without curves there is one bundle."""
 
     curves: tuple[Calibration | None, ...] = ()
+    names: tuple[str, ...] = ()  # short ones of the bundles
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """``(n,)`` float64 scores of ``(n, bundles)``; of one bundle, or no faces, ``(n,)`` as they are."""
-        if scores.ndim == 1:
-            return scores
+        return scores if scores.ndim == 1 else self.calibrate(scores).mean(axis=1)
+
+    def calibrate(self, scores: np.ndarray) -> np.ndarray:
+        """``(n, bundles)`` float64 of as many: what each bundle's own score counts as in the mean."""
         made = [curve(own) if curve else own for curve, own in zip(self.curves, scores.T, strict=True)]
-        return np.mean(made, axis=0)
+        return np.stack(made, axis=1)
 
 
 class Decisions(_Stored):

@@ -38,6 +38,10 @@ def test_each_score_is_calibrated_by_its_own_bundles_curve_before_the_mean() -> 
     expected = (scores[:2, 0] + 1 / (1 + np.exp(1.0 - 2.0 * logits))) / 2
     np.testing.assert_allclose(found[:2], expected, atol=1e-12)
     assert 0.499 < found[2] <= 0.5
+    each = Mixer((None, CURVE)).calibrate(scores)
+    assert (
+        each[:, 0].tolist() == scores[:, 0].tolist() and each[:, 1].tolist() == CURVE(scores[:, 1]).tolist()
+    )
     assert Mixer()(scores[:, 0]).tolist() == scores[:, 0].tolist()
 
 
@@ -96,5 +100,6 @@ def test_a_curve_that_nothing_was_fitted_to_is_none(members: list[Bundle]) -> No
 
 def test_bundles_are_called_by_their_folders_where_these_differ(members: list[Bundle]) -> None:
     assert name_bundles(members) == ["plain", "curved"]
+    assert Ensemble(members, UNPROVEN).mixer == Mixer((None, CURVE), ("plain", "curved"))
     same = [Bundle(members[0].info, b"", f"/{folder}/model") for folder in "ab"]
     assert name_bundles([*same, members[0]]) == ["/a/model", "/b/model", "plain"]

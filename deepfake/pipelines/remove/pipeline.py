@@ -37,6 +37,7 @@ from deepfake.io.run_record import parse_section, read_record, read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join, make_absolute
 from deepfake.model.bundle import BundleInfo, read_bundle_info
+from deepfake.model.thresholds import Mixer
 from deepfake.model.verdicts import VerdictRule, choose_verdict_rule
 from deepfake.outcome import Outcome
 from deepfake.pipelines.preprocess import contact_sheets
@@ -203,21 +204,25 @@ def renew_scores(
         scoring=parse_section(record, "scoring", ScoringConfig) or ScoringConfig(),
         report=ReportConfig(**config.report.model_dump()),
     )
-    rule, made_with = find_rule(job, record["bundle_sha256"], storage)
+    rule, made_with, mixer = find_rule(job, record["bundle_sha256"], storage)
     order = index_page.sort_by_suspicion(scored)
-    report.write_overview(scored, order, job, output, rule, made_with, paged)
+    report.write_overview(scored, order, job, output, rule, made_with, paged, mixer=mixer)
     if storage.exists(join(root, checksums.FILE)):
         checksums.write_checksums(root, storage)
 
 
-def find_rule(job: ScoreJobConfig, sha256: str, storage: Storage) -> tuple[VerdictRule | None, str]:
-    """The operating point in force, None where the bundle cannot be had any more, and the bundle in words."""
+def find_rule(job: ScoreJobConfig, sha256: str, storage: Storage) -> tuple[VerdictRule | None, str, Mixer]:
+    """The operating point in force, the bundle in words, and its mixer.
+
+    Where the bundle cannot be had any more there is no point, and a mixer of one bundle.
+    """
     try:
         bundle = load_bundles(job.bundle, storage)
-        return choose_verdict_rule(bundle, job.scoring), report.put_bundle_in_words(bundle)
+        rule = choose_verdict_rule(bundle, job.scoring)
+        return rule, report.put_bundle_in_words(bundle), bundle.mixer
     except (UsageError, OSError) as error:
         log.warning("the page says nothing of error rates, for the bundle is not to be had: %s", error)
-        return None, f"{', '.join(job.bundle)} ({sha256[:12]})"
+        return None, f"{', '.join(job.bundle)} ({sha256[:12]})", Mixer()
 
 
 def say_what_it_knows(info: BundleInfo, people: Collection[str]) -> str:

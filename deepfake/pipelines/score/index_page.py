@@ -17,9 +17,11 @@ from deepfake.io.storage import Storage
 from deepfake.io.tables import FAILURES, Status
 from deepfake.io.uri import join
 from deepfake.metrics import bound_precision, predict_precision
+from deepfake.model.thresholds import Mixer
 from deepfake.model.validation_data import ArchiveDifferences
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import findings, video_page
+from deepfake.pipelines.score.rows import OWN
 from deepfake.report import html
 
 PAGE = "report.html"
@@ -28,7 +30,7 @@ PAGE_ROWS = 100  # rows that the table shows at once, and all that it shows with
 BINS = 20
 COLUMNS = ["video_id", "score", "status", "status_detail", "verdict", "frames_sampled", "frames_with_face",
            "faces", "worst_time_s", "label", "log10_lr", "uri", "worst_track_id", "tracks", "segments_s",
-           "face_size_px"]  # fmt: skip
+           "face_size_px", OWN]  # fmt: skip
 
 STATUS_WORDS: dict[str, str] = {
     Status.OK: "scored",
@@ -66,6 +68,7 @@ def write_index(
     archive: str = "",
     unfinished: Unfinished | None = None,
     differing: ArchiveDifferences | None = None,
+    mixer: Mixer = Mixer(),  # noqa: B008 - frozen
 ) -> str:
     """Write ``report.html`` and ``thumbnails/`` below ``output``; returns the page's URI.
 
@@ -81,6 +84,7 @@ def write_index(
         unfinished: while the job still runs.
         differing: how many videos are unlike those of validation, where it is known.
         archive: the input; a reader's own review is kept under it, whichever bundle scores it.
+        mixer: the bundle's; what each bundle of an ensemble says has a column.
     """
     rows = tables.decode_strings("video_scores", videos.select(COLUMNS).take(order[: config.rows]))
     there = unfinished.pictures if unfinished else set()
@@ -100,7 +104,8 @@ def write_index(
     scores = totals["score"].drop_null().to_numpy()
     by_status, by_verdict = (tables.count_values(totals[name]) for name in ("status", "verdict"))
     most_first = sorted(by_status, key=lambda status: (-by_status[status], status))
-    data = {**_collect_data(rows, paths, links), "archive": archive}
+    ensemble = _compare_bundles(rows, mixer) if mixer.names else None
+    data = {**_collect_data(rows, paths, links), "ensemble": ensemble, "archive": archive}
     thresholds = pc.unique(totals["threshold"]).drop_null().to_pylist()
     text = html.render_page(
         "scores.html",
@@ -125,6 +130,7 @@ def write_index(
         differing=differing,
         labelled=any(label is not None for label in data["label"]),
         rated=bool(data["ratioWords"]),
+        bundles=len(mixer.names),
     )
     storage.write_text(join(output, PAGE), text)
     return join(output, PAGE)
@@ -205,6 +211,26 @@ def _collect_data(
     }
 
 
+def _compare_bundles(videos: pa.Table, mixer: Mixer) -> dict[str, Any]:
+    """What each bundle of an ensemble says of each video, calibrated, and how far apart they are.
+
+    ``said`` has a list for each of the ``names``. These and ``apart``, the highest less the lowest, have None
+    for videos without a score.
+    """
+    scored = [own is not None for own in videos[OWN].to_pylist()]
+    said = np.full((len(scored), len(mixer.names)), np.nan)
+    said[scored] = mixer.calibrate(np.reshape(videos[OWN].drop_null().to_pylist(), (-1, len(mixer.names))))
+
+    def round_off(values: np.ndarray) -> list[float | None]:
+        return [None if np.isnan(value) else round(value, 3) for value in values.tolist()]
+
+    return {
+        "names": [html.make_visible(name) for name in mixer.names],
+        "said": [round_off(of_one) for of_one in said.T],
+        "apart": round_off(np.ptp(said, axis=1)),
+    }
+
+
 def _locate_files(names: Sequence[str], uris: Sequence[str]) -> dict[str, Any]:
     """Links to files that a browser can open: below ``folder`` by their names, and others ``elsewhere``.
 
@@ -234,6 +260,7 @@ def explain_verdict(track: int | None, tracks: int, seconds: float | None, face_
 
 def _select_row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
     verdict, ratio, name, worst = (data[key][i] for key in ("verdict", "ratio", "name", "worst"))
+    ensemble = data["ensemble"] or {"names": (), "said": (), "apart": {i: None}}
     file = data["elsewhere"].get(str(i), data["folder"] and data["folder"] + quote(name, safe="/!'()*~"))
     at = "" if worst is None else f"#t={worst // 10}.{worst % 10}"
     return {
@@ -243,6 +270,8 @@ def _select_row(data: Mapping[str, Any], i: int) -> dict[str, Any]:
         "verdict_key": None if verdict is None else data["verdictKeys"][verdict],
         "verdict": None if verdict is None else data["verdictWords"][verdict],
         "ratio": None if ratio is None else data["ratioWords"][ratio],
+        "apart": ensemble["apart"][i],
+        "said": [(name, of_one[i]) for name, of_one in zip(ensemble["names"], ensemble["said"], strict=True)],
         "reason": explain_verdict(*(data[key][i] for key in ("track", "tracks", "seconds", "facePx"))),
         "file": file and file + at,
         "status": data["statusWords"][data["status"][i]],

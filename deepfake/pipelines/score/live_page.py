@@ -12,6 +12,7 @@ from deepfake.config import ReportConfig
 from deepfake.execution.output import Output
 from deepfake.io.parts import read_parts
 from deepfake.io.uri import join
+from deepfake.model.thresholds import Mixer
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import index_page
 from deepfake.progress import repeat
@@ -37,8 +38,9 @@ class LivePage:
         facts: Mapping[str, object],
         point: VerdictRule,
         archive: str,
+        mixer: Mixer = Mixer(),  # noqa: B008 - frozen
     ) -> None:
-        self.output, self.total, self.archive = output, total, archive
+        self.output, self.total, self.archive, self.mixer = output, total, archive, mixer
         self.config = config.model_copy(update={"rows": min(config.rows, ROWS)})
         self.facts, self.point = facts, point
         self._units: set[str] = set()  # that it has read
@@ -86,6 +88,7 @@ class LivePage:
             unfinished=index_page.Unfinished(
                 self.total, datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"), self._pictures
             ),
+            mixer=self.mixer,
         )
         self._videos = videos
         self._units.update(new)

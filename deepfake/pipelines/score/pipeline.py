@@ -186,7 +186,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
         facts = report.describe_run(
             self.config, self.point, report.put_bundle_in_words(self.bundle), self.left_out
         )
-        known = (self.config.report, facts, self.point, self.config.input)
+        known = (self.config.report, facts, self.point, self.config.input, self.bundle.mixer)
         return LivePage(self.output, videos, *known).keep_up()
 
     def make_extraction(self) -> ExtractConfig | None:

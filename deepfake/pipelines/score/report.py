@@ -22,8 +22,8 @@ from deepfake.io.run_record import list_recorded_bundles, read_score_record
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model.bundle import Bundle
-from deepfake.model.ensemble import name_bundles
 from deepfake.model.inference import AnyNetwork
+from deepfake.model.thresholds import Mixer
 from deepfake.model.validation_data import ArchiveDifferences
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import case_report, evidence, index_page, video_page
@@ -66,11 +66,19 @@ def write_report(
     order = index_page.sort_by_suspicion(videos)
     items = case_report.choose_items(case, videos, config.report.pages) if case else []
     also = list(case_report.find_rows(items, videos))
-    names = name_bundles(bundle.members)
-    cases = write_pages(videos, order, config, output, network, point, also, names)
+    cases = write_pages(videos, order, config, output, network, point, also, bundle.mixer)
     section = None if compared is None else compared.summarize()
     look_at = write_overview(
-        videos, order, config, output, point, put_bundle_in_words(bundle), cases, left_out, section
+        videos,
+        order,
+        config,
+        output,
+        point,
+        put_bundle_in_words(bundle),
+        cases,
+        left_out,
+        section,
+        bundle.mixer,
     )
     if compared is not None:
         outputs = [describe_output(uri, output.storage) for uri in (compared.before, config.output)]
@@ -93,10 +101,12 @@ def write_overview(
     paged: Iterable[str],
     left_out: Mapping[str, str] = MappingProxyType({}),
     compared: Mapping[str, Any] | None = None,
+    mixer: Mixer = Mixer(),  # noqa: B008 - frozen
 ) -> list[str]:
     """Write the index page, and the videos as CSV and JSON Lines; the URIs to look at.
 
-    ``order`` has rows of ``videos``, the most suspicious first; ``paged`` are the videos with a page.
+    ``order`` has rows of ``videos``, the most suspicious first; ``paged`` are the videos with a page;
+    ``mixer`` is the bundle's.
     """
     csv = write_tables(videos, order, output)
     links = {name: video_page.locate_page(name) for name in paged}
@@ -106,7 +116,8 @@ def write_overview(
     facts = describe_run(config, point, bundle, left_out)
     known = (thumbnails, config.report, facts, links, point, compared, config.input, None)
     differing = compare_with_validation(videos, point, output)
-    return [index_page.write_index(config.output, output.storage, videos, order, *known, differing), csv]
+    page = index_page.write_index(config.output, output.storage, videos, order, *known, differing, mixer)
+    return [page, csv]
 
 
 def compare_with_validation(
@@ -195,11 +206,11 @@ def write_pages(
     network: AnyNetwork | None,
     point: VerdictRule,
     also: Sequence[str] = (),
-    bundles: Sequence[str] = (),
+    mixer: Mixer = Mixer(),  # noqa: B008 - frozen
 ) -> dict[str, Case]:
     """A page for each of the most suspicious videos, and for scored ones named in ``also``.
 
-    What the pages show, by video_id. ``bundles`` are names for those of an ensemble.
+    What the pages show, by video_id. ``mixer`` is the bundle's.
     """
     output.storage.remove(join(output.root, video_page.FOLDER))
     verdicts = videos["verdict"].take(order).cast(pa.string())
@@ -216,7 +227,7 @@ def write_pages(
     )
     files = _read_files(output, names)
     cases = [
-        Case({**video, **files.get(name, {})}, tracks[name], faces[name], found[name], bundles=bundles)
+        Case({**video, **files.get(name, {})}, tracks[name], faces[name], found[name], mixer=mixer)
         for name, video in zip(names.to_pylist(), chosen, strict=True)
     ]
     return {

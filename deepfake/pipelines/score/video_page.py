@@ -16,6 +16,7 @@ from deepfake.config import ReportConfig
 from deepfake.errors import AddressError
 from deepfake.io.uri import split_uri
 from deepfake.metrics import segments
+from deepfake.model.thresholds import Mixer
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import findings
 from deepfake.pipelines.score.rows import OWN
@@ -51,7 +52,7 @@ class Case:
     faces: Sequence[Row]
     segments: Sequence[Row]
     pictures: Sequence[Picture] = field(default=())
-    bundles: Sequence[str] = ()  # names for those of an ensemble
+    mixer: Mixer = Mixer()  # noqa: RUF009 - frozen; of an ensemble
 
 
 def name_file(video_id: str) -> str:
@@ -118,7 +119,7 @@ def explain_video(
         "video": video,
         "file": None if prefix else locate_local(video["uri"]),
         "facts": describe_video(video),
-        "own": list(zip(case.bundles, video[OWN], strict=True)) if video.get(OWN) else [],
+        "own": _list_own_scores(video.get(OWN), case.mixer),
         "timelines": [_timeline(track, case, smooth_seconds) for track in case.tracks],
         "segments": case.segments,
         "pictures": case.pictures,
@@ -137,6 +138,14 @@ def explain_video(
         "drawing": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "plot_width": PLOT_WIDTH,
                     "plot_height": PLOT_HEIGHT},
     }  # fmt: skip
+
+
+def _list_own_scores(own: Sequence[float] | None, mixer: Mixer) -> list[tuple[str, float, float]]:
+    """What each bundle of an ensemble says of a video: name, by itself, and as it counts in the mean."""
+    if own is None or not mixer.names:
+        return []
+    counted = mixer.calibrate(np.array([own]))[0].tolist()
+    return list(zip(mixer.names, own, counted, strict=True))
 
 
 def describe_video(video: Row) -> dict[str, str]:

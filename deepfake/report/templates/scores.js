@@ -8,12 +8,19 @@
   const body = byId("rows");
   const labelled = document.querySelector("th[data-sort=label]") !== null;
   const rated = data.ratioWords.length > 0;
-  const columns = 8 + labelled + rated;
+  const several = data.ensemble !== null;
+  const columns = 8 + labelled + rated + several;
   const orders = {
     score: ["most suspicious first", -1], name: ["name", 1], worst: ["time to look at", 1],
     frames: ["frames with a face, fewest first", 1], faces: ["faces, fewest first", 1],
     verdict: ["verdict", 1], seconds: ["longest looking fake first", -1], label: ["label", 1],
+    apart: ["bundles furthest apart first", -1],
   };
+  if (several) data.apart = data.ensemble.apart;
+  data.ensemble?.names.forEach((name, k) => {
+    orders[`said${k}`] = [`${name}, highest first`, -1];
+    data[`said${k}`] = data.ensemble.said[k];
+  });
   let sortKey = "score", direction = -1, page = 0;
   let order = Array.from({ length: total }, (_, i) => i); // every row, sorted
   let chosen = order; // those that pass the filters
@@ -121,9 +128,13 @@
       bar.style.setProperty("--share", `${(100 * score).toFixed(1)}%`);
       number.append(bar);
     }
+    if (several) {
+      const apart = data.apart[i];
+      cell(row, "number" + (apart === null ? " empty" : ""), apart === null ? "–" : apart.toFixed(3), "Bundles apart");
+    }
     const verdict = data.verdict[i];
     const judged = cell(row, verdict === null ? "empty" : "verdict", verdict === null ? "–" : undefined);
-    if (verdict !== null) judged.append(element("b", data.verdictKeys[verdict], data.verdictWords[verdict]), element("span", "why", reason(i)));
+    if (verdict !== null) judged.append(element("b", data.verdictKeys[verdict], data.verdictWords[verdict]), element("span", "why", reason(i)), ...linesOf(i));
     const ratio = data.ratio[i];
     if (rated) cell(row, ratio === null ? "ratio empty" : "ratio", ratio === null ? "–" : data.ratioWords[ratio], "Likelihood ratio");
     const worst = data.worst[i];
@@ -139,6 +150,15 @@
     if (labelled) cell(row, data.label[i] === null ? "label empty" : "label", data.label[i] === null ? "–" : data.label[i], "Label");
     row.append(reviewCell(i));
     return row;
+  }
+
+  function linesOf(i) { // what each bundle of an ensemble says
+    const names = several && data.apart[i] !== null ? data.ensemble.names : [];
+    return names.map((name, k) => {
+      const line = element("span", "why");
+      line.append(element("bdi", "", name), ` ${data.ensemble.said[k][i].toFixed(3)}`);
+      return line;
+    });
   }
 
   function reason(i) {
@@ -323,7 +343,7 @@
   options(byId("verdict"), "any", data.verdictWords.map((words, k) => [`${words} (${grouped(tally(data.verdict, k))})`, k]));
   const custom = new Option("as clicked", "");
   custom.hidden = true;
-  byId("order").append(custom, ...Object.keys(orders).filter((key) => labelled || key !== "label").map((key) => new Option(orders[key][0], key)));
+  byId("order").append(custom, ...Object.keys(orders).filter((key) => (labelled || key !== "label") && (several || key !== "apart")).map((key) => new Option(orders[key][0], key)));
   byId("order").value = "score";
 
   document.querySelectorAll("th[data-sort]").forEach((head) => {

@@ -17,7 +17,7 @@ from deepfake.config import ReportConfig
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
 from deepfake.metrics import bound_precision
-from deepfake.model.thresholds import OperatingPoint
+from deepfake.model.thresholds import Calibration, Mixer, OperatingPoint
 from deepfake.model.validation_data import ArchiveDifferences
 from deepfake.model.verdicts import VERDICT_WORDS, VerdictRule
 from deepfake.pipelines.score import index_page
@@ -72,6 +72,55 @@ def test_ratios_are_shown_where_there_are_any_and_else_it_is_said_why(tmp_path: 
     assert "There are no likelihood ratios: too few." in page and 'class="ratio"' not in page
 
 
+# Of two bundles; the second's scores lie close to 0, and its curve draws them apart.
+CURVE = Calibration(
+    method="platt", slope=1.0, offset=3.0, share_of_fakes=0.5, log_loss={"none": 0.7, "platt": 0.6}
+)
+BOTH = Mixer((None, CURVE), ("trained", "<i>adopted"))
+
+
+def test_what_each_bundle_of_an_ensemble_says_is_shown_calibrated_and_how_far_apart_they_are(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        video_row("agree.mp4", 0.9, bundle_scores=[0.9, 0.31]),  # of the second: 0.900 calibrated
+        video_row("differ.mp4", 0.5, bundle_scores=[0.1, 0.31]),
+        video_row("none.mp4", None),
+    ]
+    text = write(tmp_path / "1", *rows, mixer=BOTH).read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    assert data["ensemble"]["said"] == [[0.9, 0.1, None], [0.9, 0.9, None]]
+    assert data["ensemble"]["apart"] == [0.0, 0.8, None]
+    assert "mean of what 2 bundles say" in text
+    assert "<bdi>trained</bdi> 0.100" in text and "<bdi>&lt;i&gt;adopted</bdi> 0.900" in text
+    assert ">Bundles apart<" not in write(tmp_path / "2", video_row("a.mp4", 0.9)).read_text()
+    assert ">Bundles apart<" in write(tmp_path / "3", mixer=BOTH).read_text()  # no video at all
+
+
+@pytest.mark.browser
+def test_videos_on_which_bundles_disagree_are_found_and_sorted_by_each_bundle(
+    tmp_path: Path, open_page: Opener
+) -> None:
+    rows = [
+        video_row(name, sum(own) / 2, bundle_scores=own)
+        for name, own in {"a": [0.9, 0.3], "b": [0.1, 0.8], "c": [0.5, 0.4]}.items()
+    ]
+    page = open_page(write(tmp_path, *rows, video_row("d", None), mixer=Mixer((None, None), BOTH.names)))
+    assert names(page) == ["a", "b", "c", "d"]
+    page.get_by_role("button", name="Bundles apart").click()
+    assert names(page) == ["b", "a", "c", "d"]
+    assert page.locator("#order").input_value() == "apart"
+    first = page.locator("#rows tr").first
+    assert first.locator("[data-name='Bundles apart']").inner_text() == "0.700"
+    assert first.locator(".verdict .why").all_inner_texts()[1:] == ["trained 0.100", "<i>adopted 0.800"]
+    page.get_by_role("button", name="Bundles apart").click()
+    assert names(page) == ["c", "a", "b", "d"]
+    page.locator("#order").select_option("<i>adopted, highest first")
+    assert names(page) == ["b", "c", "a", "d"]
+    page.get_by_label("Name contains").fill("nothing")
+    assert page.locator("#rows td").get_attribute("colspan") == str(page.locator(".videos thead th").count())
+
+
 def test_every_status_and_verdict_has_words() -> None:
     assert set(index_page.STATUS_WORDS) == set(Status)
     assert set(VERDICT_WORDS) == {"likely_real", "uncertain", "likely_fake"}
@@ -116,7 +165,10 @@ def test_the_same_table_gives_the_same_page_whatever_its_order(tmp_path: Path) -
 
 
 @pytest.mark.browser
-def test_the_rows_in_the_document_are_those_that_the_script_makes(tmp_path: Path, open_page: Opener) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_the_rows_in_the_document_are_those_that_the_script_makes(
+    tmp_path: Path, open_page: Opener, several: bool
+) -> None:
     rows = [
         *many(30),
         video_row("two.mp4", 0.55, tracks=2, worst_track_id=1, segments_s=4.25, face_size_px=60.4),
@@ -130,7 +182,9 @@ def test_the_rows_in_the_document_are_those_that_the_script_makes(tmp_path: Path
         video_row("s3.mp4", 0.7, uri="s3://b/s3.mp4"),
     ]
     rows += [video_row("a\nb.mp4", 0.6), video_row("(2)!*~' ü?.mp4", None)]
-    path = write(tmp_path, *rows, thumbnails={"picture.mp4": JPEG}, links={"v0001.mp4": "x.html"})
+    rows = [row if row["score"] is None else {**row, "bundle_scores": [row["score"], 0.3]} for row in rows]
+    known = {"thumbnails": {"picture.mp4": JPEG}, "links": {"v0001.mp4": "x.html"}}
+    path = write(tmp_path, *rows, mixer=BOTH if several else Mixer(), **known)
     written = open_page(path, java_script_enabled=False).locator("#rows").inner_html()
     made = open_page(path).locator("#rows").inner_html()
     tidy = [re.sub(r"\s+|style=\"[^\"]*\"|tabindex=\"-1\"", "", one)
@@ -306,14 +360,16 @@ def test_without_javascript_the_first_rows_are_there_and_no_dead_controls(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [360, 720, 900, 1280])
+@pytest.mark.parametrize("width", [360, 720, 900, 1030, 1280])
 def test_the_page_is_never_wider_than_the_screen(tmp_path: Path, open_page: Opener, width: int) -> None:
     whole = {"tracks": 3, "worst_track_id": 2, "segments_s": 100.0, "face_size_px": 80.0, "log10_lr": 1.15}
     rows = [
         video_row("x" * 300 + ".mp4", 0.7, label=1, **whole),
         video_row("folder/" * 40, None, status_detail="y" * 300),
     ]
-    page = open_page(write(tmp_path, *rows), viewport={"width": width, "height": 800})
+    rows[0]["bundle_scores"] = [0.7, 0.6, 0.5]
+    mixer = Mixer((None,) * 3, ("trained", "s3://bucket/" + "z" * 60, "a name of several words"))
+    page = open_page(write(tmp_path, *rows, mixer=mixer), viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -427,13 +483,13 @@ def test_everything_can_be_read_on_a_phone_and_in_the_dark(
 ) -> None:
     whole = {"tracks": 2, "worst_track_id": 1, "segments_s": 4.0, "face_size_px": 60.0, "log10_lr": 1.15}
     rows = [
-        video_row("a.mp4", 0.9, **whole),
+        video_row("a.mp4", 0.9, bundle_scores=[0.9, 0.3], **whole),
         *(video_row(str(s), s) for s in (0.5, 0.1)),
         video_row("d", None),
     ]
     point = VerdictRule("balanced", 0.5, 0.45, 0.55, measured=SEEN)
     page = open_page(
-        write(tmp_path, *rows, point=point, thumbnails={"a": JPEG}),
+        write(tmp_path, *rows, point=point, thumbnails={"a": JPEG}, mixer=BOTH),
         viewport={"width": width, "height": 800}, color_scheme=scheme,
     )  # fmt: skip
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")

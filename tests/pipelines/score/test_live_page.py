@@ -14,6 +14,7 @@ from deepfake.execution.output import Output
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
+from deepfake.model.thresholds import Mixer
 from deepfake.model.verdicts import VerdictRule
 from deepfake.pipelines.score import index_page
 from deepfake.pipelines.score.live_page import LivePage
@@ -71,9 +72,11 @@ def list_rows(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_what_is_done_has_the_rows_and_faces_of_the_finished_page(root: str) -> None:
     output, point = make_output(root), VerdictRule("balanced", 0.5, 0.45, 0.55)
     whole = {"tracks": 2, "worst_track_id": 1, "segments_s": 4.0, "face_size_px": 60.0}
+    whole["bundle_scores"] = [0.25, 0.75]
+    mixer = Mixer((None, None), ("one", "other"))
     first = [video_row("a.mp4", 0.9, **whole), video_row("b.mp4", None)]
     second = [video_row("c.mp4", 0.95, **whole), video_row("d.mp4", 0.1, **whole)]
-    live = LivePage(output, 7, ReportConfig(), {"Archive": "/archive"}, point, "/archive")
+    live = LivePage(output, 7, ReportConfig(), {"Archive": "/archive"}, point, "/archive", mixer)
     live.write()
     assert not Storage().exists(join(root, "report.html"))
     stage(output, "1", *first)
@@ -87,12 +90,13 @@ def test_what_is_done_has_the_rows_and_faces_of_the_finished_page(root: str) -> 
     pictures = {row["video_id"]: JPEG for row in (*first, *second) if row["score"] is not None}
     index_page.write_index(
         root, Storage(), table, index_page.sort_by_suspicion(table), pictures, point=point,
-        facts={"Archive": "/archive"}, archive="/archive",
+        facts={"Archive": "/archive"}, archive="/archive", mixer=mixer,
     )  # fmt: skip
     text, finished = read_page(root)
     assert "still runs" not in text
     rows = list_rows(finished)
-    assert list_rows(both) == rows
+    assert list_rows(both) == rows and both["ensemble"] == finished["ensemble"]
+    assert finished["ensemble"]["apart"] == [0.5, 0.5, 0.5, None]
     assert list_rows(one) == {name: rows[name] for name in ("a.mp4", "b.mp4")}
     assert len(list(Storage().list_files(join(root, "thumbnails")))) == 3
 
