@@ -31,6 +31,7 @@ from deepfake.config import (
 )
 from deepfake.config.completion import SHELLS, write_completion
 from deepfake.execution.process import skip_final_gc
+from deepfake.imports import import_for_good
 from deepfake.outcome import Outcome
 
 # What decides rows and scores, as pip knows it.
@@ -71,7 +72,8 @@ def run_job(name: str, program: str, argv: Sequence[str]) -> int:
         if name == "benchmark":  # what a job that is measured says is no news
             logging.getLogger("deepfake").setLevel(logging.WARNING)
             logging.getLogger("deepfake.pipelines.benchmark").setLevel(logging.INFO)
-        pipeline = import_module(f"deepfake.pipelines.{'train.compare' if compares else module}")
+        with import_for_good():
+            pipeline = import_module(f"deepfake.pipelines.{'train.compare' if compares else module}")
         outcome: Outcome = pipeline.run(config)
         return outcome
 

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import signal
-import site
 import socket
 import struct
 import subprocess
@@ -23,13 +22,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import pyarrow as pa
 
-import deepfake
 from deepfake.catalog.media import is_image_name
 from deepfake.config import StorageConfig
 from deepfake.crops.answers import read_account, read_answer, require_fit
@@ -47,6 +44,7 @@ from deepfake.crops.sandbox_messages import (
 from deepfake.crops.tasks import ANSWERS, TASKS
 from deepfake.errors import JobError, NodeFault
 from deepfake.faces.detectors.factory import make_detector
+from deepfake.imports import list_import_path
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import Status
@@ -57,7 +55,6 @@ log = logging.getLogger(__name__)
 
 # The server runs the code of its parent, whatever package of that name lies in the working directory (-P).
 PROGRAM = (sys.executable, "-P", "-m", "deepfake.crops.sandbox_server")
-CODE = str(Path(deepfake.__file__).resolve().parent.parent)
 # Decoders take and leave their buffers frame after frame. Left alone, glibc gives them back to the system,
 # and a fork spends 1 % of its time on fresh pages: so it keeps this much (mallopt(3)).
 KEPT_BYTES = 64 * 2**20
@@ -330,7 +327,7 @@ class IsolatedExtractor(Extractor):
                 self._program,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={**ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
+                env={**ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(list_import_path())},
             )
         self._control = mine
         channel, deadline = Channel(mine), time.monotonic() + START_SECONDS
@@ -362,9 +359,3 @@ def has_served(uri: str, files: int, seconds: float) -> bool:
 def _failed(entry: Mapping[str, Any], status: Status, words: str, table: str) -> ExtractionResult:
     row = make_video_row(entry) | describe_failure(status, words, retry=True)
     return ExtractionResult(row, tables.from_rows(table, []))
-
-
-def _import_path() -> list[str]:
-    """Where a server looks for modules before Python's own places; never the working directory."""
-    found = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    return found if CODE in site.getsitepackages() else [CODE, *found]

@@ -19,6 +19,7 @@ from deepfake.errors import JobError, UsageError
 from deepfake.execution import nodes, ray_compat, waiting
 from deepfake.execution.process import count_cpus
 from deepfake.execution.ray_compat import embedded
+from deepfake.imports import import_for_good
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +29,20 @@ CONNECT_SECONDS = 20.0
 # workers, 31, 24 and 21 s with them: a clip more costs 0.26 s, and twice as many cost less than workers do.
 SMALL_SECONDS = 30.0
 START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
+STAGE_MODULES = ("deepfake.execution.stage_modules",)
 THREADS = 4  # for calls that are too small for workers
 
 
 @contextmanager
 def open_session(
-    config: RayConfig, core_seconds: float = math.inf, small: float = SMALL_SECONDS
+    config: RayConfig, core_seconds: float = math.inf, small: float = SMALL_SECONDS, units: int = 0
 ) -> Iterator[None]:
     """Ray, ready to use: the one already running in this process, a cluster, or an embedded one.
 
     An embedded Ray is stopped at the end of the block, and not started for so little work that this process
     does it sooner by itself: see ``is_small``. A cluster is only left; its nodes are examined before.
+    ``units``: for so many an embedded Ray starts workers at once, as far as it has CPUs, and they import what
+    all stages need while this process still starts; 0: as many as it has CPUs, and they import nothing.
     """
     if ray.is_initialized():
         quieten_ray()
@@ -53,7 +57,7 @@ def open_session(
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray_compat.quiet_autoscaler()
-    _start(config)
+    _start(config, units)
     for signum, handler in handlers.items():  # Ray puts its own in their place
         signal.signal(signum, handler)
     quieten_ray()
@@ -93,7 +97,7 @@ def workers_exist() -> bool:
     return bool(ray.is_initialized())
 
 
-def _start(config: RayConfig) -> None:
+def _start(config: RayConfig, units: int = 0) -> None:
     """Join the cluster that is asked for, or start an embedded Ray; ``JobError`` where neither works."""
     if address := _get_cluster_address(config):
         try:
@@ -109,13 +113,13 @@ def _start(config: RayConfig) -> None:
         return
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with ray_compat.quiet_driver(), embedded.start_no_idle_processes():
+            with ray_compat.quiet_driver(), embedded.start_no_idle_processes(units or None):
                 ray.init(
                     address="local",
                     num_cpus=config.num_cpus or count_cpus(),
                     object_store_memory=config.object_store_mb * 2**20,
                     logging_level=logging.ERROR,
-                    **embedded.make_embedded_options(),
+                    **embedded.make_embedded_options(STAGE_MODULES if units else ()),
                 )
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
@@ -241,7 +245,8 @@ def fetch(shared: Any) -> Any:
 
 def quieten_ray() -> None:
     """Let Ray's libraries speak of errors only, in this process."""
-    context = ray.data.DataContext.get_current()
+    with import_for_good():
+        context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.train"):

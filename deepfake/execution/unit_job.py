@@ -58,7 +58,10 @@ class UnitJob(ABC, Generic[Config]):
             return Outcome({**self.describe_plan(listed), **self.left_out})
         core_seconds = math.inf if self.needs_workers else self.estimate_core_seconds(listed)
         clock.enter("start")
-        with lock.hold(config.output, self.storage) as mine, session.open_session(config.ray, core_seconds):
+        with (
+            lock.hold(config.output, self.storage) as mine,
+            session.open_session(config.ray, core_seconds, units=listed.num_rows),
+        ):
             clock.enter(accounting.OTHER)
             output.claim(self.describe())
             followed = self._work_through(listed, mine)

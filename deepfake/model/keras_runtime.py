@@ -3,7 +3,6 @@
 Nothing here knows of models or of Ray. Keras is imported through ``start_keras``, which sets the environment.
 """
 
-import gc
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import ModuleType
 
+from deepfake.imports import hide_modules, import_for_good
 from deepfake.progress import hide_lines
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,6 @@ def _import_lean() -> Iterator[None]:
     takes batches of pandas or of SciPy. Keras does without them where they are missing. Nobody else may miss
     a module meanwhile: what is there already is left alone, and where Ray runs, whose threads import when
     they like, all that Ray Data, Ray Train or PyArrow may ask for.
-
-    What is imported stays for good, so no garbage is looked for among it: not meanwhile, a sixth of the time,
-    nor ever after, which is 0.3 s for each time that a network is let go.
     """
     if "keras" in sys.modules:
         yield
@@ -125,30 +122,8 @@ def _import_lean() -> Iterator[None]:
     extras = ["matplotlib", "sklearn"]
     if ray is None or not ray.is_initialized():
         extras += ["pandas", "scipy"]
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        with hide_modules(*(name for name in extras if name not in sys.modules)):
-            yield
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
-
-
-@contextmanager
-def hide_modules(*names: str) -> Iterator[None]:
-    """While this lasts, importing the modules raises ``ImportError``, as if they were not installed."""
-    before = {name: sys.modules.get(name) for name in names}
-    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]
-    try:
+    with import_for_good(), hide_modules(*(name for name in extras if name not in sys.modules)):
         yield
-    finally:
-        for name, module in before.items():
-            if module is None:
-                sys.modules.pop(name, None)
-            else:
-                sys.modules[name] = module
 
 
 def list_versions() -> dict[str, str]:

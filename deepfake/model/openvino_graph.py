@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.imports import hide_modules
 from deepfake.io.temporary import make_temporary_folder
-from deepfake.model import keras_runtime
 from deepfake.model.heat import Call, enlarge
 from deepfake.model.network import check_crops, check_scores
 from deepfake.model.network_file import check_sizes
@@ -109,6 +109,6 @@ def pack(network: Any) -> bytes:
 
 def import_openvino() -> Any:
     """The module, imported so that it reports its use to nobody."""
-    with keras_runtime.hide_modules("openvino_telemetry"):
+    with hide_modules("openvino_telemetry"):
         import openvino
     return openvino

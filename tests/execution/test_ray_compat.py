@@ -70,14 +70,43 @@ def test_environments_are_set_up_where_one_is_asked_for(ray_session: None) -> No
     assert ray.get([read.remote() for _ in range(2)]) == ["yes"] * 2
 
 
-def test_what_workers_say_last_is_shown(tmp_path: Path) -> None:
-    script = (
-        "import ray\nfrom deepfake.config import RayConfig\nfrom deepfake.execution import session\n"
-        "with session.open_session(RayConfig(start='always')):\n"
-        "    ray.get([ray.remote(lambda word: print(word)).remote(word) for word in ('one', 'more')])\n"
-    )
-    said = run([sys.executable, "-c", script], tmp_path, {"PYTHONPATH": str(ROOT)})
-    assert {line.split(" ")[-1] for line in said.splitlines()} >= {"one", "more"}
+SESSION = """
+import os, sys
+from pathlib import Path
+import ray
+from deepfake.config import RayConfig
+from deepfake.execution import session
+from tests.processes import descendants
+
+def tell():
+    print("imported", "deepfake.execution.stage_modules" in sys.modules)
+    print("from", os.environ["PYTHONPATH"])
+
+with session.open_session(RayConfig(start="always", num_cpus=2), units=1):
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid())]
+    starts = [b" ".join(words.split(b"\\0")[:2]) for words in commands]
+    print("ahead", len([words for words in starts if b"default_worker.py" in words or b"ray::" in words]))
+    ray.get(ray.remote(tell).remote())
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a job and its one worker say, by the first word."""
+    folder = tmp_path_factory.mktemp("told")
+    (folder / "job.py").write_text(f"import sys\nsys.path.append({str(ROOT)!r})\n{SESSION}", "utf-8")
+    lines = run([sys.executable, str(folder / "job.py")], folder).splitlines()
+    return dict(line.rpartition(") ")[2].split(" ", 1) for line in lines if " " in line)
+
+
+def test_what_workers_say_last_is_shown(told: dict[str, str]) -> None:
+    assert {"imported", "from"} <= told.keys()
+
+
+def test_workers_that_will_have_work_start_ahead_with_what_they_need_and_find_the_code_of_the_job(
+    told: dict[str, str],
+) -> None:
+    assert (told["ahead"], told["imported"], told["from"]) == ("1", "True", str(ROOT))
 
 
 class Answer:

@@ -16,6 +16,7 @@ import pytest
 from deepfake.config import ModelConfig, StorageConfig, TrainingConfig
 from deepfake.config.model import HUB_FAMILIES
 from deepfake.errors import UsageError
+from deepfake.imports import hide_modules
 from deepfake.io.storage import Storage
 from deepfake.model import hub, inference, keras_runtime, openvino_graph
 from deepfake.model.backbones import check_backbone
@@ -365,7 +366,7 @@ def test_keys_that_do_not_fit_and_a_missing_extra_are_named(presets: Path) -> No
     with pytest.raises(UsageError, match=r"model.input_mode tf: kerashub:vit_tiny says itself"):
         check_backbone(configure(presets, "vit", input_mode="tf"), TrainingConfig())
     with (
-        keras_runtime.hide_modules("keras_hub"),
+        hide_modules("keras_hub"),
         pytest.raises(
             UsageError, match=r"kerashub:vit_tiny needs KerasHub, which is not installed: .* deepfake\[hub\]"
         ),

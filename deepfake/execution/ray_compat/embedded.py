@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import subprocess
 import sys
 import uuid
@@ -26,27 +27,30 @@ from deepfake.execution.ray_compat.private_names import (
     STATS,
     replace_attributes,
 )
+from deepfake.imports import list_import_path
 from deepfake.progress import repeat
 
 LOG_SECONDS = 0.1  # as often as Ray's own log monitor looks
 
 
-def make_embedded_options() -> dict[str, Any]:
+def make_embedded_options(modules: Sequence[str] = ()) -> dict[str, Any]:
     """Options of ``ray.init`` for a Ray without a dashboard: nobody reads its metrics and task events.
 
-    They take 3 % of a core. ``_system_config`` is Ray's own for tests; seen in 2.60.0.
+    They take 3 % of a core. Workers import the ``modules`` when they start. ``_system_config`` is Ray's own
+    for tests; seen in 2.60.0.
     """
-    unread = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
-    return {"include_dashboard": False, "_system_config": unread}
+    system: dict[str, Any] = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
+    return {"include_dashboard": False, "_system_config": system | {"preload_python_modules": list(modules)}}
 
 
 @contextmanager
-def start_no_idle_processes() -> Iterator[None]:
+def start_no_idle_processes(workers: int | None = None) -> Iterator[None]:
     """While an embedded Ray starts: leave out those of its processes that have nothing to do in it.
 
     The dashboard and its agent, which Ray starts without a page as well, the autoscaler, and what reads the
     workers' logs (see ``show_logs``). The agent that sets up environments starts where one is asked for. Each
-    is a Python that imports Ray, and Ray waits for most of them one after the other.
+    is a Python that imports Ray, and Ray waits for most of them one after the other. Of workers no more than
+    ``workers`` are started before they are asked for. They find this process's code, wherever they start.
     """
     services = ray._private.services
     start_process = services.start_ray_process
@@ -55,6 +59,10 @@ def start_no_idle_processes() -> Iterator[None]:
     def start(command: list[str], process_type: str, *arguments: Any, **named: Any) -> Any:
         if process_type == ray_constants.PROCESS_TYPE_RAYLET:
             command = _replace_agents(command)
+            if workers is not None:
+                command = [_limit(word, workers) for word in command]
+            places = {"PYTHONPATH": os.pathsep.join(list_import_path())}
+            named["env_updates"] = {**(named.get("env_updates") or {}), **places}
         return start_process(command, process_type, *arguments, **named)
 
     skipped = dict.fromkeys(("start_monitor", "start_api_server", "start_log_monitor"), lambda *_, **__: None)
@@ -65,6 +73,14 @@ def start_no_idle_processes() -> Iterator[None]:
         replace_attributes(ray._private.utils, {"get_dashboard_dependency_error": lambda: None}),
     ):
         yield
+
+
+_AHEAD = "--num_prestart_python_workers="
+
+
+def _limit(word: str, workers: int) -> str:
+    """A word of the command of Ray's node, which starts no more workers ahead."""
+    return f"{_AHEAD}{min(workers, int(word.removeprefix(_AHEAD)))}" if word.startswith(_AHEAD) else word
 
 
 _DASHBOARD_AGENT, _ENVIRONMENT_AGENT = "--dashboard_agent_command=", "--runtime_env_agent_command="
