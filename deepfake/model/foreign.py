@@ -226,8 +226,8 @@ def _refuse_other_files(data: bytes, where: str) -> None:
         message = waiting.pop()
         if isinstance(message, onnx.TensorProto) and message.external_data:
             raise UsageError(
-                f"{where}: its weights are in other files, which are not read; save it as one file "
-                "(onnx.save(onnx.load(PATH), NEW_PATH))"
+                f"{where}: its weights are in other files, which are not read; save it as one file: "
+                "torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(PATH), NEW_PATH)"
             )
         for field, value in message.ListFields():
             if field.message_type is not None:
