@@ -30,7 +30,7 @@ from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.hub import is_hub
 from deepfake.model.network import INPUT_SIZE, check_contract, score_in_batches
-from deepfake.model.network_file import check_network_file, read_network_file
+from deepfake.model.network_file import METADATA, read_network_file, unpack_network_file
 from deepfake.model.openvino_graph import OpenVinoScorer
 from deepfake.model.thresholds import Calibration, Decisions, Mixer, OperatingPoint, UncertainBand
 from deepfake.model.validation_data import ValidationData
@@ -299,9 +299,12 @@ def load_keras_network(
     keras_runtime.require_float32()  # a score is the same on every kind of machine
     with make_temporary_folder() as folder:
         path = folder / MODEL_FILE
-        path.write_bytes(data)
         try:
-            check_network_file(data, where, megabytes, with_hub)
+            members = unpack_network_file(data, where, megabytes, with_hub)
+            with zipfile.ZipFile(path, "w") as archive:  # Keras sees what was looked through, and no more
+                for name, content in members.items():
+                    archive.writestr(name, content)
+            del members
             return keras.models.load_model(path, compile=False, safe_mode=True)
         except UsageError:
             raise
@@ -386,7 +389,7 @@ def serialise_network(network: Any) -> bytes:
         with zipfile.ZipFile(path) as saved, zipfile.ZipFile(content, "w") as kept:
             for name in saved.namelist():
                 part = saved.read(name)
-                if name == "metadata.json":
+                if name == METADATA:
                     made = json.loads(part)
                     part = json.dumps({key: made[key] for key in made if key != "date_saved"}).encode()
                 kept.writestr(zipfile.ZipInfo(name), part)  # of 1980

@@ -17,7 +17,7 @@ from deepfake.io.storage import Storage
 from deepfake.model import hub, keras_runtime
 
 _WAITING = "uninitialized_variables"  # Keras' name for them
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 CONFIG_BYTES = 16 * 2**20  # EfficientNetB4's has 0.6 MB
 MOST_LAYERS = 20_000
 LARGEST_OUTPUT = 2**26  # numbers that a layer may make of one crop; of EfficientNetB4 1.8 million
@@ -40,18 +40,30 @@ def suggest_megabytes(size: float) -> int:
     return int(size * 1.1) + 16
 
 
-def check_network_file(data: bytes, where: str, megabytes: int, with_hub: bool = False) -> None:
-    """Raise ``UsageError`` where a ``.keras`` file is too large unpacked, or any error where it is none.
+def unpack_network_file(data: bytes, where: str, megabytes: int, with_hub: bool = False) -> dict[str, bytes]:
+    """What Keras needs of a ``.keras`` file, by name, looked through.
 
-    ``with_hub``: whether a backbone of KerasHub may be in it.
+    Raises ``UsageError`` where it is too large unpacked, or any error where it is none. ``with_hub``: whether
+    a backbone of KerasHub may be in it.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         check_sizes(archive, where, megabytes)
-        config = json.loads(archive.read(CONFIG))
-        weights = archive.read(WEIGHTS)
-    check_weight_shapes(weights, where, megabytes)
+        there = {CONFIG, METADATA, WEIGHTS}.intersection(archive.namelist())
+        members = {name: read_member(archive, name) for name in sorted(there)}
+    config = json.loads(members[CONFIG])
+    check_weight_shapes(members[WEIGHTS], where, megabytes)
     hub.check_classes(config, where, with_hub)
     _check_network(config, where, megabytes)
+    return members
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member of a zip archive, of no more bytes than its directory says.
+
+    ``ZipFile.read`` unpacks everything that is there, and then cuts it off.
+    """
+    with archive.open(name) as member:
+        return member.read(archive.getinfo(name).file_size)
 
 
 def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:

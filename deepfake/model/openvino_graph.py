@@ -14,7 +14,7 @@ from deepfake.imports import hide_modules
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.model.heat import Call, enlarge
 from deepfake.model.network import check_crops, check_scores
-from deepfake.model.network_file import check_sizes
+from deepfake.model.network_file import check_sizes, read_member
 
 LARGEST_GRAPH_MB = 4096  # unpacked; of those that are read ``storage.max_network_mb`` bounds the file
 _GRAPH, _WEIGHTS = "network.xml", "network.bin"
@@ -65,7 +65,8 @@ def compile_graph(graph: bytes, size: int, threads: int | None = None, batch: in
     core = import_openvino().Core()
     with zipfile.ZipFile(io.BytesIO(graph)) as archive:
         check_sizes(archive, "the network for OpenVINO", LARGEST_GRAPH_MB)
-        network = core.read_model(model=archive.read(_GRAPH), weights=archive.read(_WEIGHTS))
+        graph, weights = (read_member(archive, name) for name in (_GRAPH, _WEIGHTS))
+    network = core.read_model(model=graph, weights=weights)
     network.reshape([batch, size, size, 3])
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16, which moves scores by up to 0.3

@@ -15,7 +15,7 @@ import pytest
 from deepfake.errors import UsageError
 from deepfake.model import keras_runtime
 from deepfake.model.bundle import serialise_network
-from deepfake.model.network_file import CONFIG, CONFIG_BYTES, MOST_LAYERS, WEIGHTS, check_network_file
+from deepfake.model.network_file import CONFIG, CONFIG_BYTES, MOST_LAYERS, WEIGHTS, unpack_network_file
 from tests.small_network import small_network
 
 
@@ -40,7 +40,7 @@ NO_WEIGHTS = weigh(lambda file: file.create_group("layers"))
 
 def refuse(*members: tuple[str, bytes], words: str, megabytes: int = 2) -> None:
     with pytest.raises(UsageError, match=rf"^model\.keras: .*{words}"):
-        check_network_file(pack(*members), "model.keras", megabytes)
+        unpack_network_file(pack(*members), "model.keras", megabytes)
 
 
 def test_a_good_network_passes_and_none_of_its_weights_are_made() -> None:
@@ -49,10 +49,10 @@ def test_a_good_network_passes_and_none_of_its_weights_are_made() -> None:
 
     name = "uninitialized_variables"
     before = list(global_state.get_global_attribute(name) or [])
-    check_network_file(network, "model.keras", 1)
+    unpack_network_file(network, "model.keras", 1)
     assert list(global_state.get_global_attribute(name) or []) == before
     with pytest.raises(UsageError, match=r"model\.keras: .* storage\.max_network_mb is 0"):
-        check_network_file(network, "model.keras", 0)
+        unpack_network_file(network, "model.keras", 0)
 
 
 def test_the_same_network_is_the_same_file_whenever_it_is_written() -> None:

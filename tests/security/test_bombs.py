@@ -26,6 +26,7 @@ from deepfake.faces import encoding
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError, bounded
+from deepfake.model import openvino_graph
 from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, write_bundle
 from deepfake.report import images
 from tests.rows import crop_row, video_row
@@ -126,6 +127,40 @@ def test_a_network_file_that_unpacks_to_gigabytes_is_refused_by_its_directory(
         UsageError, match=r"\.keras: 60\d MiB .*_mb is 512; give --storage.max_network_mb 67\d "
     ):
         score_with(tmp_path, {**members, "model.weights.h5": bytes(600 * 2**20)}, max_network_mb=512)
+
+
+def deflate(content: bytes) -> bytes:
+    """A piece of a stream, which others may follow."""
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def pack_lie(members: dict[str, bytes], name: str, megabytes: int) -> bytes:
+    """An archive in which so many zeros follow a member, of which its directory knows nothing."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for other, content in members.items():
+            whole = deflate(content) + megabytes * deflate(bytes(2**20)) if other == name else content
+            archive.writestr(other, whole)
+        info = archive.getinfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.file_size, info.CRC = len(members[name]), zlib.crc32(members[name])
+    return packed.getvalue()
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_of_an_archive_that_holds_more_than_its_directory_says_no_more_is_unpacked(
+    tmp_path: Path, members: dict[str, bytes]
+) -> None:
+    data = pack_lie(members, "model.weights.h5", 1024)
+    assert len(data) < 2**22
+    digest = hashlib.sha256(data).hexdigest()
+    Storage().write_bytes(str(tmp_path / MODEL_FILE), data)
+    write_bundle(str(tmp_path), Storage(), BundleInfo(model_sha256=digest, threshold=0.5))
+    Bundle.load(str(tmp_path)).score(np.zeros((1, 224, 224, 3), np.uint8))
+    graph = pack_lie({"network.xml": b"<net/>", "network.bin": b"0"}, "network.bin", 1024)
+    with pytest.raises(RuntimeError):
+        openvino_graph.compile_graph(graph, 224)
 
 
 @pytest.mark.usefixtures("small_memory")
