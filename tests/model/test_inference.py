@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +23,12 @@ from deepfake.model.bundle import Bundle, write_bundle
 from deepfake.model.grad_cam import HeatMaps
 from deepfake.model.network import POOL_LAYER, SCORE_LAYER, build_network
 from tests.small_bundle import save_bundle
+from tests.small_network import small_network
 
 
-def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
-    """A bundle with random weights whose scores differ from crop to crop."""
-    keras_runtime.start_keras(seed=seed)
-    network = build_network(ModelConfig(weights="none"))
-    scores = network.get_layer("head_score")
+def _save_widely_scoring(uri: str, network: Any) -> str:
+    """A bundle of a network with random weights, scaled so that scores differ from crop to crop."""
+    scores = network.get_layer(SCORE_LAYER)
     kernel, bias = scores.get_weights()
     logits = np.log(1 / network(inference.make_probes(), training=False).numpy() - 1)
     scores.set_weights([kernel * 2 / np.std(logits), bias + np.mean(logits) * 2 / np.std(logits)])
@@ -36,9 +36,26 @@ def _widely_scoring_bundle(uri: str, seed: int = 3) -> str:
     return uri
 
 
+def _save_small(uri: str, seed: int = 3) -> str:
+    """A bundle for what is the same with every network, and takes seconds with the default one."""
+    return _save_widely_scoring(uri, small_network(keras_runtime.start_keras(), seed))
+
+
+@pytest.fixture(scope="module")
+def default_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    keras_runtime.start_keras(seed=3)
+    network = build_network(ModelConfig(weights="none"))
+    return _save_widely_scoring(str(tmp_path_factory.mktemp("default")), network)
+
+
+@pytest.fixture(scope="module")
+def default_network(default_uri: str) -> inference.Network:
+    return inference.prepare_network(Bundle.load(default_uri), Storage(), "openvino")
+
+
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return _widely_scoring_bundle(str(tmp_path_factory.mktemp("bundle")))
+    return _save_small(str(tmp_path_factory.mktemp("bundle")))
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +63,20 @@ def network(uri: str) -> inference.Network:
     return inference.prepare_network(Bundle.load(uri), Storage(), "openvino")
 
 
-def test_openvinos_scores_are_tensorflows(uri: str, network: inference.Network) -> None:
+def test_openvinos_scores_are_tensorflows(default_uri: str, default_network: inference.Network) -> None:
     crops = inference.make_probes()
-    expected = Bundle.load(uri, batch_size=5).score(crops)
+    expected = Bundle.load(default_uri, batch_size=5).score(crops)
     assert np.ptp(expected) > 0.2
-    np.testing.assert_allclose(network.start_scorer(threads=1).score(crops), expected, atol=1e-4)
-    assert "openvino 20" in network.made_with
-    assert "tensorflow" not in network.made_with
+    np.testing.assert_allclose(default_network.start_scorer(threads=1).score(crops), expected, atol=1e-4)
+    assert "openvino 20" in default_network.made_with
+    assert "tensorflow" not in default_network.made_with
 
 
-def test_openvinos_heat_maps_are_those_of_keras_gradients(uri: str, network: inference.Network) -> None:
+def test_openvinos_heat_maps_are_those_of_keras_gradients(
+    default_uri: str, default_network: inference.Network
+) -> None:
     crops = inference.make_probes()
-    draw, keras = network.start_heat_maps(threads=1), HeatMaps(Bundle.load(uri))
+    draw, keras = default_network.start_heat_maps(threads=1), HeatMaps(Bundle.load(default_uri))
     for call in ("fake", "real"):
         expected = keras(crops, call)
         assert (expected.max(axis=(1, 2)) > 0).any()
@@ -83,7 +102,7 @@ def test_features_of_unit_length_have_scores_and_heat_maps_of_keras(tmp_path: Pa
 
 def test_a_head_of_unknown_layers_has_its_maps_from_tensorflow(tmp_path: Path) -> None:
     keras = keras_runtime.start_keras(seed=3)
-    network = build_network(ModelConfig(weights="none"))
+    network = small_network(keras)
     x = network.get_layer(POOL_LAYER).output
     x = keras.layers.Dense(8, activation="gelu", name="head_dense")(x)
     other = keras.Model(network.inputs, keras.layers.Dense(1, activation="sigmoid", name=SCORE_LAYER)(x))
@@ -93,20 +112,20 @@ def test_a_head_of_unknown_layers_has_its_maps_from_tensorflow(tmp_path: Path) -
     assert isinstance(found.start_heat_maps(), HeatMaps)
 
 
-def test_a_crops_score_depends_on_no_other_crop(network: inference.Network) -> None:
-    crops, scorer = inference.make_probes(), network.start_scorer(threads=1)
+def test_a_crops_score_depends_on_no_other_crop(default_network: inference.Network) -> None:
+    crops, scorer = inference.make_probes(), default_network.start_scorer(threads=1)
     together = scorer.score(crops)
     assert [scorer.score(crops[i : i + 1])[0] for i in range(len(crops))] == together.tolist()
     assert scorer.score(crops[:0]).shape == (0,)
 
 
-def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(uri: str) -> None:
+def test_an_export_is_quiet_in_a_process_that_has_not_started_tensorflow(default_uri: str) -> None:
     code = (
         "import sys; from deepfake.model import bundle, inference; "
         "print(len(inference.export_openvino(bundle.Bundle.load(sys.argv[1]))))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, uri],
+        [sys.executable, "-c", code, default_uri],
         env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"},
         check=True,
         capture_output=True,
@@ -160,7 +179,7 @@ def test_a_network_that_somebody_put_beside_a_bundle_is_not_believed(
     name = inference.name_export(Bundle.load(str(folder)).info.model_sha256)
     planted = folder / inference.FOLDER / f"{name}.zip"
     planted.parent.mkdir(exist_ok=True)
-    other = inference.export_openvino(Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4)))
+    other = inference.export_openvino(Bundle.load(_save_small(str(tmp_path / "other"), seed=4)))
     planted.write_bytes(other)
     digest = hashlib.sha256(other).hexdigest()
     planted.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
@@ -200,7 +219,7 @@ def test_an_export_with_other_scores_is_refused_by_name_and_otherwise_not_used(
     uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
-    other = Bundle.load(_widely_scoring_bundle(str(tmp_path / "other"), seed=4))
+    other = Bundle.load(_save_small(str(tmp_path / "other"), seed=4))
     wrong = inference.export_openvino(Bundle.load(uri))
     monkeypatch.setattr(inference, "export_openvino", lambda bundle: wrong)
     with pytest.raises(UsageError, match="differ from TensorFlow's"):
