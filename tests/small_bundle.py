@@ -19,7 +19,7 @@ from deepfake.model.network import (
     build_network,
     copy_for_inference,
 )
-from tests.small_network import make_small_model
+from tests.small_network import make_small_model, small_network
 
 
 def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> BundleInfo:
@@ -31,10 +31,15 @@ def save_bundle(uri: str, storage: Storage, network: Any, **info: Any) -> Bundle
 
 def save_untrained(uri: str, seed: int = 3, **info: Any) -> BundleInfo:
     """Write a bundle with random weights: its scores mean nothing, but they are scores."""
-    model = make_small_model()
-    keras_runtime.start_keras(seed=seed)
+    network = small_network(keras_runtime.start_keras(), seed)
     info = {"threshold": 0.5, "threshold_rule": "none", **info}
-    return save_bundle(uri, Storage(), copy_for_inference(build_network(model)), **info)
+    return save_bundle(uri, Storage(), network, **info)
+
+
+def save_mobilenet(uri: str, **info: Any) -> BundleInfo:
+    """Write a bundle as training makes it of ``make_small_model``."""
+    network = copy_for_inference(build_network(make_small_model()))
+    return save_bundle(uri, Storage(), network, **{"threshold": 0.5, "threshold_rule": "none", **info})
 
 
 def red_is_fake(folder: str, batch_size: int = 32, **info: Any) -> Bundle:

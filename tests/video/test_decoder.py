@@ -116,9 +116,14 @@ def test_pixels_are_those_of_decoding_everything(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_pixels_of_every_real_clip_are_those_of_decoding_everything(data: Path) -> None:
-    clips = sorted([*data.glob("ffpp/**/*.mp4"), *data.glob("videos/*/*.m*")])
-    assert len(clips) == 76
+@pytest.mark.parametrize(
+    ("folder", "count"), [("ffpp", 7), ("videos/fake", 27), ("videos/noface", 2), ("videos/real", 40)]
+)
+def test_pixels_of_every_real_clip_are_those_of_decoding_everything(
+    data: Path, folder: str, count: int
+) -> None:
+    clips = sorted(data.glob(f"{folder}/**/*.m*"))
+    assert len(clips) == count
     for path in clips:
         everything = decode_and_convert(path, 30)
         with open_local(path, SamplingConfig()) as video:

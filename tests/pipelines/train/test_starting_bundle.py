@@ -18,7 +18,7 @@ from deepfake.model.bundle import Bundle, read_bundle_info
 from deepfake.model.initialisation import build_starting_network
 from deepfake.model.network import POOL_LAYER, build_network, list_weights
 from deepfake.pipelines.train.pipeline import run
-from tests.small_bundle import save_untrained
+from tests.small_bundle import save_mobilenet
 from tests.small_network import make_small_model
 
 
@@ -33,7 +33,7 @@ def job(crops: Path, output: Path, start: Path, **model: Any) -> TrainJobConfig:
 
 def save_trained_on(folder: Path, **identities: list[str]) -> Path:
     training = {"identities": identities, "config": {"model": make_small_model().model_dump()}}
-    save_untrained(str(folder), training=training)
+    save_mobilenet(str(folder), training=training)
     return folder
 
 
