@@ -86,6 +86,8 @@ with session.open_session(RayConfig(start="always", num_cpus=2), units=1):
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(os.getpid())]
     starts = [b" ".join(words.split(b"\\0")[:2]) for words in commands]
     print("ahead", len([words for words in starts if b"default_worker.py" in words or b"ray::" in words]))
+    environment = {"env_vars": {"ASKED_FOR": "yes"}}
+    print("asked", ray.get(ray.remote(runtime_env=environment)(lambda: os.environ["ASKED_FOR"]).remote()))
     ray.get(ray.remote(tell).remote())
 """
 
@@ -95,12 +97,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a job and its one worker say, by the first word."""
     folder = tmp_path_factory.mktemp("told")
     (folder / "job.py").write_text(f"import sys\nsys.path.append({str(ROOT)!r})\n{SESSION}", "utf-8")
-    lines = run([sys.executable, str(folder / "job.py")], folder).splitlines()
+    impatient = {"RAY_agent_register_timeout_ms": "1"}  # no agent starts so soon
+    lines = run([sys.executable, str(folder / "job.py")], folder, impatient).splitlines()
     return dict(line.rpartition(") ")[2].split(" ", 1) for line in lines if " " in line)
 
 
 def test_what_workers_say_last_is_shown(told: dict[str, str]) -> None:
     assert {"imported", "from"} <= told.keys()
+
+
+def test_an_agent_that_takes_long_to_start_is_waited_for(told: dict[str, str]) -> None:
+    assert told["asked"] == "yes"
 
 
 def test_workers_that_will_have_work_start_ahead_with_what_they_need_and_find_the_code_of_the_job(

@@ -31,15 +31,22 @@ from deepfake.imports import list_import_path
 from deepfake.progress import repeat
 
 LOG_SECONDS = 0.1  # as often as Ray's own log monitor looks
+# So long the agent of environments may take to start, once it is asked; then Ray's node ends.
+AGENT_SECONDS = 600
 
 
 def make_embedded_options(modules: Sequence[str] = ()) -> dict[str, Any]:
     """Options of ``ray.init`` for a Ray without a dashboard: nobody reads its metrics and task events.
 
-    They take 3 % of a core. Workers import the ``modules`` when they start. ``_system_config`` is Ray's own
-    for tests; seen in 2.60.0.
+    They take 3 % of a core. Workers import the ``modules`` when they start. The agent that sets up
+    environments is waited for longer than Ray's 30 s, since it starts beside the work. ``_system_config`` is
+    Ray's own for tests; seen in 2.60.0.
     """
-    system: dict[str, Any] = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
+    system: dict[str, Any] = {
+        "enable_metrics_collection": False,
+        "task_events_report_interval_ms": 0,
+        "agent_register_timeout_ms": 1000 * AGENT_SECONDS,
+    }
     return {"include_dashboard": False, "_system_config": system | {"preload_python_modules": list(modules)}}
 
 
