@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import logging
 import os
 import pkgutil
 import re
@@ -10,6 +12,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -17,10 +20,11 @@ import pytest
 import ray
 from ray._private import worker
 from ray.train import ScalingConfig
+from ray.train.v2._internal.execution.scaling_policy import create_scaling_policy
 
 from deepfake.execution import pools, ray_compat, runner
 from deepfake.execution.ray_compat import embedded
-from deepfake.execution.ray_compat.private_names import PRIVATE_NAMES, PrivateName
+from deepfake.execution.ray_compat.private_names import PRIVATE_NAMES, REQUESTS, TRAINER, PrivateName
 from deepfake.model import keras_runtime
 from tests.processes import descendants
 from tests.running import ROOT, run
@@ -73,6 +77,7 @@ def test_environments_are_set_up_where_one_is_asked_for(ray_session: None) -> No
 SESSION = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 import ray
 from deepfake.config import RayConfig
 from deepfake.execution import session
@@ -254,3 +259,30 @@ def test_what_some_told_before_workers_were_lost_is_forgotten(monkeypatch: pytes
     assert policy.make_decision_for_non_running_worker_group().num_workers == 1
     monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"a": {"CPU": 2.0}})
     assert decide(policy, 2, r0={"epoch": 2}) is None
+
+
+@pytest.mark.parametrize("workers", [2, (1, 2)])
+def test_requests_for_nodes_that_are_not_answered_in_time_are_not_the_users_worry(
+    workers: int | tuple[int, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def time_out(*_: Any, **__: Any) -> None:
+        raise ray.exceptions.GetTimeoutError
+
+    handed: dict[str, Any] = {}
+    monkeypatch.setattr(ray_compat, "_state_service_answers", lambda: True)  # which asks a Ray, or starts one
+    trainer = ray_compat.make_trainer_class()
+    base, requests = trainer.__mro__[1], importlib.import_module(REQUESTS)
+    monkeypatch.setattr(base, "_initialize_and_run_controller", lambda _, **given: handed.update(given))
+    monkeypatch.setattr(requests, "get_or_create_autoscaling_coordinator", time_out)
+    monkeypatch.setattr(requests.logger, "level", logging.NOTSET)
+    scaling = ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1})
+    made = trainer.__new__(trainer)
+    made.scaling_config = scaling
+    made._initialize_and_run_controller(scaling_policy=create_scaling_policy(scaling))
+    policy = ray.cloudpickle.loads(ray.cloudpickle.dumps(handed["scaling_policy"]))  # in another process
+    with caplog.at_level(logging.WARNING, logger="ray.train"):
+        policy.after_controller_start(SimpleNamespace(run_id="a"))
+        policy.before_controller_abort()
+        logging.getLogger(TRAINER).warning("of a node that is taken away")
+    assert policy.scaling_config == scaling
+    assert [record.message for record in caplog.records] == ["of a node that is taken away"]

@@ -7,6 +7,7 @@ No other module reaches into Ray, so that one test tries a new version of it and
 import functools
 import importlib
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from ray.autoscaler._private.resource_demand_scheduler import _default_utilizati
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 from ray.experimental import internal_kv
 
-from deepfake.execution.ray_compat.private_names import ELASTIC, TRAINER, replace_attributes
+from deepfake.execution.ray_compat.private_names import ELASTIC, REQUESTS, TRAINER, replace_attributes
 from deepfake.progress import hide_lines
 
 DEAD: int = autoscaler_pb2.NodeStatus.DEAD  # a node's status in ``ask_cluster_status``
@@ -199,9 +200,25 @@ def make_trainer_class() -> Any:
         def _initialize_and_run_controller(self, **arguments: Any) -> Any:
             if self.scaling_config.elasticity_enabled:
                 arguments["scaling_policy"] = make_epoch_policy(self.scaling_config)
+            arguments["scaling_policy"] = _quieten_policy(arguments["scaling_policy"])
             return super()._initialize_and_run_controller(**arguments)
 
     return Trainer
+
+
+def _quieten_policy(policy: Any) -> Any:
+    """The policy as Ray Train's controller has it, where requests for nodes fail without a word.
+
+    On a busy machine each that is not answered within 5 s would be a warning with a traceback, and is sent
+    again 20 s later. The controller has set up its log when the policy hears that it starts; 2.60.0.
+    """
+
+    class QuietPolicy(type(policy)):  # type: ignore[misc]
+        def after_controller_start(self, train_run_context: Any) -> None:
+            logging.getLogger(REQUESTS).setLevel(logging.ERROR)
+            super().after_controller_start(train_run_context)
+
+    return QuietPolicy(policy.scaling_config)
 
 
 def make_epoch_policy(scaling_config: Any) -> Any:

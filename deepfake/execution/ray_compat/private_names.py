@@ -8,6 +8,7 @@ from typing import Any
 
 TRAINER = "ray.train.v2.api.data_parallel_trainer"
 ELASTIC = "ray.train.v2._internal.execution.scaling_policy.elastic"
+REQUESTS = "ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client"
 CONSTANTS = "ray.train.v2._internal.constants"
 POOL = "ray.data._internal.execution.operators.actor_pool_map_operator"
 SCALER = "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"
@@ -52,6 +53,8 @@ PRIVATE_NAMES = (
     PrivateName(
         ELASTIC, "ElasticScalingPolicy.make_decision_for_non_running_worker_group", "2.60.0", _EPOCHS
     ),
+    PrivateName(ELASTIC, "ElasticScalingPolicy.after_controller_start", "2.60.0", _QUIET),
+    PrivateName(REQUESTS, "logger.name", "2.60.0", _QUIET),
     PrivateName(ELASTIC, "NoopDecision", "2.60.0", _EPOCHS),
     PrivateName(CONSTANTS, "ENABLE_PREEMPTION_WATCHER_ENV_VAR", "2.60.0", _QUIET),
     PrivateName(CONSTANTS, "WORKER_GROUP_START_TIMEOUT_S_ENV_VAR", "2.60.0", "starts on small machines"),
