@@ -67,7 +67,10 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:
-    """Raise ``UsageError`` where a zip archive, by its directory, has more than so many MiB."""
+    """Raise ``UsageError`` where a zip archive, by its directory, has more than so many MiB.
+
+    Or where it is packed so that Python unpacks it whole, however little of it is asked for.
+    """
     members = archive.infolist()
     size = sum(member.file_size for member in members) / 2**20
     if size > megabytes:
@@ -76,12 +79,17 @@ def check_sizes(archive: zipfile.ZipFile, where: str, megabytes: int) -> None:
     if len(set(names)) < len(names):
         raise UsageError(f"{where}: a name is there twice; copy the bundle again")
     for member in members:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UsageError(
+                f"{where}: {member.filename[:100]} is packed by method {member.compress_type}, as "
+                "nothing here packs it; copy the bundle again"
+            )
         if member.filename == CONFIG and member.file_size > CONFIG_BYTES:
             raise UsageError(f"{where}: {CONFIG} has {member.file_size} bytes; use a bundle of jobs/train.py")
 
 
 def check_weight_shapes(data: bytes | Path, where: str, megabytes: int) -> None:
-    """By the shapes that the HDF5 file names: what it holds may be packed, or be in other files."""
+    """By the shapes that the HDF5 file names; it may not be packed, nor refer to other files."""
     import h5py
 
     total = 0
@@ -102,6 +110,8 @@ def check_weight_shapes(data: bytes | Path, where: str, megabytes: int) -> None:
                 total += item.nbytes
                 if (size := total / 2**20) > megabytes:
                     raise _too_large(where, f"more than {size:.0f} MiB of weights", size, megabytes)
+                if item.id.get_create_plist().get_nfilters():  # HDF5 unpacks whatever a chunk holds
+                    raise UsageError(f"{where}: {WEIGHTS} is packed; save it as Keras does, unpacked")
 
     with h5py.File(data if isinstance(data, Path) else io.BytesIO(data), "r") as file:
         visit(file, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
 import json
@@ -26,7 +27,7 @@ from deepfake.faces import encoding
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.io.tables import TableError, bounded
-from deepfake.model import openvino_graph
+from deepfake.model import network_file, openvino_graph
 from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, write_bundle
 from deepfake.report import images
 from tests.rows import crop_row, video_row
@@ -135,17 +136,28 @@ def deflate(content: bytes) -> bytes:
     return packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
-def pack_lie(members: dict[str, bytes], name: str, megabytes: int) -> bytes:
+def pack_lie(
+    members: dict[str, bytes], name: str, megabytes: int, packing: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     """An archive in which so many zeros follow a member, of which its directory knows nothing."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for other, content in members.items():
-            whole = deflate(content) + megabytes * deflate(bytes(2**20)) if other == name else content
+            whole = content
+            if other == name and packing == zipfile.ZIP_BZIP2:
+                packer = bz2.BZ2Compressor()
+                pieces = [content, *[bytes(2**20)] * megabytes]
+                whole = b"".join(map(packer.compress, pieces)) + packer.flush()
+            elif other == name:
+                whole = deflate(content) + megabytes * deflate(bytes(2**20))
             archive.writestr(other, whole)
         info = archive.getinfo(name)
-        info.compress_type = zipfile.ZIP_DEFLATED
+        info.compress_type = packing
         info.file_size, info.CRC = len(members[name]), zlib.crc32(members[name])
-    return packed.getvalue()
+        header = info.header_offset
+    data = bytearray(packed.getvalue())
+    struct.pack_into("<H", data, header + 8, packing)
+    return bytes(data)
 
 
 @pytest.mark.usefixtures("small_memory")
@@ -161,6 +173,22 @@ def test_of_an_archive_that_holds_more_than_its_directory_says_no_more_is_unpack
     graph = pack_lie({"network.xml": b"<net/>", "network.bin": b"0"}, "network.bin", 1024)
     with pytest.raises(RuntimeError):
         openvino_graph.compile_graph(graph, 224)
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_an_archive_is_refused_whose_packing_is_unpacked_whole_whatever_is_asked_for() -> None:
+    there = {"network.xml": b"<net/>", "network.bin": b"0"}
+    data = pack_lie(there, "network.bin", 1024, zipfile.ZIP_BZIP2)
+    assert len(data) < 2**12
+    with pytest.raises(UsageError, match=r"network\.bin is packed by method 12"):
+        network_file.unpack_network_file(data, "a.keras", 2048)
+    with pytest.raises(UsageError, match=r"network\.bin is packed by method 12"):
+        openvino_graph.compile_graph(data, 224)
+
+
+def test_weights_that_are_packed_within_their_file_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"a\.keras: model\.weights\.h5 is packed"):
+        network_file.check_weight_shapes(hdf5((2**16,)), "a.keras", 2048)
 
 
 @pytest.mark.usefixtures("small_memory")
