@@ -71,7 +71,8 @@ def open_session(
     finally:
         with suppress(Exception):  # a cluster that is gone
             nodes.end_session()
-        ray.shutdown()
+        with nullcontext() if cluster else embedded.leave_no_process():
+            ray.shutdown()
 
 
 def is_small(config: RayConfig, core_seconds: float, small: float = SMALL_SECONDS) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfake.errors import UsageError
 from deepfake.imports import hide_modules
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.model.heat import Call, enlarge
@@ -18,6 +19,7 @@ from deepfake.model.network_file import check_sizes, read_member
 
 LARGEST_GRAPH_MB = 4096  # unpacked; of those that are read ``storage.max_network_mb`` bounds the file
 _GRAPH, _WEIGHTS = "network.xml", "network.bin"
+_NAME = "the network for OpenVINO"
 
 
 class OpenVinoScorer:
@@ -61,13 +63,22 @@ class OpenVinoScorer:
 
 
 def compile_graph(graph: bytes, size: int, threads: int | None = None, batch: int = 1) -> Any:
-    """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all)."""
+    """An OpenVINO request that scores ``batch`` crops at a time on so many threads (default: all).
+
+    Raises ``UsageError`` where it is no packed graph, or none of such crops.
+    """
     core = import_openvino().Core()
-    with zipfile.ZipFile(io.BytesIO(graph)) as archive:
-        check_sizes(archive, "the network for OpenVINO", LARGEST_GRAPH_MB)
-        graph, weights = (read_member(archive, name) for name in (_GRAPH, _WEIGHTS))
-    network = core.read_model(model=graph, weights=weights)
-    network.reshape([batch, size, size, 3])
+    try:
+        with zipfile.ZipFile(io.BytesIO(graph)) as archive:
+            check_sizes(archive, _NAME, LARGEST_GRAPH_MB)
+            graph, weights = (read_member(archive, name) for name in (_GRAPH, _WEIGHTS))
+        network = core.read_model(model=graph, weights=weights)
+        network.reshape([batch, size, size, 3])
+    except (RuntimeError, KeyError, zipfile.BadZipFile) as error:
+        words = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
+        raise UsageError(
+            f"{_NAME} cannot be read ({words}); it is damaged: adopt or train it again"
+        ) from None
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16, which moves scores by up to 0.3
         "NUM_STREAMS": 1,

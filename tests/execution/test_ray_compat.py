@@ -75,7 +75,7 @@ def test_environments_are_set_up_where_one_is_asked_for(ray_session: None) -> No
 
 
 SESSION = """
-import os, sys
+import atexit, os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import ray
@@ -94,6 +94,8 @@ with session.open_session(RayConfig(start="always", num_cpus=2), units=1):
     environment = {"env_vars": {"ASKED_FOR": "yes"}}
     print("asked", ray.get(ray.remote(runtime_env=environment)(lambda: os.environ["ASKED_FOR"]).remote()))
     ray.get(ray.remote(tell).remote())
+    hangs = ray.remote(lambda: (atexit.register(time.sleep, 600), os.getpid())[1])
+    print("hangs", ray.get(hangs.remote()))
 """
 
 
@@ -113,6 +115,11 @@ def test_what_workers_say_last_is_shown(told: dict[str, str]) -> None:
 
 def test_an_agent_that_takes_long_to_start_is_waited_for(told: dict[str, str]) -> None:
     assert told["asked"] == "yes"
+
+
+def test_a_worker_that_hangs_at_its_end_ends_with_the_session(told: dict[str, str]) -> None:
+    process = Path("/proc", told["hangs"], "stat")
+    assert not process.exists() or process.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_workers_that_will_have_work_start_ahead_with_what_they_need_and_find_the_code_of_the_job(

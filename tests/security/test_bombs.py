@@ -171,8 +171,32 @@ def test_of_an_archive_that_holds_more_than_its_directory_says_no_more_is_unpack
     write_bundle(str(tmp_path), Storage(), BundleInfo(model_sha256=digest, threshold=0.5))
     Bundle.load(str(tmp_path)).score(np.zeros((1, 224, 224, 3), np.uint8))
     graph = pack_lie({"network.xml": b"<net/>", "network.bin": b"0"}, "network.bin", 1024)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UsageError, match="the network for OpenVINO cannot be read"):
         openvino_graph.compile_graph(graph, 224)
+
+
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"network.xml": b"<net/>"},
+        {"network.xml": b"", "network.bin": b""},
+        {"network.xml": b"<net>" * 10**6, "network.bin": b"0"},
+        {
+            "network.xml": b'<!DOCTYPE net [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><net>&b;</net>',
+            "network.bin": b"0",
+        },
+    ],
+    ids=["no weights", "empty", "deep", "entities"],
+)
+def test_an_archive_that_is_no_graph_of_openvino_is_refused_in_a_sentence(members: dict[str, bytes]) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    for graph in (packed.getvalue(), b"no archive"):
+        with pytest.raises(UsageError, match="the network for OpenVINO cannot be read"):
+            openvino_graph.compile_graph(graph, 224)
 
 
 @pytest.mark.usefixtures("small_memory")
