@@ -131,4 +131,5 @@ def test_a_lock_that_is_none_is_refused_or_taken_over_in_words(tmp_path: Path, w
             assert what in ("pid", "deep", "list")
     except UsageError as error:
         assert what in ("folder", "pipe", "long")
-        assert "remove it if no job writes this output" in str(error)
+        a_pipe = f"{place}: a pipe or device, which no output has; remove it"
+        assert (a_pipe if what == "pipe" else "remove it if no job writes this output") in str(error)
