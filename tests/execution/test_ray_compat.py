@@ -80,8 +80,13 @@ from pathlib import Path
 from types import SimpleNamespace
 import ray
 from deepfake.config import RayConfig
-from deepfake.execution import session
+from deepfake.execution import ray_compat, session
 from tests.processes import descendants
+
+class Hangs:
+    def get_process(self):
+        atexit.register(time.sleep, 600)
+        return os.getpid()
 
 def tell():
     print("imported", "deepfake.execution.stage_modules" in sys.modules)
@@ -94,8 +99,11 @@ with session.open_session(RayConfig(start="always", num_cpus=2), units=1):
     environment = {"env_vars": {"ASKED_FOR": "yes"}}
     print("asked", ray.get(ray.remote(runtime_env=environment)(lambda: os.environ["ASKED_FOR"]).remote()))
     ray.get(ray.remote(tell).remote())
-    hangs = ray.remote(lambda: (atexit.register(time.sleep, 600), os.getpid())[1])
-    print("hangs", ray.get(hangs.remote()))
+    hangs = ray.remote(Hangs).remote()
+    print("hangs", ray.get(hangs.get_process.remote()))
+    del hangs  # it leaves Ray, and waits in its own end
+    while any(actor.state != "DEAD" for actor in ray_compat.list_jobs_and_actors()[1]):
+        time.sleep(0.05)
 """
 
 
