@@ -113,32 +113,32 @@ def start_jobs(commands: Sequence[Sequence[str]]) -> Iterator[list[Job]]:
 
     A stop is passed on to each once. Whoever still runs at the end of the block is stopped, and waited for.
     """
-    # A stop while a job is being started would otherwise leave a process that nobody knows.
+    # Nothing is raised while a job is started or stopped: that would leave a process that nobody knows.
     came: list[int] = []
-    before = {
-        signum: signal.signal(signum, lambda number, _: came.append(number))
-        for signum in (signal.SIGINT, signal.SIGTERM)
-    }
+    raises = False
+
+    def stop(signum: int, _frame: object) -> None:
+        came.append(signum)
+        if raises and len(came) == 1:
+            raise Stopped(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
     jobs: list[Job] = []
     try:
         for command in commands:
             jobs.append(Job(command, beside=bool(jobs)))
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-    ends_by = signal.SIGTERM
-    try:
+        raises = True
         if came:
             raise Stopped(came[0])
         yield jobs
-    except Stopped as stop:
-        ends_by = signal.Signals(stop.signum)
-        raise
     finally:
+        raises = False
         for job in jobs:
-            job.process.send_signal(ends_by)  # nothing where it has ended
+            job.process.send_signal(came[0] if came else signal.SIGTERM)  # nothing where it has ended
         for job in jobs:
             job.process.wait()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _print_heading(number: int, of: int, text: str) -> None:

@@ -70,14 +70,15 @@ def test_it_stops_at_the_first_failure_with_that_job_s_status(
     assert "mean nothing about real deepfakes" in out
 
 
-@pytest.mark.parametrize("starting", [False, True], ids=["while it runs", "while it is being started"])
-def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch, starting: bool) -> None:
+@pytest.mark.parametrize("when", ["while it runs", "while it is being started", "and another one as it ends"])
+def test_a_stop_is_passed_on_to_the_running_job(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     child = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
     signals, arriving = socket.socketpair()
     signals.settimeout(HANGS_SECONDS)
     arriving.setblocking(False)
     monkeypatch.setattr(pipeline.subprocess, "Popen", _Recorded)
-    monkeypatch.setattr(_Recorded, "lasts_until", signals if starting else None)
+    monkeypatch.setattr(_Recorded, "lasts_until", signals if when == "while it is being started" else None)
+    monkeypatch.setattr(_Recorded, "is_stopped_twice", when == "and another one as it ends")
     monkeypatch.setattr(_Recorded, "made", [], raising=False)
 
     def stop(signum: int, _frame: object) -> None:
@@ -129,12 +130,18 @@ class _Recorded(subprocess.Popen[bytes]):
 
     made: ClassVar[list[_Recorded]]
     lasts_until: ClassVar[socket.socket | None] = None
+    is_stopped_twice: ClassVar[bool] = False
 
     def __init__(self, command: list[str], **options: Any) -> None:
         super().__init__(command, **options)
         self.made.append(self)
         if self.lasts_until:
             self.lasts_until.recv(1)
+
+    def send_signal(self, sig: int) -> None:
+        if self.is_stopped_twice:
+            signal.raise_signal(signal.SIGTERM)
+        super().send_signal(sig)
 
 
 def test_an_output_that_is_not_a_local_folder_is_refused() -> None:
