@@ -54,12 +54,16 @@ def list_node_groups() -> list[tuple[dict[str, float], int]]:
 def starts_nodes() -> bool:
     """Whether the cluster has an autoscaler that starts nodes, of either version.
 
-    The first counts nodes by their types also where it only looks on, but then each is a type of its own.
+    The first counts nodes by their types also where it only looks on, but then each is a type of its own. By
+    the second each node knows its type from its start on.
     """
     if list_node_groups():
         return True
-    types = ask_cluster_status()[1].get("node_type_mapping") or {}
-    return any(kind != f"node_{node_id}" for node_id, kind in types.items())
+    reply, report = ask_cluster_status()
+    types = report.get("node_type_mapping") or {}
+    return any(kind != f"node_{node_id}" for node_id, kind in types.items()) or any(
+        node.ray_node_type_name for node in reply.cluster_resource_state.node_states
+    )
 
 
 def prefer_available(
