@@ -23,6 +23,7 @@ def hash_json(value: Any) -> str:
 _NOT_IN_HASH = {
     "detector": {"yunet_model"},
     "evaluation": {"heat_maps", "prevalence", "robustness", "robustness_crops", "robustness_videos"},
+    "leakcheck": {"timeout_seconds"},
     "scoring": {"runtime", "batch_size", "use_gpu"},  # every row names the runtime that scored it
     "sampling": {"timeout_seconds", "isolate", "max_memory_mb", "long_video_mb", "piece_seconds"},
 }

@@ -19,6 +19,9 @@ class LeakcheckConfig(Section):
         Field(["identity", "duplicate"], description="findings that give exit status 1; all others only warn")
     )
     pixels: bool = Field(True, description="look at the pictures; false: tables and file hashes only")
+    timeout_seconds: float = Field(
+        600.0, gt=0, description="a file whose picture takes longer than this is one that cannot be read"
+    )
     max_hash_distance: int = Field(
         6,
         ge=0,

@@ -198,7 +198,7 @@ class IsolatedExtractor(Extractor):
                     return self._ask(entry, {"task": task, **asked}, table, answer)
             except TimeoutError:
                 limit = self._config.sampling.timeout_seconds
-                words = f"took longer than sampling.timeout_seconds {limit:g}; stopped"
+                words = f"took longer than timeout_seconds, {limit:g}; stopped"
                 return _failed(entry, Status.TIMEOUT, words, answer)
             except ProgramFault as fault:  # another attempt would end alike
                 if self._tell:

@@ -417,7 +417,7 @@ class VideoFile:
         if self._clock() > self._deadline:
             raise VideoError(
                 Status.TIMEOUT,
-                f"took longer than sampling.timeout_seconds {self._config.timeout_seconds:g}",
+                f"took longer than timeout_seconds, {self._config.timeout_seconds:g}",
                 retry=True,
             )
 

@@ -160,7 +160,7 @@ def test_a_video_on_which_the_decoder_hangs_is_given_up(
         patch.setattr(hostile, "_config", HASTY)
         failed = hostile.extract(named("hang.mp4")).video
     assert (failed["status"], failed["retry"]) == (Status.TIMEOUT, True)
-    assert "sampling.timeout_seconds 1" in failed["status_detail"]
+    assert "timeout_seconds, 1;" in failed["status_detail"]
     assert hostile.extract(named("good.mp4")).video["status"] == "ok"
 
 

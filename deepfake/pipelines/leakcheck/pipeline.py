@@ -105,7 +105,7 @@ def run_checks(
         core_seconds = scan.estimate_core_seconds(loaded, options.pixels)
         with session.open_session(config.ray, core_seconds):
             ledger.job.enter("work")
-            pictures = scan.scan_pictures(loaded, options.pixels, config.ray, storage)
+            pictures = scan.scan_pictures(loaded, options, config.ray, storage)
         ledger.job.enter("measure")
     if loaded.kind == "catalog":
         videos = _add_facts(videos, pictures)
@@ -209,8 +209,7 @@ def _write_result(result: LeakcheckResult, config: LeakcheckJobConfig, storage: 
     uri = join(config.output, "leakcheck.json")
     storage.write_json(uri, result_as_json(result, config))
     rows = table.to_pylist()
-    shown = thumbnails.make_thumbnails(
-        rows, result.input, result.pictures, config.report.max_thumbnails, storage
-    )
+    limits = config.report.max_thumbnails, config.leakcheck.timeout_seconds
+    shown = thumbnails.make_thumbnails(rows, result.input, result.pictures, *limits, storage)
     report = page.write_leakcheck_page(result, rows, shown, config, storage)
     return [report, uri, join(config.output, "overlaps.csv")]

@@ -7,7 +7,6 @@ holds more than a window of decoded pictures. Of a catalog's videos the middle k
 import io
 import itertools
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfake.config import CropConfig, DetectorConfig, RayConfig, SamplingConfig
+from deepfake.config import CropConfig, DetectorConfig, LeakcheckConfig, RayConfig, SamplingConfig
 from deepfake.crops import pictures
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.crops.facts import describe_boxes
 from deepfake.crops.reader import decode_crop
 from deepfake.crops.sandbox import get_extractor
-from deepfake.execution import runner
+from deepfake.execution import runner, work_units
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.io import tables
 from deepfake.io.checksums import hash_file
@@ -81,10 +80,6 @@ HASH_BYTES_PER_SECOND = 500e6
 _WINDOW = 64  # crops held decoded or encoded at once by a task
 _TASK_ROWS = 512  # crops a task
 _TASK_FILES = 64  # files a task
-# The detector is not asked; this one starts soonest.
-_ONE_KEY_FRAME = ExtractConfig(
-    SamplingConfig(policy="keyframes", max_frames=1), DetectorConfig(name="haar"), CropConfig()
-)
 _FACTS = ("codec", "width", "height", "duration_s", "frames_total")
 
 
@@ -93,14 +88,17 @@ def estimate_core_seconds(loaded: LeakcheckInput, pixels: bool) -> float:
     if loaded.kind == "crops":
         return SECONDS_PER_CROP * sum(loaded.videos["faces"].to_pylist())
     if pixels:
-        return math.inf  # a decoder that crashes must not take this process with it
+        return float(work_units.estimate_seconds(loaded.videos).sum())
     return sum(filter(None, loaded.videos["size_bytes"].to_pylist())) / HASH_BYTES_PER_SECOND
 
 
-def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, storage: Storage) -> pa.Table:
+def scan_pictures(
+    loaded: LeakcheckInput, options: LeakcheckConfig, config: RayConfig, storage: Storage
+) -> pa.Table:
     """``PICTURES`` of all crops, or of all files of a catalog; sorted.
 
-    Files of a catalog are hashed where another has their size; without ``pixels`` nothing else is done.
+    Files of a catalog are hashed where another has their size; without ``options.pixels`` nothing else is
+    done.
     """
     task: Callable[..., Iterator[pa.Table]]
     arguments: dict[str, Any] = {"storage": storage}
@@ -109,8 +107,8 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
         task, arguments = _scan_crops, arguments | {"files": loaded.files}
         what, total = "crops looked at", sum(pc.sum(block["rows"]).as_py() for block in blocks)
     else:
-        blocks = _list_scanned_files(loaded.videos, pixels)
-        task, arguments = _scan_files, arguments | {"pixels": pixels}
+        blocks = _list_scanned_files(loaded.videos, options.pixels)
+        task, arguments = _scan_files, arguments | {"options": options}
         what, total = "files looked at", sum(block.num_rows for block in blocks)
     if not blocks:
         return PICTURES.empty_table()
@@ -125,12 +123,17 @@ def scan_pictures(loaded: LeakcheckInput, pixels: bool, config: RayConfig, stora
     return found.sort_by(order).combine_chunks()
 
 
-def read_key_frame(video_id: str, uri: str, storage: Storage) -> tuple[dict[str, Any], np.ndarray, int]:
+def read_key_frame(
+    video_id: str, uri: str, timeout_seconds: float, storage: Storage
+) -> tuple[dict[str, Any], np.ndarray, int]:
     """Facts of a file, the frame of it that is looked at, ``(h, w, 3) uint8 RGB``, and that frame's index.
 
     Raises ``VideoError``.
     """
-    found = get_extractor(_ONE_KEY_FRAME, storage).show({"video_id": video_id, "uri": uri})
+    one = SamplingConfig(policy="keyframes", max_frames=1, timeout_seconds=timeout_seconds)
+    # The detector is not asked; this one starts soonest.
+    extractor = get_extractor(ExtractConfig(one, DetectorConfig(name="haar"), CropConfig()), storage)
+    found = extractor.show({"video_id": video_id, "uri": uri})
     video = found.video
     if video["status"] != Status.OK:
         raise VideoError(Status(video["status"]), video["status_detail"])
@@ -195,7 +198,7 @@ def _describe_crop(crop: dict[str, Any], files: tuple[str, ...], place: dict[str
     }
 
 
-def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.Table]:
+def _scan_files(block: pa.Table, options: LeakcheckConfig, storage: Storage) -> Iterator[pa.Table]:
     """Rows of ``PICTURES`` for files: hashes, and what an image or one key frame of a video shows."""
     cv2.setNumThreads(1)
     for entry in block.to_pylist():
@@ -212,8 +215,10 @@ def _scan_files(block: pa.Table, pixels: bool, storage: Storage) -> Iterator[pa.
                     row["size_bytes"] = file.seek(0, io.SEEK_END)
                     if entry["hash"]:
                         row["content_sha256"] = hash_file(file)
-            if pixels:
-                facts, picture, index = read_key_frame(entry["video_id"], entry["uri"], storage)
+            if options.pixels:
+                facts, picture, index = read_key_frame(
+                    entry["video_id"], entry["uri"], options.timeout_seconds, storage
+                )
                 upright = {"height": picture.shape[0], "width": picture.shape[1], "frame_index": index}
                 row |= {**facts, **upright, **describe_picture(picture)}
         except (VideoError, OSError) as error:

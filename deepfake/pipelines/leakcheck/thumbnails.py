@@ -22,7 +22,12 @@ Key = tuple[str, int | None]  # video_id, frame_index; None: any frame
 
 
 def make_thumbnails(
-    rows: Sequence[Mapping[str, Any]], loaded: LeakcheckInput, pictures: pa.Table, most: int, storage: Storage
+    rows: Sequence[Mapping[str, Any]],
+    loaded: LeakcheckInput,
+    pictures: pa.Table,
+    most: int,
+    timeout_seconds: float,
+    storage: Storage,
 ) -> dict[Key, bytes]:
     """JPEG thumbnails of the pairs worth seeing, near duplicates first, at most ``most`` pictures."""
     ordered = sorted(
@@ -47,7 +52,7 @@ def make_thumbnails(
     found: dict[Key, bytes] = {}
     for key in known:
         try:
-            _, picture, _ = scan.read_key_frame(key[0], uris[key[0]], storage)
+            _, picture, _ = scan.read_key_frame(key[0], uris[key[0]], timeout_seconds, storage)
             found[key] = _shrink(picture)
         except (VideoError, OSError):
             continue  # it was counted as unreadable when it was looked at

@@ -18,6 +18,7 @@ import pytest
 from deepfake import cli
 from deepfake.config import LeakcheckJobConfig
 from deepfake.pipelines.leakcheck import pipeline
+from tests.clips import write_clip
 from tests.pipelines.leakcheck.made import crop, face, rotated, videos_of, write
 
 FILES = ["leakcheck.json", "overlaps.csv", "overlaps.parquet", "report.html"]
@@ -192,6 +193,20 @@ def test_files_that_are_no_pictures_are_counted_and_cost_the_error_budget(tmp_pa
     (tmp_path / "in" / "real" / "3.png").write_bytes(b"not a picture")
     out = tmp_path / "out"
     assert leakcheck("--input", tmp_path / "in", "--output", out) == cli.OVER_ERROR_BUDGET
+    assert json.loads((out / "leakcheck.json").read_text())["unreadable"] == 1
+
+
+@pytest.mark.slow(6)
+def test_a_file_that_takes_too_long_is_one_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in" / "real").mkdir(parents=True)
+    write_clip(tmp_path / "in" / "real" / "a.mp4")
+    out = tmp_path / "out"
+    words = ("--input", tmp_path / "in", "--output", out, "--leakcheck.timeout_seconds", "1e-6")
+    caplog.set_level("INFO")
+    assert leakcheck(*words) == cli.OVER_ERROR_BUDGET
+    assert "real/a.mp4: took longer than timeout_seconds, 1e-06" in caplog.text
     assert json.loads((out / "leakcheck.json").read_text())["unreadable"] == 1
 
 

@@ -35,7 +35,9 @@ def load(folder: Path, count: int) -> tuple[LeakcheckInput, pa.Table]:
 
 def test_pairs_that_are_alike_are_shown_as_small_pictures_of_themselves(tmp_path: Path) -> None:
     loaded, pictures = load(tmp_path, 3)
-    found = make_thumbnails([overlap("near_duplicate", "0.mp4", "2.mp4")], loaded, pictures, 10, Storage())
+    found = make_thumbnails(
+        [overlap("near_duplicate", "0.mp4", "2.mp4")], loaded, pictures, 10, 60, Storage()
+    )
     assert set(found) == {("0.mp4", 0), ("2.mp4", 0)}
     shown = decode_file(found["2.mp4", 0])
     assert shown.shape == (SIDE, SIDE, 3)
@@ -46,8 +48,8 @@ def test_pairs_that_are_alike_are_shown_as_small_pictures_of_themselves(tmp_path
 def test_near_duplicates_come_first_where_there_is_room_for_few(tmp_path: Path) -> None:
     loaded, pictures = load(tmp_path, 4)
     rows = [overlap("label_conflict", "0.mp4", "1.mp4"), overlap("near_duplicate", "2.mp4", "3.mp4")]
-    assert set(make_thumbnails(rows, loaded, pictures, 3, Storage())) == {("2.mp4", 0), ("3.mp4", 0)}
-    assert make_thumbnails(rows, loaded, pictures, 1, Storage()) == {}
+    assert set(make_thumbnails(rows, loaded, pictures, 3, 60, Storage())) == {("2.mp4", 0), ("3.mp4", 0)}
+    assert make_thumbnails(rows, loaded, pictures, 1, 60, Storage()) == {}
 
 
 def test_shared_people_and_unknown_frames_have_no_pictures_but_whole_files_have_any(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_shared_people_and_unknown_frames_have_no_pictures_but_whole_files_have_
         overlap("near_duplicate", "0.mp4", "1.mp4", 77),
         overlap("duplicate_file", "0.mp4", "gone.mp4", None),
     ]
-    assert set(make_thumbnails(rows, loaded, pictures, 10, Storage())) == {("0.mp4", None)}
+    assert set(make_thumbnails(rows, loaded, pictures, 10, 60, Storage())) == {("0.mp4", None)}
 
 
 def test_of_a_catalogs_files_the_frame_that_was_looked_at_is_shown(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_of_a_catalogs_files_the_frame_that_was_looked_at_is_shown(tmp_path: Pat
     seen = [{"video_id": row["video_id"], "frame_index": 0} for row in rows]
     pictures = pa.Table.from_pylist(seen, PICTURES)
     pair = [overlap("near_duplicate", "a.mp4", "b.mp4")]
-    found = make_thumbnails(pair, loaded, pictures, 10, Storage())
+    found = make_thumbnails(pair, loaded, pictures, 10, 60, Storage())
     assert set(found) == {("a.mp4", 0)}  # b's file is gone
     shown, first = decode_file(found["a.mp4", 0]), picture(0.0)
     assert shown.shape == (SIDE * 3 // 4, SIDE, 3)
