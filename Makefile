@@ -42,6 +42,9 @@ install: $(VENV)/.installed ## Make .venv with what the jobs need: CPU TensorFlo
 demo: $(VENV)/.installed ## Build the demo's data and run every job on it (ARGS="--epochs 5")
 	@$(BIN)/python jobs/demo.py $(ARGS)
 
+# The processes of a suite share the cores; threads of linear algebra that wait for each other would only spin.
+test test-fast tests-under-it tests-with-it: export OPENBLAS_NUM_THREADS = 1
+
 test: check ## Lint, formatting, types and the whole test suite (ARGS="tests/pipelines/demo -x")
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 0 $(ARGS)
