@@ -68,18 +68,11 @@ def write_report(
     also = list(case_report.find_rows(items, videos))
     cases = write_pages(videos, order, config, output, network, point, also, bundle.mixer)
     section = None if compared is None else compared.summarize()
+    words = put_bundle_in_words(bundle)
     look_at = write_overview(
-        videos,
-        order,
-        config,
-        output,
-        point,
-        put_bundle_in_words(bundle),
-        cases,
-        left_out,
-        section,
-        bundle.mixer,
-    )
+        videos, order, config, output, point, words, cases,
+        left_out=left_out, compared=section, mixer=bundle.mixer,
+    )  # fmt: skip
     if compared is not None:
         outputs = [describe_output(uri, output.storage) for uri in (compared.before, config.output)]
         look_at.append(write_changes_page(config.output, output.storage, compared, outputs))
@@ -99,6 +92,7 @@ def write_overview(
     point: VerdictRule | None,
     bundle: str,
     paged: Iterable[str],
+    *,
     left_out: Mapping[str, str] = MappingProxyType({}),
     compared: Mapping[str, Any] | None = None,
     mixer: Mixer = Mixer(),  # noqa: B008 - frozen
