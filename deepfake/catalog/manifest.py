@@ -213,7 +213,11 @@ def _read_folder(uri: str, storage: Storage, groups: Sequence[str]) -> tuple[dic
         partitioning="hive", partition_base_dir=path,
     )  # fmt: skip
     chosen = _choose_columns(uri, parts.schema.names, groups)
-    return chosen, parts.to_table(columns=sorted(set(chosen.values())))
+    wanted = sorted(set(chosen.values()))
+    for name in files:
+        with tables.open_table(storage, join(uri, name), None) as file:
+            file.require_bounded(range(file.num_row_groups), wanted)
+    return chosen, parts.to_table(columns=wanted)
 
 
 def _read_csv(uri: str, storage: Storage, groups: Sequence[str]) -> tuple[dict[str, str], pa.Table]:

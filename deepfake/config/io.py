@@ -24,7 +24,7 @@ class StorageConfig(Section):
         "keras.applications that a training makes has 100, the large ones of KerasHub 1,200 to 1,700",
     )
     max_table_mb: int = Field(
-        8192,
+        2048,
         ge=1,
         description="a table whose file unpacks to more than its size and so many MiB is refused",
     )

@@ -153,7 +153,7 @@ def index_rows(files: Sequence[str], name: str, columns: Sequence[str], storage:
 
     def read(number: int) -> pa.Table:
         with tables.open_table(storage, files[number], name) as file:
-            table = tables.check_rows(files[number], file.read(columns=list(columns)))
+            table = file.read(columns=list(columns))
             table = tables.add_later_columns(name, table, columns).replace_schema_metadata(None)
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         within = [np.arange(size, dtype=np.int32) for size in sizes]

@@ -82,7 +82,6 @@ def test_a_file_of_another_table_is_refused(make_crops) -> None:
         ("box", {"x": -1e30, "y": 0.0, "w": 9.0, "h": 9.0}, "a face's box is"),
         ("box", {"x": None, "y": 0.0, "w": 9.0, "h": 9.0}, "a face's box is"),
         ("frame_width", 0, "a face's box is .* in a frame of 0x480"),
-        ("frame_height", -5, "a face's box is .* in a frame of 640x-5"),
         ("frame_width", 2**31 - 1, "a face's box is .* in a frame of 2147483647x480"),
         ("landmarks", [float("nan")] * 10, "a face's landmarks are"),
         ("landmarks", [1.0, 2.0, 3.0], "a face's landmarks are"),

@@ -29,6 +29,7 @@ import cv2
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from deepfake.catalog import manifest
 from deepfake.config import parse
@@ -38,7 +39,7 @@ from deepfake.errors import UsageError
 from deepfake.faces import encoding, png
 from deepfake.io import parts, tables
 from deepfake.io.storage import Storage
-from deepfake.io.tables import TableError, bounded, files
+from deepfake.io.tables import TableError, bounded, files, pages
 from deepfake.model import bundle, network_file
 from deepfake.pipelines.score import case_report
 from deepfake.report import images
@@ -176,6 +177,27 @@ def read_parquet(data: bytes, folder: Path) -> None:
             read()
         except (TableError, UsageError) as error:
             assert "_manifest.parquet" in str(error)
+
+
+def make_pages(folder: Path) -> list[bytes]:
+    """The pages of columns of text, and what is none."""
+    text, made = pa.table({"a": ["x" * (i % 7) for i in range(64)]}), []
+    for version in ("1.0", "2.0"):
+        for encoded in (
+            {"use_dictionary": True},
+            {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"},
+        ):
+            pq.write_table(text, folder / "a", data_page_version=version, **encoded)
+            chunk = pq.read_metadata(folder / "a").row_group(0).column(0)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            made.append((folder / "a").read_bytes()[start:][: chunk.total_compressed_size])
+    return [*made, b"\x1c" * 2000, b"\x19", b"\x18\xff\xff\xff\x7f", b"\x15\x04" * 4 + b"\0"]
+
+
+def read_pages(data: bytes, folder: Path) -> None:
+    with contextlib.suppress(ValueError):
+        found = pages.measure_pages(io.BytesIO(data), 0, len(data))
+        assert min(found.size, found.values) >= 0
 
 
 def make_bundles(folder: Path) -> list[bytes]:
@@ -394,6 +416,18 @@ TARGETS = {
             parts.read_part_names,
         ),
         1700,
+    ),
+    "pages": Target(
+        make_pages,
+        read_pages,
+        (
+            pages.measure_pages,
+            pages._read_header,
+            pages._Compact.read_struct,
+            pages._Compact._read_value,
+            pages._Compact._read_bits,
+        ),
+        6000,
     ),
     "bundle": Target(make_bundles, read_bundle, (bundle.read_bundle_info,), 7000),
     "answer": Target(

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deepfake.catalog import manifest
 from deepfake.config import StorageConfig
 from deepfake.crops.reader import decode_crop
 from deepfake.errors import UsageError
@@ -292,7 +293,7 @@ def say_once(text: str, rows: int) -> pa.Array:
 def test_a_table_in_which_one_long_text_stands_for_gigabytes_is_refused(tmp_path: Path) -> None:
     path = write_videos(tmp_path / "t.parquet", 200_000, notes=say_once("x" * 60_000, 200_000))
     assert path.stat().st_size < 2**20
-    with pytest.raises(TableError, match=r"t\.parquet: unpacks to 11\d\d\d MiB, .*max_table_mb 8192"):
+    with pytest.raises(TableError, match=r"t\.parquet: unpacks to 11\d\d\d MiB, .*max_table_mb 2048"):
         tables.read_table(Storage(), str(path), "videos")
     with pytest.raises(TableError, match="unpacks"):
         list(tables.read_rows_of_videos(Storage(), str(path), "videos", pa.array(["a.mp4"])))
@@ -342,3 +343,82 @@ def test_more_row_groups_than_any_table_has_are_refused(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TableError, match="10 row groups"):
         patch.setattr(bounded, "MOST_CHUNKS", 9 * one.num_columns)
         tables.read_table(Storage(), str(tmp_path / "t.parquet"), "videos")
+
+
+def lie(path: Path, column: str) -> Path:
+    """Let the footer of a table say that a column unpacks to one byte."""
+
+    def encode(number: int, room: int = 0) -> bytes:
+        parts = []
+        while number or len(parts) < room:
+            parts.append(number & 127 | 128)
+            number >>= 7
+        return bytes([*parts[:-1], parts[-1] & 127])
+
+    data, metadata = bytearray(path.read_bytes()), pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        chunk = next(
+            found
+            for found in map(metadata.row_group(group).column, range(metadata.num_columns))
+            if found.path_in_schema.partition(".")[0] == column
+        )
+        said = encode(2 * chunk.total_uncompressed_size)
+        place = data.rindex(said + b"\x16" + encode(2 * chunk.total_compressed_size))
+        data[place : place + len(said)] = encode(2, len(said))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_pages_that_unpack_to_more_than_the_footer_says_are_counted(tmp_path: Path, version: Any) -> None:
+    path, rows = tmp_path / "t.parquet", 2048
+    row = tables.from_rows("videos", [video_row("a.mp4")]).take(pa.array(np.zeros(rows, np.int8)))
+    notes = pa.chunked_array([pa.array(["x" * 2**20])] * rows)
+    with pq.ParquetWriter(
+        path, row.schema, compression="zstd", use_dictionary=False, data_page_version=version
+    ) as file:
+        part = row.slice(0, 128)
+        whole = part.set_column(
+            part.column_names.index("notes"), "notes", pa.chunked_array(notes.chunks[:128])
+        )
+        for _ in range(rows // 128):
+            file.write_table(whole)
+    lie(path, "notes")
+    storage = Storage(StorageConfig(max_table_mb=1024))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(TableError, match=r"t\.parquet: unpacks to 20\d\d MiB"):
+        tables.read_table(storage, str(path), "videos")
+    assert tables.read_table(storage, str(path), "videos", ["video_id"]).num_rows == rows
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_texts_that_are_told_by_what_differs_are_counted_as_long_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    text = "x" * 2**20
+    row = tables.from_rows("videos", [video_row("a.mp4")]).take(pa.array(np.zeros(128, np.int8)))
+    row = row.set_column(row.column_names.index("notes"), row.schema.field("notes"), pa.array([text] * 128))
+    with pq.ParquetWriter(
+        path,
+        row.schema,
+        compression="zstd",
+        use_dictionary=False,
+        column_encoding={"notes": "DELTA_BYTE_ARRAY"},
+    ) as file:
+        for _ in range(16):
+            file.write_table(row)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(TableError, match=r"t\.parquet: unpacks to 1\d\d\d MiB"):
+        tables.read_table(Storage(StorageConfig(max_table_mb=1024)), str(path), "videos")
+    few = tables.read_table(Storage(StorageConfig(max_table_mb=4096)), str(path), "videos", ["video_id"])
+    assert few.num_rows == 2048
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_a_manifest_that_is_a_folder_of_tables_is_bounded_as_a_table_is(tmp_path: Path) -> None:
+    folder = tmp_path / "videos.parquet"
+    folder.mkdir()
+    pq.write_table(pa.table({"path": say_once("x" * 60_000, 40_000)}), folder / "a.parquet")
+    storage = Storage(StorageConfig(max_table_mb=1024))
+    with pytest.raises(UsageError, match=r"a\.parquet: unpacks to 2\d\d\d MiB"):
+        manifest.read_manifest(str(folder), storage)

@@ -17,6 +17,8 @@ from deepfake.catalog.load import load_catalog
 from deepfake.catalog.manifest import read_labels
 from deepfake.config import CatalogConfig, PreprocessJobConfig, SamplingConfig, TrainJobConfig
 from deepfake.config.parse import load_config
+from deepfake.crops import reader
+from deepfake.crops.dataset import index_rows
 from deepfake.errors import UsageError
 from deepfake.io import lock, tables
 from deepfake.io.parts import PARTS_KEY, list_part_files
@@ -29,7 +31,7 @@ from deepfake.pipelines.leakcheck.uploads import read_conversion_dict
 from deepfake.pipelines.remove import pipeline as removing
 from deepfake.pipelines.score.case_report import read_case
 from deepfake.video.credentials import read_trust_list
-from tests.rows import video_row
+from tests.rows import crop_row, video_row
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "[" * 100_000, "7", "{"])
@@ -146,6 +148,41 @@ def test_rows_that_cannot_be_are_refused(tmp_path: Path, name: str, values: pa.A
     pq.write_table(table.set_column(place, table.schema.field(place), values), tmp_path / "t.parquet")
     with pytest.raises(TableError, match=re.escape(words)):
         tables.read_table(Storage(), str(tmp_path / "t.parquet"), "videos")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("frame_index", None, "column 'frame_index' has rows of nothing"),
+        ("detector", None, "column 'detector' has rows of nothing"),
+        ("frame_index", -1, "'frame_index' holds -1, expected a number from 0 on"),
+        ("time_s", float("nan"), "'time_s' holds what is no number"),
+        ("time_s", float("inf"), "'time_s' holds inf"),
+        ("label", 7, "label 7, expected 0"),
+    ],
+)
+def test_whoever_reads_faces_refuses_those_that_cannot_be(
+    tmp_path: Path, name: str, value: Any, words: str
+) -> None:
+    rows = tables.from_rows("crops", [crop_row("a.mp4", 0, 0)])
+    place, kind = rows.schema.get_field_index(name), rows.schema.field(name).type
+    uri = str(tmp_path / "c.parquet")
+    pq.write_table(rows.set_column(place, pa.field(name, kind), pa.array([value], kind)), uri)
+
+    def read_batches() -> None:
+        with tables.open_table(Storage(), uri, "crops") as file:
+            list(file.iter_batches())
+
+    for read in (
+        lambda: tables.read_table(Storage(), uri, "crops"),
+        lambda: tables.read_encoded(Storage(), uri, "crops"),
+        lambda: list(tables.read_rows_of_videos(Storage(), uri, "crops", pa.array(["a.mp4"]))),
+        lambda: list(reader.read_rows(uri, {0: [0]}, Storage())),
+        lambda: index_rows([uri], "crops", ["video_id", name], Storage()),
+        read_batches,
+    ):
+        with pytest.raises(TableError, match=re.escape(words)):
+            read()
 
 
 def test_a_manifest_with_a_name_of_megabytes_is_refused_by_its_row(tmp_path: Path) -> None:

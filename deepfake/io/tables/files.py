@@ -1,7 +1,9 @@
 """Tables in memory and in Parquet files: made of rows, written, read and checked against their schemas."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 from deepfake import __version__
 from deepfake.io.storage import Storage
 from deepfake.io.tables import scores, training, videos
-from deepfake.io.tables.bounded import BoundedFile, TableError
+from deepfake.io.tables.bounded import BoundedFile, Rows, TableError
 from deepfake.io.tables.columns import CREDENTIALS
 
 SCHEMA_VERSION = 8
@@ -26,6 +28,8 @@ _READ_VERSIONS = [str(version) for version in (min(ADDED) - 1, *ADDED)]
 LONGEST_NAME = 2**16  # bytes
 _FORMULA = r"^('*[=+\-@\t\r\n])"
 FEW_ROWS = 10_000  # one thread reads so many in half the time that several take to share them
+
+_FREE_NUMBERS = {"packets", "history", "group_metrics"}  # tables whose numbers may be any
 
 SCHEMAS: dict[str, pa.Schema] = {
     "catalog": videos.CATALOG,
@@ -211,22 +215,44 @@ def read_table(storage: Storage, uri: str, name: str, columns: Sequence[str] | N
     with open_table(storage, uri, name) as file:
         threads = file.metadata.num_rows > FEW_ROWS
         table = file.read(columns=list(columns) if columns is not None else None, use_threads=threads)
-    return check_rows(uri, add_later_columns(name, table, columns))
+    return add_later_columns(name, table, columns)
 
 
-def check_rows(path: str, table: pa.Table) -> pa.Table:
-    """The same table; ``TableError`` where text is none, a name is longer than any, or a label no label."""
+def check_rows(path: str, table_name: str, table: Rows) -> Rows:
+    """The same rows of a table; ``TableError`` where they hold what it cannot.
+
+    That is text that is none, a name longer than any, a label that is no label, nothing where something must
+    be, and a count, index, time or score of a face or video that is negative or no number.
+    """
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_string(column.type):
+        text = pa.types.is_string(column.type)
+        if text or pa.types.is_dictionary(column.type):
             try:
                 column.validate(full=True)
             except pa.ArrowException:
                 raise TableError(f"{path}: column {name!r} holds bytes that are no UTF-8") from None
-            if name in ("video_id", "uri") and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_NAME:
+            named = text and name in ("video_id", "uri")
+            if named and (pc.max(pc.binary_length(column)).as_py() or 0) > LONGEST_NAME:
                 raise TableError(f"{path}: column {name!r} holds a name of more than {LONGEST_NAME} bytes")
         if name == "label" and (other := set(pc.unique(column).to_pylist()) - {0, 1, None}):
             raise TableError(f"{path}: label {min(other)}, expected 0 (real), 1 (fake) or null")
+        if name in SCHEMAS[table_name].names:
+            _require_values(path, table_name, name, column)
     return table
+
+
+def _require_values(path: str, table_name: str, name: str, column: pa.Array | pa.ChunkedArray) -> None:
+    if SCHEMAS[table_name].field(name).nullable:
+        return
+    if column.null_count:
+        raise TableError(f"{path}: column {name!r} has rows of nothing")
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if number and table_name not in _FREE_NUMBERS:
+        low, high = pc.min_max(column).as_py().values()
+        nan = pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py()
+        if low is not None and (nan or low < 0 or high == math.inf):
+            found = "what is no number" if nan else low if low < 0 else high
+            raise TableError(f"{path}: column {name!r} holds {found}, expected a number from 0 on")
 
 
 def write_table(storage: Storage, uri: str, table: pa.Table, row_group_rows: int = 65536) -> None:
@@ -268,7 +294,7 @@ def read_encoded(storage: Storage, uri: str, name: str) -> pa.Table:
         pq.ParquetFile(source, metadata=file.metadata, read_dictionary=strings) as encoded,
     ):
         file.require_bounded(range(file.num_row_groups), repeated=False)
-        return add_later_columns(name, encoded.read())
+        return add_later_columns(name, check_rows(uri, name, encoded.read()))
 
 
 def decode_strings(name: str, rows: pa.Table) -> pa.Table:
@@ -306,7 +332,8 @@ def open_table(storage: Storage, uri: str, name: str | None) -> Iterator[Bounded
 def open_parquet(source: Any, name: str | None, where: str, storage: Storage) -> Iterator[BoundedFile]:
     """A Parquet file that is open, as table ``name`` if that is said; ``TableError`` where it is none."""
     try:
-        with BoundedFile(source, where, storage.config.max_table_mb) as file:
+        check = partial(check_rows, where, name) if name is not None else lambda rows: rows
+        with BoundedFile(source, where, storage.config.max_table_mb, check) as file:
             if name is not None:
                 check_file(where, file.schema_arrow, name)
             yield file
