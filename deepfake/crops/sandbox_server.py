@@ -189,4 +189,5 @@ def bound_memory(megabytes: int) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    with contextlib.suppress(BrokenPipeError):  # whoever started it was killed meanwhile
+        serve()

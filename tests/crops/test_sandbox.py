@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from deepfake.config import CropConfig, DetectorConfig, SamplingConfig
 from deepfake.crops import sandbox
 from deepfake.crops.extraction import ExtractConfig, extract
 from deepfake.crops.sandbox import IsolatedExtractor
+from deepfake.crops.sandbox_messages import Channel
 from deepfake.errors import JobError, NodeFault
 from deepfake.faces.detectors.factory import make_detector
 from deepfake.faces.encoding import decode_image
@@ -393,3 +395,13 @@ def test_a_child_that_boasts_takes_no_more_time_than_it_was_waited_for(
     spent, counts = clock.take()
     assert sum(spent.values()) == pytest.approx(time.monotonic() - began, rel=0.03)
     assert spent["decode"] > 0 and spent["isolate"] >= 0 and counts["bytes_read"] >= 1e12
+
+
+def test_a_server_whose_job_was_killed_while_it_started_ends_without_a_word() -> None:
+    settings = json.dumps(IsolatedExtractor(CONFIG, Storage())._settings).encode()
+    mine, theirs = socket.socketpair()
+    with theirs:
+        server = subprocess.Popen(sandbox.PROGRAM, stdin=theirs, stderr=subprocess.PIPE, cwd=ROOT)
+    with mine:
+        Channel(mine).send(settings)
+    assert server.communicate(timeout=60)[1] == b""
