@@ -5,6 +5,7 @@ It needs neither TensorFlow nor Keras to score.
 
 import io
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def compile_graph(graph: bytes, size: int, threads: int | None = None, batch: in
 
     Raises ``UsageError`` where it is no packed graph, or none of such crops.
     """
-    core = import_openvino().Core()
+    core = _start_core()
     try:
         with zipfile.ZipFile(io.BytesIO(graph)) as archive:
             check_sizes(archive, _NAME, LARGEST_GRAPH_MB)
@@ -89,6 +90,17 @@ def compile_graph(graph: bytes, size: int, threads: int | None = None, batch: in
     return core.compile_model(network, "CPU", settings).create_infer_request()
 
 
+@cache
+def _start_core() -> Any:
+    """OpenVINO's core, one for as long as the process lives.
+
+    Each that has compiled something gave its thread a stack for signals. Where two of them end, the older one
+    first, the thread is left with the older one's stack (2026.4), which is no longer there: a signal, such as
+    Ctrl-C, then ends the process with a segmentation fault.
+    """
+    return import_openvino().Core()
+
+
 def convert(function: Any) -> Any:
     """A concrete function of TensorFlow as an ``openvino.Model``.
 
@@ -101,7 +113,7 @@ def convert(function: Any) -> Any:
     with make_temporary_folder() as folder:
         whole = folder / "network.pb"
         whole.write_bytes(frozen.graph.as_graph_def().SerializeToString())
-        return import_openvino().Core().read_model(whole)
+        return _start_core().read_model(whole)
 
 
 def save(network: Any, path: Path) -> None:
