@@ -30,7 +30,8 @@ def test_an_exported_network_scores_any_number_of_crops_as_the_bundle_does(tmp_p
 
 
 def test_a_signal_reaches_a_process_whose_networks_are_gone(tmp_path: Path) -> None:
-    save_bundle(str(tmp_path / "bundle"), Storage(), small_network(keras_runtime.start_keras()), threshold=0.5)
+    network = small_network(keras_runtime.start_keras())
+    save_bundle(str(tmp_path / "bundle"), Storage(), network, threshold=0.5)
     (tmp_path / "graph").write_bytes(inference.export_openvino(Bundle.load(str(tmp_path / "bundle"))))
     code = """
 import signal, sys

@@ -191,7 +191,14 @@ def make_pages(folder: Path) -> list[bytes]:
             chunk = pq.read_metadata(folder / "a").row_group(0).column(0)
             start = chunk.dictionary_page_offset or chunk.data_page_offset
             made.append((folder / "a").read_bytes()[start:][: chunk.total_compressed_size])
-    return [*made, b"\x1c" * 2000, b"\x19", b"\x18\xff\xff\xff\x7f", b"\x15\x04" * 4 + b"\0"]
+    return [
+        *made,
+        b"\x1c" * 2000,
+        b"\x15" + b"\xff" * 2000,
+        b"\x19",
+        b"\x18\xff\xff\xff\x7f",
+        b"\x15\x04" * 4 + b"\0",
+    ]
 
 
 def read_pages(data: bytes, folder: Path) -> None:
@@ -422,10 +429,10 @@ TARGETS = {
         read_pages,
         (
             pages.measure_pages,
-            pages._read_header,
-            pages._Compact.read_struct,
-            pages._Compact._read_value,
-            pages._Compact._read_bits,
+            pages.read_header,
+            pages.Compact.read_struct,
+            pages.Compact._read_value,
+            pages.Compact._read_bits,
         ),
         6000,
     ),

@@ -20,7 +20,7 @@ class Pages:
 
     size: int = 0  # bytes unpacked
     values: int = 0
-    encodings: set[int] = field(default_factory=set)
+    encodings: set[int | None] = field(default_factory=set)
 
 
 def measure_pages(file: BinaryIO, start: int, length: int) -> Pages:
@@ -29,26 +29,27 @@ def measure_pages(file: BinaryIO, start: int, length: int) -> Pages:
     for _ in range(MOST_PAGES):
         if start >= stop:
             return found
-        header, size = _read_header(file, start)
-        unpacked, packed = header.get(2), header.get(3)
+        header, size = read_header(file, start)
         data = header.get(_DATA[0], header.get(_DATA[1], {}))
-        values = data.get(1, 0) if isinstance(data, dict) else None
-        numbers = [number for number in (unpacked, packed, values) if isinstance(number, int) and number >= 0]
-        if len(numbers) < 3:
+        known = data if isinstance(data, dict) else {}
+        encoding = known.get(2 if _DATA[0] in header else 4)
+        told = (header.get(2), header.get(3), known.get(1, 0))
+        numbers = [number for number in told if isinstance(number, int) and number >= 0]
+        if len(numbers) < len(told) or not isinstance(encoding, int | None):
             raise ValueError(f"no page at byte {start}")
         found.size += numbers[0]
         found.values += numbers[2]
-        found.encodings.add(data.get(2 if _DATA[0] in header else 4))
+        found.encodings.add(encoding)
         start += size + numbers[1]
     raise ValueError(f"more than {MOST_PAGES} pages")
 
 
-def _read_header(file: BinaryIO, start: int) -> tuple[dict[int, Any], int]:
+def read_header(file: BinaryIO, start: int) -> tuple[dict[int, Any], int]:
     """The header of the page at a byte, and its length."""
     length = HEADER_BYTES
     while length <= MOST_HEADER_BYTES:
         file.seek(start)
-        compact = _Compact(file.read(length))
+        compact = Compact(file.read(length))
         try:
             return compact.read_struct(), compact.at
         except IndexError:
@@ -58,7 +59,7 @@ def _read_header(file: BinaryIO, start: int) -> tuple[dict[int, Any], int]:
     raise ValueError(f"no page at byte {start}")
 
 
-class _Compact:
+class Compact:
     """Thrift's compact protocol, as far as the headers of pages use it; ``IndexError`` at its end."""
 
     def __init__(self, data: bytes) -> None:
@@ -99,6 +100,8 @@ class _Compact:
             shift += 7
             if byte < 128:
                 return bits
+            if shift > 63:
+                raise ValueError("the header of a page holds a number of more than 64 bits")
 
     def _read_byte(self) -> int:
         byte = self.data[self.at]
