@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-HANGS_SECONDS = 600  # several times what the longest job takes on a machine that is busy with others
+HANGS_SECONDS = 900  # several times what the longest job takes on a machine that is busy with others
 PAUSE_SECONDS = 0.02
 
 
