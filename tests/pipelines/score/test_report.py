@@ -78,7 +78,7 @@ def test_suspicious_videos_have_pages_with_pictures_and_those_that_are_gone_page
     ):
         own = {"uri": uri, "operating_point": "balanced", "uncertain_from": 0.45, "uncertain_to": 0.55}
         known["video_scores"].append(video_row(name, score, duration_s=1.6, **own))
-        known["face_scores"] += [face(name, frame, score - frame / 100) for frame in (0, 10, 30)]
+        known["face_scores"] += [face(name, frame, score - frame / 1000) for frame in (0, 10, 30)]
         spans = {"first_s": 0.0, "last_s": 1.2, "face_size_px": 50.0, "segments": 0}
         known["track_scores"].append(
             {"video_id": name, "track_id": 3, "score": score, "faces": 3, **spans, **STAMP}
