@@ -156,6 +156,7 @@ def test_rows_that_cannot_be_are_refused(tmp_path: Path, name: str, values: pa.A
         ("frame_index", None, "column 'frame_index' has rows of nothing"),
         ("detector", None, "column 'detector' has rows of nothing"),
         ("frame_index", -1, "'frame_index' holds -1, expected a number from 0 on"),
+        ("frame_height", -5, "'frame_height' holds -5, expected a number from 0 on"),
         ("time_s", float("nan"), "'time_s' holds what is no number"),
         ("time_s", float("inf"), "'time_s' holds inf"),
         ("label", 7, "label 7, expected 0"),
