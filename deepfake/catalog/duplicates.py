@@ -5,6 +5,8 @@ Only files of equal size can be equal, so only those are read and hashed.
 
 import itertools
 import logging
+import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -57,17 +59,22 @@ def _select_columns(rows: pa.Table) -> pa.Table:
     return pa.table({**found, "modified": modified})
 
 
-def hash_rows(rows: pa.Table, storage: Storage) -> pa.Table:
-    """Table ``hashes`` of the files that ``list_suspects`` names."""
+def hash_rows(rows: pa.Table, storage: Storage, patience: float = math.inf) -> pa.Table:
+    """Table ``hashes`` of the files that ``list_suspects`` names.
+
+    None of one that cannot be read, nor of one that is not read whole within ``patience`` seconds: a sparse
+    file takes no room and may take an hour.
+    """
     found = []
     for row in rows.to_pylist():
         digest: str | None
+        until = time.monotonic() + patience
         try:
             if row["uri"].endswith("/"):  # frames
-                digest = hash_frames(list_frames(row["uri"], storage), storage)
+                digest = hash_frames(list_frames(row["uri"], storage), storage, until)
             else:
                 with storage.open(row["uri"]) as file:
-                    digest = hash_file(file)
+                    digest = hash_file(file, until)
         except OSError:
             digest = None
         found.append({"video_id": row["video_id"], "content_sha256": digest})

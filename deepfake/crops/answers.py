@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfake.crops import chunks
-from deepfake.crops.extraction import ExtractConfig
+from deepfake.crops.extraction import LONGEST_TEXT, ExtractConfig
 from deepfake.faces import encoding
 from deepfake.io import tables
 from deepfake.io.tables import PROGRAM_FAULT, PROVENANCE_COLUMNS, Status
 from deepfake.io.tables.videos import make_video_row
 
 STATUSES = frozenset(Status) - {Status.SKIPPED_DUPLICATE, Status.TOO_SHORT}
-LONGEST_TEXT = 2000  # letters
 MOST_PIECES = 10_000
 # Of Arrow's messages: fields by number, and the kind of header that a record batch is.
 _HEADER_TYPE, _HEADER, _COMPRESSION, _RECORD_BATCH = 1, 2, 3, 3

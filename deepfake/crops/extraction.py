@@ -30,6 +30,8 @@ from deepfake.video.source import VideoSource, open_frames, open_video
 
 log = logging.getLogger(__name__)
 
+LONGEST_TEXT = 2000  # letters of what a row says of itself
+
 CANDIDATES = 3  # faces a frame that may turn out to be the most prominent person's
 
 
@@ -136,7 +138,8 @@ def attempt(entry: Mapping[str, Any], detector: str, work: Work) -> dict[str, An
 def describe_failure(status: Status, words: str, retry: bool) -> dict[str, Any]:
     """The columns of table ``videos`` that say what became of a video without crops."""
     return {
-        "status": status, "status_detail": words, "retry": retry, "frames_with_face": 0, "faces": 0,
+        "status": status, "status_detail": words[:LONGEST_TEXT], "retry": retry, "frames_with_face": 0,
+        "faces": 0,
     }  # fmt: skip
 
 

@@ -223,7 +223,10 @@ def _hash_files(
         files = sum(block.rows.num_rows for block in waiting)
         log.info("%d files are read to find copies among them", files)
         hashed = runner.run_tasks(
-            [runner.make_block(unit) for unit in waiting], _hash_block, {"output": output}, config.ray
+            [runner.make_block(unit) for unit in waiting],
+            _hash_block,
+            {"output": output, "patience": config.sampling.timeout_seconds},
+            config.ray,
         )
         with Progress("files read", files) as progress:
             for batch in hashed:
@@ -232,8 +235,8 @@ def _hash_files(
     return dict(zip(found["video_id"].to_pylist(), found["content_sha256"].to_pylist(), strict=True))
 
 
-def _hash_block(block: pa.Table, output: Output) -> pa.Table:
+def _hash_block(block: pa.Table, output: Output, patience: float) -> pa.Table:
     """Hash the files of one block and keep the hashes; how many files there were."""
-    hashes = duplicates.hash_rows(block, output.storage)
+    hashes = duplicates.hash_rows(block, output.storage, patience)
     output.write_unit(read_unit_id(block), {"hashes": hashes})
     return pa.table({"files": [block.num_rows]})

@@ -3,9 +3,12 @@
 Whoever signs that file (``gpg --detach-sign SHA256SUMS``) has signed the output.
 """
 
+import errno
 import hashlib
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from deepfake.io.listing import FileInfo
 from deepfake.io.run_record import RECORD_FILE
@@ -13,6 +16,7 @@ from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 
 FILE = "SHA256SUMS"
+_BLOCK_BYTES = 2**20
 _READERS = 8  # files read at once; matters on S3 only
 
 
@@ -38,7 +42,15 @@ def _hash_listed(info: FileInfo, storage: Storage) -> str:
         return hash_file(file)
 
 
-def hash_file(file: BinaryIO) -> str:
-    """The sha256 of an open file from its start, in hexadecimal; leaves it at its end."""
+def hash_file(file: BinaryIO, until: float = math.inf) -> str:
+    """The sha256 of an open file from its start, in hexadecimal; leaves it at its end.
+
+    ``TimeoutError``, which is an ``OSError``, where ``time.monotonic()`` reaches ``until`` before that.
+    """
     file.seek(0)
-    return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        if time.monotonic() > until:
+            raise TimeoutError(errno.ETIMEDOUT, "takes too long to be read whole")
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """A folder of pictures that are one video's frames: which they are, and their content as one."""
 
 import hashlib
+import math
 import re
 
 from deepfake.io.checksums import hash_file
@@ -31,10 +32,10 @@ def read_numbers(name: str) -> list[int]:
     return [int(number) for number in re.findall(r"[0-9]+", name.rpartition(".")[0])]
 
 
-def hash_frames(frames: list[FileInfo], storage: Storage) -> str:
-    """The sha256 of the hashes of all frames."""
+def hash_frames(frames: list[FileInfo], storage: Storage, until: float = math.inf) -> str:
+    """The sha256 of the hashes of all frames, read by ``until`` as in ``hash_file``."""
     hasher = hashlib.sha256()
     for info in frames:
         with storage.open(info.uri) as file:
-            hasher.update(hash_file(file).encode())
+            hasher.update(hash_file(file, until).encode())
     return hasher.hexdigest()

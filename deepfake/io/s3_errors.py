@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from botocore import exceptions as boto
 
-from deepfake.errors import JobError, UsageError, list_causes
+from deepfake.errors import AddressError, JobError, UsageError, list_causes
 
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role; "
@@ -60,6 +60,8 @@ def explain(error: BaseException, uri: str, probe: Callable[[str], Any]) -> Exce
             f"{uri}: the S3 server does not answer: {error}; "
             "check the network, and --storage.endpoint_url or AWS_ENDPOINT_URL"
         )
+    if any(isinstance(one, boto.ParamValidationError) for one in list_causes(error)):
+        return AddressError(f"{uri}: names what no bucket or file on S3 is called")
     code = _find_code(error)
     if code in _THROTTLED:
         return JobError(

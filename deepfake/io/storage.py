@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from deepfake.config import StorageConfig
-from deepfake.errors import JobError, UsageError
+from deepfake.errors import AddressError, JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
@@ -101,6 +101,8 @@ class Storage:
         with self._reaching(uri) as (filesystem, path):
             if split_uri(uri)[0] == "file":
                 return open_regular(path)
+            if "/" not in path:
+                raise AddressError(f"{uri}: names a bucket, and no file in it")
             file: BinaryIO = filesystem.open(path, "rb")
         return io.BufferedReader(_RemoteFile(file, self, uri))
 

@@ -34,7 +34,7 @@ def split_uri(uri: str) -> tuple[str, str]:
         return "file", os.path.abspath(path)  # noqa: PTH100 (keeps odd bytes)
     if scheme not in SCHEMES:
         raise AddressError(f"{uri}: scheme {scheme!r} is not supported; use a local path, file:// or s3://")
-    if not rest.strip("/"):
+    if not rest.partition("/")[0]:
         raise AddressError(f"{uri}: names no bucket, as in s3://bucket/folder")
     return scheme, rest.rstrip("/")
 

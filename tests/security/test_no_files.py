@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +44,7 @@ def hostile(tmp_path: Path) -> Path:
     write_clip(folder / "good.mp4", frames=3)
     write_clip(folder / "other.mp4", frames=4)
     bad = ["pipe.mp4", "endless.mp4", "/dev/zero", "sparse.mp4", "/x://y", "file://relative", "nul\0.mp4"]
+    bad += ["s3:///x.mp4", "s3://bucket", "s3://no bucket/x.mp4", f"file://{'x' * 4000}"]
     paths = [*bad, ".", "good.mp4", "other.mp4"]
     names = [f"{i}.mp4" for i in range(len(paths))]
     table = {"video_id": names, "path": paths, "size_bytes": [1000] * len(paths)}
@@ -58,7 +60,7 @@ def test_preprocess_gives_each_a_status_and_goes_on(hostile: Path, tmp_path: Pat
     preprocess.run(PreprocessJobConfig.model_validate(config))
     found = pq.read_table(tmp_path / "out" / "_manifest.parquet").sort_by("uri").to_pylist()
     statuses = Counter(row["status"] for row in found)
-    assert statuses == {"no_face": 2, "unreadable": 4, "unsupported": 4}
+    assert statuses == {"no_face": 2, "unreadable": 8, "unsupported": 4}
     assert not any((row["status_detail"] or "").startswith("a fault of this program") for row in found)
 
 
@@ -72,14 +74,39 @@ def test_score_gives_each_a_status_and_a_page_of_all(hostile: Path, tmp_path: Pa
     }  # fmt: skip
     score.run(ScoreJobConfig.model_validate(config))
     found = pq.read_table(tmp_path / "out" / "video_scores").to_pylist()
-    assert Counter(row["status"] for row in found) == {"no_face": 2, "unreadable": 4, "unsupported": 4}
+    assert Counter(row["status"] for row in found) == {"no_face": 2, "unreadable": 8, "unsupported": 4}
     assert "good.mp4" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_leakcheck_counts_them_and_goes_on(hostile: Path, tmp_path: Path) -> None:
     config = {"input": str(hostile), "output": str(tmp_path / "out"), "ray": {"start": "never"}}
     outcome = leakcheck.run(LeakcheckJobConfig.model_validate(config))
-    assert (outcome.summary["pictures"], outcome.summary["unreadable"]) == (10, 8)
+    assert (outcome.summary["pictures"], outcome.summary["unreadable"]) == (14, 12)
+
+
+def test_sparse_files_of_as_many_bytes_as_a_file_may_have_take_no_longer_than_a_video_may(
+    tmp_path: Path,
+) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name in ("a.mp4", "b.mp4"):  # possible copies
+        with (archive / name).open("wb") as file:
+            file.truncate(2**40)
+    config: dict[str, Any] = {"input": str(archive), "detector": {"name": "haar"}, "ray": {"start": "never"}}
+    preprocess.run(
+        PreprocessJobConfig.model_validate(
+            {**config, "output": str(tmp_path / "crops"), "sampling": {"timeout_seconds": 0.5}}
+        )
+    )
+    found = pq.read_table(tmp_path / "crops" / "_manifest.parquet")
+    assert found["status"].to_pylist() == ["unreadable", "unreadable"]
+    del config["detector"]
+    outcome = leakcheck.run(
+        LeakcheckJobConfig.model_validate(
+            {**config, "output": str(tmp_path / "leaks"), "leakcheck": {"timeout_seconds": 0.5}}
+        )
+    )
+    assert outcome.summary["unreadable"] == 2
 
 
 def test_nothing_of_them_is_hashed(hostile: Path) -> None:

@@ -7,6 +7,7 @@ holds more than a window of decoded pictures. Of a catalog's videos the middle k
 import io
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -204,17 +205,18 @@ def _scan_files(block: pa.Table, options: LeakcheckConfig, storage: Storage) -> 
     for entry in block.to_pylist():
         row = {name: entry[name] for name in ("video_id", "split", "label")}
         row |= {"frame_index": 0, "face_index": 0}
+        until = time.monotonic() + options.timeout_seconds
         try:
             if entry["uri"].endswith("/"):  # frames
                 frames = list_frames(entry["uri"], storage)
                 row["size_bytes"] = sum(info.size for info in frames)
                 if entry["hash"]:
-                    row["content_sha256"] = hash_frames(frames, storage)
+                    row["content_sha256"] = hash_frames(frames, storage, until)
             else:
                 with get_clock().on("read"), storage.open(entry["uri"]) as file:
                     row["size_bytes"] = file.seek(0, io.SEEK_END)
                     if entry["hash"]:
-                        row["content_sha256"] = hash_file(file)
+                        row["content_sha256"] = hash_file(file, until)
             if options.pixels:
                 facts, picture, index = read_key_frame(
                     entry["video_id"], entry["uri"], options.timeout_seconds, storage
