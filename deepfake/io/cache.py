@@ -3,6 +3,7 @@
 import hashlib
 import os
 import queue
+import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from deepfake.io.storage import Storage
 
 FETCH_SECONDS = 10.0  # one short try; a name that is not resolved may take longer by itself
 RETRY_SECONDS = 3600.0
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class FetchError(Exception):
@@ -25,6 +27,17 @@ def find_cache_folder() -> Path:
     if base := os.environ.get("DEEPFAKE_CACHE"):
         return Path(base)
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "deepfake"
+
+
+def is_private(path: Path) -> bool:
+    """Whether it is this user's file or folder, no link, and nobody else may write to it."""
+    status = path.lstat()
+    return status.st_uid == os.getuid() and not status.st_mode & _OTHERS_WRITE and not path.is_symlink()
+
+
+def make_private(path: Path) -> None:
+    """Let nobody else write to a file or folder of this user's."""
+    path.chmod(path.stat().st_mode & ~_OTHERS_WRITE)
 
 
 def fetch_file(name: str, sha256: str, size: int, addresses: Sequence[str], insist: bool = False) -> Path:

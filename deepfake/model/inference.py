@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,7 +20,7 @@ import cv2
 import numpy as np
 
 from deepfake.errors import JobError, UsageError
-from deepfake.io.cache import find_cache_folder
+from deepfake.io.cache import find_cache_folder, is_private, make_private
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime, openvino_graph
@@ -259,7 +258,8 @@ def _read_cached(bundle: Bundle, storage: Storage) -> bytes | None:
             log.warning("%s: damaged, or not what bundle.json names; it is exported again", place)
     kept = find_cache_folder() / FOLDER / f"{name}.zip"
     try:
-        if not kept.with_suffix(".json").lstat().st_uid == kept.lstat().st_uid == os.getuid():
+        if not all(map(is_private, (kept, kept.with_suffix(".json"), kept.parent))):
+            log.warning("%s: somebody else may have written it; it is exported again", kept)
             return None
         made = json.loads(storage.read_at_most(str(kept.with_suffix(".json")), 2**16))
         graph = storage.read_at_most(str(kept), most * 2**20)
@@ -280,6 +280,8 @@ def _store(bundle: Bundle, storage: Storage, graph: bytes, difference: float) ->
     try:
         storage.write_bytes(str(kept), graph)
         storage.write_json(str(kept.with_suffix(".json")), made)
+        for path in (kept, kept.with_suffix(".json"), kept.parent):
+            make_private(path)
     except (OSError, UsageError, JobError) as error:
         log.warning("the network for OpenVINO is not kept, and exported again by the next job (%s)", error)
         return

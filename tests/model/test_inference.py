@@ -194,6 +194,29 @@ def test_a_network_that_somebody_put_beside_a_bundle_is_not_believed(
         Bundle.load(str(folder))
 
 
+@pytest.mark.parametrize("where", ["", ".", "link"])
+def test_an_export_in_the_cache_that_somebody_else_may_have_written_is_not_believed(
+    uri: str, network: inference.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """This user's own files: in a folder of all users anybody can give another network's this name."""
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
+    monkeypatch.setattr(inference, "export_openvino", lambda bundle: network.graph)
+    bundle = Bundle.load(uri)
+    inference.prepare_network(bundle, Storage())
+    (kept,) = (tmp_path / inference.FOLDER).glob("*.zip")
+    planted = b"another network"
+    kept.write_bytes(planted)
+    kept.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(planted).hexdigest()}))
+    assert inference._read_cached(bundle, Storage()) == planted  # of this user alone
+    if where == "link":
+        kept.rename(tmp_path / "elsewhere.zip")
+        kept.symlink_to(tmp_path / "elsewhere.zip")
+    else:
+        (kept.parent / where if where else kept).chmod(0o777)
+    assert inference.prepare_network(bundle, Storage()).graph == network.graph
+    assert inference._read_cached(bundle, Storage()) == network.graph  # kept, and private again
+
+
 @pytest.mark.parametrize("damage", ["cut", "list", "deep", "no zip"])
 def test_a_damaged_export_is_made_again(
     uri: str, network: inference.Network, caplog: pytest.LogCaptureFixture, tmp_path: Path,
