@@ -68,7 +68,7 @@ SPLIT_NAMES: dict[str, str | None] = {**SPLIT_FOLDERS, **dict.fromkeys(NOTHING, 
 LONGEST_GROUP = 200  # letters of what a video is grouped by
 MOST_NAMED = 500  # letters of a file's columns that a message lists
 _GROUP = "group "  # before the name of such a column
-LONGEST = 4096  # letters of a path or an id, as of Linux' paths
+LONGEST = 4096  # letters of a path, an id or any other text, as of Linux' paths
 _PACKED = (b"PK\x03\x04", b"\x1f\x8b")  # ZIP, of which Excel's workbooks are some, and gzip
 _TRIED = 100  # names that are not all ASCII, of which one must be absent before all are looked for
 _SCHEME = r"^[A-Za-z][A-Za-z0-9+.\-]*://"
@@ -297,6 +297,10 @@ def _cast_to_text(uri: str, ours: str, name: str, column: pa.ChunkedArray) -> pa
         column = column.cast(pa.string())
     except pa.ArrowException as error:
         raise UsageError(f"{uri}: column {name!r} is {column.type}, expected text: {error}") from None
+    long = pc.fill_null(pc.greater(pc.utf8_length(column), LONGEST), False)
+    if pc.any(long).as_py():
+        what = "path" if ours == "location" else name[:MOST_NAMED]
+        raise UsageError(f"{uri}: row {_find_first(long)}: a {what} of more than {LONGEST} letters")
     if ours not in ("location", "video_id") or name != name.strip():
         column = pc.utf8_trim_whitespace(column)
     if ours in ("target_id", "source_id"):
@@ -370,9 +374,6 @@ def _resolve_locations(uri: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             f"{uri}: row {_find_first(secret)}: an address holds no password, which would be stored and "
             "shown; credentials come from the environment or ~/.aws"
         )
-    long = pc.greater(pc.utf8_length(column), LONGEST)
-    if pc.any(long).as_py():
-        raise UsageError(f"{uri}: row {_find_first(long)}: a path of more than {LONGEST} letters")
     has_scheme = pc.match_substring_regex(column, _SCHEME)
     if pc.any(has_scheme).as_py():
         schemes = pc.unique(pc.replace_substring_regex(column.filter(has_scheme), r"(?s)://.*", ""))

@@ -1,5 +1,7 @@
 """What a Ray task raised, as the error that its code raised: Ray wraps it, and adds the task's traceback."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,12 +22,27 @@ def raise_user_errors(work: str | None = None) -> Iterator[None]:
     try:
         yield
     except (RayTaskError, UserCodeException) as error:
-        for cause in list_causes(error):
-            if isinstance(cause, UsageError | JobError | TableError) and not isinstance(cause, RayTaskError):
-                raise type(cause)(str(cause).partition(RETRIES)[0]) from None
+        if (cause := _find_own(error)) is not None:
+            raise type(cause)(str(cause).partition(RETRIES)[0]) from None
         if work is None:
             raise
         raise JobError(f"{work} stopped: {error.cause or error}") from error
+
+
+def leave_out_own(record: logging.LogRecord) -> bool:
+    """A filter of Ray's log: without what it says at length of an error that ``raise_user_errors`` raises."""
+    error = record.exc_info[1] if record.exc_info else sys.exc_info()[1]
+    return error is None or _find_own(error) is None
+
+
+def _find_own(error: BaseException) -> BaseException | None:
+    """What a task raised for the user, if it did."""
+    from ray.exceptions import RayTaskError
+
+    for cause in list_causes(error):
+        if isinstance(cause, UsageError | JobError | TableError) and not isinstance(cause, RayTaskError):
+            return cause
+    return None
 
 
 def unwrap(error: BaseException) -> BaseException:

@@ -19,6 +19,7 @@ from deepfake.errors import JobError, UsageError
 from deepfake.execution import nodes, ray_compat, waiting
 from deepfake.execution.process import count_cpus
 from deepfake.execution.ray_compat import embedded
+from deepfake.execution.ray_errors import leave_out_own
 from deepfake.imports import import_for_good
 
 log = logging.getLogger(__name__)
@@ -252,3 +253,6 @@ def quieten_ray() -> None:
     context.print_on_execution_start = False
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # what is shown; the file of the session keeps all
+            handler.addFilter(leave_out_own)

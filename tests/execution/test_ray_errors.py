@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from ray.exceptions import RayTaskError, UserCodeException
 
 from deepfake.errors import JobError, UsageError
-from deepfake.execution.ray_errors import RETRIES, raise_user_errors
+from deepfake.execution import session
+from deepfake.execution.ray_errors import RETRIES, leave_out_own, raise_user_errors
 from deepfake.io.s3_errors import AccessDenied
 from deepfake.io.tables import TableError
 
@@ -49,3 +52,18 @@ def test_without_a_name_for_the_work_a_fault_keeps_the_traceback_of_its_task() -
 def test_an_error_of_this_process_is_left_alone() -> None:
     with pytest.raises(KeyError), raise_user_errors("the work"):
         raise KeyError("here")
+
+
+@pytest.mark.parametrize("has_traceback", [True, False])
+def test_ray_s_log_says_of_what_a_task_raised_for_the_user_nothing(has_traceback: bool) -> None:
+    """Ray Data told each such error twice, with all its tracebacks: 12 kB before the sentence."""
+    for kind, is_shown in ((TableError, False), (UsageError, False), (ZeroDivisionError, True)):
+        try:
+            fail(kind("what is wrong"))
+        except RayTaskError as error:
+            told = (type(error), error, None) if has_traceback else None
+            record = logging.LogRecord("ray.data.x", logging.ERROR, "x.py", 1, "Aborted", (), told)
+            assert leave_out_own(record) is is_shown
+    session.quieten_ray()
+    shown = [one for one in logging.getLogger("ray.data").handlers if getattr(one, "stream", None)]
+    assert shown and all(leave_out_own in one.filters for one in shown)

@@ -187,9 +187,11 @@ def test_whoever_reads_faces_refuses_those_that_cannot_be(
 
 
 def test_a_manifest_with_a_name_of_megabytes_is_refused_by_its_row(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"path": ["a.mp4", "x" * 10**7]}), tmp_path / "m.parquet")
-    with pytest.raises(UsageError, match="row 2: a path of more than 4096 letters"):
-        load_catalog(str(tmp_path / "m.parquet"), CatalogConfig(), Storage())
+    for name in ("path", "video_id", "method", "target_id"):
+        rows = {"path": ["a.mp4", "b.mp4"], "video_id": ["a", "b"], name: ["a", "x" * 10**7]}
+        pq.write_table(pa.table(rows), tmp_path / "m.parquet")
+        with pytest.raises(UsageError, match=f"row 2: a {name} of more than 4096 letters"):
+            load_catalog(str(tmp_path / "m.parquet"), CatalogConfig(), Storage())
 
 
 @pytest.mark.slow(6)
