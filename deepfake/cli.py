@@ -62,10 +62,10 @@ def _run(model: type[Config], job: Callable[[Config], Outcome], argv: Sequence[s
             outcome = job(config)
             summary = _make_summary(config, outcome, program, time.monotonic() - started)
     except (UsageError, TableError) as error:
-        print(f"{program}: {unwrap(error)}", file=sys.stderr)
+        print(f"{program}: {hide_secrets(str(unwrap(error)))}", file=sys.stderr)
         return BAD_USAGE
     except JobError as error:
-        print(f"{program}: {unwrap(error)}", file=sys.stderr)
+        print(f"{program}: {hide_secrets(str(unwrap(error)))}", file=sys.stderr)
         return FAILED
     except Stopped as stop:
         print(f"{program}: {stop}; run the same command again to go on", file=sys.stderr)

@@ -78,6 +78,20 @@ def test_a_job_that_cannot_work_says_why_in_one_line_and_answers_1_or_2(run, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("error", [JobError, UsageError])
+def test_no_sentence_that_a_job_ends_with_repeats_a_password(run, capsys, error):
+    """Libraries name the address that was tried, and so does what is said of ``--config``."""
+
+    def job(config: EchoConfig) -> Outcome:
+        raise error("cannot connect to http://somebody:hunter2@host:9000/a")
+
+    run(job)
+    run(job, "--config", "s3://somebody:hunter2@bucket/c.yaml")
+    said = capsys.readouterr().err
+    assert "http://***@host:9000/a" in said and "s3://***@bucket/c.yaml" in said
+    assert "hunter2" not in said and "somebody" not in said
+
+
 def test_a_job_over_its_error_budget_answers_3_and_still_leaves_its_summary(run, tmp_path, capsys):
     assert run(lambda config: Outcome({"videos": 10}, failed_share=0.2)) == 3
     assert json.loads((tmp_path / "out/_summary.json").read_text())["exit_status"] == 3
