@@ -207,14 +207,15 @@ def test_an_export_in_the_cache_that_somebody_else_may_have_written_is_not_belie
     planted = b"another network"
     kept.write_bytes(planted)
     kept.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(planted).hexdigest()}))
-    assert inference._read_cached(bundle, Storage()) == planted  # of this user alone
+    assert inference.prepare_network(bundle, Storage()).graph == planted  # of this user alone
     if where == "link":
         kept.rename(tmp_path / "elsewhere.zip")
         kept.symlink_to(tmp_path / "elsewhere.zip")
     else:
         (kept.parent / where if where else kept).chmod(0o777)
     assert inference.prepare_network(bundle, Storage()).graph == network.graph
-    assert inference._read_cached(bundle, Storage()) == network.graph  # kept, and private again
+    monkeypatch.setattr(inference, "export_openvino", None)  # another export would fail
+    assert inference.prepare_network(bundle, Storage()).graph == network.graph  # kept, and private again
 
 
 @pytest.mark.parametrize("damage", ["cut", "list", "deep", "no zip"])
