@@ -4,8 +4,7 @@ Only matplotlib's object interface is used: no global state, so threads and test
 Every function takes plain arrays and a theme and returns a ``Figure``; ``render_png`` turns it into bytes.
 """
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from deepfake.report.images import encode_file
 
 DPI = 160
 
@@ -35,14 +36,14 @@ THEMES = (LIGHT, DARK)
 STYLES = ("-", "--", ":")
 
 Curve = tuple[str, np.ndarray, np.ndarray]  # name, (n,) labels, (n,) scores
+Draw = Callable[[Theme], Figure]
 
 
 def make_axes(
     theme: Theme, title: str, x: str, y: str, size: tuple[float, float] = (4.6, 3.7)
 ) -> tuple[Figure, Any]:
     """A figure with one pair of axes in a theme."""
-    figure = Figure(figsize=size, layout="constrained", facecolor=theme.paper)
-    FigureCanvasAgg(figure)
+    figure = Figure(size, DPI, facecolor=theme.paper, layout="constrained")
     ax = figure.add_subplot(facecolor=theme.paper)
     _apply_theme(ax, theme)
     ax.set_title(title, color=theme.ink, fontsize=11)
@@ -63,9 +64,21 @@ def _apply_theme(ax: Any, theme: Theme) -> None:
 
 def render_png(figure: Figure) -> bytes:
     """The figure as PNG, the same bytes each time."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=DPI, metadata={"Software": None})
-    return sink.getvalue()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return encode_file(np.asarray(canvas.buffer_rgba())[..., :3], ".png")
+
+
+def render_in_themes(draw: Draw) -> dict[str, bytes]:
+    """PNG of what ``draw`` makes of each theme, by the theme's name, all in the arrangement of the first."""
+    first, *others = figures = [draw(theme) for theme in THEMES]
+    first.draw_without_rendering()  # which arranges it
+    for figure in figures:
+        figure.set_layout_engine("none")
+    for other in others:
+        for mine, arranged in zip(other.axes + other.texts, first.axes + first.texts, strict=True):
+            mine.set_position(arranged.get_position())
+    return {theme.name: render_png(figure) for theme, figure in zip(THEMES, figures, strict=True)}
 
 
 def add_legend(ax: Any, theme: Theme, **options: Any) -> None:
@@ -166,8 +179,7 @@ def draw_sweeps(
     """
     columns = min(2, len(kinds))
     lines = -(-len(kinds) // columns)
-    figure = Figure(figsize=(2.3 * columns, 1.9 * lines), layout="constrained", facecolor=theme.paper)
-    FigureCanvasAgg(figure)
+    figure = Figure((2.3 * columns, 1.9 * lines), DPI, facecolor=theme.paper, layout="constrained")
     figure.supylabel("AUC, videos", color=theme.ink, fontsize=9)
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
     for panel in panels[len(kinds) :]:

@@ -26,7 +26,8 @@ pytestmark = [
     ),
     pytest.mark.slow,
 ]
-OPTIONS = {"detector.name": "haar", "sampling.isolate": "false", "sampling.every_n": 2}
+# Every frame: work enough for the other node's worker to come up, and be seen failing, before it is done.
+OPTIONS = {"detector.name": "haar", "sampling.isolate": "false", "sampling.every_n": 1}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def archive(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The crops of an embedded run."""
     output = tmp_path_factory.mktemp("undisturbed")
-    options = {"detector": {"name": "haar"}, "sampling": {"isolate": False, "every_n": 2}}
+    options = {"detector": {"name": "haar"}, "sampling": {"isolate": False, "every_n": 1}}
     pipeline.run(
         PreprocessJobConfig.model_validate({"input": str(archive), "output": str(output), **options})
     )

@@ -14,6 +14,7 @@ from deepfake.report import plots
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.4, 0.4, 0.4, 0.8, 0.9])
 CURVES = [("videos", LABELS, SCORES), ("faces", LABELS, SCORES[::-1])]
+SWEPT = {"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8}
 FIGURES = {
     "roc": lambda theme: plots.draw_roc(CURVES, theme),
     "precision and recall": lambda theme: plots.draw_precision_recall(CURVES, theme),
@@ -22,6 +23,7 @@ FIGURES = {
         {"a": metrics.make_reliability_bins(LABELS, SCORES)}, theme
     ),
     "confusion": lambda theme: plots.draw_confusion({"tn": 3, "fp": 0, "fn": 1, "tp": 2}, theme, "videos"),
+    "sweeps": lambda theme: plots.draw_sweeps([("blur", None, [{"amount": 1, **SWEPT}])], theme),
     "tippett": lambda theme: plots.draw_tippett(LABELS, 4 * SCORES - 2, theme),
 }
 
@@ -45,6 +47,7 @@ def test_a_plot_is_the_same_bytes_each_time_and_follows_its_theme(name: str) -> 
     assert light == plots.render_png(FIGURES[name](plots.LIGHT))
     assert pixels(light).mean() > 190
     assert pixels(dark).mean() < 80
+    assert plots.render_in_themes(FIGURES[name]) == {"light": light, "dark": dark}
 
 
 @pytest.mark.parametrize("theme", plots.THEMES, ids=lambda theme: theme.name)

@@ -104,13 +104,11 @@ def write_evaluation_page(
     ``facts`` is what the page says of data and model, as label -> value.
     """
     results, heat = first.results, extras.heat
-    drawn = {theme.name: _draw_plots(results, extras.sweep, theme) for theme in plots.THEMES}
-    for name, png in drawn[plots.LIGHT.name].items():
-        storage.write_bytes(join(output, PLOTS, f"{name}.png"), png)
-    sources = {
-        name: [html.make_data_uri(pngs[name], "image/png") for pngs in drawn.values()]  # of each theme
-        for name in drawn[plots.LIGHT.name]
-    }
+    sources = {}
+    for name, draw in _list_plots(results, extras.sweep).items():
+        pngs = plots.render_in_themes(draw)
+        storage.write_bytes(join(output, PLOTS, f"{name}.png"), pngs[plots.LIGHT.name])
+        sources[name] = [html.make_data_uri(png, "image/png") for png in pngs.values()]
     text = html.render_page(
         "evaluation.html",
         title=(config and config.title) or "Evaluation of a deepfake detector",
@@ -157,7 +155,7 @@ def put_difference_in_words(compared: Mapping[str, Any]) -> str:
     return f"{difference:+.3f} ({interval.low:+.3f} to {interval.high:+.3f}){shown}"
 
 
-def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plots.Theme) -> dict[str, bytes]:
+def _list_plots(results: Results, sweep: Sequence[Mapping[str, Any]]) -> dict[str, plots.Draw]:
     video, frame = results.video, results.frame
     curves = [
         (_name_curve("videos", video), video.labels, video.scores),
@@ -168,19 +166,22 @@ def _draw_plots(results: Results, sweep: Sequence[Mapping[str, Any]], theme: plo
     probabilities = results.decisions.probabilities
     if probabilities is not None:
         bins["videos, calibrated"] = metrics.make_reliability_bins(video.labels, probabilities)
-    figures = {
-        "roc": plots.draw_roc(curves, theme),
-        "precision_recall": plots.draw_precision_recall(curves, theme),
-        "histogram": plots.draw_histogram(video.labels, video.scores, results.threshold, theme, "videos"),
-        "reliability": plots.draw_reliability(bins, theme),
-        "confusion": plots.draw_confusion(video.overall["confusion"], theme, "videos"),
+    threshold, confusion = results.threshold, video.overall["confusion"]
+    drawn: dict[str, plots.Draw] = {
+        "roc": lambda theme: plots.draw_roc(curves, theme),
+        "precision_recall": lambda theme: plots.draw_precision_recall(curves, theme),
+        "histogram": lambda theme: plots.draw_histogram(
+            video.labels, video.scores, threshold, theme, "videos"
+        ),
+        "reliability": lambda theme: plots.draw_reliability(bins, theme),
+        "confusion": lambda theme: plots.draw_confusion(confusion, theme, "videos"),
     }
     if (ratios := results.decisions.log_ratios) is not None:
-        figures["tippett"] = plots.draw_tippett(video.labels, ratios, theme)
+        drawn["tippett"] = lambda theme: plots.draw_tippett(video.labels, ratios, theme)
     kinds = [(kind, base, rows) for kind, base, rows in _group_by_kind(sweep) if rows]
     if kinds:
-        figures["robustness"] = plots.draw_sweeps(kinds, theme)
-    return {name: plots.render_png(figure) for name, figure in figures.items()}
+        drawn["robustness"] = lambda theme: plots.draw_sweeps(kinds, theme)
+    return drawn
 
 
 def _name_curve(what: str, level: Level) -> str:

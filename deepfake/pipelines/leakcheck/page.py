@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -99,9 +100,7 @@ def write_leakcheck_page(
     limit = config.leakcheck.probe_auc
     drawn: dict[str, bytes] = {}
     if any(probe.auc is not None for probe in result.probes):
-        drawn = {
-            theme.name: plots.render_png(draw_probes(result.probes, limit, theme)) for theme in plots.THEMES
-        }
+        drawn = plots.render_in_themes(partial(draw_probes, result.probes, limit))
         storage.write_bytes(join(config.output, PLOT), drawn[plots.LIGHT.name])
     else:
         storage.remove(join(config.output, PLOT))

@@ -1,13 +1,14 @@
 """Accuracy and loss over the epochs of a training run, as PNG images in a light and a dark theme."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deepfake.report.plots import LIGHT, STYLES, THEMES, Theme, make_axes, render_png
+from deepfake.report.plots import LIGHT, STYLES, Theme, make_axes, render_in_themes
 
 _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 
@@ -15,9 +16,9 @@ _PLOTS = {"accuracy": "Accuracy", "loss": "Loss (binary cross-entropy)"}
 def draw_plots(history: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name to PNG of each plot: ``accuracy.png``, ``loss.png`` and their ``-dark`` twins."""
     return {
-        f"{name}{'' if theme is LIGHT else '-dark'}.png": render_png(draw_curve(history, name, title, theme))
+        f"{name}{'' if theme == LIGHT.name else '-dark'}.png": png
         for name, title in _PLOTS.items()
-        for theme in THEMES
+        for theme, png in render_in_themes(partial(draw_curve, history, name, title)).items()
     }
 
 
