@@ -122,7 +122,7 @@ def set_trainable(network: Any, part: str, freeze_batch_norm: bool, blocks: int 
     What does not learn runs as in inference: its BatchNorm keeps the loaded statistics (Keras does that for
     layers that are not trainable) and its stochastic depth is off, which cannot be undone.
     ``freeze_batch_norm`` does the former for a backbone that otherwise learns; where its ``norms`` alone do,
-    they learn all the same, and keep their statistics in training (``sync_batch_norm.replace_norms``). Raises
+    they learn all the same, and keep their statistics in training (``sync_batch_norm.choose_norms``). Raises
     ``UsageError`` where norms are to learn and the backbone has none.
     """
     if (of_hub := hub.find_backbone(network)) is not None:
@@ -214,6 +214,13 @@ def rebuild_network(
         if isinstance(ours, keras.layers.Normalization):
             ours.finalize_state()  # it computes with constants made of its weights
     return copy
+
+
+def replace_layers(network: Any, classes: Mapping[str, Any]) -> Any:
+    """The network with layers of other ``classes``, by their names; itself where there are none."""
+    if not classes:
+        return network
+    return rebuild_network(network, lambda layer: classes.get(layer.name, type(layer)))
 
 
 def check_crops(crops: np.ndarray, size: int) -> np.ndarray:

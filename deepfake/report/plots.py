@@ -76,8 +76,10 @@ def render_in_themes(draw: Draw) -> dict[str, bytes]:
     for figure in figures:
         figure.set_layout_engine("none")
     for other in others:
-        for mine, arranged in zip(other.axes + other.texts, first.axes + first.texts, strict=True):
-            mine.set_position(arranged.get_position())
+        for axes, arranged in zip(other.axes, first.axes, strict=True):
+            axes.set_position(arranged.get_position())
+        for text, placed in zip(other.texts, first.texts, strict=True):
+            text.set_position(placed.get_position())
     return {theme.name: render_png(figure) for theme, figure in zip(THEMES, figures, strict=True)}
 
 

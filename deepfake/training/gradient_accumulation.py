@@ -50,7 +50,8 @@ class AccumulatedStep(TrainStep):
         xla = options.jit_compile
         self._features = trace(self._run_features, [crops, *drawing], xla)
         self._learn_head = trace(self._run_head, [features, labels, scalar, *drawing], xla)
-        self._learn_backbone = trace(self._run_backbone, [crops, features, *drawing], xla)
+        if self._of_backbone:
+            self._learn_backbone = trace(self._run_backbone, [crops, features, *drawing], xla)
         self._finish = trace(self._run_update, [scalar, scalar], xla)
 
     def _learn(self, crops: np.ndarray, *rest: Any) -> tuple[Any, Any, Any]:

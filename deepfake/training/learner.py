@@ -9,11 +9,11 @@ import numpy as np
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import POOL_LAYER, list_trainable, list_weights, set_trainable
+from deepfake.model.network import POOL_LAYER, list_trainable, list_weights, replace_layers, set_trainable
 from deepfake.training.checkpoint import CheckpointError
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.distributed.crop_dropout import Masks, follow_crops
-from deepfake.training.distributed.sync_batch_norm import replace_norms
+from deepfake.training.distributed.crop_dropout import Masks, choose_dropout
+from deepfake.training.distributed.sync_batch_norm import choose_norms
 from deepfake.training.ema import WeightAverage, assign_arrays, copy_arrays
 from deepfake.training.fused_adam import make_adam
 from deepfake.training.gradient_accumulation import AccumulatedStep
@@ -39,7 +39,8 @@ class Learner:
         keras = keras_runtime.start_keras()
         set_trainable(plain, phase.trains, settings.freeze_batch_norm, settings.fine_tune_blocks)
         masks = Masks(settings.seed, max(2, settings.global_batch))  # a pair is never torn apart
-        self.network = replace_norms(follow_crops(plain, masks), collective, settings.freeze_batch_norm)
+        norms = choose_norms(plain, collective, settings.freeze_batch_norm)
+        self.network = replace_layers(plain, choose_dropout(plain, masks) | norms)
         variables = list_trainable(self.network)
         self.network.compile(_make_optimizer(keras, phase, settings, variables), "binary_crossentropy")
         self.optimizer = self.network.optimizer  # wrapped for loss scaling in float16

@@ -90,7 +90,7 @@ class TrainStep:
     """Forward, backward, sum over the workers, update.
 
     The loss is the mean binary cross-entropy over the global batch plus the network's penalties.
-    BatchNorm must be over the global batch as well: ``sync_batch_norm.replace_norms``.
+    BatchNorm must be over the global batch as well: ``sync_batch_norm.choose_norms``.
     """
 
     def __init__(

@@ -23,10 +23,11 @@ from deepfake.model.network import (
     list_backbone_layers,
     list_weights,
     rebuild_network,
+    replace_layers,
     set_trainable,
 )
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.distributed.sync_batch_norm import replace_norms
+from deepfake.training.distributed.sync_batch_norm import choose_norms
 from tests.small_network import make_small_model
 
 UNTRAINED = ModelConfig(weights="none")
@@ -208,7 +209,7 @@ def test_what_is_trained_and_what_is_saved_see_crops_as_the_loaded_backbone_does
 
     expected = first_features(network)
     two_workers = SimpleNamespace(world=2, present=1.0)
-    trained = replace_norms(network, cast(Collective, two_workers), False)
+    trained = replace_layers(network, choose_norms(network, cast(Collective, two_workers), False))
     saved = copy_for_inference(trained)
     saved.save(tmp_path / "a.keras")
     loaded = keras.models.load_model(tmp_path / "a.keras")

@@ -9,9 +9,9 @@ import pytest
 
 from deepfake.config import TrainingConfig
 from deepfake.model import keras_runtime
-from deepfake.model.network import list_trainable, list_weights
+from deepfake.model.network import list_trainable, list_weights, replace_layers
 from deepfake.training.distributed.collective import Collective
-from deepfake.training.distributed.crop_dropout import Masks, follow_crops
+from deepfake.training.distributed.crop_dropout import Masks, choose_dropout
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.learner import Learner
 from deepfake.training.schedule import Phase
@@ -36,7 +36,8 @@ OPTIONS = StepOptions(MASKS)
 
 def prepare(keras: Any, freeze_backbone_norm: bool) -> tuple[Any, list[Any], Any]:
     """A network, what learns of it, and its optimizer."""
-    network = follow_crops(small_network(keras), MASKS)
+    plain = small_network(keras)
+    network = replace_layers(plain, choose_dropout(plain, MASKS))
     network.get_layer("stem_bn").trainable = not freeze_backbone_norm
     variables = list_trainable(network)
     network.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")

@@ -17,12 +17,12 @@ keras = keras_runtime.start_keras(threads=1, seed=rank)
 from deepfake.training.distributed.collective import Collective
 collective = Collective(rank, world)
 import numpy as np
-from deepfake.model.network import POOL_LAYER, list_trainable, list_weights
+from deepfake.model.network import POOL_LAYER, list_trainable, list_weights, replace_layers
 from deepfake.training.gradient_accumulation import AccumulatedStep
 from deepfake.training.data.features import compute_features
 from deepfake.training.data.loader import Batch
 from deepfake.training.ema import WeightAverage
-from deepfake.training.distributed.sync_batch_norm import replace_norms
+from deepfake.training.distributed.sync_batch_norm import choose_norms
 from deepfake.training.step import InferenceStep, StepOptions, TrainStep
 L = keras.layers
 
@@ -34,7 +34,8 @@ def learner(norm_learns, make, head=None, conv_learns=True, **loss):
     x = L.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = head(x) if head else L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)
-    network = replace_norms(keras.Model(crop, x), collective, False)
+    plain = keras.Model(crop, x)
+    network = replace_layers(plain, choose_norms(plain, collective, False))
     variables = list_trainable(network)
     # Adam would amplify the last bits
     network.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0), "binary_crossentropy")

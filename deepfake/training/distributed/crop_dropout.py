@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import rebuild_network
 
 
 class Masks:
@@ -42,13 +41,11 @@ class Masks:
         return tf.gather(numbers, places)
 
 
-def follow_crops(network: Any, masks: Masks) -> Any:
-    """The network with the masks of its dropout from ``masks``."""
+def choose_dropout(network: Any, masks: Masks) -> dict[str, Any]:
+    """Classes of the network's dropout, by name of layer, with ``masks``: see ``replace_layers``."""
     keras = keras_runtime.start_keras()
     layer_class = _make_dropout_class(keras, masks)
-    return rebuild_network(
-        network, lambda layer: layer_class if type(layer) is keras.layers.Dropout else type(layer)
-    )
+    return {layer.name: layer_class for layer in network.layers if type(layer) is keras.layers.Dropout}
 
 
 def _make_dropout_class(keras: Any, masks: Masks) -> Any:

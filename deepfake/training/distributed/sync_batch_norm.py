@@ -9,27 +9,27 @@ network in training has these layers: what is saved is rebuilt with Keras' own (
 from typing import Any
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import HEAD_PREFIX, rebuild_network
+from deepfake.model.network import HEAD_PREFIX
 from deepfake.training.distributed.collective import Collective
 
 
-def replace_norms(network: Any, collective: Collective, keep_statistics: bool) -> Any:
-    """The network with its learning BatchNorm layers over all workers, or itself where nothing changes.
+def choose_norms(network: Any, collective: Collective, keep_statistics: bool) -> dict[str, Any]:
+    """Classes of BatchNorm layers that learn, over all workers, by name: see ``replace_layers``.
 
     ``keep_statistics``: those of the backbone learn their scales and offsets alone, and normalise by what
-    was loaded. Layers that do not learn do so anyway, and need nothing.
+    was loaded. Layers that do not learn do so anyway, and need nothing, as those of one worker.
     """
     keras = keras_runtime.start_keras()
     by_what_was_loaded = _make_kept_class(keras)
-    over_batch = _make_synchronised_class(keras, collective) if collective.world > 1 else None
-    kinds = {}
+    over_batch = _make_synchronised_class(keras, collective)
+    classes = {}
     for layer in network.layers:
         if type(layer) is keras.layers.BatchNormalization and layer.trainable:
-            is_kept = keep_statistics and not layer.name.startswith(HEAD_PREFIX)
-            kinds[layer.name] = by_what_was_loaded if is_kept else over_batch or type(layer)
-    if all(kind is keras.layers.BatchNormalization for kind in kinds.values()):
-        return network
-    return rebuild_network(network, lambda layer: kinds.get(layer.name, type(layer)))
+            if keep_statistics and not layer.name.startswith(HEAD_PREFIX):
+                classes[layer.name] = by_what_was_loaded
+            elif collective.world > 1:
+                classes[layer.name] = over_batch
+    return classes
 
 
 def _make_kept_class(keras: Any) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deepfake.model import keras_runtime
-from deepfake.model.network import copy_for_inference
-from deepfake.training.distributed.crop_dropout import Masks, follow_crops
+from deepfake.model.network import copy_for_inference, replace_layers
+from deepfake.training.distributed.crop_dropout import Masks, choose_dropout
 from tests.small_network import batch, small_network
 
 BATCH = 6
@@ -47,7 +47,7 @@ def test_steps_seeds_layers_and_crops_have_numbers_of_their_own(keras: Any) -> N
 def test_a_layer_drops_its_share_and_scales_the_rest_and_nothing_in_inference(keras: Any) -> None:
     plain = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.3, name="drop")])
     masks = Masks(0, BATCH)
-    network = follow_crops(plain, masks)
+    network = replace_layers(plain, choose_dropout(plain, masks))
     ones = np.ones((2, 1000), np.float32)
     with masks.drawing(np.int64(3), np.array([4, 1])):
         found = network(ones, training=True).numpy()
@@ -58,7 +58,8 @@ def test_a_layer_drops_its_share_and_scales_the_rest_and_nothing_in_inference(ke
 
 def test_stochastic_depth_drops_a_crop_whole_and_the_saved_network_has_keras_own_layers(keras: Any) -> None:
     masks = Masks(0, BATCH)
-    network = follow_crops(small_network(keras, depth=0.5), masks)
+    plain = small_network(keras, depth=0.5)
+    network = replace_layers(plain, choose_dropout(plain, masks))
     upto = keras.Model(network.inputs, network.get_layer("block1a_drop").output)
     with masks.drawing(np.int64(0), np.arange(BATCH)):
         dropped = (upto(batch(0, BATCH)[0], training=True).numpy() == 0).all(axis=(1, 2, 3))
