@@ -26,7 +26,7 @@ import pyarrow.fs
 from deepfake.config import StorageConfig
 from deepfake.errors import AddressError, JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
-from deepfake.io.temporary import make_temporary_folder
+from deepfake.io.temporary import is_disk_full, make_temporary_folder
 from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # see ``_replacing``
@@ -436,7 +436,7 @@ def _replacing(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise JobError(
                 f"{target}: no space is left there; free some, and run the same command again to go on"
             ) from error

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from deepfake.errors import JobError
+
 _PREFIX = "deepfake-temporary-"  # no folder of a user's has this name
 STALE_SECONDS = 86400.0  # nothing is written to the cache for so long
 
 
 @contextmanager
 def make_temporary_folder() -> Iterator[Path]:
-    """A folder that is there while the block runs. Its lock ends with this process, however that ends."""
+    """A folder that is there while the block runs. Its lock ends with this process, however that ends.
+
+    A full disk in the block is a ``JobError`` that names the disk of temporary files.
+    """
     while True:
         path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -27,9 +32,21 @@ def make_temporary_folder() -> Iterator[Path]:
         os.close(held)
     try:
         yield path
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise JobError(
+            f"{path.parent}: no space is left there for temporary files; free some, or let TMPDIR name "
+            "another folder, and run the same command again to go on"
+        ) from error
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(held)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether something was not written for want of space."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig, SamplingCo
 from deepfake.errors import UsageError
 from deepfake.io.run_record import require_rows_version
 from deepfake.io.storage import Storage
-from deepfake.io.temporary import make_temporary_folder
+from deepfake.io.temporary import is_disk_full, make_temporary_folder
 from deepfake.io.uri import join
 from deepfake.model import keras_runtime
 from deepfake.model.hub import is_hub
@@ -309,6 +309,8 @@ def load_keras_network(
         except UsageError:
             raise
         except Exception as error:  # a hostile file makes Keras raise anything
+            if is_disk_full(error):
+                raise
             if _read_release(made_by) > _read_release(keras.__version__):
                 raise UsageError(
                     f"{where}: saved by Keras {made_by}, this is Keras "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.errors import JobError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import make_temporary_folder, remove_leftovers, share_temporary_folder
@@ -83,3 +85,15 @@ def test_what_a_killed_job_was_writing_into_the_cache_goes_after_a_day(temporary
     os.utime(old, (0, 0))
     assert remove_leftovers(cache) == 1
     assert new.exists() and not old.exists()
+
+
+def test_a_full_disk_for_temporary_files_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(JobError, match=f"{tmp_path}: no space is left there for temporary files"),
+        make_temporary_folder() as folder,
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "a"))
+    assert not list(tmp_path.iterdir())

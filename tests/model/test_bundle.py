@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import pyarrow as pa
 import pytest
 
 from deepfake.config import ROWS_VERSION, CropConfig, DetectorConfig
-from deepfake.errors import UsageError
+from deepfake.errors import JobError, UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import bundle, keras_runtime, thresholds
 from deepfake.model.bundle import Bundle
 from deepfake.model.network import build_network
 from tests import running
+from tests.disks import mount_disk
 from tests.small_bundle import save_bundle
 from tests.small_network import make_small_model
 
@@ -257,3 +259,14 @@ def test_a_bundle_without_decisions_is_uncalibrated(loaded: Bundle) -> None:
     assert loaded.info.look_up_decisions("mean").operating_points == ()
     assert loaded.info.look_up_decisions("mean").uncertain is None
     assert loaded.info.calibration is None
+
+
+def test_a_good_bundle_is_not_called_bad_where_the_disk_for_temporary_files_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_bundle(str(tmp_path / "model"), Storage(), build_network(make_small_model()), threshold=0.5)
+    with mount_disk(tmp_path / "small", 1) as disk:
+        (disk / "filled").write_bytes(bytes(2**20 - 2**15))
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        with pytest.raises(JobError, match="small: no space is left there for temporary files"):
+            Bundle.load(str(tmp_path / "model")).score(np.zeros((1, 224, 224, 3), np.uint8))

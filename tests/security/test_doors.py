@@ -135,8 +135,8 @@ class NoScorer:
         return np.zeros(len(crops))
 
 
-def measured(attack: Path, made: dict[str, Any]) -> None:
-    """Have evaluate compress the videos that a manifest names."""
+def measured(attack: Path, made: dict[str, Any]) -> list[str]:
+    """Have evaluate compress the videos that a manifest names; what it says of them."""
     uris = [str(attack), str(attack)]
     videos = [
         video_row(f"{label}.mp4", uri=uri, label=label, status="ok", duration_s=2.0)
@@ -148,7 +148,7 @@ def measured(attack: Path, made: dict[str, Any]) -> None:
         videos=tables.from_rows("videos", videos),
     )  # fmt: skip
     config = EvaluationConfig(bootstrap=0, robustness_videos=2)
-    recompression.measure_recompression(faces, faces.table, NoScorer(), Storage(), config)
+    return recompression.measure_recompression(faces, faces.table, NoScorer(), Storage(), config)[1]
 
 
 @pytest.mark.parametrize("isolate", [True, False])
@@ -172,7 +172,8 @@ def test_a_manifest_that_names_playlists_makes_evaluate_read_nothing_else(
             f"m=video {port.port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
         }.items():
             (tmp_path / name).write_text(text)
-            measured(tmp_path / name, made)
+            (said,) = measured(tmp_path / name, made)
+            assert said.startswith("At CRF 40, 2 of 2 videos could not be compressed (not a video")
         assert not watched.touched
         assert port.connections == 0
 

@@ -5,6 +5,7 @@ the source files, which the crops' manifest names; without them it says so and m
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from deepfake.crops.sandbox import get_extractor
 from deepfake.errors import UsageError
 from deepfake.faces.detectors.factory import forget_absent_model, resolve_detector
 from deepfake.io.storage import Storage
-from deepfake.io.tables import PROVENANCE_COLUMNS, Status
+from deepfake.io.tables import FAILURES, PROVENANCE_COLUMNS, Status
 from deepfake.io.temporary import make_temporary_folder
 from deepfake.model.inference import Scorer
 from deepfake.pipelines.evaluate import robustness
@@ -66,8 +67,7 @@ def measure_recompression(
         found, lost = _score_recompressed(entries, crf, options, scorer, storage)
         if found is not None:
             rows.append(_make_row(found, crf, config))
-        if lost:
-            notes.append(f"At CRF {crf}, {lost} of {len(entries)} videos gave no face any more.")
+        notes += [f"At CRF {crf}, {count} of {len(entries)} videos {why}." for why, count in lost.items()]
     return rows, notes
 
 
@@ -97,19 +97,24 @@ def _choose_videos(faces: LabelledFaces, storage: Storage, most: int) -> list[Ma
 
 def _score_recompressed(
     entries: list[Mapping[str, Any]], crf: int, options: ExtractConfig, scorer: Scorer, storage: Storage
-) -> tuple[pa.Table | None, int]:
-    """Face scores of the recompressed videos, and how many gave none."""
+) -> tuple[pa.Table | None, Counter[str]]:
+    """Face scores of the recompressed videos, and how many gave none for which reason."""
     rows: list[dict[str, Any]] = []
+    lost: Counter[str] = Counter()
     extractor = get_extractor(options, storage)
     with make_temporary_folder() as folder, Progress(f"videos at CRF {crf}", len(entries)) as progress:
         for entry in entries:
-            if faces := extractor.recompress(entry, crf, str(folder)).rows:
+            found = extractor.recompress(entry, crf, str(folder))
+            if found.video["status"] in FAILURES:
+                lost[f"could not be compressed ({found.video['status_detail']})"] += 1
+            elif not found.rows:
+                lost["gave no face any more"] += 1
+            if faces := found.rows:
                 images = np.stack([decode_crop(face["crop"], options.crop.size) for face in faces])
                 for face, score in zip(faces, scorer.score(images), strict=True):
                     rows.append({**{name: face[name] for name in _KEY_COLUMNS}, "score": float(score)})
             progress.step()
-    videos = {row["video_id"] for row in rows}
-    return (pa.Table.from_pylist(rows) if rows else None), len(entries) - len(videos)
+    return (pa.Table.from_pylist(rows) if rows else None), lost
 
 
 def _make_row(scored: pa.Table, amount: float, config: EvaluationConfig) -> dict[str, Any]:
