@@ -20,6 +20,7 @@ UNDETERMINED = "head_dense/bias"
 WORKER = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 rank, world, crops, folder, small, options, runs = map(json.loads, sys.argv[1:])
 from deepfake.model import keras_runtime
 keras = keras_runtime.start_keras(threads=1)
@@ -31,14 +32,23 @@ import numpy as np
 from deepfake.config import ModelConfig, TrainingConfig, TrainJobConfig
 from deepfake.crops import dataset
 from deepfake.io.storage import Storage
+from deepfake.model import network
 from deepfake.model.network import list_weights
 from deepfake.training.resources import divide_node
 from deepfake.training.task import TrainingTask
 from deepfake.training.validation import collect_faces, number_choosing_videos
 from tests.small_network import small_network
 
+def make_two_blocks(keras, image, *_):
+    for block in (12, 13):  # the last of MobileNet, by name
+        image = keras.layers.Conv2D(8, 5, strides=4, use_bias=False, name=f"conv_pw_{block}")(image)
+        image = keras.layers.BatchNormalization(name=f"conv_pw_{block}_bn")(image)
+        image = keras.layers.ReLU(name=f"conv_pw_{block}_relu")(image)
+    return SimpleNamespace(output=image)
+
 if small:
     trainer.build_starting_network = lambda *_: small_network(keras)
+network._make_backbone = make_two_blocks  # before the project's own head
 model = ModelConfig(backbone="mobilenet025", weights="none", dense_units=16)
 config = TrainJobConfig(input=crops, output=folder, model=model, training=TrainingConfig(**options))
 opened = dataset.open_crops(crops, Storage())
