@@ -22,7 +22,7 @@ from deepfake.crops import canary
 from deepfake.crops.extraction import ExtractConfig
 from deepfake.errors import JobError, UsageError
 from deepfake.execution import accounting, nodes, pools, session, waiting
-from deepfake.execution.output import Output, Part
+from deepfake.execution.output import PART_BYTES, Output, Part
 from deepfake.execution.ray_errors import raise_user_errors
 from deepfake.execution.unit_worker import SECONDS, UNIT_ID
 from deepfake.execution.work_units import Todo, Unit
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Answers = Generator[pa.Table, None, None]  # of workers, as they come
 
 COPIES_AT_ONCE = 4096  # rows of copies in a file of their own
-SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver
+SMALL_BYTES = 64 * 2**20  # parts of this size are joined in the driver, though there is a cluster
 FIRST_VIDEOS = 20  # where all of them end in a fault of this program, a good clip shows whether any would not
 
 
@@ -283,7 +283,10 @@ def join_parts(output: Output, parts: Iterable[Part], known: pa.Table) -> None:
     """Write the final files from the units' files, in parallel. ``known``: see ``Output.join_part``."""
     small: list[Part] = []
     large: list[Part] = []
+    parts = list(parts)
+    # On one machine as much as one part is joined before a worker would have started.
+    here = not nodes.get_nodes().of_a_cluster and sum(part.size_bytes for part in parts) <= PART_BYTES
     for part in parts:
-        (small if part.size_bytes <= SMALL_BYTES else large).append(part)
+        (small if here or part.size_bytes <= SMALL_BYTES else large).append(part)
     session.spread(Output.join_part, [(output, part, known) for part in small], small=True)
     session.spread(Output.join_part, [(output, part, known) for part in large], small=False)
