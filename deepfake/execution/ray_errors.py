@@ -31,8 +31,13 @@ def raise_user_errors(work: str | None = None) -> Iterator[None]:
 
 def leave_out_own(record: logging.LogRecord) -> bool:
     """A filter of Ray's log: without what it says at length of an error that ``raise_user_errors`` raises."""
-    error = record.exc_info[1] if record.exc_info else sys.exc_info()[1]
+    error = get_error_at_hand(record)
     return error is None or _find_own(error) is None
+
+
+def get_error_at_hand(record: logging.LogRecord) -> BaseException | None:
+    """What a line of a log is about, where it is written while an error is dealt with."""
+    return record.exc_info[1] if record.exc_info else sys.exc_info()[1]
 
 
 def _find_own(error: BaseException) -> BaseException | None:

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -31,6 +32,7 @@ CONNECT_SECONDS = 20.0
 SMALL_SECONDS = 30.0
 START_ATTEMPTS = 2  # an overloaded machine may need longer than Ray waits
 STAGE_MODULES = ("deepfake.execution.stage_modules",)
+_ROOM_BYTES = 16 * 2**20  # Ray's logs and sockets take some
 THREADS = 4  # for calls that are too small for workers
 
 
@@ -126,8 +128,13 @@ def _start(config: RayConfig, units: int = 0) -> None:
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
             ray.shutdown()
+            folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+            if shutil.disk_usage(folder).free < _ROOM_BYTES:
+                raise JobError(
+                    f"{folder}: no space is left there, which Ray needs to start; free some, or let "
+                    "RAY_TMPDIR name another folder"
+                ) from error
             if "AF_UNIX path length" in str(error):
-                folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
                 raise UsageError(
                     f"{folder}: too long a path for the sockets that Ray makes below it; name a shorter "
                     "folder with TMPDIR or RAY_TMPDIR"

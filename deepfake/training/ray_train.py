@@ -16,11 +16,12 @@ import ray
 from ray.train.backend import Backend, BackendConfig
 
 from deepfake.config import TrainingConfig
-from deepfake.errors import JobError, list_causes
+from deepfake.errors import JobError, UsageError, list_causes
 from deepfake.execution import nodes, ray_compat, session, waiting
-from deepfake.execution.ray_errors import raise_user_errors
+from deepfake.execution.ray_errors import get_error_at_hand, raise_user_errors
 from deepfake.io.lock import Lock
 from deepfake.io.storage import Storage
+from deepfake.io.tables import TableError
 from deepfake.io.uri import split_uri
 from deepfake.model import keras_runtime
 from deepfake.training.resources import NodeSize, WorkerResources, divide_node, reserve_cpus
@@ -123,7 +124,7 @@ def _fit(
     is_local = split_uri(run.checkpoints)[0] == "file"
     filesystem, path = storage.get_arrow_filesystem(run.checkpoints)
     elastic = training.least_workers < training.most_workers
-    trainer = ray_compat.make_trainer_class()(
+    trainer = ray_compat.make_trainer_class(fails_again)(
         worker,
         train_loop_config=settings,
         backend_config=AddressBackendConfig(),
@@ -175,6 +176,19 @@ def configure_logging() -> None:
     logging.getLogger("deepfake").setLevel(logging.INFO)
     for name in ("ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.train").handlers:
+        if isinstance(handler, logging.StreamHandler):  # what is shown; the file of the session keeps all
+            handler.addFilter(_is_not_told_by_the_job)
+
+
+def _is_not_told_by_the_job(record: logging.LogRecord) -> bool:
+    error = get_error_at_hand(record)
+    return error is None or not fails_again(error)
+
+
+def fails_again(error: BaseException) -> bool:
+    """Whether a worker refused what it was given, as others would."""
+    return any(isinstance(cause, UsageError | TableError) for cause in list_causes(error))
 
 
 def describe_first_cause(error: BaseException) -> str:

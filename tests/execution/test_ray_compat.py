@@ -19,9 +19,12 @@ import pyarrow as pa
 import pytest
 import ray
 from ray._private import worker
-from ray.train import ScalingConfig
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.v2._internal.execution.failure_handling import create_failure_policy
 from ray.train.v2._internal.execution.scaling_policy import create_scaling_policy
+from ray.train.v2.api.exceptions import WorkerGroupError
 
+from deepfake.errors import UsageError
 from deepfake.execution import pools, ray_compat, runner
 from deepfake.execution.ray_compat import embedded
 from deepfake.execution.ray_compat.private_names import PRIVATE_NAMES, REQUESTS, TRAINER, PrivateName
@@ -276,6 +279,32 @@ def test_what_some_told_before_workers_were_lost_is_forgotten(monkeypatch: pytes
     assert decide(policy, 2, r0={"epoch": 2}) is None
 
 
+def test_a_training_ends_at_what_would_fail_again_and_tries_again_what_may_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed: dict[str, Any] = {}
+    monkeypatch.setattr(ray_compat, "_state_service_answers", lambda: True)
+    trainer = ray_compat.make_trainer_class(lambda error: isinstance(error, UsageError))
+    base = trainer.__mro__[1]
+    monkeypatch.setattr(base, "_initialize_and_run_controller", lambda _, **given: handed.update(given))
+    scaling = ScalingConfig(num_workers=2)
+    made = trainer.__new__(trainer)
+    made.scaling_config = scaling
+    made._initialize_and_run_controller(
+        scaling_policy=create_scaling_policy(scaling), failure_policy=create_failure_policy(FailureConfig(2))
+    )
+    policy = ray.cloudpickle.loads(ray.cloudpickle.dumps(handed["failure_policy"]))  # in another process
+
+    def decide(*errors: Exception) -> str:
+        failed = WorkerGroupError("", dict(enumerate(errors)))
+        return str(policy.make_decision(failed).value)
+
+    assert [decide(OSError()), decide(OSError()), decide(OSError())] == ["RETRY", "RETRY", "RAISE"]
+    assert decide(OSError(), UsageError()) == "RAISE"
+    policy = ray.cloudpickle.loads(ray.cloudpickle.dumps(handed["failure_policy"]))
+    assert decide(UsageError()) == "RAISE"
+
+
 @pytest.mark.parametrize("workers", [2, (1, 2)])
 def test_requests_for_nodes_that_are_not_answered_in_time_are_not_the_users_worry(
     workers: int | tuple[int, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -285,7 +314,7 @@ def test_requests_for_nodes_that_are_not_answered_in_time_are_not_the_users_worr
 
     handed: dict[str, Any] = {}
     monkeypatch.setattr(ray_compat, "_state_service_answers", lambda: True)  # which asks a Ray, or starts one
-    trainer = ray_compat.make_trainer_class()
+    trainer = ray_compat.make_trainer_class(lambda error: False)
     base, requests = trainer.__mro__[1], importlib.import_module(REQUESTS)
     monkeypatch.setattr(base, "_initialize_and_run_controller", lambda _, **given: handed.update(given))
     monkeypatch.setattr(requests, "get_or_create_autoscaling_coordinator", time_out)
@@ -293,7 +322,9 @@ def test_requests_for_nodes_that_are_not_answered_in_time_are_not_the_users_worr
     scaling = ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1})
     made = trainer.__new__(trainer)
     made.scaling_config = scaling
-    made._initialize_and_run_controller(scaling_policy=create_scaling_policy(scaling))
+    made._initialize_and_run_controller(
+        scaling_policy=create_scaling_policy(scaling), failure_policy=create_failure_policy(FailureConfig(3))
+    )
     policy = ray.cloudpickle.loads(ray.cloudpickle.dumps(handed["scaling_policy"]))  # in another process
     with caplog.at_level(logging.WARNING, logger="ray.train"):
         policy.after_controller_start(SimpleNamespace(run_id="a"))

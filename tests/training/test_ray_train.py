@@ -10,12 +10,14 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,6 +28,7 @@ from deepfake.crops.reader import decode_crop, read_crops
 from deepfake.io import tables
 from deepfake.io.storage import Storage
 from deepfake.model.bundle import MODEL_FILE, Bundle
+from deepfake.report.images import encode_file
 from tests import running
 from tests.jobs import Job
 from tests.small_network import list_small_model_words
@@ -248,3 +251,24 @@ def test_what_would_fail_again_is_not_tried_again(small_crops: Path, tmp_path: P
     assert done.returncode == 1, done.stderr
     assert "training failed: the network's scores are no longer finite; lower training." in done.stderr
     assert len(WORKER_LINE.findall(done.stderr + done.stdout)) == 1
+
+
+def test_a_crop_that_is_none_ends_the_training_at_once_in_a_sentence(
+    small_crops: Path, tmp_path: Path
+) -> None:
+    spoilt = shutil.copytree(small_crops, tmp_path / "crops")
+    parts = {part: pq.read_table(part) for part in sorted(spoilt.glob("part-*.parquet"))}
+    part, table = next(pair for pair in parts.items() if "train" in pair[1]["split"].to_pylist())
+    at, place = table["split"].to_pylist().index("train"), table.schema.get_field_index("crop")
+    crops = table["crop"].to_pylist()
+    crops[at] = encode_file(np.zeros((9, 9, 3), np.uint8), ".png")
+    table = table.set_column(place, table.schema.field(place), pa.array(crops, table.schema.types[place]))
+    pq.write_table(table, part, row_group_size=16)
+    done = subprocess.run(
+        command(spoilt, tmp_path / "model", 2), env=running.environment(), capture_output=True, text=True,
+        timeout=running.HANGS_SECONDS,
+    )  # fmt: skip
+    said = done.stderr + done.stdout
+    assert done.returncode == 1, said
+    assert "the stored crop is 9x9, expected 224x224" in done.stderr.splitlines()[-1]
+    assert len(WORKER_LINE.findall(said)) == 2 and "Traceback" not in said, said

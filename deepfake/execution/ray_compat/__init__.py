@@ -23,7 +23,13 @@ from ray.autoscaler._private.resource_demand_scheduler import _default_utilizati
 from ray.core.generated import autoscaler_pb2, gcs_pb2
 from ray.experimental import internal_kv
 
-from deepfake.execution.ray_compat.private_names import ELASTIC, REQUESTS, TRAINER, replace_attributes
+from deepfake.execution.ray_compat.private_names import (
+    ELASTIC,
+    FAILURES,
+    REQUESTS,
+    TRAINER,
+    replace_attributes,
+)
 from deepfake.progress import hide_lines
 
 DEAD: int = autoscaler_pb2.NodeStatus.DEAD  # a node's status in ``ask_cluster_status``
@@ -180,11 +186,11 @@ def set_train_environment(start_timeout_seconds: float, poll_seconds: float) -> 
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(poll_seconds))
 
 
-def make_trainer_class() -> Any:
+def make_trainer_class(fails_again: Callable[[BaseException], bool]) -> Any:
     """Ray Train's trainer for any worker function, in this job's hands; seen in 2.60.0.
 
     It leaves Ctrl-C to the job. Where there is no dashboard, it starts nothing that would log once a second
-    that none answers.
+    that none answers. What a worker raises that ``fails_again`` ends the training at once.
     """
     trainer = importlib.import_module(TRAINER)
     has_state_service = _state_service_answers()
@@ -205,9 +211,23 @@ def make_trainer_class() -> Any:
             if self.scaling_config.elasticity_enabled:
                 arguments["scaling_policy"] = make_epoch_policy(self.scaling_config)
             arguments["scaling_policy"] = _quieten_policy(arguments["scaling_policy"])
+            arguments["failure_policy"] = _make_final(arguments["failure_policy"], fails_again)
             return super()._initialize_and_run_controller(**arguments)
 
     return Trainer
+
+
+def _make_final(policy: Any, fails_again: Callable[[BaseException], bool]) -> Any:
+    """The policy as Ray Train has it, which does not try again what ``fails_again``; 2.60.0."""
+
+    class FinalPolicy(type(policy)):  # type: ignore[misc]
+        def make_decision(self, training_failed_error: Any) -> Any:
+            failures = getattr(training_failed_error, "worker_failures", {})
+            if any(map(fails_again, failures.values())):
+                return importlib.import_module(FAILURES).FailureDecision.RAISE
+            return super().make_decision(training_failed_error)
+
+    return FinalPolicy(policy.failure_config)
 
 
 def _quieten_policy(policy: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 TRAINER = "ray.train.v2.api.data_parallel_trainer"
 ELASTIC = "ray.train.v2._internal.execution.scaling_policy.elastic"
 REQUESTS = "ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client"
+FAILURES = "ray.train.v2._internal.execution.failure_handling"
 CONSTANTS = "ray.train.v2._internal.constants"
 POOL = "ray.data._internal.execution.operators.actor_pool_map_operator"
 SCALER = "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"
@@ -38,6 +39,7 @@ class PrivateName:
 _ROOM = "to say what a job waits for"
 _SHARED = "what workers and job tell each other of nodes and units"
 _EPOCHS = "workers that come and go between epochs"
+_ONCE = "a training that stops at once at what would fail again"
 _QUIET = "a quiet log where there is no dashboard"
 _LOGS = "what workers say, without a process that reads it"
 _LEAN = "an embedded Ray without processes that do nothing"
@@ -55,6 +57,8 @@ PRIVATE_NAMES = (
     ),
     PrivateName(ELASTIC, "ElasticScalingPolicy.after_controller_start", "2.60.0", _QUIET),
     PrivateName(REQUESTS, "logger.name", "2.60.0", _QUIET),
+    PrivateName(FAILURES, "DefaultFailurePolicy.make_decision", "2.60.0", _ONCE),
+    PrivateName(FAILURES, "FailureDecision.RAISE", "2.60.0", _ONCE),
     PrivateName(ELASTIC, "NoopDecision", "2.60.0", _EPOCHS),
     PrivateName(CONSTANTS, "ENABLE_PREEMPTION_WATCHER_ENV_VAR", "2.60.0", _QUIET),
     PrivateName(CONSTANTS, "WORKER_GROUP_START_TIMEOUT_S_ENV_VAR", "2.60.0", "starts on small machines"),
