@@ -11,6 +11,8 @@ from deepfake.report import images
 
 # Pixels a side of the largest crop with the widest surroundings that ``CropConfig`` allows.
 LARGEST = 5 * 1024
+# No format takes more for a picture, nor for what it says beside: more would be unpacked for nothing.
+MOST_BYTES_A_PIXEL, MOST_BYTES_BESIDE = 4, 2**16
 
 
 def encode_crop(crop: np.ndarray, config: CropConfig) -> bytes:
@@ -107,12 +109,14 @@ def decode_image(data: bytes) -> np.ndarray:
     """The bytes of a stored crop as (h, w, 3) uint8 RGB.
 
     Raises ``ValueError`` where they are damaged, and before anything is unpacked where they are no kind of
-    file that ``encode_crop`` writes, or announce a larger picture than any crop is.
+    file that ``encode_crop`` writes, announce a larger picture than any crop is, or are more than it can take.
     """
     announced = read_size(data)
     if announced is None:
         raise ValueError(f"{len(data)} bytes that are no PNG, JPEG, WebP or BMP")
     if not 0 < min(announced) <= max(announced) <= LARGEST:
         raise ValueError(f"a picture of {announced[1]}x{announced[0]} pixels, which is no crop")
+    if len(data) > MOST_BYTES_A_PIXEL * announced[0] * announced[1] + MOST_BYTES_BESIDE:
+        raise ValueError(f"{len(data):,} bytes for a picture of {announced[1]}x{announced[0]} pixels")
     ours = png.decode_png(data)
     return images.decode_file(data) if ours is None else ours

@@ -43,8 +43,8 @@ def small_memory() -> Iterator[None]:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # KiB
 
 
-def png(width: int, height: int, colour: int = 2) -> bytes:
-    """A PNG of zeros: a thousandth of what it unpacks to."""
+def png(width: int, height: int, colour: int = 2, says: tuple[int, int] | None = None) -> bytes:
+    """A PNG of zeros, a thousandth of what it unpacks to; of another size than its header ``says``."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -54,7 +54,7 @@ def png(width: int, height: int, colour: int = 2) -> bytes:
     packer = zlib.compressobj()
     row = bytes(1 + 3 * width)
     packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *(says or (width, height)), 8, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
@@ -67,6 +67,12 @@ def test_a_stored_crop_is_unpacked_only_where_its_header_says_the_size_of_a_crop
             decode_crop(bomb, size, "crops/part-0.parquet, row 1")
     with pytest.raises(ValueError, match="20000x10000"):
         encoding.join_surround(np.zeros((224, 224, 3), np.uint8), bomb)
+
+
+def test_a_stored_crop_of_more_bytes_than_its_pixels_can_take_is_not_unpacked() -> None:
+    bomb = png(20_000, 10_000, says=(224, 224))
+    with pytest.raises(TableError, match=f"{len(bomb):,} bytes for a picture of 224x224 pixels"):
+        decode_crop(bomb, 224)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
