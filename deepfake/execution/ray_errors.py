@@ -36,7 +36,12 @@ def leave_out_own(record: logging.LogRecord) -> bool:
 
 
 def get_error_at_hand(record: logging.LogRecord) -> BaseException | None:
-    """What a line of a log is about, where it is written while an error is dealt with."""
+    """What a line of Ray's log is about, where it is written while an error is dealt with.
+
+    None of other lines: whatever listens to Ray's log may listen to others, too.
+    """
+    if not record.name.startswith("ray."):
+        return None
     return record.exc_info[1] if record.exc_info else sys.exc_info()[1]
 
 

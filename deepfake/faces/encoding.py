@@ -109,7 +109,7 @@ def decode_image(data: bytes) -> np.ndarray:
     """The bytes of a stored crop as (h, w, 3) uint8 RGB.
 
     Raises ``ValueError`` where they are damaged, and before anything is unpacked where they are no kind of
-    file that ``encode_crop`` writes, announce a larger picture than any crop is, or are more than it can take.
+    file that ``encode_crop`` writes, announce a larger picture than any crop is, or are more than it takes.
     """
     announced = read_size(data)
     if announced is None:

@@ -64,6 +64,8 @@ def test_ray_s_log_says_of_what_a_task_raised_for_the_user_nothing(has_traceback
             told = (type(error), error, None) if has_traceback else None
             record = logging.LogRecord("ray.data.x", logging.ERROR, "x.py", 1, "Aborted", (), told)
             assert leave_out_own(record) is is_shown
+            record.name = "deepfake.x"  # of a log that the same handler shows
+            assert leave_out_own(record)
     session.quieten_ray()
     shown = [one for one in logging.getLogger("ray.data").handlers if getattr(one, "stream", None)]
     assert shown and all(leave_out_own in one.filters for one in shown)
