@@ -200,13 +200,7 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """SeaweedFS with one bucket; its data goes with the test's folder.
-
-    s3fs keeps its connections for good: a test that needs other credentials clears that cache.
-    """
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
+    """SeaweedFS with one bucket; its data goes with the test's folder."""
     folder = tmp_path_factory.mktemp("s3_server")
     identities = [
         {"name": "owner", "actions": ["Admin", "Read", "Write", "List"]},
@@ -243,7 +237,6 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         _make_bucket("archive", environments[0], process, folder / "log.txt")
         yield S3Server(endpoint, "archive", *environments)
     finally:
-        s3fs.S3FileSystem.clear_instance_cache()
         process.kill()
         process.wait()
 
@@ -288,7 +281,14 @@ def _make_bucket(name: str, keys: dict[str, str], process: subprocess.Popen[byte
 
 @pytest.fixture
 def s3_root(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URI of an empty folder on the S3 server; this process has the owner's credentials."""
+    """URI of an empty folder on the S3 server; this process has the owner's credentials.
+
+    s3fs keeps a connection, and what it knew of credentials, for good: what other tests left is forgotten
+    here, and a test that goes on to change the environment clears that cache once more.
+    """
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3_server.bucket}/{uuid.uuid4().hex}"

@@ -49,7 +49,6 @@ def moto_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     bucket = f"locks-{uuid.uuid4()}"
     Storage().locate(f"s3://{bucket}")[0].mkdir(bucket)
     yield f"s3://{bucket}/out"
-    s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import s3fs
 
 from deepfake.io.storage import Storage
 from deepfake.io.uri import join
@@ -18,10 +17,8 @@ from tests.s3_proxy import Fault, S3Proxy
 @pytest.fixture
 def proxy(s3_server: S3Server, s3_root: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
     """The server behind a proxy without faults yet; this process goes past it."""
-    s3fs.S3FileSystem.clear_instance_cache()
     with S3Proxy(s3_server.endpoint) as started:
         yield started
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.slow

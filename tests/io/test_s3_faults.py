@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import s3fs
 
 from deepfake.config import StorageConfig
 from deepfake.errors import JobError
@@ -26,11 +25,9 @@ MANY_PARTS = bytes(101 * 2**20)  # S3 takes it in several requests
 @pytest.fixture
 def proxy(s3_server: S3Server, s3_root: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
     """The server behind a proxy without faults yet; this process goes through it."""
-    s3fs.S3FileSystem.clear_instance_cache()
     with S3Proxy(s3_server.endpoint) as started:
         monkeypatch.setenv("AWS_ENDPOINT_URL", started.endpoint)
         yield started
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -249,7 +249,7 @@ def test_a_full_disk_is_said_in_words_and_leaves_the_old_file(tmp_path, storage)
 
 
 @pytest.fixture
-def shunned(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def shunned(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Change the environment, then reach the server with what it says."""
     Storage().write_bytes(join(s3_root, "x"), b"1")
     s3fs.S3FileSystem.clear_instance_cache()
@@ -257,8 +257,7 @@ def shunned(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    yield monkeypatch
-    s3fs.S3FileSystem.clear_instance_cache()
+    return monkeypatch
 
 
 CALLS: dict[str, Callable[[Storage, str], object]] = {
