@@ -21,6 +21,7 @@ from deepfake.execution import nodes, ray_compat, waiting
 from deepfake.execution.process import count_cpus
 from deepfake.execution.ray_compat import embedded
 from deepfake.execution.ray_errors import leave_out_own
+from deepfake.execution.start_guard import guard_start
 from deepfake.imports import import_for_good
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _start(config: RayConfig, units: int = 0) -> None:
     if address := _get_cluster_address(config):
         try:
             _check_port(address)
-            with ray_compat.quiet_driver():
+            with guard_start(), ray_compat.quiet_driver():
                 ray.init(address=address, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
             raise JobError(
@@ -117,7 +118,11 @@ def _start(config: RayConfig, units: int = 0) -> None:
         return
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with ray_compat.quiet_driver(), embedded.start_no_idle_processes(units or None):
+            with (
+                guard_start(),
+                ray_compat.quiet_driver(),
+                embedded.start_no_idle_processes(units or None),
+            ):
                 ray.init(
                     address="local",
                     num_cpus=config.num_cpus or count_cpus(),
