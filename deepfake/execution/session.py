@@ -7,10 +7,10 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -133,8 +133,8 @@ def _start(config: RayConfig, units: int = 0) -> None:
             return
         except Exception as error:  # Ray waits half a minute for its processes, then raises a plain Exception
             ray.shutdown()
-            folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-            if shutil.disk_usage(folder).free < _ROOM_BYTES:
+            folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # Ray takes no other
+            if Path(folder).is_dir() and shutil.disk_usage(folder).free < _ROOM_BYTES:
                 raise JobError(
                     f"{folder}: no space is left there, which Ray needs to start; free some, or let "
                     "RAY_TMPDIR name another folder"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from deepfake.config import RayConfig
 from deepfake.errors import UsageError
 from deepfake.execution import session
 from tests import running
+from tests.disks import mount_disk
 
 
 def test_a_cluster_that_does_not_answer_is_named_with_what_to_do(tmp_path: Path) -> None:
@@ -47,6 +50,24 @@ def test_a_temporary_folder_with_too_long_a_path_is_named_with_what_to_do(tmp_pa
     )
     assert done.returncode == 2
     assert f"{long}: too long a path" in done.stderr and "TMPDIR or RAY_TMPDIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk_that_ray_cannot_start_on_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "a.png")
+    command = running.command(
+        "preprocess", "--input", tmp_path / "in", "--output", tmp_path / "out", "--ray.start", "always"
+    )
+    with tempfile.TemporaryDirectory() as short, mount_disk(Path(short, "full"), 1) as full:
+        with suppress(OSError), (full / "filled").open("wb", 0) as file:
+            while file.write(bytes(4096)):
+                pass
+        more = {"RAY_TMPDIR": str(full)}
+        done = subprocess.run(command, env=running.environment(more), text=True, capture_output=True)
+    assert done.returncode == 1
+    assert f"{full}: no space is left there, which Ray needs to start" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -31,6 +31,8 @@ def learner(norm_learns, make, head=None, conv_learns=True, **loss):
     x = L.Rescaling(1 / 255)(x)
     x = L.Conv2D(4, 9, strides=8, use_bias=False, name="conv", trainable=conv_learns)(x)
     x = L.ReLU()(L.BatchNormalization(momentum=0.9, trainable=norm_learns, name="norm")(x))
+    bare = dict(scale=False, center=False, name="bare_norm")
+    x = L.BatchNormalization(momentum=0.9, trainable=norm_learns, **bare)(x)
     x = L.GlobalAveragePooling2D(name=POOL_LAYER)(x)
     x = head(x) if head else L.BatchNormalization(momentum=0.9, name="head_norm")(x)
     x = L.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01), name="score")(x)

@@ -50,9 +50,10 @@ def _make_synchronised_class(keras: Any, collective: Collective) -> Any:
             if not (training and self.trainable):
                 return super().call(inputs, training=training, mask=mask)
             x = tf.cast(inputs, tf.float32)  # half precision overflows in squares
-            outputs, mean, variance = _normalise(
-                x, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta), self.epsilon, collective
-            )
+            channels = x.shape[-1]  # InceptionV3's norms have no scale
+            gamma = tf.ones(channels) if self.gamma is None else tf.convert_to_tensor(self.gamma)
+            beta = tf.zeros(channels) if self.beta is None else tf.convert_to_tensor(self.beta)
+            outputs, mean, variance = _normalise(x, gamma, beta, self.epsilon, collective)
             for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + tf.stop_gradient(new) * (1.0 - self.momentum))
             return tf.cast(outputs, self.compute_dtype)
