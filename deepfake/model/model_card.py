@@ -177,12 +177,12 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
     text = f"**This bundle gives scores and no verdicts**: {_plain(reason)}.\n\n" if reason else ""
     if not points:
         rule = _plain(info.threshold_rule) or "rule not recorded"
-        return f"{text}Threshold {info.threshold:.4f} ({rule}); no others."
+        return f"{text}Threshold {info.threshold:.4g} ({rule}); no others."
     rows = []
     for point in points:
         reals = f"{_format_interval(point.fpr, point.fpr_interval)} of {point.real_videos:,}"
         fakes = f"{_format_interval(point.tpr, point.tpr_interval)} of {point.fake_videos:,}"
-        rows.append((POINT_NAMES.get(point.name, _plain(point.name)), f"{point.threshold:.4f}", reals, fakes))
+        rows.append((POINT_NAMES.get(point.name, _plain(point.name)), f"{point.threshold:.4g}", reals, fakes))
     text += (
         f"Thresholds on a video's score (the {aggregation} of its faces), chosen on validation videos. A "
         "score at or above the threshold is called fake.\n\n"
@@ -193,7 +193,7 @@ def _describe_points(info: BundleInfo, aggregation: str) -> str:
         text += "\n" + "".join(notes)
     if band is not None and band.low < band.high:
         text += (
-            f"\n\nBetween {band.low:.4f} and {band.high:.4f} a video is better left undecided: at most "
+            f"\n\nBetween {band.low:.4g} and {band.high:.4g} a video is better left undecided: at most "
             f"{100 * band.error:g} % of the reals scored higher, and of the fakes lower."
         )
     return text

@@ -87,6 +87,6 @@ def test_it_says_why_a_bundle_gives_no_verdict() -> None:
 
 def test_it_does_not_claim_what_a_bundle_lacks() -> None:
     text = model_card.render_card(BundleInfo(model_sha256="ab" * 32, threshold=0.5))
-    assert "Threshold 0.5000 (rule not recorded); no others." in text
+    assert "Threshold 0.5 (rule not recorded); no others." in text
     assert "None recorded." in text
     assert "Faces found by not recorded" not in text

@@ -96,7 +96,7 @@ def _evaluate(planned: EvaluationPlan, ledger: accounting.Ledger) -> Outcome:
         **({"unproven": first.results.decisions.unproven} if first.results.decisions.unproven else {}),
         "video_auc": video["auc"],
         "video_auc_without_looking": (video[results.WITHOUT_LOOKING] or {"auc": None})["auc"],
-        "accuracy_at": f"threshold {planned.threshold:.4f}, {planned.threshold_from}",
+        "accuracy_at": f"threshold {planned.threshold:.4g}, {planned.threshold_from}",
         "video_accuracy": video["accuracy"],
         "frame_auc": frame["auc"],
         "frame_accuracy": frame["accuracy"],
@@ -271,7 +271,7 @@ def _list_facts(planned: EvaluationPlan, resampled: str) -> dict[str, object]:
         "Data": planned.first.faces.uri,
         "Split": evaluation.split,
         "Video score": results.describe_aggregation(evaluation),
-        "Threshold": f"{planned.threshold:.4f}, {planned.threshold_from}",
+        "Threshold": f"{planned.threshold:.4g}, {planned.threshold_from}",
     }
     if planned.config.scoring.flip:
         facts["Crops"] = "each scored as it is and mirrored; the mean counts"

@@ -191,7 +191,7 @@ def describe_method(
         "Frames looked at": sampling,
         "Faces": f"found by {config.detector.name}, of each frame kept: {config.detector.keep}",
         "A video's score": f"{scoring.aggregation} over the scores of {over}",
-        "Threshold": f"{point.threshold:.3f} ({point.name})",
+        "Threshold": f"{point.threshold:.3g} ({point.name})",
         "Model bundle": ", ".join(config.bundle),
         "SHA-256 of the bundle": record["bundle_sha256"],
         "SHA-256 of the network": record.get("model_sha256", "not recorded"),

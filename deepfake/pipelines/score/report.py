@@ -151,7 +151,7 @@ def describe_run(
         "Model bundle": bundle,
         "Detector": config.detector.name if config.detector else None,
         "Frames": describe_sampling(config.sampling),
-        "Threshold": f"{point.threshold:.3f} ({point.name})" if point else None,
+        "Threshold": f"{point.threshold:.3g} ({point.name})" if point else None,
     }
 
 
