@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from deepfake.config.base import Section, require_no_secret
+from deepfake.config.base import Section, require_endpoint
 
 
 class StorageConfig(Section):
@@ -14,7 +14,7 @@ class StorageConfig(Section):
     region: str | None = Field(None, description="S3 region (default: the standard chain)")
     anonymous: bool = Field(False, description="unsigned S3 requests, for public buckets")
 
-    _no_secret = field_validator("endpoint_url")(require_no_secret)
+    _is_one = field_validator("endpoint_url")(require_endpoint)
 
     max_attempts: int = Field(5, ge=1, description="tries of one S3 request, with backoff")
     max_network_mb: int = Field(

@@ -232,7 +232,8 @@ def _explain(error: ValidationError, valid: set[str]) -> str:
             lines.append(f"--{name} is required")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            got = f" (got {reprlib.repr(item['input'])})" if name else ""  # else all that was given
+            given = hide_secrets(item["input"]) if isinstance(item["input"], str) else item["input"]
+            got = f" (got {reprlib.repr(given)})" if name else ""  # else all that was given
             lines.append(f"{name or 'configuration'}: {message}{got}")
     return hide_secrets("\n  ".join(lines))
 

@@ -3,7 +3,9 @@
 Preprocess and score both go through here, so a face is cropped alike for training and for judgement.
 """
 
+import errno
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -294,4 +296,6 @@ def _describe_error(error: BaseException) -> str:
     """An error without the path, which the row names already."""
     if isinstance(error, MemoryError):
         return "more memory is needed than sampling.max_memory_mb, or than a worker's share of its machine"
+    if isinstance(error, FileNotFoundError):  # of S3 it says the name alone
+        return error.strerror or os.strerror(errno.ENOENT)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

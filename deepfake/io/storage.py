@@ -27,7 +27,7 @@ from deepfake.config import StorageConfig
 from deepfake.errors import AddressError, JobError, UsageError
 from deepfake.io.listing import Archive, FileInfo, list_local, list_local_archive, list_normal_forms
 from deepfake.io.temporary import is_disk_full, make_temporary_folder
-from deepfake.io.uri import join, make_local_uri, make_readable, split_uri
+from deepfake.io.uri import check_environment, join, make_local_uri, make_readable, split_uri
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # see ``_replacing``
 MOST_BYTES = 2**40  # of a local file that is opened
@@ -59,6 +59,7 @@ class Storage:
     def _connect(self, scheme: str) -> Any:
         if scheme == "file":
             return fsspec.filesystem("file")
+        check_environment()
         client = {"region_name": self.config.region} if self.config.region else {}
         return import_s3().S3FileSystem(
             anon=self.config.anonymous,

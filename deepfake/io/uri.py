@@ -4,7 +4,7 @@ import os
 import re
 from urllib.parse import quote, unquote_to_bytes
 
-from deepfake.config.base import hide_secrets
+from deepfake.config.base import hide_secrets, require_endpoint
 from deepfake.errors import AddressError, UsageError
 
 SCHEMES = ("file", "s3")
@@ -62,3 +62,12 @@ def make_local_uri(path: str) -> str:
 def make_readable(path: str) -> str:
     """A path as valid Unicode; bytes that are not come out as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_environment() -> None:
+    """``UsageError`` where the environment names an S3 server by what is no address, or holds a password."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        try:
+            require_endpoint(os.environ.get(name))
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from None

@@ -22,14 +22,17 @@ from deepfake.config import (
     PreprocessJobConfig,
     ScoreJobConfig,
 )
+from deepfake.crops import extraction
 from deepfake.errors import UsageError
 from deepfake.io import lock
 from deepfake.io.storage import Storage
+from deepfake.io.tables import Status
 from deepfake.pipelines.leakcheck import pipeline as leakcheck
 from deepfake.pipelines.preprocess import pipeline as preprocess
 from deepfake.pipelines.score import pipeline as score
 from tests import small_bundle
 from tests.clips import write_clip
+from tests.rows import video_row
 
 
 @pytest.fixture
@@ -160,3 +163,14 @@ def test_a_lock_that_is_none_is_refused_or_taken_over_in_words(tmp_path: Path, w
         assert what in ("folder", "pipe", "long")
         a_pipe = f"{place}: a pipe or device, which no output has; remove it"
         assert (a_pipe if what == "pipe" else "remove it if no job writes this output") in str(error)
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("archive/a\nb"), FileNotFoundError(2, "No such file or directory")]
+)
+def test_a_file_that_is_not_there_is_said_to_be_so_wherever_it_is(error: OSError) -> None:
+    def work(video: dict[str, Any]) -> None:
+        raise error
+
+    video = extraction.attempt(video_row("a"), "haar", work)
+    assert (video["status"], video["status_detail"]) == (Status.UNREADABLE, "No such file or directory")

@@ -15,7 +15,7 @@ import pytest
 
 from deepfake.catalog.load import load_catalog
 from deepfake.catalog.manifest import read_labels
-from deepfake.config import CatalogConfig, PreprocessJobConfig, SamplingConfig, TrainJobConfig
+from deepfake.config import CatalogConfig, PreprocessJobConfig, SamplingConfig, StorageConfig, TrainJobConfig
 from deepfake.config.parse import load_config
 from deepfake.crops import reader
 from deepfake.crops.dataset import index_rows
@@ -225,6 +225,33 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(tmp_path: Path, 
             (tmp_path / "m.csv").write_text(f"path\na.mp4\n{s3}/a.mp4\n")
             load_catalog(str(tmp_path / "m.csv"), CatalogConfig(), Storage())
     assert "hunter2" not in str(raised.value) and "somebody" not in str(raised.value)
+
+
+NO_ENDPOINTS = (
+    "http://host:9000/?X-Amz-Signature=hunter2", "http://host:9000/#hunter2", "hunter2", "http://",
+    "http://[::hunter2", "http://hun ter2:9", "file:///hunter2", "http://hunter2:999999", "http://-hunter2-:9",
+    SECRETS[0],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NO_ENDPOINTS)
+def test_an_endpoint_that_is_none_is_refused_and_not_repeated(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with pytest.raises(UsageError, match=r"^AWS_ENDPOINT_URL: ") as raised:
+        Storage().exists("s3://bucket/file")
+    assert "hunter2" not in str(raised.value)
+    with pytest.raises(UsageError, match=r"storage\.endpoint_url") as raised:
+        load_config(PreprocessJobConfig, ["--input", "a", "--output", "b", "--storage.endpoint_url", address])
+    assert "X-Amz-Signature=" not in address or "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9000", "https://s3.example.org", "http://[::1]:9", "http://minio:9000/s3/"]
+)
+def test_an_endpoint_of_any_server_is_one(address: str) -> None:
+    assert StorageConfig(endpoint_url=address).endpoint_url == address
 
 
 TEXTS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''+", "plain", "'quoted'", "a=b", "", "-"]
