@@ -196,6 +196,22 @@ class Output:
         found = [tables.read_encoded(self.storage, uri, name) for uri in files]
         return pa.concat_tables(found).unify_dictionaries().combine_chunks()
 
+    def read_every_video(self, name: str) -> pa.Table:
+        """``read_all`` of one of ``EVERY_VIDEO``; ``UsageError`` where it is not of the manifest's videos."""
+        table, listed = self.read_all(name), self.read_finished_videos(["video_id"])
+        assert listed is not None
+        found, wanted = (
+            ids.take(pc.sort_indices(ids))
+            for ids in (one["video_id"].cast(pa.string()).combine_chunks() for one in (table, listed))
+        )
+        if not found.equals(wanted):
+            raise UsageError(
+                f"{join(self.root, self.folders[name])}: has not one row for each video of "
+                "_manifest.parquet; somebody has changed one of them: put back what was there, or give "
+                "another --output"
+            )
+        return table
+
     def read_rows_of(self, name: str, video_ids: pa.Array, columns: list[str] | None = None) -> pa.Table:
         """The rows of some videos in a table of the finished output, in its order.
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from deepfake.config import CropConfig, ScoreJobConfig
 from deepfake.errors import UsageError
 from deepfake.execution import runner
 from deepfake.execution.output import Output
@@ -21,6 +23,7 @@ from deepfake.io import lock, tables
 from deepfake.io.listing import FileInfo
 from deepfake.io.storage import Storage
 from deepfake.io.temporary import share_temporary_folder
+from deepfake.pipelines.score import pipeline as score
 from deepfake.training.checkpoint import (
     RAY_RECORD,
     CheckpointError,
@@ -30,9 +33,12 @@ from deepfake.training.checkpoint import (
     save_checkpoint,
 )
 from deepfake.training.data.pixel_cache import PixelCache
+from tests import small_bundle
+from tests.clips import write_clip
 from tests.rows import crop_row, video_row
 
 CONFIG = "c" * 64
+PLACES = {"input": "archive", "bundle": "bundle", "output": "out"}
 
 
 def unit(names: list[str], crops_of: list[str]) -> dict[str, pa.Table]:
@@ -81,6 +87,26 @@ def test_a_unit_that_is_no_table_is_done_again(tmp_path: Path) -> None:
     Path(output.locate_unit("crops", "u0")).write_bytes(b"PAR1 no table PAR1")
     planned = plan_unit(["a"])
     assert runner.list_waiting([planned], output) == [planned]
+
+
+def test_a_finished_output_whose_scores_are_not_of_its_videos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    for name in ("a", "b"):
+        write_clip(tmp_path / "archive" / f"{name}.mp4", frames=3, title=name)
+    small_bundle.red_is_fake(str(tmp_path / "bundle"), crop=CropConfig())
+    places = {name: str(tmp_path / folder) for name, folder in PLACES.items()}
+    config = ScoreJobConfig.model_validate(
+        {**places, "detector": {"name": "haar"}, "ray": {"start": "never"}}
+    )
+    score.run(config)
+    part = tmp_path / "out" / "video_scores" / "part-00000.parquet"
+    whole = pq.read_table(part)
+    for rows in ([0, 0], [0], [0, 1, 1]):
+        pq.write_table(whole.take(rows), part)
+        with pytest.raises(UsageError, match="video_scores: has not one row for each video of _manifest"):
+            score.run(config)
+    pq.write_table(whole.take([1, 0]), part)
+    score.run(config)
 
 
 @pytest.mark.parametrize("place", ["_work", "_work/videos", "_config.json", "videos"])

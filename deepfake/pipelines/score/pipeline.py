@@ -247,7 +247,7 @@ class ScoreJob(UnitJob[ScoreJobConfig]):
 
     def report(self, left: int) -> tuple[dict[str, Any], list[str]]:
         config, output = self.config, self.output
-        videos = output.read_all("video_scores")
+        videos = output.read_every_video("video_scores")
         compared = None
         if config.compare_with is not None:
             before = make_absolute(config.compare_with)
