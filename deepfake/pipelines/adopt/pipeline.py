@@ -222,6 +222,12 @@ def _make_outcome(info: BundleInfo, plan: dict[str, Any], output: str) -> Outcom
     summary = {**plan, "bundle": output, "bundle_sha256": info.sha256, "network": info.model_file}
     if videos := info.metrics.get("val_video"):
         summary |= {"threshold": info.threshold, "val_video_auc": videos["auc"]}
+        if (videos["intervals"].get("auc") or (0.0, 1.0))[1] < 0.5:
+            assert info.adopted is not None
+            log.warning(
+                "its reals score higher than its fakes: --foreign.fake %s may be the wrong way round",
+                info.adopted["fake"],
+            )
     if reason := explain_unproven(info):
         summary["unproven"] = reason
         log.warning("the bundle gives scores and no verdicts: %s", reason)

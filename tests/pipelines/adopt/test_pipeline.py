@@ -103,6 +103,17 @@ def test_it_is_calibrated_like_a_trained_one_and_evaluated(kind: str, crops: Pat
         )
 
 
+@pytest.mark.parametrize("fake", [0, 1])
+def test_scores_on_the_wrong_side_of_a_half_are_spoken_of(
+    fake: int, crops: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_file(tmp_path, "keras")
+    foreign = {**WAY, "fake": fake}
+    done = pipeline.run(adopt(path, tmp_path / "bundle", calibrate=str(crops), foreign=foreign))
+    words = f"--foreign.fake {fake} may be the wrong way round"
+    assert (words in caplog.text) == (done.summary["val_video_auc"] < 0.5)
+
+
 def test_people_whom_it_was_trained_on_say_nothing(crops: Path, tmp_path: Path) -> None:
     path, output = make_file(tmp_path, "onnx"), tmp_path / "bundle"
     with pytest.raises(UsageError, match=r"50 people of split 'val' are in .*which the detector was trained"):
