@@ -112,7 +112,7 @@ class Outcome:
 def describe_accounting(accounting: Mapping[str, Any], most: int = 6) -> dict[str, str]:
     """The lines of a job's summary that say what its time went into; few, in words."""
     lines = {}
-    for who in ("job", "worker"):
+    for who in ("job", "worker", "loader"):
         seconds = accounting.get(f"{who}_seconds", {})
         total = sum(seconds.values())
         shares = [(stage, spent / total) for stage, spent in seconds.items() if spent > total / 200]

@@ -1,5 +1,8 @@
 """What a job's time went into: of each worker the seconds by stage, and what came out of a core's hour.
 
+A process that holds no CPU of its own is a loader: it shares the cores of the training worker it decodes for,
+which that worker's account has.
+
 A worker's thread keeps a ``StageClock``. After each block it leaves what that says with Ray's head, for the
 job, and on a cluster with Ray's metrics. The job takes it at the end of each round of work, and counts a
 worker idle from its last word until then. Without workers the job's own thread has a second clock for work.
@@ -83,15 +86,16 @@ class Ledger:
 
     def summarize(self, price_core_hour: float | None = None) -> dict[str, Any]:
         """The job's ``accounting``, as docs/scale.md has it; rates leave out the start."""
-        total = WorkerAccount(0.0)
+        total, loaders = WorkerAccount(0.0), WorkerAccount(0.0)
         for one in self.workers.values():
-            total.add(one.seconds, one.counts)
+            (total if one.cpus else loaders).add(one.seconds, one.counts)
         counts = total.counts
         hours = sum(one.measure_core_hours() for one in self.workers.values())
         begun = hours - sum(one.measure_core_hours(START) for one in self.workers.values())
         found: dict[str, Any] = {
             "job_seconds": _round_all(self.job.copy_seconds()),
             "worker_seconds": _round_all(total.seconds),
+            **({"loader_seconds": _round_all(loaders.seconds)} if loaders.seconds else {}),
             "core_hours": round(hours, 6),
             **{name: int(counts[name]) for name in COUNT_METRICS if name in counts},
         }

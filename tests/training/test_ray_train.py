@@ -113,14 +113,29 @@ def test_the_bundle_holds_everything_that_a_reader_needs(undisturbed: tuple[Path
     assert (output / "_summary.json").exists() and not (output / "_checkpoints").exists()
 
 
+def total(seconds: dict[str, float]) -> float:
+    return sum(seconds.values())
+
+
 def test_where_the_time_of_two_workers_went_is_told_and_is_all_of_it(undisturbed: tuple[Path, str]) -> None:
     output, printed = undisturbed
     told = json.loads((output / "_summary.json").read_text())["accounting"]
     stages = {"start", "input", "step", "collective", "checkpoint", "score", "other"}
-    assert len(told["workers"]) == 2
-    spent = [{name: one[name] for name in one if name not in ("worker", "cpus")} for one in told["workers"]]
+    spent, loaders = (
+        [
+            {name: one[name] for name in one if name not in ("worker", "cpus")}
+            for one in told["workers"]
+            if (one["cpus"] > 0) == trains
+        ]
+        for trains in (True, False)
+    )
+    assert len(spent) == 2
+    decoded = [one for one in loaders if "decode" in one]
+    assert len(decoded) >= 2 and any("read" in one for one in loaders)
+    assert all(one["decode"] > 0 and sum(one.values()) < max(map(total, spent)) for one in decoded)
+    assert sum(told["loader_seconds"].values()) == pytest.approx(sum(map(total, loaders)), abs=0.1)
     assert all(stages <= one.keys() and min(one.values()) >= 0 for one in spent)
-    lived = [sum(one.values()) for one in spent]  # they begin and end together
+    lived = list(map(total, spent))  # they begin and end together
     assert lived[0] == pytest.approx(lived[1], rel=0.1) and max(lived) < told["job_seconds"]["work"]
     rows = pq.read_table(output / "history.parquet").to_pylist()
     assert told["crops"] == sum(row["crops"] for row in rows)

@@ -23,6 +23,7 @@ import ray
 from deepfake.config import AugmentConfig, CropConfig
 from deepfake.crops.dataset import Rows
 from deepfake.execution import ray_compat
+from deepfake.execution.accounting import leave_account
 from deepfake.execution.nodes import stay_here
 from deepfake.io.storage import Storage
 from deepfake.outcome import get_clock
@@ -105,7 +106,7 @@ class LoaderWorkers:
         self._actors = [actor.remote() for _ in range(resources.data_tasks)]
 
     def read(self, source: Source, plan: EpochPlan, share: Share) -> Iterator[ray.ObjectRef[pa.Table]]:
-        task = ray.remote(worker.WindowReader.read_tables).options(
+        task = ray.remote(_read_window).options(
             num_cpus=0,
             max_retries=-1,
             scheduling_strategy=stay_here(),
@@ -137,8 +138,16 @@ class LoaderWorkers:
             if len(pending) == len(self._actors) + _QUEUED:
                 yield ray.get(pending.popleft())
             pending.append(next(turns).decode.remote(shared, table))
+        for one in self._actors:  # after what it still has to decode
+            one.leave_account.remote()
         while pending:
             yield ray.get(pending.popleft())
+
+
+def _read_window(reader: worker.WindowReader, window: pa.Table) -> Iterator[pa.Table]:
+    """The task: ``reader.read_tables``, and the account of the process that does it."""
+    yield from reader.read_tables(window)
+    leave_account()
 
 
 class _LoaderWorker:
@@ -146,6 +155,9 @@ class _LoaderWorker:
 
     def decode(self, decoder: CropDecoder, stored: pa.Table) -> DecodedCrops:
         return decoder.decode(stored)
+
+    def leave_account(self) -> None:
+        leave_account()
 
 
 class BatchStream:

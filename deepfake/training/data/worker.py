@@ -17,6 +17,7 @@ from deepfake.crops.dataset import Rows
 from deepfake.crops.framing import find_framing
 from deepfake.crops.reader import Place, decode_crop, decode_wide_crop, list_places, read_crops
 from deepfake.io.storage import Storage
+from deepfake.outcome import get_clock
 from deepfake.training import faults
 from deepfake.training.data.balancing import CropKind
 from deepfake.training.data.epoch_plan import EpochPlan
@@ -84,7 +85,8 @@ class WindowReader:
 
     def read_tables(self, window: pa.Table) -> Iterator[pa.Table]:
         """The crops of a window of ``list_crops``, 64 rows a table; a row is one crop or a pair."""
-        units = self._units(window)
+        with get_clock().on("read"):
+            units = self._units(window)
         for start in range(0, len(units), _TOGETHER):
             yield pa.table({"unit": pa.array(units[start : start + _TOGETHER], _UNIT)})
 
@@ -150,9 +152,11 @@ class CropDecoder:
     def decode(self, stored: pa.Table) -> DecodedCrops:
         """The crops of a table of ``WindowReader``, in its order; ``TableError`` for one that is none."""
         cv2.setNumThreads(1)  # there is a process for each core already
-        units = stored["unit"].to_pylist()
-        crops = np.stack([image for unit in units for image in self._decode_unit(unit)])
-        return DecodedCrops(np.array([crop["position"] for unit in units for crop in unit], np.int64), crops)
+        with get_clock().on("decode"):
+            units = stored["unit"].to_pylist()
+            crops = np.stack([image for unit in units for image in self._decode_unit(unit)])
+            positions = [crop["position"] for unit in units for crop in unit]
+        return DecodedCrops(np.array(positions, np.int64), crops)
 
     def _decode_unit(self, unit: list[dict[str, Any]]) -> Iterator[np.ndarray]:
         pair: self_blending.Pair | None = None
@@ -164,9 +168,12 @@ class CropDecoder:
             if crop["turned"]:
                 picture = faults.turn_crop(picture)
             if crop["kind"] in (CropKind.TARGET, CropKind.MADE):
-                pair = self._blend(picture, crop)
+                with get_clock().on("augment"):
+                    pair = self._blend(picture, crop)
                 picture = pair.real if crop["kind"] == CropKind.TARGET else pair.fake
-            yield self._augment(picture, crop)
+            with get_clock().on("augment"):
+                picture = self._augment(picture, crop)
+            yield picture
 
     def _open(self, crop: dict[str, Any]) -> np.ndarray:
         """A stored crop with what is stored around it, from the cache or into it."""
