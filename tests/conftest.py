@@ -185,7 +185,7 @@ def ffpp_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "ffpp_small.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         root = folder / "ffpp_small"
-        return make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30).root
+        return make_dataset(root, identities_per_split=2, fakes_per_identity=1, seconds=2.0, fps=30).root
 
 
 @dataclass(frozen=True)

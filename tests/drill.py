@@ -71,7 +71,7 @@ class Drill:
 
         self.folder = folder
         made = make_dataset(
-            folder / "data", identities_per_person=2, fakes_per_identity=1, seconds=2.0, fps=30
+            folder / "data", identities_per_split=2, fakes_per_identity=1, seconds=2.0, fps=30
         )
         save_untrained(str(folder / "model"))
         model = make_small_model()

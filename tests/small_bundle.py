@@ -36,7 +36,7 @@ def save_untrained(uri: str, seed: int = 3, **info: Any) -> BundleInfo:
     return save_bundle(uri, Storage(), network, **info)
 
 
-def save_mobilenet(uri: str, **info: Any) -> BundleInfo:
+def save_small(uri: str, **info: Any) -> BundleInfo:
     """Write a bundle as training makes it of ``make_small_model``."""
     network = copy_for_inference(build_network(make_small_model()))
     return save_bundle(uri, Storage(), network, **{"threshold": 0.5, "threshold_rule": "none", **info})

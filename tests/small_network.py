@@ -1,6 +1,6 @@
 """Networks for tests that are not about the default one, which takes 14 s of a core to begin a training with.
 
-``make_small_model``, which takes 3, where a configuration says it; ``small_network``, made in a moment,
+``make_small_model``, which takes 1, where a configuration says it; ``small_network``, made in a moment,
 where a network is handed over; and batches for it.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepfake.config import ModelConfig
-from deepfake.model import keras_runtime
+from deepfake.model import keras_runtime, mesonet
 from deepfake.model.network import INPUT_LAYER, INPUT_SIZE, POOL_LAYER
 from tests.stored_crops import picture
 
@@ -25,12 +25,10 @@ _FOLDER = tempfile.TemporaryDirectory()  # goes when this process ends
 def make_small_model() -> ModelConfig:
     """A backbone of random weights in which crops differ: its norms know what passes through them.
 
-    As Keras draws MobileNet's weights, every crop has the same features until the norms have learnt.
+    As Keras draws a network's weights, crops have nearly the same features until the norms have learnt.
     """
     keras = keras_runtime.start_keras(seed=1)
-    network = keras.applications.MobileNet(
-        include_top=False, weights=None, alpha=0.25, input_shape=(INPUT_SIZE, INPUT_SIZE, 3)
-    )
+    network = mesonet.Meso4(include_top=False, weights=None, input_shape=(INPUT_SIZE, INPUT_SIZE, 3))
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -38,7 +36,7 @@ def make_small_model() -> ModelConfig:
     network(crops / 127.5 - 1, training=True)
     path = Path(_FOLDER.name, "small.weights.h5")
     network.save_weights(path)
-    return ModelConfig(backbone="mobilenet025", weights=str(path))
+    return ModelConfig(backbone="meso4", weights=str(path))
 
 
 def list_small_model_words() -> list[str]:

@@ -443,7 +443,7 @@ class DemoJobConfig(JobConfig):
 
     output: str = Field("demo_output", description="local folder that the demo writes")
     seed: int = Field(0, ge=0, description="seed of the data set and of training")
-    identities: int = Field(4, ge=2, description="identities made from each of the three people")
-    every_n: int = Field(7, ge=1, description="distance in frames between the crops")
-    epochs: int = Field(2, ge=1, description="at most so many epochs")
+    identities: int = Field(16, ge=2, description="identities made for each split, of one or two people")
+    every_n: int = Field(4, ge=1, description="distance in frames between the crops")
+    epochs: int = Field(30, ge=1, description="at most so many epochs")
     workers: int = Field(1, ge=1, description="training workers; 2 or more: processes of Ray Train")

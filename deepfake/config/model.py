@@ -8,24 +8,25 @@ from pydantic import Field, field_validator
 from deepfake.config.base import Fraction, Section
 
 _V2 = ("b0", "b1", "b2", "b3", "s", "m", "l")
-KERAS_BACKBONES = (
+CONV_BACKBONES = (
     *(f"efficientnetb{number}" for number in range(8)), *(f"efficientnetv2{one}" for one in _V2),
     "mobilenet025", "mobilenet", "mobilenetv2", "mobilenetv3small", "mobilenetv3large",
     *(f"resnet{depth}{version}" for version in ("", "v2") for depth in (50, 101, 152)),
     *(f"densenet{depth}" for depth in (121, 169, 201)), "vgg16", "vgg19", "xception", "inceptionv3",
+    "meso4", "mesoinception4",
 )  # fmt: skip
 HUB_FAMILIES = ("clip", "dinov2", "dinov3", "siglip", "siglip2", "vit")
 _HUB_BACKBONE = re.compile(rf"kerashub:(?:{'|'.join(HUB_FAMILIES)})_\w+", re.ASCII)
 
 
 class ModelConfig(Section):
-    """A backbone of keras.applications or KerasHub, and its head."""
+    """A backbone of keras.applications or KerasHub, or a MesoNet, and its head."""
 
     backbone: str = Field(
         "efficientnetb0",
-        description=f"the network before the head: {', '.join(KERAS_BACKBONES)} of keras.applications "
-        "(mobilenet025 is MobileNet with a quarter of the channels); with the extra deepfake[hub] also "
-        "kerashub:PRESET, such as kerashub:clip_vit_large_patch14, of KerasHub's families "
+        description=f"the network before the head: {', '.join(CONV_BACKBONES)}; mobilenet025 "
+        "has a quarter of MobileNet's channels; with the "
+        "extra deepfake[hub] also kerashub:PRESET, such as kerashub:clip_vit_large_patch14, of the families "
         f"{', '.join(HUB_FAMILIES)}",
     )
     weights: str = Field(
@@ -57,9 +58,9 @@ class ModelConfig(Section):
     @field_validator("backbone")
     @classmethod
     def _is_known(cls, value: str) -> str:
-        if value not in KERAS_BACKBONES and not _HUB_BACKBONE.fullmatch(value):
+        if value not in CONV_BACKBONES and not _HUB_BACKBONE.fullmatch(value):
             hub = ", ".join(f"kerashub:{family}_..." for family in HUB_FAMILIES)
-            raise ValueError(f"expected one of {', '.join(KERAS_BACKBONES)}, {hub}")
+            raise ValueError(f"expected one of {', '.join(CONV_BACKBONES)}, {hub}")
         return value
 
     @field_validator("weights")

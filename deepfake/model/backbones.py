@@ -1,4 +1,4 @@
-"""The networks of ``keras.applications`` that may stand before the head, and the facts of each.
+"""The networks of ``keras.applications``, and MesoNets, that may stand before the head; the facts of each.
 
 How 0..255 RGB becomes a network's input is a fact of the network and the weights, and is done inside it: the
 layers outside know no scale and no order of colours. The modes are those of Keras
@@ -8,12 +8,13 @@ mean, by its deviation; ``caffe``, BGR less ImageNet's mean. ``inside``: the net
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deepfake.config import ModelConfig, TrainingConfig
 from deepfake.errors import UsageError
+from deepfake.model import mesonet
 from deepfake.model.hub import is_hub, require_hub
 
 Mode = Literal["inside", "tf", "torch", "caffe"]
@@ -35,14 +36,22 @@ _SCALES: Mapping[str, tuple[Any, Any]] = {
 class Backbone:
     """One network. Its last layer's output, mostly 7 x 7 places, is pooled, and shown by heat maps."""
 
-    constructor: str  # in keras.applications
+    constructor: str  # in keras.applications, or in deepfake.model.mesonet
     mode: Mode
     block: str  # what the names of a numbered block's layers begin with; the group is the number
     blocks: tuple[int, int]  # the first and the last number
     batch_norm: bool = True  # whether it has any
     drop_connect: float = 0.0  # stochastic depth of the last block, by dropout layers, as Keras builds it
     options: Mapping[str, Any] = field(default_factory=dict)
+    has_imagenet: bool = True  # whether Keras has it, and weights that were trained on ImageNet
     is_named_at_its_end: bool = False  # whether a block's number stands on its last layer alone
+
+    def find_constructor(self, keras: Any) -> Callable[..., Any]:
+        """What builds it, called as those of ``keras.applications`` are."""
+        made: Callable[..., Any] = getattr(
+            keras.applications if self.has_imagenet else mesonet, self.constructor
+        )
+        return made
 
     def count_blocks(self) -> int:
         """How many blocks ``training.fine_tune: top`` can take."""
@@ -83,6 +92,10 @@ BACKBONES: Mapping[str, Backbone] = {
     **{f"vgg{depth}": Backbone(f"VGG{depth}", "caffe", *_PLAIN, batch_norm=False) for depth in (16, 19)},
     "xception": Backbone("Xception", "tf", r"block(\d+)_", (1, 14)),
     "inceptionv3": Backbone("InceptionV3", "tf", r"mixed(\d+)$", (0, 10), is_named_at_its_end=True),
+    **{
+        name.lower(): Backbone(name, "tf", r"block(\d)_", (1, 4), has_imagenet=False)
+        for name in ("Meso4", "MesoInception4")
+    },
 }
 
 
@@ -107,6 +120,11 @@ def check_backbone(config: ModelConfig, training: TrainingConfig) -> None:
         require_hub(f"model.backbone {config.backbone}")
         return
     backbone = BACKBONES[config.backbone]
+    if config.weights == "imagenet" and not backbone.has_imagenet:
+        raise UsageError(
+            f"model.weights imagenet: {config.backbone} was never trained on it; give --model.weights none, "
+            "and --training.head_epochs 0, since random weights have no features to keep"
+        )
     if training.fine_tune_blocks > backbone.count_blocks():
         raise UsageError(
             f"training.fine_tune_blocks {training.fine_tune_blocks}: {config.backbone} has "

@@ -330,7 +330,7 @@ def _make_backbone(keras: Any, crop: Any, config: ModelConfig, storage: Storage,
     facts, weights = BACKBONES[config.backbone], config.weights
 
     def make(source: str | None) -> Any:
-        made = getattr(keras.applications, facts.constructor)(
+        made = facts.find_constructor(keras)(
             include_top=False,
             weights=source,
             input_tensor=crop,

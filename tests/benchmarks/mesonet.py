@@ -28,7 +28,7 @@ import pyarrow.dataset
 from deepfake.config import AdoptJobConfig, ForeignConfig
 from deepfake.faces.encoding import decode_image
 from deepfake.io.storage import Storage
-from deepfake.model import foreign, inference, keras_runtime
+from deepfake.model import foreign, inference, keras_runtime, mesonet
 from deepfake.model.bundle import Bundle, serialise_network
 from deepfake.pipelines.adopt import pipeline
 
@@ -104,11 +104,8 @@ def build(path: Path) -> Any:
 def _meso4() -> Any:
     """Four convolutions with pooling, 16 features of the last map, one answer."""
     keras = keras_runtime.start_keras()
-    layers = keras.layers
-    x = image = keras.Input((SIDE, SIDE, 3))
-    for channels, kernel, pool in ((8, 3, 2), (8, 5, 2), (16, 5, 2), (16, 5, 4)):
-        x = _normalised(layers, layers.Conv2D(channels, kernel, padding="same", activation="relu")(x), pool)
-    return keras.Model(image, _head(layers, x))
+    backbone = mesonet.Meso4(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
+    return keras.Model(backbone.input, _head(keras.layers, backbone.output))
 
 
 def _inception() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from deepfake.config import ModelConfig, TrainingConfig
-from deepfake.config.model import KERAS_BACKBONES
+from deepfake.config.model import CONV_BACKBONES
 from deepfake.errors import UsageError
 from deepfake.io.storage import Storage
 from deepfake.model import inference, keras_runtime, openvino_graph
@@ -30,12 +31,12 @@ from deepfake.model.network import (
 from tests.running import ROOT
 from tests.small_bundle import save_bundle
 
-NAMES = KERAS_BACKBONES
+NAMES = CONV_BACKBONES
 # Each is one of these, or differs from one in its depth or width alone.
 TESTED = (
     "efficientnetb0", "efficientnetv2b0", "efficientnetv2s", "mobilenet025", "mobilenet", "mobilenetv2",
     "mobilenetv3small", "mobilenetv3large", "resnet50", "resnet50v2", "densenet121", "vgg16", "xception",
-    "inceptionv3",
+    "inceptionv3", "meso4", "mesoinception4",
 )  # fmt: skip
 
 
@@ -83,14 +84,16 @@ def test_a_backbone_is_the_one_of_keras_applications_behind_its_own_preprocessin
 ) -> None:
     facts = BACKBONES[name]
     network = build_network(ModelConfig(backbone=name, weights="none"))
-    constructor = getattr(keras.applications, facts.constructor)
-    module = sys.modules[constructor.__module__]
+    constructor = facts.find_constructor(keras)
+    preprocess = partial(keras.applications.imagenet_utils.preprocess_input, mode=facts.mode)
+    if facts.has_imagenet:
+        preprocess = sys.modules[constructor.__module__].preprocess_input
     theirs = constructor(include_top=False, weights=None, input_shape=(224, 224, 3), **facts.options)
     ours = [layer for layer in list_backbone_layers(network) if layer.weights]
     for layer, other in zip(ours, [layer for layer in theirs.layers if layer.weights], strict=True):
         other.set_weights(layer.get_weights())
     assert facts.batch_norm == any(isinstance(one, keras.layers.BatchNormalization) for one in ours)
-    expected = np.asarray(theirs(module.preprocess_input(crops().astype(np.float32)), training=False))
+    expected = np.asarray(theirs(preprocess(crops().astype(np.float32)), training=False))
     assert expected.shape[1:3] == ((5, 5) if name == "inceptionv3" else (7, 7)) and expected.std() > 0
     np.testing.assert_allclose(
         make_features(keras, network, crops()), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max()
@@ -142,10 +145,19 @@ def test_weights_of_another_backbone_are_an_error_that_names_the_key(keras: Any,
             build_network(ModelConfig(backbone=name, weights=str(path)))
 
 
+@pytest.mark.parametrize(("name", "weights"), [("meso4", 27_977), ("mesoinception4", 28_615)])
+def test_a_mesonet_has_as_many_weights_as_the_paper_says(keras: Any, name: str, weights: int) -> None:
+    backbone = BACKBONES[name].find_constructor(keras)(False, None, (256, 256, 3))
+    dense = (backbone.output.shape[1] * backbone.output.shape[2] * 16 + 1) * 16 + 17  # the paper's own head
+    assert sum(weight.numpy().size for weight in backbone.trainable_weights) + dense == weights
+
+
 def test_keys_that_do_not_fit_a_backbone_are_refused() -> None:
     check_backbone(ModelConfig(backbone="mobilenet", input_mode="caffe"), TrainingConfig(fine_tune_blocks=13))
     with pytest.raises(UsageError, match="fine_tune_blocks 5: resnet50 has 4"):
         check_backbone(ModelConfig(backbone="resnet50"), TrainingConfig(fine_tune_blocks=5))
+    with pytest.raises(UsageError, match=r"meso4 was never trained on it; give --model\.weights none"):
+        check_backbone(ModelConfig(backbone="meso4"), TrainingConfig())
     with pytest.raises(UsageError, match=r"input_mode tf: efficientnetb0 scales its own input"):
         check_backbone(ModelConfig(input_mode="tf"), TrainingConfig())
 

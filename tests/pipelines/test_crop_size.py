@@ -35,7 +35,7 @@ def made(ffpp_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     haar = ("--detector.name", "haar", "--crop.size", SIZE)
     run("preprocess", folder, "--input", ffpp_small, "--output", "crops", *haar)
-    small = ("--model.backbone", "mobilenet025", "--model.weights", "none")
+    small = ("--model.backbone", "meso4", "--model.weights", "none")
     recipe = ("--training.epochs", 2, "--training.freeze_batch_norm", "false")
     run("train", folder, "--input", "crops", "--output", "bundle", *small, *recipe)
     return folder
@@ -113,7 +113,7 @@ def test_networks_of_two_sizes_are_no_ensemble_and_none_starts_from_the_other(
     both: dict[str, Any] = {"bundle": [str(made / "bundle"), usual], "input": "x"}
     with pytest.raises(UsageError, match="usual takes crops of 224 pixels, bundle of 96: one crop"):
         score.run(ScoreJobConfig.model_validate(both | {"output": str(tmp_path / "out")}))
-    model = {"backbone": "mobilenet025", "weights": str(made / "bundle")}
+    model = {"backbone": "meso4", "weights": str(made / "bundle")}
     job = {"input": str(small_crops), "output": str(tmp_path / "out"), "model": model}
     with pytest.raises(UsageError, match=r"takes crops of 96 pixels, these have 224; run .*--crop.size 96"):
         train.run(TrainJobConfig.model_validate(job))

@@ -32,7 +32,7 @@ from deepfake.model import network_file, openvino_graph
 from deepfake.model.bundle import MODEL_FILE, Bundle, BundleInfo, write_bundle
 from deepfake.report import images
 from tests.rows import crop_row, video_row
-from tests.small_bundle import save_mobilenet
+from tests.small_bundle import save_small
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_no_other_kind_of_picture_is_a_crop(suffix: str) -> None:
 def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What is in the network file of a good bundle."""
     folder = tmp_path_factory.mktemp("good") / "model"
-    save_mobilenet(str(folder))
+    save_small(str(folder))
     with zipfile.ZipFile(folder / MODEL_FILE) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 

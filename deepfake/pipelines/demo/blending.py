@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.pipelines.demo.people import HEIGHT, WIDTH, Image
+from deepfake.pipelines.demo.people import Image
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ _INNER_FACE = (
 
 STYLES: Mapping[str, Style] = MappingProxyType({
     "Deepfakes": Style(_make_ellipse(0.5, 0.58, 0.34, 0.4), 0.04, 0.8, 0.45, 0.02, 0.004, 1.0),
-    "Face2Face": Style(_make_ellipse(0.5, 0.72, 0.3, 0.26), 0.05, 0.9, 0.7, 0.015, 0.003, 1.0),
-    "FaceSwap": Style(_INNER_FACE, 0.012, 0.5, 1.0, 0.03, 0.008, 1.0),
+    "Face2Face": Style(_make_ellipse(0.5, 0.72, 0.3, 0.26), 0.05, 0.9, 0.5, 0.015, 0.003, 1.0),
+    "FaceSwap": Style(_INNER_FACE, 0.012, 0.5, 0.55, 0.03, 0.008, 1.0),
     "NeuralTextures": Style(_make_ellipse(0.5, 0.78, 0.22, 0.15), 0.03, 1.0, 0.35, 0.01, 0.002, 0.9),
 })  # fmt: skip
 
@@ -55,11 +55,11 @@ def blend_face(
     style: Style,
     offset: NDArray[np.float64],
 ) -> Image:
-    """The target's frame with the source's face; (360, 480, 3) uint8 RGB.
+    """The target's frame with the source's face; (height, width, 3) uint8 RGB.
 
     ``offset`` is the misalignment: right and down in shares of the box.
     """
-    left, top, right, bottom = _find_window(target_box)
+    left, top, right, bottom = _find_window(target_box, target)
     mask = _make_mask(target_box - (left, top, 0, 0), (right - left, bottom - top), style)
     here = target[top:bottom, left:right]
     scale = target_box[2] / source_box[2]
@@ -75,11 +75,12 @@ def blend_face(
     return result
 
 
-def _find_window(box: NDArray[np.float64]) -> tuple[int, int, int, int]:
+def _find_window(box: NDArray[np.float64], image: Image) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of all that a blend can change: the box and a feathered edge around it."""
     x, y, w, h = box
     left, top = max(0, int(x - 0.2 * w)), max(0, int(y - 0.2 * h))
-    return left, top, min(WIDTH, int(x + 1.2 * w)), min(HEIGHT, int(y + 1.3 * h))
+    height, width = image.shape[:2]
+    return left, top, min(width, int(x + 1.2 * w)), min(height, int(y + 1.3 * h))
 
 
 def _soften(image: Image, detail: float) -> Image:

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ from deepfake.pipelines.demo import animation, identities, people
 from deepfake.pipelines.demo.animation import Animation
 from deepfake.pipelines.demo.blending import METHODS, STYLES, blend_face
 from deepfake.pipelines.demo.identities import Identity
-from deepfake.pipelines.demo.people import HEIGHT, PERSON_OF_SPLIT, WIDTH, Image
+from deepfake.pipelines.demo.people import PEOPLE_OF_SPLIT, Footage, Image, measure_canvas, move_boxes
 from deepfake.progress import Progress
 
 DISCLAIMER = (
@@ -52,10 +52,11 @@ class DatasetPlan:
     """Everything that decides what the data set looks like."""
 
     seed: int
-    identities: int  # of each person
+    identities: int  # of each split
     fakes: int  # of each identity
     frames: int
     fps: int
+    scale: float = 1.0  # of the canvas
 
     def __post_init__(self) -> None:
         if self.identities < 2 or not 1 <= self.fakes <= len(METHODS) or self.frames < 1 or self.fps < 1:
@@ -66,7 +67,7 @@ class DatasetPlan:
 
     def list_clips(self) -> list[Clip]:
         """Originals first. Each identity takes the face of the next one of the same person."""
-        originals = [Clip(i) for i in range(len(PERSON_OF_SPLIT) * self.identities)]
+        originals = [Clip(i) for i in range(len(PEOPLE_OF_SPLIT) * self.identities)]
         return originals + [
             Clip(target, self.find_source(target), METHODS[(target + 2 * k + k // 2) % len(METHODS)])
             for target in range(len(originals))
@@ -74,17 +75,27 @@ class DatasetPlan:
         ]
 
     def find_source(self, target: int) -> int:
-        """The identity whose face a target gets: faces go round in a ring within one person."""
-        first = target - target % self.identities
-        return first + (target + 1 - first) % self.identities
+        """The identity whose face a target gets: faces go round in a ring within one person of a split."""
+        ring = next(ring for _, _, ring in self.list_rings() if target in ring)
+        return ring[(target + 1 - ring.start) % len(ring)]
+
+    def list_rings(self) -> list[tuple[str, Footage, range]]:
+        """``(split, person, identities)``, in the order of the identities' numbers."""
+        rings, start = [], 0
+        for split, shown in PEOPLE_OF_SPLIT.items():
+            count = min(len(shown), self.identities // 2)  # nobody swaps faces with himself
+            for number, footage in enumerate(shown[:count]):
+                stop = start + (self.identities + number) // count
+                rings.append((split, footage, range(start, stop)))
+                start = stop
+        return rings
 
     def list_splits(self) -> dict[str, list[list[str]]]:
         """Pairs of identities by split, in the form of FaceForensics++'s official files."""
-        result: dict[str, list[list[str]]] = {}
-        for number, split in enumerate(PERSON_OF_SPLIT):
-            members = range(number * self.identities, (number + 1) * self.identities)
-            pairs = {tuple(sorted((i, self.find_source(i)))) for i in members}
-            result[split] = [[f"{a:03d}", f"{b:03d}"] for a, b in sorted(pairs)]
+        result: dict[str, list[list[str]]] = {split: [] for split in PEOPLE_OF_SPLIT}
+        for split, _, ring in self.list_rings():
+            pairs = {tuple(sorted((i, self.find_source(i)))) for i in ring}
+            result[split] += [[f"{a:03d}", f"{b:03d}"] for a, b in sorted(pairs)]
         return result
 
 
@@ -104,10 +115,11 @@ def make_dataset(
     folder: Path | str,
     seed: int = 0,
     *,
-    identities_per_person: int = 4,
+    identities_per_split: int = 4,
     fakes_per_identity: int = 2,
     seconds: float = 3.2,
     fps: int = 30,
+    scale: float = 1.0,
     workers: int | None = None,
 ) -> Summary:
     """Write the data set to a folder: same arguments, same frames.
@@ -115,12 +127,12 @@ def make_dataset(
     A folder that already holds it complete is left as it is; one that holds anything else is refused.
     """
     root = Path(folder)
-    plan = DatasetPlan(seed, identities_per_person, fakes_per_identity, round(seconds * fps), fps)
+    plan = DatasetPlan(seed, identities_per_split, fakes_per_identity, round(seconds * fps), fps, scale)
     clips = plan.list_clips()
     reused = _is_complete(root, plan, clips)
     if not reused:
-        for footage in PERSON_OF_SPLIT.values():
-            people.load_person(footage)  # a missing package is found before anything is written
+        for _, footage, _ in plan.list_rings():
+            people.load_person(footage, scale)  # a missing package is found before anything is written
         _render_all(root, plan, clips, workers)
         (root / "splits").mkdir(exist_ok=True)
         for split, pairs in plan.list_splits().items():
@@ -188,16 +200,20 @@ def _render_all(root: Path, plan: DatasetPlan, clips: Sequence[Clip], workers: i
 def _draw_cast(plan: DatasetPlan) -> list[tuple[Identity, Animation]]:
     """All identities in the order of their numbers, each with the animation of its clips."""
     result: list[tuple[Identity, Animation]] = []
-    for footage in PERSON_OF_SPLIT.values():
-        person = people.load_person(footage)
-        for _ in range(plan.identities):
-            rng = np.random.default_rng([plan.seed, len(result)])
-            result.append((identities.draw_identity(person, rng), animation.draw_animation(plan.frames, rng)))
+    for _, footage, ring in plan.list_rings():
+        person = people.load_person(footage, plan.scale)
+        for number in ring:
+            rng = np.random.default_rng([plan.seed, number])
+            identity = identities.draw_identity(person, rng)
+            result.append((identity, animation.draw_animation(plan.frames, rng, plan.scale)))
     return result
 
 
 def render_clip(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: DatasetPlan) -> Iterator[Image]:
-    """The frames of a clip before encoding, (360, 480, 3) uint8 RGB each."""
+    """The frames of a clip before encoding, (height, width, 3) uint8 RGB each.
+
+    A fake is made of what two cameras filmed, so its face lost detail and noise that its surround has.
+    """
     identity, motion = cast[clip.target]
     if clip.method is None or clip.source is None:
         for index in range(plan.frames):
@@ -206,13 +222,15 @@ def render_clip(clip: Clip, cast: Sequence[tuple[Identity, Animation]], plan: Da
     style = STYLES[clip.method]
     rng = np.random.default_rng([plan.seed, clip.target, clip.source, METHODS.index(clip.method)])
     shift = rng.uniform(-style.shift, style.shift, 2)
+    giver, camera = cast[clip.source]
+    posed = replace(motion, noise=camera.noise, windows=camera.windows)  # the source, moved as the target
     for index in range(plan.frames):
-        target, target_box = identity.look_up_frame(index)
-        source, source_box = cast[clip.source][0].look_up_frame(index)
+        (target, target_box), (source, source_box) = identity.look_up_frame(index), giver.look_up_frame(index)
+        boxes = move_boxes(np.stack([target_box, source_box]), motion.compute_matrix(index / plan.fps))
+        target = motion.render_frame(target, index, plan.fps)
+        source = posed.render_frame(source, index, plan.fps)
         offset = shift + rng.normal(0.0, style.jitter, 2)
-        yield motion.render_frame(
-            blend_face(target, target_box, source, source_box, style, offset), index, plan.fps
-        )
+        yield blend_face(target, boxes[0], source, boxes[1], style, offset)
 
 
 def _write_clip(
@@ -223,7 +241,8 @@ def _write_clip(
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(plan.fps), options=ENCODER)
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            stream.width, stream.height = measure_canvas(plan.scale)
+            stream.pix_fmt = "yuv420p"
             for image in render_clip(clip, cast, plan):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())

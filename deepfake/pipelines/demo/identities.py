@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.pipelines.demo.people import HEIGHT, WIDTH, Image, Person
+from deepfake.pipelines.demo.people import Image, Person
 
 # Points of a face that are pushed about, in shares of its box: eyes, cheeks, nose, mouth corners, chin.
 CONTROL_POINTS = np.array(
@@ -53,17 +53,18 @@ class Identity:
         return self._looks[position], box
 
     def change(self, image: Image, box: NDArray[np.float64]) -> Image:
-        """The person's frame as this identity; (360, 480, 3) uint8 RGB in and out."""
+        """The person's frame as this identity; (height, width, 3) uint8 RGB in and out."""
         return self._coloured(self._warped(image, box), box)
 
     def _warped(self, image: Image, box: NDArray[np.float64]) -> Image:
-        ys, xs = np.mgrid[0:HEIGHT:STEP, 0:WIDTH:STEP].astype(np.float32)
+        height, width = image.shape[:2]
+        ys, xs = np.mgrid[0:height:STEP, 0:width:STEP].astype(np.float32)
         moves = np.zeros((*xs.shape, 2), np.float32)
         for point, push in zip(CONTROL_POINTS * box[2:] + box[:2], self.push * box[2:], strict=True):
             near = np.exp(-((xs - point[0]) ** 2 + (ys - point[1]) ** 2) / (2 * (REACH * box[2]) ** 2))
             moves += near[..., None] * push.astype(np.float32)
-        moves = cv2.resize(moves, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-        ys, xs = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+        moves = cv2.resize(moves, (width, height), interpolation=cv2.INTER_CUBIC)
+        ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
         return cv2.remap(
             image, xs - moves[..., 0], ys - moves[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
         )
@@ -74,13 +75,14 @@ class Identity:
         pixels = cv2.LUT(image, table[None])
         grey = pixels.mean(axis=-1, keepdims=True)
         pixels = grey + self.saturation * (pixels - grey)
-        pixels *= cv2.resize(self._behind(box), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+        behind = self._behind(box, *image.shape[:2])
+        pixels *= cv2.resize(behind, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return np.clip(pixels, 0, 255).astype(np.uint8)
 
-    def _behind(self, box: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(90, 120, 3) factors of the backdrop's colours: 1 on the head, the field's well away from it."""
+    def _behind(self, box: NDArray[np.float64], height: int, width: int) -> NDArray[np.float32]:
+        """The backdrop's factors of colours at a quarter of the size: 1 on the head, theirs well away."""
         x, y, w, h = box
-        ys, xs = np.mgrid[0:HEIGHT:STEP, 0:WIDTH:STEP].astype(np.float32)
+        ys, xs = np.mgrid[0:height:STEP, 0:width:STEP].astype(np.float32)
         distance = np.hypot((xs - (x + w / 2)) / (0.7 * w), (ys - (y + h / 2)) / (0.85 * h))
         away = np.clip((distance - 1.0) / 0.5, 0.0, 1.0)[..., None]
         backdrop = cv2.resize(self.backdrop.astype(np.float32), xs.shape[::-1], interpolation=cv2.INTER_CUBIC)

@@ -27,7 +27,10 @@ from deepfake.pipelines.demo.tour import (
     locate_data,
 )
 
-FPS = 15  # of its clips, as of a cheap camera: fewer frames to make, and to decode, for as many crops
+# Of its clips, as of a cheap camera: few and small frames are to be made and decoded.
+FPS = 15
+SECONDS = 1.6
+SCALE = 8 / 15  # 256 x 192 pixels, in which all three faces have detail
 LOOK_SECONDS = 0.2  # how often the words of a job that runs beside another are looked for
 JOBS = Path(__file__).resolve().parents[3] / "jobs"  # of the repository; not there where a wheel is installed
 
@@ -55,8 +58,9 @@ def run_tour(config: DemoJobConfig, tour: Sequence[Step], commands: Sequence[Seq
     started = time.monotonic()
     _print_heading(1, len(tour) + 1, f"data: {DISCLAIMER}")
     data = make_dataset(
-        locate_data(config.output), config.seed, identities_per_person=config.identities, fps=FPS
-    )
+        locate_data(config.output), config.seed, identities_per_split=config.identities,
+        fakes_per_identity=1, seconds=SECONDS, fps=FPS, scale=SCALE,
+    )  # fmt: skip
     _print_data(data)
     make_archive(locate_archive(config.output), _list_held_out(data))
     seconds["data"] = f"{time.monotonic() - started:.0f} s"

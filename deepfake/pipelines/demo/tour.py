@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deepfake.config import DemoJobConfig
 
+CROP_SIZE = 96  # pixels; faces of the clips are of 80
 TITLE = "Demo: these scores mean nothing about real deepfakes"
 
 
@@ -43,9 +44,8 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
     splits, archive = data / "splits", locate_archive(config.output)
     leaks, evaluation, scores = output / "leakcheck", output / "evaluation", output / "scores"
     sheets = ("crops/_contact_sheets/train-real.jpg", "crops/_contact_sheets/train-FaceSwap.jpg")
-    sampling = {"catalog.splits_dir": splits, "sampling.every_n": config.every_n}
-    # random weights have no features to keep: everything learns from the start
-    recipe = {"model.weights": "none", "training.head_epochs": 0, "training.freeze_batch_norm": "false"}
+    sampling = {"catalog.splits_dir": splits, "sampling.every_n": config.every_n, "crop.size": CROP_SIZE}
+    recipe: dict[str, object] = {"config": "recipe:mesonet"}
     size = {"epochs": config.epochs, "workers": config.workers, "seed": config.seed}
     recipe |= {f"training.{name}": value for name, value in size.items()}
     title = {"report.title": TITLE}
@@ -64,14 +64,14 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
         ),
         Step(
             "train",
-            f"a network from random weights, {config.epochs} short epochs",
+            f"a small network from random weights, {config.epochs} epochs; validation shows its people, too",
             _make_options({"input": crops, "output": model, **recipe}),
             ("model/plots/accuracy.png", "model/plots/loss.png"),
             beside=True,
         ),
         Step(
             "evaluate",
-            "numbers on the person that training never saw",
+            "numbers on the person that neither training nor validation saw",
             _make_options(
                 {"input": crops, "bundle": model, "output": evaluation, "evaluation.split": "test", **title}
             ),

@@ -45,7 +45,7 @@ from deepfake.model import bundle, inference, keras_runtime, model_card
 from deepfake.model.backbones import check_backbone
 from deepfake.model.bundle import BUNDLE_FILE, BundleInfo, InputContract
 from deepfake.model.initialisation import hash_weights, read_starting_bundle
-from deepfake.model.network import NO_FILE, check_weights
+from deepfake.model.network import INPUT_SIZE, NO_FILE, check_weights
 from deepfake.model.validation_data import describe_validation
 from deepfake.model.verdicts import explain_unproven
 from deepfake.outcome import ACCOUNTING, Outcome
@@ -71,7 +71,9 @@ CHECKPOINTS = "_checkpoints"
 # Up to so many seconds of one core a training of one worker is done in the job's own process. It takes no
 # longer there, however much it is: what a long one would lose is a worker that is started again when it dies.
 SMALL_SECONDS = 600.0
-SECONDS_PER_CROP = 0.1  # of one core, to learn from one: rough, see ``deepfake.training.resources``
+SECONDS_PER_CROP = (
+    0.1  # of one core, to learn from one of 224 pixels: rough, see ``deepfake.training.resources``
+)
 _RUN_FILE = "run.json"
 UNNAMED = (
     "nothing says who is on these videos: each is taken for a person of its own, so the same people may be "
@@ -145,7 +147,8 @@ def _train(
     task = TrainingTask(config, crops.files, rows["train"], rows["val"], videos, cut, callbacks)
     told = {"task": task, "checkpoints": join(run.checkpoints, run.name)}
     ledger.job.enter("start")
-    with session.open_session(config.ray, estimate_core_seconds(plan, rows, config), SMALL_SECONDS):
+    seconds = estimate_core_seconds(plan, rows, config, crops.crop_size)
+    with session.open_session(config.ray, seconds, SMALL_SECONDS):
         ledger.job.enter("work")
         if not session.workers_exist():
             if settings.most_workers > 1 or settings.use_gpu:
@@ -169,7 +172,9 @@ def _train(
     return make_outcome(info, plan | told, config)
 
 
-def estimate_core_seconds(plan: Mapping[str, Any], rows: Mapping[str, Rows], config: TrainJobConfig) -> float:
+def estimate_core_seconds(
+    plan: Mapping[str, Any], rows: Mapping[str, Rows], config: TrainJobConfig, size: int = INPUT_SIZE
+) -> float:
     """About how much work a training is; infinite for one of several workers or on GPUs."""
     if config.training.most_workers > 1 or config.training.use_gpu:
         return math.inf
@@ -180,7 +185,7 @@ def estimate_core_seconds(plan: Mapping[str, Any], rows: Mapping[str, Rows], con
             crops += (train + val) / 3
         else:
             crops += phase.epochs * (shown + val / 3)
-    return SECONDS_PER_CROP * crops
+    return SECONDS_PER_CROP * crops * (size / INPUT_SIZE) ** 2
 
 
 def _make_uris_absolute(config: TrainJobConfig) -> TrainJobConfig:

@@ -16,7 +16,7 @@ STILL = Wave(0.0, np.ones(2), np.zeros(2))
 def still(**changes: object) -> Animation:
     """Nothing moves, nothing is lit or noisy."""
     drawn = draw_animation(4, np.random.default_rng(0))
-    waves = dict.fromkeys(("x", "y", "scale", "degrees", "light"), STILL)
+    waves = dict.fromkeys(("x", "y", "distance", "degrees", "light"), STILL)
     plain = replace(drawn, zoom=1.0, shift=(0.0, 0.0), mirrored=False, noise=drawn.noise * 0, **waves)
     return replace(plain, **changes)  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ from deepfake.errors import UsageError
 from deepfake.pipelines.demo import DISCLAIMER, make_dataset
 from deepfake.pipelines.demo.blending import METHODS
 from deepfake.pipelines.demo.dataset import DatasetPlan
+from deepfake.pipelines.demo.people import PEOPLE_OF_SPLIT
 
 
 def frames(path: Path) -> NDArray[np.uint8]:
@@ -32,7 +33,7 @@ def digests(root: Path) -> dict[str, str]:
 
 def tiny(root: Path, **changes: object) -> Path:
     options: dict[str, object] = {
-        "identities_per_person": 2, "fakes_per_identity": 1, "seconds": 0.2, "fps": 10, **changes
+        "identities_per_split": 2, "fakes_per_identity": 1, "seconds": 0.2, "fps": 10, **changes
     }  # fmt: skip
     return make_dataset(root, **options).root  # type: ignore[arg-type]
 
@@ -51,14 +52,18 @@ def _pairs(root: Path) -> set[tuple[str, str]]:
     return {pair for split in listed for a, b in split for pair in ((a, b), (b, a))}
 
 
-@pytest.mark.parametrize("identities", [2, 3, 4])
-def test_no_person_is_in_two_splits(identities: int) -> None:
+@pytest.mark.parametrize("identities", [2, 3, 4, 5])
+def test_no_identity_is_in_two_splits_and_the_test_person_in_no_other(identities: int) -> None:
     plan = DatasetPlan(seed=0, identities=identities, fakes=2, frames=1, fps=30)
     members = [{i for pair in pairs for i in pair} for pairs in plan.list_splits().values()]
     assert sorted(i for ids in members for i in ids) == [f"{i:03d}" for i in range(3 * identities)]
     for clip in plan.list_clips():
         if clip.source is not None:
             assert any({f"{clip.target:03d}", f"{clip.source:03d}"} <= ids for ids in members)
+    shown = {split: {who for one, who, _ in plan.list_rings() if one == split} for split in PEOPLE_OF_SPLIT}
+    assert not shown["test"] & (shown["train"] | shown["val"])
+    assert len(shown["train"]) == (1 if identities < 4 else 2)
+    assert identities > 3 or not shown["train"] & shown["val"]
 
 
 @pytest.mark.parametrize("fakes", [1, 2, 3, 4])
@@ -124,7 +129,7 @@ def test_a_complete_data_set_is_left_alone_and_a_damaged_one_is_made_again(tmp_p
     root = tiny(tmp_path)
     video = next(root.rglob("001.mp4"))
     written = video.stat().st_mtime_ns
-    again = make_dataset(root, identities_per_person=2, fakes_per_identity=1, seconds=0.2, fps=10)
+    again = make_dataset(root, identities_per_split=2, fakes_per_identity=1, seconds=0.2, fps=10)
     assert again.reused and video.stat().st_mtime_ns == written
     video.unlink()
     tiny(root)
@@ -146,7 +151,7 @@ def test_a_data_set_made_otherwise_is_refused(tmp_path: Path) -> None:
 
 def test_one_identity_has_nobody_to_swap_with(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 or more identities"):
-        tiny(tmp_path, identities_per_person=1)
+        tiny(tmp_path, identities_per_split=1)
 
 
 def test_the_data_set_says_what_its_scores_are_worth(ffpp_small: Path) -> None:

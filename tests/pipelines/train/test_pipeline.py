@@ -78,16 +78,17 @@ def test_a_dry_run_says_what_an_epoch_is_and_writes_nothing(small_crops: Path, t
 
 
 def test_the_estimate_knows_which_crops_a_training_goes_through(small_crops: Path, tmp_path: Path) -> None:
-    def estimate(**training: Any) -> float:
+    def estimate(size: int = 224, **training: Any) -> float:
         config = job(small_crops, tmp_path, epochs=30, head_epochs=10, **training)
         config = config.model_copy(update={"augment": AugmentConfig(enabled=augmented)})
         crops = open_crops(str(small_crops), Storage())
         rows = select_checked_rows(crops, config)
-        return estimate_core_seconds(describe_training(rows, config), rows, config)
+        return estimate_core_seconds(describe_training(rows, config), rows, config, size)
 
     augmented = True
     whole, one = estimate(), SECONDS_PER_CROP
     assert estimate(fine_tune="none") == pytest.approx(whole) == 30 * (36 + 16 / 3) * one
+    assert estimate(112) == pytest.approx(whole / 4)
     augmented = False
     assert estimate() == pytest.approx(20 * (36 + 16 / 3) * one + (42 + 16) / 3 * one)
     assert estimate(fine_tune="none") == pytest.approx((42 + 16) / 3 * one)
@@ -135,7 +136,7 @@ def test_reals_alone_train_and_validate_on_fakes_that_are_made_of_them(
     config = TrainJobConfig(
         input=str(folder),
         output=str(tmp_path / "model"),
-        model=ModelConfig(backbone="mobilenet025", weights="none", dense_units=8),
+        model=ModelConfig(backbone="meso4", weights="none", dense_units=8),
         augment=AugmentConfig(fakes="sbi"),
         training=TrainingConfig(global_batch=8, epochs=1, head_epochs=0, freeze_batch_norm=False),
         ray=RayConfig(start="never"),

@@ -18,12 +18,12 @@ from deepfake.model.bundle import Bundle, read_bundle_info
 from deepfake.model.initialisation import build_starting_network
 from deepfake.model.network import POOL_LAYER, build_network, list_weights
 from deepfake.pipelines.train.pipeline import run
-from tests.small_bundle import save_mobilenet
+from tests.small_bundle import save_small
 from tests.small_network import make_small_model
 
 
 def job(crops: Path, output: Path, start: Path, **model: Any) -> TrainJobConfig:
-    names: dict[str, Any] = {"backbone": "mobilenet025", "weights": str(start), **model}
+    names: dict[str, Any] = {"backbone": "meso4", "weights": str(start), **model}
     settings = TrainingConfig(epochs=1, head_epochs=0, global_batch=8, select="last")
     return TrainJobConfig(
         input=str(crops), output=str(output), model=ModelConfig(**names), training=settings,
@@ -33,7 +33,7 @@ def job(crops: Path, output: Path, start: Path, **model: Any) -> TrainJobConfig:
 
 def save_trained_on(folder: Path, **identities: list[str]) -> Path:
     training = {"identities": identities, "config": {"model": make_small_model().model_dump()}}
-    save_mobilenet(str(folder), training=training)
+    save_small(str(folder), training=training)
     return folder
 
 
@@ -42,7 +42,7 @@ def test_a_training_starts_with_the_whole_detector_and_hands_on_whom_it_has_seen
 ) -> None:
     start = save_trained_on(tmp_path / "first", train=["dfdc/a", "dfdc/b"], val=["dfdc/c"])
     bundle = Bundle.load(str(start))
-    begun = build_starting_network(ModelConfig(backbone="mobilenet025", weights=str(start)), Storage())
+    begun = build_starting_network(ModelConfig(backbone="meso4", weights=str(start)), Storage())
     for mine, theirs in zip(list_weights(begun), list_weights(bundle.network), strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
     run(job(small_crops, tmp_path / "second", start))
@@ -61,7 +61,7 @@ def test_the_same_path_with_other_weights_is_another_run(small_crops: Path, tmp_
     first = job(small_crops, tmp_path / "bundle", weights)
     made = run(first).summary["bundle_sha256"]
     assert run(first).summary["bundle_sha256"] == made
-    network = build_network(ModelConfig(backbone="mobilenet025", weights="none"))
+    network = build_network(ModelConfig(backbone="meso4", weights="none"))
     keras = keras_runtime.start_keras()
     pooled = network.get_layer(POOL_LAYER).input
     keras.Model(network.inputs, pooled).save_weights(weights)
@@ -93,7 +93,7 @@ def test_what_is_no_start_is_named_with_what_would_be(small_crops: Path, tmp_pat
     ):
         run(job(small_crops, tmp_path / "model", tmp_path / "nothing"))
     bundle = save_trained_on(tmp_path / "other", train=["a"])
-    network = ModelConfig(backbone="mobilenet025", weights=str(bundle), dense_units=9)
+    network = ModelConfig(backbone="meso4", weights=str(bundle), dense_units=9)
     with pytest.raises(UsageError, match=r"its layer head_dense does not fit"):
         build_starting_network(network, Storage())
     assert ModelConfig(weights="pretrained") == ModelConfig()
