@@ -220,7 +220,7 @@ def leave_account(cpus: float | None = None) -> None:
         seconds[IDLE] = 0.0
     account.add(seconds, counts)
     ray_compat.put_value(key, json.dumps({**vars(account), "told": time.time()}).encode())
-    if nodes.on_cluster():
+    if account.cpus and nodes.on_cluster():
         _show_metrics(seconds, counts)
 
 
