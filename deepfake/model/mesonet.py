@@ -12,9 +12,8 @@ from deepfake.model import keras_runtime
 Apply: TypeAlias = Callable[[Any], Any]  # of a tensor
 # Channels of a module's branches: a 1 x 1 convolution, and 3 x 3 ones that reach 1, 2 and 3 pixels far.
 _MODULES = ((1, 4, 4, 2), (2, 4, 4, 2))
-_MOMENTUM = (
-    0.9  # of the norms: a training of some hundred steps ends before Keras' own 0.99 knows its features
-)
+# Of the norms: a training of some hundred steps ends before Keras' own 0.99 knows its features.
+_MOMENTUM = 0.9
 
 
 def Meso4(
