@@ -69,7 +69,7 @@ def save_hub_bundle(folder: Path, config: ModelConfig, network: Any) -> str:
 
 def test_the_configuration_takes_the_families_that_are_known_here() -> None:
     assert tuple(hub.FAMILIES) == HUB_FAMILIES
-    with pytest.raises(ValueError, match=r"inceptionv3, kerashub:clip_\.\.\."):
+    with pytest.raises(ValueError, match=r"mesoinception4, kerashub:clip_\.\.\."):
         ModelConfig(backbone="kerashub:bert_base_en")
 
 
