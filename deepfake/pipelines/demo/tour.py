@@ -43,7 +43,7 @@ def list_steps(config: DemoJobConfig) -> list[Step]:
     data, crops, model = locate_data(config.output), output / "crops", output / "model"
     splits, archive = data / "splits", locate_archive(config.output)
     leaks, evaluation, scores = output / "leakcheck", output / "evaluation", output / "scores"
-    sheets = ("crops/_contact_sheets/train-real.jpg", "crops/_contact_sheets/train-FaceSwap.jpg")
+    sheets = ("crops/_contact_sheets/train-real.jpg", "crops/_contact_sheets/train-Deepfakes.jpg")
     sampling = {"catalog.splits_dir": splits, "sampling.every_n": config.every_n, "crop.size": CROP_SIZE}
     recipe: dict[str, object] = {"config": "recipe:mesonet"}
     size = {"epochs": config.epochs, "workers": config.workers, "seed": config.seed}
