@@ -72,7 +72,7 @@ def draw_animation(frames: int, rng: np.random.Generator, scale: float = 1.0) ->
     """A new animation for a clip of so many frames."""
     spare = 64
     width, height = measure_canvas(scale)
-    deviation = rng.uniform(2.7, 4.3) / scale  # a cheap camera has small and noisy pictures
+    deviation = rng.uniform(1.6, 3.2) / scale  # a cheap camera has small and noisy pictures
     noise = rng.normal(0.0, deviation, (height + spare, width + spare, 3))
     return Animation(
         scale=scale,
