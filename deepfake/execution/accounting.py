@@ -1,7 +1,6 @@
 """What a job's time went into: of each worker the seconds by stage, and what came out of a core's hour.
 
-A process that holds no CPU of its own is a loader: it shares the cores of the training worker it decodes for,
-which that worker's account has.
+A loader shares the cores of the training worker that it decodes for, which that worker's account has.
 
 A worker's thread keeps a ``StageClock``. After each block it leaves what that says with Ray's head, for the
 job, and on a cluster with Ray's metrics. The job takes it at the end of each round of work, and counts a
@@ -45,6 +44,7 @@ class WorkerAccount:
     """What one worker's thread spent by stage and counted, in all rounds of a job."""
 
     cpus: float
+    loads: bool = False  # a loader
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     counts: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -67,9 +67,9 @@ class Ledger:
     job: StageClock
     workers: dict[str, WorkerAccount] = field(default_factory=dict)
 
-    def get_worker(self, name: str, cpus: float) -> WorkerAccount:
+    def get_worker(self, name: str, cpus: float, loads: bool = False) -> WorkerAccount:
         """The account of a worker that holds so many CPUs."""
-        return self.workers.setdefault(name, WorkerAccount(cpus))
+        return self.workers.setdefault(name, WorkerAccount(cpus, loads))
 
     def take_all(self, idle_since: bool = True) -> None:
         """Take what workers have left with Ray's head; ``idle_since``: they had nothing to do since then."""
@@ -82,13 +82,14 @@ class Ledger:
             left = json.loads(data)
             seconds = defaultdict(float, left["seconds"])
             seconds[IDLE] += max(0.0, now - left["told"]) if idle_since else 0.0
-            self.get_worker(key.removeprefix(_KEY), left["cpus"]).add(seconds, left["counts"])
+            worker = self.get_worker(key.removeprefix(_KEY), left["cpus"], left["loads"])
+            worker.add(seconds, left["counts"])
 
     def summarize(self, price_core_hour: float | None = None) -> dict[str, Any]:
         """The job's ``accounting``, as docs/scale.md has it; rates leave out the start."""
         total, loaders = WorkerAccount(0.0), WorkerAccount(0.0)
         for one in self.workers.values():
-            (total if one.cpus else loaders).add(one.seconds, one.counts)
+            (loaders if one.loads else total).add(one.seconds, one.counts)
         counts = total.counts
         hours = sum(one.measure_core_hours() for one in self.workers.values())
         begun = hours - sum(one.measure_core_hours(START) for one in self.workers.values())
@@ -202,17 +203,17 @@ def _account_for_all(found: Iterator[pa.Table], cpus: float | None) -> Generator
         yield table
 
 
-def leave_account(cpus: float | None = None) -> None:
+def leave_account(cpus: float | None = None, loads: bool = False) -> None:
     """Leave what this thread's clock says since the last time with Ray's head, for the job to take.
 
-    ``cpus`` that it holds: default, those that Ray has set aside for it.
+    ``cpus`` that it holds: default, those that Ray has set aside for it. ``loads``: it is a loader.
     """
     if not ray.is_initialized():
         return
     seconds, counts = get_clock().take()
     key = f"{_KEY}{ray.get_runtime_context().get_worker_id()}-{threading.get_ident()}"
     data = ray_compat.get_value(key)
-    account = WorkerAccount(_count_cpus() if cpus is None else cpus)
+    account = WorkerAccount(_count_cpus() if cpus is None else cpus, loads)
     if data is not None:
         left = json.loads(data)
         account.add(left["seconds"], left["counts"])
@@ -220,7 +221,7 @@ def leave_account(cpus: float | None = None) -> None:
         seconds[IDLE] = 0.0
     account.add(seconds, counts)
     ray_compat.put_value(key, json.dumps({**vars(account), "told": time.time()}).encode())
-    if account.cpus and nodes.on_cluster():
+    if not loads and nodes.on_cluster():
         _show_metrics(seconds, counts)
 
 

@@ -130,6 +130,15 @@ def test_what_the_decoder_s_process_spends_is_counted_once(tmp_path: Path, isola
     assert "detect" in lines["worker's time"] and lines["videos a core-hour"]
 
 
+def test_loaders_are_told_apart_from_workers_and_these_may_hold_no_cpu_either() -> None:
+    ledger = open_ledger()
+    ledger.get_worker("card", 0.0).add({"score": 2.0}, {"crops": 7.0})
+    ledger.get_worker("loader", 0.0, loads=True).add({"decode": 3.0}, {})
+    found = ledger.summarize()
+    assert (found["worker_seconds"], found["loader_seconds"]) == ({"score": 2.0}, {"decode": 3.0})
+    assert found["crops"] == 7
+
+
 def test_a_process_without_ray_has_nobody_to_leave_its_account_with() -> None:
     get_clock().count(videos=3)
     accounting.leave_account()

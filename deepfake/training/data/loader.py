@@ -147,7 +147,7 @@ class LoaderWorkers:
 def _read_window(reader: worker.WindowReader, window: pa.Table) -> Iterator[pa.Table]:
     """The task: ``reader.read_tables``, and the account of the process that does it."""
     yield from reader.read_tables(window)
-    leave_account()
+    leave_account(loads=True)
 
 
 class _LoaderWorker:
@@ -157,7 +157,7 @@ class _LoaderWorker:
         return decoder.decode(stored)
 
     def leave_account(self) -> None:
-        leave_account()
+        leave_account(loads=True)
 
 
 class BatchStream:
